@@ -1,0 +1,1 @@
+"""Messages between the supervisor, the zygote and the workers."""

@@ -1,0 +1,263 @@
+"""Every message between supervisor, zygote and workers, and the one table of what is legal when.
+
+Secrets (``dek``) are bytearrays that stay out of every repr; whoever holds a message wipes them.
+"""
+
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Literal
+from uuid import UUID
+
+from vtpmd.ipc.codec import Codec
+from vtpmd.storage.envelope import Slot
+
+SandboxMode = Literal["require", "best-effort", "off"]
+TpmPower = Literal["off", "on", "failed"]
+FailureKind = Literal["key", "damaged", "newer", "wrong-instance", "storage", "sandbox", "defect"]
+EventKind = Literal[
+    "client-connected",
+    "client-disconnected",
+    "client-refused",
+    "powered-on",
+    "powered-off",
+    "shutdown",
+    "storage-full",
+    "storage-recovered",
+    "storage-failing",
+    "failure-mode",
+    "defect",
+    "migration-out",
+    "migration-in",
+]
+
+
+@dataclass(frozen=True)
+class Spawn:
+    """Fork a worker. One file descriptor: the worker's end of its channel."""
+
+    uuid: UUID
+    name: str
+
+
+@dataclass(frozen=True)
+class Spawned:
+    """The worker runs. One file descriptor: its pidfd."""
+
+    pid: int
+
+
+@dataclass(frozen=True)
+class SpawnFailed:
+    reason: str
+
+
+@dataclass(frozen=True)
+class Manufacture:
+    """Make a new TPM and store it. One file descriptor: the (empty) state directory."""
+
+    uuid: UUID
+    name: str
+    profile: str
+    pcr_banks: tuple[str, ...]
+    dek: bytearray = field(repr=False)
+    dek_id: bytes
+    slots: tuple[Slot, ...]
+    sandbox: SandboxMode = "require"
+
+
+@dataclass(frozen=True)
+class Manufactured:
+    generation: int
+
+
+@dataclass(frozen=True)
+class Serve:
+    """Serve a stored TPM.
+
+    File descriptors: state directory, control listener, reattach listener and, for tools, a data
+    listener. ``startup`` powers the TPM on at once and sends TPM2_Startup(CLEAR) (swtpm's
+    not-need-init,startup-clear); ``set_locality`` permits the vendor command TPM2_CC_SET_LOCALITY
+    on the data channel; with ``check_peers`` only root, the worker's own user, ``peer_uids`` and
+    members of ``peer_gids`` may connect, otherwise whoever the socket's mode lets in.
+    """
+
+    uuid: UUID
+    name: str
+    dek: bytearray = field(repr=False)
+    dek_id: bytes
+    slots: tuple[Slot, ...]
+    sandbox: SandboxMode = "require"
+    startup: bool = False
+    set_locality: bool = False
+    check_peers: bool = False
+    peer_uids: tuple[int, ...] = ()
+    peer_gids: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class Ready:
+    """The instance is served. ``sandbox`` tells what is active: part -> how."""
+
+    generation: int
+    sandbox: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Failed:
+    """Manufacture or Serve could not be done; nothing on disk was touched. The worker ends."""
+
+    kind: FailureKind
+    reason: str
+
+
+@dataclass(frozen=True)
+class Status:
+    pass
+
+
+@dataclass(frozen=True)
+class StatusReply:
+    """``since``: CLOCK_MONOTONIC milliseconds at Ready; ``commands``: TPM commands answered."""
+
+    uuid: UUID
+    name: str
+    pid: int
+    generation: int
+    tpm: TpmPower
+    clients: int
+    sandbox: dict[str, str]
+    since: int
+    commands: int
+
+
+@dataclass(frozen=True)
+class ReadPcrs:
+    pass
+
+
+@dataclass(frozen=True)
+class Pcrs:
+    """Bank -> PCR index -> digest; empty while the TPM is off."""
+
+    banks: dict[str, dict[int, bytes]]
+
+
+@dataclass(frozen=True)
+class Rekey:
+    """Seal with this DEK and these slots from now on; the same DEK with new slots is a rewrap."""
+
+    dek: bytearray = field(repr=False)
+    dek_id: bytes
+    slots: tuple[Slot, ...]
+
+
+@dataclass(frozen=True)
+class Rekeyed:
+    generation: int
+
+
+@dataclass(frozen=True)
+class RekeyFailed:
+    """The old DEK and slots stay in force."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
+class Stop:
+    """Orderly TPM2_Shutdown if one is due, make the state durable, answer Stopped and end."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
+class Stopped:
+    generation: int
+
+
+@dataclass(frozen=True)
+class Event:
+    kind: EventKind
+    detail: str
+
+
+Message = (
+    Spawn
+    | Spawned
+    | SpawnFailed
+    | Manufacture
+    | Manufactured
+    | Serve
+    | Ready
+    | Failed
+    | Status
+    | StatusReply
+    | ReadPcrs
+    | Pcrs
+    | Rekey
+    | Rekeyed
+    | RekeyFailed
+    | Stop
+    | Stopped
+    | Event
+)
+
+
+class State(Enum):
+    """Where a channel is. Zygote channels stay in ZYGOTE; a reattached one begins in SERVING."""
+
+    ZYGOTE = "zygote"
+    NEW = "new"
+    MANUFACTURING = "manufacturing"
+    STARTING = "starting"
+    SERVING = "serving"
+    STOPPING = "stopping"
+    ENDED = "ended"
+
+
+class Side(Enum):
+    """Who sends."""
+
+    SUPERVISOR = "supervisor"
+    WORKER = "worker"
+    ZYGOTE = "zygote"
+
+
+@dataclass(frozen=True)
+class Rule:
+    """Who sends a message, in which states, how many file descriptors it carries, what follows."""
+
+    sender: Side
+    states: frozenset[State]
+    then: State | None = None
+    fds: tuple[int, ...] = (0,)
+
+
+def _rule(
+    sender: Side, *states: State, then: State | None = None, fds: tuple[int, ...] = (0,)
+) -> Rule:
+    return Rule(sender, frozenset(states), then, fds)
+
+
+RULES: dict[type, Rule] = {
+    Spawn: _rule(Side.SUPERVISOR, State.ZYGOTE, fds=(1,)),
+    Spawned: _rule(Side.ZYGOTE, State.ZYGOTE, fds=(1,)),
+    SpawnFailed: _rule(Side.ZYGOTE, State.ZYGOTE),
+    Manufacture: _rule(Side.SUPERVISOR, State.NEW, then=State.MANUFACTURING, fds=(1,)),
+    Manufactured: _rule(Side.WORKER, State.MANUFACTURING, then=State.ENDED),
+    Serve: _rule(Side.SUPERVISOR, State.NEW, then=State.STARTING, fds=(3, 4)),
+    Ready: _rule(Side.WORKER, State.STARTING, then=State.SERVING),
+    Failed: _rule(Side.WORKER, State.MANUFACTURING, State.STARTING, then=State.ENDED),
+    Status: _rule(Side.SUPERVISOR, State.SERVING),
+    StatusReply: _rule(Side.WORKER, State.SERVING, State.STOPPING),
+    ReadPcrs: _rule(Side.SUPERVISOR, State.SERVING),
+    Pcrs: _rule(Side.WORKER, State.SERVING, State.STOPPING),
+    Rekey: _rule(Side.SUPERVISOR, State.SERVING),
+    Rekeyed: _rule(Side.WORKER, State.SERVING, State.STOPPING),
+    RekeyFailed: _rule(Side.WORKER, State.SERVING, State.STOPPING),
+    Stop: _rule(Side.SUPERVISOR, State.SERVING, then=State.STOPPING),
+    Stopped: _rule(Side.WORKER, State.STOPPING, then=State.ENDED),
+    Event: _rule(Side.WORKER, State.STARTING, State.SERVING, State.STOPPING),
+}
+
+CODEC = Codec(tuple(RULES))

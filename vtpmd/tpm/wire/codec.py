@@ -1,0 +1,198 @@
+"""From a description of fields to Python source to functions.
+
+A `Kind` says how one value is laid out and writes the lines that read and write it. What is
+generated is plain straight-line Python. It reads one field at a time and in order, so that a
+malformed buffer yields the response code its table asks for, and it is registered with `linecache`:
+tracebacks show it and debuggers step through it.
+"""
+
+import linecache
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from struct import Struct
+from struct import error as struct_error
+from typing import Annotated, Any, Protocol, get_args, get_origin
+
+from ..rc import RC, TpmError
+from .constants import DIGEST_SIZES
+
+
+class AllowedSets(Protocol):
+    """What an instance's profile has to list so that its input can be checked.
+
+    Kinds refer to these by name (``UInt(2, listed="hash_algs")``). None of the sets holds ALG.NULL.
+    """
+
+    @property
+    def hash_algs(self) -> frozenset[int]: ...
+    @property
+    def asym_algs(self) -> frozenset[int]: ...
+    @property
+    def object_types(self) -> frozenset[int]: ...
+    @property
+    def symmetric_algs(self) -> frozenset[int]: ...
+    @property
+    def symmetric_key_bits(self) -> Mapping[int, frozenset[int]]: ...
+    @property
+    def cipher_modes(self) -> frozenset[int]: ...
+    @property
+    def symmetric_modes(self) -> frozenset[int]: ...
+    @property
+    def kdfs(self) -> frozenset[int]: ...
+    @property
+    def mac_schemes(self) -> frozenset[int]: ...
+    @property
+    def keyedhash_schemes(self) -> frozenset[int]: ...
+    @property
+    def sig_schemes(self) -> frozenset[int]: ...
+    @property
+    def asym_schemes(self) -> frozenset[int]: ...
+    @property
+    def rsa_schemes(self) -> frozenset[int]: ...
+    @property
+    def rsa_decrypt_schemes(self) -> frozenset[int]: ...
+    @property
+    def rsa_key_bits(self) -> frozenset[int]: ...
+    @property
+    def ecc_schemes(self) -> frozenset[int]: ...
+    @property
+    def ecc_key_exchanges(self) -> frozenset[int]: ...
+    @property
+    def ecc_curves(self) -> frozenset[int]: ...
+
+
+Reader = Callable[[bytes, int, AllowedSets], tuple[Any, int]]
+"""``(buffer, offset, profile)`` to the value found there and the offset just past it."""
+
+Writer = Callable[[Any], bytes]
+
+_UNSIGNED = {1: "B", 2: "H", 4: "I", 8: "Q"}
+
+_NAMESPACE: dict[str, Any] = {
+    "DIGEST_SIZES": DIGEST_SIZES,
+    "RC": RC,
+    "TpmError": TpmError,
+    "struct_error": struct_error,
+    **{f"unpack_{n}": Struct(f">{code}").unpack_from for n, code in _UNSIGNED.items()},
+    **{f"pack_{n}": Struct(f">{code}").pack for n, code in _UNSIGNED.items()},
+    "unpack_signed_1": Struct(">b").unpack_from,
+    "pack_signed_1": Struct(">b").pack,
+}
+
+
+class Source:
+    """Python source in the making, and the objects it refers to."""
+
+    def __init__(self, title: str) -> None:
+        self._title = title
+        self._lines: list[str] = []
+        self._depth = 0
+        self._namespace = dict(_NAMESPACE)
+
+    def line(self, text: str) -> None:
+        """Add a line at the current depth."""
+        self._lines.append("    " * self._depth + text)
+
+    @contextmanager
+    def block(self, header: str) -> Iterator[None]:
+        """Add a compound statement; what is added inside the ``with`` is its body."""
+        self.line(header)
+        self._depth += 1
+        yield
+        self._depth -= 1
+
+    def constant(self, label: str, value: object) -> str:
+        """Make ``value`` available to the generated code; returns its name there."""
+        name = f"{label}_{len(self._namespace) - len(_NAMESPACE) + 1}"
+        self._namespace[name] = value
+        return name
+
+    def reader(self, name: str, fields: Mapping[str, "Kind"], result: str) -> None:
+        """Add a `Reader` of these fields; ``result`` is the expression it returns."""
+        with self.block(f"def {name}(buffer, offset, profile):"):
+            with self.block("try:"):
+                for field, kind in fields.items():
+                    kind.emit_read(self, f"v_{field}")
+                self.line(f"return {result}, offset")
+            with self.block("except struct_error:"):
+                self.line("raise TpmError(RC.INSUFFICIENT) from None")
+
+    def writer(self, name: str, argument: str, parts: Sequence[str]) -> None:
+        """Add a `Writer` that joins the given expressions of octets."""
+        with self.block(f"def {name}({argument}):"):
+            self.line(f"return b''.join(({', '.join(parts)},))")
+
+    def compile(self) -> dict[str, Any]:
+        """Run the source; returns the names it defines, among others."""
+        text = "\n".join(self._lines) + "\n"
+        filename = f"<wire {self._title}>"
+        linecache.cache[filename] = (len(text), None, text.splitlines(keepends=True), filename)
+        exec(compile(text, filename, "exec"), self._namespace)
+        return self._namespace
+
+
+class Kind(ABC):
+    """How one value is laid out."""
+
+    secret = False
+    """Whether the octets must never be shown (`Structure.__repr__`)."""
+
+    @abstractmethod
+    def emit_read(self, out: Source, var: str) -> None:
+        """Add lines that read the value at ``offset`` into ``var`` and advance ``offset``."""
+
+    @abstractmethod
+    def emit_write(self, out: Source, value: str) -> str:
+        """An expression, or several with commas, of the octets of the expression ``value``."""
+
+    def reader(self) -> Reader:
+        """A function that reads one such value."""
+        out = Source(f"read {type(self).__name__}")
+        out.reader("read", {"value": self}, "v_value")
+        read: Reader = out.compile()["read"]
+        return read
+
+    def writer(self) -> Writer:
+        """A function that turns one such value into octets."""
+        out = Source(f"write {type(self).__name__}")
+        out.writer("write", "value", [self.emit_write(out, "value")])
+        write: Writer = out.compile()["write"]
+        return write
+
+
+class Empty(Kind):
+    """No octets; the value is None (TPMS_EMPTY, 10.1)."""
+
+    def emit_read(self, out: Source, var: str) -> None:
+        out.line(f"{var} = None")
+
+    def emit_write(self, out: Source, value: str) -> str:
+        return "b''"
+
+
+def kind_of(hint: Any) -> Kind:
+    """The kind of a type hint: a `Kind`, ``Annotated[…, kind]``, a Structure class or None.
+
+    Raises:
+        TypeError: the hint does not say how the value is laid out.
+    """
+    if isinstance(hint, Kind):
+        return hint
+    if hint is None:
+        return Empty()
+    candidates = get_args(hint) if get_origin(hint) is Annotated else (getattr(hint, "kind", None),)
+    for candidate in candidates:
+        if isinstance(candidate, Kind):
+            return candidate
+    raise TypeError(f"{hint!r} does not say how it is laid out")
+
+
+def reader(hint: Any) -> Reader:
+    """A function that reads one value of this kind (see `kind_of`)."""
+    return kind_of(hint).reader()
+
+
+def writer(hint: Any) -> Writer:
+    """A function that turns one value of this kind into octets (see `kind_of`)."""
+    return kind_of(hint).writer()

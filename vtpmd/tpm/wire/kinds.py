@@ -1,0 +1,254 @@
+"""The layouts Part 2 is made of, one small class each."""
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from ..rc import RC
+from .codec import Kind, Reader, Source, Writer, kind_of
+
+if TYPE_CHECKING:
+    from .structure import Structure
+
+
+class UInt(Kind):
+    """UINT8 to UINT64, TPM_* constants, TPMI_* interface types and TPMA_* attributes.
+
+    A value passes if it is in ``allowed``, in the set the profile has under the name ``listed``
+    (under ``listed[under]`` if that is a mapping), or in ``extra``; with none of them given, every
+    value passes. Any other is refused with ``error``, and one with a bit of ``reserved`` set with
+    RC.RESERVED_BITS. ``size`` is in octets.
+    """
+
+    def __init__(
+        self,
+        size: int,
+        *,
+        allowed: Iterable[int] = (),
+        listed: str | None = None,
+        under: int | None = None,
+        extra: Iterable[int] = (),
+        error: RC = RC.VALUE,
+        reserved: int = 0,
+        signed: bool = False,
+    ) -> None:
+        self.size = size
+        self.allowed = frozenset(map(int, allowed))
+        self.listed = listed
+        self.under = under
+        self.extra = tuple(map(int, extra))
+        self.error = error
+        self.reserved = reserved
+        self._format = f"signed_{size}" if signed else str(size)
+
+    def emit_read(self, out: Source, var: str) -> None:
+        out.line(f"{var}, = unpack_{self._format}(buffer, offset)")
+        out.line(f"offset += {self.size}")
+        if conditions := self._conditions(out, var):
+            with out.block(f"if not ({' or '.join(conditions)}):"):
+                out.line(f"raise TpmError(RC.{self.error.name})")
+        if self.reserved:
+            with out.block(f"if {var} & {self.reserved:#x}:"):
+                out.line("raise TpmError(RC.RESERVED_BITS)")
+
+    def _conditions(self, out: Source, var: str) -> list[str]:
+        conditions = []
+        if self.allowed:
+            conditions.append(f"{var} in {out.constant('allowed', self.allowed)}")
+        if self.listed:
+            key = "" if self.under is None else f"[{self.under:#x}]"
+            conditions.append(f"{var} in profile.{self.listed}{key}")
+        return conditions + [f"{var} == {value:#x}" for value in self.extra]
+
+    def emit_write(self, out: Source, value: str) -> str:
+        return f"pack_{self._format}({value})"
+
+
+class Handle(UInt):
+    """A TPM_HANDLE in one of several ranges (first and last) or equal to one of ``extra``."""
+
+    def __init__(self, *ranges: tuple[int, int], extra: Iterable[int] = ()) -> None:
+        super().__init__(4, extra=extra)
+        self.ranges = ranges
+
+    def _conditions(self, out: Source, var: str) -> list[str]:
+        ranges = [f"{first:#x} <= {var} <= {last:#x}" for first, last in self.ranges]
+        return ranges + super()._conditions(out, var)
+
+
+def _emit_octets(out: Source, var: str, length: str) -> None:
+    out.line(f"{var}_end = offset + {length}")
+    out.line(f"{var} = buffer[offset:{var}_end]")
+    with out.block(f"if len({var}) != {var}_end - offset:"):
+        out.line("raise TpmError(RC.INSUFFICIENT)")
+    out.line(f"offset = {var}_end")
+
+
+class Sized(Kind):
+    """TPM2B_* of octets, at most ``limit`` of them."""
+
+    def __init__(self, limit: int, *, secret: bool = False) -> None:
+        self.limit = limit
+        self.secret = secret
+
+    def emit_read(self, out: Source, var: str) -> None:
+        UInt(2).emit_read(out, f"{var}_size")
+        with out.block(f"if {var}_size > {self.limit}:"):
+            out.line("raise TpmError(RC.SIZE)")
+        _emit_octets(out, var, f"{var}_size")
+
+    def emit_write(self, out: Source, value: str) -> str:
+        return f"len({value}).to_bytes(2), {value}"
+
+
+class PcrSelect(Kind):
+    """A bit map of PCRs with its length in one octet, as in TPMS_PCR_SELECT (10.5.1)."""
+
+    def __init__(self, minimum: int, maximum: int) -> None:
+        self.minimum = minimum
+        self.maximum = maximum
+
+    def emit_read(self, out: Source, var: str) -> None:
+        UInt(1).emit_read(out, f"{var}_size")
+        with out.block(f"if not {self.minimum} <= {var}_size <= {self.maximum}:"):
+            out.line("raise TpmError(RC.VALUE)")
+        _emit_octets(out, var, f"{var}_size")
+
+    def emit_write(self, out: Source, value: str) -> str:
+        return f"len({value}).to_bytes(1), {value}"
+
+
+class Digest(Kind):
+    """TPMU_HA: as many octets as the hash algorithm in the field ``by`` produces (10.2.1)."""
+
+    def __init__(self, by: str) -> None:
+        self.by = by
+
+    def emit_read(self, out: Source, var: str) -> None:
+        _emit_octets(out, var, f"DIGEST_SIZES[v_{self.by}]")
+
+    def emit_write(self, out: Source, value: str) -> str:
+        return value
+
+
+class Rest(Kind):
+    """All octets up to the end of the buffer."""
+
+    def __init__(self, *, secret: bool = False) -> None:
+        self.secret = secret
+
+    def emit_read(self, out: Source, var: str) -> None:
+        out.line(f"{var} = buffer[offset:]")
+        out.line("offset = len(buffer)")
+
+    def emit_write(self, out: Source, value: str) -> str:
+        return value
+
+
+class ListOf(Kind):
+    """TPML_*: between ``minimum`` and ``limit`` elements."""
+
+    def __init__(self, of: Any, limit: int, *, minimum: int = 0) -> None:
+        self.of = kind_of(of)
+        self.limit = limit
+        self.minimum = minimum
+
+    def emit_read(self, out: Source, var: str) -> None:
+        UInt(4).emit_read(out, f"{var}_count")
+        with out.block(f"if not {self.minimum} <= {var}_count <= {self.limit}:"):
+            out.line("raise TpmError(RC.SIZE)")
+        out.line(f"{var} = []")
+        with out.block(f"for _ in range({var}_count):"):
+            self.of.emit_read(out, f"{var}_item")
+            out.line(f"{var}.append({var}_item)")
+
+    def emit_write(self, out: Source, value: str) -> str:
+        item = self.of.emit_write(out, "item")
+        return f"len({value}).to_bytes(4), *[part for item in {value} for part in ({item},)]"
+
+
+class Nested(Kind):
+    """A structure in its place.
+
+    ``relaxed`` gives some of its fields another hint when it is read: the tables mark such a use
+    with a plus sign, usually because a selector may then be ALG.NULL. The value is of the same
+    class, and written the same way.
+    """
+
+    def __init__(self, of: "type[Structure]", **relaxed: Any) -> None:
+        self.of = of
+        self.relaxed = {field: kind_of(hint) for field, hint in relaxed.items()}
+
+    def reader(self) -> Reader:
+        return self.of.compiled_reader(self.relaxed)
+
+    def writer(self) -> Writer:
+        return self.of.compiled_writer()
+
+    def emit_read(self, out: Source, var: str) -> None:
+        out.line(f"{var}, offset = {out.constant('read', self.reader())}(buffer, offset, profile)")
+
+    def emit_write(self, out: Source, value: str) -> str:
+        return f"{out.constant('write', self.writer())}({value})"
+
+
+class SizedStructure(Kind):
+    """TPM2B_* of a structure, whose size must be what the structure takes up.
+
+    A size of zero is refused with RC.SIZE, or stands for None if ``optional``.
+    """
+
+    def __init__(self, of: Any, *, optional: bool = False) -> None:
+        self.of = kind_of(of)
+        self.optional = optional
+
+    def emit_read(self, out: Source, var: str) -> None:
+        UInt(2).emit_read(out, f"{var}_size")
+        with out.block(f"if not {var}_size:"):
+            out.line(f"{var} = None" if self.optional else "raise TpmError(RC.SIZE)")
+        with out.block("else:"):
+            out.line(f"{var}_end = offset + {var}_size")
+            self.of.emit_read(out, var)
+            with out.block(f"if offset != {var}_end:"):
+                out.line("raise TpmError(RC.SIZE)")
+
+    def emit_write(self, out: Source, value: str) -> str:
+        write = out.constant("write", self.of.writer())
+        sized = f"{out.constant('sized', _sized)}({write}({value}))"
+        return f"b'\\0\\0' if {value} is None else {sized}" if self.optional else sized
+
+
+def _sized(payload: bytes) -> bytes:
+    return len(payload).to_bytes(2) + payload
+
+
+class Union(Kind):
+    """TPMU_*: the field ``selector`` says which of ``arms`` (selector value to hint) is present."""
+
+    def __init__(self, selector: str, arms: Mapping[int, Any], *, secret: bool = False) -> None:
+        self.selector = selector
+        self.arms = {int(value): kind_of(hint) for value, hint in arms.items()}
+        self.secret = secret
+
+    def emit_read(self, out: Source, var: str) -> None:
+        arms = out.constant("arms", _Arms(self.arms, lambda arm: arm.reader()))
+        with out.block(f"if v_{self.selector} not in {out.constant('known', self.arms)}:"):
+            out.line("raise TpmError(RC.SELECTOR)")
+        out.line(f"{var}, offset = {arms}[v_{self.selector}](buffer, offset, profile)")
+
+    def emit_write(self, out: Source, value: str) -> str:
+        arms = out.constant("arms", _Arms(self.arms, lambda arm: arm.writer()))
+        return f"{arms}[self.{self.selector}]({value})"
+
+
+class _Arms(dict[int, Callable[..., Any]]):
+    """Selector value to function, compiled when it is first asked for."""
+
+    def __init__(self, arms: Mapping[int, Kind], compiled: Callable[[Kind], Any]) -> None:
+        super().__init__()
+        self._arms = arms
+        self._compiled = compiled
+
+    def __missing__(self, selector: int) -> Callable[..., Any]:
+        function: Callable[..., Any] = self._compiled(self._arms[selector])
+        self[selector] = function
+        return function

@@ -1,0 +1,162 @@
+"""One declaration per structure of Part 2; its codec is generated when it is first used.
+
+A structure is written the way its table is, one annotated field per row:
+
+    class TPMT_HA(Structure):
+        hash_alg: TPMI_ALG_HASH
+        digest: Annotated[bytes, Digest("hash_alg")]
+
+Nothing is compiled at import: a guest touches perhaps sixty of the structures, and compiling all of
+them would be paid by every process that imports this package.
+"""
+
+from collections.abc import Mapping
+from typing import Any, ClassVar, Self, dataclass_transform
+
+from ..rc import RC, TpmError
+from .codec import AllowedSets, Empty, Kind, Reader, Source, Writer, kind_of, reader, writer
+from .kinds import (
+    Digest,
+    Handle,
+    ListOf,
+    Nested,
+    PcrSelect,
+    Rest,
+    Sized,
+    SizedStructure,
+    UInt,
+    Union,
+)
+
+__all__ = [
+    "AllowedSets",
+    "Digest",
+    "Empty",
+    "Handle",
+    "Kind",
+    "ListOf",
+    "Nested",
+    "PcrSelect",
+    "Reader",
+    "Rest",
+    "Sized",
+    "SizedStructure",
+    "Structure",
+    "UInt",
+    "Union",
+    "Writer",
+    "kind_of",
+    "reader",
+    "writer",
+]
+
+
+class _StructureMeta(type):
+    def __new__(mcs, name: str, bases: tuple[type, ...], namespace: dict[str, Any]) -> type:
+        # Structure itself declares no fields, only what concerns all of them.
+        hints = namespace.get("__annotations__", {}) if bases else {}
+        namespace["__slots__"] = tuple(hints)
+        namespace["__kinds__"] = {field: kind_of(hint) for field, hint in hints.items()}
+        return super().__new__(mcs, name, bases, namespace)
+
+    @property
+    def kind(cls) -> Kind:
+        """How a value of this structure is laid out inside another one."""
+        return Nested(cls)  # type: ignore[arg-type]
+
+
+@dataclass_transform()
+class Structure(metaclass=_StructureMeta):
+    """A mutable record with the fields of a table of Part 2, positional or by keyword.
+
+    The methods here stand in for the generated ones, which replace them in the subclass the first
+    time one is called.
+    """
+
+    __kinds__: ClassVar[dict[str, Kind]]
+
+    def __init__(self, *values: Any, **named: Any) -> None:
+        self._compile()
+        type(self).__init__(self, *values, **named)
+
+    @classmethod
+    def unmarshal(cls, buffer: bytes, offset: int, profile: AllowedSets) -> tuple[Self, int]:
+        """Read the structure at ``offset``; returns it and the offset just past it.
+
+        Raises:
+            TpmError: the octets are not such a structure, or one this profile does not allow.
+        """
+        cls._compile()
+        return cls.unmarshal(buffer, offset, profile)
+
+    def marshal(self) -> bytes:
+        """The octets of this structure."""
+        self._compile()
+        return self.marshal()
+
+    @classmethod
+    def parse(cls, buffer: bytes, profile: AllowedSets) -> Self:
+        """Read a buffer that holds one structure and nothing else.
+
+        Raises:
+            TpmError: as `unmarshal`; RC.SIZE if octets are left over.
+        """
+        value, end = cls.unmarshal(buffer, 0, profile)
+        if end != len(buffer):
+            raise TpmError(RC.SIZE)
+        return value
+
+    @classmethod
+    def compiled_reader(cls, relaxed: Mapping[str, Kind]) -> Reader:
+        """The generated reader; with ``relaxed``, one in which these fields are of another kind."""
+        if relaxed:
+            out = Source(f"{cls.__name__} with {', '.join(relaxed)} relaxed")
+            cls._emit_reader(out, {**cls.__kinds__, **relaxed})
+            read: Reader = out.compile()["unmarshal"]
+            return read
+        if "unmarshal" not in cls.__dict__:
+            cls._compile()
+        return cls.unmarshal
+
+    @classmethod
+    def compiled_writer(cls) -> Writer:
+        """The generated writer."""
+        if "marshal" not in cls.__dict__:
+            cls._compile()
+        return cls.marshal
+
+    @classmethod
+    def _compile(cls) -> None:
+        out = Source(cls.__name__)
+        with out.block(f"def __init__({', '.join(['self', *cls.__kinds__])}):"):
+            for field in cls.__kinds__:
+                out.line(f"self.{field} = {field}")
+        cls._emit_reader(out, cls.__kinds__)
+        parts = [kind.emit_write(out, f"self.{field}") for field, kind in cls.__kinds__.items()]
+        out.writer("marshal", "self", parts)
+        compiled = out.compile()
+        type.__setattr__(cls, "__init__", compiled["__init__"])
+        type.__setattr__(cls, "unmarshal", staticmethod(compiled["unmarshal"]))
+        type.__setattr__(cls, "marshal", compiled["marshal"])
+
+    @classmethod
+    def _emit_reader(cls, out: Source, kinds: Mapping[str, Kind]) -> None:
+        values = ", ".join(f"v_{field}" for field in kinds)
+        out.reader("unmarshal", kinds, f"{out.constant(cls.__name__, cls)}({values})")
+
+    def __eq__(self, other: object) -> bool:
+        if type(other) is not type(self):
+            return NotImplemented
+        return all(getattr(self, field) == getattr(other, field) for field in self.__kinds__)
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        fields = (f"{field}={self._shown(field)}" for field in self.__kinds__)
+        return f"{type(self).__name__}({', '.join(fields)})"
+
+    def _shown(self, field: str) -> str:
+        value = getattr(self, field)
+        if self.__kinds__[field].secret and isinstance(value, bytes | bytearray):
+            return f"<{len(value)} octets>"
+        return repr(value)

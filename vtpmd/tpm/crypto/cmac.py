@@ -1,0 +1,62 @@
+"""CMAC with a state that can be saved between commands (SP 800-38B; Part 1, 8.4.2)."""
+
+from vtpmd.tpm.crypto.kdf import xor
+from vtpmd.tpm.crypto.symmetric import BLOCK_SIZE, cbc_encrypt, ecb_encrypt
+
+_POLYNOMIAL = 0x87
+_MASK = (1 << BLOCK_SIZE * 8) - 1
+
+
+class Cmac:
+    """CMAC under block cipher ``alg``; the key is kept by the caller and not part of the state."""
+
+    def __init__(self, alg: int, key: bytes) -> None:
+        self._alg = alg
+        self._key = key
+        self._chain = bytes(BLOCK_SIZE)
+        self._pending = b""
+
+    def update(self, data: bytes) -> None:
+        """Add ``data``. The last block, even a full one, waits: it is treated differently."""
+        pending = self._pending + data
+        keep = (len(pending) - 1) % BLOCK_SIZE + 1 if pending else 0
+        whole = pending[: len(pending) - keep]
+        if whole:
+            self._chain = cbc_encrypt(self._alg, self._key, self._chain, whole)[-BLOCK_SIZE:]
+        self._pending = pending[len(whole) :]
+
+    def digest(self) -> bytes:
+        """The MAC of everything added so far, one block; more data may follow."""
+        subkey = _double(ecb_encrypt(self._alg, self._key, bytes(BLOCK_SIZE)))
+        last = self._pending
+        if len(last) < BLOCK_SIZE:
+            subkey = _double(subkey)
+            last += b"\x80" + bytes(BLOCK_SIZE - 1 - len(last))
+        return cbc_encrypt(self._alg, self._key, self._chain, xor(last, subkey))
+
+    def save(self) -> bytes:
+        """The state without the key."""
+        return self._chain + self._pending
+
+    @classmethod
+    def restore(cls, alg: int, key: bytes, saved: bytes) -> "Cmac":
+        """The object ``save`` was called on. ValueError if ``saved`` cannot be a state."""
+        if not BLOCK_SIZE <= len(saved) <= 2 * BLOCK_SIZE:
+            raise ValueError("not a CMAC state")
+        mac = cls(alg, key)
+        mac._chain, mac._pending = saved[:BLOCK_SIZE], saved[BLOCK_SIZE:]
+        return mac
+
+
+def cmac(alg: int, key: bytes, *parts: bytes) -> bytes:
+    """CMAC(key, parts[0] || parts[1] || …), one block."""
+    mac = Cmac(alg, key)
+    mac.update(b"".join(parts))
+    return mac.digest()
+
+
+def _double(block: bytes) -> bytes:
+    value = int.from_bytes(block, "big") << 1
+    if value > _MASK:
+        value = value & _MASK ^ _POLYNOMIAL
+    return value.to_bytes(BLOCK_SIZE, "big")

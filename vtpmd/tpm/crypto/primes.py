@@ -1,0 +1,187 @@
+"""The RSA prime search of libtpms, reproduced draw by draw.
+
+A primary key is a function of seed and template only if candidates, the order in which they are
+tried and the bases of every Miller-Rabin round are the same, so none of this may be "improved".
+The speed comes from gmpy2 and from sieving with slices.
+"""
+
+from collections.abc import Callable
+from functools import cache
+from itertools import compress
+from typing import Protocol
+
+import gmpy2  # type: ignore[import-untyped]
+from gmpy2 import mpz
+
+from vtpmd.tpm.rc import RC, TpmError
+
+_FIELD = 16384
+"""Odd numbers in one sieve field."""
+
+_FIELD_ALIGNMENT = 105
+_SIEVE_LIMITS = ((512, 8167), (1024, 38891))
+"""(largest candidate in bits, largest sieving prime)."""
+
+_SIEVE_LIMIT = 65535
+"""For larger candidates."""
+
+_ROUNDS = ((510, 8), (1535, 5))
+"""(largest candidate in bits, Miller-Rabin rounds); above, four (FIPS 186-3, table C.3)."""
+
+_MIN_DISTANCE_BITS = 101
+"""|p - q| must have at least this many bits (FIPS 186-5, A.1.3 asks more, libtpms this)."""
+
+ShouldStop = Callable[[], bool]
+"""Polled between steps of at most a few milliseconds; True ends the search with RC.CANCELED."""
+
+
+class Generator(Protocol):
+    """What candidates and bases are drawn from."""
+
+    def generate(self, size: int, /) -> bytes: ...
+    def integer(self, bits: int, /) -> int: ...
+
+
+def never() -> bool:
+    """The ``ShouldStop`` of work that is not to be cancelled."""
+    return False
+
+
+def prime_pair(
+    bits: int, exponent: int, generator: Generator, level: int, should_stop: ShouldStop
+) -> tuple[int, int]:
+    """(first, second) prime found for an RSA modulus of ``bits``; TPM_RC_CANCELED if stopped.
+
+    ``level`` is the seed compatibility level of libtpms, 0 or 1. The second is the one that
+    libtpms keeps in the sensitive area.
+    """
+    first = prime(bits // 2, exponent, generator, level, should_stop)
+    while True:
+        second = prime(bits // 2, exponent, generator, level, should_stop)
+        if abs(second - first).bit_length() >= _MIN_DISTANCE_BITS:
+            return first, second
+
+
+def prime(
+    bits: int, exponent: int, generator: Generator, level: int, should_stop: ShouldStop
+) -> int:
+    """A prime of ``bits`` with exponent dividing neither p nor p - 1; bits a multiple of 64."""
+    adjust = _ADJUSTMENTS[level]
+    while True:
+        found = _search_field(
+            adjust(generator.generate(bits // 8)), bits, exponent, generator, should_stop
+        )
+        if found is not None:
+            return found
+
+
+def _adjusted_original(octets: bytes) -> int:
+    """Level 0: the octets as a 64-bit little-endian machine saw them, 32 bits lost on the way.
+
+    Released versions of libtpms drew this way (CVE-2021-3505); seeds from then need it.
+    """
+    top = 8 * len(octets) - 64
+    candidate = int.from_bytes(octets, "little")
+    word = candidate >> top
+    high = ((word >> 48) * 0x4AFB >> 16) + 0xB505
+    return candidate & (1 << top) - 1 | (high << 48 | word & 0xFFFF) << top | 1
+
+
+def _adjusted(octets: bytes) -> int:
+    """Level 1: big-endian, the top 32 bits scaled into [sqrt(2)/2, 1)."""
+    top = 8 * len(octets) - 32
+    candidate = int.from_bytes(octets, "big")
+    word = candidate >> top
+    scaled = (word >> 16) * 0x4AFB + ((word & 0xFFFF) * 0x4AFB >> 16) + 0xB5050000
+    return candidate & (1 << top) - 1 | scaled << top | 1
+
+
+_ADJUSTMENTS: tuple[Callable[[bytes], int], ...] = (_adjusted_original, _adjusted)
+
+
+def _search_field(
+    candidate: int, bits: int, exponent: int, generator: Generator, should_stop: ShouldStop
+) -> int | None:
+    """A prime in the field that starts at ``candidate``, or None if the field holds none.
+
+    Members left by the sieve are tried in an order given by the low word of the candidate.
+    """
+    selector = candidate & 0xFFFFFFFF | 0x80000000
+    back = candidate % _FIELD_ALIGNMENT
+    base = mpz(candidate - (back + _FIELD_ALIGNMENT if back & 1 else back))
+    members = list(compress(range(_FIELD), _sieve(base, bits)))
+    while members:
+        if should_stop():
+            raise TpmError(RC.CANCELED)
+        trial = base + 2 * members.pop(selector % len(members))
+        if trial % exponent > 1 and is_probable_prime(trial, generator):
+            return int(trial)
+    return None
+
+
+def _sieve(base: mpz, bits: int) -> bytearray:
+    """field[k] is 1 where the odd number base + 2k has no factor among the sieving primes."""
+    field = bytearray(b"\x01") * _FIELD
+    zeros = bytes(_FIELD)
+    for product, factors in _sieving_primes(bits):
+        remainder = int(base % product)
+        for factor in factors:
+            # The k with base + 2k = 0 modulo factor; (factor + 1) / 2 is the inverse of 2.
+            offset = -remainder * ((factor + 1) >> 1) % factor
+            field[offset::factor] = zeros[: (_FIELD - 1 - offset) // factor + 1]
+    return field
+
+
+def _sieving_primes(bits: int) -> tuple[tuple[int, tuple[int, ...]], ...]:
+    return _grouped_primes(next((top for size, top in _SIEVE_LIMITS if bits <= size), _SIEVE_LIMIT))
+
+
+@cache
+def _grouped_primes(limit: int) -> tuple[tuple[int, tuple[int, ...]], ...]:
+    """Odd primes up to ``limit`` in groups, each with its product below 2^60.
+
+    One division of a large number by the product then serves the whole group.
+    """
+    marks = bytearray(b"\x01") * (limit + 1)
+    for i in range(2, int(gmpy2.isqrt(limit)) + 1):
+        if marks[i]:
+            marks[i * i :: i] = bytes(len(range(i * i, limit + 1, i)))
+    groups: list[tuple[int, tuple[int, ...]]] = []
+    product = 1
+    factors: list[int] = []
+    for factor in compress(range(3, limit + 1), marks[3:]):
+        if product * factor >= 1 << 60:
+            groups.append((product, tuple(factors)))
+            product, factors = 1, []
+        product *= factor
+        factors.append(factor)
+    groups.append((product, tuple(factors)))
+    return tuple(groups)
+
+
+def is_probable_prime(candidate: int, generator: Generator) -> bool:
+    """Miller-Rabin (FIPS 186-3, C.3.1) on odd ``candidate``, bases drawn from ``generator``."""
+    w = mpz(candidate)
+    last = w - 1
+    bits = w.bit_length()
+    shift = gmpy2.bit_scan1(last) or 0
+    odd = last >> shift
+    for _ in range(next((rounds for size, rounds in _ROUNDS if bits <= size), 4)):
+        base = generator.integer(bits)
+        while not 1 < base < last:
+            base = generator.integer(bits)
+        if not _passes(w, last, gmpy2.powmod(base, odd, w), shift):
+            return False
+    return True
+
+
+def _passes(w: mpz, last: mpz, z: mpz, shift: int) -> bool:
+    if z in (1, last):
+        return True
+    for _ in range(shift - 1):
+        z = z * z % w
+        if z == last:
+            return True
+        if z == 1:
+            return False
+    return False

@@ -1,0 +1,205 @@
+"""Whether a session authorizes the use of an entity (Part 1, 19; Part 3, 5.6).
+
+Generic and fail-closed: every handle with a role passes through `authorize` before any action
+runs. Deferred assertions of policies are checked here and nowhere else.
+"""
+
+import hmac
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from enum import Enum
+
+from ..crypto.hashes import digest
+from ..rc import RC, TpmError
+from ..state import Entity, LoadedObject, NvIndex, PolicyState, Session, Tpm
+from ..wire.attributes import TPMA_NV, TPMA_OBJECT
+from ..wire.constants import CC, RH
+from . import dictionary_attack
+from .entities import NV_WRITERS
+
+
+class Auth(Enum):
+    """Authorization role of a handle (Part 1, 19.2)."""
+
+    NONE = 0
+    USER = 1
+    ADMIN = 2
+    DUP = 3
+
+
+_NV_WRITE_AUTHORIZED = NV_WRITERS | {CC.NV_WRITE_LOCK}
+_TEMPLATE_COMMANDS = frozenset({CC.CREATE, CC.CREATE_PRIMARY, CC.CREATE_LOADED})
+
+
+@dataclass(slots=True)
+class Request:
+    """What sessions protect: the command code, the Names of its handles, its parameters."""
+
+    code: int
+    names: tuple[bytes, ...]
+    parameters: bytes
+    _cp_hashes: dict[int, bytes] = field(default_factory=dict)
+
+    def cp_hash(self, alg: int) -> bytes:
+        """cpHash (Part 1, 16.7), over the parameters as received."""
+        found = self._cp_hashes.get(alg)
+        if found is None:
+            found = digest(alg, self.code.to_bytes(4), *self.names, self.parameters)
+            self._cp_hashes[alg] = found
+        return found
+
+    def name_hash(self, alg: int) -> bytes:
+        """H(Names of the handles): what TPM2_PolicyNameHash binds (Part 3, 23.14)."""
+        return digest(alg, *self.names)
+
+    def parameters_hash(self, alg: int) -> bytes:
+        """H(commandCode || parameters): what TPM2_PolicyParameters binds (Part 3, 23.24)."""
+        return digest(alg, self.code.to_bytes(4), self.parameters)
+
+    def template_hash(self, alg: int) -> bytes | None:
+        """H(inPublic): what TPM2_PolicyTemplate binds (Part 3, 23.21); None for other commands."""
+        if self.code not in _TEMPLATE_COMMANDS:
+            return None
+        start = 2 + int.from_bytes(self.parameters[:2])
+        size = int.from_bytes(self.parameters[start : start + 2])
+        return digest(alg, self.parameters[start + 2 : start + 2 + size])
+
+
+_BOUND_HASHES: dict[str, Callable[[Request, int], bytes | None]] = {
+    "cp_hash": Request.cp_hash,
+    "name_hash": Request.name_hash,
+    "parameters": Request.parameters_hash,
+    "template": Request.template_hash,
+}
+
+
+def authorize(
+    tpm: Tpm,
+    request: Request,
+    entity: Entity,
+    role: Auth,
+    session: Session | None,
+) -> bool:
+    """Check all but the proof of the authValue; return whether the authValue has to be proven.
+
+    ``session`` is None for a password. The order of checks is that of Part 3, 5.6. Raises
+    TpmError without a position.
+    """
+    if entity.name == RH.PLATFORM.to_bytes(4) and request.code in tpm.permanent.pp_commands:
+        raise TpmError(RC.PP)  # physical presence can't be asserted on a virtual machine
+    policy = session.policy if session is not None else None
+    if policy is not None:
+        used = policy.auth_value_needed or policy.password_needed
+    else:
+        used = session is None or not is_bound_to(session, entity)
+    if used and entity.da_protected:
+        dictionary_attack.check_locked_out(tpm, entity.name == RH.LOCKOUT.to_bytes(4))
+        dictionary_attack.note_use(tpm)
+    if policy is None and _policy_required(entity, role):
+        raise TpmError(RC.AUTH_TYPE)
+    if policy is None:
+        if not _auth_value_available(entity, role, request.code):
+            raise TpmError(RC.AUTH_UNAVAILABLE)
+    else:
+        if not _auth_policy_available(entity, role, request.code):
+            raise TpmError(RC.AUTH_UNAVAILABLE)
+        assert session is not None
+        _check_policy(tpm, request, entity, role, session, policy)
+    return used
+
+
+def is_bound_to(session: Session, entity: Entity) -> bool:
+    """Whether a session was bound to this entity as it is now (Part 1, 19.6.12)."""
+    return (
+        session.is_bound
+        and session.bound_name == entity.name
+        and hmac.compare_digest(session.bound_auth_value, entity.auth_value)
+    )
+
+
+def _policy_required(entity: Entity, role: Auth) -> bool:
+    if role is Auth.DUP:
+        return True
+    if role is Auth.ADMIN:
+        if isinstance(entity, LoadedObject):
+            return bool(entity.public.object_attributes & TPMA_OBJECT.ADMIN_WITH_POLICY)
+        return isinstance(entity, NvIndex)
+    return False
+
+
+def _auth_value_available(entity: Entity, role: Auth, code: int) -> bool:
+    if isinstance(entity, LoadedObject):
+        if entity.sequence is not None:
+            return True
+        if role is Auth.USER:
+            return bool(entity.public.object_attributes & TPMA_OBJECT.USER_WITH_AUTH)
+        return not entity.public.object_attributes & TPMA_OBJECT.ADMIN_WITH_POLICY
+    if isinstance(entity, NvIndex):
+        write = code in _NV_WRITE_AUTHORIZED
+        return entity.has(TPMA_NV.AUTHWRITE if write else TPMA_NV.AUTHREAD)
+    return True
+
+
+def _auth_policy_available(entity: Entity, role: Auth, code: int) -> bool:
+    if isinstance(entity, LoadedObject):
+        return entity.sequence is None
+    if isinstance(entity, NvIndex):
+        if not entity.auth_policy:
+            return False
+        if role is not Auth.USER:
+            return True
+        write = code in _NV_WRITE_AUTHORIZED
+        return entity.has(TPMA_NV.POLICYWRITE if write else TPMA_NV.POLICYREAD)
+    return bool(entity.auth_policy)
+
+
+def _check_policy(
+    tpm: Tpm,
+    request: Request,
+    entity: Entity,
+    role: Auth,
+    session: Session,
+    policy: PolicyState,
+) -> None:
+    """The digest, and everything assertions deferred to the moment of use (Part 1, 19.7)."""
+    if request.code == CC.POLICY_SECRET and not (
+        policy.password_needed or policy.auth_value_needed
+    ):
+        raise TpmError(RC.MODE)
+    if (
+        policy.pcr_update_counter is not None
+        and policy.pcr_update_counter != tpm.reset.pcr_update_counter
+    ):
+        raise TpmError(RC.PCR_CHANGED)
+    if not entity.auth_policy or not hmac.compare_digest(policy.digest, entity.auth_policy):
+        raise TpmError(RC.POLICY_FAIL)
+    if entity.policy_alg != session.auth_hash:
+        raise TpmError(RC.POLICY_FAIL)
+    if policy.timeout and (
+        policy.timeout < tpm.volatile.time or policy.epoch != tpm.volatile.time_epoch
+    ):
+        raise TpmError(RC.EXPIRED)
+    if policy.command_code:
+        if policy.command_code != request.code:
+            raise TpmError(RC.POLICY_CC)
+    elif role in (Auth.ADMIN, Auth.DUP):
+        raise TpmError(RC.POLICY_FAIL)
+    if policy.locality and not allows_locality(policy.locality, tpm.locality):
+        raise TpmError(RC.LOCALITY)
+    if policy.physical_presence_needed:
+        raise TpmError(RC.PP)
+    if policy.bound_hash:
+        actual = _BOUND_HASHES[policy.bound_kind](request, session.auth_hash)
+        if actual is None or not hmac.compare_digest(actual, policy.bound_hash):
+            raise TpmError(RC.POLICY_FAIL)
+    if policy.nv_written is not None and (
+        not isinstance(entity, NvIndex) or entity.has(TPMA_NV.WRITTEN) != policy.nv_written
+    ):
+        raise TpmError(RC.POLICY_FAIL)
+
+
+def allows_locality(allowed: int, locality: int) -> bool:
+    """Whether a TPMA_LOCALITY admits a locality (Part 2, 8.5)."""
+    if locality < 5:
+        return bool(allowed >> locality & 1) and allowed < 32
+    return allowed == locality

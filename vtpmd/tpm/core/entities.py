@@ -1,0 +1,108 @@
+"""From handles to the entities they refer to (Part 3, 5.4)."""
+
+from ..rc import RC, TpmError
+from ..state import Entity, Hierarchy, LoadedObject, NvIndex, Pcr, Session, Tpm
+from ..wire.attributes import TPMA_NV
+from ..wire.constants import CC, HT, RH
+
+NV_WRITERS = frozenset({CC.NV_WRITE, CC.NV_INCREMENT, CC.NV_EXTEND, CC.NV_SET_BITS})
+"""Commands that need an unlocked index and its write authorization."""
+NV_READERS = frozenset({CC.NV_READ, CC.POLICY_NV, CC.NV_CERTIFY})
+"""Commands that need an unlocked index and its read authorization."""
+
+
+def hierarchy(tpm: Tpm, handle: int) -> Hierarchy:
+    """The hierarchy or lockout of a TPM_RH_*, enabled or not; TpmError(RC.VALUE) for others."""
+    match handle:
+        case RH.OWNER:
+            return tpm.permanent.owner
+        case RH.ENDORSEMENT:
+            return tpm.permanent.endorsement
+        case RH.PLATFORM:
+            return tpm.permanent.platform
+        case RH.LOCKOUT:
+            return tpm.permanent.lockout
+        case RH.NULL:
+            return tpm.reset.null
+        case _:
+            raise TpmError(RC.VALUE)
+
+
+def is_enabled(tpm: Tpm, handle: int) -> bool:
+    """Whether a hierarchy is enabled; NULL and lockout always are."""
+    match handle:
+        case RH.OWNER:
+            return tpm.clear.owner_enabled
+        case RH.ENDORSEMENT:
+            return tpm.clear.endorsement_enabled
+        case RH.PLATFORM:
+            return tpm.volatile.platform_enabled
+        case _:
+            return True
+
+
+def resolve(tpm: Tpm, handle: int, number: int, code: int) -> Entity | Session:
+    """The entity of the ``number``-th handle (from 1) of command ``code``.
+
+    Raises, as Part 3, 5.4 says: RC.REFERENCE_H0 + N for what could be loaded but is not, and with
+    the handle's position RC.HANDLE, RC.HIERARCHY or RC.VALUE; RC.NV_LOCKED for a locked index.
+    """
+    match handle >> 24:
+        case HT.PCR:
+            return Pcr(handle, tpm.clear.pcr_auth_values.get(handle, b""))
+        case HT.NV_INDEX:
+            return _nv_index(tpm, handle, number, code)
+        case HT.HMAC_SESSION | HT.POLICY_SESSION:
+            return _session(tpm, handle, number)
+        case HT.PERMANENT:
+            try:
+                found = hierarchy(tpm, handle)
+                if not is_enabled(tpm, handle):
+                    raise TpmError(RC.HIERARCHY)
+            except TpmError as error:
+                raise error.handle(number) from None
+            return found
+        case HT.TRANSIENT:
+            transient = tpm.volatile.objects.get(handle)
+            if transient is None:
+                raise TpmError(RC.REFERENCE_H0 + number - 1)
+            return transient
+        case HT.PERSISTENT:
+            persistent = tpm.permanent.objects.get(handle)
+            if persistent is None or not is_enabled(tpm, persistent.hierarchy):
+                raise TpmError(RC.HANDLE).handle(number)
+            return persistent
+        case _:
+            raise TpmError(RC.VALUE).handle(number)
+
+
+def nv_index_enabled(tpm: Tpm, index: NvIndex) -> bool:
+    """Whether the hierarchy that an index belongs to lets it be used (Part 1, 34.6)."""
+    if index.has(TPMA_NV.PLATFORMCREATE):
+        return tpm.clear.platform_nv_enabled
+    return tpm.clear.owner_enabled
+
+
+def _nv_index(tpm: Tpm, handle: int, number: int, code: int) -> NvIndex:
+    index = tpm.permanent.nv.get(handle)
+    if index is None or not nv_index_enabled(tpm, index):
+        raise TpmError(RC.HANDLE).handle(number)
+    if (code in NV_WRITERS and index.has(TPMA_NV.WRITELOCKED)) or (
+        code in NV_READERS and index.has(TPMA_NV.READLOCKED)
+    ):
+        raise TpmError(RC.NV_LOCKED)
+    return index
+
+
+def _session(tpm: Tpm, handle: int, number: int) -> Session:
+    session = tpm.volatile.sessions.get(handle)
+    if session is None:
+        if handle in tpm.reset.saved_sessions:
+            raise TpmError(RC.REFERENCE_H0 + number - 1)
+        raise TpmError(RC.HANDLE).handle(number)
+    return session
+
+
+def find_object(tpm: Tpm, handle: int) -> LoadedObject | None:
+    """A loaded transient or a persistent object, whatever its hierarchy's state."""
+    return tpm.volatile.objects.get(handle) or tpm.permanent.objects.get(handle)

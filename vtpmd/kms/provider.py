@@ -1,0 +1,89 @@
+"""What a key provider is: it wraps and unwraps DEKs, and never sees anything else."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+from uuid import UUID
+
+from vtpmd.storage import cbor
+from vtpmd.storage.slot import Slot
+
+
+class KeyProviderError(Exception):
+    """A key provider could not do what it was asked for."""
+
+
+class KeyUnavailable(KeyProviderError):
+    """The KEK is out of reach; the instance is locked until it is back.
+
+    ``retry``: whether it may come back by itself; otherwise somebody has to act on ``reason``.
+    """
+
+    def __init__(self, reason: str, retry: bool) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.retry = retry
+
+
+class KeyRefused(KeyProviderError):
+    """The KEK was used and does not open this slot: it is damaged or of another instance."""
+
+
+class ConfigurationRefused(KeyProviderError):
+    """The settings of a provider make no sense; the message names provider and setting."""
+
+
+@dataclass(frozen=True)
+class KeyContext:
+    """What a wrapped DEK is bound to: the instance and the id (16 bytes) of the DEK."""
+
+    uuid: UUID
+    dek_id: bytes
+
+    def aad(self) -> bytes:
+        """The additional authenticated data of the wrapping: deterministic CBOR."""
+        return cbor.encode(["vtpmd-dek-v1", self.uuid.bytes, self.dek_id])
+
+
+class KeyProvider(Protocol):
+    """One configured source of KEKs. Implementations pass ``contract.KeyProviderContract``.
+
+    Methods raise KeyUnavailable or KeyRefused and nothing else; they may be cancelled, and called
+    concurrently.
+    """
+
+    @property
+    def name(self) -> str:
+        """The name in the configuration."""
+
+    @property
+    def type(self) -> str:
+        """The type in the configuration, which is also the name of the entry point."""
+
+    async def initialise(self) -> str | None:
+        """Create what the provider needs and does not have yet, if it can.
+
+        Called when the daemon has no instances. Returns a note for the log if something was
+        created that somebody must know of, else None.
+        """
+
+    async def wrap(self, dek: bytes | bytearray, context: KeyContext) -> Slot:
+        """Wrap ``dek`` (32 bytes) under the current KEK, bound to ``context``."""
+
+    async def unwrap(self, slot: Slot, context: KeyContext) -> bytearray:
+        """Return the DEK in ``slot``; the caller wipes it."""
+
+    async def rewrap(self, slot: Slot, context: KeyContext) -> Slot:
+        """Return a slot with the same DEK under the current KEK."""
+
+    async def describe(self) -> dict[str, Any]:
+        """What `vtpmctl provider` shows: JSON types, no secret."""
+
+    async def check(self) -> None:
+        """Raise KeyUnavailable unless ``wrap`` would work now."""
+
+
+ProviderFactory = Callable[[str, Mapping[str, Any], Path], KeyProvider]
+"""Makes a provider from its name, its settings (without ``type``) and the state directory; does no
+input or output. Raises ConfigurationRefused."""

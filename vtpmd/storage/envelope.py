@@ -1,0 +1,285 @@
+"""The sealed form of TPM state: COSE_Encrypt (RFC 9052, 5.1), AES-256-GCM, one-time keys.
+
+Format version 1, deterministic CBOR::
+
+    96([ << { 1: 3, 2: [-70001 … -70005], 3: "application/vnd.vtpmd.state",
+              -70001: format version, -70002: instance UUID, -70003: generation,
+              -70004: key commitment, -70005: payload kind } >>,
+         { 5: IV, -70010: [ slot … ], -70011: checksum },
+         ciphertext and tag,
+         [ [ << { 1: -10 } >>, { 4: DEK id, -20: salt }, h'' ] ] ])
+
+Every write draws a fresh salt: HKDF-SHA-256 makes from it and the DEK a key for this one message,
+so that restored or cloned files never repeat a nonce, and a commitment that tells a wrong key from
+a damaged file. Slots hold the wrapped DEK. They and the DEK id stay outside the authenticated data,
+for a KEK can then be replaced without the DEK; a foreign slot only fails to unwrap. The checksum is
+the SHA-256 of the same message encoded without it: no protection, but it tells decay of the medium,
+slots included, from everything that is done on purpose, before any key is at hand.
+"""
+
+import hashlib
+import hmac
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Literal, cast, get_args
+from uuid import UUID
+
+from cbor2 import CBORTag
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+from vtpmd.storage import cbor
+from vtpmd.storage.errors import EnvelopeError
+from vtpmd.storage.slot import Slot
+from vtpmd.storage.store import MAX_SIZE
+from vtpmd.storage.wipe import wipe
+
+Kind = Literal["permanent", "volatile", "migration"]
+
+FORMAT_VERSION = 1
+DEK_SIZE = 32
+DEK_ID_SIZE = 16
+MAX_SLOTS = 16
+
+_COSE_ENCRYPT = 96
+_ALG, _CRIT, _CONTENT_TYPE, _KID, _IV, _SALT = 1, 2, 3, 4, 5, -20
+_PRIVATE = [-70001, -70002, -70003, -70004, -70005]
+_VERSION, _UUID, _GENERATION, _COMMITMENT, _KIND = _PRIVATE
+_SLOTS, _CHECKSUM = -70010, -70011
+_A256GCM, _DIRECT_HKDF_SHA_256 = 3, -10
+_MEDIA_TYPE = "application/vnd.vtpmd.state"
+
+_RECIPIENT = cbor.encode({_ALG: _DIRECT_HKDF_SHA_256})
+_KEY_INFO = cbor.encode([_A256GCM, [None] * 3, [None] * 3, [256, _RECIPIENT]])  # RFC 9053, 5.2
+_COMMITMENT_INFO = b"vtpmd-commit-v1"
+_KEY_SIZE, _SALT_SIZE, _IV_SIZE, _TAG_SIZE = 32, 32, 12, 16
+
+
+@dataclass(frozen=True)
+class Header:
+    """What an envelope says of its content.
+
+    ``generation`` counts the writes of one instance; ``dek_id`` (16 bytes) names the DEK.
+    """
+
+    uuid: UUID
+    generation: int
+    kind: Kind
+    dek_id: bytes
+
+    def rolled_back(self, floor: int) -> bool:
+        """Whether this is older than generation ``floor``, the newest one known to be written."""
+        return self.generation < floor
+
+
+@dataclass(frozen=True)
+class Envelope:
+    """A parsed envelope. Until ``unseal`` has succeeded, nothing in it is authentic."""
+
+    header: Header
+    slots: tuple[Slot, ...]
+    _commitment: bytes = field(repr=False)
+    _salt: bytes = field(repr=False)
+    _iv: bytes = field(repr=False)
+    _ciphertext: bytes = field(repr=False)
+
+    def unseal(self, dek: bytes | bytearray, uuid: UUID, kind: Kind = "permanent") -> bytearray:
+        """Return the plaintext; the caller wipes it.
+
+        Checks in this order, and raises EnvelopeError for: the instance (``wrong-instance``), the
+        key commitment (``wrong-key``), the AEAD and the payload kind (``damaged``).
+        """
+        if self.header.uuid != uuid:
+            raise EnvelopeError(
+                "wrong-instance",
+                f"the state file belongs to instance {self.header.uuid}, not to {uuid}: "
+                "put each file back into the directory of its own instance",
+            )
+        with _derived(dek, self._salt, _COMMITMENT_INFO) as commitment:
+            if not hmac.compare_digest(commitment, self._commitment):
+                raise EnvelopeError(
+                    "wrong-key",
+                    f"the state file was sealed under another key than the one offered as DEK "
+                    f"{self.header.dek_id.hex()}: restore file and key slots from one backup",
+                )
+        plaintext = bytearray(len(self._ciphertext) - _TAG_SIZE)
+        with _derived(dek, self._salt, _KEY_INFO) as key:
+            try:
+                AESGCM(key).decrypt_into(
+                    self._iv,
+                    self._ciphertext,
+                    _authenticated(_protect(self.header, self._commitment)),
+                    plaintext,
+                )
+            except InvalidTag:
+                raise _damaged(
+                    "its content is not what was sealed, though the key is right"
+                ) from None
+        if self.header.kind != kind:
+            wipe(plaintext)
+            raise _damaged(f"it holds {self.header.kind} state where {kind} state belongs")
+        return plaintext
+
+    def replace_slots(self, slots: Sequence[Slot]) -> bytes:
+        """Return this envelope encoded with other ``slots``; needs no key, changes nothing else.
+
+        Raises ValueError for none or more than MAX_SLOTS slots.
+        """
+        protected = _protect(self.header, self._commitment)
+        dek_id, salt = self.header.dek_id, self._salt
+        return _encode(protected, self._iv, slots, self._ciphertext, dek_id, salt)
+
+
+def seal(
+    dek: bytes | bytearray,
+    header: Header,
+    slots: Sequence[Slot],
+    plaintext: bytes | bytearray,
+    entropy: Callable[[int], bytes] = os.urandom,
+) -> bytes:
+    """Seal ``plaintext`` under ``dek`` (32 bytes) into an envelope with ``header`` and ``slots``.
+
+    ``entropy`` gives the salt (32 bytes), then the IV (12 bytes). Raises ValueError where the
+    envelope could not be read back: sizes, ranges, more than MAX_SIZE bytes.
+    """
+    if len(dek) != DEK_SIZE or len(header.dek_id) != DEK_ID_SIZE:
+        raise ValueError("a DEK has 32 bytes, its id 16")
+    if not 0 <= header.generation < 1 << 64 or header.kind not in get_args(Kind):
+        raise ValueError("the generation is a uint64, the kind one of Kind")
+    salt, iv = entropy(_SALT_SIZE), entropy(_IV_SIZE)
+    with _derived(dek, salt, _COMMITMENT_INFO) as commitment:
+        protected = _protect(header, bytes(commitment))
+    with _derived(dek, salt, _KEY_INFO) as key:
+        ciphertext = AESGCM(key).encrypt(iv, plaintext, _authenticated(protected))
+    return _encode(protected, iv, slots, ciphertext, header.dek_id, salt)
+
+
+def parse(data: bytes) -> Envelope:
+    """Read an envelope without any key.
+
+    Raises EnvelopeError ``newer`` for a format version above FORMAT_VERSION, ``truncated`` or
+    ``damaged`` for everything that ``seal`` and ``replace_slots`` would not have written.
+    """
+    if len(data) > MAX_SIZE:
+        raise _damaged(f"it has {len(data)} bytes, more than the {MAX_SIZE} of any state file")
+    try:
+        envelope = _read(cbor.decode(data))
+    except cbor.CborError as error:
+        if error.kind == "truncated":
+            raise EnvelopeError(
+                "truncated", f"the state file is truncated: {error}; restore it from a backup"
+            ) from None
+        raise _damaged(str(error)) from None
+    if envelope.replace_slots(envelope.slots) != data:
+        raise _damaged("its checksum does not match its content")
+    return envelope
+
+
+def _read(message: object) -> Envelope:
+    if not isinstance(message, CBORTag) or message.tag != _COSE_ENCRYPT:
+        raise cbor.malformed("it is not an envelope of vtpmd")
+    protected, unprotected, ciphertext, recipients = cbor.array(message.value, [4])
+    fields = _read_protected(cbor.octets(protected))
+    (recipient,) = cbor.array(recipients, [1])
+    form, key_fields, encrypted_key = cbor.array(recipient, [3])
+    if form != _RECIPIENT or encrypted_key != b"":
+        raise cbor.malformed("its recipient is not of the form in use")
+    outer = cbor.mapping(unprotected, [_IV, _SLOTS, _CHECKSUM])
+    inner = cbor.mapping(key_fields, [_KID, _SALT])
+    kind = cbor.text(fields[_KIND])
+    if kind not in get_args(Kind):
+        raise cbor.malformed(f"it has no payload kind {kind!r}")
+    header = Header(
+        uuid=UUID(bytes=cbor.octets(fields[_UUID], [16])),
+        generation=cbor.uint(fields[_GENERATION]),
+        kind=cast(Kind, kind),
+        dek_id=cbor.octets(inner[_KID], [DEK_ID_SIZE]),
+    )
+    commitment = cbor.octets(fields[_COMMITMENT], [_KEY_SIZE])
+    if _protect(header, commitment) != protected:
+        raise cbor.malformed("its header names another algorithm or media type")
+    slots = cbor.array(outer[_SLOTS], range(1, MAX_SLOTS + 1))
+    return Envelope(
+        header=header,
+        slots=tuple(Slot.from_cbor(slot) for slot in slots),
+        _commitment=commitment,
+        _salt=cbor.octets(inner[_SALT], [_SALT_SIZE]),
+        _iv=cbor.octets(outer[_IV], [_IV_SIZE]),
+        _ciphertext=cbor.octets(ciphertext, range(_TAG_SIZE, MAX_SIZE)),
+    )
+
+
+def _read_protected(protected: bytes) -> Mapping[int, object]:
+    try:
+        fields = cbor.decode(protected)
+    except cbor.CborError as error:
+        raise cbor.malformed(f"in its header, {error}") from None
+    version = fields.get(_VERSION) if isinstance(fields, Mapping) else None
+    if type(version) is not int or version < 1:
+        raise cbor.malformed("its header names no format version")
+    if version > FORMAT_VERSION:
+        raise EnvelopeError(
+            "newer",
+            f"the state file has format version {version}, this vtpmd reads {FORMAT_VERSION} and "
+            "older: start it with the newer vtpmd that wrote it",
+        )
+    return cbor.mapping(fields, [_ALG, _CRIT, _CONTENT_TYPE, *_PRIVATE])
+
+
+def _protect(header: Header, commitment: bytes) -> bytes:
+    return cbor.encode(
+        {
+            _ALG: _A256GCM,
+            _CRIT: _PRIVATE,
+            _CONTENT_TYPE: _MEDIA_TYPE,
+            _VERSION: FORMAT_VERSION,
+            _UUID: header.uuid.bytes,
+            _GENERATION: header.generation,
+            _COMMITMENT: commitment,
+            _KIND: header.kind,
+        }
+    )
+
+
+def _encode(
+    protected: bytes,
+    iv: bytes,
+    slots: Sequence[Slot],
+    ciphertext: bytes,
+    dek_id: bytes,
+    salt: bytes,
+) -> bytes:
+    if not 1 <= len(slots) <= MAX_SLOTS:
+        raise ValueError(f"an envelope has 1 to {MAX_SLOTS} slots")
+    unprotected: dict[int, object] = {_IV: iv, _SLOTS: [slot.to_cbor() for slot in slots]}
+    recipient = [_RECIPIENT, {_KID: dek_id, _SALT: salt}, b""]
+    message = CBORTag(_COSE_ENCRYPT, [protected, unprotected, ciphertext, [recipient]])
+    unprotected[_CHECKSUM] = hashlib.sha256(cbor.encode(message)).digest()
+    data = cbor.encode(message)
+    if len(data) > MAX_SIZE:
+        raise ValueError(f"an envelope has at most {MAX_SIZE} bytes, this one {len(data)}")
+    return data
+
+
+def _authenticated(protected: bytes) -> bytes:
+    return cbor.encode(["Encrypt", protected, b""])  # Enc_structure, RFC 9052, 5.3
+
+
+@contextmanager
+def _derived(dek: bytes | bytearray, salt: bytes, info: bytes) -> Iterator[bytearray]:
+    key = bytearray(_KEY_SIZE)
+    HKDF(SHA256(), _KEY_SIZE, salt, info).derive_into(dek, key)
+    try:
+        yield key
+    finally:
+        wipe(key)
+
+
+def _damaged(reason: str) -> EnvelopeError:
+    return EnvelopeError(
+        "damaged", f"the state file is damaged: {reason}; restore it from a backup"
+    )

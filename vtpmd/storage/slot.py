@@ -1,0 +1,59 @@
+"""Slots: one DEK, wrapped by one key provider."""
+
+from dataclasses import astuple, dataclass, field
+from typing import Literal, get_args
+
+from vtpmd.storage import cbor
+
+Purpose = Literal["primary", "recovery"]
+
+_KEYS = range(1, 9)  # one per field, in the order of declaration
+_MAX_WRAPPED = 4096
+
+
+@dataclass(frozen=True)
+class Slot:
+    """A DEK wrapped by one key provider.
+
+    ``key_ref`` and ``key_version`` name the KEK as its provider does (the version is empty where it
+    counts none), ``algorithm`` names the wrapping, ``created`` is in seconds since 1970. Raises
+    ValueError for values that could not be read back.
+    """
+
+    provider_type: str
+    provider: str
+    key_ref: str
+    key_version: str
+    algorithm: str
+    wrapped: bytes = field(repr=False)
+    created: int
+    purpose: Purpose = "primary"
+
+    def __post_init__(self) -> None:
+        try:
+            _check(astuple(self))
+        except cbor.CborError as error:
+            raise ValueError(f"not a slot: {error}") from None
+
+    def to_cbor(self) -> dict[int, object]:
+        """The map that stands for this slot inside an envelope or a message."""
+        return dict(zip(_KEYS, astuple(self), strict=True))
+
+    @classmethod
+    def from_cbor(cls, value: object) -> "Slot":
+        """Read what ``to_cbor`` made; raises CborError for anything else."""
+        entries = cbor.mapping(value, _KEYS)
+        try:
+            return cls(*(entries[key] for key in _KEYS))  # type: ignore[arg-type]
+        except ValueError as error:
+            raise cbor.malformed(str(error)) from None
+
+
+def _check(fields: tuple[object, ...]) -> None:
+    *names, wrapped, created, purpose = fields
+    for name in names:
+        cbor.text(name)
+    cbor.octets(wrapped, range(1, _MAX_WRAPPED + 1))
+    cbor.uint(created)
+    if cbor.text(purpose) not in get_args(Purpose):
+        raise cbor.malformed(f"a slot has no purpose {purpose!r}")

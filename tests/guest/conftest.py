@@ -1,0 +1,63 @@
+"""The guest's image, and TPMs for it that can be killed and started again."""
+
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.guest.emulator import Emulator, Started
+from tests.peers.vtpmd import Vtpmd, VtpmdInstance
+
+ROOT = Path(__file__).parents[2]
+SWTPM = (
+    "swtpm socket --tpm2 --tpmstate dir={directory}/state{{n}} --ctrl type=unixio,path={{socket}}"
+)
+
+
+class Served:
+    """An instance of vtpmd as the emulator of a run: it outlives QEMU, and a worker's end."""
+
+    def __init__(self, instance: VtpmdInstance) -> None:
+        self._instance = instance
+
+    @property
+    def socket(self) -> Path:
+        return self._instance.control
+
+    def start(self) -> None:
+        """It listens whenever the daemon runs."""
+
+    def kill(self) -> None:
+        self._instance.kill()
+
+    def stop(self) -> None:
+        """It ends with its daemon."""
+
+
+@pytest.fixture(scope="session")
+def guest_image() -> Path:
+    """The image's directory; built, from cached packages, when something of it has changed."""
+    directory = ROOT / "build" / "guest"
+    subprocess.run([ROOT / "tests/guest/image/build.sh", directory], check=True)
+    return directory
+
+
+@pytest.fixture
+def emulators(peer: str, short_path: Path) -> Iterator[list[Emulator]]:
+    """Two TPMs: the machine's, and a migration target's."""
+    if peer == "swtpm":
+        for number in (1, 2):
+            os.mkdir(short_path / f"state{number}")
+        command = SWTPM.format(directory=short_path)
+        yield [
+            Started(command, n, short_path / f"tpm{n}.sock", short_path / f"tpm{n}.log")
+            for n in (1, 2)
+        ]
+        return
+    daemon = Vtpmd(short_path)
+    try:
+        yield [Served(daemon.create(f"guest{number}")) for number in (1, 2)]
+    finally:
+        daemon.close()

@@ -1,0 +1,38 @@
+"""Real guests: firmware, Linux and tpm2-tools must find a TPM that keeps its promises."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.guest.emulator import Emulator
+from tests.guest.options import Options
+from tests.guest.run import run_guest
+
+pytestmark = pytest.mark.guest
+
+SCENARIOS = ["smoke", "reset", "reboot", "coldboot", "crash", "suspend"]
+
+
+def play(scenario: str, model: str, image: Path, emulators: list[Emulator], work: Path) -> None:
+    directory = work / "machine"
+    directory.mkdir()
+    log = directory / "serial.log"
+    options = Options(guest=image, scenario=scenario, model=model, log=log)
+    results = run_guest(options, emulators, directory).results
+    tail = log.read_text(errors="replace")[-2000:]
+    assert not results.failed, "\n".join([*results.failures, *results.problems, tail])
+
+
+@pytest.mark.parametrize("model", ["crb", "tis"])
+@pytest.mark.parametrize("scenario", SCENARIOS)
+def test_guest_and_host_find_nothing_wrong(
+    scenario: str, model: str, guest_image: Path, emulators: list[Emulator], short_path: Path
+) -> None:
+    play(scenario, model, guest_image, emulators, short_path)
+
+
+@pytest.mark.parametrize("scenario", ["full", "windows", "ppi"])
+def test_crb_guest_uses_the_whole_tpm(
+    scenario: str, guest_image: Path, emulators: list[Emulator], short_path: Path
+) -> None:
+    play(scenario, "crb", guest_image, emulators, short_path)

@@ -1,0 +1,88 @@
+"""The control and the data channel as QEMU uses them."""
+
+import socket
+import struct
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+CMD_INIT = 2
+CMD_SHUTDOWN = 3
+CMD_SET_LOCALITY = 5
+CMD_STOP = 14
+CMD_SET_DATAFD = 16
+CMD_SET_BUFFERSIZE = 17
+STARTUP_CLEAR = bytes.fromhex("80010000000c000001440000")
+SHUTDOWN_CLEAR = bytes.fromhex("80010000000c000001450000")
+
+
+class PeerError(Exception):
+    """The TPM emulator did not do what was asked."""
+
+
+class Control:
+    """A connection to a control socket."""
+
+    def __init__(self, path: Path, timeout: float = 30.0) -> None:
+        self._socket = socket.socket(socket.AF_UNIX)
+        self._socket.settimeout(timeout)
+        try:
+            self._socket.connect(str(path))
+        except BaseException:
+            self._socket.close()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        at: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._socket.close()
+
+    def command(self, code: int, body: bytes = b"", descriptors: tuple[int, ...] = ()) -> bytes:
+        """The body of the answer to one control command; PeerError when the result is not 0."""
+        socket.send_fds(self._socket, [struct.pack(">I", code) + body], descriptors)
+        answer = self._socket.recv(65536)
+        if answer[:4] != bytes(4):
+            raise PeerError(f"control command {code}: {answer.hex() or 'connection closed'}")
+        return answer[4:]
+
+    def power_on(self) -> None:
+        """_TPM_Init, after a machine's reset or start."""
+        self.command(CMD_STOP)
+        self.command(CMD_INIT, bytes(4))
+
+    def data_channel(self) -> "Data":
+        """A data channel that lives as long as the TPM's side keeps it: CMD_SET_DATAFD."""
+        ours, theirs = socket.socketpair()
+        with theirs:
+            self.command(CMD_SET_DATAFD, descriptors=(theirs.fileno(),))
+        return Data(ours)
+
+
+class Data:
+    """A data channel; commands are framed by their own size field."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self._socket = connection
+
+    def close(self) -> None:
+        self._socket.close()
+
+    def execute(self, command: bytes) -> bytes:
+        """The response to one TPM command, whatever its response code."""
+        self._socket.sendall(command)
+        response = self._socket.recv(65536)
+        while len(response) < 10 or len(response) < int.from_bytes(response[2:6], "big"):
+            more = self._socket.recv(65536)
+            if not more:
+                raise PeerError("the data channel was closed")
+            response += more
+        return response

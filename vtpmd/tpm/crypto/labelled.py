@@ -1,0 +1,82 @@
+"""Labelled key encapsulation: seeds shared with the holder of a key (Part 1, 8.4.5.2).
+
+``label`` is SECRET, DUPLICATE or IDENTITY without its terminating NUL, which is part of what is
+hashed and is added here. A seed is as long as a digest of the hash given.
+"""
+
+from typing import Final
+
+from vtpmd.tpm.crypto.ecc import Curve, Octets, Point, multiply, private_key, public_point
+from vtpmd.tpm.crypto.hashes import digest_size
+from vtpmd.tpm.crypto.kdf import kdfe
+from vtpmd.tpm.crypto.rsa import Entropy, RsaKey, RsaPublicKey
+from vtpmd.tpm.crypto.rsa_schemes import decrypt_oaep, encrypt_oaep
+from vtpmd.tpm.rc import RC, TpmError
+
+SECRET: Final = b"SECRET"
+"""Salt of a session (16.6.13)."""
+
+DUPLICATE: Final = b"DUPLICATE"
+"""Seed of a duplicated object (20.3)."""
+
+IDENTITY: Final = b"IDENTITY"
+"""Seed of a credential (21)."""
+
+
+def rsa_encapsulate(
+    key: RsaPublicKey, alg: int, label: bytes, entropy: Entropy
+) -> tuple[bytes, bytes]:
+    """(seed, ciphertext) (43.10); ``alg`` is the hash of the key's OAEP scheme, else its nameAlg.
+
+    Raises TPM_RC_HASH if the key is too short for the hash, TPM_RC_VALUE if it is too short for
+    the seed.
+    """
+    seed = entropy(digest_size(alg))
+    return seed, encrypt_oaep(key, alg, label + b"\0", seed, entropy)
+
+
+def rsa_decapsulate(
+    key: RsaKey, alg: int, label: bytes, ciphertext: bytes, entropy: Entropy
+) -> bytes:
+    """The seed under ``ciphertext``; raises as ``decrypt_oaep``, TPM_RC_VALUE for one too long."""
+    seed = decrypt_oaep(key, alg, label + b"\0", ciphertext, entropy)
+    if len(seed) > digest_size(alg):
+        raise TpmError(RC.VALUE)
+    return seed
+
+
+def ecc_encapsulate(
+    curve: Curve, alg: int, label: bytes, recipient: Point, octets: Octets
+) -> tuple[bytes, Point]:
+    """(seed, ephemeral public point) (44.7); ``alg`` is the nameAlg of the recipient's key.
+
+    Raises TPM_RC_ECC_POINT if ``recipient`` is not on the curve.
+    """
+    d = private_key(curve, octets)
+    ephemeral = public_point(curve, d)
+    shared = multiply(curve, d, recipient)
+    return _ecc_seed(curve, alg, label, shared, ephemeral, recipient), ephemeral
+
+
+def ecc_decapsulate(
+    curve: Curve, alg: int, label: bytes, d: int, recipient: Point, ephemeral: Point
+) -> bytes:
+    """The seed for the holder of ``d``, whose public point is ``recipient``.
+
+    Raises TPM_RC_ECC_POINT if ``ephemeral`` is not on the curve.
+    """
+    shared = multiply(curve, d, ephemeral)
+    return _ecc_seed(curve, alg, label, shared, ephemeral, recipient)
+
+
+def _ecc_seed(
+    curve: Curve, alg: int, label: bytes, shared: Point, ephemeral: Point, recipient: Point
+) -> bytes:
+    return kdfe(
+        alg,
+        curve.octets(shared.x),
+        label,
+        curve.octets(ephemeral.x),
+        curve.octets(recipient.x),
+        digest_size(alg) * 8,
+    )

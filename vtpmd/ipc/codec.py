@@ -90,7 +90,10 @@ def _structure(cls: type) -> Decoder:
                 arguments[name] = field(value[name])
             except MalformedMessage as error:
                 raise MalformedMessage(f"{cls.__name__}.{name}: {error}") from None
-        return cls(**arguments)
+        try:
+            return cls(**arguments)
+        except ValueError as error:
+            raise MalformedMessage(str(error)) from None
 
     return decode
 

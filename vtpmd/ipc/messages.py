@@ -9,7 +9,7 @@ from typing import Literal
 from uuid import UUID
 
 from vtpmd.ipc.codec import Codec
-from vtpmd.storage.envelope import Slot
+from vtpmd.storage.slot import Slot
 
 SandboxMode = Literal["require", "best-effort", "off"]
 TpmPower = Literal["off", "on", "failed"]

@@ -240,7 +240,6 @@ class PermanentState:
     Every change is announced by :meth:`Tpm.begin_nv_update`, and is durable before the answer.
     """
 
-    profile: str
     owner: Hierarchy
     endorsement: Hierarchy
     platform: Hierarchy
@@ -254,6 +253,9 @@ class PermanentState:
     disable_clear: bool = False
     orderly: int | None = None
     """TPM_SU_* of the TPM2_Shutdown that nothing has followed; None: not orderly."""
+    startup_locality: int = 0
+    startup_h_crtm: bool = False
+    """From where, and after what, the last TPM2_Startup came: a resume must match."""
     da_used: bool = False
     """A DA-protected authValue has been used since the last orderly shutdown."""
     total_reset_count: int = 0
@@ -328,11 +330,23 @@ class VolatileState:
     objects: dict[int, LoadedObject] = field(default_factory=dict)
     sessions: dict[int, Session] = field(default_factory=dict)
     exclusive_audit_session: int | None = None
-    startup_locality: int = 0
     h_crtm: bool = False
     """H-CRTM events have been measured since _TPM_Init."""
-    drtm_before_startup: bool = False
+    event_hashes: list[ResumableHash] = field(default_factory=list)
+    """One for each bank, between _TPM_Hash_Start and _TPM_Hash_End."""
+    established: bool = False
+    """A D-RTM event has happened (PC Client profile, TPM_ACCESS)."""
     self_test_full: bool = True
+
+
+@dataclass(slots=True)
+class OrderlyState:
+    """The part of the permanent state that is stored only at an orderly shutdown."""
+
+    clock: int
+    clock_safe: bool
+    nv: dict[int, NvIndex]
+    """Indices with TPMA_NV_ORDERLY."""
 
 
 @dataclass(slots=True)

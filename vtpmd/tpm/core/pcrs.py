@@ -1,0 +1,176 @@
+"""Platform configuration registers (Part 1, clause 11; PC Client platform TPM profile, 3.7)."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from ..crypto.hashes import digest, digest_size
+from ..state import PCR_COUNT, Tpm
+from ..wire.algorithms import TPMS_PCR_SELECTION
+
+SELECT_SIZE = PCR_COUNT // 8
+ALL = (1 << PCR_COUNT) - 1
+HCRTM = 0
+DRTM = 17
+_LOCALITY_4 = 1 << 4
+
+
+@dataclass(frozen=True, slots=True)
+class Attributes:
+    """What a PCR is for: localities are bitmaps, bit n for locality n."""
+
+    saved: bool
+    """Preserved by TPM2_Shutdown(STATE)."""
+    reset: int
+    extend: int
+    counted: bool = True
+    """A change of it increments pcrUpdateCounter."""
+
+    @property
+    def dynamic(self) -> bool:
+        """Reset by a D-RTM event, and all ones before the first."""
+        return bool(self.reset & _LOCALITY_4)
+
+
+_STATIC = Attributes(saved=True, reset=0, extend=0b11111)
+_RESETTABLE = Attributes(saved=False, reset=0b01111, extend=0b11111, counted=False)
+ATTRIBUTES: tuple[Attributes, ...] = (
+    *[_STATIC] * 16,
+    _RESETTABLE,  # 16, debug
+    Attributes(saved=False, reset=0b10000, extend=0b11100),
+    Attributes(saved=False, reset=0b10000, extend=0b11100),
+    Attributes(saved=False, reset=0b10000, extend=0b01100),
+    Attributes(saved=False, reset=0b10100, extend=0b01110),
+    Attributes(saved=False, reset=0b10100, extend=0b00100, counted=False),
+    Attributes(saved=False, reset=0b10100, extend=0b00100, counted=False),
+    _RESETTABLE,  # 23, applications
+)
+
+
+def is_allocated(tpm: Tpm, bank: int, pcr: int) -> bool:
+    """Whether a bank has this PCR."""
+    return bool(tpm.permanent.pcr_allocation.get(bank, 0) >> pcr & 1)
+
+
+def start(tpm: Tpm, *, resume: bool, locality: int) -> None:
+    """Give every PCR its value at TPM2_Startup (Part 1, 11.6; PC Client profile, 3.7.2).
+
+    PCR 0 keeps an H-CRTM measurement; otherwise it says from which locality the start came.
+    """
+    for bank, allocated in tpm.permanent.pcr_allocation.items():
+        size = digest_size(bank)
+        values = tpm.volatile.pcrs.setdefault(bank, [bytes(size)] * PCR_COUNT)
+        for pcr, attributes in enumerate(ATTRIBUTES):
+            if not allocated >> pcr & 1:
+                continue
+            if resume and attributes.saved:
+                saved = tpm.clear.pcr_saved.get(bank, {}).get(pcr)
+                values[pcr] = saved if saved is not None else bytes(size)
+            elif pcr == HCRTM and tpm.volatile.h_crtm:
+                continue
+            elif attributes.dynamic:
+                values[pcr] = b"\xff" * size
+            else:
+                values[pcr] = bytes(size)
+                if pcr == HCRTM:
+                    values[pcr] = locality.to_bytes(size)
+    tpm.clear.pcr_saved = {}
+
+
+def save(tpm: Tpm) -> None:
+    """Keep what TPM2_Shutdown(STATE) preserves."""
+    tpm.clear.pcr_saved = {
+        bank: {pcr: values[pcr] for pcr in range(PCR_COUNT) if ATTRIBUTES[pcr].saved}
+        for bank, values in tpm.volatile.pcrs.items()
+    }
+
+
+def extend_allowed(tpm: Tpm, pcr: int) -> bool:
+    """Whether the locality of the command in flight may extend a PCR."""
+    return bool(ATTRIBUTES[pcr].extend >> tpm.locality & 1)
+
+
+def reset_allowed(tpm: Tpm, pcr: int) -> bool:
+    """Whether the locality of the command in flight may reset a PCR."""
+    return bool(ATTRIBUTES[pcr].reset >> tpm.locality & 1)
+
+
+def extend(tpm: Tpm, bank: int, pcr: int, measured: bytes) -> None:
+    """PCR = H(PCR || measured), in one bank; nothing if the bank doesn't have the PCR."""
+    if is_allocated(tpm, bank, pcr):
+        values = tpm.volatile.pcrs[bank]
+        values[pcr] = digest(bank, values[pcr], measured)
+
+
+def count_change(tpm: Tpm, pcr: int) -> None:
+    """Note that a PCR has changed: policies that checked PCRs before are void."""
+    if ATTRIBUTES[pcr].counted:
+        tpm.reset.pcr_update_counter = (tpm.reset.pcr_update_counter + 1) & 0xFFFFFFFF
+
+
+def reset(tpm: Tpm, pcr: int) -> None:
+    """Set a PCR to zero in every bank."""
+    for bank, values in tpm.volatile.pcrs.items():
+        if is_allocated(tpm, bank, pcr):
+            values[pcr] = bytes(digest_size(bank))
+    count_change(tpm, pcr)
+
+
+def reset_dynamic(tpm: Tpm) -> None:
+    """Set the D-RTM PCRs to zero (_TPM_Hash_Start, Part 1, 11.8)."""
+    for pcr, attributes in enumerate(ATTRIBUTES):
+        if attributes.dynamic:
+            reset(tpm, pcr)
+
+
+def measure_event(tpm: Tpm, digests: dict[int, bytes]) -> None:
+    """Extend the result of a _TPM_Hash_Start … _End: PCR 17, or PCR 0 before TPM2_Startup."""
+    before_startup = not tpm.volatile.started
+    pcr = HCRTM if before_startup else DRTM
+    for bank in tpm.permanent.pcr_allocation:
+        if before_startup and not tpm.volatile.h_crtm:
+            size = digest_size(bank)
+            values = tpm.volatile.pcrs.setdefault(bank, [bytes(size)] * PCR_COUNT)
+            values[HCRTM] = (4).to_bytes(size)
+        extend(tpm, bank, pcr, digests[bank])
+    if before_startup:
+        tpm.volatile.h_crtm = True
+    else:
+        count_change(tpm, pcr)
+
+
+def selected(selection: TPMS_PCR_SELECTION) -> Iterable[int]:
+    """The PCRs of a selection, in order."""
+    bits = int.from_bytes(selection.pcr_select, "little")
+    return (pcr for pcr in range(len(selection.pcr_select) * 8) if bits >> pcr & 1)
+
+
+def filtered(tpm: Tpm, selections: list[TPMS_PCR_SELECTION]) -> list[TPMS_PCR_SELECTION]:
+    """The selections with PCRs that are not implemented or not allocated left out."""
+    result = []
+    for selection in selections:
+        wanted = int.from_bytes(selection.pcr_select, "little")
+        kept = wanted & tpm.permanent.pcr_allocation.get(selection.hash, 0)
+        octets = kept.to_bytes(len(selection.pcr_select), "little")
+        result.append(TPMS_PCR_SELECTION(selection.hash, octets))
+    return result
+
+
+def values_of(tpm: Tpm, selections: list[TPMS_PCR_SELECTION]) -> Iterable[bytes]:
+    """The values of the selected PCRs that exist, in the order of Part 3, 22.4."""
+    for selection in selections:
+        for pcr in selected(selection):
+            if is_allocated(tpm, selection.hash, pcr):
+                yield tpm.volatile.pcrs[selection.hash][pcr]
+
+
+def selection_digest(
+    tpm: Tpm, hash_alg: int, selections: list[TPMS_PCR_SELECTION]
+) -> tuple[bytes, list[TPMS_PCR_SELECTION]]:
+    """pcrDigest over the selected PCRs, and the selections without PCRs that don't exist."""
+    kept = filtered(tpm, selections)
+    return digest(hash_alg, *values_of(tpm, kept)), kept
+
+
+def banks(tpm: Tpm) -> list[int]:
+    """The banks that have at least one PCR."""
+    return [bank for bank, allocated in tpm.permanent.pcr_allocation.items() if allocated]

@@ -1,0 +1,107 @@
+"""Power, start and stop (Part 1, clause 12.2; Part 3, chapter 9)."""
+
+from collections.abc import Callable
+
+from ..rc import RC, TpmError
+from ..state import ClearState, Hierarchy, ResetState, Tpm, VolatileState
+from ..wire.constants import ALG, RH, SU
+from . import dictionary_attack, nv, pcrs
+
+PROOF_SIZE = 64
+SEED_SIZE = 64
+CONTEXT_KEY_SIZE = 32
+CLOCK_UPDATE_INTERVAL = 1 << 22
+"""Ms after which Clock is stored at the latest (TPM_PT_CLOCK_UPDATE)."""
+_RATES = {-3: 85, -2: 90, -1: 95, 0: 100, 1: 105, 2: 110, 3: 115}
+"""Percent at which Clock advances, by TPM2_ClockRateAdjust's steps."""
+
+
+def fresh_reset_state(random: Callable[[int], bytes]) -> ResetState:
+    """The state that a TPM Reset starts with."""
+    null = Hierarchy(RH.NULL, seed=random(SEED_SIZE), proof=random(PROOF_SIZE))
+    return ResetState(null, context_key=random(CONTEXT_KEY_SIZE))
+
+
+def init(tpm: Tpm) -> None:
+    """_TPM_Init: everything volatile is gone; commands have to wait for TPM2_Startup."""
+    tpm.volatile = VolatileState(time_epoch=int.from_bytes(tpm.random(4)))
+    tpm.last_now = tpm.now()
+    tpm.failed = False
+    tpm.canceled = False
+    if tpm.permanent.orderly != SU.STATE:
+        tpm.permanent.pcr_allocation = dict(tpm.permanent.pcr_allocation_next)
+
+
+def tick(tpm: Tpm) -> None:
+    """Let Time and Clock advance to now (Part 1, 33.2 and 33.3)."""
+    now = tpm.now()
+    passed = max(0, now - tpm.last_now)
+    if not passed:
+        return
+    tpm.last_now = now
+    rated = passed * _RATES[tpm.permanent.clock_rate] // 100
+    tpm.volatile.time += rated
+    before = tpm.permanent.clock
+    tpm.permanent.clock += rated
+    crossed = before // CLOCK_UPDATE_INTERVAL != tpm.permanent.clock // CLOCK_UPDATE_INTERVAL
+    if crossed and tpm.nv_available:
+        tpm.permanent.clock_safe = True
+        tpm.begin_nv_update()
+
+
+def startup(tpm: Tpm, startup_type: int) -> None:
+    """TPM2_Startup (Part 3, 9.3): TPM Reset, Restart or Resume.
+
+    Raises RC.INITIALIZE, RC.LOCALITY, and RC.VALUE for a resume without a saved state.
+    """
+    if tpm.volatile.started:
+        raise TpmError(RC.INITIALIZE)
+    if tpm.locality not in (0, 3):
+        raise TpmError(RC.LOCALITY)
+    before = tpm.permanent.orderly
+    resume = startup_type == SU.STATE
+    if resume:
+        if before != SU.STATE:
+            raise TpmError(RC.VALUE, at="startup_type")
+        same_locality = tpm.permanent.startup_locality == tpm.locality
+        if not same_locality or tpm.permanent.startup_h_crtm != tpm.volatile.h_crtm:
+            raise TpmError(RC.VALUE, at="startup_type")
+    tpm.begin_nv_update()
+    permanent = tpm.permanent
+    if before is None:
+        permanent.clock_safe = False
+    if resume or before == SU.STATE:
+        tpm.reset.restart_count += 1
+    else:
+        tpm.reset = fresh_reset_state(tpm.random)
+        permanent.reset_count = (permanent.reset_count + 1) & 0xFFFFFFFF
+        permanent.total_reset_count += 1
+    if not resume:
+        tpm.clear = ClearState()
+        permanent.platform.auth_value = b""
+        permanent.platform.policy_alg, permanent.platform.auth_policy = ALG.NULL, b""
+        tpm.reset.pcr_update_counter = 0
+    dictionary_attack.at_startup(tpm, orderly=before is not None)
+    nv.at_startup(tpm, orderly=before is not None, resume=resume, reset=before != SU.STATE)
+    pcrs.start(tpm, resume=resume, locality=0 if tpm.volatile.h_crtm else tpm.locality)
+    permanent.startup_locality = tpm.locality
+    permanent.startup_h_crtm = tpm.volatile.h_crtm
+    permanent.orderly = None
+    tpm.volatile.started = True
+    tpm.volatile.startup_type = startup_type
+
+
+def shutdown(tpm: Tpm, shutdown_type: int) -> None:
+    """TPM2_Shutdown (Part 3, 9.4): store what the next TPM2_Startup may ask for.
+
+    Raises RC.TYPE for SU_STATE while a change of the PCR allocation is pending.
+    """
+    permanent = tpm.permanent
+    if shutdown_type == SU.STATE and permanent.pcr_allocation != permanent.pcr_allocation_next:
+        raise TpmError(RC.TYPE, at="shutdown_type")
+    tpm.begin_nv_update()
+    if shutdown_type == SU.STATE:
+        pcrs.save(tpm)
+    permanent.da_used = False
+    permanent.clock_safe = True
+    permanent.orderly = shutdown_type

@@ -1,0 +1,290 @@
+"""All of the engine that a host touches.
+
+The host gives octets, the time and entropy, and gets octets; it stores what `Reply.nv` holds before
+it releases `Reply.response`.
+"""
+
+import traceback
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from . import commands, dispatch  # noqa: F401 - commands registers every command
+from .core import pcrs, power
+from .crypto.hashes import HASHES
+from .crypto.resumable import ResumableHash
+from .manufacture import manufacture
+from .profile import PROFILES
+from .rc import RC
+from .snapshot import StateError, decode, encode
+from .state import (
+    ClearState,
+    NvIndex,
+    OrderlyState,
+    PermanentState,
+    ResetState,
+    Tpm,
+    VolatileState,
+)
+from .wire.attributes import TPMA_NV
+from .wire.constants import CC
+
+__all__ = ["Engine", "Reply", "StateError"]
+
+_KEEPS_ORDERLY = frozenset(
+    {
+        CC.STARTUP,
+        CC.SHUTDOWN,
+        CC.GET_CAPABILITY,
+        CC.GET_RANDOM,
+        CC.GET_TEST_RESULT,
+        CC.PCR_READ,
+        CC.READ_CLOCK,
+        CC.READ_PUBLIC,
+        CC.NV_READ_PUBLIC,
+        CC.SELF_TEST,
+    }
+)
+"""Commands after which a TPM2_Shutdown still holds; all others change what it has saved."""
+_ESTABLISHED_RESET_LOCALITIES = (3, 4)
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """The answer to a command, and the permanent state to make durable before it is given."""
+
+    response: bytes
+    nv: bytes | None = field(default=None, repr=False)
+
+
+class Engine:
+    """One TPM. Not thread safe, except `cancel`."""
+
+    def __init__(self, tpm: Tpm) -> None:
+        self._tpm = tpm
+        self.running = False
+        self.defect: str | None = None
+        """Traceback of an internal failure, without values: the TPM is in failure mode."""
+        self._last_command = 0
+
+    @classmethod
+    def manufacture(
+        cls,
+        profile_name: str,
+        pcr_banks: Sequence[str],
+        entropy: Callable[[int], bytes],
+        now: Callable[[], int],
+    ) -> "Engine":
+        """A new TPM with its own seeds and EKs, powered off.
+
+        ``now`` is a monotonic clock in ms. Raises ValueError for an unknown profile or bank.
+        """
+        profile = PROFILES.get(profile_name)
+        if profile is None:
+            raise ValueError(f"unknown profile {profile_name!r}")
+        by_name = {found.name: alg for alg, found in HASHES.items() if alg in profile.hash_algs}
+        unknown = [name for name in pcr_banks if name not in by_name]
+        if unknown or not pcr_banks:
+            raise ValueError(f"PCR banks are chosen from {', '.join(by_name)}, not {unknown}")
+        banks = [by_name[name] for name in pcr_banks]
+        return cls(manufacture(profile, banks, entropy, now))
+
+    @classmethod
+    def restore(
+        cls, permanent: bytes, entropy: Callable[[int], bytes], now: Callable[[], int]
+    ) -> "Engine":
+        """A TPM from its permanent state, powered off. Raises StateError."""
+        profile, groups = decode("permanent", permanent, **_PERMANENT)
+        return cls(
+            Tpm(profile=profile, volatile=VolatileState(), entropy=entropy, now=now, **groups)
+        )
+
+    def permanent(self) -> bytes:
+        """The encoding of all that outlives a power cycle."""
+        tpm = self._tpm
+        return encode(
+            "permanent",
+            tpm.profile.name,
+            permanent=tpm.permanent,
+            reset=tpm.reset,
+            clear=tpm.clear,
+        )
+
+    def volatile(self) -> bytes:
+        """The encoding of all that a power cycle would lose."""
+        tpm = self._tpm
+        power.tick(tpm)
+        orderly = OrderlyState(
+            clock=tpm.permanent.clock,
+            clock_safe=tpm.permanent.clock_safe,
+            nv={h: index for h, index in tpm.permanent.nv.items() if _is_orderly(index)},
+        )
+        return encode(
+            "volatile",
+            tpm.profile.name,
+            reset=tpm.reset,
+            clear=tpm.clear,
+            volatile=tpm.volatile,
+            orderly=orderly,
+        )
+
+    def power_on(self, volatile: bytes | None = None) -> None:
+        """_TPM_Init; with a volatile state, go on exactly where it was taken. StateError."""
+        tpm = self._tpm
+        if volatile is None:
+            power.init(tpm)
+        else:
+            _, groups = decode("volatile", volatile, **_VOLATILE)
+            power.init(tpm)
+            tpm.reset, tpm.clear, tpm.volatile = (
+                groups["reset"],
+                groups["clear"],
+                groups["volatile"],
+            )
+            orderly: OrderlyState = groups["orderly"]
+            tpm.permanent.clock, tpm.permanent.clock_safe = orderly.clock, orderly.clock_safe
+            for handle, index in orderly.nv.items():
+                if handle in tpm.permanent.nv and _is_orderly(tpm.permanent.nv[handle]):
+                    tpm.permanent.nv[handle] = index
+        self.running = True
+        self._last_command = 0
+        self.defect = None
+
+    def power_off(self) -> None:
+        """Take the power away; what is not in the permanent state is lost."""
+        self.running = False
+        self._tpm.volatile = VolatileState()
+
+    def execute(self, command: bytes, locality: int) -> Reply:
+        """Run one command. Never raises for anything that a guest can send."""
+        tpm = self._tpm
+        try:
+            power.tick(tpm)
+            tpm.locality = locality
+            tpm.canceled = False
+            response = dispatch.execute(tpm, command)
+            code = int.from_bytes(command[6:10])
+            if response[6:10] == bytes(4):
+                self._last_command = code
+                if tpm.permanent.orderly is not None and code not in _KEEPS_ORDERLY:
+                    tpm.nv_dirty = True
+                    tpm.permanent.orderly = None
+            return Reply(response, self._changed())
+        except Exception as error:
+            self._fail(error)
+            return Reply(dispatch.error_response(RC.FAILURE))
+
+    def hash_start(self) -> Reply:
+        """_TPM_Hash_Start: a D-RTM event, or an H-CRTM event before TPM2_Startup."""
+        tpm = self._tpm
+        tpm.locality = 4
+        tpm.volatile.established = True
+        if tpm.volatile.started:
+            pcrs.reset_dynamic(tpm)
+        tpm.volatile.event_hashes = [ResumableHash(bank) for bank in pcrs.banks(tpm)]
+        return Reply(b"", self._changed())
+
+    def hash_data(self, data: bytes) -> None:
+        """_TPM_Hash_Data; ignored outside of an event."""
+        for event_hash in self._tpm.volatile.event_hashes:
+            event_hash.update(data)
+
+    def hash_end(self) -> Reply:
+        """_TPM_Hash_End: extend PCR 17, or PCR 0 before TPM2_Startup."""
+        tpm = self._tpm
+        if tpm.volatile.event_hashes:
+            measured = {h.alg: h.digest() for h in tpm.volatile.event_hashes}
+            tpm.volatile.event_hashes = []
+            pcrs.measure_event(tpm, measured)
+        return Reply(b"", self._changed())
+
+    @property
+    def established(self) -> bool:
+        """TPM_ACCESS' tpmEstablishment: a D-RTM event has happened."""
+        return self._tpm.volatile.established
+
+    def reset_established(self, locality: int) -> bool:
+        """Clear `established`; only localities 3 and 4 may."""
+        if locality not in _ESTABLISHED_RESET_LOCALITIES:
+            return False
+        self._tpm.volatile.established = False
+        return True
+
+    @staticmethod
+    def is_long(command: bytes) -> bool:
+        """Whether a command may take more than a few milliseconds, and can be canceled."""
+        return dispatch.is_long(command)
+
+    def cancel(self) -> None:
+        """End a long command in flight with TPM_RC_CANCELED. May be called from any thread."""
+        self._tpm.canceled = True
+
+    @property
+    def shutdown_needed(self) -> bool:
+        """Whether taking the power away now would be disorderly."""
+        return (
+            self.running
+            and self._tpm.volatile.started
+            and not self._tpm.failed
+            and self._tpm.permanent.orderly is None
+        )
+
+    @property
+    def failed(self) -> bool:
+        """Whether the TPM is in failure mode."""
+        return self._tpm.failed
+
+    @property
+    def nv_available(self) -> bool:
+        """Set by the host to False while it can't store: commands that write NV then fail."""
+        return self._tpm.nv_available
+
+    @nv_available.setter
+    def nv_available(self, available: bool) -> None:
+        self._tpm.nv_available = available
+
+    def enter_failure_mode(self) -> None:
+        """The host could not store what it had to: from now on only TPM_RC_FAILURE."""
+        self._tpm.failed = True
+
+    def pcr_values(self) -> dict[str, dict[int, bytes]]:
+        """Bank name to PCR to value; empty before TPM2_Startup."""
+        tpm = self._tpm
+        if not tpm.volatile.started:
+            return {}
+        return {
+            HASHES[bank].name: {
+                pcr: value
+                for pcr, value in enumerate(values)
+                if pcrs.is_allocated(tpm, bank, pcr)
+            }
+            for bank, values in tpm.volatile.pcrs.items()
+        }
+
+    def _changed(self) -> bytes | None:
+        if not self._tpm.nv_dirty:
+            return None
+        self._tpm.nv_dirty = False
+        return self.permanent()
+
+    def _fail(self, error: Exception) -> None:
+        # Frames only: an exception's text may hold values of the guest.
+        frames = traceback.extract_tb(error.__traceback__)
+        where = [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in frames]
+        self.defect = f"{type(error).__name__} at " + " < ".join(reversed(where))
+        self._tpm.failed = True
+        self._tpm.nv_dirty = False
+
+
+_PERMANENT = {"permanent": PermanentState, "reset": ResetState, "clear": ClearState}
+_VOLATILE = {
+    "reset": ResetState,
+    "clear": ClearState,
+    "volatile": VolatileState,
+    "orderly": OrderlyState,
+}
+
+
+def _is_orderly(index: NvIndex) -> bool:
+    return index.has(TPMA_NV.ORDERLY)
+
+

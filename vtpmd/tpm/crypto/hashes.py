@@ -4,7 +4,6 @@ import hashlib
 import hmac as _hmac
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 from vtpmd.tpm.wire.constants import ALG
 
@@ -42,7 +41,7 @@ HASHES: dict[int, Hash] = {
         Hash(ALG.SHA3_512, "sha3_512", 64, 72, _SHA2_OID + b"\x0a"),
     )
 }
-_CONSTRUCTORS: dict[int, Callable[..., Any]] = {
+_CONSTRUCTORS: dict[int, Callable[..., "hashlib._Hash"]] = {
     alg: getattr(hashlib, hash_.name) for alg, hash_ in HASHES.items()
 }
 _NAMES = {alg: hash_.name for alg, hash_ in HASHES.items()}
@@ -51,7 +50,7 @@ _SIZES = {alg: hash_.digest_size for alg, hash_ in HASHES.items()}
 
 def digest(alg: int, *parts: bytes) -> bytes:
     """H(parts[0] || parts[1] || …). KeyError if ``alg`` is no hash of this table."""
-    return _CONSTRUCTORS[alg](b"".join(parts)).digest()  # type: ignore[no-any-return]
+    return _CONSTRUCTORS[alg](b"".join(parts)).digest()
 
 
 def hmac(alg: int, key: bytes, *parts: bytes) -> bytes:
@@ -69,6 +68,6 @@ def block_size(alg: int) -> int:
     return HASHES[alg].block_size
 
 
-def new(alg: int, data: bytes = b"") -> Any:
-    """A hashlib object for ``alg``."""
-    return _CONSTRUCTORS[alg](data)
+def new(alg: int) -> "hashlib._Hash":
+    """A running hash of hashlib for ``alg``."""
+    return _CONSTRUCTORS[alg]()

@@ -10,7 +10,7 @@ then the seedValue. A ``PrimaryDerivation`` is used for one object and in that o
 
 from vtpmd.tpm.crypto.drbg import Drbg
 from vtpmd.tpm.crypto.ecc import Curve, private_key
-from vtpmd.tpm.crypto.hashes import digest_size
+from vtpmd.tpm.crypto.hashes import digest, digest_size, hmac
 from vtpmd.tpm.crypto.primes import ShouldStop, prime_pair
 from vtpmd.tpm.crypto.rsa import RsaKey
 
@@ -64,3 +64,14 @@ class PrimaryDerivation:
         for proof in proofs:
             self._drbg.reseed(proof)
         return self._drbg.generate(digest_size(name_alg))
+
+
+def symmetric_unique(name_alg: int, seed_value: bytes, sensitive: bytes, *, parent: bool) -> bytes:
+    """``unique`` of a SYMCIPHER or KEYEDHASH object, primary or not (Part 1, 24.5.3.2).
+
+    For a ``parent``, an object that is restricted and decrypt, libtpms takes an HMAC instead of
+    the hash of the clause, and so must we.
+    """
+    if parent:
+        return hmac(name_alg, seed_value, sensitive)
+    return digest(name_alg, seed_value, sensitive)

@@ -10,6 +10,7 @@ import linecache
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cached_property
 from struct import Struct
 from struct import error as struct_error
 from typing import Annotated, Any, Protocol, get_args, get_origin
@@ -33,21 +34,21 @@ class AllowedSets(Protocol):
     @property
     def symmetric_algs(self) -> frozenset[int]: ...
     @property
-    def symmetric_key_bits(self) -> Mapping[int, frozenset[int]]: ...
+    def block_ciphers(self) -> frozenset[int]: ...
     @property
-    def cipher_modes(self) -> frozenset[int]: ...
+    def symmetric_key_bits(self) -> Mapping[int, frozenset[int]]: ...
     @property
     def symmetric_modes(self) -> frozenset[int]: ...
     @property
-    def kdfs(self) -> frozenset[int]: ...
+    def cipher_modes(self) -> frozenset[int]: ...
     @property
     def mac_schemes(self) -> frozenset[int]: ...
     @property
-    def keyedhash_schemes(self) -> frozenset[int]: ...
+    def kdfs(self) -> frozenset[int]: ...
     @property
     def sig_schemes(self) -> frozenset[int]: ...
     @property
-    def asym_schemes(self) -> frozenset[int]: ...
+    def keyedhash_schemes(self) -> frozenset[int]: ...
     @property
     def rsa_schemes(self) -> frozenset[int]: ...
     @property
@@ -76,8 +77,11 @@ _NAMESPACE: dict[str, Any] = {
     "struct_error": struct_error,
     **{f"unpack_{n}": Struct(f">{code}").unpack_from for n, code in _UNSIGNED.items()},
     **{f"pack_{n}": Struct(f">{code}").pack for n, code in _UNSIGNED.items()},
-    "unpack_signed_1": Struct(">b").unpack_from,
-    "pack_signed_1": Struct(">b").pack,
+    **{
+        f"unpack_signed_{n}": Struct(f">{code.lower()}").unpack_from
+        for n, code in _UNSIGNED.items()
+    },
+    **{f"pack_signed_{n}": Struct(f">{code.lower()}").pack for n, code in _UNSIGNED.items()},
 }
 
 
@@ -138,14 +142,7 @@ class Kind(ABC):
     secret = False
     """Whether the octets must never be shown (`Structure.__repr__`)."""
 
-    @abstractmethod
-    def emit_read(self, out: Source, var: str) -> None:
-        """Add lines that read the value at ``offset`` into ``var`` and advance ``offset``."""
-
-    @abstractmethod
-    def emit_write(self, out: Source, value: str) -> str:
-        """An expression, or several with commas, of the octets of the expression ``value``."""
-
+    @cached_property
     def reader(self) -> Reader:
         """A function that reads one such value."""
         out = Source(f"read {type(self).__name__}")
@@ -153,12 +150,21 @@ class Kind(ABC):
         read: Reader = out.compile()["read"]
         return read
 
+    @cached_property
     def writer(self) -> Writer:
         """A function that turns one such value into octets."""
         out = Source(f"write {type(self).__name__}")
         out.writer("write", "value", [self.emit_write(out, "value")])
         write: Writer = out.compile()["write"]
         return write
+
+    @abstractmethod
+    def emit_read(self, out: Source, var: str) -> None:
+        """Add lines that read the value at ``offset`` into ``var`` and advance ``offset``."""
+
+    @abstractmethod
+    def emit_write(self, out: Source, value: str) -> str:
+        """An expression, or several with commas, of the octets of the expression ``value``."""
 
 
 class Empty(Kind):
@@ -181,7 +187,9 @@ def kind_of(hint: Any) -> Kind:
         return hint
     if hint is None:
         return Empty()
-    candidates = get_args(hint) if get_origin(hint) is Annotated else (getattr(hint, "kind", None),)
+    candidates = (
+        get_args(hint) if get_origin(hint) is Annotated else (getattr(hint, "__kind__", None),)
+    )
     for candidate in candidates:
         if isinstance(candidate, Kind):
             return candidate
@@ -190,9 +198,21 @@ def kind_of(hint: Any) -> Kind:
 
 def reader(hint: Any) -> Reader:
     """A function that reads one value of this kind (see `kind_of`)."""
-    return kind_of(hint).reader()
+    return kind_of(hint).reader
 
 
 def writer(hint: Any) -> Writer:
     """A function that turns one value of this kind into octets (see `kind_of`)."""
-    return kind_of(hint).writer()
+    return kind_of(hint).writer
+
+
+def parse(hint: Any, buffer: bytes, profile: AllowedSets) -> Any:
+    """Read a buffer that holds one value of this kind and nothing else.
+
+    Raises:
+        TpmError: the octets are not such a value; RC.SIZE if some are left over.
+    """
+    value, end = kind_of(hint).reader(buffer, 0, profile)
+    if end != len(buffer):
+        raise TpmError(RC.SIZE)
+    return value

@@ -1,6 +1,7 @@
 """The layouts Part 2 is made of, one small class each."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from ..rc import RC
@@ -13,10 +14,10 @@ if TYPE_CHECKING:
 class UInt(Kind):
     """UINT8 to UINT64, TPM_* constants, TPMI_* interface types and TPMA_* attributes.
 
-    A value passes if it is in ``allowed``, in the set the profile has under the name ``listed``
-    (under ``listed[under]`` if that is a mapping), or in ``extra``; with none of them given, every
-    value passes. Any other is refused with ``error``, and one with a bit of ``reserved`` set with
-    RC.RESERVED_BITS. ``size`` is in octets.
+    A value passes if it is in ``allowed``, in one of ``ranges`` (first and last), in the set the
+    profile has under the name ``listed`` (under ``listed[under]`` if that is a mapping), or in
+    ``extra``; with none of them given, every value passes. Any other is refused with ``error``, and
+    one with a bit of ``reserved`` set with RC.RESERVED_BITS. ``size`` is in octets.
     """
 
     def __init__(
@@ -24,6 +25,7 @@ class UInt(Kind):
         size: int,
         *,
         allowed: Iterable[int] = (),
+        ranges: Sequence[tuple[int, int]] = (),
         listed: str | None = None,
         under: int | None = None,
         extra: Iterable[int] = (),
@@ -33,46 +35,41 @@ class UInt(Kind):
     ) -> None:
         self.size = size
         self.allowed = frozenset(map(int, allowed))
+        self.ranges = ranges
         self.listed = listed
         self.under = under
         self.extra = tuple(map(int, extra))
         self.error = error
         self.reserved = reserved
-        self._format = f"signed_{size}" if signed else str(size)
+        self.signed = signed
 
     def emit_read(self, out: Source, var: str) -> None:
         out.line(f"{var}, = unpack_{self._format}(buffer, offset)")
         out.line(f"offset += {self.size}")
-        if conditions := self._conditions(out, var):
+        if conditions := list(self._conditions(out, var)):
             with out.block(f"if not ({' or '.join(conditions)}):"):
                 out.line(f"raise TpmError(RC.{self.error.name})")
         if self.reserved:
             with out.block(f"if {var} & {self.reserved:#x}:"):
                 out.line("raise TpmError(RC.RESERVED_BITS)")
 
-    def _conditions(self, out: Source, var: str) -> list[str]:
-        conditions = []
-        if self.allowed:
-            conditions.append(f"{var} in {out.constant('allowed', self.allowed)}")
-        if self.listed:
-            key = "" if self.under is None else f"[{self.under:#x}]"
-            conditions.append(f"{var} in profile.{self.listed}{key}")
-        return conditions + [f"{var} == {value:#x}" for value in self.extra]
-
     def emit_write(self, out: Source, value: str) -> str:
         return f"pack_{self._format}({value})"
 
+    @property
+    def _format(self) -> str:
+        return f"signed_{self.size}" if self.signed else str(self.size)
 
-class Handle(UInt):
-    """A TPM_HANDLE in one of several ranges (first and last) or equal to one of ``extra``."""
-
-    def __init__(self, *ranges: tuple[int, int], extra: Iterable[int] = ()) -> None:
-        super().__init__(4, extra=extra)
-        self.ranges = ranges
-
-    def _conditions(self, out: Source, var: str) -> list[str]:
-        ranges = [f"{first:#x} <= {var} <= {last:#x}" for first, last in self.ranges]
-        return ranges + super()._conditions(out, var)
+    def _conditions(self, out: Source, var: str) -> Iterator[str]:
+        if self.allowed:
+            yield f"{var} in {out.constant('allowed', self.allowed)}"
+        if self.listed:
+            key = "" if self.under is None else f"[{self.under:#x}]"
+            yield f"{var} in profile.{self.listed}{key}"
+        for first, last in self.ranges:
+            yield f"{first:#x} <= {var} <= {last:#x}"
+        for value in self.extra:
+            yield f"{var} == {value:#x}"
 
 
 def _emit_octets(out: Source, var: str, length: str) -> None:
@@ -145,16 +142,20 @@ class Rest(Kind):
 
 
 class ListOf(Kind):
-    """TPML_*: between ``minimum`` and ``limit`` elements."""
+    """TPML_*: between ``minimum`` and ``limit`` elements.
 
-    def __init__(self, of: Any, limit: int, *, minimum: int = 0) -> None:
+    A ``limit`` that is a name stands for as many as that set of the profile has.
+    """
+
+    def __init__(self, of: Any, limit: int | str, *, minimum: int = 0) -> None:
         self.of = kind_of(of)
         self.limit = limit
         self.minimum = minimum
 
     def emit_read(self, out: Source, var: str) -> None:
         UInt(4).emit_read(out, f"{var}_count")
-        with out.block(f"if not {self.minimum} <= {var}_count <= {self.limit}:"):
+        limit = f"len(profile.{self.limit})" if isinstance(self.limit, str) else self.limit
+        with out.block(f"if not {self.minimum} <= {var}_count <= {limit}:"):
             out.line("raise TpmError(RC.SIZE)")
         out.line(f"{var} = []")
         with out.block(f"for _ in range({var}_count):"):
@@ -178,17 +179,19 @@ class Nested(Kind):
         self.of = of
         self.relaxed = {field: kind_of(hint) for field, hint in relaxed.items()}
 
+    @cached_property
     def reader(self) -> Reader:
         return self.of.compiled_reader(self.relaxed)
 
+    @cached_property
     def writer(self) -> Writer:
         return self.of.compiled_writer()
 
     def emit_read(self, out: Source, var: str) -> None:
-        out.line(f"{var}, offset = {out.constant('read', self.reader())}(buffer, offset, profile)")
+        out.line(f"{var}, offset = {out.constant('read', self.reader)}(buffer, offset, profile)")
 
     def emit_write(self, out: Source, value: str) -> str:
-        return f"{out.constant('write', self.writer())}({value})"
+        return f"{out.constant('write', self.writer)}({value})"
 
 
 class SizedStructure(Kind):
@@ -203,16 +206,23 @@ class SizedStructure(Kind):
 
     def emit_read(self, out: Source, var: str) -> None:
         UInt(2).emit_read(out, f"{var}_size")
-        with out.block(f"if not {var}_size:"):
-            out.line(f"{var} = None" if self.optional else "raise TpmError(RC.SIZE)")
-        with out.block("else:"):
-            out.line(f"{var}_end = offset + {var}_size")
-            self.of.emit_read(out, var)
-            with out.block(f"if offset != {var}_end:"):
+        if self.optional:
+            out.line(f"{var} = None")
+            with out.block(f"if {var}_size:"):
+                self._emit_structure(out, var)
+        else:
+            with out.block(f"if not {var}_size:"):
                 out.line("raise TpmError(RC.SIZE)")
+            self._emit_structure(out, var)
+
+    def _emit_structure(self, out: Source, var: str) -> None:
+        out.line(f"{var}_end = offset + {var}_size")
+        self.of.emit_read(out, var)
+        with out.block(f"if offset != {var}_end:"):
+            out.line("raise TpmError(RC.SIZE)")
 
     def emit_write(self, out: Source, value: str) -> str:
-        write = out.constant("write", self.of.writer())
+        write = out.constant("write", self.of.writer)
         sized = f"{out.constant('sized', _sized)}({write}({value}))"
         return f"b'\\0\\0' if {value} is None else {sized}" if self.optional else sized
 
@@ -230,13 +240,13 @@ class Union(Kind):
         self.secret = secret
 
     def emit_read(self, out: Source, var: str) -> None:
-        arms = out.constant("arms", _Arms(self.arms, lambda arm: arm.reader()))
+        arms = out.constant("arms", _Arms(self.arms, lambda arm: arm.reader))
         with out.block(f"if v_{self.selector} not in {out.constant('known', self.arms)}:"):
             out.line("raise TpmError(RC.SELECTOR)")
         out.line(f"{var}, offset = {arms}[v_{self.selector}](buffer, offset, profile)")
 
     def emit_write(self, out: Source, value: str) -> str:
-        arms = out.constant("arms", _Arms(self.arms, lambda arm: arm.writer()))
+        arms = out.constant("arms", _Arms(self.arms, lambda arm: arm.writer))
         return f"{arms}[self.{self.selector}]({value})"
 
 

@@ -13,11 +13,9 @@ them would be paid by every process that imports this package.
 from collections.abc import Mapping
 from typing import Any, ClassVar, Self, dataclass_transform
 
-from ..rc import RC, TpmError
-from .codec import AllowedSets, Empty, Kind, Reader, Source, Writer, kind_of, reader, writer
+from .codec import AllowedSets, Empty, Kind, Reader, Source, Writer, kind_of, parse, reader, writer
 from .kinds import (
     Digest,
-    Handle,
     ListOf,
     Nested,
     PcrSelect,
@@ -32,7 +30,6 @@ __all__ = [
     "AllowedSets",
     "Digest",
     "Empty",
-    "Handle",
     "Kind",
     "ListOf",
     "Nested",
@@ -46,6 +43,7 @@ __all__ = [
     "Union",
     "Writer",
     "kind_of",
+    "parse",
     "reader",
     "writer",
 ]
@@ -56,13 +54,10 @@ class _StructureMeta(type):
         # Structure itself declares no fields, only what concerns all of them.
         hints = namespace.get("__annotations__", {}) if bases else {}
         namespace["__slots__"] = tuple(hints)
-        namespace["__kinds__"] = {field: kind_of(hint) for field, hint in hints.items()}
-        return super().__new__(mcs, name, bases, namespace)
-
-    @property
-    def kind(cls) -> Kind:
-        """How a value of this structure is laid out inside another one."""
-        return Nested(cls)  # type: ignore[arg-type]
+        namespace["__wire__"] = tuple((field, kind_of(hint)) for field, hint in hints.items())
+        cls: Any = super().__new__(mcs, name, bases, namespace)
+        cls.__kind__ = Nested(cls)
+        return cls  # type: ignore[no-any-return]
 
 
 @dataclass_transform()
@@ -73,7 +68,11 @@ class Structure(metaclass=_StructureMeta):
     time one is called.
     """
 
-    __kinds__: ClassVar[dict[str, Kind]]
+    __wire__: ClassVar[tuple[tuple[str, Kind], ...]]
+    """The fields in order, with their kinds."""
+
+    __kind__: ClassVar[Kind]
+    """How a value of this structure is laid out inside another one."""
 
     def __init__(self, *values: Any, **named: Any) -> None:
         self._compile()
@@ -101,9 +100,7 @@ class Structure(metaclass=_StructureMeta):
         Raises:
             TpmError: as `unmarshal`; RC.SIZE if octets are left over.
         """
-        value, end = cls.unmarshal(buffer, 0, profile)
-        if end != len(buffer):
-            raise TpmError(RC.SIZE)
+        value: Self = parse(cls, buffer, profile)
         return value
 
     @classmethod
@@ -111,7 +108,7 @@ class Structure(metaclass=_StructureMeta):
         """The generated reader; with ``relaxed``, one in which these fields are of another kind."""
         if relaxed:
             out = Source(f"{cls.__name__} with {', '.join(relaxed)} relaxed")
-            cls._emit_reader(out, {**cls.__kinds__, **relaxed})
+            cls._emit_reader(out, {**dict(cls.__wire__), **relaxed})
             read: Reader = out.compile()["unmarshal"]
             return read
         if "unmarshal" not in cls.__dict__:
@@ -128,11 +125,12 @@ class Structure(metaclass=_StructureMeta):
     @classmethod
     def _compile(cls) -> None:
         out = Source(cls.__name__)
-        with out.block(f"def __init__({', '.join(['self', *cls.__kinds__])}):"):
-            for field in cls.__kinds__:
+        kinds = dict(cls.__wire__)
+        with out.block(f"def __init__({', '.join(['self', *kinds])}):"):
+            for field in kinds:
                 out.line(f"self.{field} = {field}")
-        cls._emit_reader(out, cls.__kinds__)
-        parts = [kind.emit_write(out, f"self.{field}") for field, kind in cls.__kinds__.items()]
+        cls._emit_reader(out, kinds)
+        parts = [kind.emit_write(out, f"self.{field}") for field, kind in kinds.items()]
         out.writer("marshal", "self", parts)
         compiled = out.compile()
         type.__setattr__(cls, "__init__", compiled["__init__"])
@@ -147,16 +145,16 @@ class Structure(metaclass=_StructureMeta):
     def __eq__(self, other: object) -> bool:
         if type(other) is not type(self):
             return NotImplemented
-        return all(getattr(self, field) == getattr(other, field) for field in self.__kinds__)
+        return all(getattr(self, field) == getattr(other, field) for field, _ in self.__wire__)
 
     __hash__ = None  # type: ignore[assignment]
 
     def __repr__(self) -> str:
-        fields = (f"{field}={self._shown(field)}" for field in self.__kinds__)
+        fields = (f"{field}={self._shown(field, kind)}" for field, kind in self.__wire__)
         return f"{type(self).__name__}({', '.join(fields)})"
 
-    def _shown(self, field: str) -> str:
+    def _shown(self, field: str, kind: Kind) -> str:
         value = getattr(self, field)
-        if self.__kinds__[field].secret and isinstance(value, bytes | bytearray):
+        if kind.secret and isinstance(value, bytes | bytearray):
             return f"<{len(value)} octets>"
         return repr(value)

@@ -1,0 +1,197 @@
+"""What one TPM implements: frozen when an instance is manufactured, so that it never changes.
+
+A profile lists algorithms, key sizes, curves and commands. The sets that the interface types of
+Part 2, clauses 9, 11 and 12, allow follow from it.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Final
+
+from .wire.constants import ALG, ECC_CURVE
+
+_HASHES: Final = frozenset(
+    {
+        ALG.SHA1,
+        ALG.SHA256,
+        ALG.SHA384,
+        ALG.SHA512,
+        ALG.SM3_256,
+        ALG.SHA3_256,
+        ALG.SHA3_384,
+        ALG.SHA3_512,
+    }
+)
+_BLOCK_CIPHERS: Final = frozenset({ALG.TDES, ALG.AES, ALG.SM4, ALG.CAMELLIA})
+_CIPHER_MODES: Final = frozenset({ALG.CTR, ALG.OFB, ALG.CBC, ALG.CFB, ALG.ECB})
+_ECC_SIGNING: Final = frozenset(
+    {ALG.ECDSA, ALG.ECDAA, ALG.SM2, ALG.ECSCHNORR, ALG.EDDSA, ALG.HASH_EDDSA}
+)
+_ECC_KEY_EXCHANGES: Final = frozenset({ALG.ECDH, ALG.ECMQV, ALG.SM2})
+_RSA_SIGNING: Final = frozenset({ALG.RSASSA, ALG.RSAPSS})
+_RSA_ENCRYPTION: Final = frozenset({ALG.RSAES, ALG.OAEP})
+
+
+@dataclass(frozen=True)
+class Profile:
+    """Algorithms and commands of a TPM.
+
+    ``algorithms`` are all that GetCapability(ALGS) reports; ``key_bits`` gives the sizes of RSA and
+    of every block cipher among them. ``pcr_banks`` are the hashes a PCR bank may have. ``commands``
+    of None stands for every command that the engine has.
+    """
+
+    name: str
+    algorithms: frozenset[int]
+    key_bits: Mapping[int, frozenset[int]]
+    ecc_curves: frozenset[int]
+    pcr_banks: frozenset[int]
+    commands: frozenset[int] | None = None
+
+    def allows_command(self, code: int) -> bool:
+        """Whether the command with this code exists in the profile."""
+        return self.commands is None or code in self.commands
+
+    @cached_property
+    def hash_algs(self) -> frozenset[int]:
+        """TPMI_ALG_HASH (9.31)."""
+        return self.algorithms & _HASHES
+
+    @cached_property
+    def asym_algs(self) -> frozenset[int]:
+        """TPMI_ALG_ASYM (9.32)."""
+        return self.algorithms & {ALG.RSA, ALG.ECC}
+
+    @cached_property
+    def object_types(self) -> frozenset[int]:
+        """TPMI_ALG_PUBLIC (12.2.2)."""
+        return self.algorithms & {ALG.RSA, ALG.ECC, ALG.KEYEDHASH, ALG.SYMCIPHER}
+
+    @cached_property
+    def symmetric_algs(self) -> frozenset[int]:
+        """TPMI_ALG_SYM (9.33)."""
+        return self.algorithms & (_BLOCK_CIPHERS | {ALG.XOR})
+
+    @cached_property
+    def block_ciphers(self) -> frozenset[int]:
+        """TPMI_ALG_SYM_OBJECT (9.34)."""
+        return self.algorithms & _BLOCK_CIPHERS
+
+    @cached_property
+    def symmetric_key_bits(self) -> Mapping[int, frozenset[int]]:
+        """TPMI_AES_KEY_BITS and its like, by block cipher (11.1.2)."""
+        return {int(cipher): self.key_bits[cipher] for cipher in self.block_ciphers}
+
+    @cached_property
+    def symmetric_modes(self) -> frozenset[int]:
+        """TPMI_ALG_SYM_MODE (9.35)."""
+        return self.algorithms & (_CIPHER_MODES | {ALG.CMAC})
+
+    @cached_property
+    def cipher_modes(self) -> frozenset[int]:
+        """TPMI_ALG_CIPHER_MODE (9.41)."""
+        return self.algorithms & _CIPHER_MODES
+
+    @cached_property
+    def mac_schemes(self) -> frozenset[int]:
+        """TPMI_ALG_MAC_SCHEME (9.40)."""
+        return self.algorithms & (_HASHES | {ALG.CMAC})
+
+    @cached_property
+    def kdfs(self) -> frozenset[int]:
+        """TPMI_ALG_KDF (9.36)."""
+        return self.algorithms & {
+            ALG.MGF1,
+            ALG.KDF2,
+            ALG.KDF1_SP800_56A,
+            ALG.KDF1_SP800_108,
+            ALG.HKDF,
+        }
+
+    @cached_property
+    def sig_schemes(self) -> frozenset[int]:
+        """TPMI_ALG_SIG_SCHEME (9.37)."""
+        return self.algorithms & (_RSA_SIGNING | _ECC_SIGNING | {ALG.HMAC})
+
+    @cached_property
+    def keyedhash_schemes(self) -> frozenset[int]:
+        """TPMI_ALG_KEYEDHASH_SCHEME (11.1.19)."""
+        return self.algorithms & {ALG.HMAC, ALG.XOR}
+
+    @cached_property
+    def rsa_schemes(self) -> frozenset[int]:
+        """TPMI_ALG_RSA_SCHEME (11.2.4.1)."""
+        return self.algorithms & (_RSA_SIGNING | _RSA_ENCRYPTION)
+
+    @cached_property
+    def rsa_decrypt_schemes(self) -> frozenset[int]:
+        """TPMI_ALG_RSA_DECRYPT (11.2.4.4)."""
+        return self.algorithms & _RSA_ENCRYPTION
+
+    @cached_property
+    def rsa_key_bits(self) -> frozenset[int]:
+        """TPMI_RSA_KEY_BITS (11.2.4.7)."""
+        return self.key_bits.get(ALG.RSA, frozenset())
+
+    @cached_property
+    def ecc_schemes(self) -> frozenset[int]:
+        """TPMI_ALG_ECC_SCHEME (11.2.5.4)."""
+        return self.algorithms & (_ECC_SIGNING | _ECC_KEY_EXCHANGES)
+
+    @cached_property
+    def ecc_key_exchanges(self) -> frozenset[int]:
+        """TPMI_ECC_KEY_EXCHANGE (9.38)."""
+        return self.algorithms & _ECC_KEY_EXCHANGES
+
+
+_DEFAULT_V1: Final = Profile(
+    name="default-v1",
+    algorithms=frozenset(
+        {
+            ALG.RSA,
+            ALG.ECC,
+            ALG.KEYEDHASH,
+            ALG.SYMCIPHER,
+            ALG.SHA1,
+            ALG.SHA256,
+            ALG.SHA384,
+            ALG.SHA512,
+            ALG.SHA3_256,
+            ALG.SHA3_384,
+            ALG.SHA3_512,
+            ALG.AES,
+            ALG.CAMELLIA,
+            ALG.XOR,
+            ALG.CTR,
+            ALG.OFB,
+            ALG.CBC,
+            ALG.CFB,
+            ALG.ECB,
+            ALG.HMAC,
+            ALG.CMAC,
+            ALG.RSASSA,
+            ALG.RSAPSS,
+            ALG.RSAES,
+            ALG.OAEP,
+            ALG.ECDSA,
+            ALG.ECDAA,
+            ALG.ECSCHNORR,
+            ALG.ECDH,
+            ALG.MGF1,
+            ALG.KDF1_SP800_56A,
+            ALG.KDF1_SP800_108,
+            ALG.KDF2,
+        }
+    ),
+    key_bits={
+        ALG.RSA: frozenset({2048, 3072, 4096}),
+        ALG.AES: frozenset({128, 192, 256}),
+        ALG.CAMELLIA: frozenset({128, 192, 256}),
+    },
+    ecc_curves=frozenset({ECC_CURVE.NIST_P256, ECC_CURVE.NIST_P384, ECC_CURVE.NIST_P521}),
+    pcr_banks=frozenset({ALG.SHA1, ALG.SHA256, ALG.SHA384, ALG.SHA512}),
+)
+
+PROFILES: Final[Mapping[str, Profile]] = {_DEFAULT_V1.name: _DEFAULT_V1}
+"""The profiles an instance can be manufactured with, by name."""

@@ -1,0 +1,1 @@
+"""The admin interface: HTTP/JSON on a Unix socket."""

@@ -1,0 +1,1 @@
+"""The command lines: vtpmctl for administrators, vtpmd for the service manager."""

@@ -1,0 +1,105 @@
+"""The words of the admin interface, shared by the daemon and vtpmctl: constants only."""
+
+from typing import Final, NamedTuple
+
+API: Final = "/v1"
+DEFAULT_ADMIN_SOCKET: Final = "/run/vtpmd/admin.sock"
+DEFAULT_CONFIGURATION: Final = "/etc/vtpmd/vtpmd.yaml"
+ADMIN_SOCKET_VARIABLE: Final = "VTPMD_ADMIN_SOCKET"
+PROBLEM_MEDIA_TYPE: Final = "application/problem+json"
+PROBLEM_TYPE_PREFIX: Final = "urn:vtpmd:problem:"
+
+
+class Route(NamedTuple):
+    """One operation: HTTP method and path; `{name}` stands for an instance's name or UUID."""
+
+    method: str
+    path: str
+
+
+CAPABILITIES: Final = Route("GET", f"{API}/capabilities")
+LIST: Final = Route("GET", f"{API}/instances")
+CREATE: Final = Route("POST", f"{API}/instances")
+INFO: Final = Route("GET", f"{API}/instances/{{name}}")
+DELETE: Final = Route("DELETE", f"{API}/instances/{{name}}")
+START: Final = Route("POST", f"{API}/instances/{{name}}/start")
+STOP: Final = Route("POST", f"{API}/instances/{{name}}/stop")
+PCRS: Final = Route("GET", f"{API}/instances/{{name}}/pcrs")
+
+# Instance states.
+STOPPED: Final = "stopped"
+RUNNING: Final = "running"
+LOCKED: Final = "locked"
+FAILED: Final = "failed"
+
+# Instance names are like systemd unit names, short enough for socket paths, and free of what a
+# shell, QEMU's option parser or a path would read differently.
+NAME_PATTERN: Final = r"[A-Za-z0-9_][A-Za-z0-9_.:@-]{0,63}"
+RESERVED_NAMES: Final = frozenset({"admin"})  # admin.sock is the daemon's own socket
+
+
+class Problem(NamedTuple):
+    """A kind of failure: its code, HTTP status, vtpmctl's exit status and title."""
+
+    code: str
+    status: int
+    exit_status: int
+    title: str
+
+
+INVALID: Final = Problem("invalid", 400, 2, "The request is not valid")
+FORBIDDEN: Final = Problem("forbidden", 403, 4, "Not permitted")
+NOT_FOUND: Final = Problem("not-found", 404, 5, "No such instance")
+NO_ROUTE: Final = Problem("no-such-operation", 404, 2, "No such operation")
+NO_METHOD: Final = Problem("no-such-method", 405, 2, "The operation has no such method")
+TOO_LARGE: Final = Problem("too-large", 413, 2, "The request is too large")
+TIMEOUT: Final = Problem("timeout", 408, 1, "The request did not arrive in time")
+EXISTS: Final = Problem("exists", 409, 6, "The instance exists")
+RUNNING_CONFLICT: Final = Problem("running", 409, 7, "The instance is running")
+NOT_RUNNING: Final = Problem("not-running", 409, 7, "The instance is not running")
+KEY_UNAVAILABLE: Final = Problem("key-unavailable", 503, 8, "The key is not available")
+STATE_REFUSED: Final = Problem("state-refused", 500, 9, "The stored TPM state was refused")
+UNAVAILABLE: Final = Problem("unavailable", 503, 10, "The operation is not available here")
+INTERNAL: Final = Problem("internal", 500, 1, "Internal error")
+
+PROBLEMS: Final = {
+    problem.code: problem
+    for problem in (
+        INVALID,
+        FORBIDDEN,
+        NOT_FOUND,
+        NO_ROUTE,
+        NO_METHOD,
+        TOO_LARGE,
+        TIMEOUT,
+        EXISTS,
+        RUNNING_CONFLICT,
+        NOT_RUNNING,
+        KEY_UNAVAILABLE,
+        STATE_REFUSED,
+        UNAVAILABLE,
+        INTERNAL,
+    )
+}
+
+EXIT_UNREACHABLE: Final = 3
+
+# vtpmctl's exit statuses, as `vtpmctl --help` shows them.
+EXIT_STATUSES: Final = {
+    0: "done",
+    1: "the daemon or vtpmctl failed unexpectedly",
+    2: "the command line or the request is not valid",
+    EXIT_UNREACHABLE: "the daemon cannot be reached",
+    4: "not permitted",
+    5: "no such instance",
+    6: "an instance of this name or UUID exists",
+    7: "the instance is running, or is not running",
+    8: "the key is missing or its provider is unavailable (state locked)",
+    9: "the stored TPM state was refused (state failed)",
+    10: "the host cannot do this now",
+}
+
+# vtpmd's own exit statuses, beside 0 and 2 (command line); the values are those of sysexits.h.
+DAEMON_EXIT_FAILED: Final = 70
+DAEMON_EXIT_BUSY: Final = 75
+DAEMON_EXIT_CONFIGURATION: Final = 78

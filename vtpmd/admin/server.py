@@ -1,0 +1,191 @@
+"""HTTP/1.1 on the admin socket: h11 over trio, with a bound on everything a client can cost."""
+
+import json
+import socket
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+
+import h11
+import trio
+
+from vtpmd import __version__
+from vtpmd.admin import names
+from vtpmd.admin.peers import Peer, is_admin
+from vtpmd.supervisor.errors import OperationRefused
+from vtpmd.telemetry.log import get_logger
+
+MAX_HEADER = 16 * 1024
+MAX_BODY = 64 * 1024
+REQUEST_TIMEOUT = 10.0
+RESPONSE_TIMEOUT = 30.0
+CONNECTIONS_PER_USER = 32
+
+log = get_logger("admin")
+
+
+@dataclass(frozen=True)
+class Request:
+    """One request as the routes see it; `target` is still percent-encoded."""
+
+    method: str
+    target: str
+    body: bytes
+
+
+@dataclass(frozen=True)
+class Response:
+    """Status and JSON content (None: no content)."""
+
+    status: int
+    content: object = None
+    media_type: str = "application/json"
+    headers: dict[str, str] = field(default_factory=dict)
+
+
+Dispatch = Callable[[Request], Awaitable[Response]]
+
+
+def problem_response(problem: names.Problem, detail: str) -> Response:
+    """A problem document (RFC 9457)."""
+    content = {
+        "type": names.PROBLEM_TYPE_PREFIX + problem.code,
+        "title": problem.title,
+        "status": problem.status,
+        "detail": detail,
+        "code": problem.code,
+    }
+    return Response(problem.status, content, names.PROBLEM_MEDIA_TYPE)
+
+
+class Server:
+    """Answers administrators on a listening socket; everybody else gets a 403."""
+
+    def __init__(self, dispatch: Dispatch, group: str | None) -> None:
+        self._dispatch = dispatch
+        self._group = group
+        self._connections: Counter[int] = Counter()
+
+    async def serve(self, listener: socket.socket) -> None:
+        """Accept connections until cancelled."""
+        accepting = trio.socket.from_stdlib_socket(listener)
+        async with trio.open_nursery() as nursery:
+            while True:
+                try:
+                    connection, _ = await accepting.accept()
+                except OSError as error:
+                    # Out of file descriptors, or a client that was gone before it was accepted.
+                    log.warning("accept-failed", reason=error.strerror)
+                    await trio.sleep(0.1)
+                    continue
+                nursery.start_soon(self._attend, trio.SocketStream(connection))
+
+    async def _attend(self, stream: trio.SocketStream) -> None:
+        peer = Peer(*_credentials(stream))
+        async with stream:
+            if self._connections[peer.uid] >= CONNECTIONS_PER_USER:
+                return
+            self._connections[peer.uid] += 1
+            try:
+                await self._converse(Conversation(stream), peer)
+            except (trio.BrokenResourceError, trio.TooSlowError, h11.LocalProtocolError):
+                return  # the client went away, or does not read what it asked for
+            finally:
+                self._connections -= Counter({peer.uid: 1})
+
+    async def _converse(self, conversation: "Conversation", peer: Peer) -> None:
+        allowed = await trio.to_thread.run_sync(is_admin, peer, self._group)
+        while True:
+            try:
+                request = await conversation.request()
+                if request is None:
+                    return
+                if not allowed:
+                    raise OperationRefused(names.FORBIDDEN, self._forbidden(peer))
+                response = await self._dispatch(request)
+            except OperationRefused as refused:
+                response = problem_response(refused.problem, refused.detail)
+            except Exception:
+                log.exception("request-failed")
+                response = problem_response(names.INTERNAL, "The daemon's log has the details.")
+            if not await conversation.respond(response):
+                return
+
+    def _forbidden(self, peer: Peer) -> str:
+        who = f"User {peer.uid} may not use the admin socket: only root and the daemon's user may"
+        if self._group is None:
+            return f"{who}, as no admin group is configured."
+        return f"{who}, and members of the group {self._group}."
+
+
+def _credentials(stream: trio.SocketStream) -> tuple[int, int, int]:
+    peer = Peer.of(stream.socket)  # type: ignore[arg-type]
+    return peer.pid, peer.uid, peer.gid
+
+
+class Conversation:
+    """The HTTP side of one connection."""
+
+    def __init__(self, stream: trio.SocketStream) -> None:
+        self._stream = stream
+        self._http = h11.Connection(h11.SERVER, max_incomplete_event_size=MAX_HEADER)
+
+    async def request(self) -> Request | None:
+        """The next request, None at the end. Raises OperationRefused for one that is none."""
+        try:
+            with trio.fail_after(REQUEST_TIMEOUT):
+                return await self._read()
+        except h11.RemoteProtocolError as error:
+            raise OperationRefused(names.INVALID, f"Not HTTP: {error}") from None
+        except trio.TooSlowError:
+            if self._http.their_state is h11.IDLE:
+                return None
+            raise OperationRefused(
+                names.TIMEOUT, f"A request must be complete within {REQUEST_TIMEOUT:.0f} seconds."
+            ) from None
+
+    async def _read(self) -> Request | None:
+        head = await self._event()
+        if not isinstance(head, h11.Request):
+            return None
+        body = bytearray()
+        while isinstance(event := await self._event(), h11.Data):
+            body += event.data
+            if len(body) > MAX_BODY:
+                raise OperationRefused(
+                    names.TOO_LARGE, f"A request body may have {MAX_BODY} bytes."
+                )
+        return Request(head.method.decode(), head.target.decode(), bytes(body))
+
+    async def _event(self) -> object:
+        while (event := self._http.next_event()) is h11.NEED_DATA:
+            if self._http.they_are_waiting_for_100_continue:
+                await self._send(h11.InformationalResponse(status_code=100, headers=[]))
+            self._http.receive_data(await self._stream.receive_some(MAX_HEADER))
+        return event
+
+    async def respond(self, response: Response) -> bool:
+        """Send a response; whether another request may follow."""
+        body = b"" if response.content is None else json.dumps(response.content).encode() + b"\n"
+        headers = {
+            "Server": f"vtpmd/{__version__}",
+            "Content-Length": str(len(body)),
+            "Cache-Control": "no-store",
+            **({"Content-Type": response.media_type} if body else {}),
+            **response.headers,
+        }
+        with trio.fail_after(RESPONSE_TIMEOUT):
+            await self._send(
+                h11.Response(status_code=response.status, headers=list(headers.items()))
+            )
+            await self._send(h11.Data(data=body))
+            await self._send(h11.EndOfMessage())
+        if self._http.our_state is not h11.DONE or self._http.their_state is not h11.DONE:
+            return False
+        self._http.start_next_cycle()
+        return True
+
+    async def _send(self, event: h11.Event) -> None:
+        data = self._http.send(event)
+        if data:
+            await self._stream.send_all(data)

@@ -1,0 +1,82 @@
+"""One request to the daemon's admin socket, with nothing but the standard library's sockets."""
+
+import json
+import socket
+from typing import Any
+
+from vtpmd.admin import names
+
+TIMEOUT = 120.0
+UNRESERVED = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~:@")
+
+
+class Failure(Exception):
+    """A request that did not succeed: exit status, text for people, and the problem document."""
+
+    def __init__(self, exit_status: int, detail: str, document: dict[str, Any]) -> None:
+        super().__init__(detail)
+        self.exit_status = exit_status
+        self.detail = detail
+        self.document = document
+
+
+class Client:
+    """The daemon behind the admin socket at `path`."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+
+    def call(self, route: names.Route, name: str = "", content: object = None) -> Any:
+        """The JSON answer to one request. Raises Failure."""
+        target = route.path.format(name=_quote(name))
+        body = b"" if content is None else json.dumps(content).encode()
+        head = (
+            f"{route.method} {target} HTTP/1.1\r\nHost: vtpmd\r\nConnection: close\r\n"
+            f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+        )
+        try:
+            status, answer = _parse(self._exchange(head.encode() + body))
+        except (OSError, ValueError) as error:
+            raise self._unreachable(error) from None
+        if status >= 400:
+            raise _failure(answer)
+        return answer
+
+    def _exchange(self, request: bytes) -> bytes:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
+            sock.settimeout(TIMEOUT)
+            sock.connect(self._path)
+            sock.sendall(request)
+            parts = []
+            while part := sock.recv(65536):
+                parts.append(part)
+        return b"".join(parts)
+
+    def _unreachable(self, error: Exception) -> Failure:
+        reason = getattr(error, "strerror", None) or str(error)
+        detail = (
+            f"No answer from vtpmd on {self._path}: {reason}.\n"
+            "Is the daemon running (systemctl status vtpmd)? Another socket can be given with "
+            f"--socket or {names.ADMIN_SOCKET_VARIABLE}."
+        )
+        return Failure(names.EXIT_UNREACHABLE, detail, {"code": "unreachable", "detail": detail})
+
+
+def _parse(response: bytes) -> tuple[int, Any]:
+    head, found, body = response.partition(b"\r\n\r\n")
+    words = head.split(b" ", 2)
+    if not found or not words[0].startswith(b"HTTP/1.") or len(words) < 3:
+        raise ValueError("the answer is not HTTP")
+    return int(words[1]), json.loads(body) if body else None
+
+
+def _failure(document: Any) -> Failure:
+    if not isinstance(document, dict) or document.get("code") not in names.PROBLEMS:
+        return Failure(1, "The daemon's answer is not understood.", {"code": "internal"})
+    problem = names.PROBLEMS[document["code"]]
+    detail = document.get("detail") or problem.title
+    return Failure(problem.exit_status, str(detail), document)
+
+
+def _quote(name: str) -> str:
+    return "".join(chr(b) if b in UNRESERVED else f"%{b:02X}" for b in name.encode())

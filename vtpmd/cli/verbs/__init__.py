@@ -1,0 +1,1 @@
+"""vtpmctl's verbs, one module each, loaded when called."""

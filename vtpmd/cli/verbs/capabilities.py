@@ -1,0 +1,29 @@
+"""vtpmctl capabilities: what the daemon can do on this host."""
+
+import click
+
+from vtpmd.admin import names
+from vtpmd.cli.output import call, json_option, show_fields, show_json
+
+
+@click.command
+@json_option
+def command(as_json: bool) -> None:
+    """Show what the daemon can do on this host, and what it cannot do and why."""
+    content = call(names.CAPABILITIES)
+    if as_json:
+        show_json(content)
+        return
+    fields = [
+        ("version", content["version"]),
+        ("create", content["create"]),
+        ("profiles", ", ".join(content["profiles"])),
+        ("PCR banks", ", ".join(content["pcr_banks"])),
+        ("sandbox", content["sandbox"]),
+    ]
+    for provider in content["key_providers"]:
+        state = "available" if provider["available"] else f"unavailable: {provider['reason']}"
+        default = ", default" if provider["default"] else ""
+        title = f"key provider {provider['name']}"
+        fields.append((title, f"{state} (type {provider['type']}{default})"))
+    show_fields(fields)

@@ -1,0 +1,50 @@
+"""vtpmctl create: manufacture a TPM."""
+
+import click
+
+from vtpmd.admin import names
+from vtpmd.cli.output import call, instance_fields, json_option, show_fields, show_json
+
+
+@click.command
+@click.argument("name")
+@click.option("--uuid", metavar="UUID", help="The virtual machine's UUID; a new one otherwise.")
+@click.option("--pcr-banks", metavar="BANK,…", help="PCR banks, for example sha256,sha384.")
+@click.option("--profile", help="What the TPM offers; frozen when it is made.")
+@click.option("--provider", help="The key provider that protects the instance's key.")
+@click.option(
+    "--data-socket/--no-data-socket",
+    default=None,
+    help="Also a data socket for tools such as tpm2-tools.",
+)
+@click.option("--start/--no-start", default=True, help="Serve it at once (the default) or not.")
+@json_option
+def command(
+    name: str,
+    uuid: str | None,
+    pcr_banks: str | None,
+    profile: str | None,
+    provider: str | None,
+    data_socket: bool | None,
+    start: bool,
+    as_json: bool,
+) -> None:
+    """Make a new TPM with its own keys, and serve it so that QEMU can connect.
+
+    NAME is like a systemd unit name. An instance of this name or UUID that exists is not touched.
+    """
+    wishes = {
+        "name": name,
+        "uuid": uuid,
+        "pcr_banks": pcr_banks.split(",") if pcr_banks is not None else None,
+        "profile": profile,
+        "provider": provider,
+        "data_socket": data_socket,
+        "start": start,
+    }
+    content = {key: value for key, value in wishes.items() if value is not None}
+    info = call(names.CREATE, content=content)
+    if as_json:
+        show_json(info)
+    else:
+        show_fields(instance_fields(info))

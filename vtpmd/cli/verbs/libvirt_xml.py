@@ -1,0 +1,35 @@
+"""vtpmctl libvirt-xml: how libvirt connects to an instance."""
+
+import click
+
+from vtpmd.admin import names
+from vtpmd.cli.output import call, json_option, name_argument, show_json
+
+_ESCAPES = {"&": "&amp;", "<": "&lt;", ">": "&gt;", "'": "&apos;", '"': "&quot;"}
+
+
+def element(control_socket: str, model: str) -> str:
+    """The <tpm> element for a domain's <devices> (libvirt 9.0 or later)."""
+    path = "".join(_ESCAPES.get(character, character) for character in control_socket)
+    return (
+        f"<tpm model='tpm-{model}'>\n"
+        "  <backend type='external'>\n"
+        f"    <source type='unix' mode='connect' path='{path}'/>\n"
+        "  </backend>\n"
+        "</tpm>"
+    )
+
+
+@click.command
+@name_argument
+@click.option(
+    "--model", type=click.Choice(["crb", "tis"]), default="crb", show_default=True, help="Device."
+)
+@json_option
+def command(name: str, model: str, as_json: bool) -> None:
+    """Print the <tpm> element for a libvirt domain (libvirt 9.0 or later)."""
+    xml = element(call(names.INFO, name)["control_socket"], model)
+    if as_json:
+        show_json({"xml": xml})
+    else:
+        click.echo(xml)

@@ -1,0 +1,23 @@
+"""vtpmctl list: all instances."""
+
+import click
+
+from vtpmd.admin import names
+from vtpmd.cli.output import call, json_option, show_json, show_table
+
+
+@click.command
+@json_option
+def command(as_json: bool) -> None:
+    """List all instances."""
+    answer = call(names.LIST)
+    if as_json:
+        show_json(answer)
+        return
+    show_table(
+        ("NAME", "UUID", "STATE", "REASON"),
+        [
+            (info["name"], info["uuid"], info["state"], info["reason"])
+            for info in answer["instances"]
+        ],
+    )

@@ -1,0 +1,60 @@
+"""vtpmctl: the administrator's command line. Verbs are loaded when they are called."""
+
+import importlib
+from typing import cast
+
+import click
+
+from vtpmd.admin import names
+from vtpmd.cli.client import Client
+
+# Verb -> module below vtpmd.cli.verbs, which defines a command of the name `command`.
+VERBS = {
+    "create": "create",
+    "list": "list",
+    "info": "info",
+    "start": "start",
+    "stop": "stop",
+    "delete": "delete",
+    "qemu-args": "qemu_args",
+    "libvirt-xml": "libvirt_xml",
+    "pcr": "pcr",
+    "capabilities": "capabilities",
+    "version": "version",
+}
+
+
+class Verbs(click.Group):
+    """A group that imports a verb's module only when the verb is needed."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(VERBS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in VERBS:
+            return None
+        module = importlib.import_module(f"vtpmd.cli.verbs.{VERBS[cmd_name]}")
+        return cast("click.Command", module.command)
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Exit status"):
+            formatter.write_dl([(str(code), text) for code, text in names.EXIT_STATUSES.items()])
+
+
+@click.group(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option(
+    "--socket",
+    metavar="PATH",
+    envvar=names.ADMIN_SOCKET_VARIABLE,
+    default=names.DEFAULT_ADMIN_SOCKET,
+    show_default=True,
+    help=f"The daemon's admin socket (or {names.ADMIN_SOCKET_VARIABLE}).",
+)
+@click.pass_context
+def main(context: click.Context, socket: str) -> None:
+    """Manage the virtual TPMs of this host."""
+    context.obj = Client(socket)
+
+
+if __name__ == "__main__":
+    main(prog_name="vtpmctl")

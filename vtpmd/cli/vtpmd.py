@@ -1,0 +1,87 @@
+"""vtpmd: the daemon's own command line."""
+
+import sys
+from pathlib import Path
+from typing import NoReturn
+
+import click
+
+from vtpmd import __version__
+from vtpmd.admin import names
+from vtpmd.config.loader import ConfigurationError, load
+from vtpmd.config.schema import Configuration
+from vtpmd.kms.provider import ConfigurationRefused
+from vtpmd.storage.errors import StorageError
+from vtpmd.supervisor import daemon
+from vtpmd.supervisor.errors import AlreadyRunning
+from vtpmd.telemetry import log
+
+EXIT_STATUSES = f"""\b
+Exit status:
+  0   ended as asked
+  2   the command line is not valid
+  {names.DAEMON_EXIT_FAILED}  the daemon cannot work here, or failed
+  {names.DAEMON_EXIT_BUSY}  another daemon uses the state or the runtime directory
+  {names.DAEMON_EXIT_CONFIGURATION}  the configuration is not valid
+"""
+
+
+@click.group(
+    invoke_without_command=True,
+    epilog=EXIT_STATUSES,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+@click.option(
+    "--config",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    default=Path(names.DEFAULT_CONFIGURATION),
+    show_default=True,
+    help="The configuration.",
+)
+@click.version_option(__version__, message="vtpmd %(version)s")
+@click.pass_context
+def main(context: click.Context, config: Path) -> None:
+    """Give every virtual machine of this host its own TPM 2.0."""
+    context.obj = config
+    if context.invoked_subcommand is not None:
+        return
+    configuration = _load(config)
+    log.configure(configuration.log.level, configuration.log.format)
+    try:
+        daemon.run(configuration)
+    except AlreadyRunning as error:
+        _end(names.DAEMON_EXIT_BUSY, str(error))
+    except ConfigurationRefused as error:
+        _end(names.DAEMON_EXIT_CONFIGURATION, f"{config}: {error}")
+    except (StorageError, OSError) as error:
+        _end(names.DAEMON_EXIT_FAILED, str(error))
+
+
+@main.command("check-config")
+@click.pass_obj
+def check_config(config: Path) -> None:
+    """Check the configuration and tell everything that is wrong with it."""
+    configuration = _load(config)
+    try:
+        daemon.key_providers(configuration)
+    except ConfigurationRefused as error:
+        _end(names.DAEMON_EXIT_CONFIGURATION, f"{config}: {error}")
+    click.echo(f"{config}: no problems found")
+
+
+def _load(config: Path) -> Configuration:
+    try:
+        return load(config)
+    except ConfigurationError as error:
+        _end(names.DAEMON_EXIT_CONFIGURATION, *error.problems)
+
+
+def _end(status: int, *lines: str) -> NoReturn:
+    for line in lines:
+        click.echo(f"vtpmd: {line}", err=True)
+    sys.exit(status)
+
+
+if __name__ == "__main__":
+    main(prog_name="vtpmd")

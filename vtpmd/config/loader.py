@@ -1,0 +1,93 @@
+"""From a YAML file to a Configuration, or to every reason why not at once."""
+
+from pathlib import Path
+
+import yaml
+from pydantic import ValidationError
+
+from vtpmd.config.schema import Configuration
+
+MAX_SIZE = 1024 * 1024
+MAX_DEPTH = 20
+
+PROVIDER_TAGS = ("local", "other")  # pydantic names the branch of the union, the file does not
+KeyPath = tuple[str | int, ...]
+
+
+class ConfigurationError(Exception):
+    """The configuration cannot be used. `problems` has one line for each reason."""
+
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__("; ".join(problems))
+        self.problems = problems
+
+
+def load(path: Path) -> Configuration:
+    """Read and check `path`. Raises ConfigurationError with all problems, each with its line."""
+    try:
+        with path.open("rb") as file:
+            text = file.read(MAX_SIZE + 1)
+    except OSError as error:
+        raise ConfigurationError([f"{path}: {error.strerror}"]) from None
+    if len(text) > MAX_SIZE:
+        raise ConfigurationError([f"{path}: larger than {MAX_SIZE} bytes"])
+    return parse(text, str(path))
+
+
+def parse(text: bytes, source: str) -> Configuration:
+    """Check the text of a configuration; `source` names it in errors."""
+    try:
+        root = yaml.compose(text, Loader=yaml.SafeLoader)
+        lines: dict[KeyPath, int] = {}
+        problems = _survey(root, (), lines) if root is not None else []
+        content = yaml.safe_load(text) if not problems else None
+    except yaml.MarkedYAMLError as error:
+        line = f":{error.problem_mark.line + 1}" if error.problem_mark else ""
+        raise ConfigurationError([f"{source}{line}: not YAML: {error.problem}"]) from None
+    except (yaml.YAMLError, ValueError, RecursionError):
+        raise ConfigurationError([f"{source}: not YAML"]) from None
+    if problems:
+        raise ConfigurationError([f"{source}:{line}: {text}" for line, text in problems])
+    try:
+        return Configuration.model_validate({} if content is None else content)
+    except ValidationError as error:
+        raise ConfigurationError(
+            [
+                _describe(source, lines, detail["loc"], detail["msg"])
+                for detail in error.errors(include_url=False, include_input=False)
+            ]
+        ) from None
+
+
+def _survey(node: yaml.Node, path: KeyPath, lines: dict[KeyPath, int]) -> list[tuple[int, str]]:
+    """Note the line of every path; report what YAML silently accepts and nobody can mean."""
+    lines[path] = line = node.start_mark.line + 1
+    if len(path) > MAX_DEPTH:
+        return [(line, "nested too deeply")]
+    problems: list[tuple[int, str]] = []
+    if isinstance(node, yaml.SequenceNode):
+        for index, item in enumerate(node.value):
+            problems += _survey(item, (*path, index), lines)
+    elif isinstance(node, yaml.MappingNode):
+        seen: set[str] = set()
+        for key, value in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                problems.append((key.start_mark.line + 1, "a key must be a word"))
+                continue
+            if key.value in seen:
+                problems.append((key.start_mark.line + 1, f"{key.value} appears twice"))
+            seen.add(key.value)
+            problems += _survey(value, (*path, key.value), lines)
+            lines[(*path, key.value)] = key.start_mark.line + 1
+    return problems
+
+
+def _describe(source: str, lines: dict[KeyPath, int], location: KeyPath, message: str) -> str:
+    location = tuple(part for part in location if part not in PROVIDER_TAGS)
+    where = ".".join(map(str, location))
+    known = location
+    while known not in lines and known:
+        known = known[:-1]
+    line = f":{lines[known]}" if known in lines else ""
+    reason = message.removeprefix("Value error, ")
+    return f"{source}{line}: {where}: {reason}" if where else f"{source}{line}: {reason}"

@@ -1,0 +1,192 @@
+"""What may stand in vtpmd.yaml: strict types, no unknown keys, sensible defaults."""
+
+import grp
+import pwd
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    model_validator,
+)
+
+from vtpmd.telemetry.log import LogFormat, LogLevel
+
+PcrBank = Literal["sha1", "sha256", "sha384", "sha512"]
+Profile = Literal["default-v1"]
+Sandbox = Literal["require", "best-effort", "off"]
+SOCKET_PATH_LIMIT = 107  # sun_path holds 108 octets with the closing NUL (unix(7))
+
+
+def _path(value: object) -> Path:
+    if not isinstance(value, str) or not value or "\0" in value:
+        raise ValueError("a path is expected")
+    path = Path(value)
+    if not path.is_absolute():
+        raise ValueError("the path must be absolute")
+    return path
+
+
+def _mode(value: object) -> int:
+    """YAML reads 0660 as an octal number; "0660" in quotes and "0o660" mean the same."""
+    if isinstance(value, str) and re.fullmatch(r"0?o?[0-7]{3}", value):
+        value = int(value.replace("o", ""), 8)
+    if not isinstance(value, int) or isinstance(value, bool) or value & ~0o777:
+        raise ValueError('an octal mode such as "0660" is expected')
+    if value & 0o600 != 0o600:
+        raise ValueError("the owner must be able to read and write")
+    return value
+
+
+def _distinct(values: list[str]) -> list[str]:
+    if len(set(values)) != len(values):
+        raise ValueError("each may be named only once")
+    return values
+
+
+def user_id(name: str) -> int:
+    """The UID of a user's name. Raises ValueError when there is no such user."""
+    try:
+        return pwd.getpwnam(name).pw_uid
+    except KeyError:
+        raise ValueError(f"there is no user {name!r}") from None
+
+
+def group_id(name: str) -> int:
+    """The GID of a group's name. Raises ValueError when there is no such group."""
+    try:
+        return grp.getgrnam(name).gr_gid
+    except KeyError:
+        raise ValueError(f"there is no group {name!r}") from None
+
+
+def _user(name: str) -> str:
+    user_id(name)
+    return name
+
+
+def _group(name: str) -> str:
+    group_id(name)
+    return name
+
+
+AbsolutePath = Annotated[Path, BeforeValidator(_path)]
+SocketMode = Annotated[int, BeforeValidator(_mode)]
+UserName = Annotated[str, AfterValidator(_user)]
+GroupName = Annotated[str, AfterValidator(_group)]
+ProviderName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_.-]{0,62}$")]
+PcrBanks = Annotated[list[PcrBank], Field(min_length=1), AfterValidator(_distinct)]
+
+
+class Section(BaseModel):
+    """Base of all sections: exact types, nothing unknown, immutable."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+
+
+class Admin(Section):
+    """Who may use the admin socket, besides root and the daemon's own user."""
+
+    group: GroupName | None = None
+
+
+class Sockets(Section):
+    """The sockets virtual machines connect to."""
+
+    mode: SocketMode = 0o660
+    owner: UserName | None = None
+    group: GroupName | None = None
+    data_socket: bool = False
+
+
+class Defaults(Section):
+    """What `vtpmctl create` uses unless told otherwise."""
+
+    pcr_banks: PcrBanks = ["sha256", "sha384"]
+    profile: Profile = "default-v1"
+
+
+class Provider(Section):
+    """Base of the key providers: where the keys come from that protect the instances' keys."""
+
+    type: str
+    name: ProviderName
+
+    def settings(self) -> dict[str, Any]:
+        """What the provider is made from: everything but its name."""
+        return self.model_dump(mode="json", exclude={"name"}, exclude_none=True)
+
+
+class LocalProvider(Provider):
+    """A keyring on this host; `keyring` defaults to `<state_dir>/keyring`."""
+
+    type: Literal["local"]
+    keyring: AbsolutePath | None = None
+
+
+class OtherProvider(Provider):
+    """A provider of another package, which checks its settings itself."""
+
+    model_config = ConfigDict(extra="allow")
+
+
+def _provider_kind(value: object) -> str:
+    kind = value.get("type") if isinstance(value, dict) else getattr(value, "type", None)
+    return "local" if kind == "local" else "other"
+
+
+AnyProvider = Annotated[
+    Annotated[LocalProvider, Tag("local")] | Annotated[OtherProvider, Tag("other")],
+    Discriminator(_provider_kind),
+]
+
+
+class Log(Section):
+    """Lines on standard error."""
+
+    level: LogLevel = "info"
+    format: LogFormat = "json"
+
+
+class Configuration(Section):
+    """The whole file."""
+
+    state_dir: AbsolutePath = Path("/var/lib/vtpmd")
+    runtime_dir: AbsolutePath = Path("/run/vtpmd")
+    admin: Admin = Admin()
+    sockets: Sockets = Sockets()
+    sandbox: Sandbox = "require"
+    defaults: Defaults = Defaults()
+    key_providers: list[AnyProvider] = [LocalProvider(type="local", name="local")]
+    default_provider: ProviderName | None = None
+    log: Log = Log()
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "Configuration":
+        names = [provider.name for provider in self.key_providers]
+        if len(set(names)) != len(names):
+            raise ValueError("key_providers: two providers have the same name")
+        if self.default_provider is not None and self.default_provider not in names:
+            raise ValueError(f"default_provider: no key provider is named {self.default_provider}")
+        if len(bytes(self.admin_socket)) > SOCKET_PATH_LIMIT:
+            raise ValueError("runtime_dir: the path is too long for a Unix socket in it")
+        return self
+
+    @property
+    def admin_socket(self) -> Path:
+        """Where vtpmctl connects."""
+        return self.runtime_dir / "admin.sock"
+
+    @property
+    def provider_for_new_instances(self) -> str | None:
+        """The default provider, or the only one there is."""
+        if self.default_provider is None and len(self.key_providers) == 1:
+            return self.key_providers[0].name
+        return self.default_provider

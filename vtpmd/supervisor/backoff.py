@@ -1,0 +1,33 @@
+"""How long to wait before something is tried again, and when to give up."""
+
+from collections import deque
+
+import trio
+
+
+class Backoff:
+    """Delays in seconds that double from `first` to `longest`.
+
+    With a `limit`, `next` answers None when that many attempts fall into `window` seconds; the
+    delays start anew after a quiet window.
+    """
+
+    def __init__(
+        self, first: float, longest: float, limit: int | None = None, window: float = 600.0
+    ) -> None:
+        self._first = first
+        self._longest = longest
+        self._limit = limit
+        self._window = window
+        self._times: deque[float] = deque(maxlen=64)
+
+    def next(self) -> float | None:
+        """The delay before the next attempt, or None: there should be none."""
+        now = trio.current_time()
+        while self._times and now - self._times[0] > self._window:
+            self._times.popleft()
+        attempts = len(self._times)
+        if self._limit is not None and attempts >= self._limit:
+            return None
+        self._times.append(now)
+        return min(self._first * 2.0**attempts, self._longest)

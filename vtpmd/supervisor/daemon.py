@@ -1,0 +1,112 @@
+"""The daemon: puts its parts together, runs them, and ends without disturbing a worker."""
+
+import contextlib
+import signal
+import socket
+from collections.abc import Iterator
+
+import trio
+
+from vtpmd import __version__
+from vtpmd.admin.routes import Routes
+from vtpmd.admin.server import Server
+from vtpmd.config.schema import Configuration
+from vtpmd.kms.registry import build
+from vtpmd.storage.files import storage_error
+from vtpmd.supervisor import sockets
+from vtpmd.supervisor.endpoints import WORKERS
+from vtpmd.supervisor.keys import Keys
+from vtpmd.supervisor.launch import Host
+from vtpmd.supervisor.notify import notify, watchdog_interval
+from vtpmd.supervisor.registry import Registry
+from vtpmd.supervisor.service import Service
+from vtpmd.supervisor.zygote import Zygote
+from vtpmd.telemetry.log import get_logger
+
+ADMIN_SOCKET_MODE = 0o666  # everybody may connect, and is told why when it is not for them
+
+log = get_logger("daemon")
+
+
+def key_providers(configuration: Configuration) -> Keys:
+    """The configured key providers. Raises ConfigurationRefused."""
+    settings = {each.name: each.settings() for each in configuration.key_providers}
+    providers = build(settings, configuration.state_dir)
+    return Keys(providers, configuration.provider_for_new_instances)
+
+
+def run(configuration: Configuration) -> None:
+    """Run until SIGTERM or SIGINT; workers are left serving.
+
+    Raises AlreadyRunning, StorageError and ConfigurationRefused before anything was started.
+    """
+    keys = key_providers(configuration)
+    _make_runtime_directory(configuration)
+    registry = Registry(configuration.state_dir)
+    try:
+        zygote = Zygote()
+        try:
+            trio.run(_serve, configuration, keys, registry, zygote)
+        finally:
+            zygote.close()
+    finally:
+        registry.close()
+
+
+def _make_runtime_directory(configuration: Configuration) -> None:
+    runtime = configuration.runtime_dir
+    try:
+        runtime.mkdir(mode=0o755, parents=True, exist_ok=True)
+        (runtime / WORKERS).mkdir(mode=0o700, exist_ok=True)
+    except OSError as error:
+        raise storage_error(f"create {runtime}", error) from None
+
+
+async def _serve(
+    configuration: Configuration, keys: Keys, registry: Registry, zygote: Zygote
+) -> None:
+    entries = registry.load()
+    if not entries:
+        await keys.initialise()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(_end_on_signal, nursery.cancel_scope)
+        with _admin_listener(configuration) as listener:
+            service = Service(Host(configuration, registry, keys, zygote, nursery))
+            await service.begin(entries)
+            nursery.start_soon(_keep_watchdog_quiet)
+            server = Server(Routes(service), configuration.admin.group)
+            notify(f"READY=1\nSTATUS=Serving {len(entries)} virtual TPMs")
+            log.info(
+                "ready",
+                version=__version__,
+                admin_socket=str(configuration.admin_socket),
+                state_dir=str(configuration.state_dir),
+                instances=len(entries),
+            )
+            await server.serve(listener)
+
+
+@contextlib.contextmanager
+def _admin_listener(configuration: Configuration) -> Iterator[socket.socket]:
+    path = configuration.admin_socket
+    with sockets.listen(path, mode=ADMIN_SOCKET_MODE) as listener:
+        try:
+            yield listener
+        finally:
+            path.unlink(missing_ok=True)
+
+
+async def _end_on_signal(scope: trio.CancelScope) -> None:
+    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+        async for number in signals:
+            log.info("ending", signal=signal.Signals(number).name)
+            notify("STOPPING=1")
+            scope.cancel()
+            return
+
+
+async def _keep_watchdog_quiet() -> None:
+    interval = watchdog_interval()
+    while interval is not None:
+        notify("WATCHDOG=1")
+        await trio.sleep(interval)

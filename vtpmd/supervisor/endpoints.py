@@ -1,0 +1,74 @@
+"""The sockets of one instance: their paths, and the listeners the supervisor holds."""
+
+import contextlib
+import socket
+from pathlib import Path
+from uuid import UUID
+
+from vtpmd.config.schema import SOCKET_PATH_LIMIT, Configuration, Sockets, group_id, user_id
+from vtpmd.supervisor import sockets
+from vtpmd.supervisor.errors import AlreadyRunning
+
+WORKERS = "workers"
+
+
+class Endpoints:
+    """Where QEMU (`control`), tools (`data`) and later daemons (`reattach`) connect.
+
+    The supervisor listens before there is a worker, so that a virtual machine can connect early,
+    and keeps listening when a worker ends unexpectedly.
+    """
+
+    def __init__(
+        self, configuration: Configuration, name: str, uuid: UUID, data_socket: bool
+    ) -> None:
+        runtime = configuration.runtime_dir
+        self.control = runtime / f"{name}.sock.ctrl"
+        self.data = runtime / f"{name}.sock" if data_socket else None
+        self.reattach = runtime / WORKERS / str(uuid)
+        self._wishes = configuration.sockets
+        self._listeners: list[socket.socket] = []
+
+    @property
+    def fit(self) -> bool:
+        """Whether the paths are short enough for Unix sockets."""
+        return len(bytes(self.control)) <= SOCKET_PATH_LIMIT
+
+    def listen(self) -> list[int]:
+        """Listen on the control and the data socket; the listeners' descriptors in this order.
+
+        Raises AlreadyRunning or OSError, as `sockets.listen`.
+        """
+        if not self._listeners:
+            self._listeners.append(self._listen(self.control))
+            if self.data is not None:
+                self._listeners.append(self._listen(self.data))
+        return [listener.fileno() for listener in self._listeners]
+
+    def _listen(self, path: Path) -> socket.socket:
+        owner, group = ownership(self._wishes)
+        return sockets.listen(path, mode=self._wishes.mode, owner=owner, group=group)
+
+    def let_go(self) -> None:
+        """Close our listeners and leave the sockets to the worker, which goes on listening."""
+        for listener in self._listeners:
+            listener.close()
+        self._listeners.clear()
+
+    def remove(self) -> None:
+        """Close the listeners and remove the sockets: nobody serves this instance."""
+        self.let_go()
+        ours = [(self.control, socket.SOCK_STREAM), (self.reattach, socket.SOCK_SEQPACKET)]
+        if self.data is not None:
+            ours.append((self.data, socket.SOCK_STREAM))
+        for path, kind in ours:
+            with contextlib.suppress(AlreadyRunning, FileExistsError):
+                sockets.clear(path, kind)
+
+
+def ownership(wishes: Sockets) -> tuple[int, int]:
+    """The configured owner and group of sockets by number; -1 leaves one as it is."""
+    return (
+        -1 if wishes.owner is None else user_id(wishes.owner),
+        -1 if wishes.group is None else group_id(wishes.group),
+    )

@@ -1,0 +1,211 @@
+"""One instance: started, watched, tried again, stopped. Its failures concern nobody else."""
+
+import trio
+
+from vtpmd.admin import names
+from vtpmd.ipc.messages import Event, Pcrs, ReadPcrs, Status, StatusReply, Stop, Stopped
+from vtpmd.supervisor.backoff import Backoff
+from vtpmd.supervisor.endpoints import Endpoints
+from vtpmd.supervisor.errors import OperationRefused
+from vtpmd.supervisor.launch import Host, NotServed, serve
+from vtpmd.supervisor.metadata import Metadata
+from vtpmd.supervisor.registry import Entry
+from vtpmd.supervisor.states import Condition, Trigger
+from vtpmd.supervisor.worker import Worker, WorkerEnded, WorkerFailed
+from vtpmd.telemetry.log import get_logger
+
+STOP_GRACE = 10.0
+MAX_CRASHES = 5
+READY = "ready: QEMU can connect"
+POWERED_OFF = "its TPM is powered off until QEMU connects again and resets it"
+
+# Events that tell of something a person should look at.
+ALARMS = frozenset({"storage-full", "storage-failing", "failure-mode", "defect"})
+
+log = get_logger("instance")
+
+
+class Instance:
+    """One instance of the registry and the task that serves it."""
+
+    def __init__(self, entry: Entry, host: Host) -> None:
+        self.metadata: Metadata = entry.metadata
+        self.condition = Condition(names.STOPPED, "not started yet")
+        if entry.fault is not None:
+            self.condition = Condition(names.FAILED, entry.fault)
+        self.endpoints = Endpoints(
+            host.configuration,
+            self.metadata.name,
+            self.metadata.uuid,
+            self.metadata.data_socket,
+        )
+        self._fault = entry.fault
+        self._host = host
+        self._log = log.bind(instance=self.metadata.name, uuid=str(self.metadata.uuid))
+        self._busy = trio.Lock()
+        self._worker: Worker | None = None
+        self._problem = names.INTERNAL
+        self._scope: trio.CancelScope | None = None
+        self._settled = trio.Event()
+        self._retry = trio.Event()
+        self._finished = trio.Event()
+        self._stopping = False
+        self._pauses = {
+            Trigger.KEY_UNAVAILABLE: Backoff(1.0, 60.0),
+            Trigger.REFUSED: Backoff(0.5, 30.0, MAX_CRASHES),
+            Trigger.CRASHED: Backoff(0.5, 30.0, MAX_CRASHES),
+        }
+
+    async def start(self) -> None:
+        """Serve the instance; nothing happens when it is served. Raises OperationRefused."""
+        async with self._busy:
+            if self._fault is not None:
+                raise OperationRefused(names.STATE_REFUSED, self._fault)
+            await self._set_autostart(True)
+            if self.condition.state == names.RUNNING:
+                return
+            settled = self._settled = trio.Event()
+            if self._scope is None:
+                self.launch()
+            else:
+                self._retry.set()
+            await settled.wait()
+            if self.condition.state != names.RUNNING:
+                raise OperationRefused(self._problem, self.condition.reason)
+
+    def launch(self, adopted: Worker | None = None) -> None:
+        """Begin to serve, by the `adopted` worker if there is one."""
+        if adopted is not None:
+            self._host.nursery.start_soon(adopted.run)
+        self._stopping = False
+        self._finished = trio.Event()
+        self._scope = trio.CancelScope()
+        self._host.nursery.start_soon(self._serve, self._scope, adopted)
+
+    async def stop(self, remember: bool, reason: str) -> None:
+        """Serve the instance no longer; nothing happens when it is stopped."""
+        async with self._busy:
+            if remember:
+                await self._set_autostart(False)
+            await self._end(reason)
+            if self._fault is None and self.condition.state != names.STOPPED:
+                self._become(Trigger.STOP, reason)
+
+    async def retire(self) -> None:
+        """Prepare for deletion. Raises OperationRefused while it is running."""
+        async with self._busy:
+            if self.condition.state == names.RUNNING:
+                raise OperationRefused(
+                    names.RUNNING_CONFLICT, f"{self.metadata.name} is running and not deleted."
+                )
+            await self._end("it is deleted")
+
+    async def status(self) -> StatusReply | None:
+        """What the worker says of itself; None without a worker that answers."""
+        if self._worker is None:
+            return None
+        try:
+            return await self._worker.ask(Status(), StatusReply)
+        except (WorkerEnded, WorkerFailed):
+            return None
+
+    async def pcrs(self) -> Pcrs:
+        """The PCR values of the running TPM. Raises OperationRefused."""
+        if self._worker is None:
+            raise OperationRefused(
+                names.NOT_RUNNING, f"{self.metadata.name} is {self.condition.state}."
+            )
+        try:
+            return await self._worker.ask(ReadPcrs(), Pcrs)
+        except (WorkerEnded, WorkerFailed) as error:
+            raise OperationRefused(names.INTERNAL, str(error)) from None
+
+    def on_event(self, event: Event) -> None:
+        """Log what a worker reports."""
+        write = self._log.error if event.kind in ALARMS else self._log.info
+        write("worker-event", kind=event.kind, detail=event.detail)
+
+    async def _set_autostart(self, autostart: bool) -> None:
+        if self._fault is not None or self.metadata.autostart is autostart:
+            return
+        metadata = self.metadata.with_autostart(autostart)
+        await trio.to_thread.run_sync(self._host.registry.update, metadata)
+        self.metadata = metadata
+
+    async def _end(self, reason: str) -> None:
+        scope, worker = self._scope, self._worker
+        if scope is None:
+            return
+        self._stopping = True
+        if worker is None:
+            scope.cancel()
+        else:
+            try:
+                await worker.ask(Stop(reason), Stopped)
+            except (WorkerEnded, WorkerFailed) as error:
+                self._log.warning("stop-unanswered", reason=str(error))
+            with trio.move_on_after(STOP_GRACE):
+                await self._finished.wait()
+            if not self._finished.is_set():
+                worker.kill()
+        await self._finished.wait()
+
+    def _become(self, trigger: Trigger, reason: str) -> None:
+        self.condition = self.condition.after(trigger, reason)
+        self._log.info("state", state=self.condition.state, reason=reason)
+
+    async def _serve(self, scope: trio.CancelScope, adopted: Worker | None) -> None:
+        try:
+            with scope:
+                await self._attempts(adopted)
+            self.endpoints.remove()
+        except Exception:
+            self._log.exception("defect")
+            running = self.condition.state == names.RUNNING
+            trigger = Trigger.CRASHED if running else Trigger.REFUSED
+            self._fail(NotServed(trigger, names.INTERNAL, "internal error, see the log"))
+        finally:
+            self.endpoints.let_go()
+            self._scope = None
+            self._settled.set()
+            self._finished.set()
+
+    async def _attempts(self, worker: Worker | None) -> None:
+        """Serve until stopped, or until another attempt makes no sense."""
+        reason = READY if worker is None else "served on by a worker that outlived its daemon"
+        while True:
+            try:
+                if worker is None:
+                    worker = await serve(self._host, self.metadata, self.endpoints, self.on_event)
+                await self._attend(worker, reason)
+                if self._stopping:
+                    return
+                reason = f"its worker (process {worker.pid}) ended unexpectedly; {POWERED_OFF}"
+                raise NotServed(Trigger.CRASHED, names.INTERNAL, reason, again=True)
+            except NotServed as failure:
+                worker = None
+                delay = self._pauses[failure.trigger].next() if failure.again else None
+                self._fail(failure)
+                if delay is None:
+                    return
+                crashed = failure.trigger is Trigger.CRASHED
+                reason = f"restarted: {failure.reason}" if crashed else READY
+            with trio.move_on_after(delay):
+                await self._retry.wait()
+            self._retry = trio.Event()
+
+    def _fail(self, failure: NotServed) -> None:
+        self._problem = failure.problem
+        self._become(failure.trigger, failure.reason)
+        self._settled.set()
+
+    async def _attend(self, worker: Worker, reason: str) -> None:
+        """Stay with a serving worker until it ends."""
+        self._worker = worker
+        self._become(Trigger.READY, reason)
+        self._settled.set()
+        try:
+            await worker.ended()
+        finally:
+            self._worker = None
+            worker.close()

@@ -1,0 +1,172 @@
+"""Workers for one purpose each: to make a TPM, or to serve one that is stored."""
+
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import trio
+
+from vtpmd.admin import names
+from vtpmd.config.schema import Configuration
+from vtpmd.ipc.messages import Event, FailureKind, Manufacture, Manufactured, Ready, Serve
+from vtpmd.storage.envelope import Envelope
+from vtpmd.storage.errors import EnvelopeError, StorageError
+from vtpmd.storage.wipe import wipe
+from vtpmd.supervisor import sockets
+from vtpmd.supervisor.endpoints import Endpoints, ownership
+from vtpmd.supervisor.errors import AlreadyRunning
+from vtpmd.supervisor.keys import FreshKey, KeyMissing, Keys
+from vtpmd.supervisor.metadata import Metadata
+from vtpmd.supervisor.registry import Registry
+from vtpmd.supervisor.states import Trigger
+from vtpmd.supervisor.worker import Worker, WorkerEnded, WorkerFailed
+from vtpmd.supervisor.zygote import SpawnError, Zygote
+from vtpmd.telemetry.log import get_logger
+
+# What a worker's failure means for the instance. Only a missing key is the provider's affair.
+FAILURES: dict[FailureKind, tuple[Trigger, names.Problem]] = {
+    "key": (Trigger.KEY_UNAVAILABLE, names.KEY_UNAVAILABLE),
+    "damaged": (Trigger.REFUSED, names.STATE_REFUSED),
+    "newer": (Trigger.REFUSED, names.STATE_REFUSED),
+    "wrong-instance": (Trigger.REFUSED, names.STATE_REFUSED),
+    "storage": (Trigger.REFUSED, names.UNAVAILABLE),
+    "sandbox": (Trigger.REFUSED, names.UNAVAILABLE),
+    "defect": (Trigger.REFUSED, names.INTERNAL),
+}
+
+log = get_logger("launch")
+
+
+@dataclass(frozen=True)
+class Host:
+    """What all instances share."""
+
+    configuration: Configuration
+    registry: Registry
+    keys: Keys
+    zygote: Zygote
+    nursery: trio.Nursery
+
+
+class NotServed(Exception):
+    """An attempt to serve an instance ended; `again`: the same may go better later."""
+
+    def __init__(
+        self, trigger: Trigger, problem: names.Problem, reason: str, again: bool = False
+    ) -> None:
+        super().__init__(reason)
+        self.trigger = trigger
+        self.problem = problem
+        self.reason = reason
+        self.again = again
+
+
+async def hire(host: Host, metadata: Metadata, on_event: Callable[[Event], None]) -> Worker:
+    """A fresh worker that answers. Raises SpawnError."""
+    child = await host.zygote.spawn(metadata.uuid, metadata.name)
+    worker = Worker(child, on_event)
+    host.nursery.start_soon(worker.run)
+    return worker
+
+
+async def manufacture(host: Host, metadata: Metadata, key: FreshKey, directory: int) -> None:
+    """Let a worker make a TPM in an empty directory; it has ended when this returns.
+
+    Raises SpawnError, WorkerFailed, WorkerEnded.
+    """
+    order = Manufacture(
+        uuid=metadata.uuid,
+        name=metadata.name,
+        profile=metadata.profile,
+        pcr_banks=metadata.pcr_banks,
+        dek=key.dek,
+        dek_id=key.dek_id,
+        slots=key.slots,
+        sandbox=host.configuration.sandbox,
+    )
+    worker = await hire(host, metadata, lambda event: None)
+    try:
+        await worker.ask(order, Manufactured, [directory])
+        await worker.ended()
+    except BaseException:
+        worker.kill()
+        raise
+    finally:
+        worker.close()
+
+
+async def serve(
+    host: Host, metadata: Metadata, endpoints: Endpoints, on_event: Callable[[Event], None]
+) -> Worker:
+    """Unlock an instance and hand it to a new worker. Raises NotServed."""
+    try:
+        envelope = await trio.to_thread.run_sync(host.registry.envelope, metadata.uuid)
+        dek = await host.keys.unlock(envelope, metadata.uuid)
+    except KeyMissing as error:
+        raise NotServed(
+            Trigger.KEY_UNAVAILABLE, names.KEY_UNAVAILABLE, str(error), error.retry
+        ) from None
+    except (EnvelopeError, StorageError) as error:
+        raise NotServed(Trigger.REFUSED, names.STATE_REFUSED, str(error)) from None
+    try:
+        order = _order(host.configuration, metadata, envelope, dek)
+        return await _hand_over(host, metadata, endpoints, order, on_event)
+    except WorkerFailed as error:
+        trigger, problem = FAILURES[error.kind]
+        raise NotServed(trigger, problem, error.reason) from None
+    except (StorageError, AlreadyRunning, ValueError) as error:
+        raise NotServed(Trigger.REFUSED, names.UNAVAILABLE, str(error)) from None
+    except OSError as error:
+        reason = f"no socket for it: {error.strerror or error}"
+        raise NotServed(Trigger.REFUSED, names.UNAVAILABLE, reason) from None
+    except (SpawnError, WorkerEnded) as error:
+        raise NotServed(Trigger.REFUSED, names.INTERNAL, str(error), again=True) from None
+    finally:
+        wipe(dek)
+
+
+async def _hand_over(
+    host: Host,
+    metadata: Metadata,
+    endpoints: Endpoints,
+    order: Serve,
+    on_event: Callable[[Event], None],
+) -> Worker:
+    control, *data = endpoints.listen()
+    with (
+        host.registry.directory(metadata.uuid) as directory,
+        sockets.listen(endpoints.reattach, mode=0o600, kind=socket.SOCK_SEQPACKET) as reattach,
+    ):
+        worker = await hire(host, metadata, on_event)
+        try:
+            ready = await worker.ask(order, Ready, [directory, control, reattach.fileno(), *data])
+        except BaseException:
+            worker.kill()
+            worker.close()
+            raise
+    log.info(
+        "served",
+        instance=metadata.name,
+        pid=worker.pid,
+        generation=ready.generation,
+        sandbox=ready.sandbox,
+    )
+    return worker
+
+
+def _order(
+    configuration: Configuration, metadata: Metadata, envelope: Envelope, dek: bytearray
+) -> Serve:
+    owner, group = ownership(configuration.sockets)
+    return Serve(
+        uuid=metadata.uuid,
+        name=metadata.name,
+        dek=dek,
+        dek_id=envelope.header.dek_id,
+        slots=envelope.slots,
+        sandbox=configuration.sandbox,
+        # A socket that everybody may connect to, by its mode, is meant for everybody.
+        check_peers=not configuration.sockets.mode & 0o002,
+        peer_uids=(owner,) if owner >= 0 else (),
+        peer_gids=(group,) if group >= 0 else (),
+    )

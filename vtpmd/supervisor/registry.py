@@ -1,0 +1,167 @@
+"""The instances directory: every instance complete or not there at all."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from uuid import UUID
+
+from vtpmd.storage.directory import (
+    INSTANCES,
+    META,
+    NVRAM,
+    DirectoryLock,
+    make_directory,
+    remove_directory,
+)
+from vtpmd.storage.envelope import Envelope, parse
+from vtpmd.storage.errors import DirectoryLocked, StorageError
+from vtpmd.storage.files import open_directory, storage_error
+from vtpmd.storage.store import Store
+from vtpmd.supervisor.errors import AlreadyRunning
+from vtpmd.supervisor.metadata import Metadata, MetadataError
+from vtpmd.telemetry.log import get_logger
+
+_COMING, _GOING = ".new-", ".old-"
+
+log = get_logger("registry")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One directory found. With a `fault` the metadata only names it, and nothing is written."""
+
+    metadata: Metadata
+    fault: str | None = None
+
+
+class Registry:
+    """The state directory and its instances. All methods block on the disk.
+
+    Opening it takes the directory for this process alone. Raises AlreadyRunning, StorageError.
+    """
+
+    def __init__(self, state_dir: Path) -> None:
+        try:
+            state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError as error:
+            raise storage_error(f"create {state_dir}", error) from None
+        self.state_fd = open_directory(state_dir)
+        try:
+            self._lock = DirectoryLock(self.state_fd)
+            if INSTANCES not in os.listdir(self.state_fd):  # noqa: PTH208
+                os.close(make_directory(INSTANCES, self.state_fd))
+            self._root = open_directory(INSTANCES, self.state_fd)
+        except DirectoryLocked as error:
+            os.close(self.state_fd)
+            raise AlreadyRunning(f"{state_dir}: {error}") from None
+
+    def close(self) -> None:
+        """Leave the directory to others."""
+        os.close(self._root)
+        os.close(self.state_fd)
+        self._lock.close()
+
+    def load(self) -> list[Entry]:
+        """Every instance; what a crash left half made or half removed is cleared away."""
+        entries = []
+        for name in sorted(os.listdir(self._root)):  # noqa: PTH208
+            if name.startswith((_COMING, _GOING)):
+                log.info("leftover-removed", directory=name)
+                remove_directory(name, self._root)
+            elif uuid := _canonical_uuid(name):
+                entries.append(self._entry(uuid))
+            else:
+                log.warning("not-an-instance", directory=name)
+        return _distinct(entries)
+
+    def _entry(self, uuid: UUID) -> Entry:
+        try:
+            with self.directory(uuid) as fd:
+                metadata = Metadata.decode(Store(fd).read(META))
+        except (MetadataError, StorageError) as error:
+            return Entry(_nameless(uuid), str(error))
+        if metadata.uuid != uuid:
+            return Entry(_nameless(uuid), f"{META} belongs to instance {metadata.uuid}")
+        return Entry(metadata)
+
+    @contextmanager
+    def directory(self, uuid: UUID) -> Iterator[int]:
+        """The descriptor of an instance's directory."""
+        fd = open_directory(str(uuid), self._root)
+        try:
+            yield fd
+        finally:
+            os.close(fd)
+
+    def prepare(self, metadata: Metadata) -> int:
+        """The descriptor of the directory of an instance to come, to be published or discarded."""
+        fd = make_directory(f"{_COMING}{metadata.uuid}", self._root)
+        try:
+            Store(fd).write(META, metadata.encode())
+        except StorageError:
+            os.close(fd)
+            self.discard(metadata.uuid)
+            raise
+        return fd
+
+    def discard(self, uuid: UUID) -> None:
+        """Remove what was prepared."""
+        remove_directory(f"{_COMING}{uuid}", self._root)
+
+    def publish(self, uuid: UUID) -> None:
+        """Let a prepared directory appear, durably."""
+        self._rename(f"{_COMING}{uuid}", str(uuid))
+
+    def remove(self, uuid: UUID) -> None:
+        """Remove an instance: it is gone, durably, once its directory has its other name."""
+        self._rename(str(uuid), f"{_GOING}{uuid}")
+        remove_directory(f"{_GOING}{uuid}", self._root)
+
+    def update(self, metadata: Metadata) -> None:
+        """Replace an instance's metadata, durably."""
+        with self.directory(metadata.uuid) as fd:
+            Store(fd).write(META, metadata.encode())
+
+    def envelope(self, uuid: UUID) -> Envelope:
+        """An instance's sealed state as far as it can be read without a key.
+
+        Raises EnvelopeError, StorageError.
+        """
+        with self.directory(uuid) as fd:
+            return parse(Store(fd).read(NVRAM))
+
+    def _rename(self, old: str, new: str) -> None:
+        try:
+            os.rename(old, new, src_dir_fd=self._root, dst_dir_fd=self._root)
+            os.fsync(self._root)
+        except OSError as error:
+            raise storage_error(f"rename {old}", error) from None
+
+
+def _canonical_uuid(text: str) -> UUID | None:
+    try:
+        uuid = UUID(text)
+    except ValueError:
+        return None
+    return uuid if str(uuid) == text else None
+
+
+def _nameless(uuid: UUID) -> Metadata:
+    return Metadata(str(uuid), uuid, datetime.fromtimestamp(0, UTC), "", "", (), False, False)
+
+
+def _distinct(entries: list[Entry]) -> list[Entry]:
+    """The older of two instances of one name keeps it."""
+    holders: dict[str, UUID] = {}
+    result = []
+    for entry in sorted(entries, key=lambda entry: entry.metadata.created):
+        uuid = entry.metadata.uuid
+        holder = holders.setdefault(entry.metadata.name, uuid)
+        if holder != uuid:
+            fault = f"instance {holder} has the same name {entry.metadata.name}"
+            entry = Entry(_nameless(uuid), fault)
+        result.append(entry)
+    return result

@@ -1,0 +1,70 @@
+"""Listening sockets in the runtime directory: made atomically, replaced only when stale."""
+
+import os
+import secrets
+import socket
+import stat
+from pathlib import Path
+
+from vtpmd.supervisor.errors import AlreadyRunning
+
+BACKLOG = 64
+
+
+def listen(
+    path: Path,
+    *,
+    mode: int,
+    owner: int = -1,
+    group: int = -1,
+    kind: socket.SocketKind = socket.SOCK_STREAM,
+) -> socket.socket:
+    """A non-blocking listener at `path`, which appears with its mode and owner in one step.
+
+    Raises AlreadyRunning when somebody listens there, OSError when something else is in the way.
+    """
+    clear(path, kind)
+    temporary = path.parent / f".{secrets.token_hex(4)}"
+    sock = socket.socket(socket.AF_UNIX, kind)
+    try:
+        sock.setblocking(False)
+        sock.bind(bytes(temporary))
+        try:
+            if (owner, group) != (-1, -1):
+                os.chown(temporary, owner, group)
+            temporary.chmod(mode)
+            sock.listen(BACKLOG)
+            temporary.rename(path)
+        except OSError:
+            temporary.unlink(missing_ok=True)
+            raise
+    except OSError:
+        sock.close()
+        raise
+    return sock
+
+
+def clear(path: Path, kind: socket.SocketKind = socket.SOCK_STREAM) -> None:
+    """Remove the socket a dead process left at `path`. Raises as `listen` does."""
+    try:
+        found = path.lstat().st_mode
+    except FileNotFoundError:
+        return
+    if not stat.S_ISSOCK(found):
+        raise FileExistsError(f"{path} exists and is not a socket")
+    if is_listening(path, kind):
+        raise AlreadyRunning(f"another process listens on {path}")
+    path.unlink(missing_ok=True)
+
+
+def is_listening(path: Path, kind: socket.SocketKind = socket.SOCK_STREAM) -> bool:
+    """Whether some process would accept a connection to `path`."""
+    with socket.socket(socket.AF_UNIX, kind) as probe:
+        probe.setblocking(False)
+        try:
+            probe.connect(bytes(path))
+        except BlockingIOError:
+            return True  # its backlog is full
+        except (ConnectionRefusedError, FileNotFoundError):
+            return False
+    return True

@@ -1,0 +1,26 @@
+"""Non-blocking channels under trio: wait for readiness, then let the channel do its work."""
+
+from collections.abc import Sequence
+
+import trio
+
+from vtpmd.ipc.channel import Channel
+from vtpmd.ipc.messages import Message
+
+
+async def send(channel: Channel, message: Message, fds: Sequence[int] = ()) -> None:
+    """`Channel.send`, waiting while the socket is full."""
+    while True:
+        try:
+            return channel.send(message, fds)
+        except BlockingIOError:
+            await trio.lowlevel.wait_writable(channel.fileno())
+
+
+async def receive(channel: Channel) -> tuple[Message, list[int]]:
+    """`Channel.receive`, waiting while nothing is there."""
+    while True:
+        try:
+            return channel.receive()
+        except BlockingIOError:
+            await trio.lowlevel.wait_readable(channel.fileno())

@@ -1,0 +1,143 @@
+"""The supervisor's side of one worker: requests and answers, events, and its end."""
+
+import os
+import signal
+import socket
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+import trio
+
+from vtpmd.ipc.channel import Channel, ChannelClosed, IllegalMessage
+from vtpmd.ipc.messages import (
+    Event,
+    Failed,
+    FailureKind,
+    Message,
+    Side,
+    State,
+    Status,
+    StatusReply,
+)
+from vtpmd.supervisor import waiting
+from vtpmd.supervisor.zygote import Child
+from vtpmd.telemetry.log import get_logger
+
+ATTACH_TIMEOUT = 10.0
+REPLY_TIMEOUT = 60.0  # longer than the longest TPM command (an RSA-4096 key) keeps a worker busy
+
+log = get_logger("worker")
+Reply = TypeVar("Reply")
+
+
+class WorkerEnded(Exception):
+    """The worker is gone, or no longer talks sense."""
+
+
+class WorkerFailed(Exception):
+    """The worker could not manufacture or serve; nothing on disk was touched."""
+
+    def __init__(self, kind: FailureKind, reason: str) -> None:
+        super().__init__(reason)
+        self.kind = kind
+        self.reason = reason
+
+
+class Worker:
+    """One worker process. `run` must be running for `ask` to be answered."""
+
+    def __init__(self, child: Child, on_event: Callable[[Event], None]) -> None:
+        self.pid = child.pid
+        self._channel = child.channel
+        self._pidfd = child.pidfd
+        self._on_event = on_event
+        self._lock = trio.Lock()
+        self._owed = 0  # answers that have not come yet, those nobody waits for any more included
+        self._answers, self._incoming = trio.open_memory_channel[Message](1)
+
+    def close(self) -> None:
+        """Let go of the process; it lives on if it still lives."""
+        if self._channel.fileno() >= 0:
+            trio.lowlevel.notify_closing(self._channel.fileno())
+            self._channel.close()
+        trio.lowlevel.notify_closing(self._pidfd)
+        os.close(self._pidfd)
+
+    async def run(self) -> None:
+        """Take messages in until the worker has closed its end of the channel."""
+        with self._answers:
+            while True:
+                try:
+                    message, _ = await waiting.receive(self._channel)
+                except (ChannelClosed, trio.ClosedResourceError):
+                    return
+                except IllegalMessage as error:
+                    log.error("worker-illegal-message", pid=self.pid, reason=str(error))
+                    return
+                if isinstance(message, Event):
+                    self._on_event(message)
+                else:
+                    await self._answers.send(message)
+
+    async def ask(self, request: Message, expected: type[Reply], fds: Sequence[int] = ()) -> Reply:
+        """Send one request and return its answer. Raises WorkerFailed, WorkerEnded."""
+        async with self._lock:
+            try:
+                with trio.fail_after(REPLY_TIMEOUT):
+                    await waiting.send(self._channel, request, fds)
+                    self._owed += 1
+                    while self._owed:
+                        answer = await self._incoming.receive()
+                        self._owed -= 1
+            except (ChannelClosed, IllegalMessage, OSError, trio.EndOfChannel):
+                raise WorkerEnded("the worker ended unexpectedly") from None
+            except trio.TooSlowError:
+                raise WorkerEnded(f"the worker did not answer in {REPLY_TIMEOUT:.0f} s") from None
+        if isinstance(answer, Failed):
+            raise WorkerFailed(answer.kind, answer.reason)
+        if not isinstance(answer, expected):
+            raise WorkerEnded("the worker answered out of turn")
+        return answer
+
+    async def ended(self) -> None:
+        """Wait until the process has ended."""
+        await trio.lowlevel.wait_readable(self._pidfd)
+
+    def kill(self) -> None:
+        """End the process at once: what it has answered is durable already."""
+        try:
+            signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
+        except ProcessLookupError:
+            return
+
+
+async def attach(path: Path, on_event: Callable[[Event], None]) -> tuple[Worker, StatusReply]:
+    """The living worker behind a reattach socket. Raises WorkerEnded when there is none."""
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    channel = Channel(sock, Side.SUPERVISOR, State.SERVING)
+    pidfd = -1
+    try:
+        sock.setblocking(False)
+        sock.connect(bytes(path))
+        with trio.fail_after(ATTACH_TIMEOUT):
+            pidfd = os.pidfd_open((await _status(channel, on_event)).pid)
+            # An answer after pidfd_open proves that the pidfd is this worker's, not that of a
+            # process which got its number.
+            status = await _status(channel, on_event)
+    except (ChannelClosed, IllegalMessage, OSError, trio.TooSlowError) as error:
+        channel.close()
+        if pidfd >= 0:
+            os.close(pidfd)
+        raise WorkerEnded(f"no worker answers on {path} ({type(error).__name__})") from None
+    return Worker(Child(channel, status.pid, pidfd), on_event), status
+
+
+async def _status(channel: Channel, on_event: Callable[[Event], None]) -> StatusReply:
+    await waiting.send(channel, Status())
+    while True:
+        message, _ = await waiting.receive(channel)
+        if isinstance(message, StatusReply):
+            return message
+        if isinstance(message, Event):
+            on_event(message)

@@ -1,0 +1,101 @@
+"""The supervisor's side of the zygote: a process that forks workers and knows no secret."""
+
+import subprocess
+import sys
+from dataclasses import dataclass
+from uuid import UUID
+
+import trio
+
+from vtpmd.ipc.channel import Channel, ChannelClosed, IllegalMessage
+from vtpmd.ipc.messages import Side, Spawn, Spawned, SpawnFailed, State
+from vtpmd.supervisor import waiting
+from vtpmd.telemetry.log import get_logger
+
+SPAWN_TIMEOUT = 30.0  # the first spawn waits until the zygote has imported the engine
+CLOSE_TIMEOUT = 5.0
+
+log = get_logger("zygote")
+
+
+class SpawnError(Exception):
+    """No worker could be started; the text says why."""
+
+
+@dataclass(frozen=True)
+class Child:
+    """A fresh worker: its channel (state NEW), process id and pidfd."""
+
+    channel: Channel
+    pid: int
+    pidfd: int
+
+
+class Zygote:
+    """Starts the zygote process, and a fresh one whenever the old one has ended."""
+
+    def __init__(self) -> None:
+        self._lock = trio.Lock()
+        self._channel: Channel
+        self._process: subprocess.Popen[bytes]
+        self.start()
+
+    def start(self) -> None:
+        """Start a zygote: called before trio runs and before any secret is read."""
+        ours, theirs = Channel.pair()
+        with theirs:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "vtpmd.worker.zygote", str(theirs.fileno())],
+                stdin=subprocess.DEVNULL,
+                pass_fds=[theirs.fileno()],
+            )
+        ours.setblocking(False)
+        self._channel = Channel(ours, Side.SUPERVISOR, State.ZYGOTE)
+
+    def close(self) -> None:
+        """Let the zygote end; workers live on."""
+        self._channel.close()
+        try:
+            self._process.wait(CLOSE_TIMEOUT)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+    @property
+    def pid(self) -> int:
+        """The process id of the present zygote."""
+        return self._process.pid
+
+    async def spawn(self, uuid: UUID, name: str) -> Child:
+        """Fork a worker. Raises SpawnError."""
+        async with self._lock:
+            try:
+                return await self._spawn(uuid, name)
+            except (ChannelClosed, IllegalMessage, trio.TooSlowError) as error:
+                log.warning("zygote-lost", pid=self.pid, reason=type(error).__name__)
+            self._replace()
+            try:
+                return await self._spawn(uuid, name)
+            except (ChannelClosed, IllegalMessage, trio.TooSlowError):
+                raise SpawnError("the process that starts workers ends at once") from None
+
+    def _replace(self) -> None:
+        self._channel.close()
+        self._process.kill()
+        self._process.wait()
+        self.start()
+
+    async def _spawn(self, uuid: UUID, name: str) -> Child:
+        ours, theirs = Channel.pair()
+        ours.setblocking(False)
+        try:
+            with theirs, trio.fail_after(SPAWN_TIMEOUT):
+                await waiting.send(self._channel, Spawn(uuid, name), [theirs.fileno()])
+                reply, fds = await waiting.receive(self._channel)
+            if isinstance(reply, Spawned):
+                return Child(Channel(ours, Side.SUPERVISOR, State.NEW), reply.pid, fds[0])
+            assert isinstance(reply, SpawnFailed)
+            raise SpawnError(reply.reason)
+        except BaseException:
+            ours.close()
+            raise

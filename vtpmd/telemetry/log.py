@@ -1,0 +1,68 @@
+"""The daemon's log: structured lines on standard error, and never a secret in them."""
+
+import logging
+import sys
+from collections.abc import MutableMapping
+from typing import Any, Literal, TextIO
+
+import structlog
+
+LogLevel = Literal["debug", "info", "warning", "error"]
+LogFormat = Literal["json", "console"]
+
+# A value under one of these keys is withheld whatever its type: a net under the rule that no
+# caller passes a secret to a logger at all.
+SECRET_KEYS = frozenset(
+    {"dek", "kek", "key", "secret", "seed", "auth", "password", "token", "credential", "wrapped"}
+)
+
+EventDict = MutableMapping[str, Any]
+
+
+def configure(
+    level: LogLevel = "info", format: LogFormat = "json", stream: TextIO | None = None
+) -> None:
+    """Set up logging of the whole process; `stream` is standard error unless given."""
+    renderer: structlog.typing.Processor
+    if format == "json":
+        renderer = structlog.processors.JSONRenderer(default=str)
+    else:
+        renderer = structlog.dev.ConsoleRenderer(
+            colors=False, exception_formatter=structlog.dev.plain_traceback
+        )
+    processors: list[structlog.typing.Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
+    if format == "json":
+        # Plain tracebacks: frames without the values of their variables.
+        processors.append(structlog.processors.format_exc_info)
+    structlog.configure(
+        processors=[*processors, withhold_secrets, renderer],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelName(level.upper())),
+        logger_factory=structlog.PrintLoggerFactory(file=stream or sys.stderr),
+        cache_logger_on_first_use=False,
+    )
+
+
+def get_logger(component: str) -> Any:
+    """A logger whose lines carry `component`; events are constant words, details are fields."""
+    return structlog.get_logger(component=component)
+
+
+def withhold_secrets(_logger: object, _method: str, event: EventDict) -> EventDict:
+    """Replace bytes, and everything under a key that names a secret, by its kind."""
+    return {key: _withheld(key, value) for key, value in event.items()}
+
+
+def _withheld(key: str, value: object) -> object:
+    if isinstance(value, bytes | bytearray | memoryview):
+        return f"<{len(value)} bytes>"
+    if key.lower() in SECRET_KEYS:
+        return "<withheld>"
+    if isinstance(value, dict):
+        return {name: _withheld(str(name), item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_withheld(key, item) for item in value]
+    return value

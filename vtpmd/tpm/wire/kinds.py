@@ -74,9 +74,9 @@ class UInt(Kind):
 
 def _emit_octets(out: Source, var: str, length: str) -> None:
     out.line(f"{var}_end = offset + {length}")
-    out.line(f"{var} = buffer[offset:{var}_end]")
-    with out.block(f"if len({var}) != {var}_end - offset:"):
+    with out.block(f"if {var}_end > len(buffer):"):
         out.line("raise TpmError(RC.INSUFFICIENT)")
+    out.line(f"{var} = buffer[offset:{var}_end]")
     out.line(f"offset = {var}_end")
 
 
@@ -240,25 +240,28 @@ class Union(Kind):
         self.secret = secret
 
     def emit_read(self, out: Source, var: str) -> None:
-        arms = out.constant("arms", _Arms(self.arms, lambda arm: arm.reader))
-        with out.block(f"if v_{self.selector} not in {out.constant('known', self.arms)}:"):
+        arms = out.constant("arms", _compiled_when_called(self.arms, lambda arm: arm.reader))
+        out.line(f"{var}_arm = {arms}.get(v_{self.selector})")
+        with out.block(f"if {var}_arm is None:"):
             out.line("raise TpmError(RC.SELECTOR)")
-        out.line(f"{var}, offset = {arms}[v_{self.selector}](buffer, offset, profile)")
+        out.line(f"{var}, offset = {var}_arm(buffer, offset, profile)")
 
     def emit_write(self, out: Source, value: str) -> str:
-        arms = out.constant("arms", _Arms(self.arms, lambda arm: arm.writer))
+        arms = out.constant("arms", _compiled_when_called(self.arms, lambda arm: arm.writer))
         return f"{arms}[self.{self.selector}]({value})"
 
 
-class _Arms(dict[int, Callable[..., Any]]):
-    """Selector value to function, compiled when it is first asked for."""
+def _compiled_when_called(
+    arms: Mapping[int, Kind], compiled: Callable[[Kind], Callable[..., Any]]
+) -> dict[int, Callable[..., Any]]:
+    functions: dict[int, Callable[..., Any]] = {}
 
-    def __init__(self, arms: Mapping[int, Kind], compiled: Callable[[Kind], Any]) -> None:
-        super().__init__()
-        self._arms = arms
-        self._compiled = compiled
+    def stand_in(selector: int, arm: Kind) -> Callable[..., Any]:
+        def compile_and_call(*arguments: Any) -> Any:
+            functions[selector] = compiled(arm)
+            return functions[selector](*arguments)
 
-    def __missing__(self, selector: int) -> Callable[..., Any]:
-        function: Callable[..., Any] = self._compiled(self._arms[selector])
-        self[selector] = function
-        return function
+        return compile_and_call
+
+    functions.update((selector, stand_in(selector, arm)) for selector, arm in arms.items())
+    return functions

@@ -44,6 +44,10 @@ class Channel:
         """The socket's descriptor, for selectors; -1 once closed."""
         return self._socket.fileno()
 
+    def set_blocking(self, blocking: bool) -> None:
+        """Whether ``send`` and ``receive`` wait."""
+        self._socket.setblocking(blocking)
+
     def close(self) -> None:
         self._socket.close()
 

@@ -25,6 +25,7 @@ EventKind = Literal[
     "storage-recovered",
     "storage-failing",
     "failure-mode",
+    "state-refused",
     "defect",
     "migration-out",
     "migration-in",

@@ -59,6 +59,7 @@ class Host(Protocol):
     def store_volatile(self) -> None: ...
     def state_blob(self, kind: BlobType) -> bytes: ...
     def set_state_blob(self, kind: BlobType, data: bytes) -> None: ...
+    def hand_over(self) -> None: ...
     def lock_storage(self) -> None: ...
     def info(self, mask: int) -> dict[str, object]: ...
 
@@ -68,11 +69,15 @@ _NOTHING: Answer = ((), b"")
 
 
 class ControlChannel:
-    """Answers requests. ``attach`` takes the descriptor of SET_DATAFD or raises ControlError."""
+    """Answers the requests of one client.
+
+    ``attach`` takes the descriptor that came with SET_DATAFD or raises ControlError.
+    """
 
     def __init__(self, host: Host, attach: Callable[[], None]) -> None:
         self._host = host
         self._attach = attach
+        self._exported: dict[BlobType, bytes] = {}
         self._handlers: dict[Command, Callable[[Request], Answer]] = {
             Command.GET_CAPABILITY: lambda _: ((CAPABILITIES,), b""),
             Command.INIT: self._init,
@@ -170,11 +175,22 @@ class ControlChannel:
         return _NOTHING
 
     def _get_stateblob(self, request: Request) -> Answer:
-        """Always sealed, whatever the flags ask for; from ``offset`` to the end in one response."""
+        """Always sealed, whatever the flags ask for; from ``offset`` to the end in one response.
+
+        Offsets above 0 read on in the blob that was made for offset 0. A client that has fetched
+        the permanent and the volatile state and then asks for the savestate, as QEMU does, has
+        everything: this is where a migration hands over.
+        """
         _, kind, offset = request.fields
         if kind not in (BlobType.PERMANENT, BlobType.VOLATILE):
-            raise ControlError(Result.RETRY)  # "no such blob": all a TPM 2.0 says about savestate
-        rest = self._host.state_blob(BlobType(kind))[offset:]
+            if kind == BlobType.SAVESTATE and len(self._exported) == 2:
+                self._exported.clear()
+                self._host.hand_over()
+            raise ControlError(Result.RETRY)  # "no such blob": a TPM 2.0 has no savestate
+        blob = BlobType(kind)
+        if offset == 0 or blob not in self._exported:
+            self._exported[blob] = self._host.state_blob(blob)
+        rest = self._exported[blob][offset:]
         return (BLOB_ENCRYPTED, len(rest), len(rest)), rest
 
     def _set_stateblob(self, request: Request) -> Answer:

@@ -1,0 +1,99 @@
+"""A client's stream: received as it comes, sent at once as far as it goes, never blocking.
+
+The descriptors belong to both sides of a fork or of a socketpair, so their flags stay as they are:
+every call asks for not waiting itself.
+"""
+
+import contextlib
+import os
+import select
+import selectors
+import socket
+from collections import deque
+from typing import Generic, TypeVar
+
+R = TypeVar("R")
+
+_RECEIVE = 64 * 1024
+_MAX_FDS = 4
+
+
+class Connection(Generic[R]):
+    """One client: its socket, the requests parsed and not yet answered, the octets not yet sent.
+
+    ``deadline`` (monotonic seconds) is when an incomplete request is given up; ``last_heard`` when
+    the client last sent anything.
+    """
+
+    def __init__(self, sock: socket.socket, heard: float) -> None:
+        self.socket = sock
+        self.pending: deque[R] = deque()
+        self.outgoing = bytearray()
+        self.deadline: float | None = None
+        self.last_heard = heard
+        self.parked = False
+        self.closing = False
+
+    def fileno(self) -> int:
+        return self.socket.fileno()
+
+    @property
+    def closed(self) -> bool:
+        return self.socket.fileno() < 0
+
+    @property
+    def events(self) -> int:
+        """What to wait for: one thing at a time, so that nobody makes us hoard."""
+        if self.outgoing:
+            return selectors.EVENT_WRITE
+        return 0 if self.pending or self.parked or self.closing else selectors.EVENT_READ
+
+    def receive(self) -> tuple[bytes, list[int]] | None:
+        """What is there, with the descriptors beside it; b"" at the end, None if nothing is."""
+        try:
+            data, fds, _, _ = socket.recv_fds(
+                self.socket, _RECEIVE, _MAX_FDS, socket.MSG_DONTWAIT | socket.MSG_CMSG_CLOEXEC
+            )
+        except (BlockingIOError, InterruptedError):
+            return None
+        except OSError:
+            return b"", []
+        return data, fds
+
+    def send(self, data: bytes) -> None:
+        """Send in one write what the socket takes, keep the rest; close if the client is gone."""
+        if self.outgoing:
+            self.outgoing += data
+            return
+        try:
+            sent = self.socket.send(data, socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
+        except BlockingIOError:
+            sent = 0
+        except OSError:
+            self.close()
+            return
+        if sent < len(data):
+            self.outgoing += data[sent:]
+
+    def flush(self) -> None:
+        """Go on sending, now that the socket is writable."""
+        data, self.outgoing = bytes(self.outgoing), bytearray()
+        self.send(data)
+
+    def hung_up(self) -> bool:
+        """Whether the other end is gone, even if we have not read that far."""
+        poller = select.poll()
+        poller.register(self.socket, select.POLLRDHUP)
+        return bool(poller.poll(0))
+
+    def close(self) -> None:
+        self.pending.clear()
+        self.outgoing.clear()
+        self.socket.close()
+
+
+def close_fds(fds: list[int]) -> None:
+    """Close descriptors that nobody wants."""
+    for fd in fds:
+        with contextlib.suppress(OSError):
+            os.close(fd)

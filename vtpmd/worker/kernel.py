@@ -1,0 +1,67 @@
+"""System calls that Python 3.11 does not offer: prctl, capset and Landlock, by ctypes.
+
+Loaded before any sandbox closes. Every function raises OSError.
+"""
+
+import ctypes
+import os
+import struct
+
+_libc = ctypes.CDLL(None, use_errno=True)
+_libc.syscall.restype = ctypes.c_long
+
+# Numbers shared by every architecture since Linux 5.1.
+_LANDLOCK_CREATE_RULESET, _LANDLOCK_ADD_RULE, _LANDLOCK_RESTRICT_SELF = 444, 445, 446
+_LANDLOCK_VERSION_FLAG = 1
+_LANDLOCK_PATH_BENEATH = 1
+_CAPABILITY_VERSION_3 = 0x20080522
+
+
+def _check(result: int, what: str) -> int:
+    if result < 0:
+        number = ctypes.get_errno()
+        raise OSError(number, f"{what}: {os.strerror(number)}")
+    return result
+
+
+def prctl(option: int, argument: int = 0) -> int:
+    """prctl(2) with one argument."""
+    zero = ctypes.c_ulong(0)
+    result = _libc.prctl(ctypes.c_int(option), ctypes.c_ulong(argument), zero, zero, zero)
+    return _check(result, f"prctl {option}")
+
+
+def drop_capabilities() -> None:
+    """Empty the effective, permitted and inheritable sets of this thread (capset(2))."""
+    header = struct.pack("=Ii", _CAPABILITY_VERSION_3, 0)
+    _check(_libc.capset(header, bytes(24)), "capset")
+
+
+def landlock_abi() -> int:
+    """The kernel's Landlock ABI, 0 if there is none."""
+    version: int = _libc.syscall(
+        _LANDLOCK_CREATE_RULESET, None, ctypes.c_size_t(0), _LANDLOCK_VERSION_FLAG
+    )
+    return max(0, version)
+
+
+def landlock(handled: tuple[int, ...], beneath: int, allowed: int) -> None:
+    """Confine this thread and its children for good.
+
+    ``handled``: the access bits refused everywhere (file system, network, scopes; as many as the
+    ABI knows); ``allowed``: the file system bits granted again beneath the directory ``beneath``.
+    """
+    attributes = struct.pack(f"={len(handled)}Q", *handled)
+    ruleset = _check(
+        _libc.syscall(_LANDLOCK_CREATE_RULESET, attributes, ctypes.c_size_t(len(attributes)), 0),
+        "landlock_create_ruleset",
+    )
+    try:
+        rule = struct.pack("=Qi", allowed, beneath)
+        _check(
+            _libc.syscall(_LANDLOCK_ADD_RULE, ruleset, _LANDLOCK_PATH_BENEATH, rule, 0),
+            "landlock_add_rule",
+        )
+        _check(_libc.syscall(_LANDLOCK_RESTRICT_SELF, ruleset, 0), "landlock_restrict_self")
+    finally:
+        os.close(ruleset)

@@ -1,0 +1,115 @@
+"""The worker's sandbox: closed after every import and before the first octet of a guest.
+
+In two steps around the start of the side thread: ``confine`` (limits, privileges, Landlock), which
+later threads inherit, and ``seal`` (seccomp), which forbids new threads and covers those there are.
+Nothing here needs privileges.
+"""
+
+import os
+import resource
+from collections.abc import Callable
+
+from vtpmd.ipc.messages import SandboxMode
+from vtpmd.worker import kernel, seccomp
+
+_PR_SET_DUMPABLE, _PR_SET_NO_NEW_PRIVS, _PR_SET_MDWE = 4, 38, 65
+_MDWE_REFUSE_EXEC_GAIN = 1
+
+_LIMITS = {
+    resource.RLIMIT_CORE: 0,
+    resource.RLIMIT_FSIZE: 16 << 20,
+    resource.RLIMIT_NOFILE: 96,
+    resource.RLIMIT_MSGQUEUE: 0,
+}
+
+# Landlock access bits (linux/landlock.h). What each ABI can refuse, and what beneath the state
+# directory is granted: read and write files, list, create, rename and remove them.
+_FS_BITS = {1: 13, 2: 14, 3: 15, 4: 15}
+_FS_BITS_NEWEST = 16
+_WRITE_FILE, _READ_FILE, _READ_DIR, _REMOVE_FILE = 1 << 1, 1 << 2, 1 << 3, 1 << 5
+_MAKE_REG, _TRUNCATE = 1 << 8, 1 << 14
+_GRANTED = _WRITE_FILE | _READ_FILE | _READ_DIR | _REMOVE_FILE | _MAKE_REG | _TRUNCATE
+_NET_ALL, _NET_ABI = 0b11, 4
+_SCOPE_ALL, _SCOPE_ABI = 0b11, 6
+
+
+class SandboxError(Exception):
+    """A part of the sandbox is missing where the mode requires all of it."""
+
+
+class Sandbox:
+    """One worker's sandbox. ``active`` tells, part by part, what is in force or why it is not."""
+
+    def __init__(self, mode: SandboxMode) -> None:
+        self._mode = mode
+        self.active: dict[str, str] = {"mode": mode}
+
+    def confine(self, state_fd: int) -> None:
+        """Limits, no new privileges, and no file but those beneath ``state_fd``.
+
+        Raises SandboxError in mode ``require`` if a part can't be had. Core files and ptrace are
+        refused in every mode, for secrets stay secrets.
+        """
+        self._part("limits", _set_limits)
+        self._part("not-dumpable", lambda: _prctl(_PR_SET_DUMPABLE, 0))
+        if self._mode == "off":
+            return
+        self._part("no-new-privileges", lambda: _prctl(_PR_SET_NO_NEW_PRIVS, 1))
+        self._part("landlock", lambda: _landlock(state_fd))
+        self._optional("no-executable-memory", lambda: _prctl(_PR_SET_MDWE, _MDWE_REFUSE_EXEC_GAIN))
+        self._part("capabilities", _drop_capabilities)
+
+    def seal(self) -> None:
+        """Only the listed system calls from here on, in every thread. Raises SandboxError."""
+        if self._mode != "off":
+            self._part("seccomp", lambda: f"{seccomp.load()} rules")
+
+    def _part(self, name: str, close: Callable[[], str]) -> None:
+        try:
+            self.active[name] = close()
+        except OSError as error:
+            self.active[name] = f"unavailable: {error.strerror}"
+            if self._mode == "require":
+                raise SandboxError(
+                    f"sandbox part {name} can't be had: {error.strerror}; install what is missing "
+                    "or configure sandbox: best-effort"
+                ) from None
+
+    def _optional(self, name: str, close: Callable[[], str]) -> None:
+        """Newer than the kernels we support: its absence is told but never refused."""
+        try:
+            self.active[name] = close()
+        except OSError as error:
+            self.active[name] = f"unavailable: {error.strerror}"
+
+
+def _set_limits() -> str:
+    for limit, wanted in _LIMITS.items():
+        _, hard = resource.getrlimit(limit)
+        value = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(limit, (value, value))
+    return "on"
+
+
+def _prctl(option: int, argument: int) -> str:
+    kernel.prctl(option, argument)
+    return "on"
+
+
+def _drop_capabilities() -> str:
+    kernel.drop_capabilities()
+    return "none" if os.geteuid() else "none, though root"
+
+
+def _landlock(state_fd: int) -> str:
+    abi = kernel.landlock_abi()
+    if not abi:
+        raise OSError(0, "the kernel has no Landlock")
+    filesystem = (1 << _FS_BITS.get(abi, _FS_BITS_NEWEST)) - 1
+    handled: tuple[int, ...] = (filesystem,)
+    if abi >= _NET_ABI:
+        handled += (_NET_ALL,)
+    if abi >= _SCOPE_ABI:
+        handled += (_SCOPE_ALL,)
+    kernel.landlock(handled, state_fd, _GRANTED & filesystem)
+    return f"ABI {abi}"

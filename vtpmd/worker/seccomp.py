@@ -1,0 +1,130 @@
+"""The system calls a worker may make, as an allow-list loaded through libseccomp (ctypes).
+
+Whatever is not listed fails with EPERM, in every thread: no new process or thread, no new socket,
+no exec, no signal to anybody, no memory that is executable.
+"""
+
+import ctypes
+import errno
+import fcntl
+import mmap
+import os
+from dataclasses import dataclass
+
+_ALLOW = 0x7FFF0000
+_ERRNO_EPERM = 0x00050000 | errno.EPERM
+_EQUAL, _MASKED_EQUAL = 4, 7
+_ATTRIBUTE_TSYNC = 4
+_FIONBIO = 0x5421
+
+_PLAIN = """
+    accept4 brk clock_getres clock_gettime clock_nanosleep close close_range dup epoll_create1
+    epoll_ctl epoll_pwait epoll_pwait2 epoll_wait exit exit_group fallocate fdatasync flock fstat
+    fsync ftruncate futex getdents64 getegid geteuid getgid getpeername getpid getrandom
+    getsockname getsockopt gettid gettimeofday getuid linkat lseek madvise membarrier mremap munmap
+    nanosleep newfstatat openat poll ppoll pread64 pwrite64 read readv recvfrom recvmsg rename
+    renameat renameat2 restart_syscall rseq rt_sigaction rt_sigprocmask rt_sigreturn sched_yield
+    sendmsg sendto set_robust_list shutdown sigaltstack statx time unlinkat write writev
+"""
+_FCNTL = [
+    fcntl.F_GETFD,
+    fcntl.F_SETFD,
+    fcntl.F_GETFL,
+    fcntl.F_SETFL,
+    fcntl.F_DUPFD_CLOEXEC,
+]
+
+
+@dataclass(frozen=True)
+class _Rule:
+    name: str
+    argument: int
+    comparison: int
+    value: int
+    value_2: int = 0
+
+
+_CONDITIONAL = [
+    *(_Rule(name, 2, _MASKED_EQUAL, mmap.PROT_EXEC, 0) for name in ("mmap", "mprotect")),
+    *(_Rule("fcntl", 1, _EQUAL, command) for command in _FCNTL),
+    _Rule("ioctl", 1, _EQUAL, _FIONBIO),
+]
+
+
+class _Comparison(ctypes.Structure):
+    _fields_ = [
+        ("argument", ctypes.c_uint),
+        ("comparison", ctypes.c_int),
+        ("value", ctypes.c_uint64),
+        ("value_2", ctypes.c_uint64),
+    ]
+
+
+def _load_library() -> ctypes.CDLL | None:
+    try:
+        library = ctypes.CDLL("libseccomp.so.2")
+    except OSError:
+        return None
+    library.seccomp_init.restype = ctypes.c_void_p
+    library.seccomp_init.argtypes = [ctypes.c_uint32]
+    library.seccomp_rule_add_array.argtypes = [
+        ctypes.c_void_p,
+        ctypes.c_uint32,
+        ctypes.c_int,
+        ctypes.c_uint,
+        ctypes.POINTER(_Comparison),
+    ]
+    library.seccomp_attr_set.argtypes = [ctypes.c_void_p, ctypes.c_int, ctypes.c_uint32]
+    library.seccomp_syscall_resolve_name.argtypes = [ctypes.c_char_p]
+    library.seccomp_load.argtypes = [ctypes.c_void_p]
+    library.seccomp_release.argtypes = [ctypes.c_void_p]
+    library.seccomp_release.restype = None
+    return library
+
+
+_library = _load_library()
+
+
+def available() -> bool:
+    """Whether libseccomp 2 is installed."""
+    return _library is not None
+
+
+def load() -> int:
+    """Close the filter over every thread of this process; the number of rules. Raises OSError."""
+    if _library is None:
+        raise OSError(errno.ENOENT, "libseccomp.so.2 is not installed")
+    context = _library.seccomp_init(_ERRNO_EPERM)
+    if not context:
+        raise OSError(errno.ENOMEM, "seccomp_init failed")
+    try:
+        _check(_library.seccomp_attr_set(context, _ATTRIBUTE_TSYNC, 1), "seccomp: all threads")
+        rules = 0
+        for name in _PLAIN.split():
+            rules += _allow(_library, context, name, None)
+        for rule in _CONDITIONAL:
+            comparison = _Comparison(rule.argument, rule.comparison, rule.value, rule.value_2)
+            rules += _allow(_library, context, rule.name, comparison)
+        _check(_library.seccomp_load(context), "seccomp_load")
+    finally:
+        _library.seccomp_release(context)
+    return rules
+
+
+def _allow(library: ctypes.CDLL, context: int, name: str, comparison: _Comparison | None) -> int:
+    number = library.seccomp_syscall_resolve_name(name.encode())
+    if number < 0:
+        return 0  # this architecture has no such call
+    arguments = None if comparison is None else ctypes.pointer(comparison)
+    _check(
+        library.seccomp_rule_add_array(
+            context, _ALLOW, number, int(comparison is not None), arguments
+        ),
+        f"seccomp rule for {name}",
+    )
+    return 1
+
+
+def _check(result: int, what: str) -> None:
+    if result:
+        raise OSError(-result, f"{what}: {os.strerror(-result)}")

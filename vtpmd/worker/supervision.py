@@ -1,0 +1,141 @@
+"""The worker's end of its supervisor: questions answered, events told, a new one welcomed.
+
+A worker whose supervisor is gone keeps serving; what it has to tell meanwhile is for the next
+supervisor's Status to find out.
+"""
+
+import selectors
+import socket
+from collections import deque
+from typing import Protocol
+
+from vtpmd.ipc.channel import Channel, ChannelClosed, IllegalMessage
+from vtpmd.ipc.messages import (
+    Event,
+    EventKind,
+    Message,
+    Pcrs,
+    ReadPcrs,
+    Rekey,
+    Rekeyed,
+    RekeyFailed,
+    Side,
+    State,
+    Status,
+    StatusReply,
+    Stop,
+    Stopped,
+)
+from vtpmd.storage.errors import EnvelopeError, StorageError
+from vtpmd.swtpm.table import Turn
+from vtpmd.worker.connection import close_fds
+from vtpmd.worker.instance import Instance
+from vtpmd.worker.persist import Key
+
+_MAX_DETAIL = 8000
+_MAX_QUEUED = 256
+
+
+class Office(Protocol):
+    """What the supervisor's messages need of the loop."""
+
+    instance: Instance
+
+    def free_for(self, turn: Turn) -> bool: ...
+    def status(self) -> StatusReply: ...
+    def end(self) -> None: ...
+
+
+_TURNS = {Rekey: Turn.AFTER, Stop: Turn.CANCELS}
+
+
+class Supervision:
+    """Owns the channel; ``channel`` is None while there is no supervisor."""
+
+    def __init__(self, channel: Channel) -> None:
+        self.channel: Channel | None = channel
+        self._pending: deque[Message] = deque()
+        self._outgoing: deque[Message] = deque()
+
+    @property
+    def events(self) -> int:
+        """What to wait for on the channel."""
+        waiting = 0 if self._pending else selectors.EVENT_READ
+        return waiting | (selectors.EVENT_WRITE if self._outgoing else 0)
+
+    def report(self, kind: EventKind, detail: str) -> None:
+        """Tell the supervisor; nobody is told if there is none."""
+        if len(self._outgoing) < _MAX_QUEUED:
+            self.send(Event(kind, detail[-_MAX_DETAIL:]))
+
+    def send(self, message: Message) -> None:
+        """Send, or keep until the supervisor reads."""
+        if self.channel is not None:
+            self._outgoing.append(message)
+            self.flush()
+
+    def flush(self) -> None:
+        try:
+            while self._outgoing and self.channel is not None:
+                self.channel.send(self._outgoing[0])
+                self._outgoing.popleft()
+        except BlockingIOError:
+            return
+        except (ChannelClosed, IllegalMessage):
+            self.detach()
+
+    def adopt(self, sock: socket.socket) -> None:
+        """A new supervisor has come: it takes the place of the old one."""
+        self.detach()
+        sock.setblocking(False)
+        self.channel = Channel(sock, Side.WORKER, State.SERVING)
+
+    def detach(self) -> None:
+        """The supervisor is gone."""
+        if self.channel is not None:
+            self.channel.close()
+        self.channel = None
+        self._pending.clear()
+        self._outgoing.clear()
+
+    def ready(self, office: Office) -> None:
+        """The channel is ready for what ``events`` asked for."""
+        self.flush()
+        try:
+            while self.channel is not None and not self._pending:
+                message, fds = self.channel.receive()
+                close_fds(fds)
+                self._pending.append(message)
+                self.pump(office)
+        except BlockingIOError:
+            return
+        except (ChannelClosed, IllegalMessage):
+            self.detach()
+
+    def pump(self, office: Office) -> None:
+        """Answer what may be answered now."""
+        while self._pending:
+            if not office.free_for(_TURNS.get(type(self._pending[0]), Turn.AT_ONCE)):
+                return
+            self._answer(self._pending.popleft(), office)
+
+    def _answer(self, message: Message, office: Office) -> None:
+        match message:
+            case Status():
+                self.send(office.status())
+            case ReadPcrs():
+                self.send(Pcrs(office.instance.pcr_values()))
+            case Rekey():
+                self.send(_rekey(message, office.instance))
+            case Stop():
+                office.instance.stop()
+                self.send(Stopped(office.instance.generation))
+                office.end()
+
+
+def _rekey(message: Rekey, instance: Instance) -> Message:
+    try:
+        instance.rekey(Key(message.dek, message.dek_id, message.slots))
+    except (EnvelopeError, StorageError, ValueError) as error:
+        return RekeyFailed(str(error))
+    return Rekeyed(instance.generation)

@@ -1,0 +1,112 @@
+"""The process every worker is forked from: engine imported and warm, no secret, one thread.
+
+``python -m vtpmd.worker.zygote FD`` speaks the zygote channel on the inherited socket FD and ends
+when the supervisor does; the workers live on. It reaps its workers; the supervisor watches pidfds.
+"""
+
+import gc
+import os
+import select
+import signal
+import socket
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from vtpmd.ipc.channel import Channel, ChannelClosed, IllegalMessage
+from vtpmd.ipc.messages import Side, Spawn, Spawned, SpawnFailed, State
+from vtpmd.worker import process
+from vtpmd.worker.connection import close_fds
+
+_STDERR = 2
+
+
+class NotSingleThreaded(Exception):
+    """Forking now would leave locks held for ever in the child."""
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Serve the supervisor at the descriptor named by the only argument; the exit status."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    sock = socket.socket(fileno=int(arguments[0]))
+    sock.set_inheritable(False)
+    _settle()
+    channel = Channel(sock, Side.ZYGOTE, State.ZYGOTE)
+    wake, writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+    signal.signal(signal.SIGCHLD, lambda *_: None)
+    signal.set_wakeup_fd(writer)
+    poller = select.poll()
+    poller.register(channel, select.POLLIN)
+    poller.register(wake, select.POLLIN)
+    while True:
+        for fd, _ in poller.poll():
+            if fd == wake:
+                os.read(wake, 512)
+                _reap()
+                continue
+            try:
+                _answer(channel)
+            except ChannelClosed:
+                return 0
+            except IllegalMessage as error:
+                print(f"vtpmd zygote: {error}", file=sys.stderr, flush=True)
+                return 1
+
+
+def _settle() -> None:
+    """Make what is loaded cheap to share: no garbage, and nothing the collector will write to."""
+    gc.collect()
+    gc.freeze()
+    if len(list(Path("/proc/self/task").iterdir())) != 1:
+        raise NotSingleThreaded
+
+
+def _answer(channel: Channel) -> None:
+    message, (worker_fd,) = channel.receive()
+    assert isinstance(message, Spawn)  # the table lets nothing else through
+    try:
+        pid = os.fork()
+    except OSError as error:
+        close_fds([worker_fd])
+        channel.send(SpawnFailed(f"fork: {error.strerror}"))
+        return
+    if pid == 0:
+        _become_worker(worker_fd)
+    os.close(worker_fd)
+    pidfd = os.pidfd_open(pid)
+    try:
+        channel.send(Spawned(pid), [pidfd])
+    finally:
+        os.close(pidfd)
+
+
+def _become_worker(worker_fd: int) -> None:
+    """In the child: keep standard input to error and the channel, nothing else. Never returns."""
+    status = process.EXIT_FAILED
+    try:
+        signal.set_wakeup_fd(-1)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        os.setsid()  # a Ctrl-C at the supervisor's terminal is not for us
+        os.dup2(worker_fd, _STDERR + 1, inheritable=False)
+        os.closerange(_STDERR + 2, os.sysconf("SC_OPEN_MAX"))
+        status = process.run(socket.socket(fileno=_STDERR + 1))
+    finally:
+        os._exit(status)
+
+
+def _reap() -> None:
+    """Take the status of ended workers; tell of those that did not end by themselves."""
+    while True:
+        try:
+            pid, status = os.waitpid(-1, os.WNOHANG)
+        except ChildProcessError:
+            return
+        if pid == 0:
+            return
+        if os.WIFSIGNALED(status):
+            number = os.WTERMSIG(status)
+            print(f"vtpmd zygote: worker {pid} ended by signal {number}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -143,7 +143,8 @@ def _fields(response: Any) -> tuple[tuple[str, Any], ...]:
         return ()
     if not issubclass(response, Structure):
         raise TypeError(f"a response is None or a Structure, not {response!r}")
-    return response.__wire__
+    fields: tuple[tuple[str, Any], ...] = response.__wire__
+    return fields
 
 
 def _is_sized(kind: Any) -> bool:

@@ -169,7 +169,7 @@ def _fill_request(call: Call) -> None:
 
 def _add_session(tpm: Tpm, call: Call, given: TPMS_AUTH_COMMAND, number: int) -> None:
     use = SessionUse(None, given.nonce, given.session_attributes, given.hmac)
-    if given.session_handle == RH.PW:
+    if given.session_handle == RH.RS_PW:
         if given.nonce:
             raise TpmError(RC.NONCE)
         use.attributes |= TPMA_SESSION.CONTINUE_SESSION
@@ -267,14 +267,14 @@ def _other_nonces(call: Call, use: SessionUse) -> bytes:
     """nonceTPM of separate decrypt and encrypt sessions, for the first session (Part 1, 19.6.5)."""
     if use.entity is None:
         return b""
-    nonces = b""
-    if call.decrypting is not None and call.decrypting is not use:
-        assert call.decrypting.session is not None
-        nonces += call.decrypting.session.nonce_tpm
-    if call.encrypting not in (None, use, call.decrypting):
-        assert call.encrypting is not None and call.encrypting.session is not None
-        nonces += call.encrypting.session.nonce_tpm
-    return nonces
+    others = [call.decrypting]
+    if call.encrypting is not call.decrypting:
+        others.append(call.encrypting)
+    return b"".join(
+        other.session.nonce_tpm
+        for other in others
+        if other is not None and other is not use and other.session is not None
+    )
 
 
 def decrypt_parameter(call: Call) -> None:

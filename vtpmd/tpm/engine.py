@@ -8,12 +8,12 @@ import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from . import commands, dispatch  # noqa: F401 - commands registers every command
+from . import commands, dispatch
 from .core import pcrs, power
 from .crypto.hashes import HASHES
 from .crypto.resumable import ResumableHash
 from .manufacture import manufacture
-from .profile import PROFILES
+from .profile import PROFILES, Profile
 from .rc import RC
 from .snapshot import StateError, decode, encode
 from .state import (
@@ -28,7 +28,7 @@ from .state import (
 from .wire.attributes import TPMA_NV
 from .wire.constants import CC
 
-__all__ = ["Engine", "Reply", "StateError"]
+__all__ = ["Engine", "Reply", "StateError", "commands"]
 
 _KEEPS_ORDERLY = frozenset(
     {
@@ -97,6 +97,11 @@ class Engine:
         return cls(
             Tpm(profile=profile, volatile=VolatileState(), entropy=entropy, now=now, **groups)
         )
+
+    @property
+    def profile(self) -> Profile:
+        """What this TPM implements, since it was manufactured."""
+        return self._tpm.profile
 
     def permanent(self) -> bytes:
         """The encoding of all that outlives a power cycle."""
@@ -253,9 +258,7 @@ class Engine:
             return {}
         return {
             HASHES[bank].name: {
-                pcr: value
-                for pcr, value in enumerate(values)
-                if pcrs.is_allocated(tpm, bank, pcr)
+                pcr: value for pcr, value in enumerate(values) if pcrs.is_allocated(tpm, bank, pcr)
             }
             for bank, values in tpm.volatile.pcrs.items()
         }
@@ -286,5 +289,3 @@ _VOLATILE = {
 
 def _is_orderly(index: NvIndex) -> bool:
     return index.has(TPMA_NV.ORDERLY)
-
-

@@ -2,12 +2,58 @@
 
 from collections.abc import Callable, Sequence
 
+from . import commands, dispatch  # noqa: F401 - commands registers every command
 from .core import power
-from .core.endorsement import provision_endorsement_keys
 from .core.pcrs import ALL
 from .profile import Profile
 from .state import ClearState, Hierarchy, PermanentState, Tpm, VolatileState
-from .wire.constants import RH
+from .wire.algorithms import (
+    TPMS_ECC_POINT,
+    TPMT_ECC_SCHEME,
+    TPMT_KDF_SCHEME,
+    TPMT_RSA_SCHEME,
+    TPMT_SYM_DEF_OBJECT,
+)
+from .wire.attributes import TPMA_OBJECT
+from .wire.constants import ALG, CC, ECC_CURVE, RH, ST, SU
+from .wire.objects import TPMS_ECC_PARMS, TPMS_RSA_PARMS, TPMT_PUBLIC
+
+RSA_EK_HANDLE = 0x81010001
+ECC_EK_HANDLE = 0x8101000A
+
+# TCG EK Credential Profile, B.3.3 and B.3.4: templates L-1 and L-2, with PolicyA.
+_POLICY_A = bytes.fromhex("837197674484b3f81a90cc8d46a5d724fd52d76e06520b64f2a1da1b331469aa")
+_EK_ATTRIBUTES = (
+    TPMA_OBJECT.FIXED_TPM
+    | TPMA_OBJECT.FIXED_PARENT
+    | TPMA_OBJECT.SENSITIVE_DATA_ORIGIN
+    | TPMA_OBJECT.ADMIN_WITH_POLICY
+    | TPMA_OBJECT.RESTRICTED
+    | TPMA_OBJECT.DECRYPT
+)
+_AES_128_CFB = TPMT_SYM_DEF_OBJECT(ALG.AES, 128, ALG.CFB)
+RSA_EK_TEMPLATE = TPMT_PUBLIC(
+    type=ALG.RSA,
+    name_alg=ALG.SHA256,
+    object_attributes=_EK_ATTRIBUTES,
+    auth_policy=_POLICY_A,
+    parameters=TPMS_RSA_PARMS(_AES_128_CFB, TPMT_RSA_SCHEME(ALG.NULL, None), 2048, 0),
+    unique=bytes(256),
+)
+ECC_EK_TEMPLATE = TPMT_PUBLIC(
+    type=ALG.ECC,
+    name_alg=ALG.SHA256,
+    object_attributes=_EK_ATTRIBUTES,
+    auth_policy=_POLICY_A,
+    parameters=TPMS_ECC_PARMS(
+        _AES_128_CFB,
+        TPMT_ECC_SCHEME(ALG.NULL, None),
+        ECC_CURVE.NIST_P256,
+        TPMT_KDF_SCHEME(ALG.NULL, None),
+    ),
+    unique=TPMS_ECC_POINT(bytes(32), bytes(32)),
+)
+_EMPTY_AUTHORIZATION = b"\x00\x00\x00\x09\x40\x00\x00\x09\x00\x00\x00\x00\x00"
 
 
 def manufacture(
@@ -24,18 +70,17 @@ def manufacture(
     def with_seed(handle: int) -> Hierarchy:
         return Hierarchy(handle, seed=entropy(power.SEED_SIZE), proof=entropy(power.PROOF_SIZE))
 
-    allocation = {bank: ALL if bank in banks else 0 for bank in sorted(profile.pcr_banks)}
-    permanent = PermanentState(
-        owner=with_seed(RH.OWNER),
-        endorsement=with_seed(RH.ENDORSEMENT),
-        platform=with_seed(RH.PLATFORM),
-        lockout=Hierarchy(RH.LOCKOUT),
-        pcr_allocation=allocation,
-        pcr_allocation_next=dict(allocation),
-    )
+    allocation = {int(bank): ALL if bank in banks else 0 for bank in sorted(profile.pcr_banks)}
     tpm = Tpm(
         profile=profile,
-        permanent=permanent,
+        permanent=PermanentState(
+            owner=with_seed(RH.OWNER),
+            endorsement=with_seed(RH.ENDORSEMENT),
+            platform=with_seed(RH.PLATFORM),
+            lockout=Hierarchy(RH.LOCKOUT),
+            pcr_allocation=allocation,
+            pcr_allocation_next=dict(allocation),
+        ),
         reset=power.fresh_reset_state(entropy),
         clear=ClearState(),
         volatile=VolatileState(),
@@ -45,3 +90,42 @@ def manufacture(
     )
     provision_endorsement_keys(tpm)
     return tpm
+
+
+def provision_endorsement_keys(tpm: Tpm) -> None:
+    """Derive the EKs of templates L-1 and L-2 and make them persistent.
+
+    The commands are those that a platform manufacturer would send. The TPM must be powered off,
+    and is so afterwards.
+    """
+    power.init(tpm)
+    _run(tpm, CC.STARTUP, SU.CLEAR.to_bytes(2), ())
+    for template, persistent in (
+        (RSA_EK_TEMPLATE, RSA_EK_HANDLE),
+        (ECC_EK_TEMPLATE, ECC_EK_HANDLE),
+    ):
+        public = template.marshal()
+        no_sensitive, nothing_outside, no_pcrs = b"\x00\x04\x00\x00\x00\x00", bytes(2), bytes(4)
+        parameters = b"".join(
+            (no_sensitive, len(public).to_bytes(2), public, nothing_outside, no_pcrs)
+        )
+        created = _run(tpm, CC.CREATE_PRIMARY, parameters, (RH.ENDORSEMENT,))
+        handle = int.from_bytes(created[:4])
+        _run(tpm, CC.EVICT_CONTROL, persistent.to_bytes(4), (RH.OWNER, handle))
+        _run(tpm, CC.FLUSH_CONTEXT, handle.to_bytes(4), ())
+    _run(tpm, CC.SHUTDOWN, SU.CLEAR.to_bytes(2), ())
+    tpm.volatile = VolatileState()
+    tpm.nv_dirty = False
+
+
+def _run(tpm: Tpm, code: int, parameters: bytes, handles: tuple[int, ...]) -> bytes:
+    """Execute a command, authorized by an empty password if it has handles; the response's body."""
+    area = b"".join(handle.to_bytes(4) for handle in handles)
+    tag = ST.SESSIONS if handles else ST.NO_SESSIONS
+    body = area + (_EMPTY_AUTHORIZATION if handles else b"") + parameters
+    command = dispatch.HEADER.pack(tag, dispatch.HEADER.size + len(body), code) + body
+    response = dispatch.execute(tpm, command)
+    _, _, answer = dispatch.HEADER.unpack_from(response)
+    if answer:
+        raise RuntimeError(f"manufacture: command 0x{code:x} answered 0x{answer:x}")
+    return response[dispatch.HEADER.size :]

@@ -9,7 +9,7 @@ _POSITION_BITS = 0xF40
 
 
 class RC(IntEnum):
-    """Response codes. Format-one codes (bit 7 set) can carry a handle, session or parameter number."""
+    """Response codes. Those of format one (bit 7 set) can carry a position."""
 
     SUCCESS = 0x000
     BAD_TAG = 0x01E

@@ -10,7 +10,6 @@ and convert the old form where it is read.
 """
 
 import json
-from collections.abc import Callable
 from dataclasses import MISSING, Field, fields, is_dataclass
 from functools import cache
 from types import NoneType, UnionType
@@ -97,15 +96,13 @@ def _to_plain(value: Any) -> Any:
     if isinstance(value, dict):
         return {str(int(key)): _to_plain(item) for key, item in value.items()}
     if is_dataclass(value):
-        return {
-            name: _to_plain(getattr(value, name)) for name, _ in _stored_fields(type(value)).items()
-        }
+        return {name: _to_plain(getattr(value, name)) for name in _stored_fields(value.__class__)}
     saved = value.save()
     return saved.hex()
 
 
 @cache
-def _stored_fields(cls: type[Any]) -> dict[str, tuple[Any, Field[Any]]]:
+def _stored_fields(cls: Any) -> dict[str, tuple[Any, Field[Any]]]:
     hints = get_type_hints(cls)
     return {
         item.name: (hints[item.name], item)
@@ -145,14 +142,14 @@ def _from_plain(hint: Any, plain: Any, where: str, profile: Profile) -> Any:
             raise _damaged(where) from None
     if is_dataclass(hint):
         return _record(hint, _expect(dict, plain, where), where, profile)
-    restore: Callable[[bytes], Any] = hint.restore  # type: ignore[attr-defined]
+    restorable: Any = hint
     try:
-        return restore(_octets(plain, where))
+        return restorable.restore(_octets(plain, where))
     except ValueError:
         raise _damaged(where) from None
 
 
-def _record(cls: type[T], plain: dict[str, Any], where: str, profile: Profile) -> T:
+def _record(cls: Any, plain: dict[str, Any], where: str, profile: Profile) -> Any:
     stored = _stored_fields(cls)
     unknown = set(plain) - set(stored)
     if unknown:

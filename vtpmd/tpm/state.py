@@ -154,6 +154,11 @@ class NvIndex:
     def da_protected(self) -> bool:
         return not self.public.attributes & TPMA_NV.NO_DA
 
+    @property
+    def nt(self) -> int:
+        """TPM_NT: what kind of index it is."""
+        return (self.public.attributes & TPMA_NV.NT) >> TPMA_NV.NT_SHIFT
+
     def has(self, attribute: int) -> bool:
         """Whether a TPMA_NV bit is SET."""
         return bool(self.public.attributes & attribute)
@@ -320,6 +325,8 @@ class VolatileState:
 
     started: bool = False
     startup_type: int | None = None
+    pcr_allocation_pending: bool = False
+    """TPM2_PCR_Allocate has been used since _TPM_Init: no state can be saved."""
     time: int = 0
     """In ms since _TPM_Init."""
     time_epoch: int = 0
@@ -336,7 +343,6 @@ class VolatileState:
     """One for each bank, between _TPM_Hash_Start and _TPM_Hash_End."""
     established: bool = False
     """A D-RTM event has happened (PC Client profile, TPM_ACCESS)."""
-    self_test_full: bool = True
 
 
 @dataclass(slots=True)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from ..crypto.hashes import digest, digest_size
 from ..state import PCR_COUNT, Tpm
-from ..wire.algorithms import TPMS_PCR_SELECTION
+from ..wire.base import TPMS_PCR_SELECTION
 
 SELECT_SIZE = PCR_COUNT // 8
 ALL = (1 << PCR_COUNT) - 1
@@ -99,6 +99,7 @@ def extend(tpm: Tpm, bank: int, pcr: int, measured: bytes) -> None:
     if is_allocated(tpm, bank, pcr):
         values = tpm.volatile.pcrs[bank]
         values[pcr] = digest(bank, values[pcr], measured)
+        count_change(tpm, pcr)
 
 
 def count_change(tpm: Tpm, pcr: int) -> None:
@@ -132,10 +133,7 @@ def measure_event(tpm: Tpm, digests: dict[int, bytes]) -> None:
             values = tpm.volatile.pcrs.setdefault(bank, [bytes(size)] * PCR_COUNT)
             values[HCRTM] = (4).to_bytes(size)
         extend(tpm, bank, pcr, digests[bank])
-    if before_startup:
-        tpm.volatile.h_crtm = True
-    else:
-        count_change(tpm, pcr)
+    tpm.volatile.h_crtm = tpm.volatile.h_crtm or before_startup
 
 
 def selected(selection: TPMS_PCR_SELECTION) -> Iterable[int]:

@@ -82,7 +82,7 @@ def startup(tpm: Tpm, startup_type: int) -> None:
         permanent.platform.policy_alg, permanent.platform.auth_policy = ALG.NULL, b""
         tpm.reset.pcr_update_counter = 0
     dictionary_attack.at_startup(tpm, orderly=before is not None)
-    nv.at_startup(tpm, orderly=before is not None, resume=resume, reset=before != SU.STATE)
+    nv.at_startup(tpm, resume=resume, reset=before != SU.STATE, orderly=before is not None)
     pcrs.start(tpm, resume=resume, locality=0 if tpm.volatile.h_crtm else tpm.locality)
     permanent.startup_locality = tpm.locality
     permanent.startup_h_crtm = tpm.volatile.h_crtm
@@ -94,10 +94,10 @@ def startup(tpm: Tpm, startup_type: int) -> None:
 def shutdown(tpm: Tpm, shutdown_type: int) -> None:
     """TPM2_Shutdown (Part 3, 9.4): store what the next TPM2_Startup may ask for.
 
-    Raises RC.TYPE for SU_STATE while a change of the PCR allocation is pending.
+    Raises RC.TYPE for SU_STATE after TPM2_PCR_Allocate.
     """
     permanent = tpm.permanent
-    if shutdown_type == SU.STATE and permanent.pcr_allocation != permanent.pcr_allocation_next:
+    if shutdown_type == SU.STATE and tpm.volatile.pcr_allocation_pending:
         raise TpmError(RC.TYPE, at="shutdown_type")
     tpm.begin_nv_update()
     if shutdown_type == SU.STATE:

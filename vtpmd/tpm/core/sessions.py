@@ -83,9 +83,11 @@ def start(
     symmetric_alg: int,
     symmetric_bits: int,
     nonce_size: int,
-    session_key: bytes,
 ) -> Session:
-    """Create and load a session. RC.SESSION_MEMORY, RC.SESSION_HANDLES, RC.CONTEXT_GAP."""
+    """Create and load a session, unbound and without a key.
+
+    Raises TpmError(RC.SESSION_MEMORY), RC.SESSION_HANDLES.
+    """
     require_slot(tpm)
     active = {*tpm.volatile.sessions, *tpm.reset.saved_sessions}
     if len(active) >= MAX_ACTIVE_SESSIONS:
@@ -98,7 +100,7 @@ def start(
         type=session_type,
         auth_hash=auth_hash,
         nonce_tpm=tpm.random(nonce_size),
-        session_key=session_key,
+        session_key=b"",
         symmetric_alg=symmetric_alg,
         symmetric_bits=symmetric_bits,
         start_time=tpm.volatile.time,

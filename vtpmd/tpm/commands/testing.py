@@ -1,0 +1,39 @@
+"""Part 3, chapter 10: Testing.
+
+The algorithms are those of OpenSSL and GMP, which test themselves when they are loaded; a process
+in which they fail never serves a command. So nothing is ever left to test.
+"""
+
+from ..command import command
+from ..rc import RC
+from ..state import Tpm
+from ..wire.base import TPM2B_MAX_BUFFER, TPML_ALG
+from ..wire.constants import CC
+from ..wire.interface import TPMI_YES_NO, UINT32
+from ..wire.structure import Structure
+
+
+class IncrementalSelfTestResponse(Structure):
+    to_do_list: TPML_ALG
+
+
+class GetTestResultResponse(Structure):
+    out_data: TPM2B_MAX_BUFFER
+    test_result: UINT32
+
+
+@command(CC.SELF_TEST, nv=True)
+def self_test(tpm: Tpm, /, full_test: TPMI_YES_NO) -> None:
+    """Test what has not been tested yet, or everything (10.2)."""
+
+
+@command(CC.INCREMENTAL_SELF_TEST, nv=True)
+def incremental_self_test(tpm: Tpm, /, to_test: TPML_ALG) -> IncrementalSelfTestResponse:
+    """Test some algorithms; tell which are still untested (10.3)."""
+    return IncrementalSelfTestResponse([])
+
+
+@command(CC.GET_TEST_RESULT)
+def get_test_result(tpm: Tpm, /) -> GetTestResultResponse:
+    """Tell how the tests went; works in failure mode too (10.4)."""
+    return GetTestResultResponse(b"", RC.FAILURE if tpm.failed else RC.SUCCESS)

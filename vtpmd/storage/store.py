@@ -13,7 +13,6 @@ renameat, unlinkat, read, close; opening a store also lists the directory (getde
 
 import fcntl
 import os
-import secrets
 from contextlib import suppress
 from typing import Self
 
@@ -60,17 +59,17 @@ class Store:
 
         Costs nothing while the spare is large enough. Returns False, with the reason in
         ``shortage``, if there is no space; the next call tries again. From the first call on, every
-        write allocates the next spare when it is done.
+        write allocates the next spare, as large as last asked for, when it is done.
         """
-        self._reserved = max(self._reserved, size)
+        self._reserved = size
         if self._spare is not None and size <= self._spare.capacity:
             self.shortage = None
             return True
         try:
             if self._spare is None:
-                self._spare = _Temporary(self._dir_fd, _with_headroom(self._reserved))
+                self._spare = _Temporary(self._dir_fd, _with_headroom(size))
             else:
-                self._spare.grow(_with_headroom(self._reserved))
+                self._spare.grow(_with_headroom(size))
         except OSError as error:
             self.shortage = str(storage_error(f"reserve {size} bytes", error))
             return False
@@ -115,15 +114,14 @@ class Store:
     def _write(self, name: str, data: bytes | bytearray, replace: bool) -> None:
         _plain(name)
         if len(data) > MAX_SIZE:
-            raise StorageError("full", f"cannot write {name}: {len(data)} bytes are too many")
-        temporary, self._spare = self._spare, None
+            raise StorageError("full", f"cannot write {name}: more than {MAX_SIZE} bytes")
         try:
-            if temporary is None:
-                temporary = _Temporary(self._dir_fd, len(data))
+            if self._spare is None:
+                self._spare = _Temporary(self._dir_fd, len(data))
+            self._spare.grow(len(data))
+            temporary, self._spare = self._spare, None
             temporary.publish(name, data, replace)
         except OSError as error:
-            if temporary is not None:
-                temporary.discard()
             raise storage_error(f"write {name}", error) from None
         self._make_durable(name)
         if self._reserved:
@@ -161,21 +159,18 @@ class _Temporary:
         self.capacity = capacity
 
     def publish(self, name: str, data: bytes | bytearray, replace: bool) -> None:
-        """Fill the file, make it durable and give it its name; raises OSError."""
-        self.grow(len(data))
-        with memoryview(data) as view:
-            written = 0
-            while written < len(data):
-                written += os.pwrite(self._fd, view[written:], written)
-        if len(data) != self.capacity:
-            os.ftruncate(self._fd, len(data))
-        os.fsync(self._fd)
+        """Fill the file, make it durable and give it its name; on OSError it is discarded."""
         here = self._dir_fd
-        if replace:
-            os.replace(self._name, name, src_dir_fd=here, dst_dir_fd=here)
-        else:
-            os.link(self._name, name, src_dir_fd=here, dst_dir_fd=here)
-            os.unlink(self._name, dir_fd=here)
+        try:
+            self._fill(data)
+            if replace:
+                os.replace(self._name, name, src_dir_fd=here, dst_dir_fd=here)
+            else:
+                os.link(self._name, name, src_dir_fd=here, dst_dir_fd=here)
+                os.unlink(self._name, dir_fd=here)
+        except OSError:
+            self.discard()
+            raise
         os.close(self._fd)
 
     def discard(self) -> None:
@@ -184,13 +179,26 @@ class _Temporary:
             os.unlink(self._name, dir_fd=self._dir_fd)
         os.close(self._fd)
 
+    def _fill(self, data: bytes | bytearray) -> None:
+        with memoryview(data) as view:
+            written = 0
+            while written < len(data):
+                written += os.pwrite(self._fd, view[written:], written)
+        if len(data) != self.capacity:
+            os.ftruncate(self._fd, len(data))
+        os.fsync(self._fd)
+
 
 def _create_locked(dir_fd: int) -> tuple[str, int]:
     while True:
-        name = f"{_PREFIX}{secrets.token_hex(8)}{_SUFFIX}"
+        name = f"{_PREFIX}{os.urandom(8).hex()}{_SUFFIX}"
         fd = os.open(name, _CREATE, 0o600, dir_fd=dir_fd)
-        if _lock(fd) and os.fstat(fd).st_nlink:
-            return name, fd
+        try:
+            if _lock(fd) and os.fstat(fd).st_nlink:
+                return name, fd
+        except OSError:
+            os.close(fd)
+            raise
         os.close(fd)  # taken for a leftover in the moment before it was locked
 
 
@@ -202,6 +210,8 @@ def _remove_leftover(dir_fd: int, name: str) -> None:
     try:
         if _lock(fd):
             os.unlink(name, dir_fd=dir_fd)
+    except FileNotFoundError:
+        return  # no leftover: its owner has just finished it
     except OSError as error:
         raise storage_error(f"remove the unfinished file {name}", error) from None
     finally:

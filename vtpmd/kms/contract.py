@@ -1,0 +1,92 @@
+"""The tests that every key provider must pass, for providers of other packages as well.
+
+Derive a test class and say how to open the provider, ready to wrap::
+
+    class TestAcme(KeyProviderContract):
+        async def open_provider(self) -> KeyProvider: …
+
+pytest collects it with pytest-trio in trio mode.
+"""
+
+import json
+import os
+from dataclasses import replace
+from uuid import UUID, uuid4
+
+from vtpmd.kms.provider import KeyContext, KeyProvider, KeyRefused, KeyUnavailable
+from vtpmd.storage.envelope import DEK_ID_SIZE, DEK_SIZE
+from vtpmd.storage.slot import Slot
+
+
+class KeyProviderContract:
+    """Test methods; each opens the provider anew."""
+
+    async def open_provider(self) -> KeyProvider:
+        """Return the provider under test."""
+        raise NotImplementedError
+
+    async def test_what_was_wrapped_is_unwrapped(self) -> None:
+        provider, dek, context = await self._setting()
+        slot = await provider.wrap(dek, context)
+        assert (slot.provider_type, slot.provider) == (provider.type, provider.name)
+        assert dek not in slot.wrapped
+        unwrapped = await provider.unwrap(slot, context)
+        assert isinstance(unwrapped, bytearray), "a DEK must be in memory that can be wiped"
+        assert unwrapped == dek
+
+    async def test_slot_survives_its_encoding(self) -> None:
+        provider, dek, context = await self._setting()
+        slot = Slot.from_cbor((await provider.wrap(dek, context)).to_cbor())
+        assert await provider.unwrap(slot, context) == dek
+
+    async def test_slot_of_another_instance_is_refused(self) -> None:
+        provider, dek, context = await self._setting()
+        slot = await provider.wrap(dek, context)
+        other = UUID(int=context.uuid.int ^ 1)
+        await _refuses(provider, slot, replace(context, uuid=other))
+
+    async def test_slot_of_another_dek_is_refused(self) -> None:
+        provider, dek, context = await self._setting()
+        slot = await provider.wrap(dek, context)
+        await _refuses(provider, slot, replace(context, dek_id=bytes(DEK_ID_SIZE)))
+
+    async def test_damaged_slot_is_refused(self) -> None:
+        provider, dek, context = await self._setting()
+        slot = await provider.wrap(dek, context)
+        first, last = slot.wrapped[0], slot.wrapped[-1]
+        for wrapped in (
+            bytes([first ^ 1]) + slot.wrapped[1:],
+            slot.wrapped[:-1] + bytes([last ^ 1]),
+            slot.wrapped[:-1],
+            slot.wrapped + b"\0",
+            b"\0",
+        ):
+            await _refuses(provider, replace(slot, wrapped=wrapped), context)
+
+    async def test_rewrapped_slot_holds_the_same_dek(self) -> None:
+        provider, dek, context = await self._setting()
+        slot = await provider.rewrap(await provider.wrap(dek, context), context)
+        assert await provider.unwrap(slot, context) == dek
+        await _refuses(provider, slot, replace(context, uuid=uuid4()))
+
+    async def test_description_is_plain_and_names_the_provider(self) -> None:
+        provider = await self.open_provider()
+        description = json.loads(json.dumps(await provider.describe()))
+        assert (description["name"], description["type"]) == (provider.name, provider.type)
+
+    async def test_provider_that_can_wrap_passes_its_check(self) -> None:
+        await (await self.open_provider()).check()
+
+    async def _setting(self) -> tuple[KeyProvider, bytes, KeyContext]:
+        context = KeyContext(uuid4(), os.urandom(DEK_ID_SIZE))
+        return await self.open_provider(), os.urandom(DEK_SIZE), context
+
+
+async def _refuses(provider: KeyProvider, slot: Slot, context: KeyContext) -> None:
+    try:
+        await provider.unwrap(slot, context)
+    except KeyRefused:
+        return
+    except KeyUnavailable as error:
+        raise AssertionError(f"a slot that does not open is no lack of a key: {error}") from error
+    raise AssertionError("a slot was opened that must not open")

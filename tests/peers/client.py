@@ -86,3 +86,17 @@ class Data:
                 raise PeerError("the data channel was closed")
             response += more
         return response
+
+
+class DataSocket:
+    """A data socket that, like tpm2-tss, is connected to anew for each command."""
+
+    def __init__(self, path: Path, timeout: float = 30.0) -> None:
+        self._path, self._timeout = path, timeout
+
+    def execute(self, command: bytes) -> bytes:
+        """The response to one TPM command, whatever its response code."""
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.settimeout(self._timeout)
+            connection.connect(str(self._path))
+            return Data(connection).execute(command)

@@ -21,6 +21,9 @@ class Instance(Protocol):
     def process(self) -> int:
         """Process id of what serves it."""
 
+    def restart(self) -> None:
+        """End serving it, orderly, and serve it again."""
+
     def close(self) -> None:
         """End serving it."""
 

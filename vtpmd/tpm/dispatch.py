@@ -8,7 +8,7 @@ from struct import Struct
 from typing import Any
 
 from .command import COMMANDS, CommandSpec
-from .core import audit, dictionary_attack, sessions
+from .core import audit, dictionary_attack, nv_pin, sessions
 from .core.authorization import Auth, Request, authorize
 from .core.entities import resolve
 from .crypto.hashes import digest
@@ -126,7 +126,7 @@ def parse_handles(tpm: Tpm, call: Call) -> None:
             value, call.offset = handle.read(call.buffer, call.offset, tpm.profile)
         except TpmError as error:
             raise error.handle(number) from None
-        call.entities.append(resolve(tpm, value, number, call.spec.code))
+        call.entities.append(resolve(tpm, value, number))
 
 
 def parse_sessions(tpm: Tpm, call: Call) -> None:
@@ -241,6 +241,8 @@ def _check_session(tpm: Tpm, call: Call, use: SessionUse, *, is_first: bool) -> 
             use.attributes,
         )
         proven = sessions.matches(expected, use.hmac)
+    if use.entity is not None and use.proves_auth_value:
+        nv_pin.end_use(tpm, use.entity, proven=proven)
     if not proven:
         code = dictionary_attack.register_failure(
             tpm, use.entity, session, used=use.proves_auth_value

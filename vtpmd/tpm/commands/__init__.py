@@ -3,6 +3,7 @@
 from . import (
     clock,
     dictionary_attack,
+    nv,
     pcr,
     random,
     session,
@@ -13,6 +14,7 @@ from . import (
 __all__ = [
     "clock",
     "dictionary_attack",
+    "nv",
     "pcr",
     "random",
     "session",

@@ -14,8 +14,7 @@ from ..rc import RC, TpmError
 from ..state import Entity, LoadedObject, NvIndex, PolicyState, Session, Tpm
 from ..wire.attributes import TPMA_NV, TPMA_OBJECT
 from ..wire.constants import CC, RH
-from . import dictionary_attack
-from .entities import NV_WRITERS
+from . import dictionary_attack, nv_pin
 
 
 class Auth(Enum):
@@ -27,7 +26,10 @@ class Auth(Enum):
     DUP = 3
 
 
-_NV_WRITE_AUTHORIZED = NV_WRITERS | {CC.NV_WRITE_LOCK}
+_NV_WRITERS = frozenset(
+    {CC.NV_WRITE, CC.NV_INCREMENT, CC.NV_EXTEND, CC.NV_SET_BITS, CC.NV_WRITE_LOCK}
+)
+"""Commands that need the write authorization of an index; all others need that for reading."""
 _TEMPLATE_COMMANDS = frozenset({CC.CREATE, CC.CREATE_PRIMARY, CC.CREATE_LOADED})
 
 
@@ -105,6 +107,8 @@ def authorize(
             raise TpmError(RC.AUTH_UNAVAILABLE)
         assert session is not None
         _check_policy(tpm, request, entity, role, session, policy)
+    if used:
+        nv_pin.begin_use(tpm, entity)
     return used
 
 
@@ -135,8 +139,9 @@ def _auth_value_available(entity: Entity, role: Auth, code: int) -> bool:
             return bool(entity.public.object_attributes & TPMA_OBJECT.USER_WITH_AUTH)
         return not entity.public.object_attributes & TPMA_OBJECT.ADMIN_WITH_POLICY
     if isinstance(entity, NvIndex):
-        write = code in _NV_WRITE_AUTHORIZED
-        return entity.has(TPMA_NV.AUTHWRITE if write else TPMA_NV.AUTHREAD)
+        if code in _NV_WRITERS:
+            return entity.has(TPMA_NV.AUTHWRITE)
+        return nv_pin.is_pin(entity) or entity.has(TPMA_NV.AUTHREAD)
     return True
 
 
@@ -148,7 +153,7 @@ def _auth_policy_available(entity: Entity, role: Auth, code: int) -> bool:
             return False
         if role is not Auth.USER:
             return True
-        write = code in _NV_WRITE_AUTHORIZED
+        write = code in _NV_WRITERS
         return entity.has(TPMA_NV.POLICYWRITE if write else TPMA_NV.POLICYREAD)
     return bool(entity.auth_policy)
 

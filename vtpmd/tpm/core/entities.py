@@ -3,12 +3,7 @@
 from ..rc import RC, TpmError
 from ..state import Entity, Hierarchy, LoadedObject, NvIndex, Pcr, Session, Tpm
 from ..wire.attributes import TPMA_NV
-from ..wire.constants import CC, HT, RH
-
-NV_WRITERS = frozenset({CC.NV_WRITE, CC.NV_INCREMENT, CC.NV_EXTEND, CC.NV_SET_BITS})
-"""Commands that need an unlocked index and its write authorization."""
-NV_READERS = frozenset({CC.NV_READ, CC.POLICY_NV, CC.NV_CERTIFY})
-"""Commands that need an unlocked index and its read authorization."""
+from ..wire.constants import HT, RH
 
 
 def hierarchy(tpm: Tpm, handle: int) -> Hierarchy:
@@ -41,17 +36,18 @@ def is_enabled(tpm: Tpm, handle: int) -> bool:
             return True
 
 
-def resolve(tpm: Tpm, handle: int, number: int, code: int) -> Entity | Session:
-    """The entity of the ``number``-th handle (from 1) of command ``code``.
+def resolve(tpm: Tpm, handle: int, number: int) -> Entity | Session:
+    """The entity of the ``number``-th handle (from 1) of a command.
 
     Raises, as Part 3, 5.4 says: RC.REFERENCE_H0 + N for what could be loaded but is not, and with
-    the handle's position RC.HANDLE, RC.HIERARCHY or RC.VALUE; RC.NV_LOCKED for a locked index.
+    the handle's position RC.HANDLE, RC.HIERARCHY or RC.VALUE. Locks of an index are checked by the
+    commands, as libtpms does: who can't authorize the index does not learn of them.
     """
     match handle >> 24:
         case HT.PCR:
             return Pcr(handle, tpm.clear.pcr_auth_values.get(handle, b""))
         case HT.NV_INDEX:
-            return _nv_index(tpm, handle, number, code)
+            return _nv_index(tpm, handle, number)
         case HT.HMAC_SESSION | HT.POLICY_SESSION:
             return _session(tpm, handle, number)
         case HT.PERMANENT:
@@ -83,14 +79,10 @@ def nv_index_enabled(tpm: Tpm, index: NvIndex) -> bool:
     return tpm.clear.owner_enabled
 
 
-def _nv_index(tpm: Tpm, handle: int, number: int, code: int) -> NvIndex:
+def _nv_index(tpm: Tpm, handle: int, number: int) -> NvIndex:
     index = tpm.permanent.nv.get(handle)
     if index is None or not nv_index_enabled(tpm, index):
         raise TpmError(RC.HANDLE).handle(number)
-    if (code in NV_WRITERS and index.has(TPMA_NV.WRITELOCKED)) or (
-        code in NV_READERS and index.has(TPMA_NV.READLOCKED)
-    ):
-        raise TpmError(RC.NV_LOCKED)
     return index
 
 

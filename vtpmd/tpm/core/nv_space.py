@@ -1,0 +1,61 @@
+"""How much NV memory indices and persistent objects take, and what is left (Part 1, 34).
+
+The capacity is one of accounting: it bounds the size of the stored state. Room for the least
+number of persistent objects and counters that is promised to everybody is kept free.
+"""
+
+from ..rc import RC, TpmError
+from ..state import Tpm
+from ..wire.constants import NT
+
+CAPACITY = 128 * 1024
+"""Octets for NV indices and persistent objects together."""
+OBJECT_SIZE = 2048
+"""Octets a persistent object is charged with."""
+INDEX_OVERHEAD = 128
+"""Octets an index is charged with beside its contents."""
+MIN_PERSISTENT_OBJECTS = 7
+MIN_COUNTERS = 8
+_COUNTER_SIZE = INDEX_OVERHEAD + 8
+
+
+def free(tpm: Tpm) -> int:
+    """Octets that nothing occupies."""
+    indices = sum(INDEX_OVERHEAD + index.public.data_size for index in tpm.permanent.nv.values())
+    return CAPACITY - indices - OBJECT_SIZE * len(tpm.permanent.objects)
+
+
+def counters(tpm: Tpm) -> int:
+    """How many counter indices are defined (TPM_PT_NV_COUNTERS)."""
+    return sum(index.nt == NT.COUNTER for index in tpm.permanent.nv.values())
+
+
+def counters_available(tpm: Tpm) -> int:
+    """How many further counters can be defined (TPM_PT_NV_COUNTERS_AVAIL)."""
+    return max(0, free(tpm) - _kept_for_objects(tpm)) // _COUNTER_SIZE
+
+
+def objects_available(tpm: Tpm) -> int:
+    """How many further objects can be made persistent (TPM_PT_HR_PERSISTENT_AVAIL)."""
+    return max(0, free(tpm) - _kept_for_counters(tpm)) // OBJECT_SIZE
+
+
+def require_for_index(tpm: Tpm, data_size: int, *, counter: bool) -> None:
+    """Raise RC.NV_SPACE if an index with so many octets can't be defined."""
+    kept = _kept_for_objects(tpm) + (0 if counter else _kept_for_counters(tpm))
+    if INDEX_OVERHEAD + data_size > free(tpm) - kept:
+        raise TpmError(RC.NV_SPACE)
+
+
+def require_for_object(tpm: Tpm) -> None:
+    """Raise RC.NV_SPACE if no further object can be made persistent."""
+    if not objects_available(tpm):
+        raise TpmError(RC.NV_SPACE)
+
+
+def _kept_for_objects(tpm: Tpm) -> int:
+    return OBJECT_SIZE * max(0, MIN_PERSISTENT_OBJECTS - len(tpm.permanent.objects))
+
+
+def _kept_for_counters(tpm: Tpm) -> int:
+    return _COUNTER_SIZE * max(0, MIN_COUNTERS - counters(tpm))

@@ -217,7 +217,7 @@ json_like = st.recursive(
 )
 
 
-@given(path=st.sampled_from(["top", 0, 1, 2, 3, "slot", "recipient"]), value=json_like)
+@given(path=st.sampled_from(["top", 0, 1, 2, 3, "slot", "field", "recipient"]), value=json_like)
 def test_any_value_in_any_place_is_refused(path: str | int, value: Any) -> None:
     parts = list(cbor2.loads(SEALED).value)
     match path:
@@ -225,6 +225,9 @@ def test_any_value_in_any_place_is_refused(path: str | int, value: Any) -> None:
             data = cbor2.dumps(value, canonical=True)
         case "slot":
             parts[1] = {**parts[1], -70010: [value]}
+            data = cbor2.dumps(cbor2.CBORTag(96, parts), canonical=True)
+        case "field":
+            parts[1] = {**parts[1], -70010: [{**SLOT_FIELDS[0], 6: value}]}
             data = cbor2.dumps(cbor2.CBORTag(96, parts), canonical=True)
         case "recipient":
             parts[3] = [[parts[3][0][0], value, b""]]

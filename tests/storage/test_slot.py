@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+from cbor2 import CBORTag
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -33,6 +34,7 @@ def test_slot_is_read_back(slot: Slot) -> None:
     ("key", "value"),
     [
         *((1, b"local"), (4, 3), (6, b""), (6, bytes(4097)), (6, "x"), (7, -1), (7, True)),
+        (6, CBORTag(1000, b"x")),
         *((7, 1.0), (8, "tertiary"), (8, None), (9, "surplus")),
     ],
 )

@@ -1,6 +1,6 @@
 """Slots: one DEK, wrapped by one key provider."""
 
-from dataclasses import astuple, dataclass, field
+from dataclasses import dataclass, field
 from typing import Literal, get_args
 
 from vtpmd.storage import cbor
@@ -31,13 +31,13 @@ class Slot:
 
     def __post_init__(self) -> None:
         try:
-            _check(astuple(self))
+            _check(self._fields())
         except cbor.CborError as error:
             raise ValueError(f"not a slot: {error}") from None
 
     def to_cbor(self) -> dict[int, object]:
         """The map that stands for this slot inside an envelope or a message."""
-        return dict(zip(_KEYS, astuple(self), strict=True))
+        return dict(zip(_KEYS, self._fields(), strict=True))
 
     @classmethod
     def from_cbor(cls, value: object) -> "Slot":
@@ -47,6 +47,9 @@ class Slot:
             return cls(*(entries[key] for key in _KEYS))  # type: ignore[arg-type]
         except ValueError as error:
             raise cbor.malformed(str(error)) from None
+
+    def _fields(self) -> tuple[object, ...]:
+        return tuple(vars(self).values())
 
 
 def _check(fields: tuple[object, ...]) -> None:

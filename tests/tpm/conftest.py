@@ -1,0 +1,49 @@
+"""TPMs to test: the engine, a real swtpm, or both at once."""
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.tpm.harness import EnginePeer, SwtpmPeer, Tester
+
+
+@pytest.fixture(scope="session")
+def manufactured() -> bytes:
+    """The permanent state of one TPM, made once because its EKs take a while."""
+    return EnginePeer.manufactured().stored
+
+
+@pytest.fixture
+def engine_peer(manufactured: bytes) -> Iterator[EnginePeer]:
+    """The engine, powered on, before TPM2_Startup."""
+    peer = EnginePeer.restored(manufactured)
+    yield peer
+    peer.close()
+
+
+@pytest.fixture
+def tester(engine_peer: EnginePeer) -> Tester:
+    """The engine after TPM2_Startup(CLEAR)."""
+    found = Tester(engine_peer)
+    assert found.startup() == 0
+    return found
+
+
+@pytest.fixture
+def swtpm(short_path: Path) -> Iterator[Tester]:
+    """A real swtpm with a state of its own, after TPM2_Startup(CLEAR)."""
+    if shutil.which("swtpm") is None:
+        pytest.skip("swtpm is not installed")
+    peer = SwtpmPeer(short_path)
+    found = Tester(peer)
+    assert found.startup() == 0
+    yield found
+    peer.close()
+
+
+@pytest.fixture
+def both(tester: Tester, swtpm: Tester) -> tuple[Tester, Tester]:
+    """The engine and a real swtpm, for the same commands: what they answer is compared."""
+    return tester, swtpm

@@ -90,6 +90,8 @@ class Server:
                 await self._converse(Conversation(stream), peer)
             except (trio.BrokenResourceError, trio.TooSlowError, h11.LocalProtocolError):
                 return  # the client went away, or does not read what it asked for
+            except Exception:
+                log.exception("connection-failed")
             finally:
                 self._connections -= Counter({peer.uid: 1})
 
@@ -126,7 +128,7 @@ def _credentials(stream: trio.SocketStream) -> tuple[int, int, int]:
 class Conversation:
     """The HTTP side of one connection."""
 
-    def __init__(self, stream: trio.SocketStream) -> None:
+    def __init__(self, stream: trio.abc.Stream) -> None:
         self._stream = stream
         self._http = h11.Connection(h11.SERVER, max_incomplete_event_size=MAX_HEADER)
 
@@ -138,7 +140,7 @@ class Conversation:
         except h11.RemoteProtocolError as error:
             raise OperationRefused(names.INVALID, f"Not HTTP: {error}") from None
         except trio.TooSlowError:
-            if self._http.their_state is h11.IDLE:
+            if self._http.their_state is h11.IDLE and not self._http.trailing_data[0]:
                 return None
             raise OperationRefused(
                 names.TIMEOUT, f"A request must be complete within {REQUEST_TIMEOUT:.0f} seconds."
@@ -161,7 +163,7 @@ class Conversation:
         while (event := self._http.next_event()) is h11.NEED_DATA:
             if self._http.they_are_waiting_for_100_continue:
                 await self._send(h11.InformationalResponse(status_code=100, headers=[]))
-            self._http.receive_data(await self._stream.receive_some(MAX_HEADER))
+            self._http.receive_data(bytes(await self._stream.receive_some(MAX_HEADER)))
         return event
 
     async def respond(self, response: Response) -> bool:
@@ -176,16 +178,14 @@ class Conversation:
         }
         with trio.fail_after(RESPONSE_TIMEOUT):
             await self._send(
-                h11.Response(status_code=response.status, headers=list(headers.items()))
+                h11.Response(status_code=response.status, headers=list(headers.items())),
+                h11.Data(data=body),
+                h11.EndOfMessage(),
             )
-            await self._send(h11.Data(data=body))
-            await self._send(h11.EndOfMessage())
         if self._http.our_state is not h11.DONE or self._http.their_state is not h11.DONE:
             return False
         self._http.start_next_cycle()
         return True
 
-    async def _send(self, event: h11.Event) -> None:
-        data = self._http.send(event)
-        if data:
-            await self._stream.send_all(data)
+    async def _send(self, *events: h11.Event) -> None:
+        await self._stream.send_all(b"".join(self._http.send(event) or b"" for event in events))

@@ -47,16 +47,13 @@ def parse(text: bytes, source: str) -> Configuration:
     except (yaml.YAMLError, ValueError, RecursionError):
         raise ConfigurationError([f"{source}: not YAML"]) from None
     if problems:
-        raise ConfigurationError([f"{source}:{line}: {text}" for line, text in problems])
+        raise ConfigurationError([f"{source}:{line}: {reason}" for line, reason in problems])
     try:
         return Configuration.model_validate({} if content is None else content)
     except ValidationError as error:
-        raise ConfigurationError(
-            [
-                _describe(source, lines, detail["loc"], detail["msg"])
-                for detail in error.errors(include_url=False, include_input=False)
-            ]
-        ) from None
+        details = error.errors(include_url=False, include_input=False)
+        found = sorted(_describe(lines, detail["loc"], detail["msg"]) for detail in details)
+        raise ConfigurationError([f"{source}:{line}: {reason}" for line, reason in found]) from None
 
 
 def _survey(node: yaml.Node, path: KeyPath, lines: dict[KeyPath, int]) -> list[tuple[int, str]]:
@@ -82,12 +79,11 @@ def _survey(node: yaml.Node, path: KeyPath, lines: dict[KeyPath, int]) -> list[t
     return problems
 
 
-def _describe(source: str, lines: dict[KeyPath, int], location: KeyPath, message: str) -> str:
+def _describe(lines: dict[KeyPath, int], location: KeyPath, message: str) -> tuple[int, str]:
     location = tuple(part for part in location if part not in PROVIDER_TAGS)
-    where = ".".join(map(str, location))
     known = location
-    while known not in lines and known:
+    while known and known not in lines:
         known = known[:-1]
-    line = f":{lines[known]}" if known in lines else ""
+    where = "".join(f"{part}." for part in location).removesuffix(".")
     reason = message.removeprefix("Value error, ")
-    return f"{source}{line}: {where}: {reason}" if where else f"{source}{line}: {reason}"
+    return lines.get(known, 1), f"{where}: {reason}" if where else reason

@@ -113,7 +113,8 @@ class Instance:
         """The PCR values of the running TPM. Raises OperationRefused."""
         if self._worker is None:
             raise OperationRefused(
-                names.NOT_RUNNING, f"{self.metadata.name} is {self.condition.state}."
+                names.NOT_RUNNING,
+                f"{self.metadata.name} is {self.condition.state}: {self.condition.reason}.",
             )
         try:
             return await self._worker.ask(ReadPcrs(), Pcrs)
@@ -185,7 +186,7 @@ class Instance:
             except NotServed as failure:
                 worker = None
                 delay = self._pauses[failure.trigger].next() if failure.again else None
-                self._fail(failure)
+                self._fail(failure, "" if delay is None else f"; next attempt in {delay:.1f} s")
                 if delay is None:
                     return
                 crashed = failure.trigger is Trigger.CRASHED
@@ -194,9 +195,9 @@ class Instance:
                 await self._retry.wait()
             self._retry = trio.Event()
 
-    def _fail(self, failure: NotServed) -> None:
+    def _fail(self, failure: NotServed, outlook: str = "") -> None:
         self._problem = failure.problem
-        self._become(failure.trigger, failure.reason)
+        self._become(failure.trigger, failure.reason + outlook)
         self._settled.set()
 
     async def _attend(self, worker: Worker, reason: str) -> None:

@@ -134,7 +134,7 @@ async def _hand_over(
 ) -> Worker:
     control, *data = endpoints.listen()
     with (
-        host.registry.directory(metadata.uuid) as directory,
+        host.registry.claimed(metadata.uuid) as directory,
         sockets.listen(endpoints.reattach, mode=0o600, kind=socket.SOCK_SEQPACKET) as reattach,
     ):
         worker = await hire(host, metadata, on_event)

@@ -1,5 +1,6 @@
 """The instances directory: every instance complete or not there at all."""
 
+import fcntl
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -96,6 +97,20 @@ class Registry:
         finally:
             os.close(fd)
 
+    @contextmanager
+    def claimed(self, uuid: UUID) -> Iterator[int]:
+        """Like `directory`, for one holder at a time. Raises AlreadyRunning as well.
+
+        The lock belongs to the open directory, not to this process: a worker that was handed the
+        descriptor keeps it for as long as it lives, whatever becomes of the supervisor.
+        """
+        with self.directory(uuid) as fd:
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise AlreadyRunning("another worker still uses its state directory") from None
+            yield fd
+
     def prepare(self, metadata: Metadata) -> int:
         """The descriptor of the directory of an instance to come, to be published or discarded."""
         fd = make_directory(f"{_COMING}{metadata.uuid}", self._root)
@@ -116,8 +131,12 @@ class Registry:
         self._rename(f"{_COMING}{uuid}", str(uuid))
 
     def remove(self, uuid: UUID) -> None:
-        """Remove an instance: it is gone, durably, once its directory has its other name."""
-        self._rename(str(uuid), f"{_GOING}{uuid}")
+        """Remove an instance: it is gone, durably, once its directory has its other name.
+
+        Raises AlreadyRunning while a worker uses it.
+        """
+        with self.claimed(uuid):
+            self._rename(str(uuid), f"{_GOING}{uuid}")
         remove_directory(f"{_GOING}{uuid}", self._root)
 
     def update(self, metadata: Metadata) -> None:

@@ -24,7 +24,7 @@ from vtpmd.storage.errors import StorageError
 from vtpmd.storage.wipe import wipe
 from vtpmd.supervisor import launch
 from vtpmd.supervisor.endpoints import Endpoints
-from vtpmd.supervisor.errors import OperationRefused
+from vtpmd.supervisor.errors import AlreadyRunning, OperationRefused
 from vtpmd.supervisor.instance import Instance
 from vtpmd.supervisor.keys import KeyMissing
 from vtpmd.supervisor.launch import Host
@@ -157,11 +157,15 @@ class Service:
     async def delete(self, name: str) -> None:
         """Remove an instance that is not running, and its secrets, for good."""
         instance = self._find(name)
+        uuid = instance.metadata.uuid
         await instance.retire()
-        del self._instances[instance.metadata.uuid]
-        log.info("deleted", instance=instance.metadata.name, uuid=str(instance.metadata.uuid))
-        with _storage_refusals():
-            await trio.to_thread.run_sync(self._host.registry.remove, instance.metadata.uuid)
+        try:
+            with _storage_refusals():
+                await trio.to_thread.run_sync(self._host.registry.remove, uuid)
+        except AlreadyRunning as error:
+            raise OperationRefused(names.RUNNING_CONFLICT, f"{name}: {error}.") from None
+        del self._instances[uuid]
+        log.info("deleted", instance=instance.metadata.name, uuid=str(uuid))
 
     async def pcrs(self, name: str) -> Digests:
         """The PCR values of a running TPM."""

@@ -70,8 +70,8 @@ class Worker:
             while True:
                 try:
                     message, _ = await waiting.receive(self._channel)
-                except (ChannelClosed, trio.ClosedResourceError):
-                    return
+                except (ChannelClosed, trio.ClosedResourceError, OSError):
+                    return  # OSError: closed by us, after it had become readable
                 except IllegalMessage as error:
                     log.error("worker-illegal-message", pid=self.pid, reason=str(error))
                     return

@@ -6,10 +6,9 @@ from vtpmd.admin import names
 from vtpmd.cli.output import call, json_option, name_argument, show_json
 
 WARNING = (
-    "Deleting {name} destroys its keys. Whatever the virtual machine has sealed to this TPM\n"
-    "(BitLocker, LUKS, SSH or attestation keys) becomes unrecoverable without a recovery key\n"
-    "kept elsewhere. Shut-down copies of the state directory stay readable while the key\n"
-    "provider keeps its key."
+    "Deleting {name} destroys its keys. Whatever the virtual machine has sealed to this TPM, such\n"
+    "as BitLocker or LUKS keys, becomes unrecoverable without a recovery key kept elsewhere.\n"
+    "Backups of its state, if there are any, can still be opened through the key provider."
 )
 
 

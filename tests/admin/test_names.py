@@ -1,0 +1,30 @@
+"""The shared words: complete, consistent, and what vtpmctl and the routes rely on."""
+
+from vtpmd.admin import names
+from vtpmd.admin.routes import HANDLERS
+from vtpmd.cli.output import HINTS
+from vtpmd.supervisor.states import TRANSITIONS
+
+
+def test_every_route_has_a_handler() -> None:
+    declared = {value for value in vars(names).values() if isinstance(value, names.Route)}
+    assert declared == set(HANDLERS)
+
+
+def test_every_problem_is_listed_once_with_a_documented_exit_status() -> None:
+    declared = [value for value in vars(names).values() if isinstance(value, names.Problem)]
+    assert {problem.code: problem for problem in declared} == names.PROBLEMS
+    assert len(declared) == len(names.PROBLEMS)
+    assert all(400 <= problem.status < 600 for problem in declared)
+    used = {problem.exit_status for problem in declared} | {0, names.EXIT_UNREACHABLE}
+    assert used == set(names.EXIT_STATUSES)
+
+
+def test_hints_are_for_problems_that_exist() -> None:
+    assert set(HINTS) <= set(names.PROBLEMS)
+
+
+def test_every_state_can_be_reached_and_left() -> None:
+    states = {names.STOPPED, names.RUNNING, names.LOCKED, names.FAILED}
+    assert {state for state, _ in TRANSITIONS} == states
+    assert set(TRANSITIONS.values()) == states

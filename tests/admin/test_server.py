@@ -1,0 +1,230 @@
+"""The admin socket under good clients, bad clients and strangers: over a real Unix socket."""
+
+import grp
+import json
+import os
+import pwd
+import socket
+import tempfile
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+import trio.testing
+from structlog.testing import capture_logs
+
+from vtpmd.admin import names, server
+from vtpmd.admin.peers import Peer, is_admin
+from vtpmd.admin.server import Request, Response, Server
+from vtpmd.supervisor import sockets
+from vtpmd.supervisor.errors import OperationRefused
+
+
+async def answer(request: Request) -> Response:
+    match request.target:
+        case "/crash":
+            raise RuntimeError("a defect with a SECRET")
+        case "/refuse":
+            raise OperationRefused(names.EXISTS, "it is there")
+    return Response(200, {"method": request.method, "body": request.body.decode()})
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "admin.sock"
+
+
+@pytest.fixture
+async def running(path: Path, nursery: trio.Nursery) -> AsyncIterator[Server]:
+    instance = Server(answer, None)
+    with sockets.listen(path, mode=0o666) as listener:
+        nursery.start_soon(instance.serve, listener)
+        yield instance
+        nursery.cancel_scope.cancel()
+
+
+async def exchange(path: Path, request: bytes) -> tuple[int, Any]:
+    """Send octets, read to the end, return status and document of the last response."""
+    async with await trio.open_unix_socket(str(path)) as stream:
+        await stream.send_all(request)
+        received = b""
+        while part := await stream.receive_some():
+            received += part
+    head, _, body = received[received.rindex(b"HTTP/1.1") :].partition(b"\r\n\r\n")
+    return int(head.split()[1]), json.loads(body)
+
+
+def get(target: str, headers: str = "Connection: close\r\n") -> bytes:
+    return f"GET {target} HTTP/1.1\r\nHost: x\r\n{headers}\r\n".encode()
+
+
+async def test_a_request_is_answered(running: Server, path: Path) -> None:
+    request = b"POST /x HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\nConnection: close\r\n\r\nhi"
+    assert await exchange(path, request) == (200, {"method": "POST", "body": "hi"})
+
+
+async def test_a_request_may_come_in_pieces_and_another_may_follow(
+    running: Server, path: Path
+) -> None:
+    request = get("/x", "") + get("/refuse")
+    async with await trio.open_unix_socket(str(path)) as stream:
+        for index in range(len(request)):
+            await stream.send_all(request[index : index + 1])
+        received = b""
+        while part := await stream.receive_some():
+            received += part
+    assert received.count(b"HTTP/1.1 200") == 1
+    assert received.count(b"HTTP/1.1 409") == 1
+
+
+async def test_refusals_are_problem_documents(running: Server, path: Path) -> None:
+    status, document = await exchange(path, get("/refuse"))
+    assert status == 409
+    assert document == {
+        "type": "urn:vtpmd:problem:exists",
+        "title": names.EXISTS.title,
+        "status": 409,
+        "detail": "it is there",
+        "code": "exists",
+    }
+
+
+async def test_a_defect_is_logged_and_not_shown(running: Server, path: Path) -> None:
+    with capture_logs() as logs:
+        status, document = await exchange(path, get("/crash"))
+    assert (status, document["code"]) == (500, "internal")
+    assert "SECRET" not in json.dumps(document)
+    assert [entry["event"] for entry in logs] == ["request-failed"]
+    assert (await exchange(path, get("/x")))[0] == 200
+
+
+@pytest.mark.parametrize(
+    ("request_", "code"),
+    [
+        (b"\x00\x01\x02 nonsense\r\n\r\n", "invalid"),
+        (b"GET / HTTP/1.1\r\n\r\n", "invalid"),  # no Host
+        (b"GET /" + b"x" * server.MAX_HEADER + b" HTTP/1.1\r\n", "invalid"),
+        (
+            b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 70000\r\n\r\n" + bytes(66000),
+            "too-large",
+        ),
+    ],
+)
+async def test_garbage_gets_a_problem_and_hurts_nobody(
+    running: Server, path: Path, request_: bytes, code: str
+) -> None:
+    async with await trio.open_unix_socket(str(path)) as stream:
+        await stream.send_all(request_)
+        received = b""
+        try:
+            while part := await stream.receive_some():
+                received += part
+        except trio.BrokenResourceError:
+            pass  # closed with octets unread
+    assert json.loads(received.partition(b"\r\n\r\n")[2])["code"] == code
+    assert (await exchange(path, get("/x")))[0] == 200
+
+
+async def test_a_client_that_goes_away_is_forgotten(running: Server, path: Path) -> None:
+    for request in (b"", b"POST /x HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\nhal"):
+        stream = await trio.open_unix_socket(str(path))
+        await stream.send_all(request)
+        await stream.aclose()
+    assert (await exchange(path, get("/x")))[0] == 200
+
+
+@pytest.mark.parametrize(
+    ("beginning", "answered"), [(b"GET / HTTP/1.1\r\nHo", b"HTTP/1.1 408"), (b"", b"")]
+)
+async def test_a_slow_client_is_cut_off(
+    autojump_clock: trio.testing.MockClock, beginning: bytes, answered: bytes
+) -> None:
+    ours, theirs = trio.testing.memory_stream_pair()
+    await theirs.send_all(beginning)
+    conversation = server.Conversation(ours)
+    if not answered:
+        assert await conversation.request() is None
+        assert trio.current_time() >= server.REQUEST_TIMEOUT
+        return
+    with pytest.raises(OperationRefused) as refused:
+        await conversation.request()
+    assert refused.value.problem is names.TIMEOUT
+    assert not await conversation.respond(server.problem_response(names.TIMEOUT, "late"))
+    assert (await theirs.receive_some()).startswith(answered)
+
+
+async def test_one_user_cannot_take_all_connections(running: Server, path: Path) -> None:
+    streams = [await trio.open_unix_socket(str(path)) for _ in range(server.CONNECTIONS_PER_USER)]
+    await trio.testing.wait_all_tasks_blocked()
+    surplus = await trio.open_unix_socket(str(path))
+    assert await surplus.receive_some() == b""
+    await surplus.aclose()
+    for stream in streams:
+        await stream.aclose()
+    await trio.testing.wait_all_tasks_blocked()
+    assert (await exchange(path, get("/x")))[0] == 200
+
+
+def test_credentials_are_those_of_the_peer() -> None:
+    ours, theirs = socket.socketpair(socket.AF_UNIX)
+    with ours, theirs:
+        assert Peer.of(ours) == Peer(os.getpid(), os.getuid(), os.getgid())
+
+
+def test_only_root_the_daemon_and_the_admin_group_are_admins() -> None:
+    group = grp.getgrgid(os.getgid()).gr_name
+    stranger = Peer(1, 54321, 54321)
+    assert is_admin(Peer(1, 0, 0), None)
+    assert is_admin(Peer(1, os.geteuid(), 0), None)
+    assert not is_admin(stranger, None)
+    assert not is_admin(stranger, group)  # there is no such user
+    assert not is_admin(stranger, "no-such-group-here")
+
+
+@pytest.mark.parametrize("supplementary", [False, True])
+def test_group_members_are_admins(supplementary: bool) -> None:
+    """Some user of this system, in a primary and (where there is one) a supplementary group."""
+    for user in pwd.getpwall():
+        if user.pw_uid == os.geteuid() or user.pw_uid == 0:
+            continue
+        groups = set(os.getgrouplist(user.pw_name, user.pw_gid)) - {user.pw_gid}
+        wanted = groups if supplementary else {user.pw_gid}
+        for gid in wanted:
+            peer = Peer(1, user.pw_uid, user.pw_gid)
+            assert is_admin(peer, grp.getgrgid(gid).gr_name)
+            assert not is_admin(peer, _foreign_group(user.pw_name, user.pw_gid))
+            return
+    pytest.skip("no such user on this system")
+
+
+def _foreign_group(user: str, gid: int) -> str:
+    mine = os.getgrouplist(user, gid)
+    return next(group.gr_name for group in grp.getgrall() if group.gr_gid not in mine)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+async def test_strangers_get_a_403(nursery: trio.Nursery) -> None:
+    code = (
+        "import socket,sys; s=socket.socket(socket.AF_UNIX); s.connect(sys.argv[1]);"
+        "s.sendall(b'GET /x HTTP/1.1\\r\\nHost: x\\r\\nConnection: close\\r\\n\\r\\n');"
+        "print(s.recv(65536).decode())"
+    )
+    with tempfile.TemporaryDirectory() as directory:
+        os.chmod(directory, 0o711)
+        path = Path(directory) / "admin.sock"
+        with sockets.listen(path, mode=0o666) as listener:
+            nursery.start_soon(Server(answer, None).serve, listener)
+            result = await trio.run_process(
+                ["/usr/bin/env", "python3", "-c", code, str(path)],
+                capture_stdout=True,
+                user=65534,
+                group=65534,
+                extra_groups=[],
+                env={"PATH": os.environ["PATH"]},
+                check=False,
+            )
+            nursery.cancel_scope.cancel()
+    assert result.stdout.startswith(b"HTTP/1.1 403")
+    assert b'"code": "forbidden"' in result.stdout

@@ -1,0 +1,122 @@
+"""Configuration files: what is accepted, and every reason for a refusal at once."""
+
+from pathlib import Path
+
+import pytest
+
+from vtpmd.config.loader import ConfigurationError, load, parse
+from vtpmd.config.schema import LocalProvider, OtherProvider
+
+
+def problems(text: str) -> list[str]:
+    with pytest.raises(ConfigurationError) as caught:
+        parse(text.encode(), "file")
+    return caught.value.problems
+
+
+def test_empty_file_means_the_defaults() -> None:
+    configuration = parse(b"", "file")
+    assert configuration.state_dir == Path("/var/lib/vtpmd")
+    assert configuration.admin_socket == Path("/run/vtpmd/admin.sock")
+    assert configuration.sockets.mode == 0o660
+    assert configuration.sandbox == "require"
+    assert configuration.defaults.pcr_banks == ["sha256", "sha384"]
+    assert configuration.provider_for_new_instances == "local"
+
+
+def test_the_sample_shows_the_defaults() -> None:
+    sample = Path(__file__).parents[2] / "config" / "vtpmd.yaml"
+    configuration = load(sample)
+    assert configuration == parse(b"", "file")
+
+
+@pytest.mark.parametrize("spelling", ["0640", '"0640"', "0o640", '"0o640"', '"640"'])
+def test_modes_are_octal_however_they_are_written(spelling: str) -> None:
+    assert parse(f"sockets: {{mode: {spelling}}}".encode(), "file").sockets.mode == 0o640
+
+
+@pytest.mark.parametrize("spelling", ["660", "0999", "true", "0060", '"rw"', "01777"])
+def test_what_is_no_mode_is_refused(spelling: str) -> None:
+    (problem,) = problems(f"sockets: {{mode: {spelling}}}")
+    assert problem.startswith("file:1: sockets.mode: ")
+
+
+def test_all_problems_are_told_with_path_and_line() -> None:
+    text = """\
+state_dir: relative
+sandbox: maybe
+sockets:
+  data_socket: "yes"
+  group: no-such-group-here
+defaults:
+  pcr_banks: [sha256, md5]
+key_providers:
+  - {type: local, name: a}
+  - type: local
+    name: b
+    keyrng: /k
+surprise: 1
+"""
+    found = problems(text)
+    starts = [problem.split(": ")[:2] for problem in found]
+    assert starts == [
+        ["file:1", "state_dir"],
+        ["file:2", "sandbox"],
+        ["file:4", "sockets.data_socket"],
+        ["file:5", "sockets.group"],
+        ["file:7", "defaults.pcr_banks.1"],
+        ["file:12", "key_providers.1.keyrng"],
+        ["file:13", "surprise"],
+    ]
+    assert "there is no group 'no-such-group-here'" in found[3]
+
+
+def test_a_key_given_twice_is_refused() -> None:
+    assert problems("sandbox: off\nlog: {}\nsandbox: require\n") == [
+        "file:3: sandbox appears twice"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "start"),
+    [
+        ("a: [", "file:1: not YAML: "),
+        ("a: !!python/object/apply:os.system [id]", "file:1: not YAML: "),
+        ("\x00", "file: not YAML"),
+        ("? [a]\n: b", "file:1: a key must be a word"),
+        ("- a", "file:1: "),
+        ("x: &x [*x]", "file:1: nested too deeply"),
+    ],
+)
+def test_what_is_no_configuration_is_refused(text: str, start: str) -> None:
+    assert problems(text)[0].startswith(start)
+
+
+def test_providers_need_distinct_names_and_the_default_must_be_one_of_them() -> None:
+    two = "key_providers: [{type: local, name: a}, {type: local, name: a}]"
+    assert "two providers have the same name" in problems(two)[0]
+    assert "no key provider is named x" in problems("default_provider: x")[0]
+    assert parse(b"key_providers: []", "file").provider_for_new_instances is None
+    several = b"key_providers: [{type: local, name: a}, {type: local, name: b}]"
+    assert parse(several, "file").provider_for_new_instances is None
+
+
+def test_settings_of_other_providers_are_passed_on() -> None:
+    text = b"key_providers: [{type: acme, name: a, url: 'https://kms'}, {type: local, name: b}]"
+    other, local = parse(text, "file").key_providers
+    assert isinstance(other, OtherProvider)
+    assert other.settings() == {"type": "acme", "url": "https://kms"}
+    assert isinstance(local, LocalProvider)
+    assert local.settings() == {"type": "local"}
+
+
+def test_a_runtime_directory_too_long_for_sockets_is_refused() -> None:
+    assert "too long for a Unix socket" in problems(f"runtime_dir: /{'x' * 120}")[0]
+
+
+def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match=r"absent\.yaml: No such file"):
+        load(tmp_path / "absent.yaml")
+    (tmp_path / "large").write_bytes(b"#" * (1 << 20) + b"\n")
+    with pytest.raises(ConfigurationError, match="larger than"):
+        load(tmp_path / "large")

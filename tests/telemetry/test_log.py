@@ -1,0 +1,76 @@
+"""The log: one line per event, and no secret in it."""
+
+import io
+import json
+from typing import Any
+
+import pytest
+import structlog
+
+from vtpmd.telemetry import log
+
+
+@pytest.fixture
+def stream() -> Any:
+    stream = io.StringIO()
+    yield stream
+    structlog.reset_defaults()
+
+
+def test_json_lines_carry_level_time_component_and_fields(stream: io.StringIO) -> None:
+    log.configure("info", "json", stream)
+    log.get_logger("tests").info("created", instance="web1", size=3)
+    (line,) = map(json.loads, stream.getvalue().splitlines())
+    assert line.pop("timestamp").endswith("Z")
+    assert line == {
+        "event": "created",
+        "level": "info",
+        "component": "tests",
+        "instance": "web1",
+        "size": 3,
+    }
+
+
+def test_levels_below_the_configured_one_are_dropped(stream: io.StringIO) -> None:
+    log.configure("warning", "console", stream)
+    logger = log.get_logger("tests")
+    logger.info("quiet")
+    logger.warning("loud")
+    assert "loud" in stream.getvalue()
+    assert "quiet" not in stream.getvalue()
+
+
+def test_a_logger_made_before_the_configuration_follows_it(stream: io.StringIO) -> None:
+    logger = log.get_logger("early")
+    log.configure("info", "json", stream)
+    logger.info("late")
+    assert json.loads(stream.getvalue())["component"] == "early"
+
+
+@pytest.mark.parametrize("format", ["json", "console"])
+def test_secrets_do_not_reach_the_log(stream: io.StringIO, format: log.LogFormat) -> None:
+    log.configure("debug", format, stream)
+    secret = b"SECRETSECRETSECRET"
+    log.get_logger("tests").info(
+        "event",
+        dek=secret.hex(),
+        Password="SECRET",
+        raw=secret,
+        mutable=bytearray(secret),
+        nested={"token": "SECRET", "list": [secret, {"seed": "SECRET"}]},
+    )
+    assert "SECRET" not in stream.getvalue()
+    assert secret.hex() not in stream.getvalue()
+    assert "<18 bytes>" in stream.getvalue()
+
+
+@pytest.mark.parametrize("format", ["json", "console"])
+def test_tracebacks_show_no_values_of_variables(stream: io.StringIO, format: log.LogFormat) -> None:
+    log.configure("debug", format, stream)
+    variable = "".join(["TOP", "SECRET"])
+    try:
+        raise RuntimeError("a defect") if variable else AssertionError
+    except RuntimeError:
+        log.get_logger("tests").exception("failed")
+    assert "RuntimeError: a defect" in stream.getvalue()
+    assert "TOPSECRET" not in stream.getvalue()

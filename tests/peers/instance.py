@@ -12,11 +12,13 @@ from tests.peers.client import PeerError
 class Instance(Protocol):
     """One TPM with its two sockets: `data`, and `control`, which is `data` with ".ctrl" added."""
 
-    data: Path
+    @property
+    def data(self) -> Path:
+        """The data socket, if it was asked for one."""
 
     @property
     def control(self) -> Path:
-        """The control socket."""
+        """The control socket: the data socket's path with ".ctrl" added."""
 
     def process(self) -> int:
         """Process id of what serves it."""

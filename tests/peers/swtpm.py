@@ -10,22 +10,27 @@ from tests.peers.instance import end_process, wait_until
 class SwtpmInstance:
     """A swtpm over a state directory; the process is ended and started at will."""
 
-    def __init__(self, directory: Path, name: str) -> None:
+    def __init__(self, directory: Path, name: str, *, data_socket: bool = True) -> None:
+        """With a data socket, swtpm refuses the data channel that QEMU brings along."""
         self.data = directory / f"{name}.sock"
         self._state = directory / f"{name}.state"
         self._state.mkdir(exist_ok=True)
         self._log = directory / f"{name}.log"
+        self._arguments = ["--ctrl", f"type=unixio,path={self.control}"]
+        self._sockets = [self.control]
+        if data_socket:
+            self._arguments += ["--server", f"type=unixio,path={self.data}"]
+            self._sockets += [self.data]
         self._process = self._start()
 
     def _start(self) -> subprocess.Popen[bytes]:
-        for path in (self.data, self.control):
+        for path in self._sockets:
             path.unlink(missing_ok=True)
         with self._log.open("ab") as log:
             process = subprocess.Popen(
                 [
                     *("swtpm", "socket", "--tpm2", "--tpmstate", f"dir={self._state}"),
-                    *("--server", f"type=unixio,path={self.data}"),
-                    *("--ctrl", f"type=unixio,path={self.control}"),
+                    *self._arguments,
                 ],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -35,7 +40,7 @@ class SwtpmInstance:
         def listening() -> bool:
             if process.poll() is not None:
                 raise PeerError(f"swtpm ended: {self._log.read_text(errors='replace')}")
-            return self.control.exists() and self.data.exists()
+            return all(path.exists() for path in self._sockets)
 
         wait_until(listening, "swtpm's sockets")
         return process
@@ -47,9 +52,13 @@ class SwtpmInstance:
     def process(self) -> int:
         return self._process.pid
 
-    def restart(self) -> None:
-        end_process(self._process)
+    def start(self) -> None:
+        """Serve it again after `close`."""
         self._process = self._start()
+
+    def restart(self) -> None:
+        self.close()
+        self.start()
 
     def close(self) -> None:
         end_process(self._process)

@@ -25,7 +25,7 @@ class Vtpmd:
         self.directory = directory
         self._configuration = directory / "vtpmd.yaml"
         self._log = directory / "vtpmd.log"
-        self._admin = directory / "run" / "admin.sock"
+        self.admin = directory / "run" / "admin.sock"
         configuration = {
             "state_dir": str(directory / "state"),
             "runtime_dir": str(directory / "run"),
@@ -57,10 +57,14 @@ class Vtpmd:
         def answering() -> bool:
             if process.poll() is not None:
                 raise PeerError(f"vtpmd ended: {self.log()}")
-            return self._admin.exists()
+            return self.admin.exists()
 
         wait_until(answering, "vtpmd's admin socket")
         return process
+
+    def process(self) -> int:
+        """Process id of the supervisor."""
+        return self._process.pid
 
     def log(self) -> str:
         return self._log.read_text(errors="replace")
@@ -68,7 +72,7 @@ class Vtpmd:
     def control(self, *arguments: str) -> Any:
         """What vtpmctl answers, from its --json."""
         done = subprocess.run(
-            [COMMANDS / "vtpmctl", "--socket", self._admin, *arguments, "--json"],
+            [COMMANDS / "vtpmctl", "--socket", self.admin, *arguments, "--json"],
             capture_output=True,
             text=True,
             timeout=60,
@@ -80,7 +84,7 @@ class Vtpmd:
     def create(self, name: str, *options: str) -> "VtpmdInstance":
         """Manufacture an instance; it is served when this returns."""
         info = self.control("create", name, "--data-socket", *options)
-        return VtpmdInstance(self, name, Path(info["data_socket"]))
+        return VtpmdInstance(self, name, Path(info["control_socket"]))
 
     def close(self) -> None:
         """Stop every instance and the daemon: workers outlive it otherwise."""
@@ -94,12 +98,9 @@ class Vtpmd:
 class VtpmdInstance:
     """An instance of a Vtpmd."""
 
-    def __init__(self, daemon: Vtpmd, name: str, data: Path) -> None:
-        self.daemon, self.name, self.data = daemon, name, data
-
-    @property
-    def control(self) -> Path:
-        return self.data.with_name(self.data.name + ".ctrl")
+    def __init__(self, daemon: Vtpmd, name: str, control: Path) -> None:
+        self.daemon, self.name, self.control = daemon, name, control
+        self.data = control.with_name(control.name.removesuffix(".ctrl"))
 
     def info(self) -> dict[str, Any]:
         info: dict[str, Any] = self.daemon.control("info", self.name)

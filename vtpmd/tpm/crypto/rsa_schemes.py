@@ -116,15 +116,15 @@ def decrypt_oaep(key: RsaKey, alg: int, label: bytes, ciphertext: bytes, entropy
 def sign_rsassa(key: RsaKey, alg: int, hashed: bytes) -> bytes:
     """TPM_ALG_RSASSA over a digest of ``alg``, as long as the modulus.
 
-    Raises TPM_RC_SIZE if the key is too short for the hash.
+    Raises TPM_RC_SIZE if the key is too short for the hash, TPM_RC_BINDING if it does not work.
     """
     info = HASHES[alg].der_prefix + hashed
     if len(info) > key.public.size - _PKCS1_OVERHEAD:
         raise TpmError(RC.SIZE)
-    try:
-        return key.library_key.sign(info, PKCS1v15(), NoDigestInfo())
-    except (ValueError, InternalError):
-        raise TpmError(RC.BINDING) from None
+    signature = _signed(key, alg, hashed, info, PKCS1v15(), NoDigestInfo())
+    if not verify_rsassa(key.public, alg, hashed, signature):
+        raise TpmError(RC.BINDING)
+    return signature
 
 
 def verify_rsassa(key: RsaPublicKey, alg: int, hashed: bytes, signature: bytes) -> bool:
@@ -146,16 +146,16 @@ def pss_salt_size(alg: int, key_size: int) -> int:
 def sign_rsapss(key: RsaKey, alg: int, hashed: bytes) -> bytes:
     """TPM_ALG_RSAPSS over a digest of ``alg``, as long as the modulus.
 
-    Raises TPM_RC_SIZE if the key is too short for the hash.
+    Raises TPM_RC_SIZE if the key is too short for the hash, TPM_RC_BINDING if it does not work.
     """
     if key.public.size < HASHES[alg].digest_size + 2:
         raise TpmError(RC.SIZE)
     hash_ = _LIBRARY_HASHES[alg]()
     padding = PSS(MGF1(hash_), pss_salt_size(alg, key.public.size))
-    try:
-        return key.library_key.sign(hashed, padding, Prehashed(hash_))
-    except (ValueError, InternalError):
-        raise TpmError(RC.BINDING) from None
+    signature = _signed(key, alg, hashed, hashed, padding, Prehashed(hash_))
+    if not verify_rsapss(key.public, alg, hashed, signature):
+        raise TpmError(RC.BINDING)
+    return signature
 
 
 def verify_rsapss(key: RsaPublicKey, alg: int, hashed: bytes, signature: bytes) -> bool:
@@ -172,6 +172,23 @@ def verify_rsapss(key: RsaPublicKey, alg: int, hashed: bytes, signature: bytes) 
     data &= (1 << 8 * len(masked) - unused) - 1
     padded = data.to_bytes(len(masked), "big").lstrip(b"\0")
     return padded[:1] == b"\x01" and check == digest(alg, bytes(8), hashed, padded[1:])
+
+
+def _signed(
+    key: RsaKey,
+    alg: int,
+    hashed: bytes,
+    data: bytes,
+    padding: PKCS1v15 | PSS,
+    algorithm: NoDigestInfo | Prehashed,
+) -> bytes:
+    """OpenSSL's signature over ``data``; it is wrong, or refused, when a "prime" is composite."""
+    if len(hashed) != HASHES[alg].digest_size:
+        raise ValueError("not a digest of this algorithm")
+    try:
+        return key.library_key.sign(data, padding, algorithm)
+    except (ValueError, InternalError):
+        raise TpmError(RC.BINDING) from None
 
 
 def _recovered(key: RsaPublicKey, signature: bytes) -> bytes | None:

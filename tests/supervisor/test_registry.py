@@ -1,0 +1,116 @@
+"""The instances directory on a real disk."""
+
+import os
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+from uuid import UUID, uuid4
+
+import pytest
+
+from tests.supervisor.test_metadata import SAMPLE
+from vtpmd.storage.errors import StorageError
+from vtpmd.supervisor.errors import AlreadyRunning
+from vtpmd.supervisor.metadata import Metadata
+from vtpmd.supervisor.registry import Registry
+
+
+@pytest.fixture
+def registry(tmp_path: Path) -> Iterator[Registry]:
+    registry = Registry(tmp_path / "state")
+    yield registry
+    registry.close()
+
+
+def made(registry: Registry, name: str, uuid: UUID | None = None) -> Metadata:
+    metadata = replace(SAMPLE, name=name, uuid=uuid or uuid4())
+    os.close(registry.prepare(metadata))
+    registry.publish(metadata.uuid)
+    return metadata
+
+
+def test_an_instance_appears_when_it_is_published(registry: Registry, tmp_path: Path) -> None:
+    fd = registry.prepare(SAMPLE)
+    assert not (tmp_path / "state" / "instances" / str(SAMPLE.uuid)).exists()
+    os.close(fd)
+    registry.publish(SAMPLE.uuid)
+    (entry,) = registry.load()
+    assert (entry.metadata, entry.fault) == (SAMPLE, None)
+
+
+def test_what_was_prepared_and_not_published_is_cleared_away(
+    registry: Registry, tmp_path: Path
+) -> None:
+    os.close(registry.prepare(SAMPLE))
+    assert registry.load() == []
+    assert list((tmp_path / "state" / "instances").iterdir()) == []
+    os.close(registry.prepare(SAMPLE))
+    registry.discard(SAMPLE.uuid)
+    assert list((tmp_path / "state" / "instances").iterdir()) == []
+
+
+def test_metadata_is_replaced_and_instances_removed(registry: Registry, tmp_path: Path) -> None:
+    metadata = made(registry, "web1")
+    registry.update(metadata.with_autostart(False))
+    assert registry.load()[0].metadata.autostart is False
+    registry.remove(metadata.uuid)
+    assert registry.load() == []
+    with pytest.raises(StorageError):
+        registry.remove(metadata.uuid)
+
+
+def test_whoever_holds_the_directory_keeps_others_out(registry: Registry, tmp_path: Path) -> None:
+    metadata = made(registry, "web1")
+    with registry.claimed(metadata.uuid) as fd:
+        handed_on = os.dup(fd)  # as over a socket: the same open directory
+    with pytest.raises(AlreadyRunning), registry.claimed(metadata.uuid):
+        pass
+    with pytest.raises(AlreadyRunning):
+        registry.remove(metadata.uuid)
+    assert len(registry.load()) == 1
+    os.close(handed_on)
+    with registry.claimed(metadata.uuid):
+        pass
+
+
+def test_a_state_directory_serves_one_registry(registry: Registry, tmp_path: Path) -> None:
+    with pytest.raises(AlreadyRunning, match=f"in use by process {os.getpid()}"):
+        Registry(tmp_path / "state")
+
+
+def test_a_state_directory_others_may_write_to_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "open").mkdir()
+    os.chmod(tmp_path / "open", 0o777)
+    with pytest.raises(StorageError):
+        Registry(tmp_path / "open")
+
+
+def test_foreign_files_are_left_alone(registry: Registry, tmp_path: Path) -> None:
+    stray = tmp_path / "state" / "instances" / "README"
+    stray.write_text("x")
+    assert registry.load() == []
+    assert stray.exists()
+
+
+def test_metadata_of_another_instance_is_a_fault(registry: Registry, tmp_path: Path) -> None:
+    metadata = made(registry, "web1")
+    other = uuid4()
+    instances = tmp_path / "state" / "instances"
+    (instances / str(other)).mkdir(mode=0o700)
+    content = (instances / str(metadata.uuid) / "meta.json").read_bytes()
+    (instances / str(other) / "meta.json").write_bytes(content)
+    faults = {entry.metadata.uuid: entry.fault for entry in registry.load()}
+    assert faults[metadata.uuid] is None
+    assert f"belongs to instance {metadata.uuid}" in str(faults[other])
+
+
+def test_of_two_instances_of_one_name_the_older_keeps_it(registry: Registry) -> None:
+    older = made(registry, "web1")
+    younger = replace(SAMPLE, uuid=uuid4(), created=SAMPLE.created + timedelta(days=1))
+    os.close(registry.prepare(younger))
+    registry.publish(younger.uuid)
+    entries = {entry.metadata.uuid: entry for entry in registry.load()}
+    assert entries[older.uuid].fault is None
+    assert entries[younger.uuid].metadata.name == str(younger.uuid)
+    assert "has the same name web1" in str(entries[younger.uuid].fault)

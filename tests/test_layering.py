@@ -1,0 +1,175 @@
+"""Who may import whom: the rules as a table, the imports read from the source.
+
+`DIRECT` rules look at a package's own import statements; `REACH` rules also at everything that is
+imported in turn when a module of the package is imported, which catches the long way round.
+"""
+
+import ast
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+STDLIB = frozenset(sys.stdlib_module_names)
+IMPURE = (
+    "os", "socket", "time", "random", "threading", "asyncio", "pathlib", "logging", "subprocess",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Rule:
+    """What the modules of `package` may import, besides the package itself.
+
+    `only`: nothing of vtpmd but these. `never`: none of these, vtpmd or not. `third_party`: these
+    and no other package from elsewhere (None: any).
+    """
+
+    package: str
+    only: tuple[str, ...] | None = None
+    never: tuple[str, ...] = ()
+    third_party: tuple[str, ...] | None = None
+    but: tuple[str, ...] = field(default=())  # modules of the package the rule is not for
+
+
+TPM = "vtpmd.tpm"
+DIRECT = [
+    Rule(TPM, only=(TPM,), never=IMPURE, third_party=(), but=(f"{TPM}.crypto",)),
+    Rule(f"{TPM}.crypto", only=(f"{TPM}.rc", f"{TPM}.wire.constants"), never=IMPURE,
+         third_party=("cryptography", "gmpy2")),
+    Rule(f"{TPM}.rc", only=()),
+    Rule(f"{TPM}.wire", only=(f"{TPM}.rc",)),
+    Rule(f"{TPM}.core",
+         only=(f"{TPM}.wire", f"{TPM}.crypto", f"{TPM}.rc", f"{TPM}.profile", f"{TPM}.state")),
+    Rule(f"{TPM}.commands",
+         only=(f"{TPM}.core", f"{TPM}.wire", f"{TPM}.crypto", f"{TPM}.command", f"{TPM}.rc",
+               f"{TPM}.profile", f"{TPM}.state")),
+    Rule("vtpmd.admin.names", only=(), third_party=()),
+    Rule("vtpmd", never=("trio",),
+         but=("vtpmd.supervisor", "vtpmd.admin", "vtpmd.kms")),
+    Rule("vtpmd", never=("yaml",), but=("vtpmd.config",)),
+    Rule("vtpmd", never=("structlog", "logging"), but=("vtpmd.telemetry",)),
+    Rule("vtpmd", never=("asyncio", "vtpmd.cli"), but=("vtpmd.cli",)),
+]  # fmt: skip
+
+VTPMCTL = ("vtpmd.cli.vtpmctl", "vtpmd.cli.verbs", "vtpmd.cli.client", "vtpmd.cli.output")
+REACH = [
+    Rule("vtpmd.supervisor", never=(TPM, "vtpmd.worker")),
+    Rule("vtpmd.worker", never=("vtpmd.kms", "vtpmd.pki", "vtpmd.admin", "vtpmd.config",
+                                "vtpmd.supervisor", "trio", "yaml", "pydantic")),
+    *(Rule(module, only=("vtpmd.admin.names", *VTPMCTL), third_party=("click", "rich"))
+      for module in VTPMCTL),
+]  # fmt: skip
+
+PATHS = {
+    ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path
+    for path in (ROOT / "vtpmd").rglob("*.py")
+}
+
+
+@cache
+def imports(module: str) -> frozenset[str]:
+    """What a module imports, anywhere in its source; names of modules as far as they are ones."""
+    path = PATHS[module]
+    package = module if path.name == "__init__.py" else module.rpartition(".")[0]
+    return frozenset(_statements(ast.parse(path.read_text()), package))
+
+
+def _statements(tree: ast.Module, package: str) -> Iterator[str]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            above = package.split(".")[: package.count(".") + 2 - node.level] if node.level else []
+            source = ".".join([*above, *([node.module] if node.module else [])])
+            for alias in node.names:
+                # `from package import module` and `from module import name` look the same.
+                inner = f"{source}.{alias.name}"
+                yield inner if inner in PATHS else source
+
+
+@cache
+def reach(module: str) -> frozenset[str]:
+    """What importing a module imports in the end, by the source of vtpmd's modules."""
+    seen: set[str] = set()
+    pending = [module]
+    while pending:
+        for name in imports(pending.pop()) - seen:
+            seen.add(name)
+            if name in PATHS:
+                pending.append(name)
+    return frozenset(seen)
+
+
+def within(module: str, packages: tuple[str, ...]) -> bool:
+    return any(module == package or module.startswith(f"{package}.") for package in packages)
+
+
+def offences(rule: Rule, imported: frozenset[str]) -> set[str]:
+    """Which of these imports the rule forbids."""
+    bad = set()
+    for name in imported:
+        top = name.partition(".")[0]
+        if top == "vtpmd":
+            # Packages whose modules are reached are imported as well: empty, so they do not count.
+            counted = name != "vtpmd" and not _is_plain_package(name)
+            if rule.only is not None and counted and not within(name, (rule.package, *rule.only)):
+                bad.add(name)
+        elif rule.third_party is not None and top not in STDLIB and top not in rule.third_party:
+            bad.add(name)
+        if within(name, rule.never):
+            bad.add(name)
+    return bad
+
+
+def _is_plain_package(name: str) -> bool:
+    path = PATHS.get(name)
+    return path is not None and path.name == "__init__.py" and not imports(name)
+
+
+def _governed(rule: Rule) -> list[str]:
+    return [
+        module
+        for module in sorted(PATHS)
+        if within(module, (rule.package,)) and not within(module, rule.but)
+    ]
+
+
+@pytest.mark.parametrize("rule", DIRECT, ids=lambda rule: f"{rule.package}-{rule.never[:1]}")
+def test_imports_keep_to_the_layers(rule: Rule) -> None:
+    modules = _governed(rule)
+    assert modules, f"no module of {rule.package}: the rule has lost its meaning"
+    found = {module: bad for module in modules if (bad := offences(rule, imports(module)))}
+    assert found == {}
+
+
+@pytest.mark.parametrize("rule", REACH, ids=lambda rule: rule.package)
+def test_nothing_forbidden_is_reached_the_long_way_round(rule: Rule) -> None:
+    modules = _governed(rule)
+    assert modules, f"no module of {rule.package}: the rule has lost its meaning"
+    found = {module: bad for module in modules if (bad := offences(rule, reach(module)))}
+    assert found == {}
+
+
+def test_no_commands_module_imports_another() -> None:
+    package = f"{TPM}.commands"
+    modules = [module for module in PATHS if module.startswith(f"{package}.")]
+    others = {module: imports(module) & (set(modules) - {module}) for module in modules}
+    assert {module: bad for module, bad in others.items() if bad} == {}
+
+
+def test_the_rules_would_notice() -> None:
+    """The checks fail where they should: a rule that cannot be broken proves nothing."""
+    standard = frozenset({"os.path", "ossify"})
+    assert offences(Rule("vtpmd.x", never=("os",)), standard) == {"os.path"}
+    ours = frozenset({"vtpmd.tpm.rc", "vtpmd.x.y"})
+    assert offences(Rule("vtpmd.x", only=()), ours) == {"vtpmd.tpm.rc"}
+    foreign = frozenset({"click", "attr", "re"})
+    assert offences(Rule("vtpmd.x", third_party=("click",)), foreign) == {"attr"}
+    assert "trio" in reach("vtpmd.supervisor.daemon")
+    assert "vtpmd.storage.store" in reach("vtpmd.worker.process")
+    assert within("vtpmd.tpm.rc", (TPM,))
+    assert not within("vtpmd.tpmx", (TPM,))

@@ -2,8 +2,8 @@
 
     python -m tests.guest.eventlog LOG                   print the PCRs of every bank
     python -m tests.guest.eventlog --events LOG          print the events too
-    python -m tests.guest.eventlog --pcrs FILE LOG       compare with "BANK INDEX HEX" lines, or
-                                                         with what tpm2_pcrread prints
+    python -m tests.guest.eventlog --pcrs FILE LOG       beside a TPM's: "BANK INDEX HEX" lines,
+                                                         or what tpm2_pcrread prints
     python -m tests.guest.eventlog --check-digests LOG   also recompute the digests of events
                                                          whose data is what was measured
 
@@ -287,6 +287,12 @@ def read_pcrs(text: str) -> Pcrs:
     return pcrs
 
 
+def _verdict(value: bytes, actual: Pcrs, bank: str, index: int) -> str:
+    if index not in actual.get(bank, {}):
+        return ""
+    return "  equal" if actual[bank][index] == value else f"  TPM: 0x{actual[bank][index].hex()}"
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(prog="eventlog", description="Replay a TCG event log.")
     parser.add_argument("log", type=Path)
@@ -304,10 +310,11 @@ def main() -> int:
         for number, event in enumerate(log.events):
             kind = EVENTS.get(event.type, f"0x{event.type:08x}")
             print(f"{number:3} PCR {event.pcr:<2} {kind:34} {describe(event)}")
+    actual = read_pcrs(arguments.pcrs.read_text()) if arguments.pcrs else {}
     for bank in log.banks:
         print(f"{bank}:")
         for index, value in sorted(pcrs[bank].items()):
-            print(f"  {index:<2}: 0x{value.hex().upper()}")
+            print(f"  {index:<2}: 0x{value.hex().upper()}{_verdict(value, actual, bank, index)}")
     problems = []
     if arguments.check_digests:
         problems += [
@@ -315,7 +322,6 @@ def main() -> int:
             for number, bank in wrong_digests(log)
         ]
     if arguments.pcrs:
-        actual = read_pcrs(arguments.pcrs.read_text())
         if not actual.keys() & pcrs.keys():
             problems.append("no bank in common to compare")
         problems += compare(pcrs, actual)

@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -57,7 +58,8 @@ class Vtpmd:
         def answering() -> bool:
             if process.poll() is not None:
                 raise PeerError(f"vtpmd ended: {self.log()}")
-            return self.admin.exists()
+            with socket.socket(socket.AF_UNIX) as probe:
+                return probe.connect_ex(str(self.admin)) == 0
 
         wait_until(answering, "vtpmd's admin socket")
         return process

@@ -1,0 +1,91 @@
+# Sourced by the other scripts: Debian packages and the virtual environment.
+# shellcheck shell=bash
+set -euo pipefail
+
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+venv=$root/.venv
+export PIP_DISABLE_PIP_VERSION_CHECK=1
+cd "$root"
+
+die() {
+    echo "${0##*/}: $*" >&2
+    exit 1
+}
+
+# What an instance needs on Debian to be served, and what a guest needs to be booted.
+python_packages=(python3 python3-venv)
+guest_packages=(qemu-system-x86 ovmf zstd)
+test_packages=(
+    qemu-utils swtpm swtpm-tools tpm2-tools libtss2-tcti-swtpm0 libseccomp2 softhsm2 openssl strace
+)
+
+# need_packages PACKAGE...: installs what is missing if root runs this, names it otherwise.
+need_packages() {
+    local missing=() package
+    command -v dpkg-query >/dev/null || die "this is not Debian: install by yourself what corresponds to $*"
+    for package in "$@"; do
+        # Debian's package of Python is not needed where another Python is in use.
+        case $package in python3*) find_python >/dev/null && continue ;; esac
+        dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null | grep -qx installed ||
+            missing+=("$package")
+    done
+    [ ${#missing[@]} -gt 0 ] || return 0
+    [ "$(id -u)" = 0 ] || die "these packages are missing: ${missing[*]}
+install them with: sudo apt-get install ${missing[*]}"
+    apt-get update -qq
+    DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends "${missing[@]}" \
+        </dev/null >"$root/build/apt.log" 2>&1 || die "apt-get failed: $(tail -n 5 "$root/build/apt.log")"
+}
+
+# The guest's image is made of packages that apt must know about.
+need_package_lists() {
+    apt-cache show busybox-static >/dev/null 2>&1 && return
+    [ "$(id -u)" = 0 ] || die "apt knows no packages: run sudo apt-get update"
+    apt-get update -qq
+}
+
+# A Python of 3.11 or later that can make virtual environments.
+find_python() {
+    local candidate
+    for candidate in python3 python3.13 python3.12 python3.11; do
+        "$candidate" -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))' \
+            2>/dev/null && command -v "$candidate" && return
+    done
+    return 1
+}
+
+# need_venv EXTRAS: vtpmd, editable, with its dependencies ("" or "[test]") in .venv.
+need_venv() {
+    local python stamp=$venv/installed$1 wanted
+    wanted=$(sha256sum pyproject.toml)
+    [ -x "$venv/bin/vtpmd" ] && [ "$(cat "$stamp" 2>/dev/null)" = "$wanted" ] && return
+    python=$(find_python) || die "Python 3.11 or later with venv is missing"
+    [ -x "$venv/bin/python" ] || "$python" -m venv "$venv"
+    "$venv/bin/python" -m pip install -q -e ".$1" </dev/null
+    echo "$wanted" >"$stamp"
+}
+
+# step NAME COMMAND...: runs it, tells how long it took, remembers a failure in `failed`.
+failed=()
+step() {
+    local name=$1 began=$SECONDS status=0
+    shift
+    echo "== $name"
+    "$@" || status=$?
+    [ $status = 0 ] || failed+=("$name")
+    printf '== %s: %s after %d s\n' "$name" "$([ $status = 0 ] && echo passed || echo FAILED)" \
+        $((SECONDS - began))
+}
+
+finish() {
+    echo "== all together: $SECONDS s"
+    [ ${#failed[@]} -eq 0 ] || die "failed: ${failed[*]}"
+}
+
+static_checks() {
+    step format "$venv/bin/ruff" format --check --quiet .
+    step lint "$venv/bin/ruff" check --quiet .
+    step types "$venv/bin/mypy"
+}
+
+mkdir -p build

@@ -239,6 +239,7 @@ def _check_session(tpm: Tpm, call: Call, use: SessionUse, *, is_first: bool) -> 
             session.nonce_tpm,
             _other_nonces(call, use) if is_first else b"",
             use.attributes,
+            may_be_empty=not use.hmac,
         )
         proven = sessions.matches(expected, use.hmac)
     if use.entity is not None and use.proves_auth_value:
@@ -394,9 +395,10 @@ def _answer(tpm: Tpm, call: Call, use: SessionUse) -> bytes:
             use.nonce_caller,
             b"",
             attributes,
+            may_be_empty=not use.hmac,
         )
-    if use.entity is not None and session.policy is not None:
-        sessions.restart_policy(session)
+    if session.policy is not None:
+        sessions.renew_policy(tpm, session)
     if not use.has(TPMA_SESSION.CONTINUE_SESSION):
         sessions.flush(tpm, session.handle)
     nonce = session.nonce_tpm

@@ -7,7 +7,8 @@ A field with ``repr=False`` holds a secret or something that leads to one.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 from .crypto.hashes import digest
 from .crypto.resumable import ResumableHash, ResumableHmac
@@ -97,10 +98,16 @@ class LoadedObject:
     external: bool = False
     temporary: bool = False
     """An ancestor has stClear, or the hierarchy is NULL: it can't be made persistent."""
+    st_clear: bool = False
+    """It or an ancestor has stClear: saved contexts end with Startup(CLEAR) (Part 1, 22.2.2)."""
     sequence: Sequence | None = field(default=None, repr=False)
     rsa_key: RsaKey | None = field(
         default=None, repr=False, compare=False, metadata={"cache": True}
     )
+
+    def at_handle(self, handle: int) -> "LoadedObject":
+        """The same object under another handle."""
+        return replace(self, handle=handle)
 
     @property
     def auth_value(self) -> bytes:
@@ -183,8 +190,6 @@ class PolicyState:
     """TPMA_LOCALITY; 0: any."""
     timeout: int = 0
     """In ms of Time; 0: none."""
-    epoch: int = 0
-    """``VolatileState.time_epoch`` when ``timeout`` was set."""
     password_needed: bool = False
     auth_value_needed: bool = False
     physical_presence_needed: bool = False
@@ -205,6 +210,9 @@ class Session:
     symmetric_bits: int = 0
     """Key size in bits, or the hash of the XOR obfuscation."""
     start_time: int = 0
+    """Time when ``nonce_tpm`` of a policy session was made, in ms."""
+    epoch: int = 0
+    """``VolatileState.time_epoch`` at that time: in another one, Time can't be compared."""
     context_id: int = 0
     is_bound: bool = False
     bound_name: bytes = b""
@@ -223,6 +231,14 @@ class Session:
     @property
     def is_trial(self) -> bool:
         return self.type == SE.TRIAL
+
+
+@dataclass(slots=True)
+class SavedContext:
+    """What a saved context holds: one of the two."""
+
+    object: LoadedObject | None = None
+    session: Session | None = None
 
 
 @dataclass(slots=True)
@@ -325,6 +341,8 @@ class VolatileState:
 
     started: bool = False
     startup_type: int | None = None
+    started_orderly: bool = True
+    """A TPM2_Shutdown preceded the last TPM2_Startup."""
     pcr_allocation_pending: bool = False
     """TPM2_PCR_Allocate has been used since _TPM_Init: no state can be saved."""
     time: int = 0
@@ -375,6 +393,10 @@ class Tpm:
     failed: bool = False
     canceled: bool = False
     stir_pool: bytes = field(default=b"", repr=False)
+    primary_cache: dict[bytes, Any] = field(
+        default_factory=dict, repr=False, metadata={"cache": True}
+    )
+    """Key material of the Primary Objects created last, kept by ``core.creation``."""
     last_now: int = 0
 
     def begin_nv_update(self) -> None:

@@ -73,6 +73,7 @@ _BOUND_HASHES: dict[str, Callable[[Request, int], bytes | None]] = {
     "parameters": Request.parameters_hash,
     "template": Request.template_hash,
 }
+"""By `PolicyState.bound_kind`."""
 
 
 def authorize(
@@ -181,7 +182,7 @@ def _check_policy(
     if entity.policy_alg != session.auth_hash:
         raise TpmError(RC.POLICY_FAIL)
     if policy.timeout and (
-        policy.timeout < tpm.volatile.time or policy.epoch != tpm.volatile.time_epoch
+        policy.timeout < tpm.volatile.time or session.epoch != tpm.volatile.time_epoch
     ):
         raise TpmError(RC.EXPIRED)
     if policy.command_code:

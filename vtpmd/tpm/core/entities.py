@@ -72,6 +72,19 @@ def resolve(tpm: Tpm, handle: int, number: int) -> Entity | Session:
             raise TpmError(RC.VALUE).handle(number)
 
 
+def hierarchy_of(entity: Entity) -> int:
+    """The TPM_RH_* of the hierarchy whose proof vouches for what an entity has authorized."""
+    match entity:
+        case Hierarchy(handle=RH.PLATFORM | RH.ENDORSEMENT | RH.NULL):
+            return entity.handle
+        case LoadedObject():
+            return entity.hierarchy
+        case NvIndex() if entity.has(TPMA_NV.PLATFORMCREATE):
+            return RH.PLATFORM
+        case _:
+            return RH.OWNER
+
+
 def nv_index_enabled(tpm: Tpm, index: NvIndex) -> bool:
     """Whether the hierarchy that an index belongs to lets it be used (Part 1, 34.6)."""
     if index.has(TPMA_NV.PLATFORMCREATE):

@@ -17,13 +17,16 @@ def hmac_of(
     nonce_older: bytes,
     other_nonces: bytes,
     attributes: int,
+    *,
+    may_be_empty: bool,
 ) -> bytes:
     """The HMAC of a session in a command or a response (Part 1, 19.6.9).
 
-    ``auth_value`` is empty where it does not take part. Without any key the HMAC is empty.
+    ``auth_value`` is empty where it does not take part. Without any key the HMAC is empty if it
+    ``may_be_empty``: the caller, who may as well use a key of no octets, has sent none.
     """
     key = session.session_key + auth_value
-    if not key:
+    if not key and may_be_empty:
         return b""
     return hmac(
         session.auth_hash,
@@ -104,6 +107,7 @@ def start(
         symmetric_alg=symmetric_alg,
         symmetric_bits=symmetric_bits,
         start_time=tpm.volatile.time,
+        epoch=tpm.volatile.time_epoch,
         policy=None if session_type == SE.HMAC else PolicyState(bytes(digest_size(auth_hash))),
     )
     tpm.volatile.sessions[session.handle] = session
@@ -117,11 +121,15 @@ def require_slot(tpm: Tpm) -> None:
 
 
 def restart_policy(session: Session) -> None:
-    """Bring a policy session back to where it started (Part 3, 11.2).
-
-    Done by TPM2_PolicyRestart and whenever the session has authorized something.
-    """
+    """Forget what a policy session has asserted (Part 3, 11.2)."""
     session.policy = PolicyState(bytes(digest_size(session.auth_hash)))
+
+
+def renew_policy(tpm: Tpm, session: Session) -> None:
+    """Begin anew with the new nonceTPM of a policy session: its time is counted from here."""
+    restart_policy(session)
+    session.start_time = tpm.volatile.time
+    session.epoch = tpm.volatile.time_epoch
 
 
 def flush(tpm: Tpm, handle: int) -> None:

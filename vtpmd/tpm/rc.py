@@ -1,5 +1,7 @@
 """TPM_RC values (Part 2, 6.6) and the one exception the engine raises for bad input."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from enum import IntEnum
 
 _FORMAT_ONE = 0x080
@@ -140,3 +142,14 @@ class TpmError(Exception):
 
     def __str__(self) -> str:
         return f"TPM_RC 0x{self.code:03x}" + (f" at {self.at}" if self.at else "")
+
+
+@contextmanager
+def blame(at: str) -> Iterator[None]:
+    """Position the errors raised inside at handle or parameter ``at``, unless they have one."""
+    try:
+        yield
+    except TpmError as error:
+        if error.at is None:
+            error.at = at
+        raise

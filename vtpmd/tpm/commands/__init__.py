@@ -3,7 +3,10 @@
 from . import (
     clock,
     dictionary_attack,
+    duplication,
+    hierarchy,
     nv,
+    objects,
     pcr,
     random,
     session,
@@ -14,7 +17,10 @@ from . import (
 __all__ = [
     "clock",
     "dictionary_attack",
+    "duplication",
+    "hierarchy",
     "nv",
+    "objects",
     "pcr",
     "random",
     "session",

@@ -3,7 +3,7 @@
 from typing import Annotated
 
 from ..command import command
-from ..core import secret_sharing, sessions
+from ..core import sessions, shared_seeds
 from ..crypto.hashes import digest_size
 from ..crypto.kdf import kdfa
 from ..crypto.labelled import SECRET
@@ -87,7 +87,7 @@ def _salt(tpm: Tpm, key: LoadedObject | None, encrypted_salt: bytes) -> bytes:
     if not key.public.object_attributes & TPMA_OBJECT.DECRYPT:
         raise TpmError(RC.ATTRIBUTES, at="tpm_key")
     try:
-        return secret_sharing.decrypt(tpm, key, SECRET, encrypted_salt)
+        return shared_seeds.decapsulate(tpm, key, SECRET, encrypted_salt)
     except TpmError:
         raise TpmError(RC.VALUE, at="encrypted_salt") from None
 

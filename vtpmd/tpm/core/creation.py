@@ -1,0 +1,127 @@
+"""Creating objects: Primary, Ordinary and Derived (Part 1, clauses 24 and 25)."""
+
+from typing import Final
+
+from ..crypto.drbg import KdfStream
+from ..crypto.hashes import digest, digest_size
+from ..crypto.primary import PrimaryDerivation
+from ..rc import RC, TpmError
+from ..state import Hierarchy, LoadedObject, Tpm
+from ..wire.algorithms import TPMS_DERIVE, TPMS_SCHEME_XOR
+from ..wire.base import TPMS_PCR_SELECTION
+from ..wire.constants import ALG, MAX_DERIVATION_BITS, RH
+from ..wire.creation import TPMS_CREATION_DATA
+from ..wire.objects import TPMS_KEYEDHASH_PARMS, TPMT_PUBLIC
+from . import objects, pcrs
+from .key_material import KeyMaterial, KeySource, generate
+from .names import object_name, parent_qualified_name
+
+PRIMARY_CACHE_SIZE: Final = 8
+"""Primary keys of which the derivation is remembered: an EK, an SRK and a few more."""
+
+
+def authorization_value(given: bytes, name_alg: int, at: str) -> bytes:
+    """An authValue for an object: no longer than a digest of nameAlg once it is stripped.
+
+    Trailing zeros have no effect on any use (Part 1, 16.6.5). RC.SIZE at ``at``.
+    """
+    stripped = given.rstrip(b"\0")
+    if len(stripped) > digest_size(name_alg):
+        raise TpmError(RC.SIZE, at=at)
+    return stripped
+
+
+def primary_object(
+    tpm: Tpm, hierarchy: Hierarchy, template: TPMT_PUBLIC, auth_value: bytes, data: bytes
+) -> LoadedObject:
+    """The Primary Object of a checked template; not in a slot yet. Raises as `generate`."""
+    material = _primary_material(tpm, hierarchy, template, data)
+    public, sensitive = material.areas(template, auth_value)
+    return objects.child(hierarchy, public, sensitive, material.rsa_key)
+
+
+def ordinary_object(
+    tpm: Tpm, parent: LoadedObject, template: TPMT_PUBLIC, auth_value: bytes, data: bytes
+) -> LoadedObject:
+    """A new child of a Storage Parent; not in a slot yet. Raises as `generate`."""
+    material = generate(template, data, KeySource(tpm.random), tpm.should_stop)
+    public, sensitive = material.areas(template, auth_value)
+    return objects.child(parent, public, sensitive, material.rsa_key)
+
+
+def derived_object(
+    tpm: Tpm, parent: LoadedObject, template: TPMT_PUBLIC, auth_value: bytes, derive: TPMS_DERIVE
+) -> LoadedObject:
+    """The object that a Derivation Parent yields for label and context; not in a slot yet.
+
+    ``template`` is checked, and not that of an RSA key.
+    """
+    assert isinstance(parent.public.parameters, TPMS_KEYEDHASH_PARMS)
+    details = parent.public.parameters.scheme.details
+    assert isinstance(details, TPMS_SCHEME_XOR)
+    assert parent.sensitive is not None
+    stream = KdfStream(
+        details.hash_alg,
+        parent.sensitive.sensitive,
+        derive.label,
+        derive.context,
+        MAX_DERIVATION_BITS,
+    )
+    material = generate(template, b"", KeySource(stream.generate), tpm.should_stop)
+    public, sensitive = material.areas(template, auth_value)
+    return objects.child(parent, public, sensitive, material.rsa_key)
+
+
+def _primary_material(
+    tpm: Tpm, hierarchy: Hierarchy, template: TPMT_PUBLIC, data: bytes
+) -> KeyMaterial:
+    proofs: tuple[bytes, ...] = ()
+    if hierarchy.handle == RH.ENDORSEMENT:
+        proofs = (tpm.permanent.owner.proof, tpm.permanent.endorsement.proof)
+    parts = (hierarchy.seed, bytes((hierarchy.seed_level,)), *proofs, template.marshal(), data)
+    key = digest(ALG.SHA512, *(len(part).to_bytes(2) + part for part in parts))
+    cache = tpm.primary_cache
+    found: KeyMaterial | None = cache.pop(key, None)
+    if found is None:
+        derivation = _PrimarySource(
+            hierarchy.seed, object_name(template), data, hierarchy.seed_level, proofs
+        )
+        found = generate(template, data, derivation, tpm.should_stop)
+    cache[key] = found  # the last in the dict is the one used last
+    if len(cache) > PRIMARY_CACHE_SIZE:
+        del cache[next(iter(cache))]
+    return found
+
+
+class _PrimarySource(PrimaryDerivation):
+    """A derivation whose seedValue depends on the proofs of the endorsement hierarchy too."""
+
+    def __init__(
+        self, seed: bytes, name: bytes, data: bytes, level: int, proofs: tuple[bytes, ...]
+    ) -> None:
+        super().__init__(seed, name, data, level)
+        self._proofs = proofs
+
+    def seed_value(self, name_alg: int, proofs: tuple[bytes, ...] = ()) -> bytes:
+        return super().seed_value(name_alg, proofs or self._proofs)
+
+
+def creation_data(
+    tpm: Tpm,
+    parent: LoadedObject | Hierarchy,
+    name_alg: int,
+    creation_pcr: list[TPMS_PCR_SELECTION],
+    outside_info: bytes,
+) -> tuple[TPMS_CREATION_DATA, bytes]:
+    """(creationData, creationHash) of an object created now below ``parent`` (24.8)."""
+    pcr_digest, selection = pcrs.selection_digest(tpm, name_alg, creation_pcr)
+    data = TPMS_CREATION_DATA(
+        selection,
+        pcr_digest,
+        1 << tpm.locality if tpm.locality < 5 else tpm.locality,
+        ALG.NULL if isinstance(parent, Hierarchy) else parent.public.name_alg,
+        parent.name,
+        parent_qualified_name(parent),
+        outside_info,
+    )
+    return data, digest(name_alg, data.marshal())

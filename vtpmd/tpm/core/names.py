@@ -1,0 +1,23 @@
+"""Names of objects (Part 1, clauses 14 and 24.5)."""
+
+from ..crypto.hashes import digest
+from ..state import Hierarchy, LoadedObject
+from ..wire.constants import ALG
+from ..wire.objects import TPMT_PUBLIC
+
+
+def object_name(public: TPMT_PUBLIC) -> bytes:
+    """nameAlg || H(public area); empty if the object has no nameAlg."""
+    if public.name_alg == ALG.NULL:
+        return b""
+    return public.name_alg.to_bytes(2) + digest(public.name_alg, public.marshal())
+
+
+def parent_qualified_name(parent: LoadedObject | Hierarchy) -> bytes:
+    """The Qualified Name a child's is made from: for a hierarchy, its handle."""
+    return parent.name if isinstance(parent, Hierarchy) else parent.qualified_name
+
+
+def qualified_name(parent: LoadedObject | Hierarchy, name_alg: int, name: bytes) -> bytes:
+    """nameAlg || H(Qualified Name of the parent || Name)."""
+    return name_alg.to_bytes(2) + digest(name_alg, parent_qualified_name(parent), name)

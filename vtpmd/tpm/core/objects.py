@@ -1,0 +1,117 @@
+"""Loaded objects: what they are, and the slots they are in (Part 1, clauses 23 and 26)."""
+
+from ..crypto.rsa import RsaKey
+from ..rc import RC, TpmError
+from ..state import MAX_LOADED_OBJECTS, Hierarchy, LoadedObject, Tpm
+from ..wire.attributes import TPMA_OBJECT
+from ..wire.constants import ALG, HT, RH
+from ..wire.objects import TPMT_PUBLIC, TPMT_SENSITIVE
+from .names import object_name, qualified_name
+
+_FIRST_TRANSIENT = HT.TRANSIENT << 24
+_STORAGE = TPMA_OBJECT.RESTRICTED | TPMA_OBJECT.DECRYPT
+
+
+def has(public: TPMT_PUBLIC, attributes: int) -> bool:
+    """Whether all of these TPMA_OBJECT bits are SET."""
+    return public.object_attributes & attributes == attributes
+
+
+def is_parent(candidate: LoadedObject) -> bool:
+    """Whether it is a Storage Parent: it protects children with its seedValue."""
+    return _protects(candidate) and candidate.public.type != ALG.KEYEDHASH
+
+
+def is_derivation_parent(candidate: LoadedObject) -> bool:
+    """Whether objects can be derived from it (Part 1, clause 25)."""
+    return _protects(candidate) and candidate.public.type == ALG.KEYEDHASH
+
+
+def _protects(candidate: LoadedObject) -> bool:
+    public = candidate.public
+    return (
+        candidate.sensitive is not None
+        and not candidate.external
+        and has(public, _STORAGE)
+        and public.name_alg != ALG.NULL
+    )
+
+
+def is_asymmetric_storage(public: TPMT_PUBLIC) -> bool:
+    """Whether objects can be duplicated to the holder of this key; the public area is enough."""
+    return (
+        public.type in (ALG.RSA, ALG.ECC)
+        and has(public, _STORAGE)
+        and not has(public, TPMA_OBJECT.SIGN_ENCRYPT)
+    )
+
+
+def require_slot(tpm: Tpm) -> None:
+    """Raise RC.OBJECT_MEMORY if no further object can be loaded."""
+    if len(tpm.volatile.objects) >= MAX_LOADED_OBJECTS:
+        raise TpmError(RC.OBJECT_MEMORY)
+
+
+def add(tpm: Tpm, loaded: LoadedObject) -> int:
+    """Put an object into a slot; returns its handle. RC.OBJECT_MEMORY."""
+    require_slot(tpm)
+    slots = range(_FIRST_TRANSIENT, _FIRST_TRANSIENT + MAX_LOADED_OBJECTS)
+    loaded.handle = next(handle for handle in slots if handle not in tpm.volatile.objects)
+    tpm.volatile.objects[loaded.handle] = loaded
+    return loaded.handle
+
+
+def flush_hierarchy(tpm: Tpm, hierarchy: int) -> None:
+    """Forget every transient object of a hierarchy (Part 1, 12.2.3)."""
+    tpm.volatile.objects = {
+        handle: loaded
+        for handle, loaded in tpm.volatile.objects.items()
+        if loaded.hierarchy != hierarchy
+    }
+
+
+def child(
+    parent: LoadedObject | Hierarchy,
+    public: TPMT_PUBLIC,
+    sensitive: TPMT_SENSITIVE,
+    rsa_key: RsaKey | None = None,
+) -> LoadedObject:
+    """An object below a parent, or a Primary Object of a hierarchy; not in a slot yet."""
+    name = object_name(public)
+    if isinstance(parent, Hierarchy):
+        hierarchy, inherited, st_clear = parent.handle, parent.handle == RH.NULL, False
+    else:
+        hierarchy, inherited, st_clear = parent.hierarchy, parent.temporary, parent.st_clear
+    st_clear = st_clear or has(public, TPMA_OBJECT.ST_CLEAR)
+    return LoadedObject(
+        public=public,
+        sensitive=sensitive,
+        name=name,
+        qualified_name=qualified_name(parent, public.name_alg, name),
+        hierarchy=hierarchy,
+        primary=isinstance(parent, Hierarchy) and parent.handle != RH.NULL,
+        temporary=inherited or st_clear,
+        st_clear=st_clear,
+        rsa_key=rsa_key,
+    )
+
+
+def external(
+    public: TPMT_PUBLIC,
+    sensitive: TPMT_SENSITIVE | None,
+    hierarchy: int,
+    rsa_key: RsaKey | None = None,
+) -> LoadedObject:
+    """An object that is not protected by this TPM (Part 1, 26.4); not in a slot yet."""
+    name = object_name(public)
+    return LoadedObject(
+        public=public,
+        sensitive=sensitive,
+        name=name,
+        qualified_name=name,
+        hierarchy=hierarchy,
+        external=True,
+        temporary=True,
+        st_clear=has(public, TPMA_OBJECT.ST_CLEAR),
+        rsa_key=rsa_key,
+    )

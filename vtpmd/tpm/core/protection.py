@@ -1,0 +1,177 @@
+"""Sensitive areas outside of the TPM: encrypted and integrity protected (Part 1, clause 20).
+
+A *protector* is the storage key whose block cipher and nameAlg are used. Keys come from a seed: its
+own seedValue for its children, or one shared with its holder for duplicates and credentials.
+"""
+
+from hmac import compare_digest
+
+from ..crypto import symmetric
+from ..crypto.hashes import digest, digest_size, hmac
+from ..crypto.kdf import kdfa
+from ..profile import Profile
+from ..rc import RC, TpmError
+from ..state import LoadedObject, Tpm
+from ..wire.algorithms import TPMT_SYM_DEF_OBJECT
+from ..wire.base import TPM2B_DIGEST, TPM2B_IV
+from ..wire.interface import UINT16
+from ..wire.objects import TPMS_PROTECTED, TPMT_SENSITIVE
+from ..wire.structure import parse, reader
+from . import keys
+
+_read_size = reader(UINT16)
+_read_digest = reader(TPM2B_DIGEST)
+_read_iv = reader(TPM2B_IV)
+
+
+def wrap_outer(protector: LoadedObject, name: bytes, seed: bytes, plain: bytes) -> bytes:
+    """Encrypt and then protect what belongs to the object of this Name (20.3.2.3)."""
+    encrypted = _encrypt(protector, name, seed, b"", plain)
+    return _with_integrity(protector, name, seed, encrypted)
+
+
+def unwrap_outer(
+    profile: Profile, protector: LoadedObject, name: bytes, seed: bytes, blob: bytes
+) -> bytes:
+    """The inverse of `wrap_outer`. RC.INTEGRITY, RC.SIZE, RC.INSUFFICIENT."""
+    encrypted = _verified(profile, protector, name, seed, blob)
+    return _decrypt(protector, name, seed, b"", encrypted)
+
+
+def wrap_sensitive(
+    tpm: Tpm, parent: LoadedObject, name: bytes, name_alg: int, sensitive: TPMT_SENSITIVE
+) -> bytes:
+    """TPM2B_PRIVATE of a child of ``parent``, under a fresh IV (20.2)."""
+    assert parent.sensitive is not None
+    seed = parent.sensitive.seed_value
+    iv = tpm.random(symmetric.block_size(_cipher(parent).algorithm))
+    encrypted = _encrypt(parent, name, seed, iv, sized_sensitive(sensitive, name_alg))
+    return _with_integrity(parent, name, seed, len(iv).to_bytes(2) + iv + encrypted)
+
+
+def unwrap_sensitive(
+    profile: Profile, parent: LoadedObject, name: bytes, private: bytes
+) -> TPMT_SENSITIVE:
+    """The sensitive area in a TPM2B_PRIVATE.
+
+    Raises RC.INTEGRITY, RC.SIZE, RC.INSUFFICIENT, RC.VALUE for an IV of the wrong size, and
+    RC.SENSITIVE if what was protected is not a sensitive area.
+    """
+    assert parent.sensitive is not None
+    seed = parent.sensitive.seed_value
+    protected = _verified(profile, parent, name, seed, private)
+    iv, start = _read_iv(protected, 0, profile)
+    if len(iv) != symmetric.block_size(_cipher(parent).algorithm):
+        raise TpmError(RC.VALUE)
+    try:
+        return parse_sensitive(profile, _decrypt(parent, name, seed, iv, protected[start:]))
+    except TpmError:
+        raise TpmError(RC.SENSITIVE) from None
+
+
+def wrap_inner(
+    name: bytes, name_alg: int, cipher: TPMT_SYM_DEF_OBJECT, key: bytes, plain: bytes
+) -> bytes:
+    """The inner wrapper of a duplicate, with a key that is passed on separately (20.3.2.2)."""
+    integrity = digest(name_alg, plain, name)
+    protected = len(integrity).to_bytes(2) + integrity + plain
+    return symmetric.cfb_encrypt(cipher.algorithm, key, _no_iv(cipher), protected)
+
+
+def unwrap_inner(
+    profile: Profile,
+    name: bytes,
+    name_alg: int,
+    cipher: TPMT_SYM_DEF_OBJECT,
+    key: bytes,
+    blob: bytes,
+) -> bytes:
+    """The inverse of `wrap_inner`. RC.INTEGRITY, RC.SIZE, RC.INSUFFICIENT."""
+    protected = symmetric.cfb_decrypt(cipher.algorithm, key, _no_iv(cipher), blob)
+    integrity, start = _read_digest(protected, 0, profile)
+    if not compare_digest(integrity, digest(name_alg, protected[start:], name)):
+        raise TpmError(RC.INTEGRITY)
+    return protected[start:]
+
+
+def sized_sensitive(sensitive: TPMT_SENSITIVE, name_alg: int) -> bytes:
+    """TPM2B_SENSITIVE, the authValue padded so that its length is not given away (20.2)."""
+    padded = TPMT_SENSITIVE(
+        sensitive.sensitive_type,
+        sensitive.auth_value.ljust(digest_size(name_alg), b"\0"),
+        sensitive.seed_value,
+        sensitive.sensitive,
+    ).marshal()
+    return len(padded).to_bytes(2) + padded
+
+
+def parse_sensitive(profile: Profile, plain: bytes) -> TPMT_SENSITIVE:
+    """The inverse of `sized_sensitive`. RC.SIZE, RC.INSUFFICIENT, and errors of the fields."""
+    size, start = _read_size(plain, 0, profile)
+    if size != len(plain) - start:
+        raise TpmError(RC.SIZE)
+    sensitive = TPMT_SENSITIVE.parse(plain[start:], profile)
+    sensitive.auth_value = sensitive.auth_value.rstrip(b"\0")
+    return sensitive
+
+
+def wrap_credential(protector: LoadedObject, name: bytes, seed: bytes, credential: bytes) -> bytes:
+    """TPM2B_ID_OBJECT of a secret for the TPM that has both keys (Part 1, clause 21)."""
+    return wrap_outer(protector, name, seed, len(credential).to_bytes(2) + credential)
+
+
+def unwrap_credential(
+    profile: Profile, protector: LoadedObject, name: bytes, seed: bytes, blob: bytes
+) -> bytes:
+    """The inverse of `wrap_credential`; raises as `unwrap_outer`."""
+    plain = unwrap_outer(profile, protector, name, seed, blob)
+    credential: bytes = parse(TPM2B_DIGEST, plain, profile)
+    return credential
+
+
+def _cipher(protector: LoadedObject) -> TPMT_SYM_DEF_OBJECT:
+    cipher = keys.symmetric(protector.public)
+    assert cipher is not None
+    return cipher
+
+
+def _no_iv(cipher: TPMT_SYM_DEF_OBJECT) -> bytes:
+    return bytes(symmetric.block_size(cipher.algorithm))
+
+
+def _storage_key(protector: LoadedObject, name: bytes, seed: bytes) -> bytes:
+    bits = _cipher(protector).key_bits
+    assert bits is not None
+    return kdfa(protector.public.name_alg, seed, b"STORAGE", name, b"", bits)
+
+
+def _encrypt(protector: LoadedObject, name: bytes, seed: bytes, iv: bytes, plain: bytes) -> bytes:
+    cipher, key = _cipher(protector), _storage_key(protector, name, seed)
+    return symmetric.cfb_encrypt(cipher.algorithm, key, iv or _no_iv(cipher), plain)
+
+
+def _decrypt(
+    protector: LoadedObject, name: bytes, seed: bytes, iv: bytes, encrypted: bytes
+) -> bytes:
+    cipher, key = _cipher(protector), _storage_key(protector, name, seed)
+    return symmetric.cfb_decrypt(cipher.algorithm, key, iv or _no_iv(cipher), encrypted)
+
+
+def _integrity(protector: LoadedObject, name: bytes, seed: bytes, encrypted: bytes) -> bytes:
+    alg = protector.public.name_alg
+    key = kdfa(alg, seed, b"INTEGRITY", b"", b"", digest_size(alg) * 8)
+    return hmac(alg, key, encrypted, name)
+
+
+def _with_integrity(protector: LoadedObject, name: bytes, seed: bytes, encrypted: bytes) -> bytes:
+    return TPMS_PROTECTED(_integrity(protector, name, seed, encrypted), encrypted).marshal()
+
+
+def _verified(
+    profile: Profile, protector: LoadedObject, name: bytes, seed: bytes, blob: bytes
+) -> bytes:
+    protected = TPMS_PROTECTED.parse(blob, profile)
+    expected = _integrity(protector, name, seed, protected.encrypted)
+    if not compare_digest(protected.integrity, expected):
+        raise TpmError(RC.INTEGRITY)
+    return protected.encrypted

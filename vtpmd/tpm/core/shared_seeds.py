@@ -1,0 +1,65 @@
+"""Seeds shared with the holder of an asymmetric key (Part 1, 8.4.5.2): salts, seeds of duplicates
+and of credentials.
+
+``label`` is one of `crypto.labelled`: SECRET, DUPLICATE, IDENTITY.
+"""
+
+from ..crypto import labelled
+from ..rc import RC, TpmError
+from ..state import LoadedObject, Tpm
+from ..wire.algorithms import TPMS_ECC_POINT, TPMS_SCHEME_HASH
+from ..wire.constants import ALG
+from ..wire.objects import TPMS_RSA_PARMS, TPMT_PUBLIC
+from . import keys
+
+
+def encapsulate(tpm: Tpm, key: LoadedObject, label: bytes) -> tuple[bytes, bytes]:
+    """(seed, TPM2B_ENCRYPTED_SECRET) for the holder of an RSA or ECC decryption key.
+
+    Only the public area of ``key`` is used. Raises RC.KEY if its point is not on the curve, and
+    RC.VALUE or RC.HASH if the key has no nameAlg or is too short for it.
+    """
+    public, name_alg = key.public, key.public.name_alg
+    if name_alg == ALG.NULL:
+        raise TpmError(RC.VALUE)
+    if public.type == ALG.RSA:
+        return labelled.rsa_encapsulate(keys.rsa_public(public), name_alg, label, tpm.random)
+    curve, recipient = keys.ecc_curve(public), keys.ecc_public(public)
+    if not curve.contains(recipient):
+        raise TpmError(RC.KEY)
+    seed, ephemeral = labelled.ecc_encapsulate(curve, name_alg, label, recipient, tpm.random)
+    return seed, keys.coordinates(curve, ephemeral).marshal()
+
+
+def decapsulate(tpm: Tpm, key: LoadedObject, label: bytes, secret: bytes) -> bytes:
+    """The seed in a TPM2B_ENCRYPTED_SECRET, by an RSA or ECC key whose sensitive area is loaded.
+
+    Raises RC.SCHEME, RC.SIZE, RC.VALUE, RC.BINDING for RSA; RC.INSUFFICIENT, RC.SIZE,
+    RC.ECC_POINT, RC.NO_RESULT for ECC.
+    """
+    public = key.public
+    if public.type == ALG.RSA:
+        private = keys.rsa_private(key)
+        return labelled.rsa_decapsulate(private, _oaep_hash(public), label, secret, tpm.random)
+    # As in libtpms, octets after the point don't matter.
+    ephemeral, _ = TPMS_ECC_POINT.unmarshal(secret, 0, tpm.profile)
+    return labelled.ecc_decapsulate(
+        keys.ecc_curve(public),
+        public.name_alg,
+        label,
+        keys.ecc_private(key),
+        keys.ecc_public(public),
+        keys.point(ephemeral),
+    )
+
+
+def _oaep_hash(public: TPMT_PUBLIC) -> int:
+    """The hash of the key's OAEP scheme, its nameAlg if it has no scheme (Part 1, 43.4)."""
+    assert isinstance(public.parameters, TPMS_RSA_PARMS)
+    scheme = public.parameters.scheme
+    if scheme.scheme == ALG.NULL:
+        return public.name_alg
+    if scheme.scheme != ALG.OAEP:
+        raise TpmError(RC.SCHEME)
+    assert isinstance(scheme.details, TPMS_SCHEME_HASH)
+    return scheme.details.hash_alg

@@ -1,0 +1,160 @@
+"""Whether the attributes and schemes of a public area agree (Part 2, 8.3; Part 3, 12.1).
+
+The order of checks is that of the reference implementation: with several faults in a template,
+the response code tells the same one. Errors carry the position ``at``.
+"""
+
+from typing import Final
+
+from ..crypto.hashes import digest_size
+from ..rc import RC, TpmError
+from ..state import LoadedObject
+from ..wire.algorithms import TPMS_SCHEME_XOR
+from ..wire.attributes import TPMA_OBJECT
+from ..wire.constants import ALG
+from ..wire.objects import TPMS_ECC_PARMS, TPMS_KEYEDHASH_PARMS, TPMS_RSA_PARMS, TPMT_PUBLIC
+from .keys import symmetric
+from .objects import has, is_derivation_parent
+
+_FIXED = TPMA_OBJECT.FIXED_TPM | TPMA_OBJECT.FIXED_PARENT
+_STORAGE = TPMA_OBJECT.RESTRICTED | TPMA_OBJECT.DECRYPT
+_LIMITED = TPMA_OBJECT.FIRMWARE_LIMITED | TPMA_OBJECT.SVN_LIMITED
+_NONE: Final = frozenset({ALG.NULL})
+_SIGNING: Final = {
+    ALG.RSA: frozenset({ALG.RSASSA, ALG.RSAPSS}),
+    ALG.ECC: frozenset({ALG.ECDSA, ALG.ECDAA, ALG.ECSCHNORR, ALG.SM2}),
+}
+_DECRYPTION: Final = {
+    ALG.RSA: frozenset({ALG.RSAES, ALG.OAEP}),
+    ALG.ECC: frozenset({ALG.ECDH, ALG.ECMQV, ALG.SM2}),
+}
+
+
+def check_creation(parent: LoadedObject | None, public: TPMT_PUBLIC, data: bytes, at: str) -> None:
+    """Check a template for a new object; ``parent`` is None for a Primary Object.
+
+    ``data`` is TPMS_SENSITIVE_CREATE.data. Raises RC.ATTRIBUTES, and as `check_attributes`.
+    """
+    tpm_is_source = has(public, TPMA_OBJECT.SENSITIVE_DATA_ORIGIN)
+    if not tpm_is_source and not data:
+        raise TpmError(RC.ATTRIBUTES, at=at)
+    if parent is not None and tpm_is_source and data:
+        raise TpmError(RC.ATTRIBUTES, at=at)
+    if tpm_is_source:
+        if public.type == ALG.KEYEDHASH and not _signs(public) and not _decrypts(public):
+            raise TpmError(RC.ATTRIBUTES, at=at)
+    else:
+        is_symmetric = public.type in (ALG.KEYEDHASH, ALG.SYMCIPHER)
+        restricted = has(public, TPMA_OBJECT.RESTRICTED)
+        if not is_symmetric or (restricted and public.object_attributes & _FIXED):
+            raise TpmError(RC.ATTRIBUTES, at=at)
+    check_attributes(parent, public, at)
+
+
+def check_attributes(parent: LoadedObject | None, public: TPMT_PUBLIC, at: str) -> None:
+    """Check a public area that has a Name, for its place below ``parent``.
+
+    ``parent`` is None for a Primary Object, and for an object that has no parent yet. Raises
+    RC.HASH, RC.SIZE, RC.ATTRIBUTES, and as `check_schemes`.
+    """
+    if public.name_alg == ALG.NULL:
+        raise TpmError(RC.HASH, at=at)
+    if public.auth_policy and len(public.auth_policy) != digest_size(public.name_alg):
+        raise TpmError(RC.SIZE, at=at)
+    if not _attributes_agree(public) or not _attributes_suit(parent, public):
+        raise TpmError(RC.ATTRIBUTES, at=at)
+    check_schemes(parent, public, at)
+
+
+def _attributes_agree(public: TPMT_PUBLIC) -> bool:
+    fixed_tpm = has(public, TPMA_OBJECT.FIXED_TPM)
+    if _signs(public) == _decrypts(public):
+        if has(public, TPMA_OBJECT.RESTRICTED):
+            return False
+        if public.type != ALG.KEYEDHASH and not _signs(public):
+            return False
+    if fixed_tpm and has(public, TPMA_OBJECT.ENCRYPTED_DUPLICATION):
+        return False
+    # Firmware- and SVN-limited hierarchies are not implemented, so no object is in one.
+    return not public.object_attributes & _LIMITED
+
+
+def _attributes_suit(parent: LoadedObject | None, public: TPMT_PUBLIC) -> bool:
+    fixed_tpm = has(public, TPMA_OBJECT.FIXED_TPM)
+    fixed_parent = has(public, TPMA_OBJECT.FIXED_PARENT)
+    if parent is None:
+        return fixed_tpm == fixed_parent
+    if has(parent.public, TPMA_OBJECT.FIXED_TPM):
+        if fixed_tpm != fixed_parent:
+            return False
+    elif fixed_tpm or (public.object_attributes ^ parent.public.object_attributes) & (
+        TPMA_OBJECT.ENCRYPTED_DUPLICATION
+    ):
+        return False
+    if is_derivation_parent(parent):
+        return fixed_parent and fixed_tpm == has(parent.public, TPMA_OBJECT.FIXED_TPM)
+    return True
+
+
+def check_schemes(parent: LoadedObject | None, public: TPMT_PUBLIC, at: str) -> None:
+    """Check schemes, symmetric algorithms and KDFs against attributes and ``parent``.
+
+    Raises RC.SCHEME, RC.SYMMETRIC, RC.KDF, and RC.HASH for a storage key with another nameAlg
+    than the parent it is fixed to.
+    """
+    parameters = public.parameters
+    storage = has(public, _STORAGE)
+    match parameters:
+        case TPMS_KEYEDHASH_PARMS():
+            if not _keyedhash_scheme_allowed(public, parameters):
+                raise TpmError(RC.SCHEME, at=at)
+        case TPMS_RSA_PARMS() | TPMS_ECC_PARMS():
+            if parameters.scheme.scheme not in _asymmetric_schemes(public):
+                raise TpmError(RC.SCHEME, at=at)
+            if not storage and parameters.symmetric.algorithm != ALG.NULL:
+                raise TpmError(RC.SYMMETRIC, at=at)
+            if isinstance(parameters, TPMS_ECC_PARMS) and parameters.kdf.scheme != ALG.NULL:
+                raise TpmError(RC.KDF, at=at)
+        case _:
+            # A key that only signs is for a MAC; the modes of a cipher are for the others.
+            if _decrypts(public) and parameters.sym.mode == ALG.CMAC:
+                raise TpmError(RC.SCHEME, at=at)
+    cipher = symmetric(public)
+    if storage and cipher is not None:
+        if cipher.algorithm == ALG.NULL:
+            raise TpmError(RC.SYMMETRIC, at=at)
+        if parent is not None and has(public, TPMA_OBJECT.FIXED_PARENT):
+            if public.name_alg != parent.public.name_alg:
+                raise TpmError(RC.HASH, at=at)
+            if cipher != symmetric(parent.public):
+                raise TpmError(RC.SYMMETRIC, at=at)
+
+
+def _asymmetric_schemes(public: TPMT_PUBLIC) -> frozenset[ALG]:
+    if _signs(public) == _decrypts(public):
+        return _NONE
+    restricted = has(public, TPMA_OBJECT.RESTRICTED)
+    if _signs(public):
+        signing = _SIGNING[ALG(public.type)]
+        return signing if restricted else signing | _NONE
+    return _NONE if restricted else _DECRYPTION[ALG(public.type)] | _NONE
+
+
+def _keyedhash_scheme_allowed(public: TPMT_PUBLIC, parameters: TPMS_KEYEDHASH_PARMS) -> bool:
+    scheme, details = parameters.scheme.scheme, parameters.scheme.details
+    if _signs(public) == _decrypts(public):
+        return scheme == ALG.NULL
+    if _signs(public):
+        return scheme == ALG.HMAC
+    if not isinstance(details, TPMS_SCHEME_XOR):
+        return False
+    # A derivation parent has to say which KDF it is for.
+    return not has(public, TPMA_OBJECT.RESTRICTED) or details.kdf == ALG.KDF1_SP800_108
+
+
+def _signs(public: TPMT_PUBLIC) -> bool:
+    return has(public, TPMA_OBJECT.SIGN_ENCRYPT)
+
+
+def _decrypts(public: TPMT_PUBLIC) -> bool:
+    return has(public, TPMA_OBJECT.DECRYPT)

@@ -1,0 +1,131 @@
+"""Tickets: what the TPM has found to be true, proven to itself (Part 2, 10.6).
+
+A ticket is an HMAC under the proof of a hierarchy. The hash is the one that protects contexts,
+SHA-512. A NULL Ticket proves nothing, and no check accepts it.
+"""
+
+from hmac import compare_digest
+from typing import Final
+
+from ..crypto.hashes import hmac
+from ..rc import RC, TpmError
+from ..state import Tpm
+from ..wire.base import TPMT_TK_AUTH, TPMT_TK_CREATION, TPMT_TK_HASHCHECK, TPMT_TK_VERIFIED
+from ..wire.constants import ALG, GENERATED_VALUE, RH, ST
+from .entities import hierarchy as hierarchy_of
+
+CONTEXT_HASH: Final = ALG.SHA512
+"""TPM_PT_CONTEXT_HASH: the hash of tickets and of saved contexts' integrity."""
+
+_GENERATED = GENERATED_VALUE.to_bytes(4)
+
+
+def is_safe(message: bytes) -> bool:
+    """Whether a digest of ``message`` can't be taken for one of a structure of the TPM's own.
+
+    ``message`` may be only the beginning, but as much as there is of the first four octets.
+    """
+    return len(message) >= len(_GENERATED) and message[: len(_GENERATED)] != _GENERATED
+
+
+def creation(tpm: Tpm, hierarchy: int, name: bytes, creation_hash: bytes) -> TPMT_TK_CREATION:
+    """Proof that an object of this Name was created here with these creation data."""
+    return TPMT_TK_CREATION(
+        ST.CREATION, hierarchy, _prove(tpm, hierarchy, ST.CREATION, name, creation_hash)
+    )
+
+
+def verified(tpm: Tpm, hierarchy: int, digest: bytes, key_name: bytes) -> TPMT_TK_VERIFIED:
+    """Proof that a signature over ``digest`` was verified; a NULL Ticket for TPM_RH_NULL."""
+    proof = b""
+    if hierarchy != RH.NULL:
+        proof = _prove(tpm, hierarchy, ST.VERIFIED, digest, key_name)
+    return TPMT_TK_VERIFIED(ST.VERIFIED, hierarchy, None, proof)
+
+
+def hash_check(tpm: Tpm, hierarchy: int, hash_alg: int, digest: bytes) -> TPMT_TK_HASHCHECK:
+    """Proof that a digest was made here of a safe message; a NULL Ticket for TPM_RH_NULL."""
+    proof = b""
+    if hierarchy != RH.NULL:
+        proof = _prove(tpm, hierarchy, ST.HASHCHECK, hash_alg.to_bytes(2), digest)
+    return TPMT_TK_HASHCHECK(ST.HASHCHECK, hierarchy, proof)
+
+
+def authorization(
+    tpm: Tpm,
+    tag: int,
+    hierarchy: int,
+    timeout: int,
+    *,
+    expires_on_reset: bool,
+    cp_hash: bytes,
+    policy_ref: bytes,
+    auth_name: bytes,
+) -> TPMT_TK_AUTH:
+    """Proof of an authorization by PolicySigned or PolicySecret, valid until ``timeout``.
+
+    ``timeout`` is in ms of Time and without the bit that marks ``expires_on_reset``; 0 stands for
+    no end.
+    """
+    parts = [cp_hash, policy_ref, auth_name, timeout.to_bytes(8)]
+    if timeout:
+        parts.append(tpm.volatile.time_epoch.to_bytes(4))
+        if expires_on_reset:
+            parts.append(tpm.permanent.total_reset_count.to_bytes(8))
+    return TPMT_TK_AUTH(tag, hierarchy, _prove(tpm, hierarchy, tag, *parts))
+
+
+def check_creation(
+    tpm: Tpm, ticket: TPMT_TK_CREATION, name: bytes, creation_hash: bytes, at: str
+) -> None:
+    """Raise RC.TICKET at ``at`` unless `creation` made this ticket."""
+    expected = creation(tpm, ticket.hierarchy, name, creation_hash)
+    _require(ticket.digest, expected.digest, at)
+
+
+def check_verified(
+    tpm: Tpm, ticket: TPMT_TK_VERIFIED, digest: bytes, key_name: bytes, at: str
+) -> None:
+    """Raise RC.TICKET at ``at`` unless `verified` made this ticket."""
+    _require(ticket.hmac, verified(tpm, ticket.hierarchy, digest, key_name).hmac, at)
+
+
+def check_hash_check(
+    tpm: Tpm, ticket: TPMT_TK_HASHCHECK, hash_alg: int, digest: bytes, at: str
+) -> None:
+    """Raise RC.TICKET at ``at`` unless `hash_check` made this ticket."""
+    _require(ticket.digest, hash_check(tpm, ticket.hierarchy, hash_alg, digest).digest, at)
+
+
+def check_authorization(
+    tpm: Tpm,
+    ticket: TPMT_TK_AUTH,
+    timeout: int,
+    at: str,
+    *,
+    expires_on_reset: bool,
+    cp_hash: bytes,
+    policy_ref: bytes,
+    auth_name: bytes,
+) -> None:
+    """Raise RC.TICKET at ``at`` unless `authorization` made this ticket."""
+    expected = authorization(
+        tpm,
+        ticket.tag,
+        ticket.hierarchy,
+        timeout,
+        expires_on_reset=expires_on_reset,
+        cp_hash=cp_hash,
+        policy_ref=policy_ref,
+        auth_name=auth_name,
+    )
+    _require(ticket.digest, expected.digest, at)
+
+
+def _prove(tpm: Tpm, hierarchy: int, tag: int, *parts: bytes) -> bytes:
+    return hmac(CONTEXT_HASH, hierarchy_of(tpm, hierarchy).proof, tag.to_bytes(2), *parts)
+
+
+def _require(given: bytes, expected: bytes, at: str) -> None:
+    if not given or not compare_digest(given, expected):
+        raise TpmError(RC.TICKET, at=at)

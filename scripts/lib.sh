@@ -44,10 +44,11 @@ need_package_lists() {
     apt-get update -qq
 }
 
-# A Python of 3.11 or later that can make virtual environments.
+# A Python of 3.11 or later that can make virtual environments; the system's rather than one below
+# somebody's home, which the daemon's user could not read.
 find_python() {
     local candidate
-    for candidate in python3 python3.13 python3.12 python3.11; do
+    for candidate in /usr/bin/python3 python3 python3.13 python3.12 python3.11; do
         "$candidate" -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))' \
             2>/dev/null && command -v "$candidate" && return
     done

@@ -1,5 +1,6 @@
 """A vtpmd of one's own below a directory, without privileges, and its instances."""
 
+import functools
 import json
 import os
 import shutil
@@ -19,6 +20,26 @@ UNPRIVILEGED = 65534
 COMMANDS = Path(sys.executable).parent
 
 
+@functools.cache
+def identity() -> int | None:
+    """Who the daemon runs as: not root, where another may read the interpreter and vtpmd."""
+    if os.geteuid() != 0:
+        return None
+    try:
+        probe = [sys.executable, "-c", "import vtpmd"]
+        done = subprocess.run(
+            probe,
+            user=UNPRIVILEGED,
+            group=UNPRIVILEGED,
+            extra_groups=[],
+            cwd="/",
+            stderr=subprocess.DEVNULL,
+        )
+    except PermissionError:
+        return None
+    return UNPRIVILEGED if done.returncode == 0 else None
+
+
 class Vtpmd:
     """The daemon. The directory's path must be short: sockets are below it."""
 
@@ -35,23 +56,23 @@ class Vtpmd:
         self._configuration.write_text(json.dumps(configuration))  # JSON is YAML, too
         for name in ("state", "run"):
             (directory / name).mkdir(mode=0o700)
-        if os.geteuid() == 0:
+        if user := identity():
             directory.chmod(0o711)
             for name in ("state", "run"):
-                shutil.chown(directory / name, UNPRIVILEGED, UNPRIVILEGED)
+                shutil.chown(directory / name, user, user)
         self._process = self._start()
 
     def _start(self) -> subprocess.Popen[bytes]:
-        identity = UNPRIVILEGED if os.geteuid() == 0 else None
+        user = identity()
         with self._log.open("ab") as log:
             process = subprocess.Popen(
                 [COMMANDS / "vtpmd", "--config", self._configuration],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                user=identity,
-                group=identity,
-                extra_groups=[] if identity else None,
+                user=user,
+                group=user,
+                extra_groups=[] if user else None,
                 cwd="/",
             )
 

@@ -88,6 +88,7 @@ def startup(tpm: Tpm, startup_type: int) -> None:
     permanent.startup_h_crtm = tpm.volatile.h_crtm
     permanent.orderly = None
     tpm.volatile.started = True
+    tpm.volatile.started_orderly = before is not None
     tpm.volatile.startup_type = startup_type
 
 

@@ -1,13 +1,16 @@
 """The commands of Part 3, one module per chapter. Importing this package registers them all."""
 
 from . import (
+    capability,
     clock,
+    context,
     dictionary_attack,
     duplication,
     hierarchy,
     nv,
     objects,
     pcr,
+    policy,
     random,
     session,
     startup,
@@ -15,13 +18,16 @@ from . import (
 )
 
 __all__ = [
+    "capability",
     "clock",
+    "context",
     "dictionary_attack",
     "duplication",
     "hierarchy",
     "nv",
     "objects",
     "pcr",
+    "policy",
     "random",
     "session",
     "startup",

@@ -1,0 +1,175 @@
+"""The exact response code of a wrong field, and that the first of several wrong ones counts."""
+
+from typing import Any
+
+import pytest
+
+from vtpmd.tpm.rc import RC, TpmError
+from vtpmd.tpm.wire.constants import ALG
+from vtpmd.tpm.wire.structure import parse
+
+from .declarations import HINTS, PROFILE
+
+NULL_TICKET = "4000 0007 0000"
+NO_POLICY = "0000"
+AES_128_CFB = "0006 0080 0043"
+KEYEDHASH = f"0008 000b 00000000 {NO_POLICY} 0010 0000"
+RSA = f"0001 000b 00000000 {NO_POLICY} 0010 0010 0800 00000000 0000"
+ECC = f"0023 000b 00000000 {NO_POLICY} 0010 0010 0003 0010 0000 0000"
+
+ACCEPTED = {
+    "TPMT_PUBLIC": (KEYEDHASH, RSA, ECC),
+    "TPMT_SYM_DEF": (AES_128_CFB, "000a 000b", "0006 0080 0010"),
+    "TPMT_SYM_DEF_NULL": ("0010",),
+    "TPMT_TK_CREATION": (f"8021 {NULL_TICKET}",),
+    "TPMT_TK_VERIFIED": (f"8022 {NULL_TICKET}", "8027 4000 0007 000b 0000"),
+    "TPML_DIGEST": ("00000002 0000 0000",),
+    "TPMS_PCR_SELECTION": ("000b 03 ff00ff",),
+    "TPM_CLOCK_ADJUST": ("fd", "03"),
+}
+
+REFUSED: list[tuple[str, str, RC]] = [
+    # clause 6 and 8
+    ("TPM_CLOCK_ADJUST", "04", RC.VALUE),
+    ("TPM_EO", "000c", RC.VALUE),
+    ("TPM_SU", "0002", RC.VALUE),
+    ("TPM_SE", "02", RC.VALUE),
+    ("TPM_CAP", "0000000b", RC.VALUE),
+    ("TPM_CAP", "00000101", RC.VALUE),
+    ("OBJECT_ATTRIBUTES", "00000001", RC.RESERVED_BITS),
+    ("OBJECT_ATTRIBUTES", "00100000", RC.RESERVED_BITS),
+    ("SESSION_ATTRIBUTES", "08", RC.RESERVED_BITS),
+    ("NV_ATTRIBUTES", "00000100", RC.RESERVED_BITS),
+    ("NV_EXP_ATTRIBUTES", "0000000800000000", RC.RESERVED_BITS),
+    # clause 9
+    ("TPMI_YES_NO", "02", RC.VALUE),
+    ("TPMI_ST_COMMAND_TAG", "8003", RC.BAD_TAG),
+    ("TPMI_ALG_HASH", "0010", RC.HASH),
+    ("TPMI_ALG_HASH", "0012", RC.HASH),
+    ("TPMI_ALG_HASH_NULL", "0006", RC.HASH),
+    ("TPMI_ALG_ASYM", "0008", RC.ASYMMETRIC),
+    ("TPMI_ALG_SYM", "0003", RC.SYMMETRIC),
+    ("TPMI_ALG_SYM_OBJECT", "000a", RC.SYMMETRIC),
+    ("TPMI_ALG_SYM_MODE", "0010", RC.MODE),
+    ("TPMI_ALG_CIPHER_MODE", "003f", RC.MODE),
+    ("TPMI_ALG_KDF", "0008", RC.KDF),
+    ("TPMI_ALG_SIG_SCHEME", "0017", RC.SCHEME),
+    ("TPMI_ALG_MAC_SCHEME", "0006", RC.SYMMETRIC),
+    ("TPMI_ECC_KEY_EXCHANGE", "0018", RC.SCHEME),
+    ("TPMI_ALG_PUBLIC", "0010", RC.TYPE),
+    ("TPMI_ALG_KEYEDHASH_SCHEME", "0010", RC.VALUE),
+    ("TPMI_ALG_RSA_SCHEME", "0018", RC.VALUE),
+    ("TPMI_ALG_RSA_DECRYPT", "0014", RC.VALUE),
+    ("TPMI_ALG_ECC_SCHEME", "0014", RC.SCHEME),
+    ("TPMI_RSA_KEY_BITS", "0400", RC.VALUE),
+    ("TPMI_AES_KEY_BITS", "0040", RC.VALUE),
+    ("TPMI_ECC_CURVE", "0000", RC.CURVE),
+    ("TPMI_ECC_CURVE", "0001", RC.CURVE),
+    # clause 10
+    ("TPM2B_DIGEST", "0041" + "00" * 65, RC.SIZE),
+    ("TPM2B_DIGEST", "0004 000000", RC.INSUFFICIENT),
+    ("TPM2B_DIGEST", "00", RC.INSUFFICIENT),
+    ("TPM2B_TIMEOUT", "0009" + "00" * 9, RC.SIZE),
+    ("TPMT_HA", "0010", RC.HASH),
+    ("TPMT_HA", "0004" + "00" * 19, RC.INSUFFICIENT),
+    ("TPMS_PCR_SELECTION", "000b 02 ffff", RC.VALUE),
+    ("TPMS_PCR_SELECTION", "000b 04 ffffffff", RC.VALUE),
+    ("TPMS_PCR_SELECTION", "000b 03 ffff", RC.INSUFFICIENT),
+    ("TPMT_TK_CREATION", f"8022 {NULL_TICKET}", RC.TAG),
+    ("TPMT_TK_CREATION", "8021 40000006 0000", RC.VALUE),
+    ("TPMT_TK_VERIFIED", f"8021 {NULL_TICKET}", RC.TAG),
+    ("TPMT_TK_VERIFIED", "8027 40000007 0010 0000", RC.HASH),
+    ("TPMT_TK_AUTH", f"8021 {NULL_TICKET}", RC.TAG),
+    ("TPMT_TK_HASHCHECK", f"8025 {NULL_TICKET}", RC.TAG),
+    ("TPML_DIGEST", "00000001 0000", RC.SIZE),
+    ("TPML_DIGEST", "00000009" + "0000" * 9, RC.SIZE),
+    ("TPML_DIGEST_VALUES", "00000008", RC.SIZE),
+    ("TPML_PCR_SELECTION", "00000008", RC.SIZE),
+    ("TPML_CC", "000000ff", RC.SIZE),
+    ("TPML_ALG", "00000041", RC.SIZE),
+    ("TPML_ALG", "00000002 0001", RC.INSUFFICIENT),
+    ("TPMS_ATTEST", "ff544346", RC.VALUE),
+    ("TPMS_ATTEST", "ff544347 8021", RC.SELECTOR),
+    ("TPMS_AUTH_COMMAND", "40000007", RC.VALUE),
+    ("TPMS_AUTH_COMMAND", "40000009 0000 10 0000", RC.RESERVED_BITS),
+    # clause 11
+    ("TPMT_SYM_DEF", "0010", RC.SYMMETRIC),
+    ("TPMT_SYM_DEF", "0006 0081", RC.VALUE),
+    ("TPMT_SYM_DEF", "0006 0080 0006", RC.MODE),
+    ("TPMT_SYM_DEF", "000a 0010", RC.HASH),
+    ("TPMT_SYM_DEF_OBJECT_NULL", "000a 000b", RC.SYMMETRIC),
+    ("TPM2B_SENSITIVE_CREATE", "0000", RC.SIZE),
+    ("TPM2B_SENSITIVE_CREATE", "0005 0000 0000 00", RC.SIZE),
+    ("TPM2B_SENSITIVE_CREATE", "0004 0000", RC.INSUFFICIENT),
+    ("TPM2B_SENSITIVE_CREATE", "0085 0000 0081" + "00" * 129, RC.SIZE),
+    ("TPMT_KEYEDHASH_SCHEME", "0010", RC.VALUE),
+    ("TPMT_KEYEDHASH_SCHEME", "000a 0010 0022", RC.HASH),
+    ("TPMT_KEYEDHASH_SCHEME", "000a 000b 000b", RC.KDF),
+    ("TPMT_SIG_SCHEME", "0014 0010", RC.HASH),
+    ("TPMT_SIG_SCHEME_NULL", "0015", RC.SCHEME),
+    ("TPMT_KDF_SCHEME", "0010", RC.KDF),
+    ("TPMT_RSA_DECRYPT_NULL", "0016", RC.VALUE),
+    ("TPM2B_ECC_POINT", "0000", RC.SIZE),
+    ("TPM2B_ECC_POINT", "0003 0000 0000", RC.SIZE),
+    ("TPM2B_ECC_PARAMETER", "0043" + "00" * 67, RC.SIZE),
+    ("TPM2B_PUBLIC_KEY_RSA", "0201" + "00" * 513, RC.SIZE),
+    ("TPMT_SIGNATURE", "0010", RC.SCHEME),
+    ("TPMT_SIGNATURE", "0014 0010 0000", RC.HASH),
+    # clause 12: the first wrong field counts
+    ("TPMT_PUBLIC", "0010 0010 ffffffff", RC.TYPE),
+    ("TPMT_PUBLIC", "0008 0010 ffffffff", RC.HASH),
+    ("TPMT_PUBLIC", "0008 000b ffffffff 0041", RC.RESERVED_BITS),
+    ("TPMT_PUBLIC", "0008 000b 00000000 0041", RC.SIZE),
+    ("TPMT_PUBLIC", f"0008 000b 00000000 {NO_POLICY} 0006", RC.VALUE),
+    ("TPMT_PUBLIC", f"0001 000b 00000000 {NO_POLICY} 0025", RC.SYMMETRIC),
+    ("TPMT_PUBLIC", f"0001 000b 00000000 {NO_POLICY} 0010 0018", RC.VALUE),
+    ("TPMT_PUBLIC", f"0001 000b 00000000 {NO_POLICY} 0010 0010 0801", RC.VALUE),
+    ("TPMT_PUBLIC", f"0023 000b 00000000 {NO_POLICY} 0010 0014", RC.SCHEME),
+    ("TPMT_PUBLIC", f"0023 000b 00000000 {NO_POLICY} 0010 0010 0000", RC.CURVE),
+    ("TPMT_PUBLIC", f"0023 000b 00000000 {NO_POLICY} 0010 0010 0003 0023", RC.KDF),
+    ("TPMT_PUBLIC", f"0025 000b 00000000 {NO_POLICY} 0010", RC.SYMMETRIC),
+    ("TPMT_PUBLIC", KEYEDHASH[:-2], RC.INSUFFICIENT),
+    ("TPM2B_PUBLIC", "0000", RC.SIZE),
+    ("TPM2B_PUBLIC", f"000f {KEYEDHASH}", RC.SIZE),
+    ("TPM2B_PUBLIC", "000e 0008 0010 00000000 0000 0010 0000", RC.HASH),
+    ("TPM2B_PUBLIC_NULL", "000e 0008 0006 00000000 0000 0010 0000", RC.HASH),
+    ("TPM2B_SENSITIVE", "0001 0008 0000 0000 0000", RC.SIZE),
+    ("TPM2B_SENSITIVE", "0008 0010 0000 0000 0000", RC.TYPE),
+    ("TPMT_SENSITIVE", "0025 0000 0000 0021" + "00" * 33, RC.SIZE),
+    # clauses 13 and 14
+    ("TPMS_NV_PUBLIC", "11000000 000b 00000000 0000 0000", RC.VALUE),
+    ("TPMS_NV_PUBLIC", "01000000 0010 00000000 0000 0000", RC.HASH),
+    ("TPMS_NV_PUBLIC", "01000000 000b 00100000 0000 0000", RC.RESERVED_BITS),
+    ("TPMS_NV_PUBLIC", "01000000 000b 00000000 0000 0801", RC.SIZE),
+    ("TPM2B_NV_PUBLIC", "0000", RC.SIZE),
+    ("TPMT_NV_PUBLIC_2", "02 01000000", RC.SELECTOR),
+    ("TPMT_NV_PUBLIC_2", "12 01000000", RC.VALUE),
+    ("TPMT_NV_PUBLIC_2", "01 11000000", RC.VALUE),
+    ("TPMS_CONTEXT", "0000000000000001 80000003 40000007 0000", RC.VALUE),
+    ("TPMS_CONTEXT", "0000000000000001 80000000 40000008 0000", RC.VALUE),
+]
+
+
+@pytest.mark.parametrize(
+    ("name", "octets"), [(name, octets) for name, many in ACCEPTED.items() for octets in many]
+)
+def test_accepted(name: str, octets: str) -> None:
+    parse(HINTS[name], bytes.fromhex(octets), PROFILE)
+
+
+@pytest.mark.parametrize(("name", "octets", "code"), REFUSED)
+def test_refused(name: str, octets: str, code: RC) -> None:
+    with pytest.raises(TpmError) as refused:
+        parse(HINTS[name], bytes.fromhex(octets), PROFILE)
+    assert RC(refused.value.code) is code
+    assert refused.value.at is None
+
+
+def test_name_alg_null_only_where_the_table_has_a_plus() -> None:
+    octets = bytes.fromhex(KEYEDHASH.replace("000b", "0010"))
+    sized = len(octets).to_bytes(2) + octets
+    public: Any = parse(HINTS["TPM2B_PUBLIC_NULL"], sized, PROFILE)
+    assert public.name_alg == ALG.NULL
+    with pytest.raises(TpmError) as refused:
+        parse(HINTS["TPM2B_PUBLIC"], sized, PROFILE)
+    assert refused.value.code == RC.HASH

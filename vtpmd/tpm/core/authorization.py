@@ -136,6 +136,8 @@ def _auth_value_available(entity: Entity, role: Auth, code: int) -> bool:
     if isinstance(entity, LoadedObject):
         if entity.sequence is not None:
             return True
+        if entity.sensitive is None:
+            return False
         if role is Auth.USER:
             return bool(entity.public.object_attributes & TPMA_OBJECT.USER_WITH_AUTH)
         return not entity.public.object_attributes & TPMA_OBJECT.ADMIN_WITH_POLICY
@@ -148,7 +150,7 @@ def _auth_value_available(entity: Entity, role: Auth, code: int) -> bool:
 
 def _auth_policy_available(entity: Entity, role: Auth, code: int) -> bool:
     if isinstance(entity, LoadedObject):
-        return entity.sequence is None
+        return entity.sequence is None and entity.sensitive is not None
     if isinstance(entity, NvIndex):
         if not entity.auth_policy:
             return False

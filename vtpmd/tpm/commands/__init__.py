@@ -13,6 +13,7 @@ from . import (
     policy,
     random,
     session,
+    signing,
     startup,
     testing,
 )
@@ -30,6 +31,7 @@ __all__ = [
     "policy",
     "random",
     "session",
+    "signing",
     "startup",
     "testing",
 ]

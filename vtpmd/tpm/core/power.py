@@ -10,6 +10,7 @@ from . import dictionary_attack, nv, pcrs
 PROOF_SIZE = 64
 SEED_SIZE = 64
 CONTEXT_KEY_SIZE = 32
+COMMIT_NONCE_SIZE = 64
 CLOCK_UPDATE_INTERVAL = 1 << 22
 """Ms after which Clock is stored at the latest (TPM_PT_CLOCK_UPDATE)."""
 _RATES = {-3: 85, -2: 90, -1: 95, 0: 100, 1: 105, 2: 110, 3: 115}
@@ -19,7 +20,11 @@ _RATES = {-3: 85, -2: 90, -1: 95, 0: 100, 1: 105, 2: 110, 3: 115}
 def fresh_reset_state(random: Callable[[int], bytes]) -> ResetState:
     """The state that a TPM Reset starts with."""
     null = Hierarchy(RH.NULL, seed=random(SEED_SIZE), proof=random(PROOF_SIZE))
-    return ResetState(null, context_key=random(CONTEXT_KEY_SIZE))
+    return ResetState(
+        null,
+        context_key=random(CONTEXT_KEY_SIZE),
+        commit_nonce=random(COMMIT_NONCE_SIZE),
+    )
 
 
 def init(tpm: Tpm) -> None:

@@ -1,3 +1,4 @@
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -7,7 +8,14 @@ from tests.supervisor.harness import Daemon, running
 
 
 @pytest.fixture
-def daemon(tmp_path: Path) -> Iterator[Daemon]:
+def root() -> Iterator[Path]:
+    """A directory with a path short enough for the sockets in it, unlike tmp_path."""
+    with tempfile.TemporaryDirectory(prefix="vtpmd-") as directory:
+        yield Path(directory)
+
+
+@pytest.fixture
+def daemon(root: Path) -> Iterator[Daemon]:
     """A running daemon in a directory of its own."""
-    with running(tmp_path, "sockets: {data_socket: true}") as daemon:
+    with running(root, "sockets: {data_socket: true}") as daemon:
         yield daemon

@@ -184,8 +184,8 @@ def test_a_missing_key_locks_until_it_is_back(daemon: Daemon) -> None:
     assert daemon.json("start", "web1")["state"] == "running"
 
 
-def test_without_a_key_provider_nothing_is_created(tmp_path: Path) -> None:
-    with running(tmp_path, "key_providers: []") as daemon:
+def test_without_a_key_provider_nothing_is_created(root: Path) -> None:
+    with running(root, "key_providers: []") as daemon:
         result = daemon.ctl("create", "web1")
         assert result.returncode == 8
         assert "no key provider is configured" in result.stderr

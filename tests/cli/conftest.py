@@ -1,0 +1,3 @@
+from tests.supervisor.conftest import daemon, root
+
+__all__ = ["daemon", "root"]

@@ -1,0 +1,190 @@
+"""vtpmctl as people and programs use it: output, exit statuses, start time."""
+
+import json
+import os
+import pty
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+
+from tests.supervisor.harness import Daemon
+from vtpmd.admin import names
+from vtpmd.cli.vtpmctl import VERBS
+
+UUID = "7d1f2b30-8f2e-4a55-9a7c-0123456789ab"
+COMMAND = [sys.executable, "-m", "vtpmd.cli.vtpmctl"]
+
+
+def ctl(*arguments: str, socket: str = "/nonexistent/admin.sock") -> tuple[int, str, str]:
+    result = subprocess.run(
+        [*COMMAND, "--socket", socket, *arguments],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    return result.returncode, result.stdout, result.stderr
+
+
+def test_help_lists_every_verb_and_exit_status() -> None:
+    status, out, _ = ctl("--help")
+    assert status == 0
+    for word in (*VERBS, *map(str, names.EXIT_STATUSES), *names.EXIT_STATUSES.values()):
+        assert re.search(rf"(^|\s){re.escape(word)}(\s|$)", out, re.MULTILINE), word
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_has_help_and_json(verb: str) -> None:
+    status, out, _ = ctl(verb, "--help")
+    assert status == 0
+    assert "--json" in out
+
+
+def test_it_starts_in_under_100_ms() -> None:
+    times = []
+    for _ in range(10):
+        begin = time.perf_counter()
+        assert ctl("info", "web1")[0] == names.EXIT_UNREACHABLE
+        times.append(time.perf_counter() - begin)
+    assert min(times) < 0.1
+
+
+def test_it_loads_nothing_heavy() -> None:
+    code = "import sys, vtpmd.cli.vtpmctl, vtpmd.cli.verbs.list; print(*sys.modules)"
+    output = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout
+    loaded = set(output.decode().split())
+    heavy = {"trio", "pydantic", "cryptography", "rich", "asyncio", "http", "email", "structlog"}
+    assert loaded & heavy == set()
+
+
+def test_without_a_daemon_it_says_so() -> None:
+    status, out, err = ctl("list")
+    assert (status, out) == (names.EXIT_UNREACHABLE, "")
+    assert "/nonexistent/admin.sock: No such file" in err
+    assert "Is the daemon running" in err
+    status, out, _ = ctl("list", "--json")
+    assert (status, json.loads(out)["code"]) == (names.EXIT_UNREACHABLE, "unreachable")
+    assert ctl("version") == (0, "vtpmctl 0.1.0\nvtpmd does not answer\n", "")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "text"),
+    [
+        (["create", "../x"], 2, "name: letters, digits"),
+        (["create", "admin"], 2, "is taken"),
+        (["create", "x" * 65], 2, "64 at most"),
+        (["create", UUID, "--uuid", UUID.replace("7", "8")], 2, "UUID of another instance"),
+        (["create", "a", "--uuid", "no"], 2, "uuid: "),
+        (["create", "a", "--pcr-banks", "md5"], 2, "pcr_banks.0: "),
+        (["create", "a", "--pcr-banks", "sha256,sha256"], 2, "only once"),
+        (["create", "a", "--pcr-banks", ""], 2, "pcr_banks.0: "),
+        (["create", "a", "--profile", "x"], 2, "profile: "),
+        (["create", "a", "--provider", "x"], 8, "there is no key provider x; configured: local"),
+        (["info", "absent"], 5, "There is no instance 'absent'"),
+        (["info", "ä/ö ?%00"], 5, "There is no instance"),
+        (["info", ""], 2, "nothing at"),
+        (["stop"], 2, "--all"),
+        (["stop", "a", "--all"], 2, "--all"),
+        (["nonsense"], 2, "No such command"),
+        (["pcr", "a", "24"], 2, "0<=x<=23"),
+    ],
+)
+def test_errors_say_what_is_wrong(
+    daemon: Daemon, arguments: list[str], status: int, text: str
+) -> None:
+    result = daemon.ctl(*arguments)
+    assert (result.returncode, result.stdout) == (status, "")
+    assert text in result.stderr
+    assert "Traceback" not in result.stderr
+    assert daemon.json("list") == {"instances": []}
+
+
+def test_one_life_of_an_instance(daemon: Daemon) -> None:
+    info = daemon.json("create", "web1", "--uuid", UUID, "--pcr-banks", "sha256,sha1")
+    assert (info["uuid"], info["pcr_banks"]) == (UUID, ["sha256", "sha1"])
+    assert info["data_socket"] == f"{daemon.runtime}/web1.sock"
+    path = f"{daemon.runtime}/web1.sock.ctrl"
+
+    assert daemon.json("info", UUID)["name"] == "web1"
+    shown = daemon.ctl("info", "web1").stdout
+    assert re.search(r"^state: +running \(ready: QEMU can connect\)$", shown, re.MULTILINE)
+    assert re.search(rf"^control socket: +{path}$", shown, re.MULTILINE)
+    assert re.search(r"^sandbox: .*seccomp", shown, re.MULTILINE)
+
+    table = daemon.ctl("list").stdout.splitlines()
+    assert [line.split()[:3] for line in table] == [
+        ["NAME", "UUID", "STATE"],
+        ["web1", UUID, "running"],
+    ]
+
+    line = daemon.ctl("qemu-args", "web1", "--model", "tis").stdout
+    assert line == (
+        f"-chardev socket,id=vtpm0,path={path} -tpmdev emulator,id=tpm0,chardev=vtpm0 "
+        "-device tpm-tis,tpmdev=tpm0\n"
+    )
+    assert " ".join(daemon.json("qemu-args", "web1", "--model", "tis")["arguments"]) + "\n" == line
+
+    tpm = ElementTree.fromstring(daemon.json("libvirt-xml", "web1")["xml"])
+    source = tpm.find("backend[@type='external']/source")
+    assert tpm.get("model") == "tpm-crb"
+    assert source is not None
+    assert source.attrib == {"type": "unix", "mode": "connect", "path": path}
+
+    assert "is off" in daemon.ctl("pcr", "web1").stdout
+    assert daemon.ctl("pcr", "web1", "--bank", "sha512").returncode == 0  # off: nothing to check
+    assert daemon.ctl("stop", "--all").stdout.startswith("web1 is stopped")
+    assert daemon.ctl("stop", "web1").returncode == 0
+    assert daemon.ctl("delete", UUID, "--yes").stdout == f"{UUID} is deleted.\n"
+
+
+def test_capabilities_name_what_can_be_chosen(daemon: Daemon) -> None:
+    content = daemon.json("capabilities")
+    assert content["create"] == "available"
+    assert content["profiles"] == ["default-v1"]
+    assert content["pcr_banks"] == ["sha1", "sha256", "sha384", "sha512"]
+    (provider,) = content["key_providers"]
+    assert (provider["name"], provider["available"], provider["default"]) == ("local", True, True)
+    assert "available (type local, default)" in daemon.ctl("capabilities").stdout
+    assert daemon.json("version") == {"vtpmctl": "0.1.0", "vtpmd": "0.1.0"}
+
+
+def test_on_a_terminal_the_list_is_a_table(daemon: Daemon) -> None:
+    daemon.json("create", "web1", "--no-start")
+    primary, secondary = pty.openpty()
+    environment = os.environ | {"COLUMNS": "120", "TERM": "xterm"}
+    arguments = ["--socket", str(daemon.runtime / "admin.sock"), "list"]
+    with subprocess.Popen([*COMMAND, *arguments], stdout=secondary, env=environment) as process:
+        assert process.wait(60) == 0
+    os.close(secondary)
+    assert "─" in os.read(primary, 65536).decode()
+    os.close(primary)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"",
+        b"SSH-2.0-x\r\n",
+        b"HTTP/1.1 200\r\n\r\n",
+        b"HTTP/1.1 x y\r\n\r\n",
+        b"HTTP/1.1 200 \r\n\r\n{",
+    ],
+)
+def test_a_stranger_on_the_socket_is_no_daemon(tmp_path: Path, answer: bytes) -> None:
+    code = (
+        "import socket, sys; s = socket.socket(socket.AF_UNIX); s.bind(sys.argv[1]); s.listen();"
+        "print(flush=True); c = s.accept()[0]; c.recv(9999); c.sendall(bytes.fromhex(sys.argv[2]))"
+    )
+    path = tmp_path / "s"
+    stranger = [sys.executable, "-c", code, str(path), answer.hex()]
+    with subprocess.Popen(stranger, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        status, _, err = ctl("list", socket=str(path))
+    assert status == names.EXIT_UNREACHABLE
+    assert "Traceback" not in err

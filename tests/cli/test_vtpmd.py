@@ -1,0 +1,67 @@
+"""vtpmd's own command line."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from vtpmd.admin import names
+
+
+def vtpmd(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "vtpmd.cli.vtpmd", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def test_version_and_help() -> None:
+    assert vtpmd("--version").stdout == "vtpmd 0.1.0\n"
+    shown = vtpmd("--help").stdout
+    for status in (
+        names.DAEMON_EXIT_FAILED,
+        names.DAEMON_EXIT_BUSY,
+        names.DAEMON_EXIT_CONFIGURATION,
+    ):
+        assert f"  {status}  " in shown
+
+
+@pytest.mark.parametrize("command", [[], ["check-config"]])
+def test_every_problem_of_the_configuration_is_told(tmp_path: Path, command: list[str]) -> None:
+    file = tmp_path / "vtpmd.yaml"
+    file.write_text("sandbox: perhaps\nstate_dir: relative\n")
+    result = vtpmd("--config", file, *command)
+    assert result.returncode == names.DAEMON_EXIT_CONFIGURATION
+    lines = result.stderr.splitlines()
+    assert [line.split(": ")[2] for line in lines] == ["sandbox", "state_dir"]
+    assert lines[0].startswith(f"vtpmd: {file}:1: ")
+
+
+def test_an_unknown_type_of_key_provider_is_told(tmp_path: Path) -> None:
+    file = tmp_path / "vtpmd.yaml"
+    file.write_text("key_providers: [{type: acme, name: a}]\n")
+    result = vtpmd("--config", file, "check-config")
+    assert result.returncode == names.DAEMON_EXIT_CONFIGURATION
+    assert "there is no type 'acme'" in result.stderr
+
+
+def test_a_good_configuration_is_said_to_be_so(tmp_path: Path) -> None:
+    file = tmp_path / "vtpmd.yaml"
+    file.write_text(f"state_dir: {tmp_path}/state\n")
+    result = vtpmd("--config", file, "check-config")
+    assert (result.returncode, result.stdout) == (0, f"{file}: no problems found\n")
+    assert list(tmp_path.iterdir()) == [file]  # nothing was made
+
+
+def test_a_state_directory_that_cannot_be_had_is_told(tmp_path: Path) -> None:
+    (tmp_path / "state").write_text("a file")
+    file = tmp_path / "vtpmd.yaml"
+    file.write_text(f"state_dir: {tmp_path}/state\nruntime_dir: {tmp_path}/run\n")
+    result = vtpmd("--config", file)
+    assert result.returncode == names.DAEMON_EXIT_FAILED
+    assert str(tmp_path / "state") in result.stderr
+    assert "Traceback" not in result.stderr

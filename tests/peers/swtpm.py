@@ -6,6 +6,14 @@ from pathlib import Path
 from tests.peers.client import PeerError
 from tests.peers.instance import end_process, wait_until
 
+_ACCEPTING = "00010000"
+
+
+def _is_listening(path: Path) -> bool:
+    """Whether a socket is not only bound: the path alone is there a moment before."""
+    sockets = [line.split() for line in Path("/proc/net/unix").read_text().splitlines()]
+    return any(found[3] == _ACCEPTING and found[-1] == str(path) for found in sockets)
+
 
 class SwtpmInstance:
     """A swtpm over a state directory; the process is ended and started at will."""
@@ -40,7 +48,7 @@ class SwtpmInstance:
         def listening() -> bool:
             if process.poll() is not None:
                 raise PeerError(f"swtpm ended: {self._log.read_text(errors='replace')}")
-            return all(path.exists() for path in self._sockets)
+            return all(_is_listening(path) for path in self._sockets)
 
         wait_until(listening, "swtpm's sockets")
         return process

@@ -1,0 +1,174 @@
+"""Part 3, chapter 23: Enhanced Authorization, authorizations by an entity (23.2-23.5)."""
+
+from typing import Annotated
+
+from ..command import Auth, command
+from ..core import nv_pin, policy, signing, tickets
+from ..core.entities import hierarchy_of
+from ..crypto.hashes import digest
+from ..rc import RC, TpmError
+from ..state import Entity, LoadedObject, Session, Tpm
+from ..wire.algorithms import TPMS_SIGNATURE_ECC, TPMS_SIGNATURE_RSA, TPMT_SIGNATURE
+from ..wire.base import TPM2B_DIGEST, TPM2B_NAME, TPM2B_NONCE, TPM2B_TIMEOUT, TPMT_HA, TPMT_TK_AUTH
+from ..wire.constants import CC, RH, ST
+from ..wire.interface import INT32, TPMI_DH_ENTITY, TPMI_DH_OBJECT, TPMI_SH_POLICY
+from ..wire.structure import Structure
+
+PolicySession = Annotated[Session, TPMI_SH_POLICY]
+_TIMEOUT_SIZE = 8
+_COMMANDS: dict[int, int] = {
+    ST.AUTH_SIGNED: CC.POLICY_SIGNED,
+    ST.AUTH_SECRET: CC.POLICY_SECRET,
+}
+"""Tag of a ticket to the command that it stands for."""
+
+
+class PolicyAuthorizationResponse(Structure):
+    timeout: TPM2B_TIMEOUT
+    policy_ticket: TPMT_TK_AUTH
+
+
+@command(CC.POLICY_SIGNED)
+def policy_signed(
+    tpm: Tpm,
+    auth_object: Annotated[LoadedObject, TPMI_DH_OBJECT],
+    policy_session: PolicySession,
+    /,
+    nonce_tpm: TPM2B_NONCE,
+    cp_hash_a: TPM2B_DIGEST,
+    policy_ref: TPM2B_NONCE,
+    expiration: INT32,
+    auth: TPMT_SIGNATURE,
+) -> PolicyAuthorizationResponse:
+    """Require a signature over the qualifiers of an authorization (23.3)."""
+    timeout = 0
+    if not policy_session.is_trial:
+        timeout = _check(tpm, policy_session, nonce_tpm, cp_hash_a, expiration)
+        qualifiers = nonce_tpm + expiration.to_bytes(4, signed=True) + cp_hash_a + policy_ref
+        signing.verify(auth_object, auth, digest(_hash_of(auth), qualifiers), at="auth")
+    return _authorize(
+        tpm,
+        policy_session,
+        ST.AUTH_SIGNED,
+        auth_object,
+        policy_ref,
+        cp_hash_a,
+        timeout,
+        absolute=not nonce_tpm,
+        ticket=expiration < 0,
+    )
+
+
+@command(CC.POLICY_SECRET)
+def policy_secret(
+    tpm: Tpm,
+    auth_handle: Annotated[Entity, TPMI_DH_ENTITY, Auth.USER],
+    policy_session: PolicySession,
+    /,
+    nonce_tpm: TPM2B_NONCE,
+    cp_hash_a: TPM2B_DIGEST,
+    policy_ref: TPM2B_NONCE,
+    expiration: INT32,
+) -> PolicyAuthorizationResponse:
+    """Require the authValue of an entity (23.4)."""
+    timeout = 0
+    if not policy_session.is_trial:
+        timeout = _check(tpm, policy_session, nonce_tpm, cp_hash_a, expiration)
+    return _authorize(
+        tpm,
+        policy_session,
+        ST.AUTH_SECRET,
+        auth_handle,
+        policy_ref,
+        cp_hash_a,
+        timeout,
+        absolute=not nonce_tpm,
+        # A ticket would allow more uses than a PIN Pass index counts.
+        ticket=expiration < 0 and not nv_pin.is_pin_pass(auth_handle),
+    )
+
+
+@command(CC.POLICY_TICKET)
+def policy_ticket(
+    tpm: Tpm,
+    policy_session: PolicySession,
+    /,
+    timeout: TPM2B_TIMEOUT,
+    cp_hash_a: TPM2B_DIGEST,
+    policy_ref: TPM2B_NONCE,
+    auth_name: TPM2B_NAME,
+    ticket: TPMT_TK_AUTH,
+) -> None:
+    """Accept a ticket in place of the authorization it was made for (23.5)."""
+    if policy_session.is_trial:
+        raise TpmError(RC.ATTRIBUTES, at="policy_session")
+    if len(timeout) != _TIMEOUT_SIZE:
+        raise TpmError(RC.SIZE, at="timeout")
+    marked = int.from_bytes(timeout)
+    expires = marked & ~policy.EXPIRES_ON_RESET
+    policy.check_qualifiers(tpm, policy_session, expires, cp_hash_a, timeout_at="timeout")
+    tickets.check_authorization(
+        tpm,
+        ticket,
+        expires,
+        "ticket",
+        expires_on_reset=expires != marked,
+        cp_hash=cp_hash_a,
+        policy_ref=policy_ref,
+        auth_name=auth_name,
+    )
+    policy.record_authorization(
+        policy_session, _COMMANDS[ticket.tag], auth_name, policy_ref, cp_hash_a, expires
+    )
+
+
+def _hash_of(signature: TPMT_SIGNATURE) -> int:
+    """The hash that was signed."""
+    match signature.signature:
+        case TPMS_SIGNATURE_RSA() | TPMS_SIGNATURE_ECC() as signed:
+            return signed.hash
+        case TPMT_HA() as mac:
+            return mac.hash_alg
+        case _:
+            raise TpmError(RC.SCHEME, at="auth")
+
+
+def _check(tpm: Tpm, session: Session, nonce_tpm: bytes, cp_hash_a: bytes, expiration: int) -> int:
+    """The timeout of an authorization whose other qualifiers fit this session."""
+    if nonce_tpm and nonce_tpm != session.nonce_tpm:
+        raise TpmError(RC.NONCE, at="nonce_tpm")
+    timeout = policy.timeout_of(tpm, session, expiration, nonce_tpm)
+    policy.check_qualifiers(tpm, session, timeout, cp_hash_a, timeout_at="expiration")
+    return timeout
+
+
+def _authorize(
+    tpm: Tpm,
+    session: Session,
+    tag: int,
+    entity: Entity,
+    policy_ref: bytes,
+    cp_hash_a: bytes,
+    timeout: int,
+    *,
+    absolute: bool,
+    ticket: bool,
+) -> PolicyAuthorizationResponse:
+    """Enter an authorization; the answer has a ticket for it if one is wanted and it was proven."""
+    policy.record_authorization(
+        session, _COMMANDS[tag], entity.name, policy_ref, cp_hash_a, timeout
+    )
+    if not ticket or session.is_trial:
+        return PolicyAuthorizationResponse(b"", TPMT_TK_AUTH(tag, RH.NULL, b""))
+    proof = tickets.authorization(
+        tpm,
+        tag,
+        hierarchy_of(entity),
+        timeout,
+        expires_on_reset=absolute,
+        cp_hash=cp_hash_a,
+        policy_ref=policy_ref,
+        auth_name=entity.name,
+    )
+    marked = timeout | policy.EXPIRES_ON_RESET if absolute else timeout
+    return PolicyAuthorizationResponse(marked.to_bytes(_TIMEOUT_SIZE), proof)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.bench import measure
+from tests.bench.encoding import Refused
 from tests.bench.hosts import HOSTS, Host
 from tests.bench.measure import Memory, Timing
 from tests.bench.target import Target
@@ -27,6 +28,7 @@ class Report:
     def __init__(self, hosts: list[str], out: Any) -> None:
         self._hosts, self._out = hosts, out
         self.rows: dict[str, dict[str, Any]] = {}
+        self.failed = False
 
     def _print(self, cells: list[str]) -> None:
         print(f"{cells[0]:34}" + "".join(f"{cell:>17}" for cell in cells[1:]), file=self._out)
@@ -49,6 +51,10 @@ class Report:
             cells += [_ratio(getattr(ours, c), getattr(theirs, c)) for c in columns]
         self._print([name, *cells])
 
+    def missing(self, name: str, reason: str) -> None:
+        self.failed = True
+        self._print([name, reason])
+
 
 def _ratio(ours: float, theirs: float) -> str:
     return f"{ours / theirs:.2f}" if theirs else "-"
@@ -64,8 +70,14 @@ def time_everything(
     columns = ["median", "p99"]
     report.heading("milliseconds", columns)
     for workload in WORKLOADS:
-        if only in workload.name:
-            report.row(workload.name, measure.latency(hosts, instances, workload, scale), columns)
+        if only not in workload.name:
+            continue
+        try:
+            results = measure.latency(hosts, instances, workload, scale)
+        except Refused as reason:
+            report.missing(workload.name, str(reason))
+        else:
+            report.row(workload.name, results, columns)
     if only:
         return
     if RECORDED_BOOT.exists():
@@ -81,7 +93,7 @@ def time_everything(
 def weigh_everything(
     report: Report, hosts: Mapping[str, Host], instances: Mapping[str, Instance], counts: list[int]
 ) -> None:
-    columns = ["proportional", "private"]
+    columns = ["pss", "private"]
     report.heading("MiB", columns)
     served = {name: [instance] for name, instance in instances.items()}
     targets: list[Target] = []
@@ -125,11 +137,11 @@ def main() -> int:
             weigh_everything(report, hosts, instances, sorted({1, given.instances}))
         if given.json:
             print(json.dumps(report.rows, indent=1))
+        return 1 if report.failed else 0
     finally:
         for host in hosts.values():
             host.close()
         shutil.rmtree(directory, ignore_errors=True)
-    return 0
 
 
 if __name__ == "__main__":

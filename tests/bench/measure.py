@@ -41,6 +41,7 @@ def latency(
         for name, target in targets.items():
             target.startup()
             steps[name] = workload.prepare(target)
+            steps[name]()  # what is remembered or loaded once is not what is measured
         samples: dict[str, list[float]] = {name: [] for name in hosts}
         for _ in range(max(3, round(workload.steps * scale))):
             for name, step in steps.items():
@@ -92,9 +93,9 @@ def starts(
 
 @dataclass(frozen=True)
 class Memory:
-    """MiB."""
+    """MiB: proportional set size and what is private."""
 
-    proportional: float
+    pss: float
     private: float
 
 
@@ -108,9 +109,7 @@ def memory_of(process: int) -> Memory:
 def memory(host: Host, instances: list[Instance]) -> tuple[Memory, Memory]:
     """Mean of one instance, and the sum of what all share."""
     each = [memory_of(instance.process()) for instance in instances]
-    mean = Memory(
-        statistics.mean(m.proportional for m in each), statistics.mean(m.private for m in each)
-    )
+    mean = Memory(statistics.mean(m.pss for m in each), statistics.mean(m.private for m in each))
     workers = {instance.process() for instance in instances}
     common = [memory_of(pid) for pid in host.common_processes() if pid not in workers]
-    return mean, Memory(sum(m.proportional for m in common), sum(m.private for m in common))
+    return mean, Memory(sum(m.pss for m in common), sum(m.private for m in common))

@@ -112,9 +112,7 @@ class Vtpmd:
     def close(self) -> None:
         """Stop every instance and the daemon: workers outlive it otherwise."""
         if self._process.poll() is None:
-            for instance in self.control("list")["instances"]:
-                if instance["worker"] or instance["state"] == "running":
-                    self.control("stop", instance["name"])
+            self.control("stop", "--all")
             end_process(self._process)
 
 

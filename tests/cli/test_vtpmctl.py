@@ -4,6 +4,7 @@ import json
 import os
 import pty
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -188,3 +189,33 @@ def test_a_stranger_on_the_socket_is_no_daemon(tmp_path: Path, answer: bytes) ->
         status, _, err = ctl("list", socket=str(path))
     assert status == names.EXIT_UNREACHABLE
     assert "Traceback" not in err
+
+
+@pytest.mark.skipif(shutil.which("qemu-system-x86_64") is None, reason="QEMU is not installed")
+@pytest.mark.parametrize("model", ["crb", "tis"])
+def test_qemu_takes_the_arguments_and_finds_the_tpm(daemon: Daemon, model: str) -> None:
+    daemon.json("create", "web1")
+    arguments = daemon.ctl("qemu-args", "web1", "--model", model).stdout.split()
+    machine = [
+        "qemu-system-x86_64",
+        "-machine",
+        "q35,accel=tcg",
+        "-nodefaults",
+        "-display",
+        "none",
+        "-S",
+    ]
+    for _ in range(2):  # the instance outlives QEMU and welcomes the next one
+        with subprocess.Popen(
+            [*machine, "-monitor", "stdio", *arguments],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        ) as qemu:
+            output, _ = qemu.communicate("info tpm\nquit\n", timeout=60)
+        assert qemu.returncode == 0, output
+        assert f"model=tpm-{model}" in output
+        assert "type=emulator" in output
+    daemon.until("web1", lambda info: info["worker"]["clients"] == 0)
+    assert daemon.json("info", "web1")["state"] == "running"

@@ -93,9 +93,12 @@ def execute(tpm: Tpm, command: bytes) -> bytes:
 
 
 def error_response(code: int) -> bytes:
-    """The ten octets that answer a failed command (Part 3, 6.1)."""
-    tag = ST.RSP_COMMAND if code == RC.BAD_TAG else ST.NO_SESSIONS
-    return HEADER.pack(tag, HEADER.size, code)
+    """The ten octets that answer a failed command (Part 3, 6.1).
+
+    A wrong tag is answered so too: firmware takes the tag that Part 3 has for a TPM with TPM 1.2
+    compatibility as the sign of a TPM 1.2.
+    """
+    return HEADER.pack(ST.NO_SESSIONS, HEADER.size, code)
 
 
 def parse_header(tpm: Tpm, command: bytes) -> Call:

@@ -20,12 +20,13 @@ from types import NoneType, UnionType
 from typing import Annotated, Any, TypeVar, get_args, get_origin
 
 from .core.authorization import Auth
+from .profile import Profile
 from .rc import TpmError
 from .wire.attributes import TPMA_CC
 from .wire.kinds import Sized, SizedStructure
 from .wire.structure import Reader, Structure, Writer, kind_of, reader, writer
 
-__all__ = ["COMMANDS", "Auth", "CommandSpec", "HandleSpec", "command"]
+__all__ = ["COMMANDS", "Auth", "CommandSpec", "HandleSpec", "attributes_of_commands", "command"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +76,14 @@ class CommandSpec:
 
 COMMANDS: dict[int, CommandSpec] = {}
 """Every command that is implemented, by command code."""
+
+
+def attributes_of_commands(profile: Profile) -> dict[int, int]:
+    """Code and TPMA_CC of the commands that a profile has."""
+    return {
+        code: spec.attributes for code, spec in COMMANDS.items() if profile.allows_command(code)
+    }
+
 
 Action = TypeVar("Action", bound=Callable[..., Any])
 

@@ -6,8 +6,8 @@ deferred ones are checked by `core.authorization` when the session authorizes a 
 
 from typing import Annotated
 
-from ..command import COMMANDS, Auth, command
-from ..core import clock, nv, policy, tickets
+from ..command import COMMANDS, Auth, attributes_of_commands, command
+from ..core import capabilities, clock, nv, policy, tickets
 from ..core.pcrs import selection_digest
 from ..crypto.hashes import digest, digest_size
 from ..rc import RC, TpmError
@@ -23,8 +23,9 @@ from ..wire.base import (
     TPMT_HA,
     TPMT_TK_VERIFIED,
 )
-from ..wire.constants import CC
+from ..wire.constants import CC, EO
 from ..wire.interface import (
+    TPM_CAP,
     TPM_CC,
     TPM_EO,
     TPMI_RH_NV_AUTH,
@@ -32,6 +33,7 @@ from ..wire.interface import (
     TPMI_SH_POLICY,
     TPMI_YES_NO,
     UINT16,
+    UINT32,
 )
 from ..wire.structure import Structure, writer
 
@@ -301,6 +303,35 @@ def policy_authorize_nv(
             raise TpmError(RC.VALUE)
     policy.clear(policy_session)
     policy.extend(policy_session, CC.POLICY_AUTHORIZE_NV, nv_index.name)
+
+
+@command(CC.POLICY_CAPABILITY)
+def policy_capability(
+    tpm: Tpm,
+    policy_session: PolicySession,
+    /,
+    operand_b: TPM2B_OPERAND,
+    offset: UINT16,
+    operation: TPM_EO,
+    capability: TPM_CAP,
+    property: UINT32,
+) -> None:
+    """Require a relation between a property of the TPM and an operand (23.23)."""
+    if not policy_session.is_trial:
+        commands = attributes_of_commands(tpm.profile)
+        found = capabilities.octets_of(tpm, commands, capability, property)
+        if found is not None:
+            if offset > len(found):
+                raise TpmError(RC.VALUE, at="offset")
+            end = offset + len(operand_b)
+            if end > len(found):
+                raise TpmError(RC.SIZE, at="operand_b")
+            policy.require_condition(operation, found[offset:end], operand_b)
+        elif operation != EO.NEQ:
+            raise TpmError(RC.POLICY)
+    asked = capability.to_bytes(4) + property.to_bytes(4)
+    arguments = policy.arguments(policy_session, operand_b, offset, operation, asked)
+    policy.extend(policy_session, CC.POLICY_CAPABILITY, arguments)
 
 
 @command(CC.POLICY_PARAMETERS)

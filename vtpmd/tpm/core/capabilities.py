@@ -13,7 +13,7 @@ from ..wire.capabilities import (
     TPMS_TAGGED_POLICY,
     TPMS_TAGGED_PROPERTY,
 )
-from ..wire.constants import CAP, HT, RH
+from ..wire.constants import CAP, CC, HT, RH
 from . import properties
 
 _PERMANENT_HANDLES = (
@@ -86,11 +86,13 @@ def _commands(tpm: Tpm, commands: Commands, first: int) -> Listed:
 
 
 def _pp_commands(tpm: Tpm, commands: Commands, first: int) -> Listed:
-    return ((code, code) for code in sorted(tpm.permanent.pp_commands))
+    # TPM2_PP_Commands itself can't be taken from the list.
+    return ((code, code) for code in sorted({int(CC.PP_COMMANDS), *tpm.permanent.pp_commands}))
 
 
 def _audit_commands(tpm: Tpm, commands: Commands, first: int) -> Listed:
-    return ((code, code) for code in sorted(tpm.permanent.audit_commands))
+    always = int(CC.SET_COMMAND_CODE_AUDIT_STATUS)
+    return ((code, code) for code in sorted({always, *tpm.permanent.audit_commands}))
 
 
 def _tpm_properties(tpm: Tpm, commands: Commands, first: int) -> Listed:
@@ -118,9 +120,8 @@ def _auth_policies(tpm: Tpm, commands: Commands, first: int) -> Listed:
         permanent.platform,
     )
     for owner in owners:
-        if owner.auth_policy:
-            policy = TPMT_HA(owner.policy_alg, owner.auth_policy)
-            yield owner.handle, TPMS_TAGGED_POLICY(owner.handle, policy)
+        policy = TPMT_HA(owner.policy_alg, owner.auth_policy)
+        yield owner.handle, TPMS_TAGGED_POLICY(owner.handle, policy)
 
 
 _LISTS: dict[int, Callable[[Tpm, Commands, int], Listed]] = {

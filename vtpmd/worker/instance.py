@@ -303,8 +303,17 @@ class Instance:
         self._handed_over = False
 
     def rekey(self, key: Key) -> None:
-        """Seal under ``key`` from now on. Raises StorageError or EnvelopeError."""
+        """Seal under ``key`` from now on, the stored volatile state included.
+
+        Raises StorageError, EnvelopeError or ValueError: the old key stays in force.
+        """
+        volatile = self._persistence.load_volatile()
         self._persistence.rekey(key, self._engine.permanent())
+        if volatile is not None:
+            try:
+                self._persistence.save_volatile(volatile)
+            except StorageError as error:  # too late to go back: the old key is gone
+                self._report("storage-failing", f"the saved volatile state is lost: {error}")
 
     # --- description ------------------------------------------------------------------------
 

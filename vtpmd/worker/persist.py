@@ -101,18 +101,14 @@ class Persistence:
     def rekey(self, key: Key, permanent: bytes) -> None:
         """Seal under ``key`` from now on, beginning with ``permanent``.
 
-        The stored volatile state follows, so that it never outlives the key that opens it. Raises
-        StorageError or EnvelopeError: the old key stays in force.
+        Raises StorageError, or ValueError for a key that can't be used: the old key stays.
         """
-        volatile = self.load_volatile()
         old, self.key = self.key, key
         try:
             self.save(permanent)
-        except StorageError:
+        except (StorageError, ValueError):
             self.key = old
             raise
-        if volatile is not None:
-            self.save_volatile(volatile)
         if old.dek is not key.dek:
             wipe(old.dek)
 

@@ -123,9 +123,10 @@ def _serve(channel: Channel, order: Serve, state_fd: int, *listening: int) -> No
         instance = Instance(engine, persistence, facts_of(engine), supervision.report)
         if order.startup:
             instance.start_up()
+        server = Server(instance, side, listeners, supervision, _options(order, sandbox))
         supervision.send(Ready(persistence.generation, sandbox.active))
         channel.set_blocking(False)
-        Server(instance, side, listeners, supervision, _options(order, sandbox)).run()
+        server.run()
         wipe(persistence.key.dek)
 
 

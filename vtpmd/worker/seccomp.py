@@ -22,7 +22,7 @@ _PLAIN = """
     epoll_ctl epoll_pwait epoll_pwait2 epoll_wait exit exit_group fallocate fdatasync flock fstat
     fsync ftruncate futex getdents64 getegid geteuid getgid getpeername getpid getrandom
     getsockname getsockopt gettid gettimeofday getuid linkat lseek madvise membarrier mremap munmap
-    nanosleep newfstatat openat poll ppoll pread64 pwrite64 read readv recvfrom recvmsg rename
+    nanosleep newfstatat openat pipe2 poll ppoll pread64 pwrite64 read readv recvfrom recvmsg rename
     renameat renameat2 restart_syscall rseq rt_sigaction rt_sigprocmask rt_sigreturn sched_yield
     sendmsg sendto set_robust_list shutdown sigaltstack statx time unlinkat write writev
 """

@@ -1,0 +1,86 @@
+"""The supervisor's channel: lost, found again, and never able to stop the TPM by being slow."""
+
+import os
+import socket
+
+import pytest
+
+from tests.worker.harness import (
+    GET_RANDOM_16,
+    STARTUP_CLEAR,
+    Host,
+    WorkerProcess,
+    connect,
+    control,
+    tpm,
+    wait_for,
+)
+from vtpmd.ipc.channel import Channel
+from vtpmd.ipc.messages import CODEC, Pcrs, ReadPcrs, Side, State, Stop, Stopped
+
+
+@pytest.fixture
+def worker(host: Host) -> WorkerProcess:
+    return host.serve()
+
+
+def _reattach(host: Host, worker: WorkerProcess) -> WorkerProcess:
+    sock = connect(host.reattach_path, socket.SOCK_SEQPACKET)
+    sock.settimeout(None)
+    channel = Channel(sock, Side.SUPERVISOR, State.SERVING)
+    successor = WorkerProcess(channel, worker.pid, os.dup(worker.pidfd))
+    host.workers.append(successor)
+    return successor
+
+
+def test_status_tells_how_it_is(host: Host, worker: WorkerProcess) -> None:
+    status = worker.status()
+    assert (status.uuid, status.name, status.pid) == (host.uuid, "web1", worker.pid)
+    assert (status.tpm, status.clients, status.commands, status.generation) == ("off", 0, 0, 1)
+    assert status.sandbox["mode"] == "require"
+    with connect(host.control_path) as sock, connect(host.data_path) as data:
+        control(sock, 0x02, bytes(4))
+        tpm(data, STARTUP_CLEAR)
+        status = worker.status()
+        assert (status.tpm, status.clients, status.commands) == ("on", 2, 1)
+
+
+def test_a_new_supervisor_finds_the_worker_again(host: Host, worker: WorkerProcess) -> None:
+    with connect(host.control_path) as sock:
+        control(sock, 0x02, bytes(4))
+    before = worker.status()
+    worker.channel.close()
+    successor = _reattach(host, worker)
+    assert successor.status() == before
+    assert successor.ask(Stop("upgrade"), Stopped).generation == before.generation
+    successor.wait_until_ended()
+
+
+def test_a_second_supervisor_takes_over_from_a_living_one(
+    host: Host, worker: WorkerProcess
+) -> None:
+    successor = _reattach(host, worker)
+    assert successor.status().pid == worker.pid
+    assert os.read(worker.channel.fileno(), 1) == b""
+    assert _reattach(host, worker).ask(ReadPcrs(), Pcrs).banks == {}
+
+
+@pytest.mark.parametrize("packet", [b"garbage", CODEC.encode(Stopped(1))])
+def test_an_illegal_message_costs_the_channel_only(
+    host: Host, worker: WorkerProcess, packet: bytes
+) -> None:
+    os.write(worker.channel.fileno(), packet)
+    with connect(host.control_path) as sock, connect(host.data_path) as data:
+        control(sock, 0x02, bytes(4))
+        tpm(data, STARTUP_CLEAR)
+        assert len(tpm(data, GET_RANDOM_16)) == 28
+    assert _reattach(host, worker).status().tpm == "on"
+
+
+def test_a_supervisor_that_never_reads_stops_nothing(host: Host, worker: WorkerProcess) -> None:
+    with connect(host.control_path) as sock, connect(host.data_path) as data:
+        for _ in range(700):  # each gives two events
+            assert control(sock, 0x02, bytes(4)) == bytes(4)
+        tpm(data, STARTUP_CLEAR)
+        assert len(tpm(data, GET_RANDOM_16)) == 28
+    wait_for(lambda: worker.status().clients == 0)

@@ -1,0 +1,144 @@
+"""The zygote: what it forks, what a worker inherits, and what it costs."""
+
+import os
+import select
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from tests.worker.harness import (
+    GET_RANDOM_16,
+    STARTUP_CLEAR,
+    Host,
+    Zygote,
+    connect,
+    control,
+    tpm,
+)
+from vtpmd.ipc.channel import Channel
+from vtpmd.ipc.messages import Side, State, Status
+
+_SPAWN_BUDGET = 0.5  # seconds from Spawn to Ready; about 10 ms on an idle machine
+
+
+def _descriptors(pid: int) -> dict[int, str]:
+    return {int(fd.name): os.readlink(fd) for fd in Path(f"/proc/{pid}/fd").iterdir()}
+
+
+def test_siblings_draw_different_random_numbers(zygote: Zygote, tmp_path: Path) -> None:
+    hosts = []
+    drawn = []
+    for number in range(3):
+        root = tmp_path / str(number)
+        root.mkdir()
+        host = Host(zygote, root)
+        hosts.append(host)
+        host.manufacture()
+        host.serve(startup=True)
+        with connect(host.data_path) as data:
+            drawn.append(tpm(data, GET_RANDOM_16)[12:])
+    for host in hosts:
+        host.close()
+    assert len(set(drawn)) == 3
+    assert len({(host.state / "nvram").read_bytes()[-100:] for host in hosts}) == 3
+
+
+def test_a_worker_holds_only_what_it_was_given(host: Host, zygote: Zygote) -> None:
+    others = [zygote.spawn() for _ in range(3)]
+    worker = host.serve()
+    held = _descriptors(worker.pid)
+    assert {held[fd] for fd in (0, 1, 2)} == {
+        _descriptors(zygote.process.pid)[fd] for fd in (0, 1, 2)
+    }
+    state = [path for path in held.values() if path.startswith(str(host.root))]
+    assert [path for path in state if path == str(host.state)]
+    assert all(path.startswith(str(host.state)) for path in state)
+    sockets = [path for path in held.values() if path.startswith("socket:")]
+    assert len(sockets) == 4  # channel, control, reattach and data listener
+    for other in others:
+        other.close()
+
+
+def test_the_zygote_has_one_thread_and_no_more_descriptors_after_many_spawns(
+    zygote: Zygote,
+) -> None:
+    before = len(_descriptors(zygote.process.pid))
+    for _ in range(5):
+        zygote.spawn().close()
+    assert len(os.listdir(f"/proc/{zygote.process.pid}/task")) == 1
+    assert len(_descriptors(zygote.process.pid)) == before
+
+
+def test_workers_outlive_zygote_and_supervisor(tmp_path: Path) -> None:
+    zygote = Zygote(subprocess.DEVNULL)
+    host = Host(zygote, tmp_path)
+    host.manufacture()
+    worker = host.serve(startup=True)
+    zygote.close()
+    worker.channel.close()
+    with connect(host.data_path) as data:
+        assert len(tpm(data, GET_RANDOM_16)) == 28
+    worker.kill()
+    host.close()
+
+
+def test_an_illegal_message_ends_the_zygote_not_the_workers(tmp_path: Path) -> None:
+    zygote = Zygote(subprocess.PIPE)
+    host = Host(zygote, tmp_path)
+    host.manufacture()
+    host.serve(startup=True)
+    socket_fd = os.dup(zygote.channel.fileno())
+    os.write(socket_fd, b"garbage")
+    os.close(socket_fd)
+    assert zygote.process.wait(10) == 1
+    assert zygote.process.stderr is not None
+    with zygote.process.stderr as stderr:
+        assert b"not CBOR" in stderr.readline()  # the worker holds it open, too
+    with connect(host.data_path) as data:
+        assert len(tpm(data, GET_RANDOM_16)) == 28
+    zygote.channel.close()
+    host.close()
+
+
+def test_a_worker_without_an_order_ends_when_its_channel_does(zygote: Zygote) -> None:
+    worker = zygote.spawn()
+    worker.channel.close()
+    worker.wait_until_ended()
+    os.close(worker.pidfd)
+
+
+def test_an_illegal_order_ends_the_worker(zygote: Zygote) -> None:
+    worker = zygote.spawn()
+    impostor = Channel(worker.channel._socket, Side.SUPERVISOR, State.SERVING)
+    impostor.send(Status())
+    worker.wait_until_ended()
+    worker.close()
+
+
+def test_a_fork_without_single_thread_is_refused() -> None:
+    script = (
+        "import threading, time, vtpmd.worker.zygote as z\n"
+        "threading.Thread(target=time.sleep, args=(9,), daemon=True).start()\n"
+        "try:\n    z._settle()\nexcept z.NotSingleThreaded:\n    print('refused')\n"
+    )
+    result = subprocess.run([sys.executable, "-c", script], capture_output=True, check=True)
+    assert result.stdout == b"refused\n"
+
+
+def test_spawning_is_quick(host: Host) -> None:
+    started = time.monotonic()
+    host.serve()
+    assert time.monotonic() - started < _SPAWN_BUDGET
+
+
+def test_an_idle_worker_shares_most_of_its_memory(host: Host) -> None:
+    worker = host.serve()
+    with connect(host.control_path) as sock, connect(host.data_path) as data:
+        control(sock, 0x02, bytes(4))
+        tpm(data, STARTUP_CLEAR)
+    rollup = Path(f"/proc/{worker.pid}/smaps_rollup").read_text().splitlines()
+    kilobytes = {line.split()[0]: int(line.split()[1]) for line in rollup[1:]}
+    private = kilobytes["Private_Dirty:"] + kilobytes["Private_Clean:"]
+    assert private < 12 * 1024, kilobytes
+    assert select.select([worker.pidfd], [], [], 0) == ([], [], [])

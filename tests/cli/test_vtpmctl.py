@@ -196,15 +196,8 @@ def test_a_stranger_on_the_socket_is_no_daemon(tmp_path: Path, answer: bytes) ->
 def test_qemu_takes_the_arguments_and_finds_the_tpm(daemon: Daemon, model: str) -> None:
     daemon.json("create", "web1")
     arguments = daemon.ctl("qemu-args", "web1", "--model", model).stdout.split()
-    machine = [
-        "qemu-system-x86_64",
-        "-machine",
-        "q35,accel=tcg",
-        "-nodefaults",
-        "-display",
-        "none",
-        "-S",
-    ]
+    machine = ["qemu-system-x86_64", "-machine", "q35,accel=tcg", "-nodefaults"]
+    machine += ["-display", "none", "-S"]
     for _ in range(2):  # the instance outlives QEMU and welcomes the next one
         with subprocess.Popen(
             [*machine, "-monitor", "stdio", *arguments],

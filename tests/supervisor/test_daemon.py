@@ -221,6 +221,17 @@ def test_a_second_daemon_on_the_same_directory_is_refused(daemon: Daemon) -> Non
     assert daemon.json("info", "web1")["state"] == "running"
 
 
+def test_a_second_daemon_on_the_same_sockets_is_refused(daemon: Daemon, root: Path) -> None:
+    other = root / "other.yaml"
+    other.write_text(f"state_dir: {root}/other\nruntime_dir: {daemon.runtime}\n")
+    command = [sys.executable, "-m", "vtpmd.cli.vtpmd", "--config", str(other)]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert result.returncode == 75
+    assert "another process listens on" in result.stderr
+    assert "Traceback" not in result.stderr
+    assert daemon.json("list") == {"instances": []}
+
+
 def test_a_crash_in_the_middle_leaves_nothing_half_visible(daemon: Daemon) -> None:
     daemon.json("create", "web1")
     daemon.end()

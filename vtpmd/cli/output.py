@@ -13,7 +13,7 @@ from vtpmd.cli.client import Client, Failure
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 HINTS = {
-    "forbidden": "Run vtpmctl as root, or join the group configured as admin.group.",
+    "forbidden": "Run vtpmctl as root, or configure admin.group and join that group.",
     "not-found": "`vtpmctl list` shows every instance.",
     "exists": "Nothing was changed. `vtpmctl info` shows the instance.",
     "running": "`vtpmctl stop` it first, after shutting its virtual machine down.",

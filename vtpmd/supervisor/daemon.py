@@ -68,9 +68,9 @@ async def _serve(
     entries = registry.load()
     if not entries:
         await keys.initialise()
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(_end_on_signal, nursery.cancel_scope)
-        with _admin_listener(configuration) as listener:
+    with _admin_listener(configuration) as listener:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(_end_on_signal, nursery.cancel_scope)
             service = Service(Host(configuration, registry, keys, zygote, nursery))
             await service.begin(entries)
             nursery.start_soon(_keep_watchdog_quiet)

@@ -98,41 +98,59 @@ async def manufacture(host: Host, metadata: Metadata, key: FreshKey, directory: 
 async def serve(
     host: Host, metadata: Metadata, endpoints: Endpoints, on_event: Callable[[Event], None]
 ) -> Worker:
-    """Unlock an instance and hand it to a new worker. Raises NotServed."""
+    """Unlock an instance and hand it to a new worker. Raises NotServed.
+
+    The sockets are there before the key is: a virtual machine may wait for it.
+    """
+    dek = bytearray()
     try:
         envelope = await trio.to_thread.run_sync(host.registry.envelope, metadata.uuid)
+        listening = endpoints.listen()
         dek = await host.keys.unlock(envelope, metadata.uuid)
-    except KeyMissing as error:
-        raise NotServed(
-            Trigger.KEY_UNAVAILABLE, names.KEY_UNAVAILABLE, str(error), error.retry
-        ) from None
-    except (EnvelopeError, StorageError) as error:
-        raise NotServed(Trigger.REFUSED, names.STATE_REFUSED, str(error)) from None
-    try:
         order = _order(host.configuration, metadata, envelope, dek)
-        return await _hand_over(host, metadata, endpoints, order, on_event)
-    except WorkerFailed as error:
-        trigger, problem = FAILURES[error.kind]
-        raise NotServed(trigger, problem, error.reason) from None
-    except (StorageError, AlreadyRunning, ValueError) as error:
-        raise NotServed(Trigger.REFUSED, names.UNAVAILABLE, str(error)) from None
-    except OSError as error:
-        reason = f"no socket for it: {error.strerror or error}"
-        raise NotServed(Trigger.REFUSED, names.UNAVAILABLE, reason) from None
-    except (SpawnError, WorkerEnded) as error:
-        raise NotServed(Trigger.REFUSED, names.INTERNAL, str(error), again=True) from None
+        return await _hand_over(host, metadata, endpoints, listening, order, on_event)
+    except EXPECTED as error:
+        raise _explained(error) from None
     finally:
         wipe(dek)
+
+
+EXPECTED = (
+    KeyMissing,
+    EnvelopeError,
+    StorageError,
+    WorkerFailed,
+    WorkerEnded,
+    SpawnError,
+    AlreadyRunning,
+    OSError,
+    ValueError,  # the configured user or group is no more
+)
+
+
+def _explained(error: Exception) -> NotServed:
+    match error:
+        case KeyMissing():
+            trigger, problem = FAILURES["key"]
+            return NotServed(trigger, problem, str(error), error.retry)
+        case WorkerFailed():
+            return NotServed(*FAILURES[error.kind], error.reason)
+        case WorkerEnded() | SpawnError():
+            return NotServed(Trigger.REFUSED, names.INTERNAL, str(error), again=True)
+        case EnvelopeError() | StorageError():
+            return NotServed(Trigger.REFUSED, names.STATE_REFUSED, str(error))
+    return NotServed(Trigger.REFUSED, names.UNAVAILABLE, str(error))
 
 
 async def _hand_over(
     host: Host,
     metadata: Metadata,
     endpoints: Endpoints,
+    listening: list[int],
     order: Serve,
     on_event: Callable[[Event], None],
 ) -> Worker:
-    control, *data = endpoints.listen()
+    control, *data = listening
     with (
         host.registry.claimed(metadata.uuid) as directory,
         sockets.listen(endpoints.reattach, mode=0o600, kind=socket.SOCK_SEQPACKET) as reattach,

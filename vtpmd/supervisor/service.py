@@ -73,7 +73,6 @@ class Service:
 
     async def capabilities(self) -> Capabilities:
         """What can be done on this host."""
-        configuration = self._host.configuration
         survey = await self._host.keys.survey()
         create = "available"
         try:
@@ -98,7 +97,7 @@ class Service:
                 )
                 for state in survey
             ],
-            sandbox=configuration.sandbox,
+            sandbox=self._host.configuration.sandbox,
             states=[names.STOPPED, names.RUNNING, names.LOCKED, names.FAILED],
         )
 
@@ -138,8 +137,12 @@ class Service:
             self._instances[metadata.uuid] = instance
         log.info("created", instance=metadata.name, uuid=str(metadata.uuid))
         if request.start:
-            with _storage_refusals():
-                await instance.start()
+            try:
+                with _storage_refusals():
+                    await instance.start()
+            except OperationRefused as refused:
+                detail = f"{metadata.name} is created, but not served: {refused.detail}"
+                raise OperationRefused(refused.problem, detail) from None
         return await self.info(metadata.name)
 
     async def start(self, name: str) -> InstanceInfo:

@@ -89,7 +89,8 @@ class Zygote:
         ours, theirs = Channel.pair()
         ours.setblocking(False)
         try:
-            with theirs, trio.fail_after(SPAWN_TIMEOUT):
+            # Shielded: an answer nobody waits for would be taken for that to the next question.
+            with theirs, trio.fail_after(SPAWN_TIMEOUT, shield=True):
                 await waiting.send(self._channel, Spawn(uuid, name), [theirs.fileno()])
                 reply, fds = await waiting.receive(self._channel)
             if isinstance(reply, Spawned):

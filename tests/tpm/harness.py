@@ -22,6 +22,7 @@ from cryptography.hazmat.primitives.ciphers.algorithms import AES
 from tests.peers.client import CMD_INIT, CMD_SET_LOCALITY, Control, Data
 from tests.peers.swtpm import SwtpmInstance
 from vtpmd.tpm.engine import Engine
+from vtpmd.tpm.rc import RC
 from vtpmd.tpm.wire.constants import ALG, CC, RH, SE, SU
 
 HASH_NAMES = {ALG.SHA1: "sha1", ALG.SHA256: "sha256", ALG.SHA384: "sha384", ALG.SHA512: "sha512"}
@@ -143,7 +144,14 @@ class SwtpmPeer:
         self._data: Data = self._control.data_channel()
 
     def execute(self, command: bytes) -> bytes:
-        return self._data.execute(command)
+        """As a driver does: a TPM that asks for it gets the command again.
+
+        libtpms does so when a DA-protected object is used for the first time after a startup.
+        """
+        response = self._data.execute(command)
+        while response[6:10] == RC.RETRY.to_bytes(4):
+            response = self._data.execute(command)
+        return response
 
     def set_locality(self, locality: int) -> None:
         self._control.command(CMD_SET_LOCALITY, bytes((locality,)))

@@ -294,7 +294,7 @@ class PermanentState:
     nv_max_counter: int = 0
     """The largest value a deleted counter index has had."""
     objects: dict[int, LoadedObject] = field(default_factory=dict)
-    audit_hash: int = ALG.SHA256
+    audit_hash: int = ALG.SHA512
     audit_commands: list[int] = field(default_factory=list)
     audit_counter: int = 0
     pp_commands: list[int] = field(default_factory=list)
@@ -392,6 +392,8 @@ class Tpm:
     nv_dirty: bool = False
     failed: bool = False
     canceled: bool = False
+    audit_hash_changed: bool = False
+    """By the command in flight, which therefore is not audited itself."""
     stir_pool: bytes = field(default=b"", repr=False)
     primary_cache: dict[bytes, Any] = field(
         default_factory=dict, repr=False, metadata={"cache": True}

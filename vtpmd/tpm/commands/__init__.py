@@ -1,6 +1,8 @@
 """The commands of Part 3, one module per chapter. Importing this package registers them all."""
 
 from . import (
+    attestation,
+    audit,
     capability,
     clock,
     context,
@@ -20,6 +22,8 @@ from . import (
 )
 
 __all__ = [
+    "attestation",
+    "audit",
     "capability",
     "clock",
     "context",

@@ -5,6 +5,9 @@ from ..state import Entity, Hierarchy, LoadedObject, NvIndex, Pcr, Session, Tpm
 from ..wire.attributes import TPMA_NV
 from ..wire.constants import HT, RH
 
+_OTHER_SESSION_TYPE = (HT.HMAC_SESSION ^ HT.POLICY_SESSION) << 24
+"""HMAC and policy sessions are numbered together: a number has one type at a time."""
+
 
 def hierarchy(tpm: Tpm, handle: int) -> Hierarchy:
     """The hierarchy or lockout of a TPM_RH_*, enabled or not; TpmError(RC.VALUE) for others."""
@@ -102,9 +105,9 @@ def _nv_index(tpm: Tpm, handle: int, number: int) -> NvIndex:
 def _session(tpm: Tpm, handle: int, number: int) -> Session:
     session = tpm.volatile.sessions.get(handle)
     if session is None:
-        if handle in tpm.reset.saved_sessions:
-            raise TpmError(RC.REFERENCE_H0 + number - 1)
-        raise TpmError(RC.HANDLE).handle(number)
+        if handle ^ _OTHER_SESSION_TYPE in tpm.volatile.sessions:
+            raise TpmError(RC.HANDLE).handle(number)
+        raise TpmError(RC.REFERENCE_H0 + number - 1)
     return session
 
 

@@ -1,0 +1,86 @@
+"""What all attestation commands share (Part 3, 18.1): a structure only the TPM makes, signed.
+
+Whoever verifies attestations of several keys must not learn from the counters in them that the
+keys are in one TPM. So the counters of keys that may be pseudonyms have a number added to them
+that is the TPM's secret and another for every key.
+"""
+
+from struct import unpack
+from typing import Any
+
+from ..crypto.hashes import digest
+from ..crypto.kdf import kdfa
+from ..state import LoadedObject, Tpm
+from ..wire.algorithms import TPMT_SIG_SCHEME, TPMT_SIGNATURE
+from ..wire.attest import TPMS_ATTEST
+from ..wire.constants import GENERATED_VALUE, RH
+from . import signing
+from .clock import clock_info
+from .properties import FIRMWARE_VERSION
+from .tickets import CONTEXT_HASH
+
+_PLAIN_HIERARCHIES = (RH.ENDORSEMENT, RH.PLATFORM)
+
+
+def choose_scheme(key: LoadedObject | None, in_scheme: TPMT_SIG_SCHEME) -> TPMT_SIG_SCHEME:
+    """The scheme to attest with. RC.KEY at ``sign_handle``, RC.SCHEME at ``in_scheme``."""
+    signing.require_signing_key(key, at="sign_handle")
+    return signing.select_scheme(key, in_scheme)
+
+
+def content_hash(
+    key: LoadedObject | None, scheme: TPMT_SIG_SCHEME, in_scheme: TPMT_SIG_SCHEME
+) -> int:
+    """The hash of what is attested: that of the signature, or the one asked for without a key."""
+    return signing.hash_of(in_scheme if key is None else scheme)
+
+
+def firmware_version() -> int:
+    """firmwareVersion of attestation structures."""
+    return FIRMWARE_VERSION[0] << 32 | FIRMWARE_VERSION[1]
+
+
+def attest(
+    tpm: Tpm,
+    key: LoadedObject | None,
+    scheme: TPMT_SIG_SCHEME,
+    qualifying_data: bytes,
+    kind: int,
+    attested: Any,
+) -> tuple[bytes, TPMT_SIGNATURE]:
+    """Fill in a TPMS_ATTEST around ``attested`` (the arm of ``kind``), marshal and sign it.
+
+    Without a key the signature is the NULL one. An anonymous scheme hides the signer and hashes
+    ``qualifying_data`` instead of showing it. Raises as `signing.sign`.
+    """
+    anonymous = signing.is_anonymous(scheme.scheme)
+    if key is None:
+        signer = RH.NULL.to_bytes(4)
+    else:
+        signer = b"" if anonymous else key.qualified_name
+    clock, firmware = clock_info(tpm), firmware_version()
+    if key is None or key.hierarchy not in _PLAIN_HIERARCHIES:
+        added, resets, restarts = _obfuscation(tpm, signer)
+        firmware = (firmware + added) & 0xFFFFFFFF_FFFFFFFF
+        clock.reset_count = (clock.reset_count + resets) & 0xFFFFFFFF
+        clock.restart_count = (clock.restart_count + restarts) & 0xFFFFFFFF
+    shown = b"" if anonymous else qualifying_data
+    octets = TPMS_ATTEST(GENERATED_VALUE, kind, signer, shown, clock, firmware, attested).marshal()
+    if key is None:
+        return octets, signing.NULL_SIGNATURE
+    hash_alg = signing.hash_of(scheme)
+    signed = digest(hash_alg, octets)
+    if anonymous and qualifying_data:
+        signed = digest(hash_alg, qualifying_data, signed)
+    return octets, signing.sign(tpm, key, scheme, signed)
+
+
+def _obfuscation(tpm: Tpm, signer: bytes) -> tuple[int, int, int]:
+    """What is added to firmwareVersion, resetCount and restartCount.
+
+    As libtpms does it, so that they go on from where they were in a TPM that was taken over; the
+    clause has the key's nameAlg, which nobody can tell from outside.
+    """
+    octets = kdfa(CONTEXT_HASH, tpm.permanent.owner.proof, b"OBFUSCATE", signer, b"", 128)
+    added, restarts, resets = unpack("<QII", octets)
+    return added, resets, restarts

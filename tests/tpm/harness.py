@@ -187,10 +187,14 @@ class Session:
     key: bytes = field(repr=False)
     attributes: int = CONTINUE
     auth_value: bytes = b""
+    next_auth_value: bytes | None = None
+    """What ``auth_value`` is once the command has changed it or deleted the entity."""
     password: bytes | None = None
     """Sent in place of an HMAC (policies with PolicyPassword)."""
     aes_bits: int = 0
     response_attributes: int = 0
+    always_proves: bool = False
+    """Send an HMAC even if its key has no octets, as tpm2-tss does."""
     tamper: bool = False
     """Send a wrong HMAC."""
 
@@ -250,7 +254,7 @@ class Tester:
         for auth, nonce in zip(auths, nonces, strict=True):
             if isinstance(auth, Session) and auth.attributes & DECRYPT:
                 params = self._crypt(auth, nonce, auth.nonce_tpm, params, encrypt=True)
-        sessions = b""
+        sessions, sent = b"", []
         for number, (auth, nonce) in enumerate(zip(auths, nonces, strict=True)):
             proof = self._proof(code, handles, params, auths, nonces, number)
             if isinstance(auth, Session) and auth.tamper:
@@ -258,6 +262,7 @@ class Tester:
             handle = auth.handle if isinstance(auth, Session) else RH.RS_PW
             sessions += struct.pack(">I", handle) + sized(nonce) + bytes((auth.attributes,))
             sessions += sized(proof)
+            sent.append(bool(proof))
         body = area + (len(sessions).to_bytes(4) + sessions if auths else b"") + params
         tag = tag or (0x8002 if auths else 0x8001)
         response = self.peer.execute(struct.pack(">HII", tag, 10 + len(body), code) + body)
@@ -267,7 +272,7 @@ class Tester:
             assert size == 10
             return Result(rc)
         assert answer_tag == tag
-        return self._parse(code, response[10:], auths, nonces)
+        return self._parse(code, response[10:], auths, nonces, sent)
 
     def _parse(
         self,
@@ -275,6 +280,7 @@ class Tester:
         rest: bytes,
         auths: Sequence[Password | Session],
         nonces: Sequence[bytes],
+        sent: Sequence[bool],
     ) -> Result:
         handle = None
         if code in _RESPONSE_HANDLE:
@@ -283,7 +289,7 @@ class Tester:
             return Result(0, handle, rest)
         end = 4 + int.from_bytes(rest[:4])
         parameters, rest = rest[4:end], rest[end:]
-        for auth, nonce in zip(auths, nonces, strict=True):
+        for auth, nonce, sent_proof in zip(auths, nonces, sent, strict=True):
             nonce_tpm, rest = _take(rest)
             attributes, rest = rest[0], rest[1:]
             proof, rest = _take(rest)
@@ -291,8 +297,10 @@ class Tester:
                 assert (nonce_tpm, attributes, proof) == (b"", CONTINUE, b"")
                 continue
             auth.nonce_tpm, auth.response_attributes = nonce_tpm, attributes
+            if auth.next_auth_value is not None:
+                auth.auth_value, auth.next_auth_value = auth.next_auth_value, None
             key = auth.key + auth.auth_value
-            if auth.password is not None or not key:
+            if auth.password is not None or not (key or sent_proof):
                 assert proof == b""
             else:
                 rp_hash = digest(auth.alg, bytes(4), code.to_bytes(4), parameters)
@@ -319,7 +327,7 @@ class Tester:
         if auth.password is not None:
             return auth.password
         key = auth.key + auth.auth_value
-        if not key:
+        if not (key or auth.always_proves):
             return b""
         names = b"".join(self.name(handle) for handle in handles)
         others = b""

@@ -127,11 +127,6 @@ def attributes(tester: Tester, index: int = INDEX) -> int:
     return int.from_bytes(found.sized()[6:10])
 
 
-def observed(result: Result) -> tuple[int, bytes]:
-    """What two TPMs have to agree on."""
-    return result.rc, result.parameters
-
-
 COUNTER = Area(of_type(NT.COUNTER) | AUTH_RW | OWNER_RW)
 BITS = Area(of_type(NT.BITS) | AUTH_RW | OWNER_RW)
 EXTEND = Area(of_type(NT.EXTEND) | AUTH_RW | OWNER_RW, 32)

@@ -195,3 +195,18 @@ def flush(tester: Tester, *handles: int) -> None:
     for handle in handles:
         tester.names.pop(handle, None)
         assert tester.run(CC.FLUSH_CONTEXT, params=handle.to_bytes(4)).rc == 0
+
+
+def import_object(
+    tester: Tester,
+    parent: int,
+    public: bytes,
+    duplicate: bytes,
+    *,
+    key: bytes = b"",
+    secret: bytes = b"",
+    symmetric: bytes = NONE,
+) -> Result:
+    """TPM2_Import below a parent with an empty authValue."""
+    parameters = sized(key) + sized(public) + sized(duplicate) + sized(secret) + symmetric
+    return tester.run(CC.IMPORT, [parent], parameters, [Password()])

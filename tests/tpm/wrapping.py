@@ -4,7 +4,6 @@ Part 1, clauses 20 and 21 and 8.4.5.2, without the engine's help: an independent
 in a TPM2B_PRIVATE, a duplicate or a credential.
 """
 
-import hashlib
 import hmac
 import os
 import struct
@@ -16,8 +15,20 @@ from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.hazmat.primitives.ciphers import Cipher
 from cryptography.hazmat.primitives.ciphers.algorithms import AES
 
-from tests.tpm.areas import AES_128_CFB, STORAGE, ecc, name_of, sensitive, words
-from tests.tpm.harness import HASH_NAMES, digest, kdfa, sized
+from tests.tpm.areas import (
+    AES_128_CFB,
+    STORAGE,
+    ecc,
+    flush,
+    import_object,
+    load,
+    loaded_primary,
+    name_of,
+    sensitive,
+    storage,
+    words,
+)
+from tests.tpm.harness import HASH_NAMES, Tester, digest, kdfa, sized
 from vtpmd.tpm.wire.constants import ALG, ECC_CURVE
 
 _NO_IV = bytes(16)
@@ -169,6 +180,13 @@ class StorageKey:
         return kdfe(self.alg, z, label, x, own_x, len(digest(self.alg)) * 8)
 
 
-def keyedhash_unique(alg: int, seed: bytes, secret: bytes) -> bytes:
-    """``unique`` of a keyedHash or SYMCIPHER object that is no parent."""
-    return hashlib.new(HASH_NAMES[ALG(alg)], seed + secret).digest()
+def install(tester: Tester, key: StorageKey) -> int:
+    """The handle of a storage key of which everything is known, imported and loaded."""
+    primary = loaded_primary(tester, storage())
+    imported = import_object(tester, primary, key.public, sized(key.sensitive))
+    assert imported.rc == 0, hex(imported.rc)
+    loaded = load(tester, primary, imported.sized(), key.public)
+    assert loaded.rc == 0, hex(loaded.rc)
+    assert loaded.handle is not None
+    flush(tester, primary)
+    return loaded.handle

@@ -63,10 +63,12 @@ def unwrap_sensitive(
     iv, start = _read_iv(protected, 0, profile)
     if len(iv) != symmetric.block_size(_cipher(parent).algorithm):
         raise TpmError(RC.VALUE)
+    plain = _decrypt(parent, name, seed, iv, protected[start:])
     try:
-        return parse_sensitive(profile, _decrypt(parent, name, seed, iv, protected[start:]))
-    except TpmError:
-        raise TpmError(RC.SENSITIVE) from None
+        return parse_sensitive(profile, plain)
+    except TpmError as error:
+        # libtpms tells a missing size field apart from everything else.
+        raise TpmError(error.code if len(plain) < 2 else RC.SENSITIVE) from None
 
 
 def wrap_inner(

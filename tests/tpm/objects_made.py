@@ -87,3 +87,8 @@ def _unique(attributes: int, alg: int, seed: bytes, secret: bytes) -> bytes:
     if attributes & STORAGE == STORAGE:
         return hmac.digest(seed, secret, name)
     return hashlib.new(name, seed + secret).digest()
+
+
+def public_numbers(d: int) -> ec.EllipticCurvePublicNumbers:
+    """[d]G on P-256."""
+    return ec.derive_private_key(d, ec.SECP256R1()).public_key().public_numbers()

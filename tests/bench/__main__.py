@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import os
 import shutil
 import sys
 import tempfile
@@ -18,7 +19,8 @@ from tests.bench.workloads import WORKLOADS
 from tests.peers.instance import Instance
 
 ROOT = Path(__file__).parents[2]
-RECORDED_BOOT = ROOT.parent / "shared/vectors/traces/win11-swtpm.log"
+VECTORS = Path(os.environ.get("VTPMD_VECTORS", ROOT.parent / "shared/vectors"))
+RECORDED_BOOT = VECTORS / "traces/win11-swtpm.log"
 PEER = "swtpm"
 
 

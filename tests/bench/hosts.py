@@ -1,8 +1,5 @@
 """What serves TPMs on this machine, seen from who asks for them."""
 
-import http.client
-import json
-import socket
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
@@ -60,18 +57,6 @@ class SwtpmHost:
             instance.close()
 
 
-class _AdminConnection(http.client.HTTPConnection):
-    """HTTP over the daemon's admin socket."""
-
-    def __init__(self, path: Path) -> None:
-        super().__init__("vtpmd", timeout=60)
-        self._path = path
-
-    def connect(self) -> None:
-        self.sock = socket.socket(socket.AF_UNIX)
-        self.sock.connect(str(self._path))
-
-
 class VtpmdHost:
     """One daemon for all; asked over its admin socket, without the time vtpmctl takes to start."""
 
@@ -80,30 +65,22 @@ class VtpmdHost:
     def __init__(self, directory: Path) -> None:
         self._daemon = Vtpmd(directory)
 
-    def _request(self, path: str, content: dict[str, Any]) -> Any:
-        connection = _AdminConnection(self._daemon.admin)
-        try:
-            headers = {"Content-Type": "application/json"}
-            connection.request("POST", f"/v1/instances{path}", json.dumps(content), headers)
-            answer = connection.getresponse()
-            body = answer.read()
-        finally:
-            connection.close()
-        if answer.status >= 300:
-            raise PeerError(f"POST {path}: {answer.status} {body.decode(errors='replace')}")
-        return json.loads(body) if body else None
+    def _post(self, path: str, content: dict[str, Any]) -> Any:
+        status, answer = self._daemon.request("POST", f"/instances{path}", content)
+        if status >= 300:
+            raise PeerError(f"POST {path}: {status} {answer}")
+        return answer
 
     def create(self, name: str) -> VtpmdInstance:
-        info = self._request("", {"name": name})
-        return VtpmdInstance(self._daemon, name, Path(info["control_socket"]))
+        return VtpmdInstance(self._daemon, self._post("", {"name": name}))
 
     def stop(self, instance: Instance) -> None:
         assert isinstance(instance, VtpmdInstance)
-        self._request(f"/{instance.name}/stop", {})
+        self._post(f"/{instance.name}/stop", {})
 
     def start(self, instance: Instance) -> None:
         assert isinstance(instance, VtpmdInstance)
-        self._request(f"/{instance.name}/start", {})
+        self._post(f"/{instance.name}/start", {})
 
     def common_processes(self) -> list[int]:
         """The supervisor and what it has forked, beside the workers."""

@@ -181,6 +181,6 @@ def _persistence_problems(boots: list[Boot]) -> list[str]:
 
 def _starts(facts: dict[str, str]) -> tuple[int, int]:
     """resetCount and restartCount. An emulator that shuts a TPM down on the guest's behalf, with
-    Shutdown(STATE), makes a TPM Restart of what is a TPM Reset otherwise (Part 1, 12.2.3)."""
+    Shutdown(STATE), makes a TPM Restart of what is a TPM Reset otherwise (Part 1, 9.2.3.2)."""
     reset, restart = (facts.get(f"{name}_count-boot") or 0 for name in ("reset", "restart"))
     return int(reset), int(restart)

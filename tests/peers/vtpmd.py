@@ -1,6 +1,7 @@
 """A vtpmd of one's own below a directory, without privileges, and its instances."""
 
 import functools
+import http.client
 import json
 import os
 import shutil
@@ -8,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -43,38 +45,53 @@ def identity() -> int | None:
 class Vtpmd:
     """The daemon. The directory's path must be short: sockets are below it."""
 
-    def __init__(self, directory: Path, sandbox: str = "best-effort") -> None:
+    def __init__(
+        self,
+        directory: Path,
+        sandbox: str = "best-effort",
+        state: Path | None = None,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
+        """State is kept in `state`, an empty directory, if it shall be another than `directory`."""
         self.directory = directory
-        self._configuration = directory / "vtpmd.yaml"
-        self._log = directory / "vtpmd.log"
-        self.admin = directory / "run" / "admin.sock"
+        self.state = state or directory / "state"
+        self.runtime = directory / "run"
+        self.admin = self.runtime / "admin.sock"
+        self.configuration = directory / "vtpmd.yaml"
+        self.log_file = directory / "vtpmd.log"
+        self._environment = {**os.environ, **(environment or {})}
         configuration = {
-            "state_dir": str(directory / "state"),
-            "runtime_dir": str(directory / "run"),
+            "state_dir": str(self.state),
+            "runtime_dir": str(self.runtime),
             "sandbox": sandbox,
         }
-        self._configuration.write_text(json.dumps(configuration))  # JSON is YAML, too
-        for name in ("state", "run"):
-            (directory / name).mkdir(mode=0o700)
+        self.configuration.write_text(json.dumps(configuration))  # JSON is YAML, too
+        for path in (self.state, self.runtime):
+            path.mkdir(mode=0o700, exist_ok=path == state)
         if user := identity():
             directory.chmod(0o711)
-            for name in ("state", "run"):
-                shutil.chown(directory / name, user, user)
+            for path in (self.state, self.runtime):
+                shutil.chown(path, user, user)
         self._process = self._start()
 
-    def _start(self) -> subprocess.Popen[bytes]:
+    def run(self, log: Any) -> subprocess.Popen[bytes]:
+        """Another process of the same daemon; its output goes to `log`."""
         user = identity()
-        with self._log.open("ab") as log:
-            process = subprocess.Popen(
-                [COMMANDS / "vtpmd", "--config", self._configuration],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                user=user,
-                group=user,
-                extra_groups=[] if user else None,
-                cwd="/",
-            )
+        return subprocess.Popen(
+            [COMMANDS / "vtpmd", "--config", self.configuration],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            user=user,
+            group=user,
+            extra_groups=[] if user else None,
+            cwd="/",
+            env=self._environment,
+        )
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        with self.log_file.open("ab") as log:
+            process = self.run(log)
 
         def answering() -> bool:
             if process.poll() is not None:
@@ -85,12 +102,21 @@ class Vtpmd:
         wait_until(answering, "vtpmd's admin socket")
         return process
 
+    def end(self, number: int = signal.SIGTERM) -> int:
+        """Send the supervisor a signal; its exit status. Workers live on."""
+        self._process.send_signal(number)
+        return self._process.wait(30)
+
+    def start(self) -> None:
+        """Start the daemon again after `end`."""
+        self._process = self._start()
+
     def process(self) -> int:
         """Process id of the supervisor."""
         return self._process.pid
 
     def log(self) -> str:
-        return self._log.read_text(errors="replace")
+        return self.log_file.read_text(errors="replace")
 
     def control(self, *arguments: str) -> Any:
         """What vtpmctl answers, from its --json."""
@@ -104,46 +130,88 @@ class Vtpmd:
             raise PeerError(f"vtpmctl {' '.join(arguments)}: {done.stdout}{done.stderr}")
         return json.loads(done.stdout) if done.stdout.strip() else None
 
+    def request(self, method: str, path: str, content: object = None) -> tuple[int, Any]:
+        """One request to the admin interface: status and content of the answer."""
+        body = b"" if content is None else json.dumps(content).encode()
+        head = f"{method} /v1{path} HTTP/1.1\r\nHost: vtpmd\r\nContent-Length: {len(body)}\r\n\r\n"
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.settimeout(60)
+            connection.connect(str(self.admin))
+            connection.sendall(head.encode() + body)
+            response = http.client.HTTPResponse(connection, method=method)
+            response.begin()
+            answer = response.read()
+        return response.status, json.loads(answer) if answer else None
+
     def create(self, name: str, *options: str) -> "VtpmdInstance":
         """Manufacture an instance; it is served when this returns."""
-        info = self.control("create", name, "--data-socket", *options)
-        return VtpmdInstance(self, name, Path(info["control_socket"]))
+        return VtpmdInstance(self, self.control("create", name, "--data-socket", *options))
+
+    def instance(self, name: str) -> "VtpmdInstance":
+        """An instance that exists."""
+        return VtpmdInstance(self, self.control("info", name))
 
     def close(self) -> None:
         """Stop every instance and the daemon: workers outlive it otherwise."""
         if self._process.poll() is None:
-            self.control("stop", "--all")
-            end_process(self._process)
+            try:
+                self.control("stop", "--all", "--temporary")
+            finally:
+                end_process(self._process)
 
 
 class VtpmdInstance:
-    """An instance of a Vtpmd."""
+    """An instance of a Vtpmd, from its info."""
 
-    def __init__(self, daemon: Vtpmd, name: str, control: Path) -> None:
-        self.daemon, self.name, self.control = daemon, name, control
-        self.data = control.with_name(control.name.removesuffix(".ctrl"))
+    def __init__(self, daemon: Vtpmd, info: Mapping[str, Any]) -> None:
+        self.daemon = daemon
+        self.name: str = info["name"]
+        self.control = Path(info["control_socket"])
+        self.data = self.control.with_name(self.control.name.removesuffix(".ctrl"))
+        self.directory = daemon.state / "instances" / info["uuid"]
+        self.nvram = self.directory / "nvram"
+        self.reattach = daemon.runtime / "workers" / info["uuid"]
 
     def info(self) -> dict[str, Any]:
-        info: dict[str, Any] = self.daemon.control("info", self.name)
-        return info
+        status, info = self.daemon.request("GET", f"/instances/{self.name}")
+        if status != 200:
+            raise PeerError(f"info {self.name}: {info}")
+        return dict(info)
 
     def process(self) -> int:
         return int(self.info()["worker"]["pid"])
 
-    def kill(self) -> None:
-        """SIGKILL for the worker, and wait for the one that replaces it."""
+    def wait_for(self, condition: Callable[[dict[str, Any]], object], what: str) -> dict[str, Any]:
+        """Poll the info until the condition holds; that info."""
+        found: dict[str, Any] = {}
+
+        def holds() -> bool:
+            found.update(self.info())
+            return bool(condition(found))
+
+        wait_until(holds, f"{self.name}: {what}")
+        return found
+
+    def kill(self, number: int = signal.SIGKILL) -> None:
+        """A signal that ends the worker, and wait for the one that replaces it."""
         killed = self.process()
-        os.kill(killed, signal.SIGKILL)
+        os.kill(killed, number)
+        self.wait_for(
+            lambda info: info["worker"] is not None and info["worker"]["pid"] != killed,
+            "a new worker",
+        )
 
-        def replaced() -> bool:
-            worker = self.info()["worker"]
-            return worker is not None and worker["pid"] != killed
+    def start(self) -> tuple[int, Any]:
+        """Ask for it to be served: status and content of the answer."""
+        return self.daemon.request("POST", f"/instances/{self.name}/start")
 
-        wait_until(replaced, "a new worker")
+    def stop(self) -> None:
+        """Serve it no longer, until it is started."""
+        self.daemon.control("stop", self.name)
 
     def restart(self) -> None:
-        self.daemon.control("stop", self.name)
+        self.stop()
         self.daemon.control("start", self.name)
 
     def close(self) -> None:
-        self.daemon.control("stop", self.name)
+        self.stop()

@@ -27,6 +27,8 @@ def served(peer: str) -> Iterator[Instance]:
             yield daemon.create("conformance", "--pcr-banks", "sha1,sha256,sha384,sha512")
         finally:
             daemon.close()
+            defects = [line for line in daemon.log().splitlines() if "failure-mode" in line]
+            assert not defects, "\n".join(defects)
     shutil.rmtree(directory)
 
 

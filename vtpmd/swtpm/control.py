@@ -64,6 +64,16 @@ class Host(Protocol):
     def info(self, mask: int) -> dict[str, object]: ...
 
 
+def refuse(request: Request, result: Result) -> bytes:
+    """The response to a refused request; empty while more pieces of it follow."""
+    if not request.last:
+        return b""
+    response = struct.pack(">I", result)
+    if request.command is not None and SHAPES[request.command].full_errors:
+        return response.ljust(struct.calcsize(SHAPES[request.command].response), b"\0")
+    return response
+
+
 Answer = tuple[tuple[int, ...], bytes]
 _NOTHING: Answer = ((), b"")
 
@@ -105,7 +115,7 @@ class ControlChannel:
         try:
             fields, tail = self._act(request)
         except ControlError as error:
-            return self._refuse(request, error.result)
+            return refuse(request, error.result)
         if not request.last or request.command is None:
             return b""
         return struct.pack(SHAPES[request.command].response, Result.SUCCESS, *fields) + tail
@@ -119,15 +129,6 @@ class ControlChannel:
         if power is not Power.ANY and (power is Power.RUNNING) is not self._host.running:
             raise ControlError(Result.BAD_ORDINAL)
         return self._handlers[request.command](request)
-
-    @staticmethod
-    def _refuse(request: Request, result: Result) -> bytes:
-        if not request.last:
-            return b""
-        response = struct.pack(">I", result)
-        if request.command is not None and SHAPES[request.command].full_errors:
-            return response.ljust(struct.calcsize(SHAPES[request.command].response), b"\0")
-        return response
 
     def _init(self, request: Request) -> Answer:
         self._host.init(delete_volatile=bool(request.fields[0] & INIT_DELETE_VOLATILE))

@@ -6,10 +6,11 @@ import stat
 from abc import abstractmethod
 from typing import Generic, Protocol, TypeVar
 
-from vtpmd.swtpm.control import ControlChannel, ControlError
-from vtpmd.swtpm.data import DataParser, DataRequest, settle
+from vtpmd.swtpm.control import ControlChannel, ControlError, refuse
+from vtpmd.swtpm.data import DataParser, DataRequest, refusal, settle
 from vtpmd.swtpm.parser import Request, RequestParser
 from vtpmd.swtpm.table import SHAPES, Command, Result, Turn
+from vtpmd.tpm.rc import RC
 from vtpmd.worker.connection import Connection, close_fds
 from vtpmd.worker.instance import Instance
 
@@ -50,7 +51,12 @@ class Client(Connection[R], Generic[R]):
         while self.pending and not self.outgoing and not self.closed:
             if not self._desk.free_for(self.turn(self.pending[0])):
                 return
-            self.handle(self.pending.popleft())
+            request = self.pending.popleft()
+            try:
+                self.handle(request)
+            except Exception as error:  # ours alone to answer for: no input may end the worker
+                self._desk.instance.note_defect(error)
+                self.send(self.failure(request))
         if self.closing and not self.outgoing:
             self.close()
 
@@ -97,6 +103,9 @@ class Client(Connection[R], Generic[R]):
     def handle(self, request: R) -> None: ...
 
     @abstractmethod
+    def failure(self, request: R) -> bytes: ...
+
+    @abstractmethod
     def give_up(self) -> None: ...
 
 
@@ -136,6 +145,9 @@ class ControlClient(Client[Request]):
             self.closing = True
         if request.command is Command.SHUTDOWN:
             self._desk.shut_down(self)
+
+    def failure(self, request: Request) -> bytes:
+        return refuse(request, Result.FAIL)
 
     def give_up(self) -> None:
         self.close()
@@ -199,6 +211,9 @@ class DataClient(Client[DataRequest]):
             self._desk.run_long(self, request)
         else:
             self.send(request.frame(instance.settle(instance.run(request.command))))
+
+    def failure(self, request: DataRequest) -> bytes:
+        return request.frame(refusal(RC.FAILURE))
 
     def give_up(self) -> None:
         self.pending.extend(self._parser.expire())

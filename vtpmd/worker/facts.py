@@ -1,21 +1,20 @@
 """What an engine says of itself, for CMD_GET_INFO."""
 
 from vtpmd.swtpm.info import Facts
+from vtpmd.tpm.core.properties import FIRMWARE_VERSION, SPECIFICATION_REVISION
 from vtpmd.tpm.engine import Engine
 from vtpmd.tpm.wire.constants import ALG
 
-_REVISION = 185
 _MANUFACTURER = b"VTPM"
-_FIRMWARE_VERSION = 0x00010000
 
 
 def facts_of(engine: Engine) -> Facts:
     """The facts of the TPM behind ``engine``; they never change."""
     profile = engine.profile
     return Facts(
-        revision=_REVISION,
+        revision=SPECIFICATION_REVISION,
         manufacturer=_MANUFACTURER.hex().upper(),
-        version=f"{_FIRMWARE_VERSION:08X}",
+        version=f"{FIRMWARE_VERSION[0]:08X}",
         model="vtpmd",
         rsa_key_sizes=tuple(sorted(profile.rsa_key_bits)),
         camellia_key_sizes=tuple(sorted(profile.key_bits.get(ALG.CAMELLIA, ()))),

@@ -8,6 +8,7 @@ INIT, which starts again from what is on disk.
 import os
 import struct
 import time
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -33,6 +34,13 @@ def now() -> int:
 def entropy(count: int) -> bytes:
     """Random octets from the kernel: forked siblings share no generator state."""
     return os.urandom(count)
+
+
+def frames_of(error: Exception) -> str:
+    """Where an exception came from. Its text is left out: it may hold what must not be seen."""
+    frames = reversed(traceback.extract_tb(error.__traceback__))
+    where = " < ".join(f"{frame.filename}:{frame.lineno} {frame.name}" for frame in frames)
+    return f"{type(error).__name__} at {where}"
 
 
 _SU_CLEAR, _SU_STATE = 0x0000, 0x0001
@@ -114,7 +122,7 @@ class Instance:
         if reply.nv is not None:
             try:
                 self._persistence.save(reply.nv)
-            except StorageError as error:
+            except (StorageError, ValueError) as error:
                 self._fail(str(error))
                 return refusal(RC.FAILURE)
         if self._engine.failed and not self._failure_told:
@@ -125,6 +133,12 @@ class Instance:
     def execute(self, command: bytes) -> bytes:
         """``prepare``, ``run`` and ``settle`` in one."""
         return self.prepare() or self.settle(self.run(command))
+
+    def note_defect(self, error: Exception) -> None:
+        """Something failed that must not: this TPM ends in failure mode, the worker goes on."""
+        self._stale = True
+        self._engine.enter_failure_mode()
+        self._report("defect", frames_of(error))
 
     def _check_space(self) -> None:
         space = self._persistence.reserve()

@@ -5,7 +5,6 @@ import os
 import signal
 import socket
 import sys
-import traceback
 
 from vtpmd.ipc.channel import Channel, ChannelClosed, IllegalMessage
 from vtpmd.ipc.messages import (
@@ -24,7 +23,7 @@ from vtpmd.storage.wipe import wipe
 from vtpmd.tpm.engine import Engine, Reply
 from vtpmd.tpm.snapshot import StateError
 from vtpmd.worker.facts import facts_of
-from vtpmd.worker.instance import Instance, entropy, now
+from vtpmd.worker.instance import Instance, entropy, frames_of, now
 from vtpmd.worker.peers import PeerPolicy
 from vtpmd.worker.persist import Key, Persistence
 from vtpmd.worker.sandbox import Sandbox, SandboxError
@@ -86,10 +85,7 @@ def _judge(error: Exception) -> tuple[FailureKind, str]:
             return "sandbox", str(error)
         case UnknownModel():
             return "defect", str(error)
-    # Frames only: an exception's text may hold what must not be seen.
-    frames = reversed(traceback.extract_tb(error.__traceback__))
-    where = " < ".join(f"{frame.filename}:{frame.lineno} {frame.name}" for frame in frames)
-    return "defect", f"{type(error).__name__} at {where}"
+    return "defect", frames_of(error)
 
 
 def _manufacture(channel: Channel, order: Manufacture, state_fd: int) -> None:

@@ -4,14 +4,15 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from ..crypto.hashes import digest, digest_size
-from ..state import PCR_COUNT, Tpm
+from ..state import PCR_COUNT, Pcr, Tpm
 from ..wire.base import TPMS_PCR_SELECTION
 
 SELECT_SIZE = PCR_COUNT // 8
 ALL = (1 << PCR_COUNT) - 1
 HCRTM = 0
 DRTM = 17
-_LOCALITY_4 = 1 << 4
+_HCRTM_LOCALITY = 4
+_LOCALITY_4 = 1 << _HCRTM_LOCALITY
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +47,18 @@ ATTRIBUTES: tuple[Attributes, ...] = (
 )
 
 
+AUTHORIZED = range(20, 23)
+"""PCRs that share an authValue and an authPolicy of their own, as in libtpms."""
+
+
+def entity(tpm: Tpm, pcr: int) -> Pcr:
+    """A PCR as what a command refers to and a session authorizes."""
+    if pcr not in AUTHORIZED:
+        return Pcr(pcr)
+    permanent = tpm.permanent
+    return Pcr(pcr, tpm.clear.pcr_auth_value, permanent.pcr_policy_alg, permanent.pcr_policy)
+
+
 def is_allocated(tpm: Tpm, bank: int, pcr: int) -> bool:
     """Whether a bank has this PCR."""
     return bool(tpm.permanent.pcr_allocation.get(bank, 0) >> pcr & 1)
@@ -56,6 +69,9 @@ def start(tpm: Tpm, *, resume: bool, locality: int) -> None:
 
     PCR 0 keeps an H-CRTM measurement; otherwise it says from which locality the start came.
     """
+    for pcr, attributes in enumerate(ATTRIBUTES):
+        if not (resume and attributes.saved):
+            count_change(tpm, pcr)
     for bank, allocated in tpm.permanent.pcr_allocation.items():
         size = digest_size(bank)
         values = tpm.volatile.pcrs.setdefault(bank, [bytes(size)] * PCR_COUNT)
@@ -110,30 +126,37 @@ def count_change(tpm: Tpm, pcr: int) -> None:
 
 def reset(tpm: Tpm, pcr: int) -> None:
     """Set a PCR to zero in every bank."""
-    for bank, values in tpm.volatile.pcrs.items():
-        if is_allocated(tpm, bank, pcr):
-            values[pcr] = bytes(digest_size(bank))
+    _set_zero(tpm, pcr)
     count_change(tpm, pcr)
 
 
-def reset_dynamic(tpm: Tpm) -> None:
-    """Set the D-RTM PCRs to zero (_TPM_Hash_Start, Part 1, 11.8)."""
-    for pcr, attributes in enumerate(ATTRIBUTES):
-        if attributes.dynamic:
-            reset(tpm, pcr)
+def _set_zero(tpm: Tpm, pcr: int) -> None:
+    for bank, values in tpm.volatile.pcrs.items():
+        if is_allocated(tpm, bank, pcr):
+            values[pcr] = bytes(digest_size(bank))
 
 
 def measure_event(tpm: Tpm, digests: dict[int, bytes]) -> None:
-    """Extend the result of a _TPM_Hash_Start … _End: PCR 17, or PCR 0 before TPM2_Startup."""
-    before_startup = not tpm.volatile.started
-    pcr = HCRTM if before_startup else DRTM
-    for bank in tpm.permanent.pcr_allocation:
-        if before_startup and not tpm.volatile.h_crtm:
+    """Extend what was hashed between _TPM_Hash_Start and _TPM_Hash_End (Part 3, 22.11).
+
+    After TPM2_Startup it is a D-RTM event, which resets the dynamic PCRs and extends PCR 17;
+    before, it is one of the H-CRTM, which starts PCR 0 anew.
+    """
+    if tpm.volatile.started:
+        for pcr, attributes in enumerate(ATTRIBUTES):
+            if attributes.dynamic:
+                _set_zero(tpm, pcr)
+        tpm.reset.restart_count += 1
+        pcr = DRTM
+    else:
+        for bank in digests:
             size = digest_size(bank)
             values = tpm.volatile.pcrs.setdefault(bank, [bytes(size)] * PCR_COUNT)
-            values[HCRTM] = (4).to_bytes(size)
-        extend(tpm, bank, pcr, digests[bank])
-    tpm.volatile.h_crtm = tpm.volatile.h_crtm or before_startup
+            values[HCRTM] = _HCRTM_LOCALITY.to_bytes(size)
+        tpm.volatile.h_crtm = True
+        pcr = HCRTM
+    for bank, measured in digests.items():
+        extend(tpm, bank, pcr, measured)
 
 
 def selected(selection: TPMS_PCR_SELECTION) -> Iterable[int]:

@@ -1,0 +1,163 @@
+"""Tickets are HMACs under a hierarchy's proof, and nothing else passes for one (Part 2, 10.6)."""
+
+import hmac
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from vtpmd.tpm.core import tickets
+from vtpmd.tpm.rc import RC, TpmError
+from vtpmd.tpm.state import Tpm
+from vtpmd.tpm.wire.base import (
+    TPMT_TK_AUTH,
+    TPMT_TK_CREATION,
+    TPMT_TK_HASHCHECK,
+    TPMT_TK_VERIFIED,
+)
+from vtpmd.tpm.wire.constants import ALG, RH, ST
+
+DIGEST, NAME = b"d" * 32, b"\0\x0b" + b"n" * 32
+
+
+@dataclass(frozen=True)
+class Authorization:
+    """What a TPMT_TK_AUTH proves."""
+
+    timeout: int = 1000
+    tag: int = ST.AUTH_SIGNED
+    expires_on_reset: bool = False
+    rest: dict[str, bytes] = field(
+        default_factory=lambda: {"cp_hash": b"c", "policy_ref": b"p", "auth_name": NAME}
+    )
+
+    def make(self, tpm: Tpm) -> TPMT_TK_AUTH:
+        return tickets.authorization(
+            tpm,
+            self.tag,
+            RH.OWNER,
+            self.timeout,
+            expires_on_reset=self.expires_on_reset,
+            cp_hash=self.rest["cp_hash"],
+            policy_ref=self.rest["policy_ref"],
+            auth_name=self.rest["auth_name"],
+        )
+
+    def check(self, tpm: Tpm, ticket: TPMT_TK_AUTH) -> None:
+        tickets.check_authorization(
+            tpm,
+            ticket,
+            self.timeout,
+            "ticket",
+            expires_on_reset=self.expires_on_reset,
+            cp_hash=self.rest["cp_hash"],
+            policy_ref=self.rest["policy_ref"],
+            auth_name=self.rest["auth_name"],
+        )
+
+
+def refused(check: Callable[..., None], *arguments: Any) -> bool:
+    """Whether a check raises RC.TICKET at its position."""
+    try:
+        check(*arguments)
+    except TpmError as error:
+        return (error.code, error.at) == (RC.TICKET, "ticket")
+    return False
+
+
+def proof(tpm: Tpm, message: bytes) -> bytes:
+    return hmac.digest(tpm.permanent.owner.proof, message, "sha512")
+
+
+def test_values(tpm: Tpm) -> None:
+    tpm.volatile.time_epoch = 0x01020304
+    tpm.permanent.total_reset_count = 5
+    creation = tickets.creation(tpm, RH.OWNER, NAME, DIGEST)
+    assert creation.digest == proof(tpm, b"\x80\x21" + NAME + DIGEST)
+    verified = tickets.verified(tpm, RH.OWNER, DIGEST, NAME)
+    assert verified.hmac == proof(tpm, b"\x80\x22" + DIGEST + NAME)
+    hash_check = tickets.hash_check(tpm, RH.OWNER, ALG.SHA256, DIGEST)
+    assert hash_check.digest == proof(tpm, b"\x80\x24\0\x0b" + DIGEST)
+    head = b"\x80\x25cp" + NAME
+    timeout = (1000).to_bytes(8)
+    epoch, resets = bytes((1, 2, 3, 4)), (5).to_bytes(8)
+    assert Authorization().make(tpm).digest == proof(tpm, head + timeout + epoch)
+    until_reset = Authorization(expires_on_reset=True).make(tpm)
+    assert until_reset.digest == proof(tpm, head + timeout + epoch + resets)
+    assert Authorization(timeout=0).make(tpm).digest == proof(tpm, head + bytes(8))
+    secret = Authorization(tag=ST.AUTH_SECRET).make(tpm)
+    assert secret.digest == proof(tpm, b"\x80\x23" + head[2:] + timeout + epoch)
+
+
+def test_creation(tpm: Tpm) -> None:
+    ticket = tickets.creation(tpm, RH.OWNER, NAME, DIGEST)
+    check = tickets.check_creation
+    assert not refused(check, tpm, ticket, NAME, DIGEST, "ticket")
+    assert refused(check, tpm, ticket, NAME[:-1] + b"x", DIGEST, "ticket")
+    assert refused(check, tpm, ticket, NAME, DIGEST[:-1] + b"x", "ticket")
+    other = TPMT_TK_CREATION(ST.CREATION, RH.PLATFORM, ticket.digest)
+    assert refused(check, tpm, other, NAME, DIGEST, "ticket")
+    null = TPMT_TK_CREATION(ST.CREATION, RH.NULL, b"")
+    assert refused(check, tpm, null, NAME, DIGEST, "ticket")
+    of_null = tickets.creation(tpm, RH.NULL, NAME, DIGEST)
+    assert not refused(check, tpm, of_null, NAME, DIGEST, "ticket")
+
+
+def test_verified(tpm: Tpm) -> None:
+    ticket = tickets.verified(tpm, RH.OWNER, DIGEST, NAME)
+    check = tickets.check_verified
+    assert not refused(check, tpm, ticket, DIGEST, NAME, "ticket")
+    assert refused(check, tpm, ticket, DIGEST, NAME[:-1] + b"x", "ticket")
+    null = tickets.verified(tpm, RH.NULL, DIGEST, NAME)
+    assert null == TPMT_TK_VERIFIED(ST.VERIFIED, RH.NULL, None, b"")
+    assert refused(check, tpm, null, DIGEST, NAME, "ticket")
+    empty = TPMT_TK_VERIFIED(ST.VERIFIED, RH.OWNER, None, b"")
+    assert refused(check, tpm, empty, DIGEST, NAME, "ticket")
+
+
+def test_hash_check(tpm: Tpm) -> None:
+    ticket = tickets.hash_check(tpm, RH.OWNER, ALG.SHA256, DIGEST)
+    check = tickets.check_hash_check
+    assert not refused(check, tpm, ticket, ALG.SHA256, DIGEST, "ticket")
+    assert refused(check, tpm, ticket, ALG.SHA3_256, DIGEST, "ticket")
+    null = tickets.hash_check(tpm, RH.NULL, ALG.SHA256, DIGEST)
+    assert null == TPMT_TK_HASHCHECK(ST.HASHCHECK, RH.NULL, b"")
+    assert refused(check, tpm, null, ALG.SHA256, DIGEST, "ticket")
+
+
+def test_authorization(tpm: Tpm) -> None:
+    given = Authorization()
+    ticket = given.make(tpm)
+    assert not refused(given.check, tpm, ticket)
+    assert refused(Authorization(timeout=1001).check, tpm, ticket)
+    assert refused(Authorization(expires_on_reset=True).check, tpm, ticket)
+    assert refused(given.check, tpm, TPMT_TK_AUTH(ST.AUTH_SECRET, RH.OWNER, ticket.digest))
+    assert refused(given.check, tpm, TPMT_TK_AUTH(ST.AUTH_SIGNED, RH.OWNER, b""))
+    for name in given.rest:
+        other = Authorization(rest={**given.rest, name: b"other"})
+        assert refused(other.check, tpm, ticket)
+    tpm.volatile.time_epoch += 1
+    assert refused(given.check, tpm, ticket)
+
+
+def test_a_proof_that_has_changed_ends_every_ticket(tpm: Tpm) -> None:
+    ticket = tickets.creation(tpm, RH.OWNER, NAME, DIGEST)
+    tpm.permanent.owner.proof = bytes(64)
+    assert refused(tickets.check_creation, tpm, ticket, NAME, DIGEST, "ticket")
+
+
+@pytest.mark.parametrize(
+    ("message", "safe"),
+    [
+        (b"", False),
+        (b"abc", False),
+        (b"\xffTC", False),
+        (b"\xffTCG", False),
+        (b"\xffTCGmore", False),
+        (b"abcd", True),
+        (b"\xffTCH", True),
+    ],
+)
+def test_safe_messages_are_not_the_tpms_own(message: bytes, safe: bool) -> None:
+    assert tickets.is_safe(message) is safe

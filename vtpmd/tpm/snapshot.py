@@ -17,12 +17,16 @@ from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 from .profile import PROFILES, Profile
 from .rc import TpmError
-from .wire.structure import Structure
+from .wire.objects import TPMT_PUBLIC, TPMT_PUBLIC_LOADED
+from .wire.structure import Structure, parse
 
 FORMAT = "vtpmd-tpm-state"
 VERSION = 1
 
 T = TypeVar("T")
+
+_LAYOUTS: dict[Any, Any] = {TPMT_PUBLIC: TPMT_PUBLIC_LOADED}
+"""Structures of which a state may hold values that a guest can't send."""
 
 
 class StateError(Exception):
@@ -137,7 +141,7 @@ def _from_plain(hint: Any, plain: Any, where: str, profile: Profile) -> Any:
         return _expect(hint, plain, where)
     if issubclass(hint, Structure):
         try:
-            return hint.parse(_octets(plain, where), profile)
+            return parse(_LAYOUTS.get(hint, hint), _octets(plain, where), profile)
         except TpmError:
             raise _damaged(where) from None
     if is_dataclass(hint):

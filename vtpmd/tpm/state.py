@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from .crypto.cmac import Cmac
 from .crypto.hashes import digest
 from .crypto.resumable import ResumableHash, ResumableHmac
 from .crypto.rsa import RsaKey
@@ -73,11 +74,14 @@ class Sequence:
 
     auth_value: bytes = field(repr=False)
     hashes: list[ResumableHash] = field(default_factory=list)
-    """One for a hash sequence; one per allocated bank for an event sequence."""
-    mac: ResumableHmac | None = None
+    """One for a hash sequence; one for each bank that there may be for an event sequence."""
+    hmac: ResumableHmac | None = field(default=None, repr=False)
+    cmac: Cmac | None = field(default=None, repr=False)
     is_event: bool = False
-    first_block: bool = True
-    ticket_safe: bool = True
+    started: bool = False
+    """It has been given its first block of data."""
+    ticket_safe: bool = False
+    """The first block shows that the digest is not one of a structure of the TPM's own."""
 
 
 @dataclass(slots=True)

@@ -1,6 +1,7 @@
 """The commands of Part 3, one module per chapter. Importing this package registers them all."""
 
 from . import (
+    asymmetric,
     attestation,
     audit,
     capability,
@@ -8,6 +9,7 @@ from . import (
     context,
     dictionary_attack,
     duplication,
+    ephemeral,
     hierarchy,
     nv,
     objects,
@@ -15,13 +17,16 @@ from . import (
     policy,
     policy_signed,
     random,
+    sequences,
     session,
     signing,
     startup,
+    symmetric,
     testing,
 )
 
 __all__ = [
+    "asymmetric",
     "attestation",
     "audit",
     "capability",
@@ -29,6 +34,7 @@ __all__ = [
     "context",
     "dictionary_attack",
     "duplication",
+    "ephemeral",
     "hierarchy",
     "nv",
     "objects",
@@ -36,8 +42,10 @@ __all__ = [
     "policy",
     "policy_signed",
     "random",
+    "sequences",
     "session",
     "signing",
     "startup",
+    "symmetric",
     "testing",
 ]

@@ -1,14 +1,21 @@
 """CMAC with a state that can be saved between commands (SP 800-38B; Part 1, 8.4.2)."""
 
 from vtpmd.tpm.crypto.kdf import xor
-from vtpmd.tpm.crypto.symmetric import BLOCK_SIZE, cbc_encrypt, ecb_encrypt
+from vtpmd.tpm.crypto.symmetric import (
+    BLOCK_SIZE,
+    KEY_BITS,
+    block_size,
+    cbc_encrypt,
+    ecb_encrypt,
+)
 
+_HEADER = 4
 _POLYNOMIAL = 0x87
 _MASK = (1 << BLOCK_SIZE * 8) - 1
 
 
 class Cmac:
-    """CMAC under block cipher ``alg``; the key is kept by the caller and not part of the state."""
+    """CMAC under block cipher ``alg``; the key is part of the state."""
 
     def __init__(self, alg: int, key: bytes) -> None:
         self._alg = alg
@@ -35,16 +42,20 @@ class Cmac:
         return cbc_encrypt(self._alg, self._key, self._chain, xor(last, subkey))
 
     def save(self) -> bytes:
-        """The state without the key."""
-        return self._chain + self._pending
+        """The key, which has to be kept secret, and the state."""
+        header = self._alg.to_bytes(2, "big") + len(self._key).to_bytes(2, "big")
+        return header + self._key + self._chain + self._pending
 
     @classmethod
-    def restore(cls, alg: int, key: bytes, saved: bytes) -> "Cmac":
+    def restore(cls, saved: bytes) -> "Cmac":
         """The object ``save`` was called on. ValueError if ``saved`` cannot be a state."""
-        if not BLOCK_SIZE <= len(saved) <= 2 * BLOCK_SIZE:
+        alg, size = int.from_bytes(saved[:2], "big"), int.from_bytes(saved[2:_HEADER], "big")
+        key, state = saved[_HEADER : _HEADER + size], saved[_HEADER + size :]
+        suits = block_size(alg) and len(key) * 8 in KEY_BITS
+        if not suits or not BLOCK_SIZE <= len(state) <= 2 * BLOCK_SIZE:
             raise ValueError("not a CMAC state")
         mac = cls(alg, key)
-        mac._chain, mac._pending = saved[:BLOCK_SIZE], saved[BLOCK_SIZE:]
+        mac._chain, mac._pending = state[:BLOCK_SIZE], state[BLOCK_SIZE:]
         return mac
 
 

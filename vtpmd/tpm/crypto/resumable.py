@@ -98,7 +98,7 @@ class ResumableHash:
 
 
 class ResumableHmac:
-    """A running HMAC; the key is kept by the caller and not part of the state."""
+    """A running HMAC; the key is part of the state."""
 
     def __init__(self, alg: int, key: bytes) -> None:
         block = HASHES[alg].block_size
@@ -116,15 +116,17 @@ class ResumableHmac:
         return digest(self._inner.alg, outer, self._inner.digest())
 
     def save(self) -> bytes:
-        """The state of the inner hash, which depends on the key but does not tell it."""
-        return self._inner.save()
+        """The key, which has to be kept secret, and the state of the inner hash."""
+        return len(self._key).to_bytes(2, "big") + self._key + self._inner.save()
 
     @classmethod
-    def restore(cls, alg: int, key: bytes, saved: bytes) -> "ResumableHmac":
+    def restore(cls, saved: bytes) -> "ResumableHmac":
         """The HMAC that ``save`` was called on. ValueError if ``saved`` cannot be a state."""
-        restored = cls(alg, key)
-        inner = ResumableHash.restore(saved)
-        if inner.alg != alg or inner._total < HASHES[alg].block_size:
-            raise ValueError("state of another HMAC")
+        end = 2 + int.from_bytes(saved[:2], "big")
+        inner = ResumableHash.restore(saved[end:])
+        block = HASHES[inner.alg].block_size
+        if end != 2 + block or inner._total < block:
+            raise ValueError("not an HMAC state")
+        restored = cls(inner.alg, saved[2:end])
         restored._inner = inner
         return restored

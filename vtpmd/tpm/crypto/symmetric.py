@@ -79,7 +79,7 @@ def _transform(
         return _ofb(alg, key, iv, data)
     if mode == ALG.CFB:
         out = (cfb_encrypt if encrypting else cfb_decrypt)(alg, key, iv, data)
-        return out, _last_block(out if encrypting else data)
+        return out, _cfb_iv(alg, key, iv, out if encrypting else data)
     cipher = Cipher(_CIPHERS[alg](key), CBC(iv) if mode == ALG.CBC else ECB())
     out = (cipher.encryptor() if encrypting else cipher.decryptor()).update(data)
     if mode == ALG.CBC:
@@ -87,12 +87,13 @@ def _transform(
     return out, b""
 
 
-def _last_block(ciphertext: bytes) -> bytes:
-    """The last block, a partial one filled up with zeros as the reference code does."""
+def _cfb_iv(alg: int, key: bytes, iv: bytes, ciphertext: bytes) -> bytes:
+    """The last block, a partial one filled up with its key stream as libtpms does."""
     partial = len(ciphertext) % BLOCK_SIZE
-    if partial:
-        return ciphertext[-partial:] + bytes(BLOCK_SIZE - partial)
-    return ciphertext[-BLOCK_SIZE:]
+    if not partial:
+        return ciphertext[-BLOCK_SIZE:]
+    previous = (iv + ciphertext)[-partial - BLOCK_SIZE : -partial]
+    return ciphertext[-partial:] + ecb_encrypt(alg, key, previous)[partial:]
 
 
 def _ctr(alg: int, key: bytes, iv: bytes, data: bytes) -> tuple[bytes, bytes]:

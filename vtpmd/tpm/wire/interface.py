@@ -133,6 +133,7 @@ TPMI_ALG_RSA_DECRYPT_NULL = Annotated[int, _alg_null("rsa_decrypt_schemes", RC.V
 TPMI_ALG_ECC_SCHEME = Annotated[int, _alg("ecc_schemes", RC.SCHEME)]
 TPMI_ALG_ECC_SCHEME_NULL = Annotated[int, _alg_null("ecc_schemes", RC.SCHEME)]
 TPMI_ALG_PUBLIC = Annotated[int, _alg("object_types", RC.TYPE)]
+TPMI_ALG_PUBLIC_NULL = Annotated[int, _alg_null("object_types", RC.TYPE)]
 
 # 11.1.2, 11.2.4.7 and 11.2.5.5
 TPMI_TDES_KEY_BITS = Annotated[int, UInt(2, listed="symmetric_key_bits", under=ALG.TDES)]

@@ -24,6 +24,7 @@ from .interface import (
     TPMI_ALG_HASH,
     TPMI_ALG_HASH_NULL,
     TPMI_ALG_PUBLIC,
+    TPMI_ALG_PUBLIC_NULL,
     TPMI_ECC_CURVE,
     TPMI_RSA_KEY_BITS,
     UINT32,
@@ -65,6 +66,7 @@ TPMU_PUBLIC_PARMS = Annotated[
             ALG.SYMCIPHER: TPMS_SYMCIPHER_PARMS,
             ALG.RSA: TPMS_RSA_PARMS,
             ALG.ECC: TPMS_ECC_PARMS,
+            ALG.NULL: TPMS_KEYEDHASH_PARMS,  # of a sequence object, which is never sent
         },
     ),
 ]
@@ -97,6 +99,7 @@ class TPMT_PUBLIC(Structure):
                 ALG.SYMCIPHER: TPM2B_DIGEST,
                 ALG.RSA: TPM2B_PUBLIC_KEY_RSA,
                 ALG.ECC: TPMS_ECC_POINT,
+                ALG.NULL: TPM2B_DIGEST,
             },
         ),
     ]
@@ -105,6 +108,10 @@ class TPMT_PUBLIC(Structure):
 TPMT_PUBLIC_NULL = Annotated[TPMT_PUBLIC, Nested(TPMT_PUBLIC, name_alg=TPMI_ALG_HASH_NULL)]
 TPMT_PUBLIC_DERIVE = Annotated[TPMT_PUBLIC, Nested(TPMT_PUBLIC, unique=TPMS_DERIVE)]
 """What TPM2B_TEMPLATE holds for an object to be derived; it can only be read (12.2.6)."""
+TPMT_PUBLIC_LOADED = Annotated[
+    TPMT_PUBLIC, Nested(TPMT_PUBLIC, type=TPMI_ALG_PUBLIC_NULL, name_alg=TPMI_ALG_HASH_NULL)
+]
+"""What the state of a TPM holds: external objects without a nameAlg, and sequence objects."""
 
 TPM2B_PUBLIC = Annotated[TPMT_PUBLIC, SizedStructure(TPMT_PUBLIC)]
 TPM2B_PUBLIC_NULL = Annotated[TPMT_PUBLIC, SizedStructure(TPMT_PUBLIC_NULL)]

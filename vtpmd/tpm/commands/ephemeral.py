@@ -1,0 +1,88 @@
+"""Part 3, chapter 19: Ephemeral EC Keys."""
+
+from typing import Annotated
+
+from ..command import Auth, command
+from ..core import commitments, keys, signing
+from ..crypto import ecc, ecc_signatures
+from ..rc import RC, TpmError
+from ..state import LoadedObject, Tpm
+from ..wire.algorithms import (
+    TPM2B_ECC_PARAMETER,
+    TPM2B_ECC_POINT,
+    TPM2B_SENSITIVE_DATA,
+    TPMS_ECC_POINT,
+)
+from ..wire.constants import ALG, CC
+from ..wire.interface import TPMI_DH_OBJECT, TPMI_ECC_CURVE, UINT16
+from ..wire.objects import TPMS_ECC_PARMS
+from ..wire.structure import Structure
+
+_NO_POINT = TPMS_ECC_POINT(b"", b"")
+
+
+class CommitResponse(Structure):
+    k: TPM2B_ECC_POINT
+    l: TPM2B_ECC_POINT  # noqa: E741  the standard's name
+    e: TPM2B_ECC_POINT
+    counter: UINT16
+
+
+@command(CC.COMMIT)
+def commit(
+    tpm: Tpm,
+    sign_handle: Annotated[LoadedObject, TPMI_DH_OBJECT, Auth.USER],
+    /,
+    p1: TPM2B_ECC_POINT,
+    s2: TPM2B_SENSITIVE_DATA,
+    y2: TPM2B_ECC_PARAMETER,
+) -> CommitResponse:
+    """Take the first step of an anonymous signature (19.2)."""
+    parameters = sign_handle.public.parameters
+    if sign_handle.public.type != ALG.ECC:
+        raise TpmError(RC.KEY, at="sign_handle")
+    assert isinstance(parameters, TPMS_ECC_PARMS)
+    if not signing.is_anonymous(parameters.scheme.scheme):
+        raise TpmError(RC.SCHEME, at="sign_handle")
+    if bool(s2) != bool(y2):
+        raise TpmError(RC.SIZE, at="y2")
+    curve = keys.ecc_curve(sign_handle.public)
+    base = _base(sign_handle, s2, y2) if s2 else None
+    given = keys.point(p1) if p1 != _NO_POINT else None
+    if given is not None and not curve.contains(given):
+        raise TpmError(RC.ECC_POINT, at="p1")
+    r = commitments.fresh(tpm, curve, sign_handle.name)
+    k = l = e = _NO_POINT  # noqa: E741
+    if base is not None:
+        d = keys.ecc_private(sign_handle)
+        k = keys.coordinates(curve, ecc.multiply(curve, d, base))
+        l = keys.coordinates(curve, ecc.multiply(curve, r, base))  # noqa: E741
+    if given is not None:
+        e = keys.coordinates(curve, ecc.multiply(curve, r, given))
+    elif base is None:
+        e = keys.coordinates(curve, ecc.public_point(curve, r))
+    return CommitResponse(k, l, e, commitments.commit(tpm))
+
+
+def _base(key: LoadedObject, s2: bytes, y2: bytes) -> ecc.Point:
+    name_alg = key.public.name_alg
+    if name_alg == ALG.NULL:
+        raise TpmError(RC.HASH, at="sign_handle")
+    curve = keys.ecc_curve(key.public)
+    try:
+        return ecc_signatures.commit_base(curve, name_alg, s2, int.from_bytes(y2))
+    except TpmError as error:
+        raise TpmError(error.code, at="s2") from None
+
+
+class EcEphemeralResponse(Structure):
+    q: TPM2B_ECC_POINT
+    counter: UINT16
+
+
+@command(CC.EC_EPHEMERAL)
+def ec_ephemeral(tpm: Tpm, /, curve_id: TPMI_ECC_CURVE) -> EcEphemeralResponse:
+    """Make an ephemeral key for TPM2_ZGen_2Phase (19.3)."""
+    curve = ecc.CURVES[curve_id]
+    q = ecc.public_point(curve, commitments.fresh(tpm, curve, b""))
+    return EcEphemeralResponse(keys.coordinates(curve, q), commitments.commit(tpm))

@@ -1,0 +1,119 @@
+"""Part 3, chapter 17: Hash, HMAC and Event Sequences."""
+
+from typing import Annotated
+
+from ..command import Auth, command
+from ..core import macs, pcrs, sequences, tickets
+from ..rc import RC, TpmError
+from ..state import LoadedObject, Pcr, Tpm
+from ..wire.base import (
+    TPM2B_AUTH,
+    TPM2B_MAX_BUFFER,
+    TPML_DIGEST_VALUES,
+    TPMT_HA,
+    TPMT_TK_HASHCHECK,
+)
+from ..wire.constants import ALG, CC, RH
+from ..wire.interface import (
+    TPMI_ALG_HASH_NULL,
+    TPMI_ALG_MAC_SCHEME_NULL,
+    TPMI_DH_OBJECT,
+    TPMI_DH_PCR_NULL,
+    TPMI_RH_HIERARCHY,
+)
+from ..wire.structure import Structure
+
+SequenceHandle = Annotated[LoadedObject, TPMI_DH_OBJECT, Auth.USER]
+
+
+class MacStartResponse(Structure):
+    sequence_handle: TPMI_DH_OBJECT
+
+
+@command(CC.HMAC_START)
+def mac_start(
+    tpm: Tpm,
+    handle: Annotated[LoadedObject, TPMI_DH_OBJECT, Auth.USER],
+    /,
+    auth: TPM2B_AUTH,
+    in_scheme: TPMI_ALG_MAC_SCHEME_NULL,
+) -> MacStartResponse:
+    """Start a sequence for a HMAC or CMAC (17.2 and 17.3, which have one code)."""
+    scheme = macs.select(tpm.profile, handle, in_scheme)
+    return MacStartResponse(sequences.start_mac(tpm, auth, macs.start(handle, scheme)))
+
+
+class HashSequenceStartResponse(Structure):
+    sequence_handle: TPMI_DH_OBJECT
+
+
+@command(CC.HASH_SEQUENCE_START)
+def hash_sequence_start(
+    tpm: Tpm, /, auth: TPM2B_AUTH, hash_alg: TPMI_ALG_HASH_NULL
+) -> HashSequenceStartResponse:
+    """Start a hash sequence or, without a hash, an event sequence (17.4)."""
+    if hash_alg == ALG.NULL:
+        return HashSequenceStartResponse(sequences.start_event(tpm, auth))
+    return HashSequenceStartResponse(sequences.start_hash(tpm, auth, hash_alg))
+
+
+@command(CC.SEQUENCE_UPDATE)
+def sequence_update(tpm: Tpm, sequence_handle: SequenceHandle, /, buffer: TPM2B_MAX_BUFFER) -> None:
+    """Add data to a sequence (17.7)."""
+    sequences.update(sequences.find(sequence_handle), buffer)
+
+
+class SequenceCompleteResponse(Structure):
+    result: TPM2B_MAX_BUFFER
+    validation: TPMT_TK_HASHCHECK
+
+
+@command(CC.SEQUENCE_COMPLETE, flushed=True)
+def sequence_complete(
+    tpm: Tpm,
+    sequence_handle: SequenceHandle,
+    /,
+    buffer: TPM2B_MAX_BUFFER,
+    hierarchy: TPMI_RH_HIERARCHY,
+) -> SequenceCompleteResponse:
+    """Add the last data to a hash or MAC sequence; return its result, and end it (17.8)."""
+    sequence = sequences.find(sequence_handle)
+    if sequence.is_event:
+        raise TpmError(RC.MODE, at="sequence_handle")
+    sequences.update(sequence, buffer)
+    sequences.flush(tpm, sequence_handle)
+    mac = sequence.hmac or sequence.cmac
+    if mac is not None:
+        return SequenceCompleteResponse(mac.digest(), tickets.hash_check(tpm, RH.NULL, 0, b""))
+    (running,) = sequence.hashes
+    result = running.digest()
+    proven_by = hierarchy if sequence.ticket_safe else RH.NULL
+    ticket = tickets.hash_check(tpm, proven_by, running.alg, result)
+    return SequenceCompleteResponse(result, ticket)
+
+
+class EventSequenceCompleteResponse(Structure):
+    results: TPML_DIGEST_VALUES
+
+
+@command(CC.EVENT_SEQUENCE_COMPLETE, nv=True, flushed=True)
+def event_sequence_complete(
+    tpm: Tpm,
+    pcr_handle: Annotated[Pcr | None, TPMI_DH_PCR_NULL, Auth.USER],
+    sequence_handle: SequenceHandle,
+    /,
+    buffer: TPM2B_MAX_BUFFER,
+) -> EventSequenceCompleteResponse:
+    """Add the last data to an event sequence, extend a PCR with its digests, and end it (17.9)."""
+    sequence = sequences.find(sequence_handle)
+    if not sequence.is_event:
+        raise TpmError(RC.MODE, at="sequence_handle")
+    if pcr_handle is not None and not pcrs.extend_allowed(tpm, pcr_handle.handle):
+        raise TpmError(RC.LOCALITY)
+    sequences.update(sequence, buffer)
+    sequences.flush(tpm, sequence_handle)
+    digests = [TPMT_HA(running.alg, running.digest()) for running in sequence.hashes]
+    if pcr_handle is not None:
+        for entry in digests:
+            pcrs.extend(tpm, entry.hash_alg, pcr_handle.handle, entry.digest)
+    return EventSequenceCompleteResponse(digests)

@@ -1,0 +1,67 @@
+"""Hash, MAC and event sequences: objects that take data in pieces (Part 1, clause 32)."""
+
+from ..crypto.cmac import Cmac
+from ..crypto.resumable import ResumableHash, ResumableHmac
+from ..rc import RC, TpmError
+from ..state import LoadedObject, Sequence, Tpm
+from ..wire.algorithms import TPMT_KEYEDHASH_SCHEME
+from ..wire.attributes import TPMA_OBJECT
+from ..wire.constants import ALG, RH
+from ..wire.objects import TPMS_KEYEDHASH_PARMS, TPMT_PUBLIC
+from . import objects, tickets
+
+
+def start_hash(tpm: Tpm, auth: bytes, hash_alg: int) -> int:
+    """Start a hash sequence; returns its handle. RC.OBJECT_MEMORY."""
+    return _add(tpm, Sequence(auth.rstrip(b"\0"), [ResumableHash(hash_alg)]))
+
+
+def start_event(tpm: Tpm, auth: bytes) -> int:
+    """Start an event sequence; returns its handle. RC.OBJECT_MEMORY."""
+    hashes = [ResumableHash(bank) for bank in sorted(tpm.profile.pcr_banks)]
+    return _add(tpm, Sequence(auth.rstrip(b"\0"), hashes, is_event=True))
+
+
+def start_mac(tpm: Tpm, auth: bytes, running: ResumableHmac | Cmac) -> int:
+    """Start a MAC sequence; returns its handle. RC.OBJECT_MEMORY."""
+    sequence = Sequence(auth.rstrip(b"\0"))
+    if isinstance(running, Cmac):
+        sequence.cmac = running
+    else:
+        sequence.hmac = running
+    return _add(tpm, sequence)
+
+
+def _add(tpm: Tpm, sequence: Sequence) -> int:
+    public = TPMT_PUBLIC(
+        ALG.NULL,
+        ALG.NULL,
+        TPMA_OBJECT.NO_DA,
+        b"",
+        TPMS_KEYEDHASH_PARMS(TPMT_KEYEDHASH_SCHEME(ALG.NULL, None)),
+        b"",
+    )
+    loaded = LoadedObject(public, None, b"", b"", RH.NULL, temporary=True, sequence=sequence)
+    return objects.add(tpm, loaded)
+
+
+def find(loaded: LoadedObject) -> Sequence:
+    """The sequence of a sequence object. RC.MODE at ``sequence_handle`` for other objects."""
+    if loaded.sequence is None:
+        raise TpmError(RC.MODE, at="sequence_handle")
+    return loaded.sequence
+
+
+def update(sequence: Sequence, data: bytes) -> None:
+    """Add a piece of data; the first decides whether a digest is safe to sign."""
+    if not sequence.started:
+        sequence.started = True
+        sequence.ticket_safe = tickets.is_safe(data)
+    for running in (*sequence.hashes, sequence.hmac, sequence.cmac):
+        if running is not None:
+            running.update(data)
+
+
+def flush(tpm: Tpm, loaded: LoadedObject) -> None:
+    """Remove a sequence that is complete."""
+    del tpm.volatile.objects[loaded.handle]

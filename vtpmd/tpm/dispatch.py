@@ -8,7 +8,7 @@ from struct import Struct
 from typing import Any
 
 from .command import COMMANDS, CommandSpec
-from .core import audit, dictionary_attack, nv_pin, sessions
+from .core import audit, dictionary_attack, nv_pin, power, sessions
 from .core.authorization import Auth, Request, authorize
 from .core.entities import resolve
 from .crypto.hashes import digest
@@ -16,7 +16,8 @@ from .rc import RC, TpmError
 from .state import Entity, Session, Tpm
 from .wire.attributes import TPMA_SESSION
 from .wire.base import TPMS_AUTH_COMMAND
-from .wire.constants import CC, RH, ST
+from .wire.constants import ALG, CC, RH, ST
+from .wire.limits import MAX_COMMAND_SIZE
 
 HEADER = Struct(">HII")
 MAX_SESSIONS = 3
@@ -104,11 +105,11 @@ def error_response(code: int) -> bytes:
 def parse_header(tpm: Tpm, command: bytes) -> Call:
     """Header and mode checks (Part 3, 5.2 and 5.3)."""
     if len(command) < HEADER.size:
-        raise TpmError(RC.BAD_TAG if len(command) < 2 else RC.COMMAND_SIZE)
+        raise TpmError(RC.INSUFFICIENT)
     tag, size, code = HEADER.unpack_from(command)
     if tag not in (ST.NO_SESSIONS, ST.SESSIONS):
         raise TpmError(RC.BAD_TAG)
-    if size != len(command):
+    if size != len(command) or size > MAX_COMMAND_SIZE:
         raise TpmError(RC.COMMAND_SIZE)
     if tpm.failed and (
         tag != ST.NO_SESSIONS or code not in (CC.GET_TEST_RESULT, CC.GET_CAPABILITY)
@@ -117,19 +118,21 @@ def parse_header(tpm: Tpm, command: bytes) -> Call:
     spec = COMMANDS.get(code)
     if spec is None or not tpm.profile.allows_command(code):
         raise TpmError(RC.COMMAND_CODE)
-    if not tpm.volatile.started and code != CC.STARTUP and not tpm.failed:
+    if tpm.volatile.started is (code == CC.STARTUP) and not tpm.failed:
         raise TpmError(RC.INITIALIZE)
     return Call(spec, tag, command, HEADER.size)
 
 
 def parse_handles(tpm: Tpm, call: Call) -> None:
-    """The handle area (Part 3, 5.4)."""
+    """The handle area (Part 3, 5.4): all handles are read before any is looked up."""
+    values = []
     for number, handle in enumerate(call.spec.handles, 1):
         try:
             value, call.offset = handle.read(call.buffer, call.offset, tpm.profile)
         except TpmError as error:
             raise error.handle(number) from None
-        call.entities.append(resolve(tpm, value, number))
+        values.append(value)
+    call.entities = [resolve(tpm, value, number) for number, value in enumerate(values, 1)]
 
 
 def parse_sessions(tpm: Tpm, call: Call) -> None:
@@ -149,15 +152,13 @@ def parse_sessions(tpm: Tpm, call: Call) -> None:
         raise TpmError(RC.SIZE)
     if not call.spec.sessions:
         raise TpmError(RC.AUTH_CONTEXT)
-    offset = start
-    while offset < end:
+    area, offset = call.buffer[start:end], 0
+    while offset < len(area):
         number = len(call.uses) + 1
-        if number > MAX_SESSIONS:
-            raise TpmError(RC.SIZE)
         try:
-            given, offset = TPMS_AUTH_COMMAND.unmarshal(call.buffer, offset, tpm.profile)
-            if offset > end:
-                raise TpmError(RC.INSUFFICIENT)
+            if number > MAX_SESSIONS:
+                raise TpmError(RC.SIZE)
+            given, offset = TPMS_AUTH_COMMAND.unmarshal(area, offset, tpm.profile)
             _add_session(tpm, call, given, number)
         except TpmError as error:
             raise error.session(number) from None
@@ -173,30 +174,47 @@ def _fill_request(call: Call) -> None:
 def _add_session(tpm: Tpm, call: Call, given: TPMS_AUTH_COMMAND, number: int) -> None:
     use = SessionUse(None, given.nonce, given.session_attributes, given.hmac)
     if given.session_handle == RH.RS_PW:
+        if use.has(_EXTRA_USE | _EXCLUSIVE_OR_RESET):
+            raise TpmError(RC.ATTRIBUTES)
         if given.nonce:
             raise TpmError(RC.NONCE)
-        use.attributes |= TPMA_SESSION.CONTINUE_SESSION
     else:
-        use.session = tpm.volatile.sessions.get(given.session_handle)
-        if use.session is None:
+        session = sessions.find(tpm, given.session_handle)
+        if session is None:
             raise TpmError(RC.REFERENCE_S0 + number - 1)
-        if any(other.session is use.session for other in call.uses):
+        if session.handle != given.session_handle:
             raise TpmError(RC.HANDLE)
+        if any(other.session is session for other in call.uses):
+            raise TpmError(RC.HANDLE)
+        use.session = session
+        if use.has(_EXTRA_USE | _EXCLUSIVE_OR_RESET):
+            _add_extra_use(tpm, call, use, session)
+    call.uses.append(use)
+
+
+def _add_extra_use(tpm: Tpm, call: Call, use: SessionUse, session: Session) -> None:
+    """What a session does beside, or in place of, authorizing: decrypt, encrypt, audit."""
     if use.has(TPMA_SESSION.DECRYPT):
         if call.decrypting is not None or not call.spec.decrypt:
             raise TpmError(RC.ATTRIBUTES)
+        if session.symmetric_alg == ALG.NULL:
+            raise TpmError(RC.SYMMETRIC)
         call.decrypting = use
     if use.has(TPMA_SESSION.ENCRYPT):
         if call.encrypting is not None or not call.spec.encrypt:
             raise TpmError(RC.ATTRIBUTES)
+        if session.symmetric_alg == ALG.NULL:
+            raise TpmError(RC.SYMMETRIC)
         call.encrypting = use
     if use.has(TPMA_SESSION.AUDIT):
-        if call.auditing is not None:
+        if call.auditing is not None or session.policy is not None:
             raise TpmError(RC.ATTRIBUTES)
+        exclusive = tpm.volatile.exclusive_audit_session == session.handle
+        if use.has(TPMA_SESSION.AUDIT_EXCLUSIVE) and not exclusive:
+            raise TpmError(RC.EXCLUSIVE)
         call.auditing = use
     elif use.has(_EXCLUSIVE_OR_RESET):
         raise TpmError(RC.ATTRIBUTES)
-    call.uses.append(use)
 
 
 def authorize_handles(tpm: Tpm, call: Call) -> None:
@@ -218,10 +236,10 @@ def _check_session(tpm: Tpm, call: Call, use: SessionUse, *, is_first: bool) -> 
     if session is None:
         if use.entity is None:
             raise TpmError(RC.HANDLE)
-        if use.has(_EXTRA_USE):
-            raise TpmError(RC.ATTRIBUTES)
-    else:
-        _check_consistency(tpm, use, session)
+    elif session.is_trial:
+        raise TpmError(RC.ATTRIBUTES)
+    elif session.is_da_bound:
+        dictionary_attack.begin_use(tpm, is_lockout=session.is_lockout_bound)
     if use.entity is not None:
         use.proves_auth_value = authorize(tpm, call.request, use.entity, use.role, session)
     elif not use.has(_EXTRA_USE):
@@ -231,7 +249,7 @@ def _check_session(tpm: Tpm, call: Call, use: SessionUse, *, is_first: bool) -> 
     )
     if is_password:
         assert use.entity is not None
-        proven = sessions.matches(use.entity.auth_value.rstrip(b"\0"), use.hmac.rstrip(b"\0"))
+        proven = sessions.matches(use.entity.auth_value, use.hmac.rstrip(b"\0"))
     else:
         assert session is not None
         expected = sessions.hmac_of(
@@ -252,21 +270,6 @@ def _check_session(tpm: Tpm, call: Call, use: SessionUse, *, is_first: bool) -> 
             tpm, use.entity, session, used=use.proves_auth_value
         )
         raise TpmError(code)
-
-
-def _check_consistency(tpm: Tpm, use: SessionUse, session: Session) -> None:
-    if session.is_trial:
-        raise TpmError(RC.ATTRIBUTES)
-    if use.has(TPMA_SESSION.DECRYPT | TPMA_SESSION.ENCRYPT) and not session.symmetric_bits:
-        raise TpmError(RC.SYMMETRIC)
-    if use.has(TPMA_SESSION.AUDIT):
-        if session.policy is not None:
-            raise TpmError(RC.ATTRIBUTES)
-        exclusive = tpm.volatile.exclusive_audit_session == session.handle
-        if use.has(TPMA_SESSION.AUDIT_EXCLUSIVE) and not exclusive:
-            raise TpmError(RC.EXCLUSIVE)
-    if session.is_da_bound:
-        dictionary_attack.check_locked_out(tpm, session.is_lockout_bound)
 
 
 def _other_nonces(call: Call, use: SessionUse) -> bytes:
@@ -316,10 +319,13 @@ def run_action(tpm: Tpm, call: Call) -> None:
         None if spec.optional and entity.handle == RH.NULL else entity
         for spec, entity in zip(call.spec.handles, call.entities, strict=True)
     ]
+    ends_orderly = power.ends_orderly(tpm, call.spec.code)
     try:
         result = call.spec.action(tpm, *handles, *call.arguments)
     except TpmError as error:
         raise call.spec.locate(error) from None
+    if ends_orderly:
+        power.end_orderly(tpm)
     fields = [write(getattr(result, name)) for name, write in call.spec.response]
     if call.spec.response_handle:
         call.handle_area = fields.pop(0)

@@ -26,25 +26,9 @@ from .state import (
     VolatileState,
 )
 from .wire.attributes import TPMA_NV
-from .wire.constants import CC
 
 __all__ = ["Engine", "Reply", "StateError", "commands"]
 
-_KEEPS_ORDERLY = frozenset(
-    {
-        CC.STARTUP,
-        CC.SHUTDOWN,
-        CC.GET_CAPABILITY,
-        CC.GET_RANDOM,
-        CC.GET_TEST_RESULT,
-        CC.PCR_READ,
-        CC.READ_CLOCK,
-        CC.READ_PUBLIC,
-        CC.NV_READ_PUBLIC,
-        CC.SELF_TEST,
-    }
-)
-"""Commands after which a TPM2_Shutdown still holds; all others change what it has saved."""
 _ESTABLISHED_RESET_LOCALITIES = (3, 4)
 
 
@@ -64,7 +48,6 @@ class Engine:
         self.running = False
         self.defect: str | None = None
         """Traceback of an internal failure, without values: the TPM is in failure mode."""
-        self._last_command = 0
 
     @classmethod
     def manufacture(
@@ -151,7 +134,6 @@ class Engine:
                 if handle in tpm.permanent.nv and _is_orderly(tpm.permanent.nv[handle]):
                     tpm.permanent.nv[handle] = index
         self.running = True
-        self._last_command = 0
         self.defect = None
 
     def power_off(self) -> None:
@@ -166,25 +148,20 @@ class Engine:
             power.tick(tpm)
             tpm.locality = locality
             tpm.canceled = False
+            tpm.volatile.event_hashes = []
             response = dispatch.execute(tpm, command)
-            code = int.from_bytes(command[6:10])
-            if response[6:10] == bytes(4):
-                self._last_command = code
-                if tpm.permanent.orderly is not None and code not in _KEEPS_ORDERLY:
-                    tpm.nv_dirty = True
-                    tpm.permanent.orderly = None
             return Reply(response, self._changed())
         except Exception as error:
             self._fail(error)
             return Reply(dispatch.error_response(RC.FAILURE))
 
     def hash_start(self) -> Reply:
-        """_TPM_Hash_Start: a D-RTM event, or an H-CRTM event before TPM2_Startup."""
+        """_TPM_Hash_Start: a D-RTM event, or an H-CRTM event before TPM2_Startup.
+
+        Any command ends it: only an event without one until `hash_end` is measured.
+        """
         tpm = self._tpm
-        tpm.locality = 4
         tpm.volatile.established = True
-        if tpm.volatile.started:
-            pcrs.reset_dynamic(tpm)
         tpm.volatile.event_hashes = [ResumableHash(bank) for bank in pcrs.banks(tpm)]
         return Reply(b"", self._changed())
 
@@ -200,6 +177,8 @@ class Engine:
             measured = {h.alg: h.digest() for h in tpm.volatile.event_hashes}
             tpm.volatile.event_hashes = []
             pcrs.measure_event(tpm, measured)
+            if tpm.nv_available:
+                power.end_orderly(tpm)
         return Reply(b"", self._changed())
 
     @property

@@ -50,7 +50,7 @@ class Hierarchy:
         return self.handle == RH.LOCKOUT
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Pcr:
     """One PCR as an entity that a command refers to."""
 
@@ -117,7 +117,7 @@ class LoadedObject:
     def auth_value(self) -> bytes:
         if self.sequence is not None:
             return self.sequence.auth_value
-        return self.sensitive.auth_value if self.sensitive is not None else b""
+        return self.sensitive.auth_value.rstrip(b"\0") if self.sensitive is not None else b""
 
     @property
     def policy_alg(self) -> int:
@@ -291,9 +291,11 @@ class PermanentState:
     clock_rate: int = 0
     """-3 (slowest) to +3, as TPM2_ClockRateAdjust left it."""
     failure_timer: int = 0
-    """``clock`` when a failed try was last counted or forgiven."""
+    """Time when a failed try was last counted or forgiven; negative if before _TPM_Init."""
     lockout_timer: int = 0
-    """``clock`` when lockoutAuth last failed."""
+    """Time when lockoutAuth last failed; negative if before _TPM_Init."""
+    shutdown_time: int = 0
+    """Time of the last TPM2_Shutdown."""
     nv: dict[int, NvIndex] = field(default_factory=dict)
     nv_max_counter: int = 0
     """The largest value a deleted counter index has had."""
@@ -303,6 +305,9 @@ class PermanentState:
     audit_counter: int = 0
     pp_commands: list[int] = field(default_factory=list)
     algorithm_set: int = 0
+    pcr_policy_alg: int = ALG.NULL
+    pcr_policy: bytes = b""
+    """authPolicy of the PCRs that can have one."""
     primary_epoch: int = 0
     """Counts TPM2_Clear, ChangeEPS and ChangePPS: old cached primaries are not found again."""
 
@@ -336,7 +341,8 @@ class ClearState:
     read_only: bool = False
     pcr_saved: dict[int, dict[int, bytes]] = field(default_factory=dict)
     """Bank to PCR to value, of the PCRs that Shutdown(STATE) preserves."""
-    pcr_auth_values: dict[int, bytes] = field(default_factory=dict, repr=False)
+    pcr_auth_value: bytes = field(default=b"", repr=False)
+    """Of the PCRs that can have one."""
 
 
 @dataclass(slots=True)
@@ -405,13 +411,17 @@ class Tpm:
     """Key material of the Primary Objects created last, kept by ``core.creation``."""
     last_now: int = 0
 
+    def require_nv(self) -> None:
+        """Raise TpmError(RC.NV_UNAVAILABLE) when the host can't store."""
+        if not self.nv_available:
+            raise TpmError(RC.NV_UNAVAILABLE)
+
     def begin_nv_update(self) -> None:
         """Announce a change of the permanent state: called after the last check, before the change.
 
         Raises TpmError(RC.NV_UNAVAILABLE) when the host can't store it.
         """
-        if not self.nv_available:
-            raise TpmError(RC.NV_UNAVAILABLE)
+        self.require_nv()
         self.nv_dirty = True
 
     def random(self, size: int) -> bytes:

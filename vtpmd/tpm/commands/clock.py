@@ -37,6 +37,7 @@ def clock_set(
         raise TpmError(RC.VALUE, at="new_time")
     tpm.begin_nv_update()
     tpm.permanent.clock = new_time
+    tpm.permanent.clock_safe = True
 
 
 @command(CC.CLOCK_RATE_ADJUST, nv=True)

@@ -51,9 +51,10 @@ def flush_context(tpm: Tpm, /, flush_handle: TPMI_DH_CONTEXT) -> None:
         if tpm.volatile.objects.pop(flush_handle, None) is None:
             raise TpmError(RC.HANDLE, at="flush_handle")
         return
-    if flush_handle not in tpm.volatile.sessions and flush_handle not in tpm.reset.saved_sessions:
+    active = sessions.active_handle(tpm, flush_handle)
+    if active is None:
         raise TpmError(RC.HANDLE, at="flush_handle")
-    sessions.flush(tpm, flush_handle)
+    sessions.flush(tpm, active)
 
 
 @command(CC.EVICT_CONTROL, nv=True)

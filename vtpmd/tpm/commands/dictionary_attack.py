@@ -3,6 +3,7 @@
 from typing import Annotated
 
 from ..command import Auth, command
+from ..core import dictionary_attack
 from ..state import Hierarchy, Tpm
 from ..wire.constants import CC
 from ..wire.interface import TPMI_RH_LOCKOUT, UINT32
@@ -14,7 +15,7 @@ def dictionary_attack_lock_reset(
 ) -> None:
     """Forget the failed tries (25.2)."""
     tpm.begin_nv_update()
-    tpm.permanent.dictionary_attack.failed_tries = 0
+    dictionary_attack.reset(tpm)
 
 
 @command(CC.DICTIONARY_ATTACK_PARAMETERS, nv=True)
@@ -32,5 +33,3 @@ def dictionary_attack_parameters(
     attack.max_tries = new_max_tries
     attack.recovery_time = new_recovery_time
     attack.lockout_recovery = lockout_recovery
-    attack.failed_tries = 0
-    tpm.permanent.failure_timer = tpm.permanent.lockout_timer = tpm.permanent.clock

@@ -129,10 +129,13 @@ def pcr_set_auth_policy(
     hash_alg: TPMI_ALG_HASH_NULL,
     pcr_num: TPMI_DH_PCR,
 ) -> None:
-    """Set the policy of a PCR (22.6): the PC Client profile gives none a policy."""
+    """Set the policy of the PCRs that can have one, of all at once (22.6)."""
     if len(auth_policy) != digest_size(hash_alg):
         raise TpmError(RC.SIZE, at="auth_policy")
-    raise TpmError(RC.VALUE, at="pcr_num")
+    if not pcrs.ATTRIBUTES[pcr_num].authorized:
+        raise TpmError(RC.VALUE, at="pcr_num")
+    tpm.begin_nv_update()
+    tpm.permanent.pcr_policy_alg, tpm.permanent.pcr_policy = hash_alg, auth_policy
 
 
 @command(CC.PCR_SET_AUTH_VALUE)
@@ -142,8 +145,10 @@ def pcr_set_auth_value(
     /,
     auth: TPM2B_DIGEST,
 ) -> None:
-    """Set the authValue of a PCR (22.7): the PC Client profile gives none an authValue."""
-    raise TpmError(RC.VALUE, at="pcr_handle")
+    """Set the authValue of the PCRs that can have one, of all at once (22.7)."""
+    if not pcrs.ATTRIBUTES[pcr_handle.handle].authorized:
+        raise TpmError(RC.VALUE)
+    pcr_handle.auth_value = tpm.clear.pcr_auth_value = auth.rstrip(b"\0")
 
 
 @command(CC.PCR_RESET, nv=True)

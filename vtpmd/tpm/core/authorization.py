@@ -11,10 +11,10 @@ from enum import Enum
 
 from ..crypto.hashes import digest
 from ..rc import RC, TpmError
-from ..state import Entity, LoadedObject, NvIndex, PolicyState, Session, Tpm
+from ..state import Entity, LoadedObject, NvIndex, Pcr, PolicyState, Session, Tpm
 from ..wire.attributes import TPMA_NV, TPMA_OBJECT
-from ..wire.constants import CC, RH
-from . import dictionary_attack, nv_pin
+from ..wire.constants import ALG, CC, RH
+from . import dictionary_attack, nv_pin, pcrs
 
 
 class Auth(Enum):
@@ -88,7 +88,7 @@ def authorize(
     ``session`` is None for a password. The order of checks is that of Part 3, 5.6. Raises
     TpmError without a position.
     """
-    if entity.name == RH.PLATFORM.to_bytes(4) and request.code in tpm.permanent.pp_commands:
+    if entity.handle == RH.PLATFORM and request.code in tpm.permanent.pp_commands:
         raise TpmError(RC.PP)  # physical presence can't be asserted on a virtual machine
     policy = session.policy if session is not None else None
     if policy is not None:
@@ -96,8 +96,7 @@ def authorize(
     else:
         used = session is None or not is_bound_to(session, entity)
     if used and entity.da_protected:
-        dictionary_attack.check_locked_out(tpm, entity.name == RH.LOCKOUT.to_bytes(4))
-        dictionary_attack.note_use(tpm)
+        dictionary_attack.begin_use(tpm, is_lockout=entity.handle == RH.LOCKOUT)
     if policy is None and _policy_required(entity, role):
         raise TpmError(RC.AUTH_TYPE)
     if policy is None:
@@ -128,8 +127,8 @@ def _policy_required(entity: Entity, role: Auth) -> bool:
     if role is Auth.ADMIN:
         if isinstance(entity, LoadedObject):
             return bool(entity.public.object_attributes & TPMA_OBJECT.ADMIN_WITH_POLICY)
-        return isinstance(entity, NvIndex)
-    return False
+        return True
+    return isinstance(entity, Pcr) and entity.policy_alg != ALG.NULL
 
 
 def _auth_value_available(entity: Entity, role: Auth, code: int) -> bool:
@@ -158,6 +157,8 @@ def _auth_policy_available(entity: Entity, role: Auth, code: int) -> bool:
             return True
         write = code in _NV_WRITERS
         return entity.has(TPMA_NV.POLICYWRITE if write else TPMA_NV.POLICYREAD)
+    if isinstance(entity, Pcr):
+        return pcrs.ATTRIBUTES[entity.handle].authorized
     return bool(entity.auth_policy)
 
 
@@ -183,10 +184,10 @@ def _check_policy(
         raise TpmError(RC.POLICY_FAIL)
     if entity.policy_alg != session.auth_hash:
         raise TpmError(RC.POLICY_FAIL)
-    if policy.timeout and (
-        policy.timeout < tpm.volatile.time or session.epoch != tpm.volatile.time_epoch
-    ):
-        raise TpmError(RC.EXPIRED)
+    if policy.timeout:
+        tpm.require_nv()  # without it Time stands still
+        if policy.timeout < tpm.volatile.time or session.epoch != tpm.volatile.time_epoch:
+            raise TpmError(RC.EXPIRED)
     if policy.command_code:
         if policy.command_code != request.code:
             raise TpmError(RC.POLICY_CC)

@@ -10,7 +10,7 @@ def clock_info(tpm: Tpm) -> TPMS_CLOCK_INFO:
         clock=tpm.permanent.clock,
         reset_count=tpm.permanent.reset_count,
         restart_count=tpm.reset.restart_count,
-        safe=int(tpm.permanent.clock_safe),
+        safe=int(tpm.permanent.clock_safe and tpm.nv_available),
     )
 
 

@@ -1,4 +1,4 @@
-"""Protection against guessing authValues (Part 1, 19.8).
+"""Protection against guessing authValues (Part 1, 16.8).
 
 failedTries and lockoutAuth's state are part of the permanent state: a failed authorization is
 stored before it is answered.
@@ -9,29 +9,27 @@ from ..state import Entity, Hierarchy, Session, Tpm
 from ..wire.constants import RH
 
 
-def check_locked_out(tpm: Tpm, lockout: bool) -> None:
-    """Refuse the use of a DA-protected authValue while the TPM is in lockout.
+def begin_use(tpm: Tpm, *, is_lockout: bool) -> None:
+    """Let a DA-protected authValue be tried, unless the TPM is in lockout.
 
-    ``lockout`` is True for lockoutAuth itself, which has a rule of its own. Raises RC.LOCKOUT.
+    ``is_lockout`` is True for lockoutAuth itself, which has a rule of its own. From here to the
+    next TPM2_Shutdown a loss of power counts as a failed try (Part 1, 16.8.6), so a TPM2_Shutdown
+    before no longer holds. Raises RC.LOCKOUT, and RC.NV_UNAVAILABLE if a failure could not be
+    counted: else guesses would be free.
     """
-    self_heal(tpm)
-    attack = tpm.permanent.dictionary_attack
-    if lockout:
+    tpm.require_nv()
+    permanent = tpm.permanent
+    attack = permanent.dictionary_attack
+    if is_lockout:
         if not attack.lockout_auth_enabled:
             raise TpmError(RC.LOCKOUT)
-    elif attack.failed_tries >= attack.max_tries:
+        return
+    if attack.failed_tries >= attack.max_tries:
         raise TpmError(RC.LOCKOUT)
-
-
-def note_use(tpm: Tpm) -> None:
-    """Record that a DA-protected authValue is about to be tried.
-
-    From here to the next orderly shutdown a power loss counts as a failed try (Part 1, 19.8.6):
-    else an attacker could cut the power before a failure is written.
-    """
-    if not tpm.permanent.da_used:
+    if not permanent.da_used or permanent.orderly is not None:
         tpm.begin_nv_update()
-        tpm.permanent.da_used = True
+        permanent.da_used = True
+        permanent.orderly = None
 
 
 def register_failure(tpm: Tpm, entity: Entity | None, session: Session | None, used: bool) -> int:
@@ -51,45 +49,66 @@ def register_failure(tpm: Tpm, entity: Entity | None, session: Session | None, u
     attack = tpm.permanent.dictionary_attack
     if is_lockout:
         attack.lockout_auth_enabled = False
-        tpm.permanent.lockout_timer = tpm.permanent.clock
+        tpm.permanent.lockout_timer = tpm.volatile.time
     elif attack.recovery_time:
         attack.failed_tries += 1
-        tpm.permanent.failure_timer = tpm.permanent.clock
+        tpm.permanent.failure_timer = tpm.volatile.time
     return RC.AUTH_FAIL
 
 
 def self_heal(tpm: Tpm) -> None:
-    """Forgive failed tries for the time that has gone by (Part 1, 19.8.3 and 19.8.4)."""
-    permanent = tpm.permanent
-    attack = permanent.dictionary_attack
-    if attack.failed_tries and attack.recovery_time:
-        forgiven = (permanent.clock - permanent.failure_timer) // (attack.recovery_time * 1000)
-        if forgiven and tpm.nv_available:
-            tpm.begin_nv_update()
-            attack.failed_tries = max(0, attack.failed_tries - forgiven)
-            permanent.failure_timer += forgiven * attack.recovery_time * 1000
-    if (
-        not attack.lockout_auth_enabled
-        and attack.lockout_recovery
-        and permanent.clock - permanent.lockout_timer >= attack.lockout_recovery * 1000
-        and tpm.nv_available
-    ):
-        tpm.begin_nv_update()
-        attack.lockout_auth_enabled = True
+    """Forgive failed tries for the Time that has gone by (Part 1, 16.8.4 and 16.8.5).
 
-
-def at_startup(tpm: Tpm, orderly: bool) -> None:
-    """Apply the rules of a TPM2_Startup(); the caller has announced the NV update.
-
-    A disorderly end after the use of a DA-protected authValue counts as one failed try. With
-    lockoutRecovery 0, lockoutAuth is usable again.
+    Time, and not Clock, which an owner can advance. A recoveryTime of zero ends the protection.
     """
     permanent = tpm.permanent
     attack = permanent.dictionary_attack
-    guessed = permanent.da_used and not orderly
-    if guessed and attack.recovery_time and attack.failed_tries < attack.max_tries:
-        attack.failed_tries += 1
-        permanent.failure_timer = permanent.clock
+    if attack.failed_tries:
+        interval = attack.recovery_time * 1000
+        elapsed = tpm.volatile.time - permanent.failure_timer
+        forgiven = elapsed // interval if interval else attack.failed_tries
+        if forgiven:
+            tpm.begin_nv_update()
+            attack.failed_tries = max(0, attack.failed_tries - forgiven)
+            permanent.failure_timer += forgiven * interval
+    if not attack.lockout_auth_enabled and attack.lockout_recovery:
+        elapsed = tpm.volatile.time - permanent.lockout_timer
+        if elapsed >= attack.lockout_recovery * 1000:
+            tpm.begin_nv_update()
+            attack.lockout_auth_enabled = True
+
+
+def at_startup(tpm: Tpm, *, orderly: bool) -> None:
+    """Apply the rules of a TPM2_Startup(); the caller has announced the NV update.
+
+    A disorderly end after the use of a DA-protected authValue counts as one failed try, and the
+    waiting for recovery begins anew. With lockoutRecovery 0, lockoutAuth is usable again.
+    """
+    permanent = tpm.permanent
+    attack = permanent.dictionary_attack
+    if orderly:
+        permanent.failure_timer -= permanent.shutdown_time
+        permanent.lockout_timer -= permanent.shutdown_time
+    else:
+        permanent.failure_timer = permanent.lockout_timer = 0
+        if permanent.da_used and attack.recovery_time and attack.failed_tries < attack.max_tries:
+            attack.failed_tries += 1
     permanent.da_used = False
     if not attack.lockout_recovery:
         attack.lockout_auth_enabled = True
+
+
+def at_shutdown(tpm: Tpm) -> None:
+    """Note that authValues in use so far are accounted for; the caller has announced the update."""
+    tpm.permanent.da_used = False
+    tpm.permanent.shutdown_time = tpm.volatile.time
+
+
+def reset(tpm: Tpm) -> None:
+    """Forget the failed tries; lockoutAuth, if it was locked out, can be used again.
+
+    The latter takes the lockoutPolicy (Part 1, 16.8.5). The caller has announced the NV update.
+    """
+    attack = tpm.permanent.dictionary_attack
+    attack.failed_tries = 0
+    attack.lockout_auth_enabled = True

@@ -1,12 +1,10 @@
 """From handles to the entities they refer to (Part 3, 5.4)."""
 
 from ..rc import RC, TpmError
-from ..state import Entity, Hierarchy, LoadedObject, NvIndex, Pcr, Session, Tpm
+from ..state import Entity, Hierarchy, LoadedObject, NvIndex, Session, Tpm
 from ..wire.attributes import TPMA_NV
 from ..wire.constants import HT, RH
-
-_OTHER_SESSION_TYPE = (HT.HMAC_SESSION ^ HT.POLICY_SESSION) << 24
-"""HMAC and policy sessions are numbered together: a number has one type at a time."""
+from . import pcrs, sessions
 
 
 def hierarchy(tpm: Tpm, handle: int) -> Hierarchy:
@@ -48,7 +46,7 @@ def resolve(tpm: Tpm, handle: int, number: int) -> Entity | Session:
     """
     match handle >> 24:
         case HT.PCR:
-            return Pcr(handle, tpm.clear.pcr_auth_values.get(handle, b""))
+            return pcrs.entity(tpm, handle)
         case HT.NV_INDEX:
             return _nv_index(tpm, handle, number)
         case HT.HMAC_SESSION | HT.POLICY_SESSION:
@@ -103,11 +101,11 @@ def _nv_index(tpm: Tpm, handle: int, number: int) -> NvIndex:
 
 
 def _session(tpm: Tpm, handle: int, number: int) -> Session:
-    session = tpm.volatile.sessions.get(handle)
+    session = sessions.find(tpm, handle)
     if session is None:
-        if handle ^ _OTHER_SESSION_TYPE in tpm.volatile.sessions:
-            raise TpmError(RC.HANDLE).handle(number)
         raise TpmError(RC.REFERENCE_H0 + number - 1)
+    if session.handle != handle:
+        raise TpmError(RC.HANDLE).handle(number)
     return session
 
 

@@ -28,6 +28,7 @@ def change_platform_seed(tpm: Tpm) -> None:
     """A new PPS (Part 3, 24.4). The caller has announced the NV update."""
     _renew(tpm, tpm.permanent.platform)
     _reset_policy(tpm.permanent.platform)
+    tpm.permanent.pcr_policy_alg, tpm.permanent.pcr_policy = ALG.NULL, b""
     _forget_objects(tpm, RH.PLATFORM)
 
 
@@ -57,10 +58,12 @@ def clear(tpm: Tpm) -> None:
         hierarchy.auth_value = b""
         _reset_policy(hierarchy)
     permanent.dictionary_attack = DictionaryAttack()
-    permanent.clock = permanent.failure_timer = permanent.lockout_timer = 0
+    permanent.clock = 0
     permanent.clock_safe = True
     permanent.reset_count = 0
-    tpm.reset.restart_count = 0
+    permanent.audit_counter = 0
+    tpm.reset.restart_count = tpm.reset.clear_count = 0
+    tpm.clear.pcr_auth_value = b""
     tpm.reset.pcr_update_counter = (tpm.reset.pcr_update_counter + 1) & 0xFFFFFFFF
 
 

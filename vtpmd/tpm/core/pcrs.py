@@ -25,6 +25,8 @@ class Attributes:
     extend: int
     counted: bool = True
     """A change of it increments pcrUpdateCounter."""
+    authorized: bool = False
+    """It has an authValue and an authPolicy, those of all such PCRs (as in libtpms)."""
 
     @property
     def dynamic(self) -> bool:
@@ -40,20 +42,16 @@ ATTRIBUTES: tuple[Attributes, ...] = (
     Attributes(saved=False, reset=0b10000, extend=0b11100),
     Attributes(saved=False, reset=0b10000, extend=0b11100),
     Attributes(saved=False, reset=0b10000, extend=0b01100),
-    Attributes(saved=False, reset=0b10100, extend=0b01110),
-    Attributes(saved=False, reset=0b10100, extend=0b00100, counted=False),
-    Attributes(saved=False, reset=0b10100, extend=0b00100, counted=False),
+    Attributes(saved=False, reset=0b10100, extend=0b01110, authorized=True),
+    Attributes(saved=False, reset=0b10100, extend=0b00100, counted=False, authorized=True),
+    Attributes(saved=False, reset=0b10100, extend=0b00100, counted=False, authorized=True),
     _RESETTABLE,  # 23, applications
 )
 
 
-AUTHORIZED = range(20, 23)
-"""PCRs that share an authValue and an authPolicy of their own, as in libtpms."""
-
-
 def entity(tpm: Tpm, pcr: int) -> Pcr:
     """A PCR as what a command refers to and a session authorizes."""
-    if pcr not in AUTHORIZED:
+    if not ATTRIBUTES[pcr].authorized:
         return Pcr(pcr)
     permanent = tpm.permanent
     return Pcr(pcr, tpm.clear.pcr_auth_value, permanent.pcr_policy_alg, permanent.pcr_policy)

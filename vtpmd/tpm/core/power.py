@@ -4,8 +4,8 @@ from collections.abc import Callable
 
 from ..rc import RC, TpmError
 from ..state import ClearState, Hierarchy, ResetState, Tpm, VolatileState
-from ..wire.constants import ALG, RH, SU
-from . import dictionary_attack, nv, pcrs
+from ..wire.constants import ALG, CC, RH, SU
+from . import audit, dictionary_attack, nv, pcrs
 
 PROOF_SIZE = 64
 SEED_SIZE = 64
@@ -13,6 +13,20 @@ CONTEXT_KEY_SIZE = 32
 COMMIT_NONCE_SIZE = 64
 CLOCK_UPDATE_INTERVAL = 1 << 22
 """Ms after which Clock is stored at the latest (TPM_PT_CLOCK_UPDATE)."""
+_KEEPS_ORDERLY = frozenset(
+    {
+        CC.STARTUP,
+        CC.SHUTDOWN,
+        CC.GET_CAPABILITY,
+        CC.GET_RANDOM,
+        CC.GET_TEST_RESULT,
+        CC.PCR_READ,
+        CC.READ_PUBLIC,
+        CC.NV_READ_PUBLIC,
+        CC.SELF_TEST,
+    }
+)
+"""Commands after which a TPM2_Shutdown still holds: they change and tell nothing it has saved."""
 _RATES = {-3: 85, -2: 90, -1: 95, 0: 100, 1: 105, 2: 110, 3: 115}
 """Percent at which Clock advances, by TPM2_ClockRateAdjust's steps."""
 
@@ -38,7 +52,12 @@ def init(tpm: Tpm) -> None:
 
 
 def tick(tpm: Tpm) -> None:
-    """Let Time and Clock advance to now (Part 1, 33.2 and 33.3)."""
+    """Let Time and Clock advance to now (Part 1, 33.2 and 33.3), and what waits for Time happen.
+
+    While the host can't store, they stand still: a Clock that was told must not be lost.
+    """
+    if not tpm.nv_available:
+        return
     now = tpm.now()
     passed = max(0, now - tpm.last_now)
     if not passed:
@@ -48,35 +67,37 @@ def tick(tpm: Tpm) -> None:
     tpm.volatile.time += rated
     before = tpm.permanent.clock
     tpm.permanent.clock += rated
-    crossed = before // CLOCK_UPDATE_INTERVAL != tpm.permanent.clock // CLOCK_UPDATE_INTERVAL
-    if crossed and tpm.nv_available:
+    if before // CLOCK_UPDATE_INTERVAL != tpm.permanent.clock // CLOCK_UPDATE_INTERVAL:
         tpm.permanent.clock_safe = True
         tpm.begin_nv_update()
+    if tpm.volatile.started:
+        dictionary_attack.self_heal(tpm)
 
 
 def startup(tpm: Tpm, startup_type: int) -> None:
     """TPM2_Startup (Part 3, 9.3): TPM Reset, Restart or Resume.
 
-    Raises RC.INITIALIZE, RC.LOCALITY, and RC.VALUE for a resume without a saved state.
+    Raises RC.LOCALITY for a locality that may not start the TPM, or from which a resume does not
+    match the last start; RC.VALUE for a resume without a saved state.
     """
-    if tpm.volatile.started:
-        raise TpmError(RC.INITIALIZE)
     if tpm.locality not in (0, 3):
         raise TpmError(RC.LOCALITY)
-    before = tpm.permanent.orderly
+    permanent = tpm.permanent
+    before = permanent.orderly
+    h_crtm = tpm.volatile.h_crtm
+    locality = 0 if h_crtm else tpm.locality
     resume = startup_type == SU.STATE
     if resume:
         if before != SU.STATE:
             raise TpmError(RC.VALUE, at="startup_type")
-        same_locality = tpm.permanent.startup_locality == tpm.locality
-        if not same_locality or tpm.permanent.startup_h_crtm != tpm.volatile.h_crtm:
-            raise TpmError(RC.VALUE, at="startup_type")
+        if (permanent.startup_locality, permanent.startup_h_crtm) != (locality, h_crtm):
+            raise TpmError(RC.LOCALITY)
     tpm.begin_nv_update()
-    permanent = tpm.permanent
     if before is None:
         permanent.clock_safe = False
-    if resume or before == SU.STATE:
+    if before == SU.STATE:
         tpm.reset.restart_count += 1
+        tpm.reset.clear_count += not resume
     else:
         tpm.reset = fresh_reset_state(tpm.random)
         permanent.reset_count = (permanent.reset_count + 1) & 0xFFFFFFFF
@@ -85,12 +106,10 @@ def startup(tpm: Tpm, startup_type: int) -> None:
         tpm.clear = ClearState()
         permanent.platform.auth_value = b""
         permanent.platform.policy_alg, permanent.platform.auth_policy = ALG.NULL, b""
-        tpm.reset.pcr_update_counter = 0
     dictionary_attack.at_startup(tpm, orderly=before is not None)
     nv.at_startup(tpm, resume=resume, reset=before != SU.STATE, orderly=before is not None)
-    pcrs.start(tpm, resume=resume, locality=0 if tpm.volatile.h_crtm else tpm.locality)
-    permanent.startup_locality = tpm.locality
-    permanent.startup_h_crtm = tpm.volatile.h_crtm
+    pcrs.start(tpm, resume=resume, locality=locality)
+    permanent.startup_locality, permanent.startup_h_crtm = locality, h_crtm
     permanent.orderly = None
     tpm.volatile.started = True
     tpm.volatile.started_orderly = before is not None
@@ -108,6 +127,25 @@ def shutdown(tpm: Tpm, shutdown_type: int) -> None:
     tpm.begin_nv_update()
     if shutdown_type == SU.STATE:
         pcrs.save(tpm)
-    permanent.da_used = False
-    permanent.clock_safe = True
+    dictionary_attack.at_shutdown(tpm)
     permanent.orderly = shutdown_type
+
+
+def ends_orderly(tpm: Tpm, code: int) -> bool:
+    """Whether a command, if it succeeds, undoes the TPM2_Shutdown before (Part 3, 9.4).
+
+    Raises RC.NV_UNAVAILABLE if that can't be stored.
+    """
+    if tpm.permanent.orderly is None:
+        return False
+    if code in _KEEPS_ORDERLY and not audit.is_audited(tpm, code):
+        return False
+    tpm.require_nv()
+    return True
+
+
+def end_orderly(tpm: Tpm) -> None:
+    """Undo a TPM2_Shutdown: what it has saved is no longer what there is."""
+    if tpm.permanent.orderly is not None:
+        tpm.begin_nv_update()
+        tpm.permanent.orderly = None

@@ -216,8 +216,8 @@ _PCR_PROPERTIES: Final[dict[int, Holds]] = {
     PT_PCR.RESET_L4: _resets_at(4),
     PT_PCR.NO_INCREMENT: lambda pcr: not pcr.counted,
     PT_PCR.DRTM_RESET: lambda pcr: pcr.dynamic,
-    PT_PCR.POLICY: lambda pcr: False,
-    PT_PCR.AUTH: lambda pcr: False,
+    PT_PCR.POLICY: lambda pcr: pcr.authorized,
+    PT_PCR.AUTH: lambda pcr: pcr.authorized,
 }
 
 

@@ -8,6 +8,9 @@ from ..rc import RC, TpmError
 from ..state import MAX_ACTIVE_SESSIONS, MAX_LOADED_SESSIONS, PolicyState, Session, Tpm
 from ..wire.constants import ALG, HT, SE
 
+_TYPES = (HT.HMAC_SESSION ^ HT.POLICY_SESSION) << 24
+"""HMAC and policy sessions are numbered together: a number has one type at a time."""
+
 
 def hmac_of(
     session: Session,
@@ -62,8 +65,6 @@ def _crypt(
     *,
     encrypt: bool,
 ) -> bytes:
-    if len(parameters) < 2:
-        raise TpmError(RC.INSUFFICIENT)
     end = 2 + int.from_bytes(parameters[:2])
     if end > len(parameters):
         raise TpmError(RC.SIZE)
@@ -112,6 +113,20 @@ def start(
     )
     tpm.volatile.sessions[session.handle] = session
     return session
+
+
+def find(tpm: Tpm, handle: int) -> Session | None:
+    """The loaded session with the number of this handle, which may be of the other type."""
+    loaded = tpm.volatile.sessions
+    return loaded.get(handle) or loaded.get(handle ^ _TYPES)
+
+
+def active_handle(tpm: Tpm, handle: int) -> int | None:
+    """The handle of the session with this number, loaded or saved, whatever its type."""
+    for found in (handle, handle ^ _TYPES):
+        if found in tpm.volatile.sessions or found in tpm.reset.saved_sessions:
+            return found
+    return None
 
 
 def require_slot(tpm: Tpm) -> None:

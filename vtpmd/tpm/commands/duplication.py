@@ -22,8 +22,6 @@ from ..wire.limits import MAX_PRIVATE_SIZE
 from ..wire.objects import TPM2B_PRIVATE, TPM2B_PUBLIC
 from ..wire.structure import Structure
 
-_FIXED = TPMA_OBJECT.FIXED_TPM | TPMA_OBJECT.FIXED_PARENT
-
 
 class DuplicateResponse(Structure):
     encryption_key_out: TPM2B_DATA
@@ -136,7 +134,7 @@ def import_(
 ) -> ImportResponse:
     """Turn a duplicate into an object that can be loaded below a parent (13.3)."""
     parent = parent_handle
-    if object_public.object_attributes & _FIXED:
+    if object_public.object_attributes & objects.FIXED:
         raise TpmError(RC.ATTRIBUTES, at="object_public")
     if not objects.is_parent(parent):
         raise TpmError(RC.TYPE, at="parent_handle")

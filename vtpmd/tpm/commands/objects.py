@@ -41,9 +41,8 @@ from ..wire.objects import (
 )
 from ..wire.structure import Structure, parse
 
-_NOT_EXTERNAL = TPMA_OBJECT.FIXED_TPM | TPMA_OBJECT.FIXED_PARENT | TPMA_OBJECT.RESTRICTED
-_KEY = TPMA_OBJECT.RESTRICTED | TPMA_OBJECT.DECRYPT | TPMA_OBJECT.SIGN_ENCRYPT
-_STORAGE = TPMA_OBJECT.RESTRICTED | TPMA_OBJECT.DECRYPT
+_NOT_EXTERNAL = objects.FIXED | TPMA_OBJECT.RESTRICTED
+_KEY = objects.STORAGE | TPMA_OBJECT.SIGN_ENCRYPT
 
 
 class CreateResponse(Structure):
@@ -223,7 +222,7 @@ def make_credential(
 
 def _require_credential_key(key: LoadedObject, at: str) -> None:
     """An asymmetric key that is restricted: only such a key has a symmetric algorithm."""
-    if key.public.type not in (ALG.RSA, ALG.ECC) or not objects.has(key.public, _STORAGE):
+    if key.public.type not in (ALG.RSA, ALG.ECC) or not objects.has(key.public, objects.STORAGE):
         raise TpmError(RC.TYPE, at=at)
 
 

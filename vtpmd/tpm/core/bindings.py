@@ -11,15 +11,13 @@ from ..crypto.hashes import block_size, digest, digest_size, hmac
 from ..rc import RC, TpmError
 from ..state import LoadedObject
 from ..wire.algorithms import TPMS_ECC_POINT, TPMS_SYMCIPHER_PARMS
-from ..wire.attributes import TPMA_OBJECT
 from ..wire.constants import ALG
 from ..wire.limits import MAX_SYM_DATA
 from ..wire.objects import TPMS_KEYEDHASH_PARMS, TPMS_RSA_PARMS, TPMT_PUBLIC, TPMT_SENSITIVE
 from .keys import ecc_curve, ecc_public
-from .objects import has
+from .objects import STORAGE, has
 from .templates import check_attributes, check_schemes
 
-_STORAGE = TPMA_OBJECT.RESTRICTED | TPMA_OBJECT.DECRYPT
 _SMALLEST_EXPONENT = 7
 
 
@@ -68,7 +66,7 @@ def check_areas(
             _check_ecc(public, sensitive, public_at)
         case _:
             _check_symmetric(public, sensitive, public_at, sensitive_at)
-    protects = has(public, _STORAGE) and public.name_alg != ALG.NULL
+    protects = has(public, STORAGE) and public.name_alg != ALG.NULL
     if sensitive is not None and protects and not size // 2 <= len(sensitive.seed_value) <= size:
         raise TpmError(RC.SIZE, at=sensitive_at)
 
@@ -138,9 +136,9 @@ def _key_size_allowed(public: TPMT_PUBLIC, size: int) -> bool:
 def symmetric_unique(public: TPMT_PUBLIC, seed_value: bytes, key: bytes) -> bytes:
     """``unique`` of a SYMCIPHER or keyedHash object (Part 1, 24.5.3.2).
 
-    For a parent it is an HMAC: a plain hash would give its children's protector away to whoever
-    can hash on with seedValue as a prefix.
+    For a parent it is an HMAC: 24.5.3 does not say so, but the reference implementation, libtpms
+    and with them every blob that guests have stored do.
     """
-    if has(public, _STORAGE):
+    if has(public, STORAGE):
         return hmac(public.name_alg, seed_value, key)
     return digest(public.name_alg, seed_value, key)

@@ -1,4 +1,4 @@
-"""Names of objects (Part 1, clauses 14 and 24.5)."""
+"""Names of objects (Part 1, clause 13 and 23.5)."""
 
 from ..crypto.hashes import digest
 from ..state import Hierarchy, LoadedObject

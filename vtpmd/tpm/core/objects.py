@@ -9,7 +9,9 @@ from ..wire.objects import TPMT_PUBLIC, TPMT_SENSITIVE
 from .names import object_name, qualified_name
 
 _FIRST_TRANSIENT = HT.TRANSIENT << 24
-_STORAGE = TPMA_OBJECT.RESTRICTED | TPMA_OBJECT.DECRYPT
+STORAGE = TPMA_OBJECT.RESTRICTED | TPMA_OBJECT.DECRYPT
+"""What the attributes of every parent have in common."""
+FIXED = TPMA_OBJECT.FIXED_TPM | TPMA_OBJECT.FIXED_PARENT
 
 
 def has(public: TPMT_PUBLIC, attributes: int) -> bool:
@@ -32,7 +34,7 @@ def _protects(candidate: LoadedObject) -> bool:
     return (
         candidate.sensitive is not None
         and not candidate.external
-        and has(public, _STORAGE)
+        and has(public, STORAGE)
         and public.name_alg != ALG.NULL
     )
 
@@ -41,7 +43,7 @@ def is_asymmetric_storage(public: TPMT_PUBLIC) -> bool:
     """Whether objects can be duplicated to the holder of this key; the public area is enough."""
     return (
         public.type in (ALG.RSA, ALG.ECC)
-        and has(public, _STORAGE)
+        and has(public, STORAGE)
         and not has(public, TPMA_OBJECT.SIGN_ENCRYPT)
     )
 
@@ -62,7 +64,7 @@ def add(tpm: Tpm, loaded: LoadedObject) -> int:
 
 
 def flush_hierarchy(tpm: Tpm, hierarchy: int) -> None:
-    """Forget every transient object of a hierarchy (Part 1, 12.2.3)."""
+    """Forget every transient object of a hierarchy, external ones too (Part 1, 26.4)."""
     tpm.volatile.objects = {
         handle: loaded
         for handle, loaded in tpm.volatile.objects.items()

@@ -1,4 +1,4 @@
-"""Sensitive areas outside of the TPM: encrypted and integrity protected (Part 1, clause 20).
+"""Sensitive areas outside of the TPM: encrypted and integrity protected (Part 1, clauses 19 to 21).
 
 A *protector* is the storage key whose block cipher and nameAlg are used. Keys come from a seed: its
 own seedValue for its children, or one shared with its holder for duplicates and credentials.
@@ -25,7 +25,7 @@ _read_iv = reader(TPM2B_IV)
 
 
 def wrap_outer(protector: LoadedObject, name: bytes, seed: bytes, plain: bytes) -> bytes:
-    """Encrypt and then protect what belongs to the object of this Name (20.3.2.3)."""
+    """Encrypt and then protect what belongs to the object of this Name (19.4 and 19.5)."""
     encrypted = _encrypt(protector, name, seed, b"", plain)
     return _with_integrity(protector, name, seed, encrypted)
 
@@ -41,7 +41,7 @@ def unwrap_outer(
 def wrap_sensitive(
     tpm: Tpm, parent: LoadedObject, name: bytes, name_alg: int, sensitive: TPMT_SENSITIVE
 ) -> bytes:
-    """TPM2B_PRIVATE of a child of ``parent``, under a fresh IV (20.2)."""
+    """TPM2B_PRIVATE of a child of ``parent``, under a fresh IV (23.6 and 23.7)."""
     assert parent.sensitive is not None
     seed = parent.sensitive.seed_value
     iv = tpm.random(symmetric.block_size(_cipher(parent).algorithm))
@@ -74,7 +74,7 @@ def unwrap_sensitive(
 def wrap_inner(
     name: bytes, name_alg: int, cipher: TPMT_SYM_DEF_OBJECT, key: bytes, plain: bytes
 ) -> bytes:
-    """The inner wrapper of a duplicate, with a key that is passed on separately (20.3.2.2)."""
+    """The inner wrapper of a duplicate, with a key that is passed on separately (20.3.2)."""
     integrity = digest(name_alg, plain, name)
     protected = len(integrity).to_bytes(2) + integrity + plain
     return symmetric.cfb_encrypt(cipher.algorithm, key, _no_iv(cipher), protected)
@@ -97,7 +97,7 @@ def unwrap_inner(
 
 
 def sized_sensitive(sensitive: TPMT_SENSITIVE, name_alg: int) -> bytes:
-    """TPM2B_SENSITIVE, the authValue padded so that its length is not given away (20.2)."""
+    """TPM2B_SENSITIVE, the authValue padded so that its length is not given away (24.7.3)."""
     padded = TPMT_SENSITIVE(
         sensitive.sensitive_type,
         sensitive.auth_value.ljust(digest_size(name_alg), b"\0"),

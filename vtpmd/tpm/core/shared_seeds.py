@@ -1,6 +1,6 @@
-"""Seeds shared with the holder of an asymmetric key (Part 1, 8.4.5.2): salts, seeds of duplicates
-and of credentials.
+"""Seeds shared with the holder of an asymmetric key (Part 1, 8.4.5.2).
 
+They are salts of sessions, and the seeds that duplicates and credentials are protected with.
 ``label`` is one of `crypto.labelled`: SECRET, DUPLICATE, IDENTITY.
 """
 

@@ -14,10 +14,8 @@ from ..wire.attributes import TPMA_OBJECT
 from ..wire.constants import ALG
 from ..wire.objects import TPMS_ECC_PARMS, TPMS_KEYEDHASH_PARMS, TPMS_RSA_PARMS, TPMT_PUBLIC
 from .keys import symmetric
-from .objects import has, is_derivation_parent
+from .objects import FIXED, STORAGE, has, is_derivation_parent
 
-_FIXED = TPMA_OBJECT.FIXED_TPM | TPMA_OBJECT.FIXED_PARENT
-_STORAGE = TPMA_OBJECT.RESTRICTED | TPMA_OBJECT.DECRYPT
 _LIMITED = TPMA_OBJECT.FIRMWARE_LIMITED | TPMA_OBJECT.SVN_LIMITED
 _NONE: Final = frozenset({ALG.NULL})
 _SIGNING: Final = {
@@ -46,7 +44,7 @@ def check_creation(parent: LoadedObject | None, public: TPMT_PUBLIC, data: bytes
     else:
         is_symmetric = public.type in (ALG.KEYEDHASH, ALG.SYMCIPHER)
         restricted = has(public, TPMA_OBJECT.RESTRICTED)
-        if not is_symmetric or (restricted and public.object_attributes & _FIXED):
+        if not is_symmetric or (restricted and public.object_attributes & FIXED):
             raise TpmError(RC.ATTRIBUTES, at=at)
     check_attributes(parent, public, at)
 
@@ -103,7 +101,7 @@ def check_schemes(parent: LoadedObject | None, public: TPMT_PUBLIC, at: str) -> 
     than the parent it is fixed to.
     """
     parameters = public.parameters
-    storage = has(public, _STORAGE)
+    storage = has(public, STORAGE)
     match parameters:
         case TPMS_KEYEDHASH_PARMS():
             if not _keyedhash_scheme_allowed(public, parameters):

@@ -3,7 +3,7 @@
 from typing import Annotated
 
 from ..command import Auth, command
-from ..core import attestation, audit, nv, pcrs, signing, tickets
+from ..core import attestation, audit, nv, pcrs, signing, tickets, x509
 from ..core.clock import time_info
 from ..crypto.hashes import digest
 from ..rc import RC, TpmError
@@ -20,7 +20,13 @@ from ..wire.attest import (
     TPMS_SESSION_AUDIT_INFO,
     TPMS_TIME_ATTEST_INFO,
 )
-from ..wire.base import TPM2B_DATA, TPM2B_DIGEST, TPML_PCR_SELECTION, TPMT_TK_CREATION
+from ..wire.base import (
+    TPM2B_DATA,
+    TPM2B_DIGEST,
+    TPM2B_MAX_BUFFER,
+    TPML_PCR_SELECTION,
+    TPMT_TK_CREATION,
+)
 from ..wire.constants import ALG, CC, ST
 from ..wire.interface import (
     TPMI_DH_OBJECT,
@@ -190,6 +196,42 @@ def get_time(
     return GetTimeResponse(
         *attestation.attest(tpm, sign_handle, scheme, qualifying_data, ST.ATTEST_TIME, info)
     )
+
+
+class CertifyX509Response(Structure):
+    added_to_certificate: TPM2B_MAX_BUFFER
+    tbs_digest: TPM2B_DIGEST
+    signature: TPMT_SIGNATURE
+
+
+@command(CC.CERTIFY_X509)
+def certify_x509(
+    tpm: Tpm,
+    object_handle: Annotated[LoadedObject, TPMI_DH_OBJECT, Auth.ADMIN],
+    sign_handle: Annotated[LoadedObject, TPMI_DH_OBJECT, Auth.USER],
+    /,
+    reserved: TPM2B_DATA,
+    in_scheme: TPMT_SIG_SCHEME_NULL,
+    partial_certificate: TPM2B_MAX_BUFFER,
+) -> CertifyX509Response:
+    """Complete and sign an X.509 certificate for a loaded key (18.8)."""
+    if reserved:
+        raise TpmError(RC.SIZE, at="reserved")
+    scheme = attestation.choose_scheme(sign_handle, in_scheme)
+    subject_key = x509.public_key_info(object_handle.public)
+    if subject_key is None:
+        raise TpmError(RC.ASYMMETRIC, at="object_handle")
+    certificate = x509.read_partial(partial_certificate, at="partial_certificate")
+    algorithm = certificate.signature_algorithm or x509.signature_algorithm(sign_handle, scheme)
+    if algorithm is None:
+        raise TpmError(RC.SCHEME, at="sign_handle")
+    x509.check_extensions(certificate, object_handle.public, at="partial_certificate")
+    if sign_handle.public.name_alg == ALG.NULL:
+        raise TpmError(RC.HASH, at="sign_handle")
+    added, tbs = x509.complete(certificate, algorithm, subject_key, object_handle, sign_handle)
+    tbs_digest = digest(signing.hash_of(scheme), tbs)
+    signature = signing.sign(tpm, sign_handle, scheme, tbs_digest)
+    return CertifyX509Response(added, tbs_digest, signature)
 
 
 class NvCertifyResponse(Structure):

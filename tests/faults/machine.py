@@ -47,6 +47,7 @@ INDEX, COUNTER, GUARDED = 0x01500001, 0x01500002, 0x01500003
 INDEX_SIZE = 64
 _OWNER_WRITE, _AUTH_WRITE, _COUNTER = 1 << 1, 1 << 2, 1 << 4
 _OWNER_READ, _AUTH_READ, _NO_DA = 1 << 17, 1 << 18, 1 << 25
+_ACCESS = _OWNER_WRITE | _AUTH_WRITE | _OWNER_READ | _AUTH_READ
 
 
 class Unexpected(Exception):
@@ -118,18 +119,12 @@ class Machine:
         day = 24 * 3600
         area = struct.pack(">III", 1000, day, day)
         self.succeed(command(DICTIONARY_ATTACK_PARAMETERS, (LOCKOUT,), area, PASSWORD))
-        access = _OWNER_WRITE | _OWNER_READ | _AUTH_READ | _AUTH_WRITE
-        self._define(INDEX, access | _NO_DA, INDEX_SIZE, auth)
-        self._define(COUNTER, access | _NO_DA | _COUNTER, 8, auth)
-        self._define(GUARDED, access, 8, b"right")
+        self.succeed(define_command(INDEX, INDEX_SIZE, auth=auth))
+        self.succeed(define_command(COUNTER, 8, _ACCESS | _NO_DA | _COUNTER, auth))
+        self.succeed(define_command(GUARDED, 8, _ACCESS, b"right"))
         self.write(bytes(INDEX_SIZE))
         self.increment()
         self.succeed(write_command(bytes(8), GUARDED))
-
-    def _define(self, index: int, attributes: int, size: int, auth: bytes) -> None:
-        public = struct.pack(">I", index) + SHA256 + struct.pack(">IHH", attributes, 0, size)
-        area = sized(auth) + sized(public)
-        self.succeed(command(NV_DEFINE_SPACE, (OWNER,), area, PASSWORD))
 
     def write(self, content: bytes) -> None:
         """TPM2_NV_Write of INDEX."""
@@ -174,6 +169,14 @@ class Machine:
         """The handle of a fresh primary storage key."""
         message = command(CREATE_PRIMARY, (OWNER,), creation(ecc(STORAGE)), PASSWORD)
         return self.succeed(message, with_handle=True)[0]
+
+
+def define_command(
+    index: int, size: int, attributes: int = _ACCESS | _NO_DA, auth: bytes = b""
+) -> bytes:
+    """TPM2_NV_DefineSpace."""
+    public = struct.pack(">I", index) + SHA256 + struct.pack(">IHH", attributes, 0, size)
+    return command(NV_DEFINE_SPACE, (OWNER,), sized(auth) + sized(public), PASSWORD)
 
 
 def write_command(content: bytes, index: int = INDEX) -> bytes:

@@ -34,13 +34,17 @@ class StopRequest(Body):
 
 
 class WorkerInfo(BaseModel):
-    """What a running worker says about itself; `tpm` is its power."""
+    """What a running worker says about itself; `tpm` is its power.
+
+    `storage`: "available", or why the TPM answers TPM_RC_NV_UNAVAILABLE.
+    """
 
     pid: int
     tpm: Literal["off", "on", "failed"]
     generation: int
     clients: int
     commands: int
+    storage: str
     sandbox: dict[str, str]
 
 

@@ -109,6 +109,7 @@ def instance_fields(info: dict[str, Any]) -> list[tuple[str, str]]:
             ("worker", f"process {worker['pid']}, {worker['clients']} client(s)"),
             ("commands answered", str(worker["commands"])),
             ("state generation", str(worker["generation"])),
+            ("storage", worker["storage"]),
             ("sandbox", sandbox or "off"),
         ]
     return fields

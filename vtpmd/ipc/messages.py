@@ -118,7 +118,10 @@ class Status:
 
 @dataclass(frozen=True)
 class StatusReply:
-    """``since``: CLOCK_MONOTONIC milliseconds at Ready; ``commands``: TPM commands answered."""
+    """``since``: CLOCK_MONOTONIC milliseconds at Ready; ``commands``: TPM commands answered.
+
+    ``storage``: "available", or why the next change could not be stored.
+    """
 
     uuid: UUID
     name: str
@@ -129,6 +132,7 @@ class StatusReply:
     sandbox: dict[str, str]
     since: int
     commands: int
+    storage: str
 
 
 @dataclass(frozen=True)

@@ -117,6 +117,7 @@ class Service:
                 generation=status.generation,
                 clients=status.clients,
                 commands=status.commands,
+                storage=status.storage,
                 sandbox=status.sandbox,
             )
         return info

@@ -96,6 +96,11 @@ class Instance:
             return "failed"
         return "on" if self.running else "off"
 
+    @property
+    def storage(self) -> str:
+        """Whether the last look found space for the next write: "available", or why not."""
+        return "available" if self._space else self._persistence.shortage
+
     def pcr_values(self) -> dict[str, dict[int, bytes]]:
         return self._engine.pcr_values()
 

@@ -307,6 +307,7 @@ class Server:
             sandbox=self._options.sandbox,
             since=self._since,
             commands=self.instance.commands,
+            storage=self.instance.storage,
         )
 
     def end(self) -> None:

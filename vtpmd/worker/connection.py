@@ -14,7 +14,7 @@ from typing import Generic, TypeVar
 
 R = TypeVar("R")
 
-_RECEIVE = 64 * 1024
+_RECEIVE = 16 * 1024
 _MAX_FDS = 4
 
 

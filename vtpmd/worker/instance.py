@@ -83,6 +83,8 @@ class Instance:
         self.locality = 0
         self.buffer_size = MAX_BUFFER
         self.commands = 0
+        self.canceling = False
+        """Set by ``cancel``: whoever runs a command aside repeats it until the command ends."""
 
     # --- status -----------------------------------------------------------------------------
 
@@ -224,6 +226,8 @@ class Instance:
         self._report("shutdown", "")
 
     def cancel(self) -> None:
+        """End the command on the side thread, if one is there."""
+        self.canceling = True
         self._engine.cancel()
 
     def _power_off(self) -> None:

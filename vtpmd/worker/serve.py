@@ -40,6 +40,7 @@ from vtpmd.worker.side import SideThread
 from vtpmd.worker.supervision import Supervision
 
 _MAX_CLIENTS = 16
+_CANCEL_AGAIN = 0.02
 
 Client = ControlClient | DataClient
 
@@ -142,9 +143,13 @@ class Server:
 
     def _timeout(self) -> float | None:
         deadlines = [client.deadline for client in self._clients() if client.deadline is not None]
+        if self._job is not None and self.instance.canceling:
+            deadlines.append(time.monotonic() + _CANCEL_AGAIN)
         return max(0.0, min(deadlines) - time.monotonic()) if deadlines else None
 
     def _expire(self) -> None:
+        if self._job is not None and self.instance.canceling:
+            self.instance.cancel()  # the first may have come before the command had begun
         for client in self._clients():
             if client.deadline is not None and client.deadline <= time.monotonic():
                 client.expire(time.monotonic())
@@ -280,6 +285,7 @@ class Server:
     def run_long(self, client: DataClient, request: DataRequest) -> None:
         """Execute on the side thread; ``prepare`` has been called."""
         self._job = (client, request)
+        self.instance.canceling = False
         self._side.submit(partial(self.instance.run, request.command))
 
     def _finish_long(self) -> None:

@@ -12,13 +12,28 @@ import socket
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from uuid import UUID
 
 from vtpmd.ipc.channel import Channel, ChannelClosed, IllegalMessage
 from vtpmd.ipc.messages import Side, Spawn, Spawned, SpawnFailed, State
+from vtpmd.storage.envelope import DEK_ID_SIZE, DEK_SIZE, Header, parse, seal
+from vtpmd.storage.slot import Slot
+from vtpmd.tpm.engine import Engine
 from vtpmd.worker import process
 from vtpmd.worker.connection import close_fds
+from vtpmd.worker.instance import entropy, now
 
 _STDERR = 2
+_PROFILE, _BANKS = "default-v1", ("sha256",)
+_COMMANDS = [
+    bytes.fromhex(command)
+    for command in (
+        "80010000000c000001440000",  # TPM2_Startup(CLEAR)
+        "80010000000c0000017b0010",  # TPM2_GetRandom(16)
+        "80010000000a00000181",  # TPM2_ReadClock
+        "80010000000c000001450001",  # TPM2_Shutdown(STATE)
+    )
+]
 
 
 class NotSingleThreaded(Exception):
@@ -30,6 +45,7 @@ def main(arguments: Sequence[str]) -> int:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     sock = socket.socket(fileno=int(arguments[0]))
     sock.set_inheritable(False)
+    _warm()
     _settle()
     channel = Channel(sock, Side.ZYGOTE, State.ZYGOTE)
     wake, writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
@@ -51,6 +67,23 @@ def main(arguments: Sequence[str]) -> int:
             except IllegalMessage as error:
                 print(f"vtpmd zygote: {error}", file=sys.stderr, flush=True)
                 return 1
+
+
+def _warm() -> None:
+    """Live a short TPM's life, so that what is worked out on first use is shared, too.
+
+    This TPM has seeds of its own and is forgotten; nobody's secret is here.
+    """
+    engine = Engine.manufacture(_PROFILE, _BANKS, entropy, now)
+    engine = Engine.restore(engine.permanent(), entropy, now)
+    engine.power_on()
+    for command in _COMMANDS:
+        engine.execute(command, 0)
+    engine.power_on(engine.volatile())
+    dek = bytearray(entropy(DEK_SIZE))
+    header = Header(UUID(int=0), 1, "permanent", bytes(DEK_ID_SIZE))
+    slot = Slot("none", "none", "none", "", "none", b"none", 0)
+    parse(seal(dek, header, [slot], engine.permanent())).unseal(dek, header.uuid)
 
 
 def _settle() -> None:

@@ -8,18 +8,27 @@ with hashlib, hmac and `cryptography`, independently of the engine.
 
 import hashlib
 import hmac
+import json
 import os
 import struct
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from cryptography.hazmat.decrepit.ciphers.modes import CFB
 from cryptography.hazmat.primitives.ciphers import Cipher
 from cryptography.hazmat.primitives.ciphers.algorithms import AES
 
-from tests.peers.client import CMD_INIT, CMD_SET_LOCALITY, Control, Data
+from tests.peers.client import (
+    CMD_HASH_DATA,
+    CMD_HASH_END,
+    CMD_HASH_START,
+    CMD_INIT,
+    CMD_SET_LOCALITY,
+    Control,
+    Data,
+)
 from tests.peers.swtpm import SwtpmInstance
 from vtpmd.tpm.engine import Engine
 from vtpmd.tpm.rc import RC
@@ -71,6 +80,9 @@ class Peer(Protocol):
     def set_locality(self, locality: int) -> None:
         """Use this locality from now on."""
 
+    def hash_event(self, *pieces: bytes) -> None:
+        """An event of the H-CRTM or D-RTM."""
+
     def reset(self) -> None:
         """_TPM_Init, without a TPM2_Shutdown."""
 
@@ -89,12 +101,17 @@ class HostClock:
 
 
 class EnginePeer:
-    """The engine in this process, with what a worker would keep for it."""
+    """The engine in this process, with what a worker would keep for it.
+
+    After every command, whatever the test is about: a failed one has changed nothing but what
+    counts authorization failures, and what is permanent has been given to the host to store.
+    """
 
     def __init__(self, engine: Engine, clock: HostClock) -> None:
         self.engine = engine
         self.clock = clock
         self.stored = engine.permanent()
+        self._durable = durable_state(self.stored)
         self.locality = 0
         self.engine.power_on()
 
@@ -115,23 +132,84 @@ class EnginePeer:
         return cls(Engine.restore(permanent, os.urandom, clock), clock)
 
     def execute(self, command: bytes) -> bytes:
+        before = engine_state(self.engine)
         reply = self.engine.execute(command, self.locality)
         if reply.nv is not None:
             self.stored = reply.nv
+            self._durable = durable_state(reply.nv)
         assert self.engine.defect is None, self.engine.defect
+        if reply.response[6:10] != bytes(4):
+            assert engine_state(self.engine) == before, f"changed by failed {command.hex()}"
+        now = durable_state(self.engine.permanent())
+        assert self._durable == now, f"not stored by {command.hex()}"
         return reply.response
 
     def set_locality(self, locality: int) -> None:
         self.locality = locality
 
+    def hash_event(self, *pieces: bytes) -> None:
+        """_TPM_Hash_Start, _TPM_Hash_Data for each piece, _TPM_Hash_End."""
+        self.engine.hash_start()
+        for piece in pieces:
+            self.engine.hash_data(piece)
+        self.engine.hash_end()
+
     def reset(self) -> None:
         """A power cycle: what was not stored is gone."""
         self.engine.power_off()
         self.engine = Engine.restore(self.stored, os.urandom, self.clock)
+        self._durable = durable_state(self.stored)
         self.engine.power_on()
+
+    def carry_over(self) -> None:
+        """Go on in another engine, by both states, as after a migration."""
+        volatile = self.engine.volatile()
+        self.stored = self.engine.permanent()
+        self.engine.power_off()
+        self.engine = Engine.restore(self.stored, os.urandom, self.clock)
+        self._durable = durable_state(self.stored)
+        self.engine.power_on(volatile)
 
     def close(self) -> None:
         self.engine.power_off()
+
+
+_GUARDING = ("da_used", "orderly", "failure_timer", "lockout_timer")
+"""What a failed authorization may change, beside the counters and PIN indices."""
+_PIN_TYPES = (8, 9)
+_NV_ATTRIBUTES = slice(6, 10)
+_ORDERLY = 1 << 26
+
+
+def engine_state(engine: Engine) -> dict[str, Any]:
+    """All of an engine's state but clocks and what counts authorization failures."""
+    state = json.loads(engine.permanent()) | json.loads(engine.volatile())
+    permanent = state["permanent"]
+    for name in (*_GUARDING, "clock", "clock_safe"):
+        del permanent[name]
+    for name in ("failed_tries", "lockout_auth_enabled"):
+        del permanent["dictionary_attack"][name]
+    for index in (*permanent["nv"].values(), *state["orderly"]["nv"].values()):
+        if _nv_attributes(index) >> 4 & 0xF in _PIN_TYPES:
+            del index["data"]
+    del state["volatile"]["time"], state["orderly"]["clock"], state["orderly"]["clock_safe"]
+    return state
+
+
+def durable_state(permanent: bytes) -> dict[str, Any]:
+    """What has to survive a power cycle of an encoded permanent state, whatever happens."""
+    state: dict[str, Any] = json.loads(permanent)["permanent"]
+    del state["clock"], state["pcr_allocation"]
+    state["nv"] = {
+        handle: index
+        for handle, index in state["nv"].items()
+        if not _nv_attributes(index) & _ORDERLY
+    }
+    return state
+
+
+def _nv_attributes(index: dict[str, str]) -> int:
+    return int.from_bytes(bytes.fromhex(index["public"])[_NV_ATTRIBUTES])
 
 
 class SwtpmPeer:
@@ -155,6 +233,12 @@ class SwtpmPeer:
 
     def set_locality(self, locality: int) -> None:
         self._control.command(CMD_SET_LOCALITY, bytes((locality,)))
+
+    def hash_event(self, *pieces: bytes) -> None:
+        self._control.command(CMD_HASH_START)
+        for piece in pieces:
+            self._control.command(CMD_HASH_DATA, len(piece).to_bytes(4) + piece)
+        self._control.command(CMD_HASH_END)
 
     def reset(self) -> None:
         # swtpm itself sends TPM2_Shutdown(STATE or CLEAR) if the last command was none.

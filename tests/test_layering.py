@@ -43,7 +43,8 @@ DIRECT = [
     Rule(f"{TPM}.rc", only=()),
     Rule(f"{TPM}.wire", only=(f"{TPM}.rc",)),
     Rule(f"{TPM}.core",
-         only=(f"{TPM}.wire", f"{TPM}.crypto", f"{TPM}.rc", f"{TPM}.profile", f"{TPM}.state")),
+         only=(f"{TPM}.wire", f"{TPM}.crypto", f"{TPM}.rc", f"{TPM}.profile", f"{TPM}.state",
+               f"{TPM}.snapshot")),  # saved contexts are encoded as the state is
     Rule(f"{TPM}.commands",
          only=(f"{TPM}.core", f"{TPM}.wire", f"{TPM}.crypto", f"{TPM}.command", f"{TPM}.rc",
                f"{TPM}.profile", f"{TPM}.state")),

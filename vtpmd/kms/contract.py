@@ -13,7 +13,7 @@ import os
 from dataclasses import replace
 from uuid import UUID, uuid4
 
-from vtpmd.kms.provider import KeyContext, KeyProvider, KeyRefused, KeyUnavailable
+from vtpmd.kms.provider import KeyContext, KeyProvider, KeyRefused, KeyUnavailable, NotErased
 from vtpmd.storage.envelope import DEK_ID_SIZE, DEK_SIZE
 from vtpmd.storage.slot import Slot
 
@@ -69,6 +69,20 @@ class KeyProviderContract:
         assert await provider.unwrap(slot, context) == dek
         await _refuses(provider, slot, replace(context, uuid=uuid4()))
 
+    async def test_what_is_erased_is_lost_and_all_else_still_opens(self) -> None:
+        provider, dek, context = await self._setting()
+        slot = await provider.wrap(dek, context)
+        other = replace(context, uuid=uuid4())
+        slot_of_other = await provider.wrap(dek, other)
+        outcome = await provider.destroy(slot, context)
+        if isinstance(outcome, NotErased):
+            assert outcome.reason
+            assert await provider.unwrap(slot, context) == dek
+        else:
+            await _is_lost(provider, slot, context)
+            assert isinstance(await provider.destroy(slot, context), type(outcome))
+        assert await provider.unwrap(slot_of_other, other) == dek
+
     async def test_description_is_plain_and_names_the_provider(self) -> None:
         provider = await self.open_provider()
         description = json.loads(json.dumps(await provider.describe()))
@@ -90,3 +104,13 @@ async def _refuses(provider: KeyProvider, slot: Slot, context: KeyContext) -> No
     except KeyUnavailable as error:
         raise AssertionError(f"a slot that does not open is no lack of a key: {error}") from error
     raise AssertionError("a slot was opened that must not open")
+
+
+async def _is_lost(provider: KeyProvider, slot: Slot, context: KeyContext) -> None:
+    try:
+        await provider.unwrap(slot, context)
+    except KeyUnavailable as error:
+        hopeful = error.retry
+    else:
+        raise AssertionError("a slot was opened whose key is erased")
+    assert not hopeful, "what is destroyed does not come back"

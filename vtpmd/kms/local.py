@@ -24,6 +24,7 @@ from vtpmd.kms.provider import (
     KeyProviderError,
     KeyRefused,
     KeyUnavailable,
+    NotErased,
 )
 from vtpmd.storage.directory import KEYRING
 from vtpmd.storage.envelope import DEK_SIZE
@@ -82,6 +83,10 @@ class LocalProvider:
             return self._wrap(keyring, dek, context)
         finally:
             wipe(dek)
+
+    async def destroy(self, slot: Slot, context: KeyContext) -> NotErased:
+        """Nothing: the KEKs of a keyring are shared by all instances."""
+        return NotErased.shared(self.name)
 
     async def describe(self) -> dict[str, Any]:
         """Name, type, where the keyring is, and its versions without their keys."""

@@ -35,6 +35,26 @@ class ConfigurationRefused(KeyProviderError):
 
 
 @dataclass(frozen=True)
+class Erased:
+    """The KEK of a slot is destroyed: nobody opens the slot again, whatever copy they have."""
+
+
+@dataclass(frozen=True)
+class NotErased:
+    """The KEK of a slot is still there; ``reason`` says why, for a person to read."""
+
+    reason: str
+
+    @classmethod
+    def shared(cls, provider: str) -> "NotErased":
+        """What ``provider`` answers whose KEKs protect more than one instance."""
+        return cls(
+            f"the keys of key provider {provider} are shared by its instances: what this one had "
+            "can be opened for as long as a copy of its state and the key exist"
+        )
+
+
+@dataclass(frozen=True)
 class KeyContext:
     """What a wrapped DEK is bound to: the instance and the id (16 bytes) of the DEK."""
 
@@ -76,6 +96,14 @@ class KeyProvider(Protocol):
 
     async def rewrap(self, slot: Slot, context: KeyContext) -> Slot:
         """Return a slot with the same DEK under the current KEK."""
+
+    async def destroy(self, slot: Slot, context: KeyContext) -> Erased | NotErased:
+        """Destroy the KEK of ``slot`` for ever, if it is the KEK of this instance alone.
+
+        Every other slot under that KEK is lost with it, those of backups included. Erased as well
+        if it is destroyed already. Providers whose KEKs several instances share never destroy one:
+        they return ``NotErased.shared``.
+        """
 
     async def describe(self) -> dict[str, Any]:
         """What `vtpmctl provider` shows: JSON types, no secret."""

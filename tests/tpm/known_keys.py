@@ -7,9 +7,12 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from tests.tpm import areas
 from tests.tpm.areas import NO_DA, NONE, USER_AUTH, words
-from tests.tpm.harness import Password, Result, Tester
-from vtpmd.tpm.wire.constants import ALG, ECC_CURVE
+from tests.tpm.harness import EnginePeer, Password, Result, Tester
+from vtpmd.tpm.wire.constants import ALG, ECC_CURVE, RH
 
+H1, H2, H3 = 0x100, 0x200, 0x300
+P1, P2, P3, P4 = 0x140, 0x240, 0x340, 0x440
+"""Positions of handles and parameters in response codes."""
 ATTRIBUTES = USER_AUTH | NO_DA
 HMAC_KEY = bytes(range(32))
 CIPHER_KEY = bytes(range(16, 32))
@@ -98,10 +101,17 @@ class Pair:
     def refuse(
         self, code: int, handles: tuple[int, ...] = (), params: bytes = b"", password: int = 0
     ) -> int:
-        """The response code on which both agree, of a command that fails."""
+        """The response code on which both agree, of a command that fails and changes nothing."""
+        before = self.state()
         ours, _ = self.run(code, handles, params, password)
         assert ours.rc
+        assert self.state() == before
         return ours.rc
+
+    def state(self) -> tuple[bytes, bytes]:
+        """All state of the engine."""
+        assert isinstance(self.engine.peer, EnginePeer)
+        return self.engine.peer.engine.permanent(), self.engine.peer.engine.volatile()
 
     def same(
         self, code: int, handles: tuple[int, ...] = (), params: bytes = b"", password: int = 0
@@ -112,11 +122,11 @@ class Pair:
         assert ours.parameters.hex() == theirs.parameters.hex()
         return ours
 
-    def load(self, pair: tuple[bytes, bytes]) -> int:
-        """Load an object into the same slot of both."""
+    def load(self, pair: tuple[bytes, bytes], hierarchy: int = RH.NULL) -> int:
+        """Load an object into the same slot of both; its public area only if that is all."""
         public, sensitive = pair
-        ours = areas.load_external(self.engine, public, sensitive)
-        theirs = areas.load_external(self.swtpm, public, sensitive)
+        ours = areas.load_external(self.engine, public, sensitive, hierarchy)
+        theirs = areas.load_external(self.swtpm, public, sensitive, hierarchy)
         assert (hex(ours.rc), ours.handle) == (hex(theirs.rc), theirs.handle)
         assert ours.rc == 0, hex(ours.rc)
         assert ours.handle is not None

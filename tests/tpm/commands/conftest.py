@@ -8,6 +8,7 @@ import pytest
 
 from tests.oracles import libtpms_state
 from tests.tpm.harness import EnginePeer, Tester
+from tests.tpm.known_keys import Pair
 
 _HIERARCHIES = {"owner": "o", "endorsement": "e", "platform": "p"}
 
@@ -27,3 +28,9 @@ def twins(manufactured: bytes, swtpm: Tester, short_path: Path) -> Iterator[tupl
     assert engine.startup() == 0
     yield engine, swtpm
     peer.close()
+
+
+@pytest.fixture
+def pair(twins: tuple[Tester, Tester]) -> Pair:
+    """The twins, to be given the same commands."""
+    return Pair(twins)

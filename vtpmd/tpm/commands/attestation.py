@@ -152,7 +152,7 @@ class GetCommandAuditDigestResponse(Structure):
     signature: TPMT_SIGNATURE
 
 
-@command(CC.GET_COMMAND_AUDIT_DIGEST)
+@command(CC.GET_COMMAND_AUDIT_DIGEST, nv=True)
 def get_command_audit_digest(
     tpm: Tpm,
     privacy_handle: PrivacyAdmin,

@@ -17,6 +17,7 @@ python_packages=(python3 python3-venv)
 guest_packages=(qemu-system-x86 ovmf zstd)
 test_packages=(
     qemu-utils swtpm swtpm-tools tpm2-tools libtss2-tcti-swtpm0 libseccomp2 softhsm2 openssl strace
+    systemd
 )
 
 # need_packages PACKAGE...: installs what is missing if root runs this, names it otherwise.

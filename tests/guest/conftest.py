@@ -1,5 +1,6 @@
 """The guest's image, and TPMs for it that can be killed and started again."""
 
+import fcntl
 import os
 import subprocess
 from collections.abc import Iterator
@@ -40,7 +41,10 @@ class Served:
 def guest_image() -> Path:
     """The image's directory; built, from cached packages, when something of it has changed."""
     directory = ROOT / "build" / "guest"
-    subprocess.run([ROOT / "tests/guest/image/build.sh", directory], check=True)
+    directory.mkdir(parents=True, exist_ok=True)
+    with (directory / "lock").open("w") as lock:  # processes of pytest-xdist build it once
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        subprocess.run([ROOT / "tests/guest/image/build.sh", directory], check=True)
     return directory
 
 

@@ -8,7 +8,7 @@ from struct import Struct
 from typing import Any
 
 from .command import COMMANDS, CommandSpec
-from .core import audit, dictionary_attack, nv_pin, power, sessions
+from .core import audit, dictionary_attack, nv_pin, power, read_only, sessions
 from .core.authorization import Auth, Request, authorize
 from .core.entities import resolve
 from .crypto.hashes import digest
@@ -133,6 +133,7 @@ def parse_handles(tpm: Tpm, call: Call) -> None:
             raise error.handle(number) from None
         values.append(value)
     call.entities = [resolve(tpm, value, number) for number, value in enumerate(values, 1)]
+    read_only.check(tpm, call.spec.code, call.entities)
 
 
 def parse_sessions(tpm: Tpm, call: Call) -> None:
@@ -209,8 +210,9 @@ def _add_extra_use(tpm: Tpm, call: Call, use: SessionUse, session: Session) -> N
     if use.has(TPMA_SESSION.AUDIT):
         if call.auditing is not None or session.policy is not None:
             raise TpmError(RC.ATTRIBUTES)
+        goes_on = session.is_audit and not use.has(TPMA_SESSION.AUDIT_RESET)
         exclusive = tpm.volatile.exclusive_audit_session == session.handle
-        if use.has(TPMA_SESSION.AUDIT_EXCLUSIVE) and not exclusive:
+        if goes_on and use.has(TPMA_SESSION.AUDIT_EXCLUSIVE) and not exclusive:
             raise TpmError(RC.EXCLUSIVE)
         call.auditing = use
     elif use.has(_EXCLUSIVE_OR_RESET):

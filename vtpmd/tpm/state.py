@@ -17,7 +17,7 @@ from .crypto.rsa import RsaKey
 from .profile import Profile
 from .rc import RC, TpmError
 from .wire.attributes import TPMA_NV, TPMA_OBJECT
-from .wire.constants import ALG, RH, SE
+from .wire.constants import ALG, CC, RH, SE
 from .wire.nv import TPMS_NV_PUBLIC
 from .wire.objects import TPMT_PUBLIC, TPMT_SENSITIVE
 
@@ -303,7 +303,7 @@ class PermanentState:
     audit_hash: int = ALG.SHA512
     audit_commands: list[int] = field(default_factory=list)
     audit_counter: int = 0
-    pp_commands: list[int] = field(default_factory=list)
+    pp_commands: list[int] = field(default_factory=lambda: [int(CC.PP_COMMANDS)])
     algorithm_set: int = 0
     pcr_policy_alg: int = ALG.NULL
     pcr_policy: bytes = b""

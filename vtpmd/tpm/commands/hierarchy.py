@@ -153,3 +153,14 @@ def hierarchy_change_auth(
     """Set the authValue of a hierarchy or of lockout (24.8)."""
     tpm.begin_nv_update()
     auth_handle.auth_value = new_auth.rstrip(b"\0")
+
+
+@command(CC.READ_ONLY_CONTROL)
+def read_only_control(
+    tpm: Tpm,
+    auth_handle: Annotated[Hierarchy, TPMI_RH_PLATFORM, Auth.USER],
+    /,
+    state: TPMI_YES_NO,
+) -> None:
+    """Enter or leave Read-Only mode, in which nothing new is created or stored (24.9)."""
+    tpm.clear.read_only = bool(state)

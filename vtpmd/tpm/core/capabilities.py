@@ -87,7 +87,7 @@ def _commands(tpm: Tpm, commands: Commands, first: int) -> Listed:
 
 def _pp_commands(tpm: Tpm, commands: Commands, first: int) -> Listed:
     # TPM2_PP_Commands itself can't be taken from the list.
-    return ((code, code) for code in sorted({int(CC.PP_COMMANDS), *tpm.permanent.pp_commands}))
+    return ((code, code) for code in sorted(tpm.permanent.pp_commands))
 
 
 def _audit_commands(tpm: Tpm, commands: Commands, first: int) -> Listed:

@@ -87,18 +87,22 @@ class Envelope:
     _iv: bytes = field(repr=False)
     _ciphertext: bytes = field(repr=False)
 
-    def unseal(self, dek: bytes | bytearray, uuid: UUID, kind: Kind = "permanent") -> bytearray:
-        """Return the plaintext; the caller wipes it.
-
-        Checks in this order, and raises EnvelopeError for: the instance (``wrong-instance``), the
-        key commitment (``wrong-key``), the AEAD and the payload kind (``damaged``).
-        """
+    def demand_instance(self, uuid: UUID) -> None:
+        """Raise EnvelopeError ``wrong-instance`` unless this is the state of instance ``uuid``."""
         if self.header.uuid != uuid:
             raise EnvelopeError(
                 "wrong-instance",
                 f"the state file belongs to instance {self.header.uuid}, not to {uuid}: "
                 "put each file back into the directory of its own instance",
             )
+
+    def unseal(self, dek: bytes | bytearray, uuid: UUID, kind: Kind = "permanent") -> bytearray:
+        """Return the plaintext; the caller wipes it.
+
+        Checks in this order, and raises EnvelopeError for: the instance (``wrong-instance``), the
+        key commitment (``wrong-key``), the AEAD and the payload kind (``damaged``).
+        """
+        self.demand_instance(uuid)
         with _derived(dek, self._salt, _COMMITMENT_INFO) as commitment:
             if not hmac.compare_digest(commitment, self._commitment):
                 raise EnvelopeError(

@@ -89,10 +89,9 @@ async def manufacture(host: Host, metadata: Metadata, key: FreshKey, directory: 
         await worker.ask(order, Manufactured, [directory])
         await worker.ended()
     except BaseException:
-        worker.kill()
+        await worker.dismiss()
         raise
-    finally:
-        worker.close()
+    worker.close()
 
 
 async def serve(
@@ -159,8 +158,7 @@ async def _hand_over(
         try:
             ready = await worker.ask(order, Ready, [directory, control, reattach.fileno(), *data])
         except BaseException:
-            worker.kill()
-            worker.close()
+            await worker.dismiss()
             raise
     log.info(
         "served",

@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -70,8 +71,8 @@ class Registry:
         entries = []
         for name in sorted(os.listdir(self._root)):  # noqa: PTH208
             if name.startswith((_COMING, _GOING)):
-                log.info("leftover-removed", directory=name)
-                remove_directory(name, self._root)
+                log.info("leftover-found", directory=name)
+                self._clear_away(name)
             elif uuid := _canonical_uuid(name):
                 entries.append(self._entry(uuid))
             else:
@@ -135,9 +136,10 @@ class Registry:
 
         Raises AlreadyRunning while a worker uses it.
         """
+        going = f"{_GOING}{uuid}-{secrets.token_hex(4)}"
         with self.claimed(uuid):
-            self._rename(str(uuid), f"{_GOING}{uuid}")
-        remove_directory(f"{_GOING}{uuid}", self._root)
+            self._rename(str(uuid), going)
+        self._clear_away(going)
 
     def update(self, metadata: Metadata) -> None:
         """Replace an instance's metadata, durably."""
@@ -147,10 +149,20 @@ class Registry:
     def envelope(self, uuid: UUID) -> Envelope:
         """An instance's sealed state as far as it can be read without a key.
 
-        Raises EnvelopeError, StorageError.
+        Raises EnvelopeError, StorageError. The state of another instance is refused here: its key
+        would be missed first, and a missing key is not what somebody has to look for.
         """
         with self.directory(uuid) as fd:
-            return parse(Store(fd).read(NVRAM))
+            envelope = parse(Store(fd).read(NVRAM))
+        envelope.demand_instance(uuid)
+        return envelope
+
+    def _clear_away(self, name: str) -> None:
+        """Remove a directory that is no instance; if that is impossible nobody is hindered."""
+        try:
+            remove_directory(name, self._root)
+        except StorageError as error:
+            log.warning("leftover-kept", directory=name, reason=str(error))
 
     def _rename(self, old: str, new: str) -> None:
         try:

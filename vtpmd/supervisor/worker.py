@@ -25,6 +25,7 @@ from vtpmd.supervisor.zygote import Child
 from vtpmd.telemetry.log import get_logger
 
 ATTACH_TIMEOUT = 10.0
+KILL_TIMEOUT = 5.0
 REPLY_TIMEOUT = 60.0  # longer than the longest TPM command (an RSA-4096 key) keeps a worker busy
 
 log = get_logger("worker")
@@ -103,6 +104,13 @@ class Worker:
     async def ended(self) -> None:
         """Wait until the process has ended."""
         await trio.lowlevel.wait_readable(self._pidfd)
+
+    async def dismiss(self) -> None:
+        """Kill the process and let go of it; the state directory is free when this returns."""
+        self.kill()
+        with trio.move_on_after(KILL_TIMEOUT, shield=True):  # stuck in the kernel: we go on
+            await self.ended()
+        self.close()
 
     def kill(self) -> None:
         """End the process at once: what it has answered is durable already."""

@@ -1,0 +1,285 @@
+"""A state file that is not what it was: refused with the reason, left alone, nobody else harmed."""
+
+import hashlib
+import json
+import os
+import random
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from uuid import UUID
+
+import cbor2
+import pytest
+import trio
+
+from tests.faults.bystander import Bystander
+from tests.faults.machine import INDEX_SIZE, Machine
+from tests.peers.vtpmd import Vtpmd, VtpmdInstance, identity
+from vtpmd.kms.local import LocalProvider
+from vtpmd.kms.provider import KeyContext
+from vtpmd.storage.envelope import parse, seal
+
+COSE_ENCRYPT = 96
+FORMAT_VERSION = -70001
+FLIPS, CUTS = 150, 60
+STRANGER = 65533
+Damage = Callable[[VtpmdInstance, VtpmdInstance], None]
+
+
+@pytest.fixture(scope="module")
+def other(host: Vtpmd) -> VtpmdInstance:
+    return host.create("other")
+
+
+@pytest.fixture(autouse=True)
+def bystander(other: VtpmdInstance) -> Iterator[None]:
+    with Bystander(other):
+        yield
+
+
+@pytest.fixture
+def victim(host: Vtpmd) -> Iterator[VtpmdInstance]:
+    """A stopped instance with a history, which can be deleted whatever was done to it."""
+    instance = host.create("victim")
+    with Machine(instance) as machine:
+        machine.define_indices()
+    instance.stop()
+    yield instance
+    assert host.request("DELETE", "/instances/victim") == (204, None)
+    assert host.request("GET", "/instances/victim")[0] == 404
+    assert not instance.directory.exists()
+
+
+def fingerprint(path: Path) -> object:
+    """All there is to say about a file without following or opening what is none."""
+    if not os.path.lexists(path):
+        return None
+    status = path.lstat()
+    content = ""
+    if path.is_file():
+        with path.open("rb") as file:
+            content = hashlib.sha256(file.read(1 << 20)).hexdigest()
+    times = status.st_mtime_ns, status.st_ctime_ns
+    return status.st_ino, status.st_mode, status.st_uid, status.st_size, times, content
+
+
+def refuse(instance: VtpmdInstance) -> str:
+    """Try to start it: it fails, and the file stays as it is. The reason."""
+    before = fingerprint(instance.nvram)
+    status, problem = instance.start()
+    assert (status, problem["code"]) == (500, "state-refused"), problem
+    info = instance.info()
+    assert (info["state"], info["worker"]) == ("failed", None)
+    assert info["reason"] == problem["detail"].removesuffix(".")
+    assert fingerprint(instance.nvram) == before
+    return str(info["reason"])
+
+
+def test_bit_flips(victim: VtpmdInstance) -> None:
+    content = victim.nvram.read_bytes()
+    chance = random.Random(1)
+    for index in range(FLIPS):
+        # All of the header, whose octets say what the file is, and samples of the rest.
+        at = index if index < FLIPS // 2 else chance.randrange(len(content))
+        flipped = bytearray(content)
+        flipped[at] ^= 1 << chance.randrange(8)
+        victim.nvram.write_bytes(flipped)
+        reason = refuse(victim)
+        assert any(word in reason for word in ("damaged", "truncated", "format version")), reason
+    victim.nvram.write_bytes(content)
+    assert victim.start()[0] == 200
+    with Machine(victim) as machine:
+        assert machine.count() == 1
+    victim.stop()
+
+
+def test_truncation(victim: VtpmdInstance) -> None:
+    content = victim.nvram.read_bytes()
+    chance = random.Random(2)
+    lengths = [0, 1, len(content) - 1, *(chance.randrange(len(content)) for _ in range(CUTS))]
+    for length in lengths:
+        victim.nvram.write_bytes(content[:length])
+        assert "truncated" in refuse(victim)
+    victim.nvram.write_bytes(content + b"\0")
+    assert "damaged" in refuse(victim)
+    victim.nvram.write_bytes(bytes(len(content)))
+    assert "damaged" in refuse(victim)
+
+
+def test_swapped_between_instances(host: Vtpmd, victim: VtpmdInstance) -> None:
+    stranger = host.create("stranger")
+    stranger.stop()
+    ours, theirs = victim.nvram.read_bytes(), stranger.nvram.read_bytes()
+    victim.nvram.write_bytes(theirs)
+    stranger.nvram.write_bytes(ours)
+    for instance, wrong in ((victim, stranger), (stranger, victim)):
+        before = fingerprint(instance.nvram)
+        status, problem = instance.start()
+        assert status == 500, problem
+        assert problem["code"] == "state-refused"
+        assert wrong.directory.name in problem["detail"]
+        assert "belongs to instance" in problem["detail"]
+        assert fingerprint(instance.nvram) == before
+        assert instance.info()["state"] == "failed"
+    victim.nvram.write_bytes(ours)
+    stranger.nvram.write_bytes(theirs)
+    for instance in (victim, stranger):
+        assert instance.start()[0] == 200
+        instance.stop()
+    assert host.request("DELETE", "/instances/stranger")[0] == 204
+
+
+def test_swapped_directories(host: Vtpmd, victim: VtpmdInstance) -> None:
+    """The files of an instance under another UUID: the metadata says so at the next start."""
+    moved = victim.directory.with_name(str(UUID(int=7)))
+    victim.directory.rename(moved)
+    host.end()
+    host.start()
+    status, info = host.request("GET", f"/instances/{moved.name}")
+    assert (status, info["state"]) == (200, "failed")
+    assert victim.directory.name in info["reason"]
+    moved.rename(victim.directory)
+    host.end()
+    host.start()
+    assert victim.start()[0] == 200
+    victim.stop()
+
+
+def test_envelope_of_a_newer_version(victim: VtpmdInstance) -> None:
+    envelope = cbor2.loads(victim.nvram.read_bytes())
+    assert envelope.tag == COSE_ENCRYPT
+    protected, *rest = envelope.value
+    header = {**cbor2.loads(protected), FORMAT_VERSION: 2}
+    newer = cbor2.CBORTag(COSE_ENCRYPT, [cbor2.dumps(header, canonical=True), *rest])
+    victim.nvram.write_bytes(cbor2.dumps(newer, canonical=True))
+    reason = refuse(victim)
+    assert "format version 2" in reason
+    assert "newer vtpmd" in reason
+
+
+def reseal(instance: VtpmdInstance, change: Callable[[dict[str, object]], object]) -> None:
+    """Change the state inside, with the key of the host: what a newer version may write."""
+    uuid = UUID(instance.directory.name)
+    envelope = parse(instance.nvram.read_bytes())
+    provider = LocalProvider("local", instance.daemon.state / "keyring")
+    context = KeyContext(uuid, envelope.header.dek_id)
+    dek = trio.run(provider.unwrap, envelope.slots[0], context)
+    state = json.loads(envelope.unseal(dek, uuid))
+    change(state)
+    content = seal(dek, envelope.header, envelope.slots, json.dumps(state).encode())
+    instance.nvram.write_bytes(content)
+
+
+def test_state_of_a_newer_version(victim: VtpmdInstance) -> None:
+    reseal(victim, lambda state: state.update(version=99))
+    reason = refuse(victim)
+    assert "version 99" in reason
+    assert "reads up to" in reason
+
+
+def test_state_with_more_than_this_version_knows(victim: VtpmdInstance) -> None:
+    reseal(victim, lambda state: state.update(entanglement={}))
+    assert "entanglement" in refuse(victim)
+
+
+def _remove(instance: VtpmdInstance, _: VtpmdInstance) -> None:
+    instance.nvram.unlink()
+
+
+def _directory(instance: VtpmdInstance, _: VtpmdInstance) -> None:
+    instance.nvram.unlink()
+    instance.nvram.mkdir()
+    (instance.nvram / "nvram").write_text("precious")
+
+
+def _symbolic_link(instance: VtpmdInstance, other: VtpmdInstance) -> None:
+    instance.nvram.rename(instance.nvram.with_name("elsewhere"))
+    instance.nvram.symlink_to("elsewhere")
+
+
+def _link_to_another(instance: VtpmdInstance, other: VtpmdInstance) -> None:
+    instance.nvram.unlink()
+    instance.nvram.symlink_to(other.nvram)
+
+
+def _fifo(instance: VtpmdInstance, _: VtpmdInstance) -> None:
+    instance.nvram.unlink()
+    os.mkfifo(instance.nvram)
+
+
+def _huge(instance: VtpmdInstance, _: VtpmdInstance) -> None:
+    os.truncate(instance.nvram, 1 << 40)  # sparse
+
+
+def _writable_by_all(instance: VtpmdInstance, _: VtpmdInstance) -> None:
+    instance.nvram.chmod(0o666)
+
+
+def _unreadable(instance: VtpmdInstance, _: VtpmdInstance) -> None:
+    if os.geteuid() == 0 and identity() is None:
+        pytest.skip("root reads everything")
+    instance.nvram.chmod(0)
+
+
+def _foreign(instance: VtpmdInstance, _: VtpmdInstance) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("only root gives files away")
+    shutil.chown(instance.nvram, STRANGER, STRANGER)
+
+
+@pytest.mark.parametrize(
+    ("replace", "reason"),
+    [
+        (_remove, "No such file"),
+        (_directory, "is not a regular file"),
+        (_symbolic_link, "symbolic link"),
+        (_link_to_another, "symbolic link"),
+        (_fifo, "is not a regular file"),
+        (_huge, "more than"),
+        (_writable_by_all, "has mode 0666"),
+        (_unreadable, "Permission denied"),
+        (_foreign, f"belongs to user {STRANGER}"),
+    ],
+    ids=lambda value: value.__name__.lstrip("_") if callable(value) else "",
+)
+def test_replaced_by_something_else(
+    victim: VtpmdInstance, other: VtpmdInstance, replace: Damage, reason: str
+) -> None:
+    replace(victim, other)
+    assert reason in refuse(victim)
+
+
+def test_daemon_starts_whatever_it_finds(host: Vtpmd, victim: VtpmdInstance) -> None:
+    """One unusable instance does not keep the daemon and the others from starting."""
+    assert victim.start()[0] == 200
+    victim.daemon.control("stop", victim.name, "--temporary")
+    instances = victim.directory.parent
+    (victim.nvram).unlink()
+    victim.nvram.mkdir()
+    leftover = instances / f".old-{UUID(int=8)}"
+    (leftover / "deep").mkdir(parents=True, mode=0o700)
+    (instances / "notes.txt").write_text("not an instance")
+    host.end()
+    host.start()
+    info = victim.wait_for(lambda info: info["state"] == "failed", "failed")
+    assert "is not a regular file" in info["reason"]
+    assert [info["name"] for info in host.control("list")["instances"]] == ["other", "victim"]
+    assert (leftover / "deep").exists()
+    shutil.rmtree(leftover)
+    (instances / "notes.txt").unlink()
+
+
+def test_create_again_after_deletion(host: Vtpmd) -> None:
+    """A TPM of the same name and UUID is a new one, and a failed one makes room for it."""
+    uuid = "6b1d3c0a-5a34-4e51-9d5f-52a3a6b7c8d9"
+    for _ in range(3):
+        instance = host.create("again", "--uuid", uuid)
+        with Machine(instance) as machine:
+            machine.define_indices()  # fails if they were there
+            machine.write(b"\x31" * INDEX_SIZE)
+        instance.stop()
+        instance.nvram.unlink()
+        (instance.nvram / "deep").mkdir(parents=True)
+        assert instance.start()[0] == 500
+        assert host.request("DELETE", "/instances/again")[0] == 204

@@ -25,14 +25,18 @@ _CURVES: dict[int, ec.EllipticCurve] = {
 
 
 @cache
-def rsa_key(bits: int = 2048) -> rsa.RSAPrivateKey:
+def rsa_key(bits: int) -> rsa.RSAPrivateKey:
     """An RSA key, the same for every test."""
     return rsa.generate_private_key(65537, bits)
 
 
+def ecc_key(curve: int = ECC_CURVE.NIST_P256) -> ec.EllipticCurvePrivateKey:
+    """A key on a curve, the same for every test."""
+    return _ecc_key(int(curve))
+
+
 @cache
-def ecc_key(curve: int = ECC_CURVE.NIST_P256, number: int = 0) -> ec.EllipticCurvePrivateKey:
-    """A key on a curve, the same for every test; ``number`` tells several apart."""
+def _ecc_key(curve: int) -> ec.EllipticCurvePrivateKey:
     return ec.generate_private_key(_CURVES[curve])
 
 

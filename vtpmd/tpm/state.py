@@ -68,6 +68,25 @@ class Pcr:
         return False
 
 
+@dataclass(frozen=True, slots=True)
+class CountdownTimer:
+    """One authenticated countdown timer as an entity that a command refers to."""
+
+    handle: int
+    auth_value: bytes = field(repr=False)
+    policy_alg: int
+    auth_policy: bytes
+    auth_value_available: bool
+
+    @property
+    def name(self) -> bytes:
+        return self.handle.to_bytes(4)
+
+    @property
+    def da_protected(self) -> bool:
+        return False
+
+
 @dataclass(slots=True)
 class Sequence:
     """A hash, HMAC or event sequence (Part 1, clause 32)."""
@@ -332,6 +351,21 @@ class ResetState:
 
 
 @dataclass(slots=True)
+class Countdown:
+    """The state of an authenticated countdown timer (Part 1, clause 40)."""
+
+    policy_alg: int = ALG.NULL
+    auth_policy: bytes = b""
+    ends: int = 0
+    """In ms of Time; 0: it is not counting."""
+    signaled: bool = False
+    preserve_signaled: bool = False
+    set_since_startup: bool = False
+    saved: int = 0
+    """Seconds left when TPM2_Shutdown(STATE) came."""
+
+
+@dataclass(slots=True)
 class ClearState:
     """Kept over TPM Resume only (Part 1, 12.2.4)."""
 
@@ -339,6 +373,8 @@ class ClearState:
     endorsement_enabled: bool = True
     platform_nv_enabled: bool = True
     read_only: bool = False
+    countdowns: dict[int, Countdown] = field(default_factory=dict)
+    """Of the timers that were ever used, by handle."""
     pcr_saved: dict[int, dict[int, bytes]] = field(default_factory=dict)
     """Bank to PCR to value, of the PCRs that Shutdown(STATE) preserves."""
     pcr_auth_value: bytes = field(default=b"", repr=False)
@@ -440,5 +476,5 @@ class Tpm:
         return self.canceled
 
 
-Entity = Hierarchy | Pcr | LoadedObject | NvIndex
+Entity = Hierarchy | Pcr | LoadedObject | NvIndex | CountdownTimer
 """What can be authorized by its authValue or authPolicy."""

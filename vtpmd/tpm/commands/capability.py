@@ -1,14 +1,17 @@
 """Part 3, chapter 30: Capability Commands."""
 
-from ..command import attributes_of_commands, command
+from typing import Annotated
+
+from ..command import Auth, attributes_of_commands, command
 from ..core import capabilities, pcrs
 from ..rc import RC, TpmError
-from ..state import Tpm
+from ..state import Hierarchy, Tpm
 from ..wire.base import TPMS_PCR_SELECTION
-from ..wire.capabilities import TPMS_CAPABILITY_DATA
+from ..wire.capabilities import TPM2B_SET_CAPABILITY_DATA, TPMS_CAPABILITY_DATA
 from ..wire.constants import CAP, CC
-from ..wire.interface import TPM_CAP, TPMI_YES_NO, UINT32
+from ..wire.interface import TPM_CAP, TPMI_RH_HIERARCHY_AUTH_NULL, TPMI_YES_NO, UINT32
 from ..wire.limits import (
+    MAX_ACT_DATA,
     MAX_CAP_ALGS,
     MAX_CAP_CC,
     MAX_CAP_HANDLES,
@@ -30,6 +33,7 @@ _LIMITS: dict[int, int] = {
     CAP.PCR_PROPERTIES: MAX_PCR_PROPERTIES,
     CAP.ECC_CURVES: MAX_ECC_CURVES,
     CAP.AUTH_POLICIES: MAX_TAGGED_POLICIES,
+    CAP.ACT: MAX_ACT_DATA,
 }
 """Capability to how many of it fit into one answer."""
 
@@ -45,7 +49,7 @@ def get_capability(
 ) -> GetCapabilityResponse:
     """Tell what this TPM is, has and can do (30.2)."""
     if capability == CAP.PCRS:
-        return _pcr_allocation(tpm, property)
+        return _pcr_allocation(tpm, property, property_count)
     listed = capabilities.list_all(tpm, attributes_of_commands(tpm.profile), capability, property)
     found = [item for tag, item in listed if tag >= property]
     count = min(property_count, _LIMITS[capability])
@@ -59,9 +63,23 @@ def test_parms(tpm: Tpm, /, parameters: TPMT_PUBLIC_PARMS) -> None:
     """Tell whether algorithm parameters are supported (30.3): they are if they unmarshal."""
 
 
-def _pcr_allocation(tpm: Tpm, first: int) -> GetCapabilityResponse:
+@command(CC.SET_CAPABILITY, nv=True)
+def set_capability(
+    tpm: Tpm,
+    auth_handle: Annotated[Hierarchy, TPMI_RH_HIERARCHY_AUTH_NULL, Auth.USER],
+    /,
+    set_capability_data: TPM2B_SET_CAPABILITY_DATA,
+) -> None:
+    """Set one property (30.4): none of those that there are is settable."""
+    raise TpmError(RC.VALUE, at="set_capability_data")
+
+
+def _pcr_allocation(tpm: Tpm, first: int, count: int) -> GetCapabilityResponse:
+    # All banks or none: the count does not limit them.
     if first:
         raise TpmError(RC.VALUE, at="property")
+    if not count:
+        return GetCapabilityResponse(1, TPMS_CAPABILITY_DATA(CAP.PCRS, []))
     selections = [
         TPMS_PCR_SELECTION(bank, allocated.to_bytes(pcrs.SELECT_SIZE, "little"))
         for bank, allocated in sorted(tpm.permanent.pcr_allocation.items())

@@ -3,10 +3,10 @@
 from typing import Annotated
 
 from ..command import Auth, command
-from ..core import creation, entities, hierarchies, objects, templates, tickets
+from ..core import countdown, creation, entities, hierarchies, objects, templates, tickets
 from ..crypto.hashes import digest_size
 from ..rc import RC, TpmError
-from ..state import Hierarchy, Tpm
+from ..state import CountdownTimer, Hierarchy, Tpm
 from ..wire.algorithms import TPM2B_SENSITIVE_CREATE
 from ..wire.base import (
     TPM2B_AUTH,
@@ -94,14 +94,17 @@ def hierarchy_control(
 @command(CC.SET_PRIMARY_POLICY, nv=True)
 def set_primary_policy(
     tpm: Tpm,
-    auth_handle: Annotated[Hierarchy, TPMI_RH_HIERARCHY_POLICY, Auth.USER],
+    auth_handle: Annotated[Hierarchy | CountdownTimer, TPMI_RH_HIERARCHY_POLICY, Auth.USER],
     /,
     auth_policy: TPM2B_DIGEST,
     hash_alg: TPMI_ALG_HASH_NULL,
 ) -> None:
-    """Set the policy of a hierarchy or of lockout (24.3)."""
+    """Set the policy of a hierarchy, of lockout or of a countdown timer (24.3)."""
     if len(auth_policy) != digest_size(hash_alg):
         raise TpmError(RC.SIZE, at="auth_policy")
+    if isinstance(auth_handle, CountdownTimer):
+        countdown.set_policy(tpm, auth_handle.handle, hash_alg, auth_policy)
+        return
     tpm.begin_nv_update()
     auth_handle.policy_alg, auth_handle.auth_policy = hash_alg, auth_policy
 

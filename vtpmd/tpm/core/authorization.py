@@ -11,7 +11,7 @@ from enum import Enum
 
 from ..crypto.hashes import digest
 from ..rc import RC, TpmError
-from ..state import Entity, LoadedObject, NvIndex, Pcr, PolicyState, Session, Tpm
+from ..state import CountdownTimer, Entity, LoadedObject, NvIndex, Pcr, PolicyState, Session, Tpm
 from ..wire.attributes import TPMA_NV, TPMA_OBJECT
 from ..wire.constants import ALG, CC, RH
 from . import dictionary_attack, nv_pin, pcrs
@@ -144,6 +144,8 @@ def _auth_value_available(entity: Entity, role: Auth, code: int) -> bool:
         if code in _NV_WRITERS:
             return entity.has(TPMA_NV.AUTHWRITE)
         return nv_pin.is_pin(entity) or entity.has(TPMA_NV.AUTHREAD)
+    if isinstance(entity, CountdownTimer):
+        return entity.auth_value_available
     return True
 
 

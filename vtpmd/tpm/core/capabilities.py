@@ -14,7 +14,7 @@ from ..wire.capabilities import (
     TPMS_TAGGED_PROPERTY,
 )
 from ..wire.constants import CAP, CC, HT, RH
-from . import properties
+from . import countdown, properties
 
 _PERMANENT_HANDLES = (
     RH.OWNER,
@@ -75,7 +75,7 @@ _HANDLES: dict[int, Callable[[Tpm], Iterable[int]]] = {
     HT.NV_INDEX: lambda tpm: tpm.permanent.nv,
     HT.HMAC_SESSION: lambda tpm: tpm.volatile.sessions,
     HT.POLICY_SESSION: lambda tpm: tpm.reset.saved_sessions,
-    HT.PERMANENT: lambda tpm: map(int, _PERMANENT_HANDLES),
+    HT.PERMANENT: lambda tpm: (*map(int, _PERMANENT_HANDLES), *countdown.HANDLES),
     HT.TRANSIENT: lambda tpm: tpm.volatile.objects,
     HT.PERSISTENT: lambda tpm: tpm.permanent.objects,
 }
@@ -124,6 +124,10 @@ def _auth_policies(tpm: Tpm, commands: Commands, first: int) -> Listed:
         yield owner.handle, TPMS_TAGGED_POLICY(owner.handle, policy)
 
 
+def _countdowns(tpm: Tpm, commands: Commands, first: int) -> Listed:
+    return ((timer.handle, timer) for timer in countdown.data(tpm))
+
+
 _LISTS: dict[int, Callable[[Tpm, Commands, int], Listed]] = {
     CAP.ALGS: _algorithms,
     CAP.HANDLES: _handles,
@@ -134,4 +138,5 @@ _LISTS: dict[int, Callable[[Tpm, Commands, int], Listed]] = {
     CAP.PCR_PROPERTIES: _pcr_properties,
     CAP.ECC_CURVES: _ecc_curves,
     CAP.AUTH_POLICIES: _auth_policies,
+    CAP.ACT: _countdowns,
 }

@@ -4,7 +4,7 @@ from ..rc import RC, TpmError
 from ..state import Entity, Hierarchy, LoadedObject, NvIndex, Session, Tpm
 from ..wire.attributes import TPMA_NV
 from ..wire.constants import HT, RH
-from . import pcrs, sessions
+from . import countdown, pcrs, sessions
 
 
 def hierarchy(tpm: Tpm, handle: int) -> Hierarchy:
@@ -51,6 +51,8 @@ def resolve(tpm: Tpm, handle: int, number: int) -> Entity | Session:
             return _nv_index(tpm, handle, number)
         case HT.HMAC_SESSION | HT.POLICY_SESSION:
             return _session(tpm, handle, number)
+        case HT.PERMANENT if handle in countdown.HANDLES:
+            return countdown.entity(tpm, handle)
         case HT.PERMANENT:
             try:
                 found = hierarchy(tpm, handle)

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from ..rc import RC, TpmError
 from ..state import ClearState, Hierarchy, ResetState, Tpm, VolatileState
 from ..wire.constants import ALG, CC, RH, SU
-from . import audit, dictionary_attack, nv, pcrs
+from . import audit, countdown, dictionary_attack, nv, pcrs
 
 PROOF_SIZE = 64
 SEED_SIZE = 64
@@ -72,6 +72,7 @@ def tick(tpm: Tpm) -> None:
         tpm.begin_nv_update()
     if tpm.volatile.started:
         dictionary_attack.self_heal(tpm)
+        countdown.tick(tpm)
 
 
 def startup(tpm: Tpm, startup_type: int) -> None:
@@ -109,6 +110,7 @@ def startup(tpm: Tpm, startup_type: int) -> None:
     dictionary_attack.at_startup(tpm, orderly=before is not None)
     nv.at_startup(tpm, resume=resume, reset=before != SU.STATE, orderly=before is not None)
     pcrs.start(tpm, resume=resume, locality=locality)
+    countdown.resume(tpm)
     permanent.startup_locality, permanent.startup_h_crtm = locality, h_crtm
     permanent.orderly = None
     tpm.volatile.started = True
@@ -127,6 +129,7 @@ def shutdown(tpm: Tpm, shutdown_type: int) -> None:
     tpm.begin_nv_update()
     if shutdown_type == SU.STATE:
         pcrs.save(tpm)
+        countdown.save(tpm)
     dictionary_attack.at_shutdown(tpm)
     permanent.orderly = shutdown_type
 

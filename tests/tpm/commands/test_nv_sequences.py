@@ -16,6 +16,7 @@ from tests.tpm.commands.nv_area import (
     write,
 )
 from tests.tpm.harness import Password, Result, Tester, sized
+from vtpmd.tpm.rc import RC
 from vtpmd.tpm.wire.attributes import TPMA_NV
 from vtpmd.tpm.wire.constants import CC, NT, RH, SU
 
@@ -85,8 +86,7 @@ class Walk:
     def _area(self, index: int) -> Area:
         nt = self._random.choice(list(NT))
         options = sum(option for option in OPTIONS if self._random.random() < 0.2)
-        if nt in (NT.PIN_PASS, NT.PIN_FAIL):
-            # After a partial first write, libtpms leaves the rest of a PIN index undefined.
+        if nt in (NT.ORDINARY, NT.PIN_PASS, NT.PIN_FAIL) and self._random.random() < 0.5:
             options |= TPMA_NV.WRITEALL
         allowed = ALL_RW & self._random.getrandbits(32) | TPMA_NV.OWNERREAD | TPMA_NV.OWNERWRITE
         created = self._random.choice((0, TPMA_NV.PLATFORMCREATE))
@@ -99,6 +99,9 @@ def perform(tester: Tester, kind: str, arguments: tuple[object, ...]) -> Result:
     match kind, arguments:
         case "define", (Area() as area, int(by)):
             return define(tester, area, auth=PIN, by=by)
+        case "write", (bytes(data), _, int(index), *_) if is_first_of_a_part(tester, index, data):
+            # What is not written then is all ones in libtpms, all zeros here; both are allowed.
+            return Result(RC.NV_RANGE)
         case "undefine", (int(index), int(by)):
             return undefine(tester, index, by=by)
         case "write", (bytes(data), int(offset), int(index), by, Password() as auth):
@@ -115,6 +118,15 @@ def perform(tester: Tester, kind: str, arguments: tuple[object, ...]) -> Result:
             return Result(tester.startup(startup))
         case _:
             raise AssertionError(kind)
+
+
+def is_first_of_a_part(tester: Tester, index: int, data: bytes) -> bool:
+    """Whether an index has not been written, and would not be completely."""
+    public = tester.run(CC.NV_READ_PUBLIC, [index])
+    if public.rc:
+        return False
+    attributes, size = int.from_bytes(public.sized()[6:10]), int.from_bytes(public.sized()[-2:])
+    return not attributes & TPMA_NV.WRITTEN and len(data) < size
 
 
 def _handle(by: object) -> int | None:

@@ -26,10 +26,11 @@ from vtpmd.kms.provider import (
     KeyUnavailable,
     NotErased,
 )
+from vtpmd.kms.secret_file import credentials_directory, read_secret
 from vtpmd.storage.directory import KEYRING
 from vtpmd.storage.envelope import DEK_SIZE
 from vtpmd.storage.errors import StorageError
-from vtpmd.storage.files import open_directory, read_file
+from vtpmd.storage.files import open_directory
 from vtpmd.storage.slot import Slot
 from vtpmd.storage.store import Store
 from vtpmd.storage.wipe import wipe
@@ -38,10 +39,6 @@ CREDENTIAL = "kek"
 _MAX_KEYRING = 1 << 20
 _IV_SIZE, _TAG_SIZE = 12, 16
 _ALGORITHM = "A256GCM"
-_OTHERS_MAY_READ = 0o077
-# systemd gives a credential to the service's user by an access control list, which shows in the
-# mode as readable by the group.
-_OTHERS_MAY_READ_CREDENTIAL = 0o037
 
 
 class LocalProvider:
@@ -154,11 +151,11 @@ class LocalProvider:
         return dek
 
     def _read(self) -> tuple[Keyring, Path]:
-        sources = [(self._keyring, _OTHERS_MAY_READ)]
+        sources = [(self._keyring, False)]
         if self._credential is not None:
-            sources.insert(0, (self._credential, _OTHERS_MAY_READ_CREDENTIAL))
-        for source, forbidden in sources:
-            data = _read_if_there(source, forbidden)
+            sources.insert(0, (self._credential, True))
+        for source, credential in sources:
+            data = _read_if_there(source, credential)
             if data is not None:
                 return _parsed(data, source), source
         raise KeyUnavailable(
@@ -211,13 +208,13 @@ def from_settings(name: str, settings: Mapping[str, Any], state: Path) -> LocalP
     keyring = settings.get("keyring", str(state / KEYRING))
     if not isinstance(keyring, str) or not Path(keyring).is_absolute():
         raise ConfigurationRefused(f"key provider {name}: keyring must be an absolute path")
-    directory = os.environ.get("CREDENTIALS_DIRECTORY")
-    return LocalProvider(name, Path(keyring), Path(directory, CREDENTIAL) if directory else None)
+    directory = credentials_directory()
+    return LocalProvider(name, Path(keyring), directory and directory / CREDENTIAL)
 
 
-def _read_if_there(path: Path, forbidden: int) -> bytes | None:
+def _read_if_there(path: Path, credential: bool) -> bytes | None:
     try:
-        return read_file(path, _MAX_KEYRING, forbidden=forbidden)
+        return read_secret(path, _MAX_KEYRING, credential)
     except StorageError as error:
         if error.kind == "missing":
             return None

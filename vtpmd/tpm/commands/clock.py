@@ -40,7 +40,7 @@ def clock_set(
     tpm.permanent.clock_safe = True
 
 
-@command(CC.CLOCK_RATE_ADJUST, nv=True)
+@command(CC.CLOCK_RATE_ADJUST)
 def clock_rate_adjust(
     tpm: Tpm,
     auth: Annotated[Hierarchy, TPMI_RH_PROVISION, Auth.USER],

@@ -28,7 +28,7 @@ class ContextLoadResponse(Structure):
     loaded_handle: TPM_HANDLE
 
 
-@command(CC.CONTEXT_SAVE, nv=True, sessions=False)
+@command(CC.CONTEXT_SAVE, sessions=False)
 def context_save(
     tpm: Tpm, save_handle: Annotated[LoadedObject | Session, TPMI_DH_CONTEXT], /
 ) -> ContextSaveResponse:
@@ -38,7 +38,7 @@ def context_save(
     return ContextSaveResponse(contexts.save_object(tpm, save_handle))
 
 
-@command(CC.CONTEXT_LOAD, nv=True, sessions=False)
+@command(CC.CONTEXT_LOAD, sessions=False)
 def context_load(tpm: Tpm, /, context: TPMS_CONTEXT) -> ContextLoadResponse:
     """Bring back what was saved (28.3)."""
     return ContextLoadResponse(contexts.load(tpm, context))

@@ -12,7 +12,7 @@ SOON = 10.0
 
 
 class Bystander:
-    """While entered, sends command after command; `check` proves that each was answered well."""
+    """While entered, sends command after command; each must be answered well by the same worker."""
 
     def __init__(self, instance: VtpmdInstance) -> None:
         self.instance = instance
@@ -39,6 +39,10 @@ class Bystander:
         if error is None:
             self._judge()
 
+    def check(self) -> None:
+        """So far, every command was answered well."""
+        assert self._trouble is None, repr(self._trouble)
+
     def _use(self) -> None:
         try:
             while not self._enough.wait(PAUSE):
@@ -48,6 +52,6 @@ class Bystander:
             self._trouble = trouble
 
     def _judge(self) -> None:
-        assert self._trouble is None, repr(self._trouble)
+        self.check()
         assert self._answered > 0
         assert self.instance.process() == self._worker

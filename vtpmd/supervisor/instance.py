@@ -186,7 +186,7 @@ class Instance:
             except NotServed as failure:
                 worker = None
                 delay = self._pauses[failure.trigger].next() if failure.again else None
-                self._fail(failure, "" if delay is None else f"; next attempt in {delay:.1f} s")
+                self._fail(failure, _outlook(failure, delay))
                 if delay is None:
                     return
                 crashed = failure.trigger is Trigger.CRASHED
@@ -210,3 +210,12 @@ class Instance:
         finally:
             self._worker = None
             worker.close()
+
+
+def _outlook(failure: NotServed, delay: float | None) -> str:
+    """What comes next, for the end of a reason."""
+    if delay is not None:
+        return f"; next attempt in {delay:.1f} s"
+    if not failure.again:
+        return ""
+    return f"; tried again {MAX_CRASHES} times lately, so now it is left alone: see the log"

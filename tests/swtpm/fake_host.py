@@ -9,6 +9,7 @@ class FakeHost:
 
     def __init__(self) -> None:
         self.locality = 0
+        self.max_locality = 4
         self.buffer_size = 4096
         self.running = False
         self.established = False

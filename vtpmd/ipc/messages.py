@@ -20,6 +20,7 @@ EventKind = Literal[
     "client-refused",
     "powered-on",
     "powered-off",
+    "startup-refused",
     "shutdown",
     "storage-full",
     "storage-recovered",

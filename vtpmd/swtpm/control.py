@@ -37,11 +37,13 @@ class ControlError(Exception):
 class Host(Protocol):
     """The TPM as the control channel sees it. Every method may raise ControlError.
 
-    ``locality`` and ``buffer_size`` belong to the daemon, not to the TPM: they outlive INIT and
-    STOP, since QEMU does not tell us its locality again.
+    ``max_locality`` is the highest that a client may set. ``locality`` and ``buffer_size`` belong
+    to the daemon, not to the TPM: they outlive INIT and STOP, since QEMU does not tell us its
+    locality again.
     """
 
     locality: int
+    max_locality: int
     buffer_size: int
 
     @property
@@ -144,7 +146,7 @@ class ControlChannel:
 
     def _set_locality(self, request: Request) -> Answer:
         (locality,) = request.fields
-        if locality > MAX_LOCALITY:
+        if locality > self._host.max_locality:
             raise ControlError(Result.BAD_LOCALITY)
         self._host.locality = locality
         return _NOTHING

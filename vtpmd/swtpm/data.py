@@ -111,28 +111,31 @@ class Settled:
     locality: int | None = None
 
 
-def settle(request: DataRequest, *, running: bool, set_locality: bool) -> Settled:
+def settle(
+    request: DataRequest, *, running: bool, set_locality: bool, max_locality: int = MAX_LOCALITY
+) -> Settled:
     """Judge a request before it reaches the TPM.
 
-    ``set_locality``: whether the vendor command TPM2_CC_SET_LOCALITY is permitted.
+    ``set_locality``: whether the vendor command TPM2_CC_SET_LOCALITY is permitted;
+    ``max_locality``: the highest locality that may be set.
     """
     if request.error is not None:
         return Settled(refusal(request.error))
     locality = request.tcg_locality
-    if locality is not None and locality > MAX_LOCALITY:
+    if locality is not None and locality > max_locality:
         return Settled(refusal(RC.LOCALITY))
     _, _, code = _HEADER.unpack_from(request.command)
     if code == _CC_SET_LOCALITY:
-        return _vendor_set_locality(request.command, permitted=set_locality)
+        return _vendor_set_locality(request.command, set_locality, max_locality)
     return Settled(None if running else refusal(RC.FAILURE), locality)
 
 
-def _vendor_set_locality(command: bytes, *, permitted: bool) -> Settled:
+def _vendor_set_locality(command: bytes, permitted: bool, max_locality: int) -> Settled:
     if not permitted:
         return Settled(refusal(RC.FAILURE))
     if len(command) == _HEADER.size:
         return Settled(refusal(RC.INSUFFICIENT))
     locality = command[_HEADER.size]
-    if locality > MAX_LOCALITY:
+    if locality > max_locality:
         return Settled(refusal(_VENDOR_BAD_LOCALITY))
     return Settled(refusal(RC.SUCCESS), locality)

@@ -24,6 +24,7 @@ class Desk(Protocol):
 
     instance: Instance
     set_locality: bool
+    disconnect: bool
 
     def free_for(self, turn: Turn) -> bool: ...
     def run_long(self, client: "DataClient", request: DataRequest) -> None: ...
@@ -201,16 +202,26 @@ class DataClient(Client[DataRequest]):
 
     def handle(self, request: DataRequest) -> None:
         instance = self._desk.instance
-        settled = settle(request, running=instance.running, set_locality=self._desk.set_locality)
+        settled = settle(
+            request,
+            running=instance.running,
+            set_locality=self._desk.set_locality,
+            max_locality=instance.max_locality,
+        )
         if settled.locality is not None:
             instance.locality = settled.locality
         response = settled.response or instance.prepare()
         if response is not None:
-            self.send(request.frame(response))
+            self.respond(request, response)
         elif instance.is_long(request.command):
             self._desk.run_long(self, request)
         else:
-            self.send(request.frame(instance.settle(instance.run(request.command))))
+            self.respond(request, instance.settle(instance.run(request.command)))
+
+    def respond(self, request: DataRequest, response: bytes) -> None:
+        """Answer a command, also one that has run aside."""
+        self.send(request.frame(response))
+        self.closing = self.closing or self._desk.disconnect
 
     def failure(self, request: DataRequest) -> bytes:
         return request.frame(refusal(RC.FAILURE))

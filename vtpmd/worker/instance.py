@@ -11,19 +11,22 @@ import time
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 from vtpmd.ipc.messages import EventKind, TpmPower
 from vtpmd.storage.errors import EnvelopeError, StorageError
 from vtpmd.swtpm.control import ControlError
 from vtpmd.swtpm.data import refusal
 from vtpmd.swtpm.info import Facts, describe
-from vtpmd.swtpm.table import MAX_BUFFER, BlobType, Result
+from vtpmd.swtpm.table import MAX_BUFFER, MAX_LOCALITY, BlobType, Result
 from vtpmd.tpm.engine import Engine, Reply
 from vtpmd.tpm.rc import RC
 from vtpmd.tpm.snapshot import StateError
 from vtpmd.worker.persist import Key, Persistence
 
 Report = Callable[[EventKind, str], None]
+Startup = Literal["clear", "state", "none"]
+"""What follows _TPM_Init when the host itself powers the TPM on: a TPM2_Startup, or nothing."""
 
 
 def now() -> int:
@@ -44,6 +47,7 @@ def frames_of(error: Exception) -> str:
 
 
 _SU_CLEAR, _SU_STATE = 0x0000, 0x0001
+_STARTUP_TYPES = {"clear": _SU_CLEAR, "state": _SU_STATE}
 _COMMAND = struct.Struct(">HIIH")
 _CC_STARTUP, _CC_SHUTDOWN = 0x144, 0x145
 
@@ -62,7 +66,10 @@ class _Incoming:
 
 
 class Instance:
-    """Implements ``swtpm.control.Host`` and executes the commands of the data channels."""
+    """Implements ``swtpm.control.Host`` and executes the commands of the data channels.
+
+    ``auto_shutdown``: say TPM2_Shutdown before power is taken away, if the guest did not.
+    """
 
     def __init__(
         self,
@@ -70,6 +77,9 @@ class Instance:
         persistence: Persistence,
         facts: Facts,
         report: Report,
+        *,
+        max_locality: int = MAX_LOCALITY,
+        auto_shutdown: bool = True,
     ) -> None:
         self._engine = engine
         self._persistence = persistence
@@ -80,7 +90,9 @@ class Instance:
         self._stale = False
         self._space = True
         self._failure_told = False
+        self._auto_shutdown = auto_shutdown
         self.locality = 0
+        self.max_locality = max_locality
         self.buffer_size = MAX_BUFFER
         self.commands = 0
         self.canceling = False
@@ -208,12 +220,17 @@ class Instance:
         self._stale = self._failure_told = False
         self._report("migration-in", f"generation {self.generation}")
 
-    def start_up(self) -> None:
-        """Power on without a client and send TPM2_Startup(CLEAR), unless a state was resumed."""
+    def start_up(self, startup: Startup) -> int:
+        """Power on without a client and send TPM2_Startup, unless a volatile state was resumed.
+
+        Returns the response code of TPM2_Startup. Raises ControlError as ``init`` does.
+        """
         resumed = self._persistence.load_volatile() is not None
         self.init(delete_volatile=False)
-        if not resumed:
-            self.execute(_startup_command(_CC_STARTUP, _SU_CLEAR))
+        if resumed or startup == "none":
+            return RC.SUCCESS
+        response = self.execute(_startup_command(_CC_STARTUP, _STARTUP_TYPES[startup]))
+        return int.from_bytes(response[6:10])
 
     def stop(self) -> None:
         """Power off, with an orderly TPM2_Shutdown if the guest did not send one."""
@@ -233,7 +250,8 @@ class Instance:
     def _power_off(self) -> None:
         if not self.running:
             return
-        if self._engine.shutdown_needed and not (self._handed_over or self._stale):
+        ours = not (self._handed_over or self._stale)
+        if self._auto_shutdown and ours and self._engine.shutdown_needed:
             self._inject_shutdown()
         self._engine.power_off()
         self._report("powered-off", "")

@@ -6,6 +6,7 @@ Loaded before any sandbox closes. Every function raises OSError.
 import ctypes
 import os
 import struct
+from collections.abc import Iterable
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.syscall.restype = ctypes.c_long
@@ -45,11 +46,12 @@ def landlock_abi() -> int:
     return max(0, version)
 
 
-def landlock(handled: tuple[int, ...], beneath: int, allowed: int) -> None:
+def landlock(handled: tuple[int, ...], allowed: Iterable[tuple[int, int]]) -> None:
     """Confine this thread and its children for good.
 
     ``handled``: the access bits refused everywhere (file system, network, scopes; as many as the
-    ABI knows); ``allowed``: the file system bits granted again beneath the directory ``beneath``.
+    ABI knows); ``allowed``: descriptors of directories and the file system bits granted again
+    beneath each.
     """
     attributes = struct.pack(f"={len(handled)}Q", *handled)
     ruleset = _check(
@@ -57,11 +59,12 @@ def landlock(handled: tuple[int, ...], beneath: int, allowed: int) -> None:
         "landlock_create_ruleset",
     )
     try:
-        rule = struct.pack("=Qi", allowed, beneath)
-        _check(
-            _libc.syscall(_LANDLOCK_ADD_RULE, ruleset, _LANDLOCK_PATH_BENEATH, rule, 0),
-            "landlock_add_rule",
-        )
+        for beneath, bits in allowed:
+            rule = struct.pack("=Qi", bits, beneath)
+            _check(
+                _libc.syscall(_LANDLOCK_ADD_RULE, ruleset, _LANDLOCK_PATH_BENEATH, rule, 0),
+                "landlock_add_rule",
+            )
         _check(_libc.syscall(_LANDLOCK_RESTRICT_SELF, ruleset, 0), "landlock_restrict_self")
     finally:
         os.close(ruleset)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 _CREDENTIALS = struct.Struct("=iII")
 _SO_PEERGROUPS = 59
 _MAX_GROUPS = 256
+_NO_PROCESS = 0
 
 
 @dataclass(frozen=True)
@@ -17,6 +18,8 @@ class Peer:
     gids: frozenset[int]
 
     def __str__(self) -> str:
+        if self.pid == _NO_PROCESS:  # over TCP, or in another PID namespace
+            return "an unknown process"
         return f"process {self.pid} of user {self.uid}"
 
 

@@ -20,15 +20,14 @@ from vtpmd.ipc.messages import (
 from vtpmd.storage.errors import EnvelopeError, StorageError
 from vtpmd.storage.store import Store
 from vtpmd.storage.wipe import wipe
-from vtpmd.tpm.engine import Engine, Reply
+from vtpmd.tpm.engine import Engine
 from vtpmd.tpm.snapshot import StateError
-from vtpmd.worker.facts import facts_of
-from vtpmd.worker.instance import Instance, entropy, frames_of, now
+from vtpmd.worker import hosting
+from vtpmd.worker.instance import entropy, frames_of, now
 from vtpmd.worker.peers import PeerPolicy
 from vtpmd.worker.persist import Key, Persistence
 from vtpmd.worker.sandbox import Sandbox, SandboxError
-from vtpmd.worker.serve import Listeners, Options, Server
-from vtpmd.worker.side import SideThread
+from vtpmd.worker.serve import Listeners, Options
 from vtpmd.worker.supervision import Supervision
 
 EXIT_FAILED = 1
@@ -105,25 +104,22 @@ def _manufacture(channel: Channel, order: Manufacture, state_fd: int) -> None:
 
 
 def _serve(channel: Channel, order: Serve, state_fd: int, *listening: int) -> None:
-    listeners = Listeners(*(_listener(fd) for fd in listening))
-    side: SideThread[Reply] = SideThread()
     sandbox = Sandbox(order.sandbox)
-    sandbox.confine(state_fd)
-    side.start()  # confined as we are, and the last thread there will be
-    sandbox.seal()
-    with Store(state_fd) as store:
-        key = Key(order.dek, order.dek_id, order.slots)
-        persistence = Persistence(store, order.uuid, key)
-        engine = Engine.restore(persistence.load(), entropy, now)
-        supervision = Supervision(channel)
-        instance = Instance(engine, persistence, facts_of(engine), supervision.report)
-        if order.startup:
-            instance.start_up()
-        server = Server(instance, side, listeners, supervision, _options(order, sandbox))
-        supervision.send(Ready(persistence.generation, sandbox.active))
+    supervision = Supervision(channel)
+
+    def ready(generation: int) -> None:
+        supervision.send(Ready(generation, sandbox.active))
         channel.set_blocking(False)
-        server.run()
-        wipe(persistence.key.dek)
+
+    hosting.serve(
+        state_fd,
+        Key(order.dek, order.dek_id, order.slots),
+        sandbox,
+        Listeners(*(_listener(fd) for fd in listening)),
+        supervision,
+        _options(order, sandbox),
+        ready,
+    )
 
 
 def _options(order: Serve, sandbox: Sandbox) -> Options:
@@ -136,7 +132,7 @@ def _options(order: Serve, sandbox: Sandbox) -> Options:
             gids=frozenset(order.peer_gids),
             anybody=not order.check_peers,
         ),
-        startup=order.startup,
+        startup="clear" if order.startup else None,
         set_locality=order.set_locality,
     )
 

@@ -7,7 +7,7 @@ Nothing here needs privileges.
 
 import os
 import resource
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from vtpmd.ipc.messages import SandboxMode
 from vtpmd.worker import kernel, seccomp
@@ -38,10 +38,15 @@ class SandboxError(Exception):
 
 
 class Sandbox:
-    """One worker's sandbox. ``active`` tells, part by part, what is in force or why it is not."""
+    """One worker's sandbox. ``active`` tells, part by part, what is in force or why it is not.
 
-    def __init__(self, mode: SandboxMode) -> None:
+    ``removable``: descriptors of directories whose files may be removed, for a process that takes
+    its own sockets away when it ends.
+    """
+
+    def __init__(self, mode: SandboxMode, removable: Sequence[int] = ()) -> None:
         self._mode = mode
+        self._removable = tuple(removable)
         self.active: dict[str, str] = {"mode": mode}
 
     def confine(self, state_fd: int) -> None:
@@ -55,7 +60,7 @@ class Sandbox:
         if self._mode == "off":
             return
         self._part("no-new-privileges", lambda: _prctl(_PR_SET_NO_NEW_PRIVS, 1))
-        self._part("landlock", lambda: _landlock(state_fd))
+        self._part("landlock", lambda: _landlock(state_fd, self._removable))
         self._optional("no-executable-memory", lambda: _prctl(_PR_SET_MDWE, _MDWE_REFUSE_EXEC_GAIN))
         self._part("capabilities", _drop_capabilities)
 
@@ -101,7 +106,7 @@ def _drop_capabilities() -> str:
     return "none" if os.geteuid() else "none, though root"
 
 
-def _landlock(state_fd: int) -> str:
+def _landlock(state_fd: int, removable: Sequence[int]) -> str:
     abi = kernel.landlock_abi()
     if not abi:
         raise OSError(0, "the kernel has no Landlock")
@@ -111,5 +116,6 @@ def _landlock(state_fd: int) -> str:
         handled += (_NET_ALL,)
     if abi >= _SCOPE_ABI:
         handled += (_SCOPE_ALL,)
-    kernel.landlock(handled, state_fd, _GRANTED & filesystem)
+    granted = [(state_fd, _GRANTED & filesystem), *((fd, _REMOVE_FILE) for fd in removable)]
+    kernel.landlock(handled, granted)
     return f"ABI {abi}"

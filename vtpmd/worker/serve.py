@@ -24,6 +24,7 @@ import socket
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from enum import Flag, auto
 from functools import partial
 from typing import Protocol
 from uuid import UUID
@@ -31,10 +32,10 @@ from uuid import UUID
 from vtpmd.ipc.messages import StatusReply
 from vtpmd.swtpm.control import ControlError
 from vtpmd.swtpm.data import DataRequest
-from vtpmd.swtpm.table import Result, Turn
+from vtpmd.swtpm.table import MAX_LOCALITY, Result, Turn
 from vtpmd.tpm.engine import Reply
 from vtpmd.worker.clients import ControlClient, DataClient
-from vtpmd.worker.instance import Instance, now
+from vtpmd.worker.instance import Instance, Startup, now
 from vtpmd.worker.peers import PeerPolicy, peer_of
 from vtpmd.worker.side import SideThread
 from vtpmd.worker.supervision import Supervision
@@ -51,23 +52,46 @@ class _HasFileno(Protocol):
 
 @dataclass(frozen=True)
 class Listeners:
-    """Listening sockets, already bound; ``data`` only if tools may connect."""
+    """Listening sockets, already bound.
 
-    control: socket.socket
-    reattach: socket.socket
+    ``reattach`` is for the supervisor's successor, ``data`` for tools.
+    """
+
+    control: socket.socket | None
+    reattach: socket.socket | None
     data: socket.socket | None = None
+
+
+class Ending(Flag):
+    """What ends serving besides a signal and the supervisor's Stop."""
+
+    ON_SHUTDOWN = auto()
+    ON_CONTROL_CLOSED = auto()
+    ON_DATA_CLOSED = auto()
+
+
+NEVER = Ending(0)
 
 
 @dataclass(frozen=True)
 class Options:
-    """What an instance's configuration says about serving it."""
+    """What an instance's configuration says about serving it.
+
+    ``startup``: power the TPM on at once, and how; None leaves that to a client's INIT.
+    ``disconnect``: a data connection ends with its first response. ``signals`` end serving.
+    """
 
     uuid: UUID
     name: str
     sandbox: dict[str, str]
     peers: PeerPolicy
-    startup: bool = False
+    startup: Startup | None = None
     set_locality: bool = False
+    max_locality: int = MAX_LOCALITY
+    auto_shutdown: bool = True
+    disconnect: bool = False
+    ending: Ending = NEVER
+    signals: tuple[signal.Signals, ...] = (signal.SIGTERM,)
 
 
 class Server:
@@ -83,6 +107,7 @@ class Server:
     ) -> None:
         self.instance = instance
         self.set_locality = options.set_locality
+        self.disconnect = options.disconnect
         self._side = side
         self._listeners = listeners
         self._supervision = supervision
@@ -99,12 +124,22 @@ class Server:
 
     # --- the loop ---------------------------------------------------------------------------
 
+    def start_up(self) -> None:
+        """Power the TPM on as ``Options.startup`` asks. Raises ControlError."""
+        if self._options.startup is None:
+            return
+        code = self.instance.start_up(self._options.startup)
+        if code:
+            detail = f"TPM2_Startup({self._options.startup.upper()}): response code {code:#x}"
+            self._supervision.report("startup-refused", detail)
+
     def run(self) -> None:
-        """Serve until the supervisor says Stop or SIGTERM comes; then the state is durable."""
-        with _signals(self._request_end) as wake:
+        """Serve until Stop, a signal or ``Options.ending``; then the state is durable."""
+        with _signals(self._options.signals, self._request_end) as wake:
             self._watch(wake, selectors.EVENT_READ, lambda: _drain(wake))
             self._watch(self._side, selectors.EVENT_READ, self._finish_long)
-            self._watch(self._listeners.reattach, selectors.EVENT_READ, self._accept_supervisor)
+            if self._listeners.reattach is not None:
+                self._watch(self._listeners.reattach, selectors.EVENT_READ, self._accept_supervisor)
             if self._listeners.data is not None:
                 self._watch(self._listeners.data, selectors.EVENT_READ, self._accept_data)
             self._review_ownership()
@@ -161,6 +196,7 @@ class Server:
     # --- clients ----------------------------------------------------------------------------
 
     def _accept_control(self) -> None:
+        assert self._listeners.control is not None
         sock = self._accept(self._listeners.control)
         if sock is not None:
             self._make_room(self._controls)
@@ -182,6 +218,7 @@ class Server:
         return client
 
     def _accept_supervisor(self) -> None:
+        assert self._listeners.reattach is not None
         sock = self._accept(self._listeners.reattach, PeerPolicy())
         if sock is not None:
             if self._supervision.channel is not None:
@@ -217,8 +254,10 @@ class Server:
         self._forget(client)
         if isinstance(client, ControlClient) and client in self._controls:
             self._controls.remove(client)
+            self._end_if(Ending.ON_CONTROL_CLOSED)
         if isinstance(client, DataClient) and client in self._datas:
             self._datas.remove(client)
+            self._end_if(Ending.ON_DATA_CLOSED)
         if client is self._owner or client is self._attached:
             self._review_ownership()
 
@@ -241,13 +280,18 @@ class Server:
         self._review_ownership()
 
     def shut_down(self, client: ControlClient) -> None:
-        """SHUTDOWN: swtpm would end here; we part with this client and wait for the next."""
+        """SHUTDOWN: swtpm ends here; we part with this client and, as a rule, await the next."""
         client.closing = True
         if client is self._owner and self._attached is not None:
             self._attached.close()
             self._tend(self._attached)
-        if self._options.startup:
-            self.instance.start_up()
+        self._end_if(Ending.ON_SHUTDOWN)
+        if not self._ending:
+            self.start_up()
+
+    def _end_if(self, reason: Ending) -> None:
+        if reason in self._options.ending:
+            self._request_end()
 
     def _owned(self) -> bool:
         return (
@@ -266,11 +310,12 @@ class Server:
             client.parked = owned and client is not self._owner
             if not client.closed:
                 self._watch(client, client.events, partial(self._serve, client))
-        self._watch(
-            self._listeners.control,
-            0 if owned else selectors.EVENT_READ,
-            self._accept_control,
-        )
+        if self._listeners.control is not None:
+            self._watch(
+                self._listeners.control,
+                0 if owned else selectors.EVENT_READ,
+                self._accept_control,
+            )
 
     # --- long commands ----------------------------------------------------------------------
 
@@ -294,7 +339,7 @@ class Server:
         response = self.instance.settle(self._side.outcome())
         self._job = None
         if not client.closed:
-            client.send(request.frame(response))
+            client.respond(request, response)
         self._supervision.pump(self)
         for waiting in self._clients():
             waiting.pump()
@@ -333,10 +378,13 @@ class Server:
 
 
 @contextlib.contextmanager
-def _signals(on_terminate: Callable[[], None]) -> Iterator[int]:
-    """SIGTERM calls ``on_terminate`` and makes the yielded descriptor readable."""
+def _signals(
+    numbers: tuple[signal.Signals, ...], on_terminate: Callable[[], None]
+) -> Iterator[int]:
+    """Each of these signals calls ``on_terminate`` and makes the yielded descriptor readable."""
     wake, writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-    signal.signal(signal.SIGTERM, lambda *_: on_terminate())
+    for number in numbers:
+        signal.signal(number, lambda *_: on_terminate())
     signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
     try:
         yield wake

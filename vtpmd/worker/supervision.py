@@ -29,7 +29,7 @@ from vtpmd.ipc.messages import (
 from vtpmd.storage.errors import EnvelopeError, StorageError
 from vtpmd.swtpm.table import Turn
 from vtpmd.worker.connection import close_fds
-from vtpmd.worker.instance import Instance
+from vtpmd.worker.instance import Instance, Report
 from vtpmd.worker.persist import Key
 
 _MAX_DETAIL = 8000
@@ -50,10 +50,16 @@ _TURNS = {Rekey: Turn.AFTER, Stop: Turn.CANCELS}
 
 
 class Supervision:
-    """Owns the channel; ``channel`` is None while there is no supervisor."""
+    """Owns the channel; ``channel`` is None while there is no supervisor.
 
-    def __init__(self, channel: Channel) -> None:
-        self.channel: Channel | None = channel
+    ``unheard`` is told what there is no supervisor for.
+    """
+
+    def __init__(
+        self, channel: Channel | None, unheard: Report = lambda kind, detail: None
+    ) -> None:
+        self.channel = channel
+        self._unheard = unheard
         self._pending: deque[Message] = deque()
         self._outgoing: deque[Message] = deque()
 
@@ -64,8 +70,10 @@ class Supervision:
         return waiting | (selectors.EVENT_WRITE if self._outgoing else 0)
 
     def report(self, kind: EventKind, detail: str) -> None:
-        """Tell the supervisor; nobody is told if there is none."""
-        if len(self._outgoing) < _MAX_QUEUED:
+        """Tell the supervisor."""
+        if self.channel is None:
+            self._unheard(kind, detail)
+        elif len(self._outgoing) < _MAX_QUEUED:
             self.send(Event(kind, detail[-_MAX_DETAIL:]))
 
     def send(self, message: Message) -> None:

@@ -1,0 +1,51 @@
+"""Serving one stored TPM in this process: sandbox, engine and loop, in this order."""
+
+from collections.abc import Callable
+
+from vtpmd.storage.store import Store
+from vtpmd.storage.wipe import wipe
+from vtpmd.tpm.engine import Engine, Reply
+from vtpmd.worker.facts import facts_of
+from vtpmd.worker.instance import Instance, entropy, now
+from vtpmd.worker.persist import Key, Persistence
+from vtpmd.worker.sandbox import Sandbox
+from vtpmd.worker.serve import Listeners, Options, Server
+from vtpmd.worker.side import SideThread
+from vtpmd.worker.supervision import Supervision
+
+
+def serve(
+    state_fd: int,
+    key: Key,
+    sandbox: Sandbox,
+    listeners: Listeners,
+    supervision: Supervision,
+    options: Options,
+    ready: Callable[[int], None],
+) -> None:
+    """Serve the TPM in the directory ``state_fd`` until the loop ends, then wipe its key.
+
+    ``ready`` is called with the generation once clients are about to be served. Raises
+    SandboxError, StorageError, EnvelopeError and StateError before that; ControlError if the
+    TPM could not be powered on as ``Options.startup`` asks.
+    """
+    side: SideThread[Reply] = SideThread()
+    sandbox.confine(state_fd)
+    side.start()  # confined as we are, and the last thread there will be
+    sandbox.seal()
+    with Store(state_fd) as store:
+        persistence = Persistence(store, options.uuid, key)
+        engine = Engine.restore(persistence.load(), entropy, now)
+        instance = Instance(
+            engine,
+            persistence,
+            facts_of(engine),
+            supervision.report,
+            max_locality=options.max_locality,
+            auto_shutdown=options.auto_shutdown,
+        )
+        server = Server(instance, side, listeners, supervision, options)
+        server.start_up()
+        ready(persistence.generation)
+        server.run()
+        wipe(persistence.key.dek)

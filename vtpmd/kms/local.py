@@ -1,85 +1,49 @@
-"""The embedded key provider: KEKs in a keyring on this host.
+"""The embedded key provider: KEKs in a keyring on this host, see ``local_keys``."""
 
-The keyring is the systemd credential ``kek`` if the service has it, else a file of mode 0600. It is
-read for every operation: nothing stays in memory, and a restored keyring works at once. It protects
-state that leaves the host, not against root of this host, and a stolen disk only if the keyring is
-not on it (a credential sealed to the host's TPM).
-"""
-
-import os
-import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import trio
-from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from vtpmd.kms.keyring import Keyring, KeyringError, parse
-from vtpmd.kms.provider import (
-    ConfigurationRefused,
-    KeyContext,
-    KeyProviderError,
-    KeyRefused,
-    KeyUnavailable,
-    NotErased,
-)
-from vtpmd.kms.secret_file import credentials_directory, read_secret
+from vtpmd.kms.local_keys import CREDENTIAL, LocalKeys
+from vtpmd.kms.provider import ConfigurationRefused, KeyContext, NotErased
+from vtpmd.kms.secret_file import credentials_directory
 from vtpmd.storage.directory import KEYRING
-from vtpmd.storage.envelope import DEK_SIZE
-from vtpmd.storage.errors import StorageError
-from vtpmd.storage.files import open_directory
 from vtpmd.storage.slot import Slot
-from vtpmd.storage.store import Store
-from vtpmd.storage.wipe import wipe
-
-CREDENTIAL = "kek"
-_MAX_KEYRING = 1 << 20
-_IV_SIZE, _TAG_SIZE = 12, 16
-_ALGORITHM = "A256GCM"
 
 
 class LocalProvider:
-    """Wraps DEKs with AES-256-GCM under the active KEK of a keyring.
+    """``LocalKeys`` in threads: files may be slow.
 
     ``keyring`` is the file, ``credential`` the credential to use in its place where that exists.
     """
 
-    type = "local"
+    type = LocalKeys.type
 
     def __init__(self, name: str, keyring: Path, credential: Path | None = None) -> None:
         self.name = name
-        self._keyring = keyring
-        self._credential = credential
+        self._keys = LocalKeys(name, keyring, credential)
         self._rotation = trio.Lock()
 
     def __repr__(self) -> str:
-        return f"LocalProvider({self.name!r}, {str(self._keyring)!r})"
+        return f"LocalProvider({self.name!r}, {str(self._keys.keyring)!r})"
 
     async def initialise(self) -> str | None:
         """Create the keyring file if there is neither file nor credential."""
-        return await trio.to_thread.run_sync(self._create)
+        return await trio.to_thread.run_sync(self._keys.create)
 
     async def wrap(self, dek: bytes | bytearray, context: KeyContext) -> Slot:
         """Wrap under the active KEK."""
-        keyring, _ = await self._load()
-        return self._wrap(keyring, dek, context)
+        return await trio.to_thread.run_sync(self._keys.wrap, dek, context)
 
     async def unwrap(self, slot: Slot, context: KeyContext) -> bytearray:
         """Unwrap with the KEK version that the slot names."""
-        keyring, source = await self._load()
-        return self._unwrap(keyring, source, slot, context)
+        return await trio.to_thread.run_sync(self._keys.unwrap, slot, context)
 
     async def rewrap(self, slot: Slot, context: KeyContext) -> Slot:
         """Unwrap, and wrap under the active KEK."""
-        keyring, source = await self._load()
-        dek = self._unwrap(keyring, source, slot, context)
-        try:
-            return self._wrap(keyring, dek, context)
-        finally:
-            wipe(dek)
+        return await trio.to_thread.run_sync(self._keys.rewrap, slot, context)
 
     async def destroy(self, slot: Slot, context: KeyContext) -> NotErased:
         """Nothing: the KEKs of a keyring are shared by all instances."""
@@ -87,115 +51,16 @@ class LocalProvider:
 
     async def describe(self) -> dict[str, Any]:
         """Name, type, where the keyring is, and its versions without their keys."""
-        keyring, source = await self._load()
-        versions = [
-            {"id": kek.id, "created": kek.created, "state": kek.state} for kek in keyring.versions
-        ]
-        return {"name": self.name, "type": self.type, "keyring": str(source), "versions": versions}
+        return await trio.to_thread.run_sync(self._keys.describe)
 
     async def check(self) -> None:
         """Read the keyring; a keyring that can be read can wrap."""
-        await self._load()
+        await trio.to_thread.run_sync(self._keys.load)
 
     async def rotate(self) -> str:
-        """Add a fresh active KEK to the keyring file, durable, and return its id.
-
-        Raises KeyUnavailable; KeyProviderError if the keyring is a credential, which only the
-        administrator can replace, or cannot be written. Slots keep the KEK they have until they
-        are rewrapped.
-        """
+        """Add a fresh active KEK to the keyring file. Raises as ``LocalKeys.rotate``."""
         async with self._rotation:
-            return await trio.to_thread.run_sync(self._rotate)
-
-    async def _load(self) -> tuple[Keyring, Path]:
-        return await trio.to_thread.run_sync(self._read)
-
-    def _wrap(self, keyring: Keyring, dek: bytes | bytearray, context: KeyContext) -> Slot:
-        kek = keyring.active
-        iv = os.urandom(_IV_SIZE)
-        return Slot(
-            provider_type=self.type,
-            provider=self.name,
-            key_ref=CREDENTIAL,
-            key_version=kek.id,
-            algorithm=_ALGORITHM,
-            wrapped=iv + AESGCM(kek.key).encrypt(iv, dek, context.aad()),
-            created=int(time.time()),
-        )
-
-    def _unwrap(self, keyring: Keyring, source: Path, slot: Slot, context: KeyContext) -> bytearray:
-        if (slot.provider_type, slot.algorithm) != (self.type, _ALGORITHM):
-            raise KeyRefused(
-                f"key provider {self.name} does not open a slot of type {slot.provider_type}, "
-                f"algorithm {slot.algorithm}"
-            )
-        kek = keyring.find(slot.key_version)
-        if kek is None:
-            raise KeyUnavailable(
-                f"KEK {slot.key_version} is not in the keyring {source}, whose active KEK is "
-                f"{keyring.active.id}: restore the keyring that has it",
-                retry=False,
-            )
-        iv, encrypted = slot.wrapped[:_IV_SIZE], slot.wrapped[_IV_SIZE:]
-        refusal = KeyRefused(
-            f"KEK {kek.id} does not open the key slot of instance {context.uuid}: "
-            "the slot is damaged, or of another instance or DEK"
-        )
-        if len(encrypted) != DEK_SIZE + _TAG_SIZE:
-            raise refusal
-        dek = bytearray(DEK_SIZE)
-        try:
-            AESGCM(kek.key).decrypt_into(iv, encrypted, context.aad(), dek)
-        except InvalidTag:
-            raise refusal from None
-        return dek
-
-    def _read(self) -> tuple[Keyring, Path]:
-        sources = [(self._keyring, False)]
-        if self._credential is not None:
-            sources.insert(0, (self._credential, True))
-        for source, credential in sources:
-            data = _read_if_there(source, credential)
-            if data is not None:
-                return _parsed(data, source), source
-        raise KeyUnavailable(
-            f"the keyring {self._keyring} is missing: restore it from its backup", retry=True
-        )
-
-    def _create(self) -> str | None:
-        if os.path.lexists(self._keyring) or (
-            self._credential is not None and os.path.lexists(self._credential)
-        ):
-            return None
-        data = Keyring().rotated(int(time.time())).encode()
-        try:
-            with _store_of(self._keyring) as store:
-                store.create(self._keyring.name, data)
-        except StorageError as error:
-            if error.kind == "exists":
-                return None
-            raise KeyUnavailable(
-                f"the keyring {self._keyring} cannot be created: {error}", retry=True
-            ) from None
-        return (
-            f"created the keyring {self._keyring}: back it up now, to another place than the state "
-            "directory; without it no TPM of this host can ever be opened again"
-        )
-
-    def _rotate(self) -> str:
-        keyring, source = self._read()
-        if source != self._keyring:
-            raise KeyProviderError(
-                f"the keyring {source} is a credential of the service and read-only: "
-                "rotate the file it was made from"
-            )
-        rotated = keyring.rotated(int(time.time()))
-        try:
-            with _store_of(source) as store:
-                store.write(source.name, rotated.encode())
-        except StorageError as error:
-            raise KeyProviderError(f"the keyring {source} cannot be written: {error}") from None
-        return rotated.active.id
+            return await trio.to_thread.run_sync(self._keys.rotate)
 
 
 def from_settings(name: str, settings: Mapping[str, Any], state: Path) -> LocalProvider:
@@ -210,35 +75,3 @@ def from_settings(name: str, settings: Mapping[str, Any], state: Path) -> LocalP
         raise ConfigurationRefused(f"key provider {name}: keyring must be an absolute path")
     directory = credentials_directory()
     return LocalProvider(name, Path(keyring), directory and directory / CREDENTIAL)
-
-
-def _read_if_there(path: Path, credential: bool) -> bytes | None:
-    try:
-        return read_secret(path, _MAX_KEYRING, credential)
-    except StorageError as error:
-        if error.kind == "missing":
-            return None
-        raise KeyUnavailable(
-            f"the keyring cannot be used: {error}", retry=error.kind == "failed"
-        ) from None
-
-
-def _parsed(data: bytes, source: Path) -> Keyring:
-    try:
-        return parse(data)
-    except KeyringError as error:
-        raise KeyUnavailable(
-            f"the keyring {source} cannot be used, {error}; it was left as it is: "
-            "restore it from its backup",
-            retry=False,
-        ) from None
-
-
-@contextmanager
-def _store_of(path: Path) -> Iterator[Store]:
-    dir_fd = open_directory(path.parent)
-    try:
-        with Store(dir_fd) as store:
-            yield store
-    finally:
-        os.close(dir_fd)

@@ -1,0 +1,201 @@
+"""DEKs wrapped under the KEKs of a keyring on this host, without trio: the local provider's work.
+
+The keyring is the systemd credential ``kek`` if the service has it, else a file of mode 0600. It is
+read for every operation: nothing stays in memory, and a restored keyring works at once. It protects
+state that leaves the host, not against root of this host, and a stolen disk only if the keyring is
+not on it (a credential sealed to the host's TPM).
+"""
+
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from vtpmd.kms.keyring import Keyring, KeyringError, parse
+from vtpmd.kms.provider import KeyContext, KeyProviderError, KeyRefused, KeyUnavailable
+from vtpmd.kms.secret_file import read_secret
+from vtpmd.storage.envelope import DEK_SIZE
+from vtpmd.storage.errors import StorageError
+from vtpmd.storage.files import open_directory
+from vtpmd.storage.slot import Slot
+from vtpmd.storage.store import Store
+from vtpmd.storage.wipe import wipe
+
+CREDENTIAL = "kek"
+_MAX_KEYRING = 1 << 20
+_IV_SIZE, _TAG_SIZE = 12, 16
+_ALGORITHM = "A256GCM"
+
+
+class LocalKeys:
+    """Wraps DEKs with AES-256-GCM under the active KEK of a keyring.
+
+    ``keyring`` is the file, ``credential`` the credential to use in its place where that exists.
+    The methods read files and raise as ``provider.KeyProvider`` says.
+    """
+
+    type = "local"
+
+    def __init__(self, name: str, keyring: Path, credential: Path | None = None) -> None:
+        self.name = name
+        self.keyring = keyring
+        self._credential = credential
+
+    def create(self) -> str | None:
+        """Create the keyring file if there is neither file nor credential."""
+        if os.path.lexists(self.keyring) or (
+            self._credential is not None and os.path.lexists(self._credential)
+        ):
+            return None
+        data = Keyring().rotated(int(time.time())).encode()
+        try:
+            with _store_of(self.keyring) as store:
+                store.create(self.keyring.name, data)
+        except StorageError as error:
+            if error.kind == "exists":
+                return None
+            raise KeyUnavailable(
+                f"the keyring {self.keyring} cannot be created: {error}", retry=True
+            ) from None
+        return (
+            f"created the keyring {self.keyring}: back it up now, to another place than the state "
+            "directory; without it no TPM of this host can ever be opened again"
+        )
+
+    def wrap(self, dek: bytes | bytearray, context: KeyContext) -> Slot:
+        """Wrap under the active KEK."""
+        keyring, _ = self.load()
+        return self._wrap(keyring, dek, context)
+
+    def unwrap(self, slot: Slot, context: KeyContext) -> bytearray:
+        """Unwrap with the KEK version that the slot names."""
+        keyring, source = self.load()
+        return self._unwrap(keyring, source, slot, context)
+
+    def rewrap(self, slot: Slot, context: KeyContext) -> Slot:
+        """Unwrap, and wrap under the active KEK."""
+        keyring, source = self.load()
+        dek = self._unwrap(keyring, source, slot, context)
+        try:
+            return self._wrap(keyring, dek, context)
+        finally:
+            wipe(dek)
+
+    def describe(self) -> dict[str, Any]:
+        """Name, type, where the keyring is, and its versions without their keys."""
+        keyring, source = self.load()
+        versions = [
+            {"id": kek.id, "created": kek.created, "state": kek.state} for kek in keyring.versions
+        ]
+        return {"name": self.name, "type": self.type, "keyring": str(source), "versions": versions}
+
+    def rotate(self) -> str:
+        """Add a fresh active KEK to the keyring file, durable, and return its id.
+
+        Raises KeyUnavailable; KeyProviderError if the keyring is a credential, which only the
+        administrator can replace, or cannot be written. Slots keep the KEK they have until they
+        are rewrapped.
+        """
+        keyring, source = self.load()
+        if source != self.keyring:
+            raise KeyProviderError(
+                f"the keyring {source} is a credential of the service and read-only: "
+                "rotate the file it was made from"
+            )
+        rotated = keyring.rotated(int(time.time()))
+        try:
+            with _store_of(source) as store:
+                store.write(source.name, rotated.encode())
+        except StorageError as error:
+            raise KeyProviderError(f"the keyring {source} cannot be written: {error}") from None
+        return rotated.active.id
+
+    def load(self) -> tuple[Keyring, Path]:
+        """The keyring, and the file it came from."""
+        sources = [(self.keyring, False)]
+        if self._credential is not None:
+            sources.insert(0, (self._credential, True))
+        for source, credential in sources:
+            data = _read_if_there(source, credential)
+            if data is not None:
+                return _parsed(data, source), source
+        raise KeyUnavailable(
+            f"the keyring {self.keyring} is missing: restore it from its backup", retry=True
+        )
+
+    def _wrap(self, keyring: Keyring, dek: bytes | bytearray, context: KeyContext) -> Slot:
+        kek = keyring.active
+        iv = os.urandom(_IV_SIZE)
+        return Slot(
+            provider_type=self.type,
+            provider=self.name,
+            key_ref=CREDENTIAL,
+            key_version=kek.id,
+            algorithm=_ALGORITHM,
+            wrapped=iv + AESGCM(kek.key).encrypt(iv, dek, context.aad()),
+            created=int(time.time()),
+        )
+
+    def _unwrap(self, keyring: Keyring, source: Path, slot: Slot, context: KeyContext) -> bytearray:
+        if (slot.provider_type, slot.algorithm) != (self.type, _ALGORITHM):
+            raise KeyRefused(
+                f"key provider {self.name} does not open a slot of type {slot.provider_type}, "
+                f"algorithm {slot.algorithm}"
+            )
+        kek = keyring.find(slot.key_version)
+        if kek is None:
+            raise KeyUnavailable(
+                f"KEK {slot.key_version} is not in the keyring {source}, whose active KEK is "
+                f"{keyring.active.id}: restore the keyring that has it",
+                retry=False,
+            )
+        iv, encrypted = slot.wrapped[:_IV_SIZE], slot.wrapped[_IV_SIZE:]
+        refusal = KeyRefused(
+            f"KEK {kek.id} does not open the key slot of instance {context.uuid}: "
+            "the slot is damaged, or of another instance or DEK"
+        )
+        if len(encrypted) != DEK_SIZE + _TAG_SIZE:
+            raise refusal
+        dek = bytearray(DEK_SIZE)
+        try:
+            AESGCM(kek.key).decrypt_into(iv, encrypted, context.aad(), dek)
+        except InvalidTag:
+            raise refusal from None
+        return dek
+
+
+def _read_if_there(path: Path, credential: bool) -> bytes | None:
+    try:
+        return read_secret(path, _MAX_KEYRING, credential)
+    except StorageError as error:
+        if error.kind == "missing":
+            return None
+        raise KeyUnavailable(
+            f"the keyring cannot be used: {error}", retry=error.kind == "failed"
+        ) from None
+
+
+def _parsed(data: bytes, source: Path) -> Keyring:
+    try:
+        return parse(data)
+    except KeyringError as error:
+        raise KeyUnavailable(
+            f"the keyring {source} cannot be used, {error}; it was left as it is: "
+            "restore it from its backup",
+            retry=False,
+        ) from None
+
+
+@contextmanager
+def _store_of(path: Path) -> Iterator[Store]:
+    dir_fd = open_directory(path.parent)
+    try:
+        with Store(dir_fd) as store:
+            yield store
+    finally:
+        os.close(dir_fd)

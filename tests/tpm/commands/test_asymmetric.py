@@ -90,11 +90,9 @@ def test_rsa_without_padding_is_a_power(pair: Pair) -> None:
         for code, password in ((CC.RSA_ENCRYPT, 0), (CC.RSA_DECRYPT, 1)):
             answer = pair.same(code, (handle,), rsa(number.to_bytes(256)), password)
             assert answer.sized() == number.to_bytes(256)
-    more = rsa(b"\xff" * 256)
-    assert pair.refuse(CC.RSA_ENCRYPT, (handle,), more) == RC.VALUE
-    equal = rsa(n.to_bytes(256))
-    assert pair.engine.run(CC.RSA_ENCRYPT, [handle], equal).rc == RC.VALUE
-    for params in (more, equal):
+    for number in (n, 2**2048 - 1):  # TPM_RC_FAILURE from OpenSSL, in Debian's libtpms
+        params = rsa(number.to_bytes(256))
+        assert pair.engine.run(CC.RSA_ENCRYPT, [handle], params).rc == RC.VALUE
         assert pair.engine.run(CC.RSA_DECRYPT, [handle], params, [Password()]).rc == RC.VALUE
     assert pair.refuse(CC.RSA_ENCRYPT, (handle,), rsa(b"\1" + bytes(256))) == RC.VALUE
     pair.same(CC.RSA_ENCRYPT, (handle,), rsa(b"\0" + (n - 1).to_bytes(256)))

@@ -1,6 +1,7 @@
-"""Serving one stored TPM in this process: sandbox, engine and loop, in this order."""
+"""Making a TPM and serving it in this process: sandbox, engine and loop, in this order."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from uuid import UUID
 
 from vtpmd.storage.store import Store
 from vtpmd.storage.wipe import wipe
@@ -12,6 +13,19 @@ from vtpmd.worker.sandbox import Sandbox
 from vtpmd.worker.serve import Listeners, Options, Server
 from vtpmd.worker.side import SideThread
 from vtpmd.worker.supervision import Supervision
+
+
+def manufacture(
+    store: Store, uuid: UUID, key: Key, profile: str, pcr_banks: Sequence[str]
+) -> Persistence:
+    """Make a TPM and store it as instance ``uuid``, sealed under ``key``.
+
+    Raises ValueError for an unknown profile or bank, and StorageError.
+    """
+    engine = Engine.manufacture(profile, pcr_banks, entropy, now)
+    persistence = Persistence(store, uuid, key)
+    persistence.create(engine.permanent())
+    return persistence
 
 
 def serve(

@@ -52,7 +52,7 @@ class _HasFileno(Protocol):
 
 @dataclass(frozen=True)
 class Listeners:
-    """Listening sockets, already bound.
+    """Listening sockets, already bound, and clients that are connected already.
 
     ``reattach`` is for the supervisor's successor, ``data`` for tools.
     """
@@ -60,6 +60,8 @@ class Listeners:
     control: socket.socket | None
     reattach: socket.socket | None
     data: socket.socket | None = None
+    control_client: socket.socket | None = None
+    data_client: socket.socket | None = None
 
 
 class Ending(Flag):
@@ -142,6 +144,10 @@ class Server:
                 self._watch(self._listeners.reattach, selectors.EVENT_READ, self._accept_supervisor)
             if self._listeners.data is not None:
                 self._watch(self._listeners.data, selectors.EVENT_READ, self._accept_data)
+            if self._listeners.control_client is not None:
+                self._add_control(self._listeners.control_client)
+            if self._listeners.data_client is not None:
+                self._add_data(self._listeners.data_client)
             self._review_ownership()
             while not self._ended:
                 self._watch_supervision()
@@ -200,9 +206,12 @@ class Server:
         sock = self._accept(self._listeners.control)
         if sock is not None:
             self._make_room(self._controls)
-            client = ControlClient(self, sock, time.monotonic())
-            self._controls.append(client)
-            self._tend(client)
+            self._add_control(sock)
+
+    def _add_control(self, sock: socket.socket) -> None:
+        client = ControlClient(self, sock, time.monotonic())
+        self._controls.append(client)
+        self._tend(client)
 
     def _accept_data(self) -> None:
         assert self._listeners.data is not None

@@ -1,0 +1,149 @@
+"""The TPM of one state directory: made at the first start, then unlocked and served.
+
+The directory holds ``nvram`` and ``volatile``, sealed under the instance's DEK; ``keyring``, whose
+KEK wraps the DEK; and ``lock``.
+"""
+
+import os
+import signal
+import uuid
+from collections.abc import Callable
+from typing import Any
+
+from vtpmd.ipc.messages import EventKind
+from vtpmd.kms.local_keys import LocalKeys
+from vtpmd.kms.provider import KeyContext, KeyProviderError
+from vtpmd.standalone.describe import FOREIGN_STATE
+from vtpmd.standalone.journal import open_log
+from vtpmd.standalone.run import NotServed, Site
+from vtpmd.standalone.wishes import Wishes
+from vtpmd.storage.directory import KEYRING, NVRAM, DirectoryLock
+from vtpmd.storage.envelope import DEK_ID_SIZE, DEK_SIZE, Envelope, parse
+from vtpmd.storage.errors import EnvelopeError, StorageError
+from vtpmd.storage.store import Store
+from vtpmd.swtpm.control import ControlError
+from vtpmd.swtpm.table import MAX_LOCALITY
+from vtpmd.tpm.snapshot import StateError
+from vtpmd.worker import hosting
+from vtpmd.worker.peers import PeerPolicy
+from vtpmd.worker.persist import Key
+from vtpmd.worker.sandbox import Sandbox, SandboxError
+from vtpmd.worker.serve import NEVER, Ending, Listeners, Options
+from vtpmd.worker.supervision import Supervision
+
+_PROFILE = "default-v1"
+_PCR_BANKS = ("sha1", "sha256", "sha384", "sha512")  # what a new TPM of swtpm has
+_FILE_MODE = 0o600
+_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+_ALARMS: frozenset[EventKind] = frozenset(
+    {"storage-full", "storage-failing", "failure-mode", "state-refused", "defect"}
+)
+
+
+def serve(wishes: Wishes, site: Site, ready: Callable[[], None]) -> None:
+    """Serve until the loop ends. Raises NotServed, StorageError or OSError before ``ready``."""
+    log = open_log(wishes.log)
+    if wishes.state.mode not in (None, _FILE_MODE):
+        log.warning("mode-ignored", files=f"{_FILE_MODE:04o}", asked=f"{wishes.state.mode:04o}")
+    try:
+        with DirectoryLock(site.state_fd):
+            instance, key = _key(wishes, site, log)
+            _host(wishes, site, instance, key, log, ready)
+    except (EnvelopeError, StateError, KeyProviderError, SandboxError) as error:
+        raise NotServed(str(error)) from None
+    except ControlError:
+        raise NotServed("the TPM could not be powered on; the log says why") from None
+
+
+def _key(wishes: Wishes, site: Site, log: Any) -> tuple[uuid.UUID, Key]:
+    keys = LocalKeys("local", wishes.state.directory / KEYRING)
+    with Store(site.state_fd) as store:
+        try:
+            sealed = store.read(NVRAM)
+        except StorageError as error:
+            if error.kind != "missing":
+                raise
+            return _manufacture(wishes, store, keys, log)
+    envelope = parse(sealed)
+    return envelope.header.uuid, _unlock(keys, envelope)
+
+
+def _manufacture(wishes: Wishes, store: Store, keys: LocalKeys, log: Any) -> tuple[uuid.UUID, Key]:
+    if foreign := [name for name in FOREIGN_STATE if (wishes.state.directory / name).exists()]:
+        raise NotServed(
+            f"the directory holds state of swtpm ({', '.join(foreign)}), which would be "
+            "passed over for a new TPM: name another directory"
+        )
+    note = keys.create()
+    if note is not None:
+        log.warning("keyring-created", note=note)
+    instance = uuid.uuid4()
+    dek, dek_id = bytearray(os.urandom(DEK_SIZE)), os.urandom(DEK_ID_SIZE)
+    key = Key(dek, dek_id, (keys.wrap(dek, KeyContext(instance, dek_id)),))
+    hosting.manufacture(store, instance, key, _PROFILE, _PCR_BANKS)
+    log.info("manufactured", uuid=str(instance), profile=_PROFILE, pcr_banks=_PCR_BANKS)
+    return instance, key
+
+
+def _unlock(keys: LocalKeys, envelope: Envelope) -> Key:
+    header, slots = envelope.header, envelope.slots
+    dek = keys.unwrap(slots[0], KeyContext(header.uuid, header.dek_id))
+    return Key(dek, header.dek_id, slots)
+
+
+def _host(
+    wishes: Wishes, site: Site, instance: uuid.UUID, key: Key, log: Any, ready: Callable[[], None]
+) -> None:
+    sandbox = Sandbox(
+        "best-effort" if wishes.sandboxed else "off", removable=site.leftovers.directories
+    )
+
+    def report(kind: EventKind, detail: str) -> None:
+        write = log.error if kind in _ALARMS else log.info
+        write(kind, detail=detail)
+
+    def started(generation: int) -> None:
+        log.info("serving", uuid=str(instance), generation=generation, sandbox=sandbox.active)
+        ready()
+
+    hosting.serve(
+        site.state_fd,
+        key,
+        sandbox,
+        _listeners(site),
+        Supervision(None, report),
+        _options(wishes, instance, sandbox),
+        started,
+    )
+
+
+def _listeners(site: Site) -> Listeners:
+    control, server = site.control, site.server
+    return Listeners(
+        control=control.sock if control and not control.connected else None,
+        reattach=None,
+        data=server.sock if server and not server.connected else None,
+        control_client=control.sock if control and control.connected else None,
+        data_client=server.sock if server and server.connected else None,
+    )
+
+
+def _options(wishes: Wishes, instance: uuid.UUID, sandbox: Sandbox) -> Options:
+    server, control = wishes.server, wishes.control
+    ending = Ending.ON_SHUTDOWN
+    ending |= Ending.ON_CONTROL_CLOSED if control and control.terminate else NEVER
+    ends_with_data = wishes.terminate or (server is not None and server.terminate)
+    ending |= Ending.ON_DATA_CLOSED if ends_with_data else NEVER
+    return Options(
+        uuid=instance,
+        name=wishes.state.directory.name,
+        sandbox=sandbox.active,
+        peers=PeerPolicy(anybody=True),  # whoever the socket's mode or address lets in
+        startup=wishes.flags.startup,
+        set_locality=wishes.localities.vendor_command,
+        max_locality=MAX_LOCALITY - 1 if wishes.localities.reject_4 else MAX_LOCALITY,
+        auto_shutdown=wishes.flags.auto_shutdown,
+        disconnect=server is not None and server.disconnect,
+        ending=ending,
+        signals=_SIGNALS,
+    )

@@ -1,0 +1,44 @@
+"""The log of a process that has no daemon to tell."""
+
+import os
+from typing import Any, TextIO
+
+from vtpmd.standalone.wishes import Log
+from vtpmd.telemetry import log
+
+_MODE = 0o640
+
+
+class _Lines:
+    """A stream whose failure is nobody's: a full disk must not end a TPM."""
+
+    def __init__(self, fd: int, prefix: str) -> None:
+        self._fd = fd
+        self._prefix = prefix
+
+    def write(self, text: str) -> int:
+        line = text if text == "\n" else f"{self._prefix}{text}"
+        try:
+            os.write(self._fd, line.encode(errors="replace"))
+        except OSError:
+            return 0
+        return len(text)
+
+    def flush(self) -> None:
+        pass
+
+
+def open_log(wish: Log) -> Any:
+    """A logger as ``--log`` asks for it. Raises OSError."""
+    stream: TextIO = _Lines(_open(wish), wish.prefix)  # type: ignore[assignment]
+    log.configure(wish.level, "console", stream)
+    return log.get_logger("standalone")
+
+
+def _open(wish: Log) -> int:
+    if isinstance(wish.target, int):
+        os.fstat(wish.target)  # whoever names a descriptor that is not there shall know at once
+        return wish.target
+    truncate = os.O_TRUNC if wish.truncate else 0
+    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW | truncate
+    return os.open(wish.target or os.devnull, flags, _MODE)

@@ -10,6 +10,9 @@ from tests.guest.run import run_guest
 
 pytestmark = pytest.mark.guest
 
+PATIENCE = 420.0
+"""Seconds for a run: two boots on a machine that has much else to do, without KVM."""
+
 SCENARIOS = ["smoke", "reset", "reboot", "coldboot", "crash", "suspend"]
 
 
@@ -17,10 +20,10 @@ def play(scenario: str, model: str, image: Path, emulators: list[Emulator], work
     directory = work / "machine"
     directory.mkdir()
     log = directory / "serial.log"
-    options = Options(guest=image, scenario=scenario, model=model, log=log)
+    options = Options(guest=image, scenario=scenario, model=model, log=log, timeout=PATIENCE)
     results = run_guest(options, emulators, directory).results
-    tail = log.read_text(errors="replace")[-2000:]
-    assert not results.failed, "\n".join([*results.failures, *results.problems, tail])
+    said = [line for line in log.read_text(errors="replace").splitlines() if "@@ |" not in line]
+    assert not results.failed, "\n".join([*results.failures, *results.problems, *said[-40:]])
 
 
 @pytest.mark.parametrize("model", ["crb", "tis"])
@@ -31,8 +34,8 @@ def test_guest_and_host_find_nothing_wrong(
     play(scenario, model, guest_image, emulators, short_path)
 
 
-@pytest.mark.parametrize("scenario", ["full", "windows", "ppi"])
-def test_crb_guest_uses_the_whole_tpm(
+@pytest.mark.parametrize("scenario", ["full", "windows", "ppi", "snapshot", "migrate-file"])
+def test_crb_guest_uses_the_whole_tpm_and_is_saved(
     scenario: str, guest_image: Path, emulators: list[Emulator], short_path: Path
 ) -> None:
     play(scenario, "crb", guest_image, emulators, short_path)

@@ -28,9 +28,9 @@ class Control:
 
     def __init__(self, path: Path, timeout: float = 30.0) -> None:
         self._socket = socket.socket(socket.AF_UNIX)
-        self._socket.settimeout(timeout)
         try:
-            self._socket.connect(str(path))
+            self._socket.connect(str(path))  # with a timeout, a full backlog would be an error
+            self._socket.settimeout(timeout)
         except BaseException:
             self._socket.close()
             raise

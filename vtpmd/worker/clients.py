@@ -62,8 +62,11 @@ class Client(Connection[R], Generic[R]):
             self.close()
 
     def expire(self, now: float) -> None:
-        """The deadline has passed; a client that waits for us does not owe us anything."""
-        if self.pending or self.outgoing:
+        """The deadline has passed; a client that waits for us does not owe us anything.
+
+        Neither does one whose octets are here and unread: a slow disk made us late, not the client.
+        """
+        if self.pending or self.outgoing or self.has_sent():
             self.deadline = now + HALF_MESSAGE_SECONDS
             return
         self.deadline = None

@@ -80,6 +80,12 @@ class Connection(Generic[R]):
         data, self.outgoing = bytes(self.outgoing), bytearray()
         self.send(data)
 
+    def has_sent(self) -> bool:
+        """Whether there is something to receive."""
+        poller = select.poll()
+        poller.register(self.socket, select.POLLIN)
+        return bool(poller.poll(0))
+
     def hung_up(self) -> bool:
         """Whether the other end is gone, even if we have not read that far."""
         poller = select.poll()

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from vtpmd.config.loader import ConfigurationError, load, parse
-from vtpmd.config.schema import LocalProvider, OtherProvider
+from vtpmd.config.schema import KmipProvider, LocalProvider, OtherProvider
 
 
 def problems(text: str) -> list[str]:
@@ -108,6 +108,41 @@ def test_settings_of_other_providers_are_passed_on() -> None:
     assert other.settings() == {"type": "acme", "url": "https://kms"}
     assert isinstance(local, LocalProvider)
     assert local.settings() == {"type": "local"}
+
+
+KMIP = "type: kmip, name: k, host: kms.example.com, ca: /ca, certificate: /c, key: /k"
+
+
+def test_kmip_providers_have_defaults() -> None:
+    (provider,) = parse(f"key_providers: [{{{KMIP}}}]".encode(), "file").key_providers
+    assert isinstance(provider, KmipProvider)
+    assert (provider.port, provider.timeout) == (5696, 5.0)
+    assert (provider.mode, provider.key_scope) == ("get", "instance")
+    assert (provider.key_prefix, provider.key_name) == ("vtpmd-", None)
+    assert (str(provider.ca), provider.settings()["ca"]) == ("/ca", "/ca")
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("port: 0", "key_providers.0.port: "),
+        ("host: 'kms example'", "key_providers.0.host: "),
+        ("key: relative", "key_providers.0.key: the path must be absolute"),
+        ("mode: put", "key_providers.0.mode: "),
+        ("key_scope: shared", "key_providers.0: key_name belongs to key_scope: shared"),
+        ("key_name: n", "key_providers.0: key_name belongs to key_scope: shared"),
+        ("key_prefix: ''", "key_providers.0.key_prefix: "),
+        ("timeout: 0", "key_providers.0.timeout: "),
+        ("timeout: .nan", "key_providers.0.timeout: "),
+        ("timeout: .inf", "key_providers.0.timeout: "),
+        ("password: x", "key_providers.0.password: "),
+    ],
+)
+def test_kmip_providers_are_checked(text: str, problem: str) -> None:
+    key = text.partition(":")[0]
+    usual = ", ".join(part for part in KMIP.split(", ") if not part.startswith(f"{key}:"))
+    (found,) = problems(f"key_providers: [{{{usual}, {text}}}]")
+    assert found.startswith(f"file:1: {problem}")
 
 
 def test_a_runtime_directory_too_long_for_sockets_is_refused() -> None:

@@ -5,12 +5,11 @@ from pathlib import Path
 import yaml
 from pydantic import ValidationError
 
-from vtpmd.config.schema import Configuration
+from vtpmd.config.schema import OTHER_PROVIDER, PROVIDER_KINDS, Configuration
 
 MAX_SIZE = 1024 * 1024
 MAX_DEPTH = 20
 
-PROVIDER_TAGS = ("local", "other")  # pydantic names the branch of the union, the file does not
 KeyPath = tuple[str | int, ...]
 
 
@@ -80,7 +79,9 @@ def _survey(node: yaml.Node, path: KeyPath, lines: dict[KeyPath, int]) -> list[t
 
 
 def _describe(lines: dict[KeyPath, int], location: KeyPath, message: str) -> tuple[int, str]:
-    location = tuple(part for part in location if part not in PROVIDER_TAGS)
+    # pydantic names the branch of the union, the file does not.
+    tags = (*PROVIDER_KINDS, OTHER_PROVIDER)
+    location = tuple(part for part in location if part not in tags)
     known = location
     while known and known not in lines:
         known = known[:-1]

@@ -22,6 +22,8 @@ from vtpmd.telemetry.log import LogFormat, LogLevel
 PcrBank = Literal["sha1", "sha256", "sha384", "sha512"]
 Profile = Literal["default-v1"]
 Sandbox = Literal["require", "best-effort", "off"]
+KmipMode = Literal["get", "encrypt"]
+KeyScope = Literal["instance", "shared"]
 SOCKET_PATH_LIMIT = 107  # sun_path holds 108 octets with the closing NUL (unix(7))
 
 
@@ -82,6 +84,7 @@ SocketMode = Annotated[int, BeforeValidator(_mode)]
 UserName = Annotated[str, AfterValidator(_user)]
 GroupName = Annotated[str, AfterValidator(_group)]
 ProviderName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_.-]{0,62}$")]
+KeyLabel = Annotated[str, Field(pattern=r"^[!-~]{1,64}$")]
 PcrBanks = Annotated[list[PcrBank], Field(min_length=1), AfterValidator(_distinct)]
 
 
@@ -131,19 +134,52 @@ class LocalProvider(Provider):
     keyring: AbsolutePath | None = None
 
 
+class KmipProvider(Provider):
+    """Keys at a key management server that speaks KMIP 1.4, reached with a client certificate.
+
+    With `key_scope: instance` every instance has a key of its own at the server, whose name begins
+    with `key_prefix`; with `shared` all use the one that `key_name` names. `mode: get` fetches the
+    key for every use, `encrypt` leaves it at the server, which then has to know AES-GCM.
+    """
+
+    type: Literal["kmip"]
+    host: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.:-]{1,253}$")]
+    port: Annotated[int, Field(ge=1, le=65535)] = 5696
+    ca: AbsolutePath
+    certificate: AbsolutePath
+    key: AbsolutePath
+    mode: KmipMode = "get"
+    key_scope: KeyScope = "instance"
+    key_prefix: KeyLabel = "vtpmd-"
+    key_name: KeyLabel | None = None
+    timeout: Annotated[float, Field(gt=0, le=60)] = 5.0
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "KmipProvider":
+        if (self.key_scope == "shared") != (self.key_name is not None):
+            raise ValueError("key_name belongs to key_scope: shared, which needs it")
+        return self
+
+
 class OtherProvider(Provider):
     """A provider of another package, which checks its settings itself."""
 
     model_config = ConfigDict(extra="allow")
 
 
+OTHER_PROVIDER = "other"
+PROVIDER_KINDS = ("local", "kmip")
+
+
 def _provider_kind(value: object) -> str:
     kind = value.get("type") if isinstance(value, dict) else getattr(value, "type", None)
-    return "local" if kind == "local" else "other"
+    return str(kind) if kind in PROVIDER_KINDS else OTHER_PROVIDER
 
 
 AnyProvider = Annotated[
-    Annotated[LocalProvider, Tag("local")] | Annotated[OtherProvider, Tag("other")],
+    Annotated[LocalProvider, Tag("local")]
+    | Annotated[KmipProvider, Tag("kmip")]
+    | Annotated[OtherProvider, Tag(OTHER_PROVIDER)],
     Discriminator(_provider_kind),
 ]
 

@@ -13,13 +13,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-
+from vtpmd.kms import gcm
 from vtpmd.kms.keyring import Keyring, KeyringError, parse
 from vtpmd.kms.provider import KeyContext, KeyProviderError, KeyRefused, KeyUnavailable
 from vtpmd.kms.secret_file import read_secret
-from vtpmd.storage.envelope import DEK_SIZE
 from vtpmd.storage.errors import StorageError
 from vtpmd.storage.files import open_directory
 from vtpmd.storage.slot import Slot
@@ -28,8 +25,6 @@ from vtpmd.storage.wipe import wipe
 
 CREDENTIAL = "kek"
 _MAX_KEYRING = 1 << 20
-_IV_SIZE, _TAG_SIZE = 12, 16
-_ALGORITHM = "A256GCM"
 
 
 class LocalKeys:
@@ -130,19 +125,18 @@ class LocalKeys:
 
     def _wrap(self, keyring: Keyring, dek: bytes | bytearray, context: KeyContext) -> Slot:
         kek = keyring.active
-        iv = os.urandom(_IV_SIZE)
         return Slot(
             provider_type=self.type,
             provider=self.name,
             key_ref=CREDENTIAL,
             key_version=kek.id,
-            algorithm=_ALGORITHM,
-            wrapped=iv + AESGCM(kek.key).encrypt(iv, dek, context.aad()),
+            algorithm=gcm.ALGORITHM,
+            wrapped=gcm.wrap(kek.key, dek, context.aad()),
             created=int(time.time()),
         )
 
     def _unwrap(self, keyring: Keyring, source: Path, slot: Slot, context: KeyContext) -> bytearray:
-        if (slot.provider_type, slot.algorithm) != (self.type, _ALGORITHM):
+        if (slot.provider_type, slot.algorithm) != (self.type, gcm.ALGORITHM):
             raise KeyRefused(
                 f"key provider {self.name} does not open a slot of type {slot.provider_type}, "
                 f"algorithm {slot.algorithm}"
@@ -154,19 +148,13 @@ class LocalKeys:
                 f"{keyring.active.id}: restore the keyring that has it",
                 retry=False,
             )
-        iv, encrypted = slot.wrapped[:_IV_SIZE], slot.wrapped[_IV_SIZE:]
-        refusal = KeyRefused(
-            f"KEK {kek.id} does not open the key slot of instance {context.uuid}: "
-            "the slot is damaged, or of another instance or DEK"
-        )
-        if len(encrypted) != DEK_SIZE + _TAG_SIZE:
-            raise refusal
-        dek = bytearray(DEK_SIZE)
         try:
-            AESGCM(kek.key).decrypt_into(iv, encrypted, context.aad(), dek)
-        except InvalidTag:
-            raise refusal from None
-        return dek
+            return gcm.unwrap(kek.key, slot.wrapped, context.aad())
+        except gcm.NotOpened:
+            raise KeyRefused(
+                f"KEK {kek.id} does not open the key slot of instance {context.uuid}: "
+                "the slot is damaged, or of another instance or DEK"
+            ) from None
 
 
 def _read_if_there(path: Path, credential: bool) -> bytes | None:

@@ -1,0 +1,97 @@
+"""An authority for both ends, PyKMIP's server, and clients of it that end with the test."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Protocol
+
+import pytest
+import trio
+
+from tests.kms.kmip.certificates import Authority, Pair
+from tests.kms.kmip.pykmip import Server
+from vtpmd.kms.kmip.client import Client
+from vtpmd.kms.kmip.provider import KmipProvider, from_settings
+from vtpmd.kms.kmip.tls import Credentials
+
+TIMEOUT = 20.0  # of real servers on a busy machine; hanging ones are tested with a clock of ours
+
+
+class OpenProvider(Protocol):
+    """Makes a provider from settings that differ from the usual ones."""
+
+    def __call__(self, **settings: Any) -> KmipProvider: ...
+
+
+@pytest.fixture(scope="session")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    """Who issues the certificates of servers and clients."""
+    return Authority(tmp_path_factory.mktemp("authority"))
+
+
+@pytest.fixture(scope="session")
+def host_pair(authority: Authority) -> Pair:
+    """The certificate of this host at the server."""
+    return authority.client("host1")
+
+
+@pytest.fixture(scope="session")
+def credentials(authority: Authority, host_pair: Pair) -> Credentials:
+    """What this host knows the server by, and shows to it."""
+    return Credentials(authority.certificate, host_pair.certificate, host_pair.key)
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory, authority: Authority) -> Iterator[Server]:
+    """PyKMIP's server; keys that tests leave in it disturb nobody."""
+    pair = authority.server("localhost", "127.0.0.1")
+    server = Server(tmp_path_factory.mktemp("pykmip"), authority.certificate, pair)
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def open_client(server: Server, credentials: Credentials) -> Callable[[], Client]:
+    """Opens clients of the real server."""
+
+    def open_client() -> Client:
+        client = Client("localhost", server.port, credentials, TIMEOUT)
+        trio.lowlevel.spawn_system_task(close_at_the_end, client)
+        return client
+
+    return open_client
+
+
+@pytest.fixture
+async def client(open_client: Callable[[], Client]) -> Client:
+    """A client of the real server."""
+    return open_client()
+
+
+@pytest.fixture
+def open_provider(server: Server, credentials: Credentials, tmp_path: Path) -> OpenProvider:
+    """Opens providers that use the real server."""
+
+    def open_provider(**settings: Any) -> KmipProvider:
+        usual = {
+            "host": "localhost",
+            "port": server.port,
+            "ca": str(credentials.ca),
+            "certificate": str(credentials.certificate),
+            "key": str(credentials.key),
+            "timeout": TIMEOUT,
+        }
+        provider = from_settings("kms1", usual | settings, tmp_path)
+        trio.lowlevel.spawn_system_task(close_at_the_end, provider)
+        return provider
+
+    return open_provider
+
+
+async def close_at_the_end(opened: Client | KmipProvider) -> None:
+    """As a system task: close it when the test is over."""
+    try:
+        await trio.sleep_forever()
+    finally:
+        with trio.CancelScope(shield=True):
+            await opened.aclose()

@@ -1,0 +1,1 @@
+"""Keys from a key management server that speaks KMIP 1.4."""

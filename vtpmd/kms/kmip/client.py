@@ -1,0 +1,118 @@
+"""A client of one KMIP server: connections kept open, deadlines, and reasons for every failure."""
+
+import ssl
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TypeVar
+
+import trio
+
+from vtpmd.kms.breaker import Breaker
+from vtpmd.kms.kmip.connection import Connection, ConnectionLost
+from vtpmd.kms.kmip.messages import OperationFailed, Request
+from vtpmd.kms.kmip.tls import Credentials, CredentialsError, explain
+from vtpmd.kms.kmip.ttlv import TtlvError
+from vtpmd.kms.provider import KeyUnavailable
+from vtpmd.storage.wipe import wipe
+
+MAX_CONNECTIONS = 4
+
+Result = TypeVar("Result")
+
+
+class Client:
+    """Sends requests to ``host`` and ``port``; each has ``timeout`` seconds, connecting included.
+
+    At most MAX_CONNECTIONS are open, each with one request under way; further requests wait.
+    """
+
+    def __init__(self, host: str, port: int, credentials: Credentials, timeout: float) -> None:
+        self.server = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        self._address = host, port
+        self._credentials = credentials
+        self._timeout = timeout
+        self._places = trio.Semaphore(MAX_CONNECTIONS)
+        self._idle: list[Connection] = []
+        self._breaker = Breaker(f"the KMIP server {self.server}")
+
+    async def call(self, request: Request[Result]) -> Result:
+        """Do one operation. Raises OperationFailed, KeyUnavailable if there is no valid answer."""
+        async with self._places:
+            with self._breaker.attempt(), self._explained(request):
+                with trio.fail_after(self._timeout):
+                    return await self._answer(request)
+
+    async def aclose(self) -> None:
+        """Close the connections that are kept open; calls open new ones."""
+        while self._idle:
+            await self._idle.pop().abort()
+
+    async def _answer(self, request: Request[Result]) -> Result:
+        if self._idle:
+            try:
+                return await self._converse(self._idle.pop(), request)
+            except (ConnectionLost, trio.BrokenResourceError):
+                # Servers close connections that were idle for long, or have been restarted.
+                if not request.repeatable:
+                    raise
+        connection = await Connection.open(*self._address, self._credentials)
+        return await self._converse(connection, request)
+
+    async def _converse(self, connection: Connection, request: Request[Result]) -> Result:
+        message, reply = request.encode(), bytearray()
+        try:
+            reply = await connection.exchange(message)
+            result = request.result(reply)
+        except OperationFailed:
+            self._idle.append(connection)
+            raise
+        except BaseException:
+            await connection.abort()
+            raise
+        finally:
+            wipe(message)
+            wipe(reply)
+        self._idle.append(connection)
+        return result
+
+    @contextmanager
+    def _explained(self, request: Request[Result]) -> Iterator[None]:
+        """Turn what a request may fail with into a reason that a person can act on."""
+        try:
+            yield
+        except trio.TooSlowError:
+            raise self._unavailable(
+                f"did not answer {request.operation} within {self._timeout:g} s", retry=True
+            ) from None
+        except ConnectionLost as error:
+            raise self._unavailable(str(error), retry=True) from None
+        except CredentialsError as error:
+            reason = f"the KMIP server {self.server} cannot be asked: {error}"
+            raise KeyUnavailable(reason, retry=False) from None
+        except TtlvError as error:
+            raise self._unavailable(f"gave no valid answer: {error}", retry=False) from None
+        except trio.BrokenResourceError as error:
+            cause = error.__cause__
+            if isinstance(cause, ssl.SSLError) and not isinstance(cause, ssl.SSLEOFError):
+                raise self._unavailable(explain(cause), retry=False) from None
+            raise self._unavailable("broke the connection", retry=True) from None
+        except OSError as error:
+            raise self._unavailable(f"cannot be reached: {_root(error)}", retry=True) from None
+
+    def _unavailable(self, what: str, retry: bool) -> KeyUnavailable:
+        return KeyUnavailable(f"the KMIP server {self.server} {what}", retry)
+
+
+def _root(error: OSError) -> str:
+    """The words of the system in what trio raises when no address of a host could be used."""
+    found: BaseException | None = error
+    while True:
+        match found:
+            case BaseExceptionGroup(exceptions=(first, *_)):
+                found = first
+            case OSError(__cause__=BaseException() as cause):
+                found = cause
+            case OSError(strerror=str(words)):
+                return words
+            case _:
+                return str(found)

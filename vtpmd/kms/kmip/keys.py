@@ -1,0 +1,168 @@
+"""Which KEK of a KMIP server is whose, and their lives from creation to destruction.
+
+The KEKs of an instance are named after it: version 1 is ``<prefix><uuid>``, version 2
+``<prefix><uuid>.2``. Since names are looked up, what was begun and broken off is completed.
+"""
+
+from dataclasses import dataclass
+from uuid import UUID
+
+from vtpmd.kms.kmip import operations
+from vtpmd.kms.kmip.client import Client
+from vtpmd.kms.kmip.constants import DESTROYED, ResultReason, State
+from vtpmd.kms.kmip.messages import OperationFailed
+from vtpmd.kms.provider import KeyUnavailable
+
+MAX_VERSIONS = 1000
+
+
+@dataclass(frozen=True)
+class Kek:
+    """A KEK: what it was named, and the server's identifier of it, which never changes."""
+
+    name: str
+    identifier: str
+
+
+class Keys:
+    """The keys that one client sees. Methods raise OperationFailed and KeyUnavailable."""
+
+    def __init__(self, client: Client, sensitive: bool) -> None:
+        self._client = client
+        self._sensitive = sensitive
+
+    async def check_active(self, identifier: str) -> None:
+        """Raise KeyUnavailable unless the key is fit for use."""
+        state = await self.state(identifier)
+        if state is None:
+            raise KeyUnavailable(
+                f"key {identifier} does not exist at the KMIP server {self._client.server}, "
+                "or is not shown to this client",
+                retry=False,
+            )
+        if state != State.ACTIVE:
+            raise KeyUnavailable(
+                f"key {identifier} at the KMIP server {self._client.server} is in state {state}: "
+                "only Active keys are used",
+                retry=False,
+            )
+
+    async def state(self, identifier: str) -> State | None:
+        """The state of a key, None if the server has no such key."""
+        try:
+            return (await self._client.call(operations.get_attributes(identifier))).state
+        except OperationFailed as error:
+            if error.reason == ResultReason.ITEM_NOT_FOUND:
+                return None
+            raise
+
+    async def exists(self, identifier: str) -> bool:
+        """Whether there is such a key, and it is not destroyed."""
+        return await self.state(identifier) not in (None, *DESTROYED)
+
+    async def named(self, name: str) -> dict[str, State]:
+        """The keys with this name that are not destroyed, and their states."""
+        found = await self._client.call(operations.locate(name))
+        states = {identifier: await self.state(identifier) for identifier in found}
+        return {
+            identifier: state
+            for identifier, state in states.items()
+            if state is not None and state not in DESTROYED
+        }
+
+    async def usable(self, keys: dict[str, State]) -> str | None:
+        """One of ``keys`` that is Active, or else Pre-Active and now activated; None without."""
+        for wanted in (State.ACTIVE, State.PRE_ACTIVE):
+            for identifier, state in keys.items():
+                if state == wanted:
+                    if state == State.PRE_ACTIVE:
+                        await self._client.call(operations.activate(identifier))
+                    return identifier
+        return None
+
+    async def make(self, name: str) -> str:
+        """Create and activate a key."""
+        identifier = await self._client.call(operations.create(name, self._sensitive))
+        await self._client.call(operations.activate(identifier))
+        return identifier
+
+    async def destroy(self, identifier: str, state: State) -> None:
+        """Destroy a key in this state for ever."""
+        if state == State.ACTIVE:
+            await self._client.call(operations.revoke(identifier))
+        await self._client.call(operations.destroy(identifier))
+
+
+class InstanceKeys:
+    """One key per instance and version, named with ``prefix``."""
+
+    def __init__(self, keys: Keys, prefix: str) -> None:
+        self._keys = keys
+        self._prefix = prefix
+
+    def name(self, uuid: UUID, version: int) -> str:
+        """What the key is called at the server."""
+        return f"{self._prefix}{uuid}" if version == 1 else f"{self._prefix}{uuid}.{version}"
+
+    def version(self, uuid: UUID, name: str) -> int | None:
+        """Which version of the instance's key this is the name of; None if it is of another."""
+        suffix = name.removeprefix(self.name(uuid, 1)).removeprefix(".") or "1"
+        if not suffix.isdecimal() or len(suffix) > len(str(MAX_VERSIONS)):
+            return None
+        version = int(suffix)
+        known = version in range(1, MAX_VERSIONS + 1) and self.name(uuid, version) == name
+        return version if known else None
+
+    async def newest(self, uuid: UUID, first: int = 1) -> Kek:
+        """The newest usable key from version ``first`` on, made if there is none."""
+        newest = None
+        version = first
+        while keys := await self._keys.named(name := self._name(uuid, version)):
+            if identifier := await self._keys.usable(keys):
+                newest = Kek(name, identifier)
+            version += 1
+        return newest or Kek(name, await self._keys.make(name))
+
+    async def all(self, uuid: UUID, known: int) -> dict[str, State]:
+        """The keys of all versions, of which there are at least ``known``, and their states."""
+        found: dict[str, State] = {}
+        version = 1
+        while (keys := await self._keys.named(self._name(uuid, version))) or version <= known:
+            found |= keys
+            version += 1
+        return found
+
+    def _name(self, uuid: UUID, version: int) -> str:
+        if version > MAX_VERSIONS:
+            raise KeyUnavailable(
+                f"instance {uuid} would have more than {MAX_VERSIONS} keys", retry=False
+            )
+        return self.name(uuid, version)
+
+
+class SharedKey:
+    """One key for all instances, the one with this name."""
+
+    def __init__(self, keys: Keys, name: str) -> None:
+        self._keys = keys
+        self._name = name
+
+    async def find(self) -> Kek:
+        """The key, activated if it was not yet. Raises KeyUnavailable if there is none to use."""
+        found = await self._keys.named(self._name)
+        identifier = await self._keys.usable(found)
+        if identifier is None:
+            states = ", ".join(str(state) for state in found.values())
+            raise KeyUnavailable(
+                f"no key named {self._name} is Active"
+                + (f": it is {states}" if found else ", or shown to this client"),
+                retry=False,
+            )
+        return Kek(self._name, identifier)
+
+    async def make(self) -> bool:
+        """Create the key unless there is one, whatever its state; returns whether it was made."""
+        if await self._keys.named(self._name):
+            return False
+        await self._keys.make(self._name)
+        return True

@@ -1,0 +1,223 @@
+"""The key provider ``kmip``: KEKs that live at a key management server."""
+
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import trio
+from pydantic import ValidationError
+
+from vtpmd.config import schema
+from vtpmd.kms import gcm
+from vtpmd.kms.kmip import operations
+from vtpmd.kms.kmip.client import Client
+from vtpmd.kms.kmip.constants import Operation, ResultReason
+from vtpmd.kms.kmip.keys import InstanceKeys, Kek, Keys, SharedKey
+from vtpmd.kms.kmip.messages import OperationFailed, shown
+from vtpmd.kms.kmip.tls import Credentials, CredentialsError
+from vtpmd.kms.kmip.wrapping import Delegating, Fetching, Wrapping
+from vtpmd.kms.provider import (
+    ConfigurationRefused,
+    Erased,
+    KeyContext,
+    KeyRefused,
+    KeyUnavailable,
+    NotErased,
+)
+from vtpmd.storage.slot import Slot
+from vtpmd.storage.wipe import wipe
+
+_WRAPPINGS: dict[schema.KmipMode, type[Fetching] | type[Delegating]] = {
+    "get": Fetching,
+    "encrypt": Delegating,
+}
+_NEEDED = frozenset({
+    Operation.LOCATE, Operation.GET_ATTRIBUTES, Operation.CREATE, Operation.ACTIVATE,
+})  # fmt: skip
+_MAY_PASS = (ResultReason.GENERAL_FAILURE, ResultReason.OPERATION_CANCELED_BY_REQUESTER)
+
+
+class KmipProvider:
+    """Wraps DEKs with AES-256-GCM under keys of the server that ``client`` speaks to.
+
+    ``mode``: ``get`` fetches a KEK for every use, ``encrypt`` has the server use it. With
+    ``shared_key``, a name, all instances use that key, else each has its own, whose name begins
+    with ``key_prefix``. A slot names its key itself, whatever is configured now.
+    """
+
+    type = "kmip"
+
+    def __init__(
+        self,
+        name: str,
+        client: Client,
+        credentials: Credentials,
+        mode: schema.KmipMode,
+        key_prefix: str,
+        shared_key: str | None = None,
+    ) -> None:
+        self.name = name
+        self._client = client
+        self._credentials = credentials
+        self._mode = mode
+        self._wrapping: Wrapping = _WRAPPINGS[mode](client)
+        self._keys = Keys(client, self._wrapping.sensitive)
+        self._own = InstanceKeys(self._keys, key_prefix)
+        self._shared = SharedKey(self._keys, shared_key) if shared_key else None
+        self._making = trio.Lock()
+
+    def __repr__(self) -> str:
+        return f"KmipProvider({self.name!r}, {self._client.server!r})"
+
+    async def initialise(self) -> str | None:
+        """Create the shared key, if one is configured and the server has none of that name."""
+        if self._shared is None:
+            return None
+        with self._explained():
+            made = await self._shared.make()
+        return (
+            f"created a key at the KMIP server {self._client.server}: back it up" if made else None
+        )
+
+    async def wrap(self, dek: bytes | bytearray, context: KeyContext) -> Slot:
+        """Wrap under the shared key, or the newest key of the instance, made if there is none."""
+        with self._explained():
+            return await self._wrap(dek, context)
+
+    async def unwrap(self, slot: Slot, context: KeyContext) -> bytearray:
+        """Unwrap with the key that the slot names, if it is Active."""
+        with self._explained():
+            return await self._unwrap(slot, context)
+
+    async def rewrap(self, slot: Slot, context: KeyContext) -> Slot:
+        """Unwrap, and wrap under the shared key or a new key of the instance."""
+        with self._explained():
+            dek = await self._unwrap(slot, context)
+            try:
+                return await self._wrap(dek, context, self._own.version(context.uuid, slot.key_ref))
+            finally:
+                wipe(dek)
+
+    async def destroy(self, slot: Slot, context: KeyContext) -> Erased | NotErased:
+        """Revoke and destroy all keys of the instance: older ones open older copies of its DEK."""
+        self._check(slot)
+        version = self._own.version(context.uuid, slot.key_ref)
+        if version is None:
+            return NotErased.shared(self.name)
+        with self._explained():
+            keys = await self._own.all(context.uuid, version)
+            # Nothing authenticates a slot's key: only what bears the instance's name is destroyed.
+            if slot.key_version not in keys and await self._keys.exists(slot.key_version):
+                return NotErased(
+                    f"key {slot.key_version} at the KMIP server {self._client.server} is not "
+                    f"named {slot.key_ref}: destroy it there if it is this instance's"
+                )
+            for identifier, state in keys.items():
+                await self._keys.destroy(identifier, state)
+        return Erased()
+
+    async def describe(self) -> dict[str, Any]:
+        """Name, type, server, how its keys are used, and until when our certificate is valid."""
+        with self._explained():
+            versions = await self._client.call(operations.discover_versions())
+            server = await self._client.call(operations.query())
+            expiry = await trio.to_thread.run_sync(self._credentials.expiry)
+        return {
+            "name": self.name,
+            "type": self.type,
+            "server": self._client.server,
+            "vendor": server.vendor,
+            "versions": [shown(version) for version in versions],
+            "mode": self._mode,
+            "key_scope": "shared" if self._shared else "instance",
+            "certificate_expires": expiry.isoformat(),
+        }
+
+    async def check(self) -> None:
+        """Ask the server whether it can do what is needed, and whether the shared key is fit."""
+        with self._explained():
+            server = await self._client.call(operations.query())
+            if missing := sorted((_NEEDED | self._wrapping.needs) - server.operations):
+                raise KeyUnavailable(
+                    f"the KMIP server {self._client.server} does not offer "
+                    f"{', '.join(str(Operation(operation)) for operation in missing)}",
+                    retry=False,
+                )
+            if self._shared is not None:
+                await self._shared.find()
+
+    async def aclose(self) -> None:
+        """Close the connections to the server."""
+        await self._client.aclose()
+
+    async def _wrap(
+        self, dek: bytes | bytearray, context: KeyContext, replaced: int | None = 0
+    ) -> Slot:
+        kek = await self._kek(context, (replaced or 0) + 1)
+        return Slot(
+            provider_type=self.type,
+            provider=self.name,
+            key_ref=kek.name,
+            key_version=kek.identifier,
+            algorithm=gcm.ALGORITHM,
+            wrapped=await self._wrapping.wrap(kek.identifier, dek, context.aad()),
+            created=int(time.time()),
+        )
+
+    async def _kek(self, context: KeyContext, version: int) -> Kek:
+        """The KEK to wrap with: of the instance's keys one of this version or newer."""
+        if self._shared is not None:
+            return await self._shared.find()
+        async with self._making:  # two at a time would make two keys of one name
+            return await self._own.newest(context.uuid, version)
+
+    async def _unwrap(self, slot: Slot, context: KeyContext) -> bytearray:
+        self._check(slot)
+        await self._keys.check_active(slot.key_version)
+        try:
+            return await self._wrapping.unwrap(slot.key_version, slot.wrapped, context.aad())
+        except gcm.NotOpened:
+            raise KeyRefused(
+                f"key {slot.key_version} does not open the key slot of instance {context.uuid}: "
+                "the slot is damaged, or of another instance or DEK"
+            ) from None
+
+    def _check(self, slot: Slot) -> None:
+        if (slot.provider_type, slot.algorithm) != (self.type, gcm.ALGORITHM):
+            raise KeyRefused(
+                f"key provider {self.name} does not open a slot of type {slot.provider_type}, "
+                f"algorithm {slot.algorithm}"
+            )
+        if not slot.key_version:
+            raise KeyRefused(f"a slot of key provider {self.name} names no key")
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        try:
+            yield
+        except OperationFailed as error:
+            raise KeyUnavailable(
+                f"the KMIP server {self._client.server} {error}", retry=error.reason in _MAY_PASS
+            ) from None
+        except CredentialsError as error:
+            raise KeyUnavailable(str(error), retry=False) from None
+
+
+def from_settings(name: str, settings: Mapping[str, Any], state: Path) -> KmipProvider:
+    """Make a provider from what ``config.schema.KmipProvider`` describes.
+
+    Raises ConfigurationRefused.
+    """
+    try:
+        entry = schema.KmipProvider.model_validate({"type": "kmip", "name": name, **settings})
+    except ValidationError as error:
+        faults = error.errors(include_url=False, include_input=False)
+        where = "; ".join(f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in faults)
+        raise ConfigurationRefused(f"key provider {name}: {where}") from None
+    credentials = Credentials(entry.ca, entry.certificate, entry.key)
+    client = Client(entry.host, entry.port, credentials, entry.timeout)
+    return KmipProvider(
+        name, client, credentials, entry.mode, entry.key_prefix, shared_key=entry.key_name
+    )

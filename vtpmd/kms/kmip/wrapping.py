@@ -1,0 +1,88 @@
+"""The two ways to use a KEK of a KMIP server; each opens what the other has wrapped."""
+
+import os
+from typing import Protocol
+
+from vtpmd.kms import gcm
+from vtpmd.kms.kmip import operations
+from vtpmd.kms.kmip.client import Client
+from vtpmd.kms.kmip.constants import Operation
+from vtpmd.kms.kmip.messages import OperationFailed
+from vtpmd.storage.envelope import DEK_SIZE
+from vtpmd.storage.wipe import wipe
+
+
+class Wrapping(Protocol):
+    """Wraps DEKs under the key that the server calls ``key``.
+
+    Methods raise OperationFailed and KeyUnavailable, ``unwrap`` also gcm.NotOpened.
+    """
+
+    needs: frozenset[Operation]
+    """What the server must be able to do."""
+    sensitive: bool
+    """Whether keys made for it stay at the server."""
+
+    async def wrap(self, key: str, dek: bytes | bytearray, aad: bytes) -> bytes:
+        """What ``gcm.wrap`` returns for that key."""
+
+    async def unwrap(self, key: str, wrapped: bytes, aad: bytes) -> bytearray:
+        """What ``gcm.unwrap`` returns for that key."""
+
+
+class Fetching:
+    """Fetches the KEK, uses it and wipes it: what every KMIP server can serve."""
+
+    needs = frozenset({Operation.GET})
+    sensitive = False
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+
+    async def wrap(self, key: str, dek: bytes | bytearray, aad: bytes) -> bytes:
+        """Wrap here."""
+        kek = await self._client.call(operations.get(key))
+        try:
+            return gcm.wrap(kek, dek, aad)
+        finally:
+            wipe(kek)
+
+    async def unwrap(self, key: str, wrapped: bytes, aad: bytes) -> bytearray:
+        """Unwrap here."""
+        kek = await self._client.call(operations.get(key))
+        try:
+            return gcm.unwrap(kek, wrapped, aad)
+        finally:
+            wipe(kek)
+
+
+class Delegating:
+    """Sends the DEK to the server, which wraps and unwraps it: the KEK never leaves it."""
+
+    needs = frozenset({Operation.ENCRYPT, Operation.DECRYPT})
+    sensitive = True
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+
+    async def wrap(self, key: str, dek: bytes | bytearray, aad: bytes) -> bytes:
+        """Have the server encrypt."""
+        iv = os.urandom(gcm.IV_SIZE)
+        return iv + await self._client.call(operations.encrypt(key, dek, iv, aad))
+
+    async def unwrap(self, key: str, wrapped: bytes, aad: bytes) -> bytearray:
+        """Have the server decrypt."""
+        if len(wrapped) != gcm.WRAPPED_SIZE:
+            raise gcm.NotOpened
+        try:
+            return await self._decrypt(key, wrapped, aad)
+        except OperationFailed:
+            # Servers do not agree on the reason they give for a wrong tag. A trial with something
+            # that must open tells whether the key or the wrapped DEK is at fault.
+            trial = await self.wrap(key, bytes(DEK_SIZE), aad)
+            await self._decrypt(key, trial, aad)
+            raise gcm.NotOpened from None
+
+    async def _decrypt(self, key: str, wrapped: bytes, aad: bytes) -> bytearray:
+        iv, encrypted = wrapped[: gcm.IV_SIZE], wrapped[gcm.IV_SIZE :]
+        return await self._client.call(operations.decrypt(key, encrypted, iv, aad))

@@ -183,7 +183,7 @@ _ORDERLY = 1 << 26
 
 def engine_state(engine: Engine) -> dict[str, Any]:
     """All of an engine's state but clocks and what counts authorization failures."""
-    state = json.loads(engine.permanent()) | json.loads(engine.volatile())
+    state: dict[str, Any] = json.loads(engine.permanent()) | json.loads(engine.volatile())
     permanent = state["permanent"]
     for name in (*_GUARDING, "clock", "clock_safe"):
         del permanent[name]

@@ -19,7 +19,7 @@ class ReadClockResponse(Structure):
     current_time: TPMS_TIME_INFO
 
 
-@command(CC.READ_CLOCK, sessions=False)
+@command(CC.READ_CLOCK)
 def read_clock(tpm: Tpm, /) -> ReadClockResponse:
     """Tell Time, Clock and the reset counters (29.1)."""
     return ReadClockResponse(time_info(tpm))

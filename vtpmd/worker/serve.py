@@ -29,18 +29,21 @@ from functools import partial
 from typing import Protocol
 from uuid import UUID
 
-from vtpmd.ipc.messages import StatusReply
+from vtpmd.ipc.channel import Channel, ChannelClosed, IllegalMessage
+from vtpmd.ipc.messages import Side, State, StatusReply
 from vtpmd.swtpm.control import ControlError
 from vtpmd.swtpm.data import DataRequest
 from vtpmd.swtpm.table import MAX_LOCALITY, Result, Turn
 from vtpmd.tpm.engine import Reply
 from vtpmd.worker.clients import ControlClient, DataClient
+from vtpmd.worker.connection import close_fds
 from vtpmd.worker.instance import Instance, Startup, now
 from vtpmd.worker.peers import PeerPolicy, peer_of
 from vtpmd.worker.side import SideThread
 from vtpmd.worker.supervision import Supervision
 
 _MAX_CLIENTS = 16
+_MAX_CANDIDATES = 4
 _CANCEL_AGAIN = 0.02
 
 Client = ControlClient | DataClient
@@ -117,6 +120,7 @@ class Server:
         self._selector = selectors.DefaultSelector()
         self._controls: list[ControlClient] = []
         self._datas: list[DataClient] = []
+        self._candidates: list[Channel] = []
         self._attached: DataClient | None = None
         self._owner: ControlClient | None = None
         self._job: tuple[DataClient, DataRequest] | None = None
@@ -229,10 +233,35 @@ class Server:
     def _accept_supervisor(self) -> None:
         assert self._listeners.reattach is not None
         sock = self._accept(self._listeners.reattach, PeerPolicy())
-        if sock is not None:
-            if self._supervision.channel is not None:
-                self._forget(self._supervision.channel)
-            self._supervision.adopt(sock)
+        if sock is None:
+            return
+        if len(self._candidates) == _MAX_CANDIDATES:
+            self._dismiss(self._candidates[0])
+        sock.setblocking(False)
+        candidate = Channel(sock, Side.WORKER, State.SERVING)
+        self._candidates.append(candidate)
+        self._watch(candidate, selectors.EVENT_READ, lambda: self._hear(candidate))
+
+    def _hear(self, candidate: Channel) -> None:
+        """Whoever connected speaks: a supervisor takes the old one's place, others must go."""
+        try:
+            message, fds = candidate.receive()
+        except BlockingIOError:
+            return
+        except (ChannelClosed, IllegalMessage):
+            self._dismiss(candidate)
+            return
+        close_fds(fds)
+        self._candidates.remove(candidate)
+        self._forget(candidate)
+        if self._supervision.channel is not None:
+            self._forget(self._supervision.channel)
+        self._supervision.adopt(candidate, message, self)
+
+    def _dismiss(self, candidate: Channel) -> None:
+        self._candidates.remove(candidate)
+        self._forget(candidate)
+        candidate.close()
 
     def _accept(
         self, listener: socket.socket, policy: PeerPolicy | None = None

@@ -5,7 +5,6 @@ supervisor's Status to find out.
 """
 
 import selectors
-import socket
 from collections import deque
 from typing import Protocol
 
@@ -19,8 +18,6 @@ from vtpmd.ipc.messages import (
     Rekey,
     Rekeyed,
     RekeyFailed,
-    Side,
-    State,
     Status,
     StatusReply,
     Stop,
@@ -92,11 +89,12 @@ class Supervision:
         except (ChannelClosed, IllegalMessage):
             self.detach()
 
-    def adopt(self, sock: socket.socket) -> None:
-        """A new supervisor has come: it takes the place of the old one."""
+    def adopt(self, channel: Channel, first: Message, office: Office) -> None:
+        """A new supervisor has said its first word: it takes the place of the old one."""
         self.detach()
-        sock.setblocking(False)
-        self.channel = Channel(sock, Side.WORKER, State.SERVING)
+        self.channel = channel
+        self._pending.append(first)
+        self.pump(office)
 
     def detach(self) -> None:
         """The supervisor is gone."""

@@ -62,7 +62,7 @@ def start_auth_session(
         key = (bind.auth_value if bind is not None else b"") + salt
         bits = digest_size(auth_hash) * 8
         session.session_key = kdfa(auth_hash, key, b"ATH", session.nonce_tpm, nonce_caller, bits)
-    if bind is not None and session_type == SE.HMAC:
+    if bind is not None:
         _bind(session, bind)
     return StartAuthSessionResponse(session.handle, session.nonce_tpm)
 
@@ -93,10 +93,9 @@ def _salt(tpm: Tpm, key: LoadedObject | None, encrypted_salt: bytes) -> bytes:
 
 
 def _check_bind(bind: Entity | None) -> None:
-    """An authValue that nobody can be asked for can't be bound to."""
+    """An authValue that is not known, or that counts its uses, can't be bound to."""
     if isinstance(bind, LoadedObject):
-        known = bind.sensitive is not None or bind.sequence is not None
-        if not known or bind.public.name_alg == ALG.NULL:
+        if bind.sensitive is None and bind.sequence is None:
             raise TpmError(RC.HANDLE, at="bind")
     elif isinstance(bind, NvIndex) and bind.nt in _PIN_INDICES:
         raise TpmError(RC.HANDLE, at="bind")
@@ -108,8 +107,10 @@ def _check_symmetric(symmetric: TPMT_SYM_DEF) -> None:
 
 
 def _bind(session: Session, entity: Entity) -> None:
-    session.is_bound = True
-    session.bound_name = entity.name
-    session.bound_auth_value = entity.auth_value
+    """Note what an HMAC session needs no authValue for, and whose authValue any session tries."""
+    if session.type == SE.HMAC:
+        session.is_bound = True
+        session.bound_name = entity.name
+        session.bound_auth_value = entity.auth_value
     session.is_da_bound = entity.da_protected
     session.is_lockout_bound = isinstance(entity, Hierarchy) and entity.handle == RH.LOCKOUT

@@ -127,6 +127,7 @@ def main() -> int:
     parser.add_argument("--json", action="store_true", help="the results as JSON, no table")
     given = parser.parse_args()
     directory = Path(tempfile.mkdtemp(prefix="vtpm-bench."))
+    directory.chmod(0o711)  # the daemon may run as somebody else
     hosts: dict[str, Host] = {}
     try:
         for name in given.hosts.split(","):

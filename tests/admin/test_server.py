@@ -20,6 +20,7 @@ from vtpmd.admin.peers import Peer, is_admin
 from vtpmd.admin.server import Request, Response, Server
 from vtpmd.supervisor import sockets
 from vtpmd.supervisor.errors import OperationRefused
+from vtpmd.telemetry.audit import Audit
 
 
 async def answer(request: Request) -> Response:
@@ -38,7 +39,7 @@ def path(tmp_path: Path) -> Path:
 
 @pytest.fixture
 async def running(path: Path, nursery: trio.Nursery) -> AsyncIterator[Server]:
-    instance = Server(answer, None)
+    instance = Server(answer, None, Audit())
     with sockets.listen(path, mode=0o666) as listener:
         nursery.start_soon(instance.serve, listener)
         yield instance
@@ -143,7 +144,7 @@ async def test_a_slow_client_is_cut_off(
 ) -> None:
     ours, theirs = trio.testing.memory_stream_pair()
     await theirs.send_all(beginning)
-    conversation = server.Conversation(ours)
+    conversation = server.Conversation(ours, Peer(1, 0, 0))
     if not answered:
         assert await conversation.request() is None
         assert trio.current_time() >= server.REQUEST_TIMEOUT
@@ -215,7 +216,7 @@ async def test_strangers_get_a_403(nursery: trio.Nursery) -> None:
         os.chmod(directory, 0o711)
         path = Path(directory) / "admin.sock"
         with sockets.listen(path, mode=0o666) as listener:
-            nursery.start_soon(Server(answer, None).serve, listener)
+            nursery.start_soon(Server(answer, None, Audit()).serve, listener)
             result = await trio.run_process(
                 ["/usr/bin/env", "python3", "-c", code, str(path)],
                 capture_stdout=True,

@@ -212,3 +212,35 @@ def test_qemu_takes_the_arguments_and_finds_the_tpm(daemon: Daemon, model: str) 
         assert "type=emulator" in output
     daemon.until("web1", lambda info: info["worker"]["clients"] == 0)
     assert daemon.json("info", "web1")["state"] == "running"
+
+
+@pytest.mark.skipif(shutil.which("qemu-system-x86_64") is None, reason="QEMU is not installed")
+def test_qemu_ends_at_once_when_the_instance_is_locked(daemon: Daemon) -> None:
+    daemon.json("create", "web1")
+    daemon.json("stop", "web1")
+    (daemon.state / "keyring").rename(daemon.root / "elsewhere")
+    assert daemon.ctl("start", "web1").returncode == 8
+    arguments = daemon.ctl("qemu-args", "web1").stdout.split()
+    machine = ["qemu-system-x86_64", "-machine", "q35,accel=tcg", "-nodefaults"]
+    begin = time.perf_counter()
+    qemu = subprocess.run(
+        [*machine, "-display", "none", "-S", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert time.perf_counter() - begin < 5  # a tenth of a second where nothing else runs
+    assert qemu.returncode == 1
+    assert "tpm-emulator" in qemu.stderr
+    log = daemon.log.read_text()
+    assert re.search(r"keyring.*client-turned-away", log), log
+    (daemon.root / "elsewhere").rename(daemon.state / "keyring")
+    assert daemon.ctl("unlock", "web1").stdout.startswith("web1 is running")
+
+
+def test_unlock_wants_to_know_what(daemon: Daemon) -> None:
+    assert daemon.ctl("unlock").returncode == 2
+    assert daemon.ctl("unlock", "a", "--all").returncode == 2
+    assert daemon.ctl("unlock", "a").returncode == 5
+    assert daemon.json("unlock", "--all") == {"unlocked": [], "failed": []}

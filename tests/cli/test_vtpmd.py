@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.supervisor.harness import running
 from vtpmd.admin import names
 
 
@@ -55,6 +56,23 @@ def test_a_good_configuration_is_said_to_be_so(tmp_path: Path) -> None:
     result = vtpmd("--config", file, "check-config")
     assert (result.returncode, result.stdout) == (0, f"{file}: no problems found\n")
     assert list(tmp_path.iterdir()) == [file]  # nothing was made
+
+
+def test_a_provider_in_use_cannot_leave_the_configuration_unnoticed(root: Path) -> None:
+    with running(root) as daemon:
+        for name in ("web1", "web2"):
+            daemon.json("create", name, "--no-start")
+    file = daemon.configuration
+    assert vtpmd("--config", file, "check-config").returncode == 0
+    file.write_text(f"{file.read_text()}\nkey_providers: []\n")
+    result = vtpmd("--config", file, "check-config")
+    assert result.returncode == names.DAEMON_EXIT_CONFIGURATION
+    assert "key_providers: local is not configured, but holds the keys of web" in result.stderr
+    daemon.start()
+    assert {info["state"] for info in daemon.json("list")["instances"]} == {"locked"}
+    assert b"key-provider-not-configured" in daemon.log.read_bytes()
+    assert daemon.ctl("unlock", "--all").returncode == 8
+    daemon.end()
 
 
 def test_a_state_directory_that_cannot_be_had_is_told(tmp_path: Path) -> None:

@@ -1,10 +1,12 @@
 import tempfile
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
+import trio
 
 from tests.supervisor.harness import Daemon, running
+from tests.supervisor.stage import Stage, staged
 
 
 @pytest.fixture
@@ -19,3 +21,10 @@ def daemon(root: Path) -> Iterator[Daemon]:
     """A running daemon in a directory of its own."""
     with running(root, "sockets: {data_socket: true}") as daemon:
         yield daemon
+
+
+@pytest.fixture
+async def stage(nursery: trio.Nursery) -> AsyncIterator[Stage]:
+    """A service in this process."""
+    async with staged(nursery) as stage:
+        yield stage

@@ -20,6 +20,7 @@ SAMPLE = Metadata(
     pcr_banks=("sha256", "sha384"),
     data_socket=False,
     autostart=True,
+    identity=UUID("7d1f2b30-8f2e-4a55-9a7c-0123456789ab"),
 )
 
 

@@ -52,7 +52,7 @@ def test_what_was_prepared_and_not_published_is_cleared_away(
 
 def test_metadata_is_replaced_and_instances_removed(registry: Registry, tmp_path: Path) -> None:
     metadata = made(registry, "web1")
-    registry.update(metadata.with_autostart(False))
+    registry.update(replace(metadata, autostart=False))
     assert registry.load()[0].metadata.autostart is False
     registry.remove(metadata.uuid)
     assert registry.load() == []

@@ -1,107 +1,46 @@
 """The service in this process, with real workers and a key provider that can be made to fail."""
 
+import contextlib
 import os
 import signal
-import tempfile
-from collections.abc import AsyncIterator
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+import socket
+from dataclasses import replace
 
 import pytest
 import trio
+from structlog.testing import capture_logs
 
+from tests.supervisor.stage import Stage
 from vtpmd.admin import names
-from vtpmd.admin.schema import CreateRequest, InstanceInfo
-from vtpmd.config.schema import Configuration
-from vtpmd.kms.provider import KeyContext, KeyRefused, KeyUnavailable
-from vtpmd.storage.slot import Slot
+from vtpmd.admin.schema import CreateRequest, InstanceInfo, RekeyRequest
+from vtpmd.kms.provider import KeyRefused, KeyUnavailable
 from vtpmd.supervisor import endpoints, instance
 from vtpmd.supervisor.errors import OperationRefused
 from vtpmd.supervisor.keys import Keys
-from vtpmd.supervisor.launch import Host
-from vtpmd.supervisor.registry import Registry
+from vtpmd.supervisor.rekeying import rekey
 from vtpmd.supervisor.service import Service
-from vtpmd.supervisor.zygote import Zygote
 
-DEADLINE = 60.0
-
-
-class Moody:
-    """A key provider that remembers DEKs, and fails the way `fault` says."""
-
-    name = "moody"
-    type = "test"
-
-    def __init__(self) -> None:
-        self.fault: Exception | None = None
-        self.unwrapped = 0
-        self.handed_out = bytearray()
-        self._deks: dict[bytes, bytes] = {}
-
-    async def initialise(self) -> str | None:
-        return None
-
-    async def wrap(self, dek: bytes | bytearray, context: KeyContext) -> Slot:
-        await self.check()
-        self._deks[context.aad()] = bytes(dek)
-        return Slot("test", "moody", "k", "1", "none", b"wrapped", 1)
-
-    async def unwrap(self, slot: Slot, context: KeyContext) -> bytearray:
-        self.unwrapped += 1
-        await self.check()
-        self.handed_out = bytearray(self._deks[context.aad()])
-        return self.handed_out
-
-    async def rewrap(self, slot: Slot, context: KeyContext) -> Slot:
-        return slot
-
-    async def describe(self) -> dict[str, Any]:
-        return {}
-
-    async def check(self) -> None:
-        await trio.lowlevel.checkpoint()
-        if self.fault is not None:
-            raise self.fault
-
-
-@dataclass
-class Stage:
-    service: Service
-    provider: Moody
-    host: Host
-    directory: Path
-
-    async def until(self, name: str, state: str) -> InstanceInfo:
-        with trio.fail_after(DEADLINE):
-            while (info := await self.service.info(name)).state != state:
-                await trio.lowlevel.checkpoint()
-        return info
-
-
-@pytest.fixture
-async def stage(nursery: trio.Nursery) -> AsyncIterator[Stage]:
-    with tempfile.TemporaryDirectory(prefix="vtpmd-") as directory:
-        configuration = Configuration.model_validate(
-            {"state_dir": f"{directory}/state", "runtime_dir": f"{directory}/run"}
-        )
-        (configuration.runtime_dir / endpoints.WORKERS).mkdir(parents=True)
-        registry, zygote, provider = Registry(configuration.state_dir), Zygote(), Moody()
-        keys = Keys({"moody": provider}, "moody")
-        host = Host(configuration, registry, keys, zygote, nursery)
-        service = Service(host)
-        yield Stage(service, provider, host, Path(directory))
-        provider.fault = None
-        for info in service.list():
-            await service.stop(info.name, remember=True)
-        nursery.cancel_scope.cancel()
-        zygote.close()
-        registry.close()
+GET_CAPABILITY = bytes([0, 0, 0, 1])
 
 
 def there(info: InstanceInfo) -> bool:
     """Whether the instance's control socket exists."""
     return os.path.exists(info.control_socket)
+
+
+async def hung_up_on(info: InstanceInfo) -> bool:
+    """Whether whoever connects now finds the connection closed, unlike a worker's."""
+    with socket.socket(socket.AF_UNIX) as client:
+        client.connect(info.control_socket)
+        client.setblocking(False)
+        with contextlib.suppress(BrokenPipeError):
+            client.send(GET_CAPABILITY)
+        with trio.fail_after(10):
+            await trio.lowlevel.wait_readable(client)
+        try:
+            return not client.recv(100)
+        except ConnectionResetError:
+            return True
 
 
 def create(name: str, start: bool = True) -> CreateRequest:
@@ -156,9 +95,76 @@ async def test_a_locked_instance_is_unlocked_when_the_key_is_back(stage: Stage) 
     info = await stage.service.info("web1")
     assert info.state == "locked"
     assert "the KMS is down; next attempt in 1.0 s" in info.reason
-    assert there(info)  # a virtual machine may wait there
+    assert await hung_up_on(info)
     stage.provider.fault = None
-    await stage.until("web1", "running")  # by itself
+    info = await stage.until("web1", "running")  # by itself
+    assert not await hung_up_on(info)
+
+
+async def test_unlock_tries_all_locked_instances_of_a_provider_at_once(stage: Stage) -> None:
+    for name, provider in (("web1", "moody"), ("web2", "moody"), ("db1", "other")):
+        await stage.service.create(CreateRequest(name=name, provider=provider, start=False))
+    stage.provider.fault = stage.other.fault = KeyUnavailable("the KMS is down", retry=True)
+    for name in ("web1", "web2", "db1"):
+        with pytest.raises(OperationRefused):
+            await stage.service.start(name)
+    stage.provider.fault = None
+    result = await stage.service.unlock_all("moody")
+    assert (sorted(result.unlocked), result.failed) == (["web1", "web2"], [])
+    result = await stage.service.unlock_all(None)
+    assert (result.unlocked, [each.name for each in result.failed]) == ([], ["db1"])
+    assert "the KMS is down" in result.failed[0].detail
+    stage.other.fault = None
+    assert (await stage.service.unlock("db1")).state == "running"
+    assert (await stage.service.unlock("db1")).state == "running"
+
+
+async def test_an_instance_whose_provider_is_configured_no_more_is_locked(stage: Stage) -> None:
+    await stage.service.create(CreateRequest(name="web1", provider="other", start=False))
+    entries = stage.host.registry.load()
+    configured = stage.host.keys
+    without = Service(replace(stage.host, keys=Keys({"moody": stage.provider}, "moody")))
+    with capture_logs() as logs:
+        await without.begin(entries)
+    assert {
+        "event": "key-provider-not-configured",
+        "provider": "other",
+        "instances": ["web1"],
+    }.items() <= next(entry for entry in logs if entry["log_level"] == "warning").items()
+    info = await without.info("web1")
+    assert (info.state, info.reason) == ("locked", "its key provider is not configured: other")
+    with pytest.raises(OperationRefused, match="there is no key provider other"):
+        await without.unlock("web1")
+    assert (await without.info("web1")).state == "locked"
+    again = Service(replace(stage.host, keys=configured))
+    await again.begin(entries)
+    assert (await again.info("web1")).state == "stopped"
+
+
+async def test_what_was_not_to_be_served_is_stopped_when_it_is_unlocked(stage: Stage) -> None:
+    await stage.service.create(CreateRequest(name="web1", start=False))
+    stage.service.fleet.find("web1").lock("for a test")
+    assert (await stage.service.unlock("web1")).state == "stopped"
+
+
+async def test_the_recovery_slot_opens_when_the_primary_key_is_lost(stage: Stage) -> None:
+    providers = {"moody": stage.provider, "other": stage.other}
+    host = replace(stage.host, keys=Keys(providers, "moody", "other"))
+    service = Service(host)
+    info = await service.create(CreateRequest(name="web1", start=False))
+    assert [(key.provider, key.purpose) for key in info.keys] == [
+        ("moody", "primary"),
+        ("other", "recovery"),
+    ]
+    stage.provider.forget()
+    assert (await service.start("web1")).state == "running"
+    assert (stage.provider.unwrapped, stage.other.unwrapped) == (1, 1)
+    result = await rekey(service.fleet, "web1", RekeyRequest())  # by the recovery slot, too
+    assert [key.purpose for key in result.keys] == ["primary", "recovery"]
+    await service.stop("web1", remember=True)
+    stage.other.forget()
+    assert (await service.start("web1")).state == "running"
+    await service.stop("web1", remember=True)
 
 
 async def test_start_tries_a_locked_instance_at_once(stage: Stage) -> None:
@@ -183,7 +189,7 @@ async def test_what_no_retry_can_mend_is_not_retried(stage: Stage, fault: Except
     info = await stage.service.info("web1")
     assert info.state == "locked"
     assert "next attempt" not in info.reason
-    assert not there(info)
+    assert await hung_up_on(info)
     assert stage.provider.unwrapped == 1
     assert (await stage.service.stop("web1", remember=True)).state == "stopped"
 

@@ -20,7 +20,6 @@ from vtpmd.ipc.messages import (
     Event,
     Failed,
     Manufacture,
-    Manufactured,
     Message,
     Ready,
     Serve,
@@ -32,6 +31,7 @@ from vtpmd.ipc.messages import (
     StatusReply,
     Stop,
     Stopped,
+    Stored,
 )
 from vtpmd.storage.slot import Slot
 
@@ -177,7 +177,7 @@ class Host:
         order = Manufacture(self.uuid, "web1", "default-v1", banks, dek(), DEK_ID, SLOTS)
         worker = self.spawn()
         with directory(self.state) as fd:
-            generation = worker.ask(order, Manufactured, [fd]).generation
+            generation = worker.ask(order, Stored, [fd]).generation
         worker.wait_until_ended()
         return generation
 

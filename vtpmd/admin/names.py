@@ -11,20 +11,30 @@ PROBLEM_TYPE_PREFIX: Final = "urn:vtpmd:problem:"
 
 
 class Route(NamedTuple):
-    """One operation: HTTP method and path; `{name}` stands for an instance's name or UUID."""
+    """One operation: its verb, HTTP method and path.
 
+    `{name}` stands for an instance's name or UUID, or for the name of a key provider.
+    """
+
+    verb: str
     method: str
     path: str
 
 
-CAPABILITIES: Final = Route("GET", f"{API}/capabilities")
-LIST: Final = Route("GET", f"{API}/instances")
-CREATE: Final = Route("POST", f"{API}/instances")
-INFO: Final = Route("GET", f"{API}/instances/{{name}}")
-DELETE: Final = Route("DELETE", f"{API}/instances/{{name}}")
-START: Final = Route("POST", f"{API}/instances/{{name}}/start")
-STOP: Final = Route("POST", f"{API}/instances/{{name}}/stop")
-PCRS: Final = Route("GET", f"{API}/instances/{{name}}/pcrs")
+CAPABILITIES: Final = Route("capabilities", "GET", f"{API}/capabilities")
+LIST: Final = Route("list", "GET", f"{API}/instances")
+CREATE: Final = Route("create", "POST", f"{API}/instances")
+INFO: Final = Route("info", "GET", f"{API}/instances/{{name}}")
+DELETE: Final = Route("delete", "DELETE", f"{API}/instances/{{name}}")
+START: Final = Route("start", "POST", f"{API}/instances/{{name}}/start")
+STOP: Final = Route("stop", "POST", f"{API}/instances/{{name}}/stop")
+PCRS: Final = Route("pcr", "GET", f"{API}/instances/{{name}}/pcrs")
+UNLOCK: Final = Route("unlock", "POST", f"{API}/instances/{{name}}/unlock")
+UNLOCK_ALL: Final = Route("unlock", "POST", f"{API}/unlock")
+REKEY: Final = Route("rekey", "POST", f"{API}/instances/{{name}}/rekey")
+
+# Requests that only look: the audit log may leave them out.
+READS: Final = frozenset({CAPABILITIES, LIST, INFO, PCRS})
 
 # Instance states.
 STOPPED: Final = "stopped"
@@ -50,6 +60,7 @@ class Problem(NamedTuple):
 INVALID: Final = Problem("invalid", 400, 2, "The request is not valid")
 FORBIDDEN: Final = Problem("forbidden", 403, 4, "Not permitted")
 NOT_FOUND: Final = Problem("not-found", 404, 5, "No such instance")
+NO_PROVIDER: Final = Problem("no-such-provider", 404, 5, "No such key provider")
 NO_ROUTE: Final = Problem("no-such-operation", 404, 2, "No such operation")
 NO_METHOD: Final = Problem("no-such-method", 405, 2, "The operation has no such method")
 TOO_LARGE: Final = Problem("too-large", 413, 2, "The request is too large")
@@ -68,6 +79,7 @@ PROBLEMS: Final = {
         INVALID,
         FORBIDDEN,
         NOT_FOUND,
+        NO_PROVIDER,
         NO_ROUTE,
         NO_METHOD,
         TOO_LARGE,
@@ -91,7 +103,7 @@ EXIT_STATUSES: Final = {
     2: "the command line or the request is not valid",
     EXIT_UNREACHABLE: "the daemon cannot be reached",
     4: "not permitted",
-    5: "no such instance",
+    5: "no such instance or key provider",
     6: "an instance of this name or UUID exists",
     7: "the instance is running, or is not running",
     8: "the key is missing or its provider is unavailable (state locked)",

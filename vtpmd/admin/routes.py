@@ -2,54 +2,92 @@
 
 import re
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from typing import TypeVar
 from urllib.parse import unquote
 
 from pydantic import BaseModel, ValidationError
 
 from vtpmd.admin import names
-from vtpmd.admin.schema import Body, CreateRequest, InstanceList, StopRequest
+from vtpmd.admin.schema import (
+    Body,
+    CreateRequest,
+    InstanceInfo,
+    InstanceList,
+    RekeyRequest,
+    StopRequest,
+    UnlockRequest,
+)
 from vtpmd.admin.server import Request, Response
+from vtpmd.supervisor import rekeying
 from vtpmd.supervisor.errors import OperationRefused
 from vtpmd.supervisor.service import Service
+from vtpmd.telemetry.audit import Audit, acting
 
-Handler = Callable[[Service, str, bytes], Awaitable[Response]]
 SomeBody = TypeVar("SomeBody", bound=Body)
 
 
-async def _capabilities(service: Service, _name: str, _body: bytes) -> Response:
-    return _ok(await service.capabilities())
+@dataclass
+class Call:
+    """One request on its way: `name` is what it is about, from its path or, at last, its body."""
+
+    service: Service
+    name: str
+    body: bytes
+
+    def parse(self, model: type[SomeBody]) -> SomeBody:
+        """The body, which may be absent where all has defaults. Raises OperationRefused."""
+        return _parse(model, self.body or b"{}")
 
 
-async def _list(service: Service, _name: str, _body: bytes) -> Response:
-    return _ok(InstanceList(instances=service.list()))
+Handler = Callable[[Call], Awaitable[Response]]
 
 
-async def _create(service: Service, _name: str, body: bytes) -> Response:
-    info = await service.create(_parse(CreateRequest, body))
-    location = names.INFO.path.format(name=info.uuid)
-    return Response(201, info.model_dump(mode="json"), headers={"Location": location})
+async def _capabilities(call: Call) -> Response:
+    return _ok(await call.service.capabilities())
 
 
-async def _info(service: Service, name: str, _body: bytes) -> Response:
-    return _ok(await service.info(name))
+async def _list(call: Call) -> Response:
+    return _ok(InstanceList(instances=call.service.list()))
 
 
-async def _delete(service: Service, name: str, _body: bytes) -> Response:
-    await service.delete(name)
+async def _create(call: Call) -> Response:
+    request = call.parse(CreateRequest)
+    call.name = request.name
+    return _created(await call.service.create(request))
+
+
+async def _info(call: Call) -> Response:
+    return _ok(await call.service.info(call.name))
+
+
+async def _delete(call: Call) -> Response:
+    await call.service.delete(call.name)
     return Response(204)
 
 
-async def _start(service: Service, name: str, _body: bytes) -> Response:
-    return _ok(await service.start(name))
+async def _start(call: Call) -> Response:
+    return _ok(await call.service.start(call.name))
 
 
-async def _stop(service: Service, name: str, body: bytes) -> Response:
-    return _ok(await service.stop(name, _parse(StopRequest, body or b"{}").remember))
+async def _stop(call: Call) -> Response:
+    return _ok(await call.service.stop(call.name, call.parse(StopRequest).remember))
 
 
-async def _pcrs(service: Service, name: str, _body: bytes) -> Response:
-    return _ok(await service.pcrs(name))
+async def _pcrs(call: Call) -> Response:
+    return _ok(await call.service.pcrs(call.name))
+
+
+async def _unlock(call: Call) -> Response:
+    return _ok(await call.service.unlock(call.name))
+
+
+async def _unlock_all(call: Call) -> Response:
+    return _ok(await call.service.unlock_all(call.parse(UnlockRequest).provider))
+
+
+async def _rekey(call: Call) -> Response:
+    return _ok(await rekeying.rekey(call.service.fleet, call.name, call.parse(RekeyRequest)))
 
 
 HANDLERS: dict[names.Route, Handler] = {
@@ -61,6 +99,9 @@ HANDLERS: dict[names.Route, Handler] = {
     names.START: _start,
     names.STOP: _stop,
     names.PCRS: _pcrs,
+    names.UNLOCK: _unlock,
+    names.UNLOCK_ALL: _unlock_all,
+    names.REKEY: _rekey,
 }
 
 _PATTERNS = {
@@ -69,10 +110,12 @@ _PATTERNS = {
 
 
 class Routes:
-    """Dispatches requests to a service."""
+    """Dispatches requests to a service, and records each with its outcome."""
 
-    def __init__(self, service: Service) -> None:
+    def __init__(self, service: Service, audit: Audit, reads: bool = True) -> None:
         self._service = service
+        self._audit = audit
+        self._unrecorded = frozenset() if reads else names.READS
 
     async def __call__(self, request: Request) -> Response:
         """Answer one request. Raises OperationRefused for what cannot be done."""
@@ -88,11 +131,36 @@ class Routes:
             raise OperationRefused(names.NO_METHOD, f"{request.target} knows only {known}.")
         route, match = matches[request.method]
         name = unquote(match.groupdict().get("name", ""))
-        return await HANDLERS[route](self._service, name, request.body)
+        call = Call(self._service, name, request.body)
+        with acting(request.peer.uid, request.peer.pid):
+            return await self._recorded(route, call)
+
+    async def _recorded(self, route: names.Route, call: Call) -> Response:
+        outcome, reason = "abandoned", ""
+        try:
+            response = await HANDLERS[route](call)
+            outcome = "done"
+            return response
+        except OperationRefused as refused:
+            outcome, reason = refused.problem.code, refused.detail
+            raise
+        except Exception:
+            outcome = names.INTERNAL.code
+            raise
+        finally:
+            if route not in self._unrecorded:
+                self._audit.record(
+                    "request", verb=route.verb, subject=call.name, outcome=outcome, reason=reason
+                )
 
 
 def _ok(content: BaseModel) -> Response:
     return Response(200, content.model_dump(mode="json"))
+
+
+def _created(info: InstanceInfo) -> Response:
+    location = names.INFO.path.format(name=info.uuid)
+    return Response(201, info.model_dump(mode="json"), headers={"Location": location})
 
 
 def _parse(model: type[SomeBody], body: bytes) -> SomeBody:

@@ -1,12 +1,13 @@
 """The JSON of the admin interface: what requests may say and what answers tell."""
 
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated, Literal
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from vtpmd.config.schema import PcrBanks, Profile
+from vtpmd.storage.slot import Slot
 
 
 class Body(BaseModel):
@@ -33,6 +34,55 @@ class StopRequest(Body):
     remember: bool = True
 
 
+class UnlockRequest(Body):
+    """Which locked instances to try: those of one key provider, or all."""
+
+    provider: str | None = None
+
+
+class RekeyRequest(Body):
+    """`deep`: a new DEK, too. `provider`: move to another one.
+
+    With `since` an instance is left alone whose slots have all been made since then.
+    """
+
+    deep: bool = False
+    provider: str | None = None
+    since: AwareDatetime | None = None
+
+
+class KeySlot(BaseModel):
+    """Who holds the wrapped key of an instance, under which KEK, since when."""
+
+    provider: str
+    type: str
+    key_ref: str
+    key_version: str
+    purpose: str
+    created: datetime
+
+    @classmethod
+    def of(cls, slot: Slot) -> "KeySlot":
+        """What may be shown of a slot."""
+        return cls(
+            provider=slot.provider,
+            type=slot.provider_type,
+            key_ref=slot.key_ref,
+            key_version=slot.key_version,
+            purpose=slot.purpose,
+            created=datetime.fromtimestamp(slot.created, UTC),
+        )
+
+
+class RekeyResult(BaseModel):
+    """`changed` is False for what was under the wanted keys already."""
+
+    name: str
+    uuid: UUID
+    changed: bool
+    keys: list[KeySlot]
+
+
 class WorkerInfo(BaseModel):
     """What a running worker says about itself; `tpm` is its power.
 
@@ -49,7 +99,11 @@ class WorkerInfo(BaseModel):
 
 
 class InstanceInfo(BaseModel):
-    """One instance. `since`: when it came into its state; `reason`: why it is in it."""
+    """One instance. `since`: when it came into its state; `reason`: why it is in it.
+
+    `shares_identity_with`: the instances of this host that have the same secrets. `keys` and
+    `worker` are told of single instances only.
+    """
 
     name: str
     uuid: UUID
@@ -63,7 +117,24 @@ class InstanceInfo(BaseModel):
     pcr_banks: list[str]
     control_socket: str
     data_socket: str | None
+    shares_identity_with: list[str] = []
+    keys: list[KeySlot] = []
     worker: WorkerInfo | None = None
+
+
+class Failure(BaseModel):
+    """What was not done for one instance of several, and why."""
+
+    name: str
+    code: str
+    detail: str
+
+
+class UnlockResult(BaseModel):
+    """Which instances were locked, and are not any more, or still are."""
+
+    unlocked: list[str]
+    failed: list[Failure]
 
 
 class InstanceList(BaseModel):
@@ -84,6 +155,7 @@ class ProviderInfo(BaseModel):
     name: str
     type: str
     default: bool
+    recovery: bool
     available: bool
     reason: str
 

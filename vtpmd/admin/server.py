@@ -13,6 +13,7 @@ from vtpmd import __version__
 from vtpmd.admin import names
 from vtpmd.admin.peers import Peer, is_admin
 from vtpmd.supervisor.errors import OperationRefused
+from vtpmd.telemetry.audit import Audit, acting
 from vtpmd.telemetry.log import get_logger
 
 MAX_HEADER = 16 * 1024
@@ -31,6 +32,7 @@ class Request:
     method: str
     target: str
     body: bytes
+    peer: Peer
 
 
 @dataclass(frozen=True)
@@ -61,9 +63,10 @@ def problem_response(problem: names.Problem, detail: str) -> Response:
 class Server:
     """Answers administrators on a listening socket; everybody else gets a 403."""
 
-    def __init__(self, dispatch: Dispatch, group: str | None) -> None:
+    def __init__(self, dispatch: Dispatch, group: str | None, audit: Audit) -> None:
         self._dispatch = dispatch
         self._group = group
+        self._audit = audit
         self._connections: Counter[int] = Counter()
 
     async def serve(self, listener: socket.socket) -> None:
@@ -87,7 +90,7 @@ class Server:
                 return
             self._connections[peer.uid] += 1
             try:
-                await self._converse(Conversation(stream), peer)
+                await self._converse(Conversation(stream, peer), peer)
             except (trio.BrokenResourceError, trio.TooSlowError, h11.LocalProtocolError):
                 return  # the client went away, or does not read what it asked for
             except Exception:
@@ -103,7 +106,7 @@ class Server:
                 if request is None:
                     return
                 if not allowed:
-                    raise OperationRefused(names.FORBIDDEN, self._forbidden(peer))
+                    raise self._forbid(request)
                 response = await self._dispatch(request)
             except OperationRefused as refused:
                 response = problem_response(refused.problem, refused.detail)
@@ -113,11 +116,14 @@ class Server:
             if not await conversation.respond(response):
                 return
 
-    def _forbidden(self, peer: Peer) -> str:
+    def _forbid(self, request: Request) -> OperationRefused:
+        peer, outcome = request.peer, names.FORBIDDEN.code
+        with acting(peer.uid, peer.pid):
+            self._audit.record("request", verb=request.method, subject="", outcome=outcome)
         who = f"User {peer.uid} may not use the admin socket: only root and the daemon's user may"
         if self._group is None:
-            return f"{who}, as no admin group is configured."
-        return f"{who}, and members of the group {self._group}."
+            return OperationRefused(names.FORBIDDEN, f"{who}, as no admin group is configured.")
+        return OperationRefused(names.FORBIDDEN, f"{who}, and members of the group {self._group}.")
 
 
 def _credentials(stream: trio.SocketStream) -> tuple[int, int, int]:
@@ -128,8 +134,9 @@ def _credentials(stream: trio.SocketStream) -> tuple[int, int, int]:
 class Conversation:
     """The HTTP side of one connection."""
 
-    def __init__(self, stream: trio.abc.Stream) -> None:
+    def __init__(self, stream: trio.abc.Stream, peer: Peer) -> None:
         self._stream = stream
+        self._peer = peer
         self._http = h11.Connection(h11.SERVER, max_incomplete_event_size=MAX_HEADER)
 
     async def request(self) -> Request | None:
@@ -157,7 +164,7 @@ class Conversation:
                 raise OperationRefused(
                     names.TOO_LARGE, f"A request body may have {MAX_BODY} bytes."
                 )
-        return Request(head.method.decode(), head.target.decode(), bytes(body))
+        return Request(head.method.decode(), head.target.decode(), bytes(body), self._peer)
 
     async def _event(self) -> object:
         while (event := self._http.next_event()) is h11.NEED_DATA:

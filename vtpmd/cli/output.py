@@ -20,7 +20,7 @@ HINTS = {
     "not-running": "`vtpmctl start` it first.",
     "key-unavailable": (
         "The state file is untouched. `vtpmctl capabilities` shows the key providers; "
-        "`vtpmctl start` tries again at once."
+        "`vtpmctl unlock` tries again at once."
     ),
     "state-refused": "The state file is untouched. `vtpmctl info` shows the reason.",
 }
@@ -102,6 +102,11 @@ def instance_fields(info: dict[str, Any]) -> list[tuple[str, str]]:
         ("data socket", info["data_socket"] or "none"),
         ("disk encryption", "not managed"),
     ]
+    if twins := info["shares_identity_with"]:
+        fields.append(("same secrets as", ", ".join(twins)))
+    for key in info["keys"]:
+        where = f"{key['provider']}, {key['key_ref']} {key['key_version']}".rstrip()
+        fields.append((f"{key['purpose']} key", f"{where} (since {key['created']})"))
     if worker := info["worker"]:
         sandbox = ", ".join(f"{part} {how}" for part, how in sorted(worker["sandbox"].items()))
         fields += [

@@ -15,6 +15,8 @@ VERBS = {
     "info": "info",
     "start": "start",
     "stop": "stop",
+    "unlock": "unlock",
+    "rekey": "rekey",
     "delete": "delete",
     "qemu-args": "qemu_args",
     "libvirt-xml": "libvirt_xml",

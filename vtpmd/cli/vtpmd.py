@@ -14,7 +14,9 @@ from vtpmd.kms.provider import ConfigurationRefused
 from vtpmd.storage.errors import StorageError
 from vtpmd.supervisor import daemon
 from vtpmd.supervisor.errors import AlreadyRunning
+from vtpmd.supervisor.usage import providers_in_use
 from vtpmd.telemetry import log
+from vtpmd.telemetry.audit import Audit
 
 EXIT_STATUSES = f"""\b
 Exit status:
@@ -64,9 +66,22 @@ def check_config(config: Path) -> None:
     """Check the configuration and tell everything that is wrong with it."""
     configuration = _load(config)
     try:
-        daemon.key_providers(configuration)
+        daemon.key_providers(configuration, Audit())
+        users = providers_in_use(configuration.state_dir)
     except ConfigurationRefused as error:
         _end(names.DAEMON_EXIT_CONFIGURATION, f"{config}: {error}")
+    except StorageError as error:
+        _end(names.DAEMON_EXIT_FAILED, str(error))
+    configured = {provider.name for provider in configuration.key_providers}
+    if missing := sorted(users.keys() - configured):
+        _end(
+            names.DAEMON_EXIT_CONFIGURATION,
+            *(
+                f"{config}: key_providers: {name} is not configured, but holds the keys of "
+                f"{', '.join(users[name])}"
+                for name in missing
+            ),
+        )
     click.echo(f"{config}: no problems found")
 
 

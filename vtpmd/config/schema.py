@@ -22,6 +22,7 @@ from vtpmd.telemetry.log import LogFormat, LogLevel
 PcrBank = Literal["sha1", "sha256", "sha384", "sha512"]
 Profile = Literal["default-v1"]
 Sandbox = Literal["require", "best-effort", "off"]
+ClonePolicy = Literal["copy", "replace"]
 KmipMode = Literal["get", "encrypt"]
 KeyScope = Literal["instance", "shared"]
 SOCKET_PATH_LIMIT = 107  # sun_path holds 108 octets with the closing NUL (unix(7))
@@ -124,14 +125,18 @@ class Provider(Section):
 
     def settings(self) -> dict[str, Any]:
         """What the provider is made from: everything but its name."""
-        return self.model_dump(mode="json", exclude={"name"}, exclude_none=True)
+        return self.model_dump(mode="json", exclude={"name"}, exclude_defaults=True)
 
 
 class LocalProvider(Provider):
-    """A keyring on this host; `keyring` defaults to `<state_dir>/keyring`."""
+    """A keyring on this host; `keyring` defaults to `<state_dir>/keyring`.
+
+    With `require_backup` no key is wrapped before `vtpmctl provider backup` has saved the keyring.
+    """
 
     type: Literal["local"]
     keyring: AbsolutePath | None = None
+    require_backup: bool = False
 
 
 class KmipProvider(Provider):
@@ -184,6 +189,22 @@ AnyProvider = Annotated[
 ]
 
 
+class Clone(Section):
+    """What `vtpmctl clone` does unless told otherwise: `copy` the secrets, or `replace` them."""
+
+    policy: ClonePolicy = "copy"
+
+
+class Audit(Section):
+    """Where the audit log goes: to `file`, or without one into the log.
+
+    `reads`: also requests that only look.
+    """
+
+    file: AbsolutePath | None = None
+    reads: bool = True
+
+
 class Log(Section):
     """Lines on standard error."""
 
@@ -202,6 +223,9 @@ class Configuration(Section):
     defaults: Defaults = Defaults()
     key_providers: list[AnyProvider] = [LocalProvider(type="local", name="local")]
     default_provider: ProviderName | None = None
+    recovery_provider: ProviderName | None = None
+    clone: Clone = Clone()
+    audit: Audit = Audit()
     log: Log = Log()
 
     @model_validator(mode="after")
@@ -209,8 +233,10 @@ class Configuration(Section):
         names = [provider.name for provider in self.key_providers]
         if len(set(names)) != len(names):
             raise ValueError("key_providers: two providers have the same name")
-        if self.default_provider is not None and self.default_provider not in names:
-            raise ValueError(f"default_provider: no key provider is named {self.default_provider}")
+        for role in ("default_provider", "recovery_provider"):
+            chosen = getattr(self, role)
+            if chosen is not None and chosen not in names:
+                raise ValueError(f"{role}: no key provider is named {chosen}")
         if len(bytes(self.admin_socket)) > SOCKET_PATH_LIMIT:
             raise ValueError("runtime_dir: the path is too long for a Unix socket in it")
         return self

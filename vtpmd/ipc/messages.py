@@ -68,8 +68,64 @@ class Manufacture:
 
 
 @dataclass(frozen=True)
-class Manufactured:
+class Copy:
+    """Seal the stored TPM `source` anew as another instance that keeps all its secrets.
+
+    File descriptors: its (empty) state directory, and the one of the source, which may be served.
+    """
+
+    uuid: UUID
+    name: str
+    source: UUID
+    source_dek: bytearray = field(repr=False)
+    dek: bytearray = field(repr=False)
+    dek_id: bytes
+    slots: tuple[Slot, ...]
+    sandbox: SandboxMode = "require"
+
+
+@dataclass(frozen=True)
+class Reseal:
+    """Seal a stored TPM under a new DEK. One file descriptor: its state directory."""
+
+    uuid: UUID
+    name: str
+    old_dek: bytearray = field(repr=False)
+    old_dek_id: bytes
+    dek: bytearray = field(repr=False)
+    dek_id: bytes
+    slots: tuple[Slot, ...]
+    sandbox: SandboxMode = "require"
+
+
+@dataclass(frozen=True)
+class Stored:
+    """Manufacture, Copy or Reseal is done and durable."""
+
     generation: int
+
+
+@dataclass(frozen=True)
+class Examine:
+    """Open a stored TPM, which may be served, and say what is in it.
+
+    One file descriptor: its state directory.
+    """
+
+    uuid: UUID
+    name: str
+    dek: bytearray = field(repr=False)
+    sandbox: SandboxMode = "require"
+
+
+@dataclass(frozen=True)
+class Examined:
+    """The state opens. `owner_objects`: persistent objects that are no EKs; `owner_indices`: NV
+    indices that were not defined by the platform."""
+
+    generation: int
+    owner_objects: int
+    owner_indices: int
 
 
 @dataclass(frozen=True)
@@ -106,7 +162,7 @@ class Ready:
 
 @dataclass(frozen=True)
 class Failed:
-    """Manufacture or Serve could not be done; nothing on disk was touched. The worker ends."""
+    """The order could not be carried out; nothing on disk was touched. The worker ends."""
 
     kind: FailureKind
     reason: str
@@ -150,7 +206,7 @@ class Pcrs:
 
 @dataclass(frozen=True)
 class Rekey:
-    """Seal with this DEK and these slots from now on; the same DEK with new slots is a rewrap."""
+    """Seal with this new DEK and these slots from now on."""
 
     dek: bytearray = field(repr=False)
     dek_id: bytes
@@ -158,7 +214,16 @@ class Rekey:
 
 
 @dataclass(frozen=True)
+class Rewrap:
+    """Seal with the same DEK and these slots from now on."""
+
+    slots: tuple[Slot, ...]
+
+
+@dataclass(frozen=True)
 class Rekeyed:
+    """Rekey or Rewrap is done: the durable state has the new slots."""
+
     generation: int
 
 
@@ -192,7 +257,11 @@ Message = (
     | Spawned
     | SpawnFailed
     | Manufacture
-    | Manufactured
+    | Copy
+    | Reseal
+    | Stored
+    | Examine
+    | Examined
     | Serve
     | Ready
     | Failed
@@ -201,6 +270,7 @@ Message = (
     | ReadPcrs
     | Pcrs
     | Rekey
+    | Rewrap
     | Rekeyed
     | RekeyFailed
     | Stop
@@ -214,7 +284,7 @@ class State(Enum):
 
     ZYGOTE = "zygote"
     NEW = "new"
-    MANUFACTURING = "manufacturing"
+    ORDERED = "ordered"
     STARTING = "starting"
     SERVING = "serving"
     STOPPING = "stopping"
@@ -249,16 +319,21 @@ RULES: dict[type, Rule] = {
     Spawn: _rule(Side.SUPERVISOR, State.ZYGOTE, fds=(1,)),
     Spawned: _rule(Side.ZYGOTE, State.ZYGOTE, fds=(1,)),
     SpawnFailed: _rule(Side.ZYGOTE, State.ZYGOTE),
-    Manufacture: _rule(Side.SUPERVISOR, State.NEW, then=State.MANUFACTURING, fds=(1,)),
-    Manufactured: _rule(Side.WORKER, State.MANUFACTURING, then=State.ENDED),
+    Manufacture: _rule(Side.SUPERVISOR, State.NEW, then=State.ORDERED, fds=(1,)),
+    Copy: _rule(Side.SUPERVISOR, State.NEW, then=State.ORDERED, fds=(2,)),
+    Reseal: _rule(Side.SUPERVISOR, State.NEW, then=State.ORDERED, fds=(1,)),
+    Stored: _rule(Side.WORKER, State.ORDERED, then=State.ENDED),
+    Examine: _rule(Side.SUPERVISOR, State.NEW, then=State.ORDERED, fds=(1,)),
+    Examined: _rule(Side.WORKER, State.ORDERED, then=State.ENDED),
     Serve: _rule(Side.SUPERVISOR, State.NEW, then=State.STARTING, fds=(3, 4)),
     Ready: _rule(Side.WORKER, State.STARTING, then=State.SERVING),
-    Failed: _rule(Side.WORKER, State.MANUFACTURING, State.STARTING, then=State.ENDED),
+    Failed: _rule(Side.WORKER, State.ORDERED, State.STARTING, then=State.ENDED),
     Status: _rule(Side.SUPERVISOR, State.SERVING),
     StatusReply: _rule(Side.WORKER, State.SERVING, State.STOPPING),
     ReadPcrs: _rule(Side.SUPERVISOR, State.SERVING),
     Pcrs: _rule(Side.WORKER, State.SERVING, State.STOPPING),
     Rekey: _rule(Side.SUPERVISOR, State.SERVING),
+    Rewrap: _rule(Side.SUPERVISOR, State.SERVING),
     Rekeyed: _rule(Side.WORKER, State.SERVING, State.STOPPING),
     RekeyFailed: _rule(Side.WORKER, State.SERVING, State.STOPPING),
     Stop: _rule(Side.SUPERVISOR, State.SERVING, then=State.STOPPING),

@@ -1,6 +1,7 @@
 """The daemon: puts its parts together, runs them, and ends without disturbing a worker."""
 
 import contextlib
+import resource
 import signal
 import socket
 from collections.abc import Iterator
@@ -21,6 +22,7 @@ from vtpmd.supervisor.notify import notify, watchdog_interval
 from vtpmd.supervisor.registry import Registry
 from vtpmd.supervisor.service import Service
 from vtpmd.supervisor.zygote import Zygote
+from vtpmd.telemetry.audit import Audit
 from vtpmd.telemetry.log import get_logger
 
 ADMIN_SOCKET_MODE = 0o666  # everybody may connect, and is told why when it is not for them
@@ -28,25 +30,30 @@ ADMIN_SOCKET_MODE = 0o666  # everybody may connect, and is told why when it is n
 log = get_logger("daemon")
 
 
-def key_providers(configuration: Configuration) -> Keys:
+def key_providers(configuration: Configuration, audit: Audit) -> Keys:
     """The configured key providers. Raises ConfigurationRefused."""
     settings = {each.name: each.settings() for each in configuration.key_providers}
     providers = build(settings, configuration.state_dir)
-    return Keys(providers, configuration.provider_for_new_instances)
+    default = configuration.provider_for_new_instances
+    return Keys(providers, default, configuration.recovery_provider, audit)
 
 
 def run(configuration: Configuration) -> None:
     """Run until SIGTERM or SIGINT; workers are left serving.
 
-    Raises AlreadyRunning, StorageError and ConfigurationRefused before anything was started.
+    Raises AlreadyRunning, StorageError, OSError and ConfigurationRefused before anything was
+    started.
     """
-    keys = key_providers(configuration)
+    audit = Audit(configuration.audit.file)
+    keys = key_providers(configuration, audit)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # keys pass through us and our children
     _make_runtime_directory(configuration)
     registry = Registry(configuration.state_dir)
+    audit.check()
     try:
         zygote = Zygote()
         try:
-            trio.run(_serve, configuration, keys, registry, zygote)
+            trio.run(_serve, configuration, audit, keys, registry, zygote)
         finally:
             zygote.close()
     finally:
@@ -63,7 +70,7 @@ def _make_runtime_directory(configuration: Configuration) -> None:
 
 
 async def _serve(
-    configuration: Configuration, keys: Keys, registry: Registry, zygote: Zygote
+    configuration: Configuration, audit: Audit, keys: Keys, registry: Registry, zygote: Zygote
 ) -> None:
     entries = registry.load()
     if not entries:
@@ -74,7 +81,8 @@ async def _serve(
             service = Service(Host(configuration, registry, keys, zygote, nursery))
             await service.begin(entries)
             nursery.start_soon(_keep_watchdog_quiet)
-            server = Server(Routes(service), configuration.admin.group)
+            routes = Routes(service, audit, configuration.audit.reads)
+            server = Server(routes, configuration.admin.group, audit)
             notify(f"READY=1\nSTATUS=Serving {len(entries)} virtual TPMs")
             log.info(
                 "ready",

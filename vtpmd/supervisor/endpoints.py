@@ -2,8 +2,11 @@
 
 import contextlib
 import socket
+from collections.abc import Callable
 from pathlib import Path
 from uuid import UUID
+
+import trio
 
 from vtpmd.config.schema import SOCKET_PATH_LIMIT, Configuration, Sockets, group_id, user_id
 from vtpmd.supervisor import sockets
@@ -28,6 +31,7 @@ class Endpoints:
         self.reattach = runtime / WORKERS / str(uuid)
         self._wishes = configuration.sockets
         self._listeners: list[socket.socket] = []
+        self._turning_away: trio.CancelScope | None = None
 
     @property
     def fit(self) -> bool:
@@ -49,8 +53,32 @@ class Endpoints:
         owner, group = ownership(self._wishes)
         return sockets.listen(path, mode=self._wishes.mode, owner=owner, group=group)
 
+    def turn_away(self, nursery: trio.Nursery, on_connection: Callable[[], None]) -> None:
+        """Hang up on whoever connects, until `admit`: QEMU then ends with an error at once.
+
+        Nothing that a client sends is read.
+        """
+        if self._turning_away is None:
+            self._turning_away = trio.CancelScope()
+            nursery.start_soon(self._hang_up_on_all, self._turning_away, on_connection)
+
+    def admit(self) -> None:
+        """From now on whoever connects waits for a worker."""
+        if self._turning_away is not None:
+            self._turning_away.cancel()
+            self._turning_away = None
+
+    async def _hang_up_on_all(
+        self, scope: trio.CancelScope, on_connection: Callable[[], None]
+    ) -> None:
+        with scope:
+            async with trio.open_nursery() as nursery:
+                for listener in self._listeners:
+                    nursery.start_soon(_hang_up, listener, scope, on_connection)
+
     def let_go(self) -> None:
         """Close our listeners and leave the sockets to the worker, which goes on listening."""
+        self.admit()
         for listener in self._listeners:
             listener.close()
         self._listeners.clear()
@@ -64,6 +92,22 @@ class Endpoints:
         for path, kind in ours:
             with contextlib.suppress(AlreadyRunning, FileExistsError):
                 sockets.clear(path, kind)
+
+
+async def _hang_up(
+    listener: socket.socket, scope: trio.CancelScope, on_connection: Callable[[], None]
+) -> None:
+    while True:
+        await trio.lowlevel.wait_readable(listener)
+        if scope.cancel_called:
+            return  # woken for a connection that is the worker's
+        try:
+            connection, _ = listener.accept()
+        except OSError:  # gone again, or no descriptor left
+            await trio.sleep(0.1)
+            continue
+        connection.close()
+        on_connection()
 
 
 def ownership(wishes: Sockets) -> tuple[int, int]:

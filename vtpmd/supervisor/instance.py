@@ -1,17 +1,24 @@
 """One instance: started, watched, tried again, stopped. Its failures concern nobody else."""
 
+import contextlib
+import math
+from collections.abc import AsyncIterator
+from dataclasses import replace
+
 import trio
 
 from vtpmd.admin import names
 from vtpmd.ipc.messages import Event, Pcrs, ReadPcrs, Status, StatusReply, Stop, Stopped
+from vtpmd.storage.wipe import wipe
 from vtpmd.supervisor.backoff import Backoff
 from vtpmd.supervisor.endpoints import Endpoints
 from vtpmd.supervisor.errors import OperationRefused
-from vtpmd.supervisor.launch import Host, NotServed, serve
+from vtpmd.supervisor.launch import Host, NotServed, refusals, serve
 from vtpmd.supervisor.metadata import Metadata
 from vtpmd.supervisor.registry import Entry
 from vtpmd.supervisor.states import Condition, Trigger
 from vtpmd.supervisor.worker import Worker, WorkerEnded, WorkerFailed
+from vtpmd.telemetry.audit import acting_alone
 from vtpmd.telemetry.log import get_logger
 
 STOP_GRACE = 10.0
@@ -62,16 +69,59 @@ class Instance:
             if self._fault is not None:
                 raise OperationRefused(names.STATE_REFUSED, self._fault)
             await self._set_autostart(True)
-            if self.condition.state == names.RUNNING:
-                return
-            settled = self._settled = trio.Event()
-            if self._scope is None:
-                self.launch()
-            else:
-                self._retry.set()
-            await settled.wait()
             if self.condition.state != names.RUNNING:
-                raise OperationRefused(self._problem, self.condition.reason)
+                await self._try_now()
+
+    async def unlock(self) -> None:
+        """Try now to get the key of a locked instance, and serve it if that is wanted.
+
+        Nothing happens in another state. Raises OperationRefused when it stays locked.
+        """
+        async with self._busy:
+            if self.condition.state != names.LOCKED:
+                return
+            if self._scope is not None:
+                await self._try_now()
+                return
+            uuid = self.metadata.uuid
+            try:
+                with refusals():
+                    envelope = await trio.to_thread.run_sync(self._host.registry.envelope, uuid)
+                    wipe(await self._host.keys.unlock(envelope, uuid))
+            except OperationRefused as refused:
+                if refused.problem is names.KEY_UNAVAILABLE:
+                    self.lock(refused.detail)
+                raise
+            self._become(Trigger.UNLOCKED, "its key is there again; not started")
+
+    def lock(self, reason: str) -> None:
+        """It could not be served now, as its key is missing."""
+        self._become(Trigger.KEY_UNAVAILABLE, reason)
+
+    async def _try_now(self) -> None:
+        settled = self._settled = trio.Event()
+        if self._scope is None:
+            self.launch()
+        else:
+            self._retry.set()
+        await settled.wait()
+        if self.condition.state != names.RUNNING:
+            raise OperationRefused(self._problem, self.condition.reason)
+
+    @contextlib.asynccontextmanager
+    async def at_rest(self) -> AsyncIterator[Worker | None]:
+        """Keep it as it is, served by the yielded worker or not at all. Raises OperationRefused."""
+        async with self._busy:
+            if self._fault is not None:
+                raise OperationRefused(names.STATE_REFUSED, self._fault)
+            if self._scope is not None and self._worker is None:
+                locked = self.condition.state == names.LOCKED
+                problem = names.KEY_UNAVAILABLE if locked else names.UNAVAILABLE
+                raise OperationRefused(
+                    problem,
+                    f"{self.metadata.name} is {self.condition.state}: {self.condition.reason}.",
+                )
+            yield self._worker
 
     def launch(self, adopted: Worker | None = None) -> None:
         """Begin to serve, by the `adopted` worker if there is one."""
@@ -127,11 +177,15 @@ class Instance:
         write("worker-event", kind=event.kind, detail=event.detail)
 
     async def _set_autostart(self, autostart: bool) -> None:
-        if self._fault is not None or self.metadata.autostart is autostart:
-            return
-        metadata = self.metadata.with_autostart(autostart)
-        await trio.to_thread.run_sync(self._host.registry.update, metadata)
-        self.metadata = metadata
+        if self._fault is None:
+            await self.note(autostart=autostart)
+
+    async def note(self, **changes: object) -> None:
+        """Change the metadata, durably. Raises StorageError."""
+        metadata = replace(self.metadata, **changes)  # type: ignore[arg-type]
+        if metadata != self.metadata:
+            await trio.to_thread.run_sync(self._host.registry.update, metadata)
+            self.metadata = metadata
 
     async def _end(self, reason: str) -> None:
         scope, worker = self._scope, self._worker
@@ -156,6 +210,7 @@ class Instance:
         self._log.info("state", state=self.condition.state, reason=reason)
 
     async def _serve(self, scope: trio.CancelScope, adopted: Worker | None) -> None:
+        acting_alone()  # also when an administrator's request began it
         try:
             with scope:
                 await self._attempts(adopted)
@@ -187,13 +242,18 @@ class Instance:
                 worker = None
                 delay = self._pauses[failure.trigger].next() if failure.again else None
                 self._fail(failure, _outlook(failure, delay))
-                if delay is None:
+                if failure.trigger is Trigger.KEY_UNAVAILABLE:
+                    self.endpoints.turn_away(self._host.nursery, self._on_turned_away)
+                elif delay is None:
                     return
                 crashed = failure.trigger is Trigger.CRASHED
                 reason = f"restarted: {failure.reason}" if crashed else READY
-            with trio.move_on_after(delay):
+            with trio.move_on_after(math.inf if delay is None else delay):
                 await self._retry.wait()
             self._retry = trio.Event()
+
+    def _on_turned_away(self) -> None:
+        self._log.warning("client-turned-away", reason=self.condition.reason)
 
     def _fail(self, failure: NotServed, outlook: str = "") -> None:
         self._problem = failure.problem

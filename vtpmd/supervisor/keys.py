@@ -1,23 +1,28 @@
 """The instances' keys: made, wrapped and unlocked through the configured key providers."""
 
 import secrets
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import TypeVar
 from uuid import UUID
 
 from vtpmd.kms.provider import (
+    Erased,
     KeyContext,
     KeyProvider,
     KeyProviderError,
     KeyRefused,
     KeyUnavailable,
+    NotErased,
 )
 from vtpmd.storage.envelope import DEK_ID_SIZE, DEK_SIZE, Envelope
-from vtpmd.storage.slot import Slot
+from vtpmd.storage.slot import Purpose, Slot
 from vtpmd.storage.wipe import wipe
+from vtpmd.telemetry.audit import Audit
 from vtpmd.telemetry.log import get_logger
 
 log = get_logger("keys")
+Result = TypeVar("Result")
 
 
 class KeyMissing(Exception):
@@ -43,15 +48,36 @@ class ProviderState:
 
     provider: KeyProvider
     is_default: bool
+    is_recovery: bool
     fault: str | None
 
 
-class Keys:
-    """The key providers by name, and the one for new instances."""
+@dataclass(frozen=True)
+class Erasure:
+    """What became of the KEK of one slot; `reason` says why it is not erased."""
 
-    def __init__(self, providers: Mapping[str, KeyProvider], default: str | None) -> None:
+    slot: Slot
+    erased: bool
+    reason: str
+
+
+class Keys:
+    """The key providers by name, the one for new instances, and the one that can help out.
+
+    Every use of a key is recorded. With a `recovery` provider every DEK is wrapped twice.
+    """
+
+    def __init__(
+        self,
+        providers: Mapping[str, KeyProvider],
+        default: str | None,
+        recovery: str | None = None,
+        audit: Audit | None = None,
+    ) -> None:
         self._providers = providers
         self._default = default
+        self._recovery = recovery
+        self._audit = audit or Audit()
 
     async def initialise(self) -> None:
         """Let the providers make what they need on a host without instances."""
@@ -76,31 +102,71 @@ class Keys:
             raise KeyMissing(f"there is no key provider {wanted}; configured: {known}", retry=False)
         return self._providers[wanted]
 
+    def known(self, name: str) -> bool:
+        """Whether a provider of this name is configured."""
+        return name in self._providers
+
     async def fresh(self, uuid: UUID, provider: KeyProvider) -> FreshKey:
         """A new DEK for an instance, wrapped by `provider`. Raises KeyMissing."""
         dek, dek_id = bytearray(secrets.token_bytes(DEK_SIZE)), secrets.token_bytes(DEK_ID_SIZE)
+        context = KeyContext(uuid, dek_id)
         try:
-            slot = await provider.wrap(dek, KeyContext(uuid, dek_id))
-        except BaseException as error:
+            slots = [
+                await self._wrap(holder, purpose, dek, context)
+                for purpose, holder in self._holders(provider)
+            ]
+        except BaseException:
             wipe(dek)
-            if isinstance(error, KeyProviderError):
-                raise _missing(provider.name, error) from None
             raise
-        return FreshKey(dek, dek_id, (slot,))
+        return FreshKey(dek, dek_id, tuple(slots))
 
     async def unlock(self, envelope: Envelope, uuid: UUID) -> bytearray:
         """The DEK of a sealed state, from the first slot that opens. Raises KeyMissing."""
         context = KeyContext(uuid, envelope.header.dek_id)
-        failures = []
-        for slot in envelope.slots:
+        failures: list[KeyMissing] = []
+        for slot in sorted(envelope.slots, key=lambda slot: slot.purpose != "primary"):
             try:
-                return await self.choose(slot.provider).unwrap(slot, context)
-            except KeyProviderError as error:
-                failures.append(_missing(slot.provider, error))
+                provider = self.choose(slot.provider)
+                return await self._use(
+                    "unwrap", provider, context, slot, provider.unwrap(slot, context)
+                )
             except KeyMissing as error:
                 failures.append(error)
         reasons = "; ".join(map(str, failures)) or "the state file holds no wrapped key"
         raise KeyMissing(reasons, any(failure.retry for failure in failures))
+
+    async def rewrap(
+        self, envelope: Envelope, uuid: UUID, provider: KeyProvider
+    ) -> tuple[Slot, ...]:
+        """New slots for the same DEK: under the current KEKs of `provider`, and for recovery.
+
+        The DEK itself is only unlocked for a provider that does not have it yet, or cannot open
+        what it has. Raises KeyMissing.
+        """
+        return tuple(
+            [
+                await self._rewrap(holder, purpose, envelope, uuid)
+                for purpose, holder in self._holders(provider)
+            ]
+        )
+
+    async def destroy(self, envelope: Envelope, uuid: UUID) -> list[Erasure]:
+        """Destroy for ever the KEKs that are this instance's alone, and say what became of each."""
+        context = KeyContext(uuid, envelope.header.dek_id)
+        erasures = []
+        for slot in envelope.slots:
+            try:
+                provider = self.choose(slot.provider)
+                outcome = await self._use(
+                    "destroy", provider, context, slot, provider.destroy(slot, context)
+                )
+            except KeyMissing as error:
+                erasures.append(Erasure(slot, erased=False, reason=str(error)))
+                continue
+            erased = isinstance(outcome, Erased)
+            reason = "" if isinstance(outcome, Erased) else outcome.reason
+            erasures.append(Erasure(slot, erased, reason))
+        return erasures
 
     async def survey(self) -> list[ProviderState]:
         """Every provider, and whether a new key could be wrapped now."""
@@ -111,8 +177,74 @@ class Keys:
                 await provider.check()
             except KeyProviderError as error:
                 fault = str(error)
-            states.append(ProviderState(provider, name == self._default, fault))
+            default, recovery = name == self._default, name == self._recovery
+            states.append(ProviderState(provider, default, recovery, fault))
         return states
+
+    def _holders(self, provider: KeyProvider) -> list[tuple[Purpose, KeyProvider]]:
+        """Who holds the wrapped DEK of an instance, and what for. Raises KeyMissing."""
+        holders: list[tuple[Purpose, KeyProvider]] = [("primary", provider)]
+        if self._recovery not in (None, provider.name):
+            holders.append(("recovery", self.choose(self._recovery)))
+        return holders
+
+    async def _rewrap(
+        self, holder: KeyProvider, purpose: Purpose, envelope: Envelope, uuid: UUID
+    ) -> Slot:
+        context = KeyContext(uuid, envelope.header.dek_id)
+        old = [slot for slot in envelope.slots if slot.provider == holder.name]
+        if old:
+            try:
+                rewrapping = holder.rewrap(old[0], context)
+                slot = await self._use("rewrap", holder, context, old[0], rewrapping)
+                return replace(slot, purpose=purpose)
+            except KeyMissing as error:
+                log.warning("not-rewrapped", uuid=str(uuid), reason=str(error))
+        dek = await self.unlock(envelope, uuid)
+        try:
+            return await self._wrap(holder, purpose, dek, context)
+        finally:
+            wipe(dek)
+
+    async def _wrap(
+        self, provider: KeyProvider, purpose: Purpose, dek: bytearray, context: KeyContext
+    ) -> Slot:
+        wrapping = provider.wrap(dek, context)
+        slot = await self._use("wrap", provider, context, None, wrapping)
+        return replace(slot, purpose=purpose)
+
+    async def _use(
+        self,
+        operation: str,
+        provider: KeyProvider,
+        context: KeyContext,
+        slot: Slot | None,
+        use: Awaitable[Result],
+    ) -> Result:
+        """Await one use of a key and record it. Raises KeyMissing."""
+        outcome, reason = "abandoned", ""
+        try:
+            result = await use
+            outcome = "done"
+            if isinstance(result, Slot):
+                slot = result
+            elif isinstance(result, NotErased):
+                outcome, reason = "not-erased", result.reason
+        except KeyProviderError as error:
+            outcome, reason = "failed", str(error)
+            raise _missing(provider.name, error) from None
+        finally:
+            self._audit.record(
+                "key-use",
+                operation=operation,
+                uuid=str(context.uuid),
+                provider=provider.name,
+                key_ref=slot and slot.key_ref,
+                key_version=slot and slot.key_version,
+                outcome=outcome,
+                reason=reason,
+            )
+        return result
 
 
 def _missing(provider: str, error: KeyProviderError) -> KeyMissing:

@@ -1,21 +1,23 @@
-"""Workers for one purpose each: to make a TPM, or to serve one that is stored."""
+"""Workers for one purpose each: to carry out one order, or to serve a TPM that is stored."""
 
+import contextlib
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import trio
 
 from vtpmd.admin import names
 from vtpmd.config.schema import Configuration
-from vtpmd.ipc.messages import Event, FailureKind, Manufacture, Manufactured, Ready, Serve
+from vtpmd.ipc.messages import Event, FailureKind, Message, Ready, Serve
 from vtpmd.storage.envelope import Envelope
 from vtpmd.storage.errors import EnvelopeError, StorageError
 from vtpmd.storage.wipe import wipe
 from vtpmd.supervisor import sockets
 from vtpmd.supervisor.endpoints import Endpoints, ownership
-from vtpmd.supervisor.errors import AlreadyRunning
-from vtpmd.supervisor.keys import FreshKey, KeyMissing, Keys
+from vtpmd.supervisor.errors import AlreadyRunning, OperationRefused
+from vtpmd.supervisor.keys import KeyMissing, Keys
 from vtpmd.supervisor.metadata import Metadata
 from vtpmd.supervisor.registry import Registry
 from vtpmd.supervisor.states import Trigger
@@ -35,6 +37,7 @@ FAILURES: dict[FailureKind, tuple[Trigger, names.Problem]] = {
 }
 
 log = get_logger("launch")
+Answer = TypeVar("Answer")
 
 
 @dataclass(frozen=True)
@@ -69,29 +72,41 @@ async def hire(host: Host, metadata: Metadata, on_event: Callable[[Event], None]
     return worker
 
 
-async def manufacture(host: Host, metadata: Metadata, key: FreshKey, directory: int) -> None:
-    """Let a worker make a TPM in an empty directory; it has ended when this returns.
+async def commission(
+    host: Host, metadata: Metadata, order: Message, expected: type[Answer], fds: Sequence[int]
+) -> Answer:
+    """Let a worker carry out an order that ends with its answer; it has ended when this returns.
 
     Raises SpawnError, WorkerFailed, WorkerEnded.
     """
-    order = Manufacture(
-        uuid=metadata.uuid,
-        name=metadata.name,
-        profile=metadata.profile,
-        pcr_banks=metadata.pcr_banks,
-        dek=key.dek,
-        dek_id=key.dek_id,
-        slots=key.slots,
-        sandbox=host.configuration.sandbox,
-    )
     worker = await hire(host, metadata, lambda event: None)
     try:
-        await worker.ask(order, Manufactured, [directory])
+        answer = await worker.ask(order, expected, fds)
         await worker.ended()
     except BaseException:
         await worker.dismiss()
         raise
     worker.close()
+    return answer
+
+
+@contextlib.contextmanager
+def refusals() -> Iterator[None]:
+    """Turn what can go wrong with stored states and workers into OperationRefused."""
+    try:
+        yield
+    except KeyMissing as error:
+        raise OperationRefused(names.KEY_UNAVAILABLE, f"{error}.") from None
+    except WorkerFailed as error:
+        raise OperationRefused(FAILURES[error.kind][1], f"{error.reason}.") from None
+    except EnvelopeError as error:
+        raise OperationRefused(names.STATE_REFUSED, f"{error}.") from None
+    except StorageError as error:
+        raise OperationRefused(names.UNAVAILABLE, f"The state directory: {error}.") from None
+    except AlreadyRunning as error:
+        raise OperationRefused(names.RUNNING_CONFLICT, f"{error}.") from None
+    except (SpawnError, WorkerEnded) as error:
+        raise OperationRefused(names.INTERNAL, f"{error}.") from None
 
 
 async def serve(
@@ -99,7 +114,8 @@ async def serve(
 ) -> Worker:
     """Unlock an instance and hand it to a new worker. Raises NotServed.
 
-    The sockets are there before the key is: a virtual machine may wait for it.
+    The sockets are there before the key is: a virtual machine that starts at the same time waits
+    for the first attempt to get it.
     """
     dek = bytearray()
     try:
@@ -107,6 +123,7 @@ async def serve(
         listening = endpoints.listen()
         dek = await host.keys.unlock(envelope, metadata.uuid)
         order = _order(host.configuration, metadata, envelope, dek)
+        endpoints.admit()
         return await _hand_over(host, metadata, endpoints, listening, order, on_event)
     except EXPECTED as error:
         raise _explained(error) from None

@@ -2,7 +2,7 @@
 
 import json
 import re
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -18,7 +18,11 @@ class MetadataError(Exception):
 
 @dataclass(frozen=True)
 class Metadata:
-    """One instance. `autostart`: the daemon serves it again when it starts."""
+    """One instance.
+
+    `autostart`: the daemon serves it again when it starts. `identity`: the same for all that have
+    the secrets of one TPM; it is the UUID of the first of them.
+    """
 
     name: str
     uuid: UUID
@@ -28,11 +32,12 @@ class Metadata:
     pcr_banks: tuple[str, ...]
     data_socket: bool
     autostart: bool
+    identity: UUID
 
     def encode(self) -> bytes:
         """The file's content."""
         content = {"format": FORMAT, **asdict(self)}
-        content["uuid"] = str(self.uuid)
+        content["uuid"], content["identity"] = str(self.uuid), str(self.identity)
         content["created"] = self.created.isoformat()
         return json.dumps(content, indent=2).encode() + b"\n"
 
@@ -55,10 +60,6 @@ class Metadata:
                 raise MetadataError(f"meta.json: {field} has the wrong type")
         return cls(**content | _converted(content))
 
-    def with_autostart(self, autostart: bool) -> "Metadata":
-        """The same instance with another wish for the daemon's next start."""
-        return replace(self, autostart=autostart)
-
 
 _FIELDS: dict[str, type] = {
     "name": str,
@@ -69,6 +70,7 @@ _FIELDS: dict[str, type] = {
     "pcr_banks": list,
     "data_socket": bool,
     "autostart": bool,
+    "identity": str,
 }
 
 
@@ -80,6 +82,7 @@ def _converted(content: dict[str, Any]) -> dict[str, Any]:
     try:
         return {
             "uuid": UUID(content["uuid"]),
+            "identity": UUID(content["identity"]),
             "created": datetime.fromisoformat(content["created"]),
             "pcr_banks": tuple(content["pcr_banks"]),
         }

@@ -3,7 +3,7 @@
 import fcntl
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -19,9 +19,10 @@ from vtpmd.storage.directory import (
     remove_directory,
 )
 from vtpmd.storage.envelope import Envelope, parse
-from vtpmd.storage.errors import DirectoryLocked, StorageError
-from vtpmd.storage.files import open_directory, storage_error
-from vtpmd.storage.store import Store
+from vtpmd.storage.errors import DirectoryLocked, EnvelopeError, StorageError
+from vtpmd.storage.files import open_directory, read_file, storage_error
+from vtpmd.storage.slot import Slot
+from vtpmd.storage.store import MAX_SIZE, Store
 from vtpmd.supervisor.errors import AlreadyRunning
 from vtpmd.supervisor.metadata import Metadata, MetadataError
 from vtpmd.telemetry.log import get_logger
@@ -33,10 +34,14 @@ log = get_logger("registry")
 
 @dataclass(frozen=True)
 class Entry:
-    """One directory found. With a `fault` the metadata only names it, and nothing is written."""
+    """One directory found. With a `fault` the metadata only names it, and nothing is written.
+
+    `providers` are those that hold its wrapped key, none if its state cannot be read.
+    """
 
     metadata: Metadata
     fault: str | None = None
+    providers: frozenset[str] = frozenset()
 
 
 class Registry:
@@ -87,7 +92,13 @@ class Registry:
             return Entry(_nameless(uuid), str(error))
         if metadata.uuid != uuid:
             return Entry(_nameless(uuid), f"{META} belongs to instance {metadata.uuid}")
-        return Entry(metadata)
+        return Entry(metadata, providers=self._providers(uuid))
+
+    def _providers(self, uuid: UUID) -> frozenset[str]:
+        try:
+            return frozenset(slot.provider for slot in self.envelope(uuid).slots)
+        except (EnvelopeError, StorageError):
+            return frozenset()  # told when it is started
 
     @contextmanager
     def directory(self, uuid: UUID) -> Iterator[int]:
@@ -152,10 +163,22 @@ class Registry:
         Raises EnvelopeError, StorageError. The state of another instance is refused here: its key
         would be missed first, and a missing key is not what somebody has to look for.
         """
-        with self.directory(uuid) as fd:
-            envelope = parse(Store(fd).read(NVRAM))
+        envelope = parse(self.nvram(uuid))
         envelope.demand_instance(uuid)
         return envelope
+
+    def nvram(self, uuid: UUID) -> bytes:
+        """An instance's sealed state as it is stored. Raises StorageError."""
+        with self.directory(uuid) as fd:
+            return read_file(NVRAM, MAX_SIZE, dir_fd=fd)
+
+    def rewrap(self, uuid: UUID, slots: Sequence[Slot]) -> None:
+        """Replace the slots of an instance that nobody serves.
+
+        Raises AlreadyRunning, EnvelopeError, StorageError.
+        """
+        with self.claimed(uuid) as fd, Store(fd) as store:
+            store.write(NVRAM, parse(store.read(NVRAM)).replace_slots(slots))
 
     def _clear_away(self, name: str) -> None:
         """Remove a directory that is no instance; if that is impossible nobody is hindered."""
@@ -181,7 +204,8 @@ def _canonical_uuid(text: str) -> UUID | None:
 
 
 def _nameless(uuid: UUID) -> Metadata:
-    return Metadata(str(uuid), uuid, datetime.fromtimestamp(0, UTC), "", "", (), False, False)
+    created = datetime.fromtimestamp(0, UTC)
+    return Metadata(str(uuid), uuid, created, "", "", (), False, False, uuid)
 
 
 def _distinct(entries: list[Entry]) -> list[Entry]:

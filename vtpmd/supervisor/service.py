@@ -1,11 +1,7 @@
 """What administrators can ask of the daemon: the operations behind the admin interface."""
 
 import contextlib
-import os
-from collections.abc import Iterator
-from datetime import UTC, datetime
 from typing import get_args
-from uuid import UUID, uuid4
 
 import trio
 
@@ -15,23 +11,23 @@ from vtpmd.admin.schema import (
     Capabilities,
     CreateRequest,
     Digests,
+    Failure,
     InstanceInfo,
+    KeySlot,
     ProviderInfo,
+    UnlockResult,
     WorkerInfo,
 )
 from vtpmd.config.schema import PcrBank, Profile
-from vtpmd.storage.errors import StorageError
-from vtpmd.storage.wipe import wipe
-from vtpmd.supervisor import launch
-from vtpmd.supervisor.endpoints import Endpoints
-from vtpmd.supervisor.errors import AlreadyRunning, OperationRefused
+from vtpmd.storage.errors import EnvelopeError, StorageError
+from vtpmd.supervisor import creation
+from vtpmd.supervisor.errors import OperationRefused
+from vtpmd.supervisor.fleet import Fleet
 from vtpmd.supervisor.instance import Instance
 from vtpmd.supervisor.keys import KeyMissing
-from vtpmd.supervisor.launch import Host
-from vtpmd.supervisor.metadata import Metadata, valid_name
+from vtpmd.supervisor.launch import Host, refusals
 from vtpmd.supervisor.registry import Entry
-from vtpmd.supervisor.worker import WorkerEnded, WorkerFailed, attach
-from vtpmd.supervisor.zygote import SpawnError
+from vtpmd.supervisor.worker import WorkerEnded, attach
 from vtpmd.telemetry.log import get_logger
 
 STOPPED_BY_ADMINISTRATOR = "stopped by an administrator"
@@ -46,19 +42,23 @@ class Service:
     """
 
     def __init__(self, host: Host) -> None:
+        self.fleet = Fleet(host)
         self._host = host
-        self._instances: dict[UUID, Instance] = {}
-        self._coming: set[str] = set()
 
     async def begin(self, entries: list[Entry]) -> None:
         """Take the registry's instances up: adopt living workers, start what was running."""
-        for entry in entries:
-            self._instances[entry.metadata.uuid] = Instance(entry, self._host)
+        orphans: dict[str, list[str]] = {}
         async with trio.open_nursery() as nursery:
-            for instance in self._instances.values():
-                nursery.start_soon(self._take_up, instance)
+            for entry in entries:
+                instance = self.fleet.add(entry)
+                for provider in sorted(entry.providers):
+                    if not self._host.keys.known(provider):
+                        orphans.setdefault(provider, []).append(entry.metadata.name)
+                nursery.start_soon(self._take_up, instance, entry)
+        for provider, instances in sorted(orphans.items()):
+            log.warning("key-provider-not-configured", provider=provider, instances=instances)
 
-    async def _take_up(self, instance: Instance) -> None:
+    async def _take_up(self, instance: Instance, entry: Entry) -> None:
         if not instance.endpoints.reattach.exists():
             worker = None
         else:
@@ -70,6 +70,9 @@ class Service:
                 worker = None
         if worker is not None or instance.metadata.autostart:
             instance.launch(worker)
+        elif entry.providers and not any(map(self._host.keys.known, entry.providers)):
+            missing = ", ".join(sorted(entry.providers))
+            instance.lock(f"its key provider is not configured: {missing}")
 
     async def capabilities(self) -> Capabilities:
         """What can be done on this host."""
@@ -92,6 +95,7 @@ class Service:
                     name=state.provider.name,
                     type=state.provider.type,
                     default=state.is_default,
+                    recovery=state.is_recovery,
                     available=state.fault is None,
                     reason=state.fault or "ready",
                 )
@@ -103,13 +107,19 @@ class Service:
 
     def list(self) -> list[InstanceInfo]:
         """All instances by name, without what only their workers know."""
-        instances = sorted(self._instances.values(), key=lambda each: each.metadata.name)
-        return [_describe(instance) for instance in instances]
+        return [self._describe(instance) for instance in self.fleet]
 
     async def info(self, name: str) -> InstanceInfo:
         """One instance, with what its worker says."""
-        instance = self._find(name)
-        info = _describe(instance)
+        return await self.info_of(self.fleet.find(name))
+
+    async def info_of(self, instance: Instance) -> InstanceInfo:
+        """One instance, with what its worker says."""
+        info = self._describe(instance)
+        with contextlib.suppress(EnvelopeError, StorageError):
+            uuid = instance.metadata.uuid
+            envelope = await trio.to_thread.run_sync(self._host.registry.envelope, uuid)
+            info.keys = [KeySlot.of(slot) for slot in envelope.slots]
         if status := await instance.status():
             info.worker = WorkerInfo(
                 pid=status.pid,
@@ -124,56 +134,75 @@ class Service:
 
     async def create(self, request: CreateRequest) -> InstanceInfo:
         """Make a new TPM, and serve it unless asked not to."""
-        metadata = self._plan(request)
-        endpoints = Endpoints(
-            self._host.configuration, metadata.name, metadata.uuid, metadata.data_socket
-        )
-        if not endpoints.fit:
-            raise OperationRefused(
-                names.INVALID, f"name: the socket path {endpoints.control} would be too long"
-            )
-        with self._reserved(metadata):
-            await self._manufacture(metadata, request.provider)
-            instance = Instance(Entry(metadata), self._host)
-            self._instances[metadata.uuid] = instance
-        log.info("created", instance=metadata.name, uuid=str(metadata.uuid))
-        if request.start:
-            try:
-                with _storage_refusals():
-                    await instance.start()
-            except OperationRefused as refused:
-                detail = f"{metadata.name} is created, but not served: {refused.detail}"
-                raise OperationRefused(refused.problem, detail) from None
-        return await self.info(metadata.name)
+        instance = await creation.create(self.fleet, request)
+        return await self.begin_serving(instance) if request.start else await self.info_of(instance)
+
+    async def begin_serving(self, instance: Instance) -> InstanceInfo:
+        """Serve an instance that has just been made; it stays if that fails."""
+        try:
+            with refusals():
+                await instance.start()
+        except OperationRefused as refused:
+            detail = f"{instance.metadata.name} is created, but not served: {refused.detail}"
+            raise OperationRefused(refused.problem, detail) from None
+        return await self.info_of(instance)
 
     async def start(self, name: str) -> InstanceInfo:
         """Serve an instance, now and after a restart of the daemon."""
-        with _storage_refusals():
-            await self._find(name).start()
+        with refusals():
+            await self.fleet.find(name).start()
         return await self.info(name)
 
     async def stop(self, name: str, remember: bool) -> InstanceInfo:
         """Serve an instance no longer; `remember` it when the daemon starts next."""
-        with _storage_refusals():
-            await self._find(name).stop(remember, STOPPED_BY_ADMINISTRATOR)
+        with refusals():
+            await self.fleet.find(name).stop(remember, STOPPED_BY_ADMINISTRATOR)
         return await self.info(name)
+
+    async def unlock(self, name: str) -> InstanceInfo:
+        """Try at once to get the key of a locked instance."""
+        instance = self.fleet.find(name)
+        with refusals():
+            await instance.unlock()
+        return await self.info_of(instance)
+
+    async def unlock_all(self, provider: str | None) -> UnlockResult:
+        """Try all locked instances at once, or those whose key this provider holds."""
+        locked = [
+            instance
+            for instance in self.fleet
+            if instance.condition.state == names.LOCKED
+            and provider in (None, instance.metadata.provider)
+        ]
+        result = UnlockResult(unlocked=[], failed=[])
+
+        async def attempt(instance: Instance) -> None:
+            name = instance.metadata.name
+            try:
+                await self.unlock(name)
+                result.unlocked.append(name)
+            except OperationRefused as refused:
+                failure = Failure(name=name, code=refused.problem.code, detail=refused.detail)
+                result.failed.append(failure)
+
+        async with trio.open_nursery() as nursery:
+            for instance in locked:
+                nursery.start_soon(attempt, instance)
+        return result
 
     async def delete(self, name: str) -> None:
         """Remove an instance that is not running, and its secrets, for good."""
-        instance = self._find(name)
+        instance = self.fleet.find(name)
         uuid = instance.metadata.uuid
         await instance.retire()
-        try:
-            with _storage_refusals():
-                await trio.to_thread.run_sync(self._host.registry.remove, uuid)
-        except AlreadyRunning as error:
-            raise OperationRefused(names.RUNNING_CONFLICT, f"{name}: {error}.") from None
-        del self._instances[uuid]
+        with refusals():
+            await trio.to_thread.run_sync(self._host.registry.remove, uuid)
+        self.fleet.drop(uuid)
         log.info("deleted", instance=instance.metadata.name, uuid=str(uuid))
 
     async def pcrs(self, name: str) -> Digests:
         """The PCR values of a running TPM."""
-        pcrs = await self._find(name).pcrs()
+        pcrs = await self.fleet.find(name).pcrs()
         return Digests(
             banks={
                 bank: {index: digest.hex() for index, digest in sorted(digests.items())}
@@ -181,113 +210,21 @@ class Service:
             }
         )
 
-    def _find(self, name: str) -> Instance:
-        for instance in self._instances.values():
-            if name in (instance.metadata.name, str(instance.metadata.uuid)):
-                return instance
-        raise OperationRefused(names.NOT_FOUND, f"There is no instance {name!r}.")
-
-    def _plan(self, request: CreateRequest) -> Metadata:
-        """The metadata of a new instance."""
-        if not valid_name(request.name):
-            raise OperationRefused(
-                names.INVALID,
-                "name: letters, digits and _ . : @ - are permitted, 64 at most, not beginning with "
-                f"a point or dash; {' and '.join(sorted(names.RESERVED_NAMES))} is taken",
-            )
-        named = _as_uuid(request.name)
-        if named is not None and request.uuid not in (None, named):
-            raise OperationRefused(names.INVALID, "name: it is the UUID of another instance")
-        configuration = self._host.configuration
-        try:
-            provider = self._host.keys.choose(request.provider)
-        except KeyMissing as error:
-            raise OperationRefused(names.KEY_UNAVAILABLE, f"{error}.") from None
-        data_socket = request.data_socket
-        return Metadata(
-            name=request.name,
-            uuid=request.uuid or named or uuid4(),
-            created=datetime.now(UTC),
-            provider=provider.name,
-            profile=request.profile or configuration.defaults.profile,
-            pcr_banks=tuple(request.pcr_banks or configuration.defaults.pcr_banks),
-            data_socket=configuration.sockets.data_socket if data_socket is None else data_socket,
-            autostart=False,
+    def _describe(self, instance: Instance) -> InstanceInfo:
+        metadata, condition = instance.metadata, instance.condition
+        data = instance.endpoints.data
+        return InstanceInfo(
+            name=metadata.name,
+            uuid=metadata.uuid,
+            state=condition.state,
+            reason=condition.reason,
+            since=condition.since,
+            created=metadata.created,
+            autostart=metadata.autostart,
+            provider=metadata.provider,
+            profile=metadata.profile,
+            pcr_banks=list(metadata.pcr_banks),
+            control_socket=str(instance.endpoints.control),
+            data_socket=None if data is None else str(data),
+            shares_identity_with=self.fleet.twins(metadata),
         )
-
-    @contextlib.contextmanager
-    def _reserved(self, metadata: Metadata) -> Iterator[None]:
-        """Keep name and UUID for a new instance. Raises OperationRefused if either is taken."""
-        taken = self._coming | {
-            word
-            for instance in self._instances.values()
-            for word in (instance.metadata.name, str(instance.metadata.uuid))
-        }
-        ours = {metadata.name, str(metadata.uuid)}
-        if both := sorted(ours & taken):
-            raise OperationRefused(names.EXISTS, f"There is an instance {both[0]} already.")
-        self._coming |= ours
-        try:
-            yield
-        finally:
-            self._coming -= ours
-
-    async def _manufacture(self, metadata: Metadata, provider: str | None) -> None:
-        """Make a TPM in a directory that appears when it is complete."""
-        registry = self._host.registry
-        try:
-            key = await self._host.keys.fresh(metadata.uuid, self._host.keys.choose(provider))
-        except KeyMissing as error:
-            raise OperationRefused(names.KEY_UNAVAILABLE, f"{error}.") from None
-        with _storage_refusals():
-            try:
-                directory = await trio.to_thread.run_sync(registry.prepare, metadata)
-                try:
-                    await launch.manufacture(self._host, metadata, key, directory)
-                    await trio.to_thread.run_sync(registry.publish, metadata.uuid)
-                except BaseException:
-                    with contextlib.suppress(StorageError):
-                        registry.discard(metadata.uuid)
-                    raise
-                finally:
-                    os.close(directory)
-            except WorkerFailed as error:
-                raise OperationRefused(names.UNAVAILABLE, f"{error.reason}.") from None
-            except (SpawnError, WorkerEnded) as error:
-                raise OperationRefused(names.INTERNAL, f"{error}.") from None
-            finally:
-                wipe(key.dek)
-
-
-@contextlib.contextmanager
-def _storage_refusals() -> Iterator[None]:
-    try:
-        yield
-    except StorageError as error:
-        raise OperationRefused(names.UNAVAILABLE, f"The state directory: {error}.") from None
-
-
-def _as_uuid(text: str) -> UUID | None:
-    try:
-        return UUID(text)
-    except ValueError:
-        return None
-
-
-def _describe(instance: Instance) -> InstanceInfo:
-    metadata, condition = instance.metadata, instance.condition
-    data = instance.endpoints.data
-    return InstanceInfo(
-        name=metadata.name,
-        uuid=metadata.uuid,
-        state=condition.state,
-        reason=condition.reason,
-        since=condition.since,
-        created=metadata.created,
-        autostart=metadata.autostart,
-        provider=metadata.provider,
-        profile=metadata.profile,
-        pcr_banks=list(metadata.pcr_banks),
-        control_socket=str(instance.endpoints.control),
-        data_socket=None if data is None else str(data),
-    )

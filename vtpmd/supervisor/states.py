@@ -15,6 +15,7 @@ class Trigger(Enum):
     REFUSED = "its stored state, or the host, did not let it start"
     CRASHED = "its worker ended unasked"
     STOP = "someone stopped it"
+    UNLOCKED = "its key is there again, and nobody wants it served"
 
 
 TRANSITIONS: dict[tuple[str, Trigger], str] = {
@@ -25,6 +26,7 @@ TRANSITIONS: dict[tuple[str, Trigger], str] = {
     (LOCKED, Trigger.KEY_UNAVAILABLE): LOCKED,
     (LOCKED, Trigger.REFUSED): FAILED,
     (LOCKED, Trigger.STOP): STOPPED,
+    (LOCKED, Trigger.UNLOCKED): STOPPED,
     (FAILED, Trigger.READY): RUNNING,
     (FAILED, Trigger.KEY_UNAVAILABLE): LOCKED,
     (FAILED, Trigger.REFUSED): FAILED,

@@ -15,6 +15,7 @@ from vtpmd.ipc.messages import (
     Failed,
     FailureKind,
     Message,
+    RekeyFailed,
     Side,
     State,
     Status,
@@ -43,6 +44,10 @@ class WorkerFailed(Exception):
         super().__init__(reason)
         self.kind = kind
         self.reason = reason
+
+
+class WorkerRefused(Exception):
+    """The worker did not do what it was asked for, and goes on as before; the text says why."""
 
 
 class Worker:
@@ -82,7 +87,10 @@ class Worker:
                     await self._answers.send(message)
 
     async def ask(self, request: Message, expected: type[Reply], fds: Sequence[int] = ()) -> Reply:
-        """Send one request and return its answer. Raises WorkerFailed, WorkerEnded."""
+        """Send one request and return its answer.
+
+        Raises WorkerFailed, WorkerRefused (only for requests that can be refused), WorkerEnded.
+        """
         async with self._lock:
             try:
                 with trio.fail_after(REPLY_TIMEOUT):
@@ -97,6 +105,8 @@ class Worker:
                 raise WorkerEnded(f"the worker did not answer in {REPLY_TIMEOUT:.0f} s") from None
         if isinstance(answer, Failed):
             raise WorkerFailed(answer.kind, answer.reason)
+        if isinstance(answer, RekeyFailed):
+            raise WorkerRefused(answer.reason)
         if not isinstance(answer, expected):
             raise WorkerEnded("the worker answered out of turn")
         return answer

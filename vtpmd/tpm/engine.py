@@ -26,6 +26,7 @@ from .state import (
     VolatileState,
 )
 from .wire.attributes import TPMA_NV
+from .wire.constants import RH
 
 __all__ = ["Engine", "Reply", "StateError", "commands"]
 
@@ -229,6 +230,19 @@ class Engine:
     def enter_failure_mode(self) -> None:
         """The host could not store what it had to: from now on only TPM_RC_FAILURE."""
         self._tpm.failed = True
+
+    @property
+    def owner_objects(self) -> int:
+        """How many persistent objects there are beside the endorsement keys."""
+        objects = self._tpm.permanent.objects.values()
+        return sum(held.hierarchy != RH.ENDORSEMENT for held in objects)
+
+    @property
+    def owner_indices(self) -> int:
+        """How many NV Indices there are that the platform has not defined."""
+        return sum(
+            not index.has(TPMA_NV.PLATFORMCREATE) for index in self._tpm.permanent.nv.values()
+        )
 
     def pcr_values(self) -> dict[str, dict[int, bytes]]:
         """Bank name to PCR to value; empty before TPM2_Startup."""

@@ -10,11 +10,12 @@ import struct
 import time
 import traceback
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from vtpmd.ipc.messages import EventKind, TpmPower
 from vtpmd.storage.errors import EnvelopeError, StorageError
+from vtpmd.storage.slot import Slot
 from vtpmd.swtpm.control import ControlError
 from vtpmd.swtpm.data import refusal
 from vtpmd.swtpm.info import Facts, describe
@@ -348,13 +349,15 @@ class Instance:
 
         Raises StorageError, EnvelopeError or ValueError: the old key stays in force.
         """
-        volatile = self._persistence.load_volatile()
+        if self._handed_over:
+            raise ValueError("its state was handed over to another host")
+        if self._stale:
+            raise ValueError("its TPM is in failure mode: reset the virtual machine first")
         self._persistence.rekey(key, self._engine.permanent())
-        if volatile is not None:
-            try:
-                self._persistence.save_volatile(volatile)
-            except StorageError as error:  # too late to go back: the old key is gone
-                self._report("storage-failing", f"the saved volatile state is lost: {error}")
+
+    def rewrap(self, slots: tuple[Slot, ...]) -> None:
+        """Store the same DEK in other slots. Raises as ``rekey``."""
+        self.rekey(replace(self._persistence.key, slots=slots))
 
     # --- description ------------------------------------------------------------------------
 

@@ -1,8 +1,10 @@
 """Sealing and storing: what a worker knows of its DEK, its files and their generation."""
 
+from contextlib import suppress
 from dataclasses import dataclass, field
 from uuid import UUID
 
+from vtpmd.storage.directory import NVRAM, VOLATILE
 from vtpmd.storage.envelope import Header, Kind, parse, seal
 from vtpmd.storage.errors import EnvelopeError, StorageError
 from vtpmd.storage.slot import Slot
@@ -10,8 +12,8 @@ from vtpmd.storage.store import Store
 from vtpmd.storage.wipe import wipe
 from vtpmd.swtpm.table import BlobType
 
-NVRAM = "nvram"
-VOLATILE = "volatile"
+VOLATILE_NEXT = "volatile.next"
+"""The volatile state under the key that a rekey is about to bring."""
 
 _ENVELOPE_ROOM = 4096  # header and slots; the store adds headroom of its own
 
@@ -69,12 +71,10 @@ class Persistence:
 
     def load_volatile(self) -> bytes | None:
         """The stored volatile state, None without one. Raises StorageError or EnvelopeError."""
-        try:
-            data = self._store.read(VOLATILE)
-        except StorageError as error:
-            if error.kind == "missing":
-                return None
-            raise
+        self._finish_rekey()
+        data = self._read_volatile(VOLATILE)
+        if data is None:
+            return None
         return _take(parse(data).unseal(self.key.dek, self._uuid, "volatile"))
 
     def save_volatile(self, volatile: bytes) -> None:
@@ -84,6 +84,7 @@ class Persistence:
     def delete_volatile(self) -> None:
         """Remove the stored volatile state if there is one. Raises StorageError."""
         self._store.remove(VOLATILE)
+        self._store.remove(VOLATILE_NEXT)
 
     def export(self, kind: BlobType, state: bytes) -> bytes:
         """A state blob for another host: sealed, with the slots that open it there."""
@@ -99,18 +100,42 @@ class Persistence:
         return _take(payload)[1:], envelope.header.generation
 
     def rekey(self, key: Key, permanent: bytes) -> None:
-        """Seal under ``key`` from now on, beginning with ``permanent``.
+        """Seal under ``key`` from now on: ``permanent`` and, if it is stored, the volatile state.
 
-        Raises StorageError, or ValueError for a key that can't be used: the old key stays.
+        Whenever it is cut short, all of it opens with the old key or all with the new one. Raises
+        StorageError, EnvelopeError, or ValueError for a key that can't be used: the old one stays.
         """
+        volatile = self.load_volatile()
         old, self.key = self.key, key
         try:
+            if volatile is not None:
+                sealed = self._seal(volatile, "volatile", self.generation + 1)
+                self._store.write(VOLATILE_NEXT, sealed)
             self.save(permanent)
         except (StorageError, ValueError):
             self.key = old
             raise
         if old.dek is not key.dek:
             wipe(old.dek)
+        with suppress(StorageError):  # the next load_volatile goes on with it
+            self._finish_rekey()
+
+    def _finish_rekey(self) -> None:
+        """Let the volatile state of a rekey take its place, if the permanent state has done so."""
+        data = self._read_volatile(VOLATILE_NEXT)
+        if data is None:
+            return
+        if parse(data).header.dek_id == self.key.dek_id:
+            self._store.write(VOLATILE, data)
+        self._store.remove(VOLATILE_NEXT)
+
+    def _read_volatile(self, name: str) -> bytes | None:
+        try:
+            return self._store.read(name)
+        except StorageError as error:
+            if error.kind == "missing":
+                return None
+            raise
 
     def _seal(self, state: bytes, kind: Kind, generation: int) -> bytes:
         header = Header(self._uuid, generation, kind, self.key.dek_id)

@@ -1,4 +1,4 @@
-"""A worker's life: one order from the supervisor, the sandbox, then manufacture or serve."""
+"""A worker's life: one order from the supervisor, which is soon done or to serve a TPM."""
 
 import contextlib
 import os
@@ -10,31 +10,22 @@ from vtpmd.ipc.channel import Channel, ChannelClosed, IllegalMessage
 from vtpmd.ipc.messages import (
     Failed,
     FailureKind,
-    Manufacture,
-    Manufactured,
     Ready,
     Serve,
     Side,
     State,
 )
 from vtpmd.storage.errors import EnvelopeError, StorageError
-from vtpmd.storage.store import Store
-from vtpmd.storage.wipe import wipe
-from vtpmd.tpm.engine import Engine
 from vtpmd.tpm.snapshot import StateError
-from vtpmd.worker import hosting
-from vtpmd.worker.instance import entropy, frames_of, now
+from vtpmd.worker import hosting, orders
+from vtpmd.worker.instance import frames_of
 from vtpmd.worker.peers import PeerPolicy
-from vtpmd.worker.persist import Key, Persistence
+from vtpmd.worker.persist import Key
 from vtpmd.worker.sandbox import Sandbox, SandboxError
 from vtpmd.worker.serve import Listeners, Options
 from vtpmd.worker.supervision import Supervision
 
 EXIT_FAILED = 1
-
-
-class UnknownModel(Exception):
-    """The order names a profile or PCR bank that the engine does not know."""
 
 
 _ENVELOPE_FAILURES: dict[str, FailureKind] = {
@@ -55,17 +46,17 @@ def run(sock: socket.socket) -> int:
         return EXIT_FAILED
     try:
         match message:
-            case Manufacture():
-                _manufacture(channel, message, *fds)
             case Serve():
                 _serve(channel, message, *fds)
+            case _:
+                channel.send(orders.carry_out(message, fds))
     except ChannelClosed:
         return EXIT_FAILED
     except Exception as error:
         kind, reason = _judge(error)
         if kind == "defect":
             print(f"vtpmd worker {os.getpid()}: {reason}", file=sys.stderr, flush=True)
-        if channel.state in (State.MANUFACTURING, State.STARTING):
+        if channel.state in (State.ORDERED, State.STARTING):
             with contextlib.suppress(ChannelClosed):
                 channel.send(Failed(kind, reason))
         return EXIT_FAILED
@@ -82,25 +73,9 @@ def _judge(error: Exception) -> tuple[FailureKind, str]:
             return "storage", str(error)
         case SandboxError():
             return "sandbox", str(error)
-        case UnknownModel():
+        case orders.UnknownModel():
             return "defect", str(error)
     return "defect", frames_of(error)
-
-
-def _manufacture(channel: Channel, order: Manufacture, state_fd: int) -> None:
-    sandbox = Sandbox(order.sandbox)
-    sandbox.confine(state_fd)
-    sandbox.seal()
-    try:
-        engine = Engine.manufacture(order.profile, order.pcr_banks, entropy, now)
-    except ValueError as error:
-        raise UnknownModel(str(error)) from None
-    with Store(state_fd) as store:
-        key = Key(order.dek, order.dek_id, order.slots)
-        persistence = Persistence(store, order.uuid, key)
-        persistence.create(engine.permanent())
-    wipe(order.dek)
-    channel.send(Manufactured(persistence.generation))
 
 
 def _serve(channel: Channel, order: Serve, state_fd: int, *listening: int) -> None:

@@ -18,6 +18,7 @@ from vtpmd.ipc.messages import (
     Rekey,
     Rekeyed,
     RekeyFailed,
+    Rewrap,
     Status,
     StatusReply,
     Stop,
@@ -43,7 +44,7 @@ class Office(Protocol):
     def end(self) -> None: ...
 
 
-_TURNS = {Rekey: Turn.AFTER, Stop: Turn.CANCELS}
+_TURNS = {Rekey: Turn.AFTER, Rewrap: Turn.AFTER, Stop: Turn.CANCELS}
 
 
 class Supervision:
@@ -131,7 +132,7 @@ class Supervision:
                 self.send(office.status())
             case ReadPcrs():
                 self.send(Pcrs(office.instance.pcr_values()))
-            case Rekey():
+            case Rekey() | Rewrap():
                 self.send(_rekey(message, office.instance))
             case Stop():
                 office.instance.stop()
@@ -139,9 +140,12 @@ class Supervision:
                 office.end()
 
 
-def _rekey(message: Rekey, instance: Instance) -> Message:
+def _rekey(message: Rekey | Rewrap, instance: Instance) -> Message:
     try:
-        instance.rekey(Key(message.dek, message.dek_id, message.slots))
+        if isinstance(message, Rekey):
+            instance.rekey(Key(message.dek, message.dek_id, message.slots))
+        else:
+            instance.rewrap(message.slots)
     except (EnvelopeError, StorageError, ValueError) as error:
         return RekeyFailed(str(error))
     return Rekeyed(instance.generation)

@@ -23,7 +23,8 @@ def command(as_json: bool) -> None:
     ]
     for provider in content["key_providers"]:
         state = "available" if provider["available"] else f"unavailable: {provider['reason']}"
-        default = ", default" if provider["default"] else ""
+        roles = [role for role in ("default", "recovery") if provider[role]]
+        kind = f"type {provider['type']}"
         title = f"key provider {provider['name']}"
-        fields.append((title, f"{state} (type {provider['type']}{default})"))
+        fields.append((title, f"{state} ({', '.join([kind, *roles])})"))
     show_fields(fields)

@@ -1,0 +1,123 @@
+"""A service in this process, with real workers and key providers that can be made to fail."""
+
+import tempfile
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import trio
+
+from vtpmd.admin.schema import InstanceInfo
+from vtpmd.config.schema import Configuration
+from vtpmd.kms.provider import Erased, KeyContext, KeyUnavailable, NotErased
+from vtpmd.storage.slot import Slot
+from vtpmd.supervisor import endpoints
+from vtpmd.supervisor.keys import Keys
+from vtpmd.supervisor.launch import Host
+from vtpmd.supervisor.registry import Registry
+from vtpmd.supervisor.service import Service
+from vtpmd.supervisor.zygote import Zygote
+from vtpmd.telemetry.audit import Audit
+
+DEADLINE = 60.0
+
+
+class Moody:
+    """A key provider that remembers DEKs, and fails the way `fault` says.
+
+    `version` is that of its KEK; raising it is a rotation.
+    """
+
+    type = "test"
+
+    def __init__(self, name: str = "moody") -> None:
+        self.name = name
+        self.version = 1
+        self.fault: Exception | None = None
+        self.unwrapped = 0
+        self.handed_out = bytearray()
+        self.destroyed: list[UUID] = []
+        self._deks: dict[bytes, bytes] = {}
+
+    async def initialise(self) -> str | None:
+        return None
+
+    async def wrap(self, dek: bytes | bytearray, context: KeyContext) -> Slot:
+        await self.check()
+        self._deks[context.aad()] = bytes(dek)
+        return self._slot()
+
+    async def unwrap(self, slot: Slot, context: KeyContext) -> bytearray:
+        self.unwrapped += 1
+        await self.check()
+        if context.aad() not in self._deks:
+            raise KeyUnavailable("no such KEK", retry=False)
+        self.handed_out = bytearray(self._deks[context.aad()])
+        return self.handed_out
+
+    async def rewrap(self, slot: Slot, context: KeyContext) -> Slot:
+        await self.check()
+        if context.aad() not in self._deks:
+            raise KeyUnavailable("no such KEK", retry=False)
+        return self._slot()
+
+    def forget(self) -> None:
+        """Lose the KEKs that were."""
+        self._deks.clear()
+
+    async def destroy(self, slot: Slot, context: KeyContext) -> Erased | NotErased:
+        await self.check()
+        self.destroyed.append(context.uuid)
+        return Erased()
+
+    async def describe(self) -> dict[str, Any]:
+        return {}
+
+    def _slot(self) -> Slot:
+        return Slot("test", self.name, "k", str(self.version), "none", b"wrapped", 1)
+
+    async def check(self) -> None:
+        await trio.lowlevel.checkpoint()
+        if self.fault is not None:
+            raise self.fault
+
+
+@dataclass
+class Stage:
+    service: Service
+    provider: Moody
+    other: Moody
+    host: Host
+    directory: Path
+
+    async def until(self, name: str, state: str) -> InstanceInfo:
+        with trio.fail_after(DEADLINE):
+            while (info := await self.service.info(name)).state != state:
+                await trio.lowlevel.checkpoint()
+        return info
+
+
+@asynccontextmanager
+async def staged(nursery: trio.Nursery) -> AsyncIterator[Stage]:
+    """A host with nothing on it; no process and no file is left afterwards."""
+    with tempfile.TemporaryDirectory(prefix="vtpmd-") as directory:
+        configuration = Configuration.model_validate(
+            {"state_dir": f"{directory}/state", "runtime_dir": f"{directory}/run"}
+        )
+        (configuration.runtime_dir / endpoints.WORKERS).mkdir(parents=True)
+        registry, zygote = Registry(configuration.state_dir), Zygote()
+        provider, other = Moody(), Moody("other")
+        audit = Audit(Path(directory, "audit"))
+        keys = Keys({"moody": provider, "other": other}, "moody", None, audit)
+        host = Host(configuration, registry, keys, zygote, nursery)
+        service = Service(host)
+        yield Stage(service, provider, other, host, Path(directory))
+        provider.fault = other.fault = None
+        for info in service.list():
+            await service.stop(info.name, remember=True)
+        nursery.cancel_scope.cancel()
+        zygote.close()
+        registry.close()

@@ -1,0 +1,262 @@
+"""Rekey: running and stopped, shallow and deep, refused, and cut short at any point."""
+
+import json
+import signal
+import struct
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.bench.encoding import NV_READ, OWNER, PASSWORD, command
+from tests.faults.machine import INDEX, INDEX_SIZE, Machine
+from tests.faults.tracing import calls, killing, needs_tracing, traced
+from tests.peers.client import CMD_INIT, Control, DataSocket
+from tests.peers.vtpmd import COMMANDS, Vtpmd, VtpmdInstance
+from tests.supervisor.harness import (
+    CMD_STORE_VOLATILE,
+    GET_RANDOM_8,
+    STARTUP_CLEAR,
+    Daemon,
+    control,
+    execute,
+    power_on,
+)
+from tests.supervisor.stage import Stage
+from vtpmd.admin import names
+from vtpmd.admin.schema import CreateRequest, RekeyRequest
+from vtpmd.kms.keyring import parse as parse_keyring
+from vtpmd.kms.provider import KeyUnavailable
+from vtpmd.storage.envelope import Envelope, parse
+from vtpmd.supervisor.errors import OperationRefused
+from vtpmd.supervisor.rekeying import rekey
+
+
+def envelope(daemon: Daemon, name: str, file: str = "nvram") -> Envelope:
+    uuid = daemon.json("info", name)["uuid"]
+    return parse((daemon.state / "instances" / uuid / file).read_bytes())
+
+
+def rotate(daemon: Daemon) -> str:
+    """A new active KEK, as another process would put it there; its id."""
+    path = daemon.state / "keyring"
+    ring = parse_keyring(path.read_bytes()).rotated(now=1)
+    path.write_bytes(ring.encode())
+    return ring.active.id
+
+
+@pytest.mark.parametrize("running", [True, False])
+def test_a_shallow_rekey_wraps_the_same_key_anew(daemon: Daemon, running: bool) -> None:
+    info = daemon.json("create", "web1", *(() if running else ("--no-start",)))
+    before = envelope(daemon, "web1")
+    assert daemon.json("rekey", "web1")["changed"] is False
+    if running:
+        power_on(info)
+        assert execute(info, STARTUP_CLEAR)[0] == 0
+        before = envelope(daemon, "web1")
+    kek = rotate(daemon)
+    result = daemon.json("rekey", "web1")
+    assert result["changed"] is True
+    assert [key["key_version"] for key in result["keys"]] == [kek]
+    after = envelope(daemon, "web1")
+    assert after.header.dek_id == before.header.dek_id
+    assert [slot.key_version for slot in after.slots] == [kek]
+    assert daemon.json("info", "web1")["keys"] == result["keys"]
+    assert "already under" in daemon.ctl("rekey", "web1").stdout
+    if running:
+        assert execute(info, GET_RANDOM_8)[0] == 0
+        daemon.json("stop", "web1")
+        assert [slot.key_version for slot in envelope(daemon, "web1").slots] == [kek]
+    assert daemon.json("start", "web1")["state"] == "running"
+
+
+@pytest.mark.parametrize("running", [True, False])
+def test_a_deep_rekey_changes_the_key_of_all_stored_state(daemon: Daemon, running: bool) -> None:
+    info = daemon.json("create", "web1")
+    power_on(info)
+    assert execute(info, STARTUP_CLEAR)[0] == 0
+    assert control(info, CMD_STORE_VOLATILE) == bytes(4)
+    if not running:
+        daemon.json("stop", "web1")
+    before = envelope(daemon, "web1")
+    assert daemon.json("rekey", "web1", "--deep")["changed"] is True
+    after = envelope(daemon, "web1")
+    assert after.header.dek_id != before.header.dek_id
+    assert envelope(daemon, "web1", "volatile").header.dek_id == after.header.dek_id
+    if running:
+        assert execute(info, GET_RANDOM_8)[0] == 0
+        daemon.json("stop", "web1")
+    info = daemon.json("start", "web1")
+    power_on(info)
+    assert execute(info, GET_RANDOM_8)[0] == 0  # resumed: no TPM2_Startup was needed
+
+
+def test_many_are_rekeyed_and_the_rest_later(daemon: Daemon) -> None:
+    for name in ("web1", "web2", "web3"):
+        daemon.json("create", name, "--no-start")
+    rotate(daemon)
+    daemon.json("rekey", "web2")
+    lines = daemon.ctl("rekey", "--all").stdout.splitlines()
+    assert [line.split()[:2] for line in lines] == [
+        ["[1/3]", "web1:"],
+        ["[2/3]", "web2:"],
+        ["[3/3]", "web3:"],
+    ]
+    assert ["already" in line for line in lines] == [False, True, False]
+    answer = daemon.json("rekey", "--provider", "local", "--deep")
+    assert [result["changed"] for result in answer["rekeyed"]] == [True] * 3
+    since = answer["rekeyed"][0]["keys"][0]["created"]
+    again = daemon.json("rekey", "--all", "--deep", "--since", since)
+    assert [result["changed"] for result in again["rekeyed"]] == [False] * 3
+    assert daemon.json("rekey", "--provider", "unknown") == {"rekeyed": [], "failed": []}
+
+
+def test_one_that_fails_keeps_its_key_and_stops_no_other(daemon: Daemon) -> None:
+    daemon.json("create", "web1", "--no-start")
+    daemon.json("create", "web2", "--no-start")
+    uuid = daemon.json("info", "web1")["uuid"]
+    nvram = daemon.state / "instances" / uuid / "nvram"
+    nvram.write_bytes(nvram.read_bytes()[:-1])
+    rotate(daemon)
+    result = daemon.ctl("rekey", "--all", "--json")
+    answer = json.loads(result.stdout)
+    assert result.returncode == 9
+    assert [each["name"] for each in answer["rekeyed"]] == ["web2"]
+    assert [each["code"] for each in answer["failed"]] == ["state-refused"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        ([], "Give the name"),
+        (["web1", "--all"], "Give the name"),
+        (["web1", "--since", "yesterday"], "since: "),
+        (["web1", "--since", "2026-05-04"], "since: "),
+    ],
+)
+def test_what_makes_no_sense_is_refused(daemon: Daemon, arguments: list[str], text: str) -> None:
+    result = daemon.ctl("rekey", *arguments)
+    assert result.returncode == 2
+    assert text in result.stderr
+
+
+async def test_a_key_moves_to_another_provider(stage: Stage) -> None:
+    await stage.service.create(CreateRequest(name="web1"))
+    result = await rekey(stage.service.fleet, "web1", RekeyRequest(provider="other"))
+    assert [(key.provider, key.purpose) for key in result.keys] == [("other", "primary")]
+    assert (await stage.service.info("web1")).provider == "other"
+    await stage.service.stop("web1", remember=True)
+    stage.provider.forget()
+    assert (await stage.service.start("web1")).state == "running"
+
+
+@pytest.mark.parametrize("deep", [False, True])
+async def test_without_the_new_key_the_old_one_stays(stage: Stage, deep: bool) -> None:
+    info = await stage.service.create(CreateRequest(name="web1"))
+    stage.other.fault = KeyUnavailable("no quorum", retry=True)
+    with pytest.raises(OperationRefused, match="no quorum"):
+        await rekey(stage.service.fleet, "web1", RekeyRequest(provider="other", deep=deep))
+    assert (await stage.service.info("web1")).keys == info.keys
+    await stage.service.stop("web1", remember=True)
+    assert (await stage.service.start("web1")).state == "running"
+
+
+async def test_every_use_of_a_key_is_recorded_and_no_key(stage: Stage) -> None:
+    info = await stage.service.create(CreateRequest(name="web1"))
+    await rekey(stage.service.fleet, "web1", RekeyRequest(deep=True))
+    stage.provider.version += 1
+    await rekey(stage.service.fleet, "web1", RekeyRequest())
+    stage.provider.fault = KeyUnavailable("the KMS is down", retry=True)
+    with pytest.raises(OperationRefused):
+        await rekey(stage.service.fleet, "web1", RekeyRequest())
+    lines = [json.loads(line) for line in (stage.directory / "audit").read_text().splitlines()]
+    assert [(line["operation"], line["outcome"]) for line in lines] == [
+        ("wrap", "done"),
+        ("unwrap", "done"),
+        ("wrap", "done"),
+        ("rewrap", "done"),
+        ("rewrap", "failed"),
+        ("unwrap", "failed"),
+    ]
+    assert {line["uuid"] for line in lines} == {str(info.uuid)}
+    assert lines[3]["key_version"] == "2"
+    assert "the KMS is down" in lines[-1]["reason"]
+
+
+# --- cut short ----------------------------------------------------------------------------------
+
+PLACES = {"renameat", "fsync", "pwrite64", "unlinkat"}
+READ_INDEX = command(NV_READ, (OWNER, INDEX), struct.pack(">HH", INDEX_SIZE, 0), PASSWORD)
+CONTENT = b"\x5a" * INDEX_SIZE
+
+
+@pytest.fixture
+def host(short_path: Path) -> Iterator[Vtpmd]:
+    daemon = Vtpmd(short_path)
+    yield daemon
+    daemon.close()
+
+
+def assert_resumes(instance: VtpmdInstance) -> None:
+    """After _TPM_Init volatile and permanent state are there: no TPM2_Startup, and the content."""
+    with Control(instance.control) as control:
+        control.command(CMD_INIT, bytes(4))
+    answer = DataSocket(instance.data).execute(READ_INDEX)
+    assert answer[6:10] == bytes(4)
+    assert CONTENT in answer
+
+
+def noticed(instance: VtpmdInstance, killed: int) -> None:
+    """Wait until the supervisor knows that a worker was killed."""
+    instance.wait_for(
+        lambda info: (
+            info["state"] != "running" or (info["worker"] and info["worker"]["pid"] != killed)
+        ),
+        "the end of its worker noticed",
+    )
+
+
+@pytest.mark.slow
+@needs_tracing
+def test_killed_at_any_system_call_all_state_opens(host: Vtpmd, tmp_path: Path) -> None:
+    instance = host.create("rekeyed")
+    log = tmp_path / "strace"
+    with Machine(instance) as machine:
+        machine.define_indices()
+        machine.write(CONTENT)
+        machine.control.command(CMD_STORE_VOLATILE)
+    with traced(instance.process(), log):
+        host.control("rekey", instance.name, "--deep")
+    points = [call for call in calls(log) if call[0] in PLACES | {"openat", "fallocate", "sendto"}]
+    assert {name for name, _ in points} >= PLACES
+    outcomes = set()
+    for point in points:
+        killed, before = instance.process(), parse(instance.nvram.read_bytes()).header.dek_id
+        with traced(killed, log, *killing(point)):
+            host.request("POST", f"/instances/{instance.name}/rekey", {"deep": True})
+        assert calls(log)[-1] == point
+        noticed(instance, killed)
+        assert instance.start()[0] == 200
+        assert_resumes(instance)
+        outcomes.add(parse(instance.nvram.read_bytes()).header.dek_id == before)
+    assert outcomes == {True, False}
+
+
+def test_a_daemon_killed_while_it_rekeys_is_followed_by_one_that_goes_on(host: Vtpmd) -> None:
+    instances = [host.create(f"web{number}") for number in range(4)]
+    keks = [parse(instance.nvram.read_bytes()).header.dek_id for instance in instances]
+    arguments = [str(COMMANDS / "vtpmctl"), "--socket", str(host.admin), "rekey", "--all", "--deep"]
+    with subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as rekeying:
+        assert rekeying.stdout is not None
+        assert b"[1/4]" in rekeying.stdout.readline()
+        host.end(signal.SIGKILL)
+        assert rekeying.wait(60) in (0, names.EXIT_UNREACHABLE)
+    host.start()
+    answer = host.control("rekey", "--all", "--deep")
+    assert len(answer["rekeyed"]) == 4
+    for instance, old in zip(instances, keks, strict=True):
+        assert parse(instance.nvram.read_bytes()).header.dek_id != old
+        instance.restart()
+        with Machine(instance) as machine:
+            machine.define_indices()

@@ -1,0 +1,93 @@
+"""vtpmctl rekey: protect instances by other keys."""
+
+import sys
+from datetime import UTC, datetime
+from typing import Any
+
+import click
+
+from vtpmd.admin import names
+from vtpmd.cli.client import Failure
+from vtpmd.cli.output import call, client, fail, json_option, show_json
+
+
+@click.command
+@click.argument("name", metavar="NAME|UUID", required=False)
+@click.option("--all", "everything", is_flag=True, help="Every instance.")
+@click.option("--provider", help="Every instance whose key this key provider holds.")
+@click.option("--deep", is_flag=True, help="Also encrypt the state under a new key.")
+@click.option("--to-provider", metavar="PROVIDER", help="Move the key to this key provider.")
+@click.option(
+    "--since",
+    metavar="TIME",
+    help="Leave alone what was rekeyed since then (ISO 8601), to go on where a rekey was ended.",
+)
+@json_option
+def command(
+    name: str | None,
+    everything: bool,
+    provider: str | None,
+    deep: bool,
+    to_provider: str | None,
+    since: str | None,
+    as_json: bool,
+) -> None:
+    """Wrap an instance's key anew under the current key of its key provider; it may be running.
+
+    An instance under the current key is left as it is, unless --deep is given: so the same command
+    goes on where another was ended. Whatever happens, the state opens with the old or the new key.
+    """
+    if [name is not None, everything, provider is not None].count(True) != 1:
+        raise click.UsageError("Give the name of an instance, or --all, or --provider.")
+    begun = datetime.now(UTC).replace(microsecond=0).isoformat()
+    wishes = {"deep": deep, "provider": to_provider, "since": since}
+    content = {key: value for key, value in wishes.items() if value is not None}
+    if name is not None:
+        result = call(names.REKEY, name, content)
+        if as_json:
+            show_json(result)
+        else:
+            click.echo(_line(result))
+        return
+    uuids = [
+        info["uuid"]
+        for info in call(names.LIST)["instances"]
+        if provider in (None, info["provider"])
+    ]
+    _rekey_all(uuids, content, begun, as_json)
+
+
+def _rekey_all(uuids: list[str], content: dict[str, Any], begun: str, as_json: bool) -> None:
+    done: list[dict[str, Any]] = []
+    failures: list[Failure] = []
+    try:
+        for number, uuid in enumerate(uuids, 1):
+            try:
+                result = client().call(names.REKEY, uuid, content)
+            except Failure as failure:
+                if failure.exit_status == names.EXIT_UNREACHABLE:
+                    fail(failure)
+                failures.append(failure)
+                click.echo(f"[{number}/{len(uuids)}] {uuid}: {failure.detail}", err=True)
+                continue
+            done.append(result)
+            if not as_json:
+                click.echo(f"[{number}/{len(uuids)}] {_line(result)}")
+    except KeyboardInterrupt:
+        since = f" --since {content.get('since') or begun}" if content.get("deep") else ""
+        click.echo(
+            f"Ended. The same command{since and ' with'}{since} goes on from here.", err=True
+        )
+        sys.exit(130)
+    if as_json:
+        show_json({"rekeyed": done, "failed": [failure.document for failure in failures]})
+    if failures:
+        sys.exit(failures[0].exit_status)
+
+
+def _line(result: dict[str, Any]) -> str:
+    keys = ", ".join(
+        f"{key['provider']} {key['key_version'] or key['key_ref']} ({key['purpose']})"
+        for key in result["keys"]
+    )
+    return f"{result['name']}: {'now under' if result['changed'] else 'already under'} {keys}"

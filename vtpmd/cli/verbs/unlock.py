@@ -1,0 +1,38 @@
+"""vtpmctl unlock: try again to get the keys of locked instances."""
+
+import sys
+
+import click
+
+from vtpmd.admin import names
+from vtpmd.cli.output import call, json_option, show_json
+
+
+@click.command
+@click.argument("name", metavar="NAME|UUID", required=False)
+@click.option("--all", "everything", is_flag=True, help="Every locked instance.")
+@click.option("--provider", help="Every locked instance whose key this key provider holds.")
+@json_option
+def command(name: str | None, everything: bool, provider: str | None, as_json: bool) -> None:
+    """Try at once to get the key of a locked instance, and serve it if it was to be served.
+
+    What is not locked is left as it is.
+    """
+    if [name is not None, everything, provider is not None].count(True) != 1:
+        raise click.UsageError("Give the name of an instance, or --all, or --provider.")
+    if name is not None:
+        info = call(names.UNLOCK, name)
+        if as_json:
+            show_json(info)
+        else:
+            click.echo(f"{info['name']} is {info['state']}: {info['reason']}")
+        return
+    result = call(names.UNLOCK_ALL, content={} if provider is None else {"provider": provider})
+    if as_json:
+        show_json(result)
+    else:
+        click.echo(f"unlocked: {', '.join(sorted(result['unlocked'])) or 'none'}")
+        for failure in result["failed"]:
+            click.echo(f"{failure['name']} stays locked: {failure['detail']}", err=True)
+    if result["failed"]:
+        sys.exit(names.PROBLEMS[result["failed"][0]["code"]].exit_status)

@@ -1,0 +1,128 @@
+"""How an instance comes into being: planned, made in a directory of its own, and then published."""
+
+import contextlib
+import os
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+from uuid import UUID, uuid4
+
+import trio
+
+from vtpmd.admin import names
+from vtpmd.admin.schema import CreateRequest
+from vtpmd.ipc.messages import Manufacture, Stored
+from vtpmd.kms.provider import KeyProvider
+from vtpmd.storage.errors import StorageError
+from vtpmd.storage.wipe import wipe
+from vtpmd.supervisor.endpoints import Endpoints
+from vtpmd.supervisor.errors import OperationRefused
+from vtpmd.supervisor.fleet import Fleet
+from vtpmd.supervisor.instance import Instance
+from vtpmd.supervisor.keys import FreshKey
+from vtpmd.supervisor.launch import Host, commission, refusals
+from vtpmd.supervisor.metadata import Metadata, valid_name
+from vtpmd.supervisor.registry import Entry
+from vtpmd.telemetry.log import get_logger
+
+log = get_logger("creation")
+
+
+def plan(host: Host, request: CreateRequest) -> Metadata:
+    """The metadata of a new instance. Raises OperationRefused."""
+    check_name(host, request.name, request.uuid)
+    with refusals():
+        provider = host.keys.choose(request.provider)
+    configuration, data_socket = host.configuration, request.data_socket
+    uuid = request.uuid or _as_uuid(request.name) or uuid4()
+    return Metadata(
+        name=request.name,
+        uuid=uuid,
+        created=datetime.now(UTC),
+        provider=provider.name,
+        profile=request.profile or configuration.defaults.profile,
+        pcr_banks=tuple(request.pcr_banks or configuration.defaults.pcr_banks),
+        data_socket=configuration.sockets.data_socket if data_socket is None else data_socket,
+        autostart=False,
+        identity=uuid,
+    )
+
+
+def check_name(host: Host, name: str, uuid: UUID | None) -> None:
+    """Raise OperationRefused unless an instance may have this name."""
+    if not valid_name(name):
+        raise OperationRefused(
+            names.INVALID,
+            "name: letters, digits and _ . : @ - are permitted, 64 at most, not beginning with "
+            f"a point or dash; {' and '.join(sorted(names.RESERVED_NAMES))} is taken",
+        )
+    if (named := _as_uuid(name)) is not None and uuid not in (None, named):
+        raise OperationRefused(names.INVALID, "name: it is the UUID of another instance")
+    endpoints = Endpoints(host.configuration, name, uuid or UUID(int=0), data_socket=False)
+    if not endpoints.fit:
+        raise OperationRefused(
+            names.INVALID, f"name: the socket path {endpoints.control} would be too long"
+        )
+
+
+async def create(fleet: Fleet, request: CreateRequest) -> Instance:
+    """A new TPM with secrets of its own, not served yet. Raises OperationRefused."""
+    metadata = plan(fleet.host, request)
+    return await manufactured(fleet, metadata, fleet.host.keys.choose(metadata.provider))
+
+
+async def manufactured(fleet: Fleet, metadata: Metadata, provider: KeyProvider) -> Instance:
+    """A TPM made as `metadata` plans it. Raises OperationRefused."""
+
+    async def fill(directory: int, key: FreshKey) -> None:
+        order = Manufacture(
+            uuid=metadata.uuid,
+            name=metadata.name,
+            profile=metadata.profile,
+            pcr_banks=metadata.pcr_banks,
+            dek=key.dek,
+            dek_id=key.dek_id,
+            slots=key.slots,
+            sandbox=fleet.host.configuration.sandbox,
+        )
+        await commission(fleet.host, metadata, order, Stored, [directory])
+
+    with fleet.reserved(metadata):
+        return await _born(fleet, metadata, provider, fill)
+
+
+async def _born(
+    fleet: Fleet,
+    metadata: Metadata,
+    provider: KeyProvider,
+    fill: Callable[[int, FreshKey], Awaitable[None]],
+) -> Instance:
+    """An instance with a fresh key, whose directory `fill` has filled."""
+    with refusals():
+        key = await fleet.host.keys.fresh(metadata.uuid, provider)
+        try:
+            await published(fleet.host, metadata, lambda directory: fill(directory, key))
+        finally:
+            wipe(key.dek)
+    log.info("created", instance=metadata.name, uuid=str(metadata.uuid))
+    return fleet.add(Entry(metadata))
+
+
+async def published(host: Host, metadata: Metadata, fill: Callable[[int], Awaitable[None]]) -> None:
+    """Let a directory appear once it is complete; what fails leaves nothing."""
+    directory = await trio.to_thread.run_sync(host.registry.prepare, metadata)
+    try:
+        await fill(directory)
+        await trio.to_thread.run_sync(host.registry.publish, metadata.uuid)
+    except BaseException:
+        with contextlib.suppress(StorageError):
+            host.registry.discard(metadata.uuid)
+        raise
+    finally:
+        os.close(directory)
+
+
+def _as_uuid(text: str) -> UUID | None:
+    try:
+        return UUID(text)
+    except ValueError:
+        return None

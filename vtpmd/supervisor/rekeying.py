@@ -1,0 +1,119 @@
+"""Rekey: another KEK around the same DEK, or another DEK, of an instance that may be running.
+
+Each step leaves a state file that opens: its slots and what they open change in one rename.
+"""
+
+from collections.abc import Sequence
+from uuid import UUID
+
+import trio
+
+from vtpmd.admin import names
+from vtpmd.admin.schema import KeySlot, RekeyRequest, RekeyResult
+from vtpmd.ipc.messages import Rekey, Rekeyed, Reseal, Rewrap, Stored
+from vtpmd.kms.provider import KeyProvider
+from vtpmd.storage.envelope import Envelope
+from vtpmd.storage.slot import Slot
+from vtpmd.storage.wipe import wipe
+from vtpmd.supervisor.errors import OperationRefused
+from vtpmd.supervisor.fleet import Fleet
+from vtpmd.supervisor.instance import Instance
+from vtpmd.supervisor.launch import Host, commission, refusals
+from vtpmd.supervisor.worker import Worker, WorkerRefused
+from vtpmd.telemetry.log import get_logger
+
+log = get_logger("rekey")
+
+
+async def rekey(fleet: Fleet, name: str, request: RekeyRequest) -> RekeyResult:
+    """Rekey one instance. Raises OperationRefused: then it opens with the key it had."""
+    instance, host = fleet.find(name), fleet.host
+    async with instance.at_rest() as worker:
+        with refusals():
+            uuid = instance.metadata.uuid
+            envelope = await trio.to_thread.run_sync(host.registry.envelope, uuid)
+            if request.since is not None and _all_since(envelope.slots, request.since.timestamp()):
+                return _result(instance, envelope.slots, changed=False)
+            provider = host.keys.choose(request.provider or _primary(envelope.slots).provider)
+            try:
+                if request.deep:
+                    slots = await _deep(host, instance, worker, envelope, provider)
+                else:
+                    slots = await host.keys.rewrap(envelope, uuid, provider)
+                    if _current(envelope.slots, slots):
+                        return _result(instance, envelope.slots, changed=False)
+                    await _store(host, uuid, worker, slots)
+            except WorkerRefused as error:
+                raise OperationRefused(names.UNAVAILABLE, f"Not rekeyed: {error}.") from None
+            await instance.note(provider=provider.name)
+    log.info("rekeyed", instance=instance.metadata.name, deep=request.deep, provider=provider.name)
+    return _result(instance, slots, changed=True)
+
+
+async def _store(host: Host, uuid: UUID, worker: Worker | None, slots: tuple[Slot, ...]) -> None:
+    if worker is not None:
+        await worker.ask(Rewrap(slots), Rekeyed)
+    else:
+        await trio.to_thread.run_sync(host.registry.rewrap, uuid, slots)
+
+
+async def _deep(
+    host: Host,
+    instance: Instance,
+    worker: Worker | None,
+    envelope: Envelope,
+    provider: KeyProvider,
+) -> tuple[Slot, ...]:
+    uuid = instance.metadata.uuid
+    key = await host.keys.fresh(uuid, provider)
+    try:
+        if worker is not None:
+            await worker.ask(Rekey(key.dek, key.dek_id, key.slots), Rekeyed)
+            return key.slots
+        with host.registry.claimed(uuid) as directory:
+            old = await host.keys.unlock(envelope, uuid)
+            try:
+                order = Reseal(
+                    uuid=uuid,
+                    name=instance.metadata.name,
+                    old_dek=old,
+                    old_dek_id=envelope.header.dek_id,
+                    dek=key.dek,
+                    dek_id=key.dek_id,
+                    slots=key.slots,
+                    sandbox=host.configuration.sandbox,
+                )
+                await commission(host, instance.metadata, order, Stored, [directory])
+            finally:
+                wipe(old)
+        return key.slots
+    finally:
+        wipe(key.dek)
+
+
+def _primary(slots: Sequence[Slot]) -> Slot:
+    return next((slot for slot in slots if slot.purpose == "primary"), slots[0])
+
+
+def _all_since(slots: Sequence[Slot], time: float) -> bool:
+    return all(slot.created >= time for slot in slots)
+
+
+def _current(old: Sequence[Slot], new: Sequence[Slot]) -> bool:
+    """Whether the new slots are under the very KEKs the old ones are under.
+
+    A provider that counts no versions cannot tell.
+    """
+    kek = [(s.purpose, s.provider, s.key_ref, s.key_version) for s in old]
+    return kek == [(s.purpose, s.provider, s.key_ref, s.key_version) for s in new] and all(
+        slot.key_version for slot in new
+    )
+
+
+def _result(instance: Instance, slots: Sequence[Slot], changed: bool) -> RekeyResult:
+    return RekeyResult(
+        name=instance.metadata.name,
+        uuid=instance.metadata.uuid,
+        changed=changed,
+        keys=[KeySlot.of(slot) for slot in slots],
+    )

@@ -1,0 +1,47 @@
+"""Which instances need which key provider, read beside a daemon that may be running."""
+
+import os
+from pathlib import Path
+
+from vtpmd.storage.directory import INSTANCES, META, NVRAM
+from vtpmd.storage.envelope import parse
+from vtpmd.storage.errors import EnvelopeError, StorageError
+from vtpmd.storage.files import open_directory, read_file
+from vtpmd.storage.store import MAX_SIZE
+from vtpmd.supervisor.metadata import Metadata, MetadataError
+
+
+def providers_in_use(state_dir: Path) -> dict[str, list[str]]:
+    """Key provider -> names of the instances whose key it holds; empty without a state directory.
+
+    Changes nothing. An instance that cannot be read is left out: starting it tells why. Raises
+    StorageError for a state directory that cannot be read at all.
+    """
+    try:
+        root = open_directory(state_dir / INSTANCES)
+    except StorageError as error:
+        if error.kind == "missing":
+            return {}
+        raise
+    users: dict[str, list[str]] = {}
+    try:
+        for directory in sorted(os.listdir(root)):  # noqa: PTH208
+            try:
+                name, providers = _read(directory, root)
+            except (EnvelopeError, MetadataError, StorageError):
+                continue
+            for provider in providers:
+                users.setdefault(provider, []).append(name)
+    finally:
+        os.close(root)
+    return users
+
+
+def _read(directory: str, root: int) -> tuple[str, list[str]]:
+    fd = open_directory(directory, root)
+    try:
+        metadata = Metadata.decode(read_file(META, MAX_SIZE, dir_fd=fd))
+        slots = parse(read_file(NVRAM, MAX_SIZE, dir_fd=fd)).slots
+    finally:
+        os.close(fd)
+    return metadata.name, sorted({slot.provider for slot in slots})

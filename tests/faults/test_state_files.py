@@ -11,13 +11,11 @@ from uuid import UUID
 
 import cbor2
 import pytest
-import trio
 
 from tests.faults.bystander import Bystander
 from tests.faults.machine import INDEX_SIZE, Machine
+from tests.faults.sealing import dek_of
 from tests.peers.vtpmd import Vtpmd, VtpmdInstance, identity
-from vtpmd.kms.local import LocalProvider
-from vtpmd.kms.provider import KeyContext
 from vtpmd.storage.envelope import parse, seal
 
 COSE_ENCRYPT = 96
@@ -160,11 +158,8 @@ def test_envelope_of_a_newer_version(victim: VtpmdInstance) -> None:
 
 def reseal(instance: VtpmdInstance, change: Callable[[dict[str, object]], object]) -> None:
     """Change the state inside, with the key of the host: what a newer version may write."""
-    uuid = UUID(instance.directory.name)
+    uuid, dek = UUID(instance.directory.name), dek_of(instance)
     envelope = parse(instance.nvram.read_bytes())
-    provider = LocalProvider("local", instance.daemon.state / "keyring")
-    context = KeyContext(uuid, envelope.header.dek_id)
-    dek = trio.run(provider.unwrap, envelope.slots[0], context)
     state = json.loads(envelope.unseal(dek, uuid))
     change(state)
     content = seal(dek, envelope.header, envelope.slots, json.dumps(state).encode())

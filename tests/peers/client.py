@@ -81,7 +81,19 @@ class Data:
 
     def execute(self, command: bytes) -> bytes:
         """The response to one TPM command, whatever its response code."""
+        self.send(command)
+        return self.receive()
+
+    def fileno(self) -> int:
+        """For select: readable when a response is there."""
+        return self._socket.fileno()
+
+    def send(self, command: bytes) -> None:
+        """Send a command whose response is to be received later."""
         self._socket.sendall(command)
+
+    def receive(self) -> bytes:
+        """The next response."""
         response = self._socket.recv(65536)
         while len(response) < 10 or len(response) < int.from_bytes(response[2:6], "big"):
             more = self._socket.recv(65536)

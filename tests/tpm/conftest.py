@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 
 from tests.tpm.harness import EnginePeer, SwtpmPeer, Tester
+from tests.tpm.known_keys import Pair
+from tests.tpm.twins import twin_state
 
 
 @pytest.fixture(scope="session")
@@ -47,3 +49,19 @@ def swtpm(short_path: Path) -> Iterator[Tester]:
 def both(tester: Tester, swtpm: Tester) -> tuple[Tester, Tester]:
     """The engine and a real swtpm, for the same commands: what they answer is compared."""
     return tester, swtpm
+
+
+@pytest.fixture
+def twins(manufactured: bytes, swtpm: Tester, short_path: Path) -> Iterator[tuple[Tester, Tester]]:
+    """(engine, swtpm) after TPM2_Startup(CLEAR), with the seeds and proofs of the swtpm in both."""
+    peer = EnginePeer.restored(twin_state(manufactured, short_path / "peer.state"))
+    engine = Tester(peer)
+    assert engine.startup() == 0
+    yield engine, swtpm
+    peer.close()
+
+
+@pytest.fixture
+def pair(twins: tuple[Tester, Tester]) -> Pair:
+    """The twins, to be given the same commands."""
+    return Pair(twins)

@@ -281,6 +281,13 @@ class Session:
     """Send an HMAC even if its key has no octets, as tpm2-tss does."""
     tamper: bool = False
     """Send a wrong HMAC."""
+    proves_auth_value: bool = True
+    """``auth_value`` is in the HMAC's key; not if the session is bound to what it authorizes."""
+
+    @property
+    def hmac_key(self) -> bytes:
+        """sessionKey and, where it has to be proven, authValue."""
+        return self.key + (self.auth_value if self.proves_auth_value else b"")
 
 
 @dataclass(frozen=True)
@@ -383,7 +390,7 @@ class Tester:
             auth.nonce_tpm, auth.response_attributes = nonce_tpm, attributes
             if auth.next_auth_value is not None:
                 auth.auth_value, auth.next_auth_value = auth.next_auth_value, None
-            key = auth.key + auth.auth_value
+            key = auth.hmac_key
             if auth.password is not None or not (key or sent_proof):
                 assert proof == b""
             else:
@@ -410,7 +417,7 @@ class Tester:
             return auth.value
         if auth.password is not None:
             return auth.password
-        key = auth.key + auth.auth_value
+        key = auth.hmac_key
         if not (key or auth.always_proves):
             return b""
         names = b"".join(self.name(handle) for handle in handles)

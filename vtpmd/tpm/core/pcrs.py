@@ -11,8 +11,9 @@ SELECT_SIZE = PCR_COUNT // 8
 ALL = (1 << PCR_COUNT) - 1
 HCRTM = 0
 DRTM = 17
-_HCRTM_LOCALITY = 4
-_LOCALITY_4 = 1 << _HCRTM_LOCALITY
+RTM_LOCALITY = 4
+"""Where events of the H-CRTM and of the D-RTM come from."""
+_LOCALITY_4 = 1 << RTM_LOCALITY
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +105,12 @@ def extend_allowed(tpm: Tpm, pcr: int) -> bool:
 
 
 def reset_allowed(tpm: Tpm, pcr: int) -> bool:
-    """Whether the locality of the command in flight may reset a PCR."""
+    """Whether the locality of the command in flight may reset a PCR.
+
+    Locality 4 may not, as in libtpms: what it resets, a D-RTM event does.
+    """
+    if tpm.locality == RTM_LOCALITY:
+        return False
     return bool(ATTRIBUTES[pcr].reset >> tpm.locality & 1)
 
 
@@ -150,7 +156,7 @@ def measure_event(tpm: Tpm, digests: dict[int, bytes]) -> None:
         for bank in digests:
             size = digest_size(bank)
             values = tpm.volatile.pcrs.setdefault(bank, [bytes(size)] * PCR_COUNT)
-            values[HCRTM] = _HCRTM_LOCALITY.to_bytes(size)
+            values[HCRTM] = RTM_LOCALITY.to_bytes(size)
         tpm.volatile.h_crtm = True
         pcr = HCRTM
     for bank, measured in digests.items():

@@ -1,0 +1,20 @@
+"""An engine that is the same TPM as a swtpm, as far as what keys are derived from goes."""
+
+import json
+from pathlib import Path
+
+from tests.oracles import libtpms_state
+
+_HIERARCHIES = {"owner": "o", "endorsement": "e", "platform": "p"}
+
+
+def twin_state(manufactured: bytes, swtpm_state: Path) -> bytes:
+    """A permanent state of the engine with the seeds and proofs of the swtpm in a directory."""
+    state = libtpms_state.read(swtpm_state / "tpm2-00.permall")
+    document = json.loads(manufactured)
+    for name, letter in _HIERARCHIES.items():
+        hierarchy = document["permanent"][name]
+        hierarchy["seed"] = state.seeds[letter].hex()
+        hierarchy["proof"] = state.proofs[letter].hex()
+        hierarchy["seed_level"] = state.levels[letter]
+    return json.dumps(document).encode()

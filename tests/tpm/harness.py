@@ -422,7 +422,7 @@ class Tester:
             return b""
         names = b"".join(self.name(handle) for handle in handles)
         others = b""
-        if number == 0:
+        if number == 0 and handles:  # of commands that authorize one
             seen = [auth]
             for use in (DECRYPT, ENCRYPT):
                 for other in auths:

@@ -2,6 +2,7 @@
 
 import ipaddress
 import os
+import ssl
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+from cryptography.x509.oid import NameOID
 
 DAY = timedelta(days=1)
 
@@ -43,22 +44,20 @@ class Authority:
 
     def server(self, *hosts: str) -> Pair:
         """A certificate for a server with these names or addresses."""
-        return self._issue(f"server-{hosts[0]}", ExtendedKeyUsageOID.SERVER_AUTH, hosts)
+        return self.issue(f"server-{hosts[0]}", ssl.Purpose.SERVER_AUTH, *hosts)
 
     def client(self, name: str, shift: timedelta = timedelta()) -> Pair:
         """A certificate for a client, valid from yesterday to tomorrow, or ``shift`` later."""
-        return self._issue(name, ExtendedKeyUsageOID.CLIENT_AUTH, (), shift)
+        return self.issue(name, ssl.Purpose.CLIENT_AUTH, shift=shift)
 
-    def _issue(
-        self,
-        name: str,
-        usage: x509.ObjectIdentifier,
-        hosts: tuple[str, ...],
-        shift: timedelta = timedelta(),
+    def issue(
+        self, name: str, purpose: ssl.Purpose, *hosts: str, shift: timedelta = timedelta()
     ) -> Pair:
+        """Any certificate for servers or clients; ``name`` is also that of its files."""
         key = ec.generate_private_key(ec.SECP256R1())
         builder = self._builder(_name(name), key.public_key(), shift)
-        builder = builder.add_extension(x509.ExtendedKeyUsage([usage]), critical=False)
+        usage = x509.ExtendedKeyUsage([x509.ObjectIdentifier(purpose.oid)])
+        builder = builder.add_extension(usage, critical=False)
         if hosts:
             names = x509.SubjectAlternativeName([_general_name(host) for host in hosts])
             builder = builder.add_extension(names, critical=False)

@@ -1,5 +1,6 @@
 """A client of one KMIP server: connections kept open, deadlines, and reasons for every failure."""
 
+import os
 import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -112,6 +113,8 @@ def _root(error: OSError) -> str:
                 found = first
             case OSError(__cause__=BaseException() as cause):
                 found = cause
+            case OSError(errno=int(number)) if number > 0:  # others are of the resolver
+                return os.strerror(number)
             case OSError(strerror=str(words)):
                 return words
             case _:

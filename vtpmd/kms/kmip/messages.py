@@ -34,7 +34,7 @@ class OperationFailed(Exception):
             self.reason = reason
             name = f"reason {reason:#x}"
         words = f": {_printable(message)}" if message else ""
-        super().__init__(f"it refuses {operation}: {name}{words}")
+        super().__init__(f"refuses {operation}: {name}{words}")
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,12 @@ def manufactured() -> bytes:
     return EnginePeer.manufactured().stored
 
 
+@pytest.fixture(scope="session")
+def manufactured_with_sha3() -> bytes:
+    """The same with the profile that has SHA-3."""
+    return EnginePeer.manufactured(profile="sha3-v1").stored
+
+
 @pytest.fixture
 def engine_peer(manufactured: bytes) -> Iterator[EnginePeer]:
     """The engine, powered on, before TPM2_Startup."""
@@ -31,6 +37,16 @@ def tester(engine_peer: EnginePeer) -> Tester:
     found = Tester(engine_peer)
     assert found.startup() == 0
     return found
+
+
+@pytest.fixture
+def sha3_tester(manufactured_with_sha3: bytes) -> Iterator[Tester]:
+    """The engine with SHA-3, after TPM2_Startup(CLEAR)."""
+    peer = EnginePeer.restored(manufactured_with_sha3)
+    found = Tester(peer)
+    assert found.startup() == 0
+    yield found
+    peer.close()
 
 
 @pytest.fixture

@@ -120,10 +120,11 @@ class EnginePeer:
         cls,
         banks: Sequence[str] = ("sha1", "sha256", "sha384", "sha512"),
         entropy: Callable[[int], bytes] = os.urandom,
+        profile: str = "default-v1",
     ) -> "EnginePeer":
         """A new TPM."""
         clock = HostClock()
-        return cls(Engine.manufacture("default-v1", banks, entropy, clock), clock)
+        return cls(Engine.manufacture(profile, banks, entropy, clock), clock)
 
     @classmethod
     def restored(cls, permanent: bytes) -> "EnginePeer":

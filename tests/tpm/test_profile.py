@@ -27,6 +27,13 @@ def test_default_v1() -> None:
     assert DEFAULT.allows_command(CC.GET_RANDOM)
 
 
+def test_sha3_is_in_a_profile_of_its_own() -> None:
+    """Fapi_GetInfo of tpm2-tss fails on a TPM that reports an algorithm it has no name for."""
+    more = PROFILES["sha3-v1"].algorithms - DEFAULT.algorithms
+    assert more == {ALG.SHA3_256, ALG.SHA3_384, ALG.SHA3_512}
+    assert PROFILES["sha3-v1"].hash_algs == DEFAULT.hash_algs | more
+
+
 def test_profiles_are_filed_under_their_names() -> None:
     assert {name: profile.name for name, profile in PROFILES.items()} == {
         name: name for name in PROFILES

@@ -20,7 +20,7 @@ from pydantic import (
 from vtpmd.telemetry.log import LogFormat, LogLevel
 
 PcrBank = Literal["sha1", "sha256", "sha384", "sha512"]
-Profile = Literal["default-v1"]
+Profile = Literal["default-v1", "sha3-v1"]
 Sandbox = Literal["require", "best-effort", "off"]
 ClonePolicy = Literal["copy", "replace"]
 KmipMode = Literal["get", "encrypt"]

@@ -157,9 +157,9 @@ def test_rsa_certificates_verify_elsewhere(tester: Tester, scheme: bytes) -> Non
 
 
 @pytest.mark.parametrize("scheme", [ECDSA, words(ALG.ECDSA, ALG.SHA3_384)])
-def test_ecdsa_certificates_verify_elsewhere(tester: Tester, scheme: bytes) -> None:
-    signer, subject = loaded(tester, ecc_areas(SIGN)), loaded(tester, rsa_areas(SIGN))
-    certificate = certificate_of(tester, signer, subject, scheme)
+def test_ecdsa_certificates_verify_elsewhere(sha3_tester: Tester, scheme: bytes) -> None:
+    signer, subject = (loaded(sha3_tester, pair) for pair in (ecc_areas(SIGN), rsa_areas(SIGN)))
+    certificate = certificate_of(sha3_tester, signer, subject, scheme)
     used = certificate.signature_algorithm_parameters
     assert isinstance(used, ec.ECDSA)
     key = ecc_key().public_key()

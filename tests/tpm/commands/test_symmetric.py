@@ -197,9 +197,10 @@ def test_what_hash_refuses(pair: Pair, params: bytes, rc: int) -> None:
     assert hex(pair.refuse(CC.HASH, params=params)) == hex(rc)
 
 
-def test_sha3_is_hashed_too(tester: Tester) -> None:
+def test_sha3_is_hashed_where_the_profile_has_it(tester: Tester, sha3_tester: Tester) -> None:
     params = sized(b"message") + words(ALG.SHA3_256) + RH.NULL.to_bytes(4)
-    assert tester.run(CC.HASH, params=params).sized() == hashlib.sha3_256(b"message").digest()
+    assert sha3_tester.run(CC.HASH, params=params).sized() == hashlib.sha3_256(b"message").digest()
+    assert tester.run(CC.HASH, params=params).rc == RC.HASH | P2
 
 
 @pytest.mark.parametrize("alg", [ALG.SHA1, ALG.SHA256, ALG.SHA384, ALG.SHA512])

@@ -5,7 +5,7 @@ in which they fail never serves a command. So nothing is ever left to test.
 """
 
 from ..command import command
-from ..rc import RC
+from ..rc import RC, TpmError
 from ..state import Tpm
 from ..wire.base import TPM2B_MAX_BUFFER, TPML_ALG
 from ..wire.constants import CC
@@ -30,6 +30,8 @@ def self_test(tpm: Tpm, /, full_test: TPMI_YES_NO) -> None:
 @command(CC.INCREMENTAL_SELF_TEST, nv=True)
 def incremental_self_test(tpm: Tpm, /, to_test: TPML_ALG) -> IncrementalSelfTestResponse:
     """Test some algorithms; tell which are still untested (10.3)."""
+    if not tpm.profile.algorithms.issuperset(to_test):
+        raise TpmError(RC.VALUE, at="to_test")
     return IncrementalSelfTestResponse([])
 
 

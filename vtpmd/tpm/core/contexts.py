@@ -10,7 +10,7 @@ import zlib
 
 from .. import snapshot
 from ..crypto import symmetric
-from ..crypto.hashes import hmac
+from ..crypto.hashes import digest_size, hmac
 from ..crypto.kdf import kdfa
 from ..rc import RC, TpmError
 from ..state import LoadedObject, SavedContext, Session, Tpm
@@ -22,6 +22,7 @@ from .tickets import CONTEXT_HASH
 ORDINARY, SEQUENCE, ST_CLEAR = 0x80000000, 0x80000001, 0x80000002
 """savedHandle of a transient object (Part 2, 14.5)."""
 _KEY_SIZE, _BLOCK_SIZE = 32, 16
+_LEAST_CONTENT = 8
 
 
 def save_object(tpm: Tpm, loaded: LoadedObject) -> TPMS_CONTEXT:
@@ -48,11 +49,10 @@ def save_session(tpm: Tpm, session: Session) -> TPMS_CONTEXT:
 def load(tpm: Tpm, context: TPMS_CONTEXT) -> int:
     """Load what was saved; returns its handle.
 
-    Raises TpmError(RC.SIZE), RC.INTEGRITY, RC.HIERARCHY, RC.HANDLE for a session's context that is
+    Raises TpmError(RC.SIZE), RC.INSUFFICIENT, RC.INTEGRITY, RC.HIERARCHY, RC.HANDLE for a session's context that is
     not its last, RC.OBJECT_MEMORY, RC.SESSION_MEMORY.
     """
-    content = _unprotect(tpm, context)
-    saved = _decode(tpm, content)
+    saved = _decode(tpm, _unprotect(tpm, context))
     if saved.session is not None:
         if tpm.reset.saved_sessions.get(context.saved_handle) != context.sequence:
             raise TpmError(RC.HANDLE, at="context")
@@ -71,7 +71,11 @@ def _encode(tpm: Tpm, saved: SavedContext) -> bytes:
 
 
 def _decode(tpm: Tpm, content: bytes) -> SavedContext:
-    _, groups = snapshot.decode("context", zlib.decompress(content), context=SavedContext)
+    try:
+        _, groups = snapshot.decode("context", zlib.decompress(content), context=SavedContext)
+    except snapshot.StateError:
+        # Ours, but of a newer version that this machine has run since its last reset.
+        raise TpmError(RC.INTEGRITY, at="context") from None
     found: SavedContext = groups["context"]
     return found
 
@@ -101,10 +105,9 @@ def _protect(
 
 
 def _unprotect(tpm: Tpm, context: TPMS_CONTEXT) -> bytes:
-    try:
-        data = TPMS_CONTEXT_DATA.parse(context.context_blob, tpm.profile)
-    except TpmError:
-        raise TpmError(RC.SIZE, at="context") from None
+    data = TPMS_CONTEXT_DATA.parse(context.context_blob, tpm.profile)
+    if len(data.integrity) != digest_size(CONTEXT_HASH) or len(data.encrypted) < _LEAST_CONTENT:
+        raise TpmError(RC.SIZE, at="context")
     key, iv, authentication_key = _keys(
         tpm, context.sequence, context.saved_handle, context.hierarchy
     )

@@ -11,7 +11,7 @@ from tests.kms.kmip.certificates import Authority, Pair
 from tests.kms.kmip.pykmip import Server
 from vtpmd.kms.kmip.client import Client
 from vtpmd.kms.kmip.provider import KmipProvider, from_settings
-from vtpmd.kms.kmip.tls import Credentials
+from vtpmd.kms.tls import Credentials
 
 TIMEOUT = 20.0  # of real servers on a busy machine; hanging ones are tested with a clock of ours
 

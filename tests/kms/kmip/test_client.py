@@ -37,8 +37,8 @@ from vtpmd.kms.kmip import operations
 from vtpmd.kms.kmip.client import Client
 from vtpmd.kms.kmip.constants import ResultReason, State
 from vtpmd.kms.kmip.messages import MAX_REPLY, OperationFailed, Request
-from vtpmd.kms.kmip.tls import Credentials
 from vtpmd.kms.provider import KeyUnavailable
+from vtpmd.kms.tls import Credentials
 
 ASK_STATE = operations.get_attributes("1")
 ACTIVE = operations.KeyAttributes((), State.ACTIVE)
@@ -452,19 +452,25 @@ def encrypted(key: Path) -> bytes:
 Spoil = Callable[[Credentials, Path], Credentials]
 
 
+def pair_of(credentials: Credentials) -> Pair:
+    assert credentials.certificate is not None
+    assert credentials.key is not None
+    return Pair(credentials.certificate, credentials.key)
+
+
 def _other_key(good: Credentials, directory: Path) -> Credentials:
     return replace(good, key=Authority(directory, "other").client("other-client").key)
 
 
 def _copy(good: Credentials, directory: Path, mode: int, data: bytes | None = None) -> Credentials:
     key = directory / "copy.key"
-    key.write_bytes(good.key.read_bytes() if data is None else data)
+    key.write_bytes(pair_of(good).key.read_bytes() if data is None else data)
     key.chmod(mode)
     return replace(good, key=key)
 
 
 def _link(good: Credentials, directory: Path) -> Credentials:
-    (directory / "link").symlink_to(good.key)
+    (directory / "link").symlink_to(pair_of(good).key)
     return replace(good, key=directory / "link")
 
 
@@ -490,14 +496,15 @@ def _open_ca(good: Credentials, directory: Path) -> Credentials:
     [
         (lambda good, at: replace(good, ca=at / "absent"), "cannot read .*/absent: No such file"),
         (lambda good, at: replace(good, key=at / "absent"), "cannot read .*/absent: No such file"),
-        (lambda good, at: replace(good, ca=good.key), r"host1\.key holds no certificates in PEM"),
+        (lambda good, at: replace(good, ca=pair_of(good).key),
+         r"host1\.key holds no certificates in PEM"),
         (lambda good, at: replace(good, certificate=good.key), "holds no certificate in PEM"),
         (_open_ca, "/ca has mode 0666; take 0022 away with chmod"),
         (_other_key, r"other-client\.key cannot be used as the key of .*host1\.pem: key values"),
         (lambda good, at: _copy(good, at, 0o640), r"copy\.key has mode 0640; take 0040 away"),
         (lambda good, at: _copy(good, at, 0o604), r"copy\.key has mode 0604; take 0004 away"),
         (lambda good, at: _copy(good, at, 0o600, b""), r"copy\.key cannot be used as the key"),
-        (lambda good, at: _copy(good, at, 0o600, encrypted(good.key)),
+        (lambda good, at: _copy(good, at, 0o600, encrypted(pair_of(good).key)),
          r"copy\.key cannot be used as the key of .*host1\.pem: "),
         (_link, "cannot read .*/link: "),
         (_expired, r"the client certificate .*/expired\.pem expired at "),
@@ -534,8 +541,8 @@ async def test_a_renewed_certificate_is_used_by_the_next_connection(
     client = open_client(server.port, spoilt)
     with pytest.raises(KeyUnavailable, match="expired at"):
         await client.call(ASK_STATE)
-    spoilt.certificate.write_bytes(credentials.certificate.read_bytes())
-    spoilt.key.write_bytes(credentials.key.read_bytes())
+    pair_of(spoilt).certificate.write_bytes(pair_of(credentials).certificate.read_bytes())
+    pair_of(spoilt).key.write_bytes(pair_of(credentials).key.read_bytes())
     assert await client.call(ASK_STATE) == ACTIVE
 
 

@@ -26,9 +26,9 @@ from tests.kms.kmip.scripted import (
 from vtpmd.kms import gcm
 from vtpmd.kms.kmip.client import Client
 from vtpmd.kms.kmip.messages import OperationFailed
-from vtpmd.kms.kmip.tls import Credentials
 from vtpmd.kms.kmip.ttlv import Item, Type, decode
 from vtpmd.kms.kmip.wrapping import Delegating
+from vtpmd.kms.tls import Credentials
 
 KEK, DEK = os.urandom(32), os.urandom(32)
 GENERAL_FAILURE, CRYPTOGRAPHIC_FAILURE, INVALID_FIELD = 0x100, 0x0A, 0x07

@@ -1,7 +1,5 @@
 """A client of one KMIP server: connections kept open, deadlines, and reasons for every failure."""
 
-import os
-import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TypeVar
@@ -11,9 +9,9 @@ import trio
 from vtpmd.kms.breaker import Breaker
 from vtpmd.kms.kmip.connection import Connection, ConnectionLost
 from vtpmd.kms.kmip.messages import OperationFailed, Request
-from vtpmd.kms.kmip.tls import Credentials, CredentialsError, explain
 from vtpmd.kms.kmip.ttlv import TtlvError
 from vtpmd.kms.provider import KeyUnavailable
+from vtpmd.kms.tls import Credentials, CredentialsError, explain
 from vtpmd.storage.wipe import wipe
 
 MAX_CONNECTIONS = 4
@@ -92,30 +90,8 @@ class Client:
             raise KeyUnavailable(reason, retry=False) from None
         except TtlvError as error:
             raise self._unavailable(f"gave no valid answer: {error}", retry=False) from None
-        except trio.BrokenResourceError as error:
-            cause = error.__cause__
-            if isinstance(cause, ssl.SSLError) and not isinstance(cause, ssl.SSLEOFError):
-                raise self._unavailable(explain(cause), retry=False) from None
-            raise self._unavailable("broke the connection", retry=True) from None
-        except OSError as error:
-            raise self._unavailable(f"cannot be reached: {_root(error)}", retry=True) from None
+        except (trio.BrokenResourceError, OSError) as error:
+            raise self._unavailable(*(explain(error) or ("broke the connection", True))) from None
 
     def _unavailable(self, what: str, retry: bool) -> KeyUnavailable:
         return KeyUnavailable(f"the KMIP server {self.server} {what}", retry)
-
-
-def _root(error: OSError) -> str:
-    """The words of the system in what trio raises when no address of a host could be used."""
-    found: BaseException | None = error
-    while True:
-        match found:
-            case BaseExceptionGroup(exceptions=(first, *_)):
-                found = first
-            case OSError(__cause__=BaseException() as cause):
-                found = cause
-            case OSError(errno=int(number)) if number > 0:  # others are of the resolver
-                return os.strerror(number)
-            case OSError(strerror=str(words)):
-                return words
-            case _:
-                return str(found)

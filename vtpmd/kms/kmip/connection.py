@@ -6,8 +6,8 @@ import trio
 
 from vtpmd.kms.kmip.constants import Tag
 from vtpmd.kms.kmip.messages import MAX_REPLY
-from vtpmd.kms.kmip.tls import Credentials
 from vtpmd.kms.kmip.ttlv import TtlvError, Type
+from vtpmd.kms.tls import Credentials
 
 _HEADER = struct.Struct(">II")
 _RESPONSE_MESSAGE = Tag.RESPONSE_MESSAGE << 8 | Type.STRUCTURE

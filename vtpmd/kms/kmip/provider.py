@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import trio
-from pydantic import ValidationError
 
 from vtpmd.config import schema
 from vtpmd.kms import gcm
@@ -16,16 +15,16 @@ from vtpmd.kms.kmip.client import Client
 from vtpmd.kms.kmip.constants import Operation, ResultReason
 from vtpmd.kms.kmip.keys import InstanceKeys, Kek, Keys, SharedKey
 from vtpmd.kms.kmip.messages import OperationFailed, shown
-from vtpmd.kms.kmip.tls import Credentials, CredentialsError
 from vtpmd.kms.kmip.wrapping import Delegating, Fetching, Wrapping
 from vtpmd.kms.provider import (
-    ConfigurationRefused,
     Erased,
     KeyContext,
     KeyRefused,
     KeyUnavailable,
     NotErased,
 )
+from vtpmd.kms.settings import checked
+from vtpmd.kms.tls import Credentials, CredentialsError
 from vtpmd.storage.slot import Slot
 from vtpmd.storage.wipe import wipe
 
@@ -132,7 +131,7 @@ class KmipProvider:
             "versions": [shown(version) for version in versions],
             "mode": self._mode,
             "key_scope": "shared" if self._shared else "instance",
-            "certificate_expires": expiry.isoformat(),
+            "certificate_expires": expiry and expiry.isoformat(),
         }
 
     async def check(self) -> None:
@@ -210,12 +209,7 @@ def from_settings(name: str, settings: Mapping[str, Any], state: Path) -> KmipPr
 
     Raises ConfigurationRefused.
     """
-    try:
-        entry = schema.KmipProvider.model_validate({"type": "kmip", "name": name, **settings})
-    except ValidationError as error:
-        faults = error.errors(include_url=False, include_input=False)
-        where = "; ".join(f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in faults)
-        raise ConfigurationRefused(f"key provider {name}: {where}") from None
+    entry = checked(schema.KmipProvider, KmipProvider.type, name, settings)
     credentials = Credentials(entry.ca, entry.certificate, entry.key)
     client = Client(entry.host, entry.port, credentials, entry.timeout)
     return KmipProvider(

@@ -5,7 +5,7 @@ from pathlib import Path
 import yaml
 from pydantic import ValidationError
 
-from vtpmd.config.schema import OTHER_PROVIDER, PROVIDER_KINDS, Configuration
+from vtpmd.config.schema import LOGIN_METHODS, OTHER_PROVIDER, PROVIDER_KINDS, Configuration
 
 MAX_SIZE = 1024 * 1024
 MAX_DEPTH = 20
@@ -80,7 +80,7 @@ def _survey(node: yaml.Node, path: KeyPath, lines: dict[KeyPath, int]) -> list[t
 
 def _describe(lines: dict[KeyPath, int], location: KeyPath, message: str) -> tuple[int, str]:
     # pydantic names the branch of the union, the file does not.
-    tags = (*PROVIDER_KINDS, OTHER_PROVIDER)
+    tags = (*PROVIDER_KINDS, OTHER_PROVIDER, *LOGIN_METHODS)
     location = tuple(part for part in location if part not in tags)
     known = location
     while known and known not in lines:

@@ -4,7 +4,7 @@ import grp
 import pwd
 import re
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     AfterValidator,
@@ -25,6 +25,9 @@ Sandbox = Literal["require", "best-effort", "off"]
 ClonePolicy = Literal["copy", "replace"]
 KmipMode = Literal["get", "encrypt"]
 KeyScope = Literal["instance", "shared"]
+TRANSIT_KEY = r"[A-Za-z0-9_]([A-Za-z0-9_.-]{0,126}[A-Za-z0-9_])?"
+_HOST = r"([A-Za-z0-9.-]{1,253}|\[[0-9A-Fa-f:.]+\])"
+_MOUNT = r"[A-Za-z0-9_-]{1,64}"
 SOCKET_PATH_LIMIT = 107  # sun_path holds 108 octets with the closing NUL (unix(7))
 
 
@@ -86,6 +89,12 @@ UserName = Annotated[str, AfterValidator(_user)]
 GroupName = Annotated[str, AfterValidator(_group)]
 ProviderName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_.-]{0,62}$")]
 KeyLabel = Annotated[str, Field(pattern=r"^[!-~]{1,64}$")]
+TransitKeyName = Annotated[str, Field(pattern=f"^{TRANSIT_KEY}$")]
+TransitKeyPrefix = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}$")]
+MountPath = Annotated[str, Field(pattern=f"^{_MOUNT}(/{_MOUNT})*$")]
+HttpsUrl = Annotated[str, Field(pattern=f"^https://{_HOST}(:[0-9]{{1,5}})?$")]
+PlainText = Annotated[str, Field(pattern=r"^[!-~]{1,256}$")]
+Timeout = Annotated[float, Field(gt=0, le=60)]
 PcrBanks = Annotated[list[PcrBank], Field(min_length=1), AfterValidator(_distinct)]
 
 
@@ -139,12 +148,29 @@ class LocalProvider(Provider):
     require_backup: bool = False
 
 
-class KmipProvider(Provider):
+class KeyService(Provider):
+    """Base of the providers whose keys are made and kept elsewhere.
+
+    With `key_scope: instance` every instance has a key of its own there; with `shared` all use the
+    one that `key_name` names. A request has `timeout` seconds.
+    """
+
+    key_scope: KeyScope = "instance"
+    key_name: str | None = None
+    timeout: Timeout = 5.0
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if (self.key_scope == "shared") != (self.key_name is not None):
+            raise ValueError("key_name belongs to key_scope: shared, which needs it")
+        return self
+
+
+class KmipProvider(KeyService):
     """Keys at a key management server that speaks KMIP 1.4, reached with a client certificate.
 
-    With `key_scope: instance` every instance has a key of its own at the server, whose name begins
-    with `key_prefix`; with `shared` all use the one that `key_name` names. `mode: get` fetches the
-    key for every use, `encrypt` leaves it at the server, which then has to know AES-GCM.
+    The names of instances' keys begin with `key_prefix`. `mode: get` fetches the key for every
+    use, `encrypt` leaves it at the server, which then has to know AES-GCM.
     """
 
     type: Literal["kmip"]
@@ -154,16 +180,50 @@ class KmipProvider(Provider):
     certificate: AbsolutePath
     key: AbsolutePath
     mode: KmipMode = "get"
-    key_scope: KeyScope = "instance"
     key_prefix: KeyLabel = "vtpmd-"
     key_name: KeyLabel | None = None
-    timeout: Annotated[float, Field(gt=0, le=60)] = 5.0
 
-    @model_validator(mode="after")
-    def _consistent(self) -> "KmipProvider":
-        if (self.key_scope == "shared") != (self.key_name is not None):
-            raise ValueError("key_name belongs to key_scope: shared, which needs it")
-        return self
+
+class VaultAppRole(Section):
+    """Login with a role id and a secret id; the file with the latter may be a credential."""
+
+    method: Literal["approle"]
+    mount: MountPath = "approle"
+    role_id: PlainText
+    secret_id_file: AbsolutePath
+
+
+class VaultCertificate(Section):
+    """Login with a client certificate, as `role` or whichever role it fits."""
+
+    method: Literal["cert"]
+    mount: MountPath = "cert"
+    role: PlainText | None = None
+    certificate: AbsolutePath
+    key: AbsolutePath
+
+
+class VaultToken(Section):
+    """A token that somebody else, such as an agent, keeps in a file."""
+
+    method: Literal["token"]
+    token_file: AbsolutePath
+
+
+class VaultProvider(KeyService):
+    """Keys in the Transit secrets engine, mounted at `mount`, of OpenBao or HashiCorp Vault.
+
+    The names of instances' keys begin with `key_prefix`. `ca` issued the server's certificate.
+    """
+
+    type: Literal["vault"]
+    url: HttpsUrl
+    ca: AbsolutePath
+    namespace: PlainText | None = None
+    mount: MountPath = "transit"
+    auth: Annotated[VaultAppRole | VaultCertificate | VaultToken, Discriminator("method")]
+    key_prefix: TransitKeyPrefix = "vtpmd-"
+    key_name: TransitKeyName | None = None
 
 
 class OtherProvider(Provider):
@@ -173,7 +233,8 @@ class OtherProvider(Provider):
 
 
 OTHER_PROVIDER = "other"
-PROVIDER_KINDS = ("local", "kmip")
+PROVIDER_KINDS = ("local", "kmip", "vault")
+LOGIN_METHODS = ("approle", "cert", "token")
 
 
 def _provider_kind(value: object) -> str:
@@ -184,6 +245,7 @@ def _provider_kind(value: object) -> str:
 AnyProvider = Annotated[
     Annotated[LocalProvider, Tag("local")]
     | Annotated[KmipProvider, Tag("kmip")]
+    | Annotated[VaultProvider, Tag("vault")]
     | Annotated[OtherProvider, Tag(OTHER_PROVIDER)],
     Discriminator(_provider_kind),
 ]

@@ -20,6 +20,7 @@ GROUP = "vtpmd.key_providers"
 _BUILT_IN = {
     "local": EntryPoint("local", "vtpmd.kms.local:from_settings", GROUP),
     "kmip": EntryPoint("kmip", "vtpmd.kms.kmip.provider:from_settings", GROUP),
+    "vault": EntryPoint("vault", "vtpmd.kms.vault.provider:from_settings", GROUP),
 }
 
 

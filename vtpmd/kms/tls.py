@@ -76,8 +76,12 @@ def explain(error: BaseException) -> tuple[str, bool] | None:
 def _causes(error: BaseException | None) -> Iterator[BaseException]:
     while error is not None:
         yield error
-        # trio tries the addresses of a host in turn: the first failure speaks for all.
-        error = error.exceptions[0] if isinstance(error, BaseExceptionGroup) else error.__cause__
+        if isinstance(error, BaseExceptionGroup):
+            # trio tries the addresses of a host in turn: the first failure speaks for all.
+            error = error.exceptions[0]
+        else:
+            # httpx2 hides what its errors were raised from, but does not forget it.
+            error = error.__cause__ or error.__context__
 
 
 def _explain_tls(error: ssl.SSLError) -> str:

@@ -1,0 +1,82 @@
+"""One OpenBao server for all tests of a process, and providers that use it."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+
+from tests.kms.kmip.certificates import Authority
+from tests.kms.vault.bao import Bao
+from vtpmd.kms.vault.provider import VaultProvider, from_settings
+
+Opener = Callable[..., VaultProvider]
+TIMEOUT = 20.0  # of real servers on a busy machine; hanging ones are tested with a clock of ours
+
+
+@pytest.fixture(scope="session")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    return Authority(tmp_path_factory.mktemp("authority"))
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory, authority: Authority) -> Iterator[Bao]:
+    server = Bao(tmp_path_factory.mktemp("bao"), authority)
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def bao(server: Bao) -> Iterator[Bao]:
+    """The server with a derived key ``vtpmd``, made anew for every test."""
+    server.ask("POST", "transit/keys/vtpmd", {"derived": True})
+    yield server
+    server.delete("vtpmd")
+
+
+@pytest.fixture
+def secret(tmp_path: Path) -> Callable[[str], Path]:
+    """Writes a file that only we may read."""
+
+    def write(text: str) -> Path:
+        path = tmp_path / "secret"
+        path.touch(0o600)
+        path.write_text(f"{text}\n")
+        return path
+
+    return write
+
+
+@pytest.fixture
+def opened(authority: Authority, secret: Callable[[str], Path], tmp_path: Path) -> Opener:
+    """Opens providers, of a real server with AppRole unless told otherwise."""
+
+    def open_provider(bao: Bao | None = None, **settings: Any) -> VaultProvider:
+        if settings.get("key_name"):
+            settings["key_scope"] = "shared"
+        if bao is not None:
+            settings["url"] = bao.url
+            if "auth" not in settings:
+                settings["auth"] = app_role(bao, secret, settings.get("key_scope", "instance"))
+        settings = {"ca": str(authority.certificate), "timeout": TIMEOUT} | settings
+        provider = from_settings("vault1", settings, tmp_path)
+        trio.lowlevel.spawn_system_task(_close_at_the_end, provider)
+        return provider
+
+    return open_provider
+
+
+def app_role(bao: Bao, secret: Callable[[str], Path], role: str) -> dict[str, str]:
+    """Settings for a login as this role."""
+    file = secret(bao.secret_id(role))
+    return {"method": "approle", "role_id": bao.role_id(role), "secret_id_file": str(file)}
+
+
+async def _close_at_the_end(provider: VaultProvider) -> None:
+    """As a system task: close it when the test is over."""
+    try:
+        await trio.sleep_forever()
+    finally:
+        with trio.CancelScope(shield=True):
+            await provider.aclose()

@@ -1,0 +1,1 @@
+"""Keys of the Transit secrets engine of OpenBao or HashiCorp Vault."""

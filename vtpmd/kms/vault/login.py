@@ -1,0 +1,123 @@
+"""The ways to get a token: AppRole, TLS certificate, a file."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import trio
+
+from vtpmd.kms.provider import KeyUnavailable
+from vtpmd.kms.secret_file import is_credential, read_secret
+from vtpmd.kms.vault.server import RequestRefused, Server
+from vtpmd.storage.errors import StorageError
+
+_MAX_SECRET = 4096
+
+
+@dataclass(frozen=True)
+class Token:
+    """Who we are to the server, for ``lease`` seconds from when it was given (0: for ever)."""
+
+    value: str = field(repr=False)
+    lease: float
+    renewable: bool
+
+
+class Login(Protocol):
+    """One way to get a token."""
+
+    method: str
+
+    async def log_in(self, server: Server) -> Token:
+        """Return a token. Raises KeyUnavailable."""
+
+
+@dataclass(frozen=True)
+class AppRoleLogin:
+    """The auth method AppRole: ``role_id`` is a name, ``secret_id`` a file with the password."""
+
+    mount: str
+    role_id: str
+    secret_id: Path
+    method = "approle"
+
+    async def log_in(self, server: Server) -> Token:
+        """Read the secret id and log in."""
+        secret = await _read(self.secret_id)
+        body = {"role_id": self.role_id, "secret_id": secret}
+        return await _log_in(server, self.mount, body, f"the AppRole login with {self.secret_id}")
+
+
+@dataclass(frozen=True)
+class CertificateLogin:
+    """The auth method of TLS certificates: ``role`` as the server names it, or any that fits."""
+
+    mount: str
+    role: str | None = None
+    method = "cert"
+
+    async def log_in(self, server: Server) -> Token:
+        """Log in with the certificate of the connection."""
+        body = {"name": self.role} if self.role else {}
+        return await _log_in(server, self.mount, body, "the login with the client certificate")
+
+
+@dataclass(frozen=True)
+class TokenLogin:
+    """A token that somebody else, such as an agent, keeps in a file."""
+
+    file: Path
+    method = "token"
+
+    async def log_in(self, server: Server) -> Token:
+        """Read the token and ask the server how long it lasts."""
+        value = await _read(self.file)
+        try:
+            answer = await server.ask("GET", "auth/token/lookup-self", value)
+        except RequestRefused as error:
+            # Whoever keeps the file may put a better token into it.
+            raise KeyUnavailable(
+                f"the Vault server {server.url} refuses the token in {self.file}: {error}",
+                retry=True,
+            ) from None
+        return _token(server, answer.get("data"), value, "ttl")
+
+
+def read_lease(server: Server, answer: dict[str, Any]) -> Token:
+    """The token in the answer to a login or a renewal. Raises KeyUnavailable."""
+    auth = answer.get("auth")
+    value = auth.get("client_token") if isinstance(auth, dict) else None
+    return _token(server, auth, value, "lease_duration")
+
+
+async def _log_in(server: Server, mount: str, body: dict[str, str], what: str) -> Token:
+    try:
+        answer = await server.ask("POST", f"auth/{mount}/login", None, body)
+    except RequestRefused as error:
+        raise KeyUnavailable(
+            f"the Vault server {server.url} refuses {what}: {error}", retry=False
+        ) from None
+    return read_lease(server, answer)
+
+
+def _token(server: Server, facts: object, value: object, lease_name: str) -> Token:
+    lease = facts.get(lease_name) if isinstance(facts, dict) else None
+    if not isinstance(facts, dict) or not isinstance(value, str) or not isinstance(lease, int):
+        raise KeyUnavailable(
+            f"the Vault server {server.url} gave no valid answer: there is no token in it",
+            retry=False,
+        )
+    return Token(value, lease, facts.get("renewable") is True)
+
+
+async def _read(path: Path) -> str:
+    try:
+        content = await trio.to_thread.run_sync(read_secret, path, _MAX_SECRET, is_credential(path))
+        text = content.decode("ascii").strip()
+    except StorageError as error:
+        raise KeyUnavailable(str(error), retry=error.kind == "missing") from None
+    except UnicodeDecodeError:
+        text = ""
+    if not text or not text.isprintable():
+        raise KeyUnavailable(f"{path} does not hold one line of plain text", retry=False)
+    return text

@@ -1,0 +1,202 @@
+"""The key provider ``vault``: KEKs in the Transit secrets engine of OpenBao or Vault."""
+
+import re
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, cast, get_args
+from uuid import UUID
+
+from vtpmd.config import schema
+from vtpmd.kms.provider import (
+    Erased,
+    KeyContext,
+    KeyRefused,
+    KeyUnavailable,
+    NotErased,
+)
+from vtpmd.kms.settings import checked
+from vtpmd.kms.tls import Credentials
+from vtpmd.kms.vault.login import AppRoleLogin, CertificateLogin, Login, TokenLogin
+from vtpmd.kms.vault.server import Server
+from vtpmd.kms.vault.session import Session
+from vtpmd.kms.vault.transit import Binding, Ciphertext, NotOpened, Transit, TransitKey
+from vtpmd.storage.slot import Slot
+from vtpmd.storage.wipe import wipe
+
+_NOBODY = UUID(int=0)
+
+
+class VaultProvider:
+    """Wraps DEKs with keys of the engine mounted at ``mount``.
+
+    With ``shared_key``, a name, all instances use that key, else each has its own, whose name is
+    ``key_prefix`` and its UUID. A slot names its key itself, whatever is configured now; its
+    algorithm is the parameter that ties it to the instance.
+    """
+
+    type = "vault"
+
+    def __init__(
+        self,
+        name: str,
+        session: Session,
+        mount: str,
+        key_prefix: str,
+        shared_key: str | None = None,
+    ) -> None:
+        self.name = name
+        self._session = session
+        self._mount = mount
+        self._transit = Transit(session, mount)
+        self._key_prefix = key_prefix
+        self._shared_key = shared_key
+
+    def __repr__(self) -> str:
+        return f"VaultProvider({self.name!r}, {self._session.url!r})"
+
+    async def initialise(self) -> str | None:
+        """Do nothing: a shared key is made by whoever rules the server."""
+        return None
+
+    async def wrap(self, dek: bytes | bytearray, context: KeyContext) -> Slot:
+        """Wrap under the shared key, or that of the instance, which is made if there is none."""
+        key = await self._kek(context.uuid)
+        return self._slot(
+            key.name, key.binding, await self._transit.encrypt(key, dek, context.aad())
+        )
+
+    async def unwrap(self, slot: Slot, context: KeyContext) -> bytearray:
+        """Unwrap with the key that the slot names."""
+        with self._opening(slot, context) as (ciphertext, binding):
+            return await self._transit.decrypt(slot.key_ref, ciphertext, binding, context.aad())
+
+    async def rewrap(self, slot: Slot, context: KeyContext) -> Slot:
+        """Wrap under the shared key's latest version, or under a new version of the instance's key.
+
+        Where the key can, the server does it by itself; else the DEK passes through here.
+        """
+        key = await self._kek(context.uuid)
+        if self._shared_key is None:
+            await self._transit.rotate(key.name)
+        with self._opening(slot, context) as (ciphertext, binding):
+            if (slot.key_ref, binding) == (key.name, key.binding) and binding == "context":
+                fresh = await self._transit.rewrap(key.name, ciphertext, context.aad())
+                return self._slot(key.name, binding, fresh)
+        dek = await self.unwrap(slot, context)
+        try:
+            return await self.wrap(dek, context)
+        finally:
+            wipe(dek)
+
+    async def destroy(self, slot: Slot, context: KeyContext) -> Erased | NotErased:
+        """Delete the instance's key with all its versions."""
+        own = self._own_key(context.uuid)
+        if slot.key_ref != own:
+            return NotErased.shared(self.name)
+        if await self._transit.find(own) is not None:
+            await self._transit.delete(own)
+        return Erased()
+
+    async def describe(self) -> dict[str, Any]:
+        """Name, type, server, login, and how its keys are used; the shared key's versions."""
+        description: dict[str, Any] = {
+            "name": self.name,
+            "type": self.type,
+            "server": self._session.url,
+            "auth": self._session.method,
+            "mount": self._mount,
+            "key_scope": "shared" if self._shared_key else "instance",
+        }
+        if self._shared_key is None:
+            return {**description, "key_prefix": self._key_prefix}
+        key = await self._kek(_NOBODY)
+        return {
+            **description,
+            "key_name": key.name,
+            "binding": key.binding,
+            "latest_version": key.latest,
+            "oldest_version": key.oldest,
+        }
+
+    async def check(self) -> None:
+        """Wrap nothing of value under the shared key, or ask whether we may make keys and wrap."""
+        if self._shared_key is not None:
+            await self.wrap(bytes(32), KeyContext(_NOBODY, bytes(16)))
+        else:
+            await self._transit.check_permitted(self._own_key(_NOBODY))
+
+    async def aclose(self) -> None:
+        """Close the connections to the server."""
+        await self._session.aclose()
+
+    async def _kek(self, uuid: UUID) -> TransitKey:
+        """The key to wrap with. Encrypting with none could make one that nobody asked for."""
+        name = self._shared_key or self._own_key(uuid)
+        key = await self._transit.find(name)
+        if key is None and self._shared_key is None:
+            await self._transit.create(name)
+            key = await self._transit.find(name)
+        if key is None:
+            raise KeyUnavailable(
+                f"the Vault server {self._session.url} has no key {name} in {self._mount}: "
+                f"make it, with derived=true",
+                retry=False,
+            )
+        return key
+
+    def _own_key(self, uuid: UUID) -> str:
+        return f"{self._key_prefix}{uuid}"
+
+    def _slot(self, key: str, binding: Binding, ciphertext: Ciphertext) -> Slot:
+        return Slot(
+            provider_type=self.type,
+            provider=self.name,
+            key_ref=key,
+            key_version=ciphertext.version,
+            algorithm=f"transit-{binding}",
+            wrapped=ciphertext.text,
+            created=int(time.time()),
+        )
+
+    @contextmanager
+    def _opening(self, slot: Slot, context: KeyContext) -> Iterator[tuple[Ciphertext, Binding]]:
+        """What a slot holds, to be opened. Raises KeyRefused if that fails."""
+        binding = slot.algorithm.removeprefix("transit-")
+        if slot.provider_type != self.type or binding not in get_args(Binding):
+            raise KeyRefused(
+                f"key provider {self.name} does not open a slot of type {slot.provider_type}, "
+                f"algorithm {slot.algorithm}"
+            )
+        if not re.fullmatch(schema.TRANSIT_KEY, slot.key_ref):
+            raise KeyRefused(f"{slot.key_ref!r} cannot be the name of a key")
+        try:
+            yield Ciphertext.parse(slot.wrapped), cast(Binding, binding)
+        except NotOpened:
+            raise KeyRefused(
+                f"key {slot.key_ref} does not open the key slot of instance {context.uuid}: "
+                "the slot is damaged, or of another instance or DEK"
+            ) from None
+
+
+def from_settings(name: str, settings: Mapping[str, Any], state: Path) -> VaultProvider:
+    """Make a provider from what ``config.schema.VaultProvider`` describes.
+
+    Raises ConfigurationRefused.
+    """
+    entry = checked(schema.VaultProvider, VaultProvider.type, name, settings)
+    credentials, login = _identity(entry)
+    server = Server(entry.url, credentials, entry.timeout, entry.namespace)
+    session = Session(server, login)
+    return VaultProvider(name, session, entry.mount, entry.key_prefix, entry.key_name)
+
+
+def _identity(entry: schema.VaultProvider) -> tuple[Credentials, Login]:
+    match entry.auth:
+        case schema.VaultAppRole(mount=mount, role_id=role_id, secret_id_file=file):
+            return Credentials(entry.ca), AppRoleLogin(mount, role_id, file)
+        case schema.VaultCertificate(mount=mount, role=role, certificate=certificate, key=key):
+            return Credentials(entry.ca, certificate, key), CertificateLogin(mount, role)
+        case schema.VaultToken(token_file=file):
+            return Credentials(entry.ca), TokenLogin(file)

@@ -1,0 +1,205 @@
+"""Requests to a server of OpenBao or HashiCorp Vault: JSON over HTTPS, reasons for failures."""
+
+import json
+import re
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any
+
+import httpx2
+import trio
+
+from vtpmd.kms.breaker import LONGEST_PAUSE, Breaker
+from vtpmd.kms.provider import KeyUnavailable
+from vtpmd.kms.tls import Credentials, CredentialsError, explain
+from vtpmd.storage.wipe import wipe
+
+MAX_CONNECTIONS = 8
+MAX_ANSWER = 1 << 20
+_IDLE = 60.0  # seconds that a connection is kept open unused
+_MAX_WORDS = 300
+
+
+class RequestRefused(Exception):
+    """The server understood a request and refuses it: HTTP ``status`` and its own ``words``."""
+
+    def __init__(self, status: int, words: str) -> None:
+        super().__init__(words)
+        self.status = status
+        self.words = words
+
+
+class _Pool:
+    """Connections that are kept open, and how many requests use them now."""
+
+    def __init__(self, client: httpx2.AsyncClient) -> None:
+        self.client = client
+        self.users = 0
+
+
+class Server:
+    """The API at ``url``; each request has ``timeout`` seconds, connecting included.
+
+    It speaks to nobody but ``url``: neither proxies from the environment nor redirections count.
+    """
+
+    def __init__(
+        self, url: str, credentials: Credentials, timeout: float, namespace: str | None = None
+    ) -> None:
+        self.url = url
+        self._credentials = credentials
+        self._timeout = timeout
+        self._headers = {"Accept-Encoding": "identity", "X-Vault-Request": "true"}
+        if namespace is not None:
+            self._headers["X-Vault-Namespace"] = namespace
+        self._breaker = Breaker(f"the Vault server {url}")
+        self._pool: _Pool | None = None
+        self._quiet_until = 0.0
+
+    async def ask(
+        self,
+        method: str,
+        path: str,
+        token: str | None = None,
+        body: Mapping[str, Any] | None = None,
+    ) -> dict[str, Any]:
+        """Return the answer to one request (empty for 204).
+
+        Raises RequestRefused; KeyUnavailable if there is no valid answer.
+        """
+        headers = {"X-Vault-Token": token} if token else {}
+        self._check_quiet()
+        with self._breaker.attempt():
+            with self._explained():
+                with trio.fail_after(self._timeout):
+                    status, answered, content = await self._exchange(method, path, headers, body)
+            try:
+                return self._judge(status, answered, content)
+            finally:
+                wipe(content)
+
+    async def reopen(self) -> None:
+        """Have the next request connect anew, with the files for TLS as they are then."""
+        pool, self._pool = self._pool, None
+        if pool is not None and not pool.users:
+            await pool.client.aclose()
+
+    aclose = reopen
+
+    async def _exchange(
+        self,
+        method: str,
+        path: str,
+        headers: Mapping[str, str],
+        body: Mapping[str, Any] | None,
+    ) -> tuple[int, httpx2.Headers, bytearray]:
+        content = bytearray()
+        async with (
+            self._client() as client,
+            client.stream(method, f"/v1/{path}", headers=headers, json=body) as response,
+        ):
+            size = 0
+            async for chunk in response.aiter_raw():
+                size += len(chunk)
+                if size <= MAX_ANSWER:  # the rest is only counted, as long as time permits
+                    content += chunk
+        if size > MAX_ANSWER:
+            raise self._unavailable(f"answers more than {MAX_ANSWER} bytes", retry=False)
+        return response.status_code, response.headers, content
+
+    @asynccontextmanager
+    async def _client(self) -> AsyncIterator[httpx2.AsyncClient]:
+        if self._pool is None:
+            context = await trio.to_thread.run_sync(self._credentials.context)
+            # Others may have come first while the files were read.
+            self._pool = self._pool or _Pool(
+                httpx2.AsyncClient(
+                    base_url=self.url,
+                    verify=context,
+                    trust_env=False,
+                    follow_redirects=False,
+                    headers=self._headers,
+                    timeout=httpx2.Timeout(self._timeout),
+                    limits=httpx2.Limits(max_connections=MAX_CONNECTIONS, keepalive_expiry=_IDLE),
+                )
+            )
+        pool = self._pool
+        pool.users += 1
+        try:
+            yield pool.client
+        finally:
+            pool.users -= 1
+            if pool is not self._pool and not pool.users:
+                with trio.CancelScope(shield=True):
+                    await pool.client.aclose()
+
+    def _judge(self, status: int, headers: httpx2.Headers, content: bytearray) -> dict[str, Any]:
+        """The answer, or the reason in it."""
+        if 300 <= status < 400:
+            target = _printable(headers.get("location", "nowhere"))
+            raise self._unavailable(f"redirects to {target}, which is not followed", retry=True)
+        if status == 429:
+            raise self._asked_to_wait(headers)
+        if status >= 400:
+            words = _words(content) or f"HTTP status {status}"
+            if status == 503 and "sealed" in words:
+                raise self._unavailable("is sealed: unseal it", retry=True)
+            if status >= 500:
+                raise self._unavailable(f"is in trouble: {words}", retry=True)
+            raise RequestRefused(status, words)
+        answer = _decode(content) if content else {}
+        if answer is None:
+            raise self._unavailable("gave no valid answer: it is not a JSON object", retry=False)
+        return answer
+
+    def _asked_to_wait(self, headers: httpx2.Headers) -> KeyUnavailable:
+        wait = re.fullmatch(r"\d{1,9}", headers.get("retry-after", ""))
+        seconds = min(float(wait[0]), LONGEST_PAUSE) if wait else 0.0
+        self._quiet_until = trio.current_time() + seconds
+        when = f" in {seconds:g} s" if wait else " later"
+        return self._unavailable(f"has too much to do and wants to be asked again{when}", True)
+
+    def _check_quiet(self) -> None:
+        remaining = self._quiet_until - trio.current_time()
+        if remaining > 0:
+            raise self._unavailable(f"wants to be asked again in {remaining:.0f} s", retry=True)
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        """Turn what a request may fail with into a reason that a person can act on."""
+        try:
+            yield
+        except (trio.TooSlowError, httpx2.TimeoutException):
+            raise self._unavailable(f"did not answer within {self._timeout:g} s", True) from None
+        except CredentialsError as error:
+            reason = f"the Vault server {self.url} cannot be asked: {error}"
+            raise KeyUnavailable(reason, retry=False) from None
+        except httpx2.RemoteProtocolError:
+            raise self._unavailable("broke off, or does not speak HTTP", retry=True) from None
+        except httpx2.TransportError as error:
+            words, retry = explain(error) or ("broke the connection", True)
+            raise self._unavailable(words, retry) from None
+
+    def _unavailable(self, what: str, retry: bool) -> KeyUnavailable:
+        return KeyUnavailable(f"the Vault server {self.url} {what}", retry)
+
+
+def _decode(content: bytearray) -> dict[str, Any] | None:
+    try:
+        answer = json.loads(content)
+    except (ValueError, RecursionError):
+        return None
+    return answer if isinstance(answer, dict) else None
+
+
+def _words(content: bytearray) -> str:
+    """What an error's body says, on one line: the list ``errors``, whose items may be lists."""
+    errors = (_decode(content) or {}).get("errors")
+    if not isinstance(errors, list):
+        return ""
+    found = [re.findall(r"\* (.+)", str(error)) or [str(error)] for error in errors]
+    return _printable("; ".join(word for words in found for word in words))
+
+
+def _printable(text: str) -> str:
+    return "".join(c if c.isprintable() else " " for c in text)[:_MAX_WORDS].strip()

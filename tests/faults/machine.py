@@ -1,5 +1,6 @@
 """A virtual machine as its TPM sees it: a control connection, a data channel and some commands."""
 
+import contextlib
 import struct
 from types import TracebackType
 from typing import Self
@@ -73,14 +74,13 @@ class Machine:
     """A machine that has just been reset and whose firmware has sent TPM2_Startup."""
 
     def __init__(self, instance: VtpmdInstance, timeout: float = 30.0) -> None:
-        self.control = Control(instance.control, timeout)
-        try:
+        with contextlib.ExitStack() as stack:
+            self.control = stack.enter_context(Control(instance.control, timeout))
             self.control.power_on()
             self.data = self.control.data_channel()
+            stack.callback(self.data.close)
             self.succeed(STARTUP_CLEAR)
-        except BaseException:
-            self.control.close()
-            raise
+            self._open = stack.pop_all()
 
     def __enter__(self) -> Self:
         return self
@@ -94,8 +94,7 @@ class Machine:
         self.close()
 
     def close(self) -> None:
-        self.data.close()
-        self.control.close()
+        self._open.close()
 
     def code(self, message: bytes) -> int:
         """The response code of a command."""

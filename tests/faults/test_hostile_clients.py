@@ -20,6 +20,7 @@ from tests.peers.vtpmd import Vtpmd, VtpmdInstance
 
 CMD_GET_CAPABILITY, CMD_HASH_START, CMD_HASH_DATA = 1, 6, 7
 CMD_SET_STATEBLOB, CMD_LOCK_STORAGE = 13, 19
+DELETE_VOLATILE = 1
 COMMANDS = 20
 DEADLINE = 20.0
 MOST_DESCRIPTORS = 96
@@ -47,7 +48,9 @@ def unharmed(host: Vtpmd, instance: VtpmdInstance) -> Iterator[None]:
     yield
     assert instance.process() == worker
     with Control(instance.control) as control:
-        control.command(CMD_LOCK_STORAGE, bytes(4))  # garbage may have handed the state over
+        # Garbage may have handed the state over, or stored a volatile state to go on with.
+        control.command(CMD_LOCK_STORAGE, bytes(4))
+        control.command(CMD_INIT, struct.pack(">I", DELETE_VOLATILE))
     with Machine(instance) as machine:
         assert machine.read() == b"\x44" * INDEX_SIZE
     until(lambda: descriptors(worker) <= before)

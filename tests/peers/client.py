@@ -66,7 +66,11 @@ class Control:
         """A data channel that lives as long as the TPM's side keeps it: CMD_SET_DATAFD."""
         ours, theirs = socket.socketpair()
         with theirs:
-            self.command(CMD_SET_DATAFD, descriptors=(theirs.fileno(),))
+            try:
+                self.command(CMD_SET_DATAFD, descriptors=(theirs.fileno(),))
+            except BaseException:
+                ours.close()
+                raise
         return Data(ours)
 
 

@@ -1,6 +1,6 @@
 """An authority for both ends, PyKMIP's server, and clients of it that end with the test."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -9,6 +9,7 @@ import trio
 
 from tests.kms.kmip.certificates import Authority, Pair
 from tests.kms.kmip.pykmip import Server
+from tests.kms.kmip.scripted import ScriptedServer, scripted, server_context
 from vtpmd.kms.kmip.client import Client
 from vtpmd.kms.kmip.provider import KmipProvider, from_settings
 from vtpmd.kms.tls import Credentials
@@ -41,13 +42,27 @@ def credentials(authority: Authority, host_pair: Pair) -> Credentials:
 
 
 @pytest.fixture(scope="session")
-def server(tmp_path_factory: pytest.TempPathFactory, authority: Authority) -> Iterator[Server]:
+def server(
+    tmp_path_factory: pytest.TempPathFactory, authority: Authority, localhost: Pair
+) -> Iterator[Server]:
     """PyKMIP's server; keys that tests leave in it disturb nobody."""
-    pair = authority.server("localhost", "127.0.0.1")
-    server = Server(tmp_path_factory.mktemp("pykmip"), authority.certificate, pair)
+    server = Server(tmp_path_factory.mktemp("pykmip"), authority.certificate, localhost)
     server.start()
     yield server
     server.stop()
+
+
+@pytest.fixture(scope="session")
+def localhost(authority: Authority) -> Pair:
+    """The certificate of a good server."""
+    return authority.server("localhost", "127.0.0.1")
+
+
+@pytest.fixture
+async def fault_server(authority: Authority, localhost: Pair) -> AsyncIterator[ScriptedServer]:
+    """A good server, but for its script."""
+    async with scripted(server_context(localhost, authority.certificate)) as server:
+        yield server
 
 
 @pytest.fixture

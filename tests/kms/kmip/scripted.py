@@ -4,6 +4,7 @@ import ssl
 import struct
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import TypeAlias
 
 import trio
@@ -96,7 +97,7 @@ class ScriptedServer:
         self.script: Script = answering()
 
 
-def server_context(pair: Pair, authority: str) -> ssl.SSLContext:
+def server_context(pair: Pair, authority: Path) -> ssl.SSLContext:
     """Mutual TLS as servers do it."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(pair.certificate, pair.key)

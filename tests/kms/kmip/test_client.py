@@ -1,21 +1,14 @@
 """Whatever a server does, a request ends in time with its result or a reason; then it goes on."""
 
 import socket
-import ssl
-from collections.abc import AsyncIterator, Callable
-from contextlib import suppress
-from dataclasses import replace
-from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
 import trio
-from cryptography.hazmat.primitives import serialization
 from trio.testing import MockClock
 
-from tests.kms.kmip.certificates import Authority, Pair
-from tests.kms.kmip.conftest import TIMEOUT, close_at_the_end
+from tests.kms.kmip.asking import ACTIVE, ASK_STATE, GOOD, failure, open_client
+from tests.kms.kmip.conftest import TIMEOUT
 from tests.kms.kmip.scripted import (
     BYTES,
     ENUMERATION,
@@ -29,47 +22,13 @@ from tests.kms.kmip.scripted import (
     item,
     read_request,
     reply,
-    scripted,
-    server_context,
     state_reply,
 )
 from vtpmd.kms.kmip import operations
-from vtpmd.kms.kmip.client import Client
-from vtpmd.kms.kmip.constants import ResultReason, State
+from vtpmd.kms.kmip.constants import ResultReason
 from vtpmd.kms.kmip.messages import MAX_REPLY, OperationFailed, Request
 from vtpmd.kms.provider import KeyUnavailable
 from vtpmd.kms.tls import Credentials
-
-ASK_STATE = operations.get_attributes("1")
-ACTIVE = operations.KeyAttributes((), State.ACTIVE)
-
-
-@pytest.fixture(scope="session")
-def localhost(authority: Authority) -> Pair:
-    """The certificate of a good server."""
-    return authority.server("localhost")
-
-
-@pytest.fixture
-async def server(authority: Authority, localhost: Pair) -> AsyncIterator[ScriptedServer]:
-    """A good server, but for its script."""
-    async with scripted(server_context(localhost, str(authority.certificate))) as server:
-        yield server
-
-
-def open_client(port: int, credentials: Credentials, host: str = "localhost") -> Client:
-    client = Client(host, port, credentials, TIMEOUT)
-    trio.lowlevel.spawn_system_task(close_at_the_end, client)
-    return client
-
-
-async def failure(client: Client, request: Request[Any] = ASK_STATE) -> KeyUnavailable:
-    """How the request fails, without the words that every reason begins with."""
-    with pytest.raises(KeyUnavailable) as caught:
-        await client.call(request)
-    beginning = f"the KMIP server {client.server} "
-    assert caught.value.reason.startswith(beginning)
-    return KeyUnavailable(caught.value.reason.removeprefix(beginning), caught.value.retry)
 
 
 async def close_without_answer(stream: Stream) -> None:
@@ -90,9 +49,6 @@ def sending(data: bytes) -> Script:
         await read_request(stream)
 
     return script
-
-
-GOOD = state_reply()
 
 
 @pytest.mark.parametrize(
@@ -151,15 +107,15 @@ GOOD = state_reply()
     ],
 )  # fmt: skip
 async def test_broken_answers_are_told_and_the_next_request_goes_through(
-    server: ScriptedServer, credentials: Credentials, script: Script, reason: str, retry: bool
+    fault_server: ScriptedServer, credentials: Credentials, script: Script, reason: str, retry: bool
 ) -> None:
-    client = open_client(server.port, credentials)
-    server.script = script
+    client = open_client(fault_server.port, credentials)
+    fault_server.script = script
     error = await failure(client)
     assert (error.reason, error.retry) == (reason, retry)
-    server.script = answering(GOOD)
+    fault_server.script = answering(GOOD)
     assert await client.call(ASK_STATE) == ACTIVE
-    assert server.connections == 2, "a connection with a broken answer was used again"
+    assert fault_server.connections == 2, "a connection with a broken answer was used again"
 
 
 def key_reply(key: str = "1", form: int = 1, size: int = 32) -> bytes:
@@ -194,14 +150,14 @@ DECRYPT = operations.decrypt("1", bytes(48), bytes(12), b"")
     ],
 )
 async def test_results_that_were_not_asked_for_are_not_used(
-    server: ScriptedServer,
+    fault_server: ScriptedServer,
     credentials: Credentials,
     request_: Request[Any],
     answer: bytes,
     reason: str,
 ) -> None:
-    server.script = answering(answer)
-    error = await failure(open_client(server.port, credentials), request_)
+    fault_server.script = answering(answer)
+    error = await failure(open_client(fault_server.port, credentials), request_)
     assert error.reason.startswith(f"gave no valid answer: {reason}")
     assert not error.retry
 
@@ -216,42 +172,46 @@ async def test_results_that_were_not_asked_for_are_not_used(
     ],
 )
 async def test_refusals_are_told_in_the_words_of_the_server(
-    server: ScriptedServer, credentials: Credentials, reason: int, message: str | None, words: str
+    fault_server: ScriptedServer,
+    credentials: Credentials,
+    reason: int,
+    message: str | None,
+    words: str,
 ) -> None:
     refusal = reply(batch_item(0x0B, status=1, reason=reason, message=message))
-    server.script = answering(refusal, GOOD)
-    client = open_client(server.port, credentials)
+    fault_server.script = answering(refusal, GOOD)
+    client = open_client(fault_server.port, credentials)
     with pytest.raises(OperationFailed) as caught:
         await client.call(ASK_STATE)
     assert str(caught.value) == f"refuses Get Attributes: {words}"
     assert caught.value.reason == ResultReason(reason) if reason != 0x4242 else reason
     assert await client.call(ASK_STATE) == ACTIVE
-    assert server.connections == 1, "a refusal is no reason to leave"
+    assert fault_server.connections == 1, "a refusal is no reason to leave"
 
 
 async def test_an_answer_in_single_bytes_is_put_together(
-    server: ScriptedServer, credentials: Credentials
+    fault_server: ScriptedServer, credentials: Credentials
 ) -> None:
     async def script(stream: Stream) -> None:
         await read_request(stream)
         for octet in GOOD:
             await stream.send_all(bytes([octet]))
 
-    server.script = script
-    assert await open_client(server.port, credentials).call(ASK_STATE) == ACTIVE
+    fault_server.script = script
+    assert await open_client(fault_server.port, credentials).call(ASK_STATE) == ACTIVE
 
 
 async def test_a_large_answer_is_read_up_to_the_limit(
-    server: ScriptedServer, credentials: Credentials
+    fault_server: ScriptedServer, credentials: Credentials
 ) -> None:
     padding = item(0xB0, BYTES, bytes(MAX_REPLY - 200))
     attribute = item(0x08, STRUCTURE, item(0x0A, TEXT, "State"), item(0x0B, ENUMERATION, 2))
-    server.script = answering(reply(batch_item(0x0B, padding, attribute)))
-    assert await open_client(server.port, credentials).call(ASK_STATE) == ACTIVE
+    fault_server.script = answering(reply(batch_item(0x0B, padding, attribute)))
+    assert await open_client(fault_server.port, credentials).call(ASK_STATE) == ACTIVE
 
 
 async def test_a_server_that_hangs_is_given_up_in_time(
-    server: ScriptedServer, credentials: Credentials, mock_clock: MockClock
+    fault_server: ScriptedServer, credentials: Credentials, mock_clock: MockClock
 ) -> None:
     """After the request, in the middle of the answer, and before TLS begins."""
     waiting = trio.Event()
@@ -271,12 +231,12 @@ async def test_a_server_that_hangs_is_given_up_in_time(
 
     for script in (silent, after_request, in_answer):
         waiting = trio.Event()
-        server.script = script
+        fault_server.script = script
         async with trio.open_nursery() as nursery:
             errors: list[KeyUnavailable] = []
 
             async def ask(errors: list[KeyUnavailable] = errors) -> None:
-                errors.append(await failure(open_client(server.port, credentials)))
+                errors.append(await failure(open_client(fault_server.port, credentials)))
 
             nursery.start_soon(ask)
             await waiting.wait()
@@ -310,262 +270,28 @@ async def test_a_name_that_is_unknown_is_told(credentials: Credentials) -> None:
     assert error.reason == "cannot be reached: Name or service not known"
 
 
-async def test_a_server_without_tls_is_told(credentials: Credentials) -> None:
-    async def greet(stream: trio.SocketStream) -> None:
-        with suppress(trio.BrokenResourceError):
-            await stream.send_all(b"220 mail.example ESMTP\r\n")
-        await stream.receive_some(1 << 16)
-        await stream.aclose()
-
-    async with trio.open_nursery() as nursery:
-        (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
-        nursery.start_soon(trio.serve_listeners, greet, [listener])
-        port = listener.socket.getsockname()[1]
-        error = await failure(open_client(port, credentials))
-        nursery.cancel_scope.cancel()
-    assert error.reason.startswith("cannot be spoken to with TLS: ")
-    assert not error.retry
-
-
-async def refusal_of_server(pair: Pair, authority: Authority, credentials: Credentials) -> str:
-    async with scripted(server_context(pair, str(authority.certificate))) as server:
-        server.script = answering(GOOD)
-        error = await failure(open_client(server.port, credentials))
-    assert not error.retry
-    return error.reason
-
-
-async def test_a_certificate_for_another_host_is_refused(
-    authority: Authority, credentials: Credentials
+async def test_a_connection_is_kept_open(
+    fault_server: ScriptedServer, credentials: Credentials
 ) -> None:
-    reason = await refusal_of_server(authority.server("evil.example"), authority, credentials)
-    assert reason == (
-        "has a certificate that is refused: Hostname mismatch, certificate is not valid for "
-        "'localhost'."
-    )
-
-
-async def test_a_certificate_that_names_a_host_in_its_subject_only_is_refused(
-    authority: Authority, credentials: Credentials, tmp_path: Path
-) -> None:
-    pair = authority.issue("localhost", ssl.Purpose.SERVER_AUTH)
-    reason = await refusal_of_server(pair, authority, credentials)
-    assert "is not valid for 'localhost'" in reason
-
-
-async def test_a_certificate_of_another_authority_is_refused(
-    authority: Authority, credentials: Credentials, tmp_path: Path
-) -> None:
-    pair = Authority(tmp_path, "stranger").server("localhost")
-    reason = await refusal_of_server(pair, authority, credentials)
-    assert "refused: unable to get local issuer certificate" in reason
-
-
-async def test_a_certificate_for_clients_is_refused_of_a_server(
-    authority: Authority, credentials: Credentials
-) -> None:
-    pair = authority.issue("client-as-server", ssl.Purpose.CLIENT_AUTH, "localhost")
-    reason = await refusal_of_server(pair, authority, credentials)
-    assert "refused: unsuitable certificate purpose" in reason
-
-
-async def test_an_expired_certificate_of_the_server_is_refused(
-    authority: Authority, credentials: Credentials
-) -> None:
-    pair = authority.issue(
-        "expired-server", ssl.Purpose.SERVER_AUTH, "localhost", shift=timedelta(days=-2)
-    )
-    reason = await refusal_of_server(pair, authority, credentials)
-    assert reason == "has a certificate that is refused: certificate has expired"
-
-
-@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
-async def test_both_versions_of_tls_are_spoken(
-    authority: Authority, localhost: Pair, credentials: Credentials, version: ssl.TLSVersion
-) -> None:
-    context = server_context(localhost, str(authority.certificate))
-    context.minimum_version = context.maximum_version = version
-    async with scripted(context) as server:
-        server.script = answering(GOOD)
-        assert await open_client(server.port, credentials).call(ASK_STATE) == ACTIVE
-
-
-def shake_hands(listener: socket.socket, context: ssl.SSLContext) -> None:
-    """Refuse a client as servers do, with an alert, which trio's streams do not send."""
-    connection, _ = listener.accept()
-    connection.settimeout(TIMEOUT)
-    with context.wrap_socket(connection, server_side=True, do_handshake_on_connect=False) as secure:
-        with pytest.raises(ssl.SSLError):
-            secure.do_handshake()
-        # Closing with something unread would take the alert back.
-        secure.shutdown(socket.SHUT_WR)
-        while secure.recv(1 << 16):
-            pass
-
-
-async def refusal_by_server(context: ssl.SSLContext, credentials: Credentials) -> str:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(trio.to_thread.run_sync, shake_hands, listener, context)
-            port = listener.getsockname()[1]
-            error = await failure(open_client(port, credentials))
-    assert not error.retry
-    return error.reason
-
-
-@pytest.mark.filterwarnings("ignore:ssl.TLSVersion.TLSv1_1 is deprecated")
-async def test_old_tls_is_refused(
-    authority: Authority, localhost: Pair, credentials: Credentials
-) -> None:
-    context = server_context(localhost, str(authority.certificate))
-    context.set_ciphers("ALL:@SECLEVEL=0")
-    context.minimum_version = context.maximum_version = ssl.TLSVersion.TLSv1_1
-    reason = await refusal_by_server(context, credentials)
-    assert reason == "refuses the TLS connection: protocol version"
-
-
-@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
-async def test_a_client_certificate_that_the_server_refuses_is_told(
-    authority: Authority,
-    localhost: Pair,
-    credentials: Credentials,
-    tmp_path: Path,
-    version: ssl.TLSVersion,
-) -> None:
-    stranger = Authority(tmp_path, "stranger").client("stranger-client")
-    context = server_context(localhost, str(authority.certificate))
-    context.minimum_version = context.maximum_version = version
-    wrong = replace(credentials, certificate=stranger.certificate, key=stranger.key)
-    reason = await refusal_by_server(context, wrong)
-    assert reason == "refuses the client certificate: unknown ca"
-
-
-def encrypted(key: Path) -> bytes:
-    private = serialization.load_pem_private_key(key.read_bytes(), None)
-    return private.private_bytes(
-        serialization.Encoding.PEM,
-        serialization.PrivateFormat.PKCS8,
-        serialization.BestAvailableEncryption(b"secret"),
-    )
-
-
-Spoil = Callable[[Credentials, Path], Credentials]
-
-
-def pair_of(credentials: Credentials) -> Pair:
-    assert credentials.certificate is not None
-    assert credentials.key is not None
-    return Pair(credentials.certificate, credentials.key)
-
-
-def _other_key(good: Credentials, directory: Path) -> Credentials:
-    return replace(good, key=Authority(directory, "other").client("other-client").key)
-
-
-def _copy(good: Credentials, directory: Path, mode: int, data: bytes | None = None) -> Credentials:
-    key = directory / "copy.key"
-    key.write_bytes(pair_of(good).key.read_bytes() if data is None else data)
-    key.chmod(mode)
-    return replace(good, key=key)
-
-
-def _link(good: Credentials, directory: Path) -> Credentials:
-    (directory / "link").symlink_to(pair_of(good).key)
-    return replace(good, key=directory / "link")
-
-
-def _expired(good: Credentials, directory: Path) -> Credentials:
-    pair = Authority(directory, "x").client("expired", shift=timedelta(days=-2))
-    return replace(good, certificate=pair.certificate, key=pair.key)
-
-
-def _early(good: Credentials, directory: Path) -> Credentials:
-    pair = Authority(directory, "x").client("early", shift=timedelta(days=2))
-    return replace(good, certificate=pair.certificate, key=pair.key)
-
-
-def _open_ca(good: Credentials, directory: Path) -> Credentials:
-    ca = directory / "ca"
-    ca.write_bytes(good.ca.read_bytes())
-    ca.chmod(0o666)
-    return replace(good, ca=ca)
-
-
-@pytest.mark.parametrize(
-    ("spoil", "reason"),
-    [
-        (lambda good, at: replace(good, ca=at / "absent"), "cannot read .*/absent: No such file"),
-        (lambda good, at: replace(good, key=at / "absent"), "cannot read .*/absent: No such file"),
-        (lambda good, at: replace(good, ca=pair_of(good).key),
-         r"host1\.key holds no certificates in PEM"),
-        (lambda good, at: replace(good, certificate=good.key), "holds no certificate in PEM"),
-        (_open_ca, "/ca has mode 0666; take 0022 away with chmod"),
-        (_other_key, r"other-client\.key cannot be used as the key of .*host1\.pem: key values"),
-        (lambda good, at: _copy(good, at, 0o640), r"copy\.key has mode 0640; take 0040 away"),
-        (lambda good, at: _copy(good, at, 0o604), r"copy\.key has mode 0604; take 0004 away"),
-        (lambda good, at: _copy(good, at, 0o600, b""), r"copy\.key cannot be used as the key"),
-        (lambda good, at: _copy(good, at, 0o600, encrypted(pair_of(good).key)),
-         r"copy\.key cannot be used as the key of .*host1\.pem: "),
-        (_link, "cannot read .*/link: "),
-        (_expired, r"the client certificate .*/expired\.pem expired at "),
-        (_early, r"the client certificate .*/early\.pem is not valid before "),
-    ],
-)  # fmt: skip
-async def test_files_that_cannot_be_used_are_named(
-    server: ScriptedServer, credentials: Credentials, tmp_path: Path, spoil: Spoil, reason: str
-) -> None:
-    with pytest.raises(KeyUnavailable, match=reason) as caught:
-        await open_client(server.port, spoil(credentials, tmp_path)).call(ASK_STATE)
-    assert not caught.value.retry
-    assert "cannot be asked: " in caught.value.reason
-    assert server.connections == 0
-
-
-async def test_the_key_may_be_a_credential_of_the_service(
-    server: ScriptedServer,
-    credentials: Credentials,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
-    server.script = answering(GOOD)
-    client = open_client(server.port, _copy(credentials, tmp_path, 0o440))
-    assert await client.call(ASK_STATE) == ACTIVE
-
-
-async def test_a_renewed_certificate_is_used_by_the_next_connection(
-    server: ScriptedServer, authority: Authority, credentials: Credentials, tmp_path: Path
-) -> None:
-    server.script = answering(GOOD)
-    spoilt = _expired(credentials, tmp_path)
-    client = open_client(server.port, spoilt)
-    with pytest.raises(KeyUnavailable, match="expired at"):
-        await client.call(ASK_STATE)
-    pair_of(spoilt).certificate.write_bytes(pair_of(credentials).certificate.read_bytes())
-    pair_of(spoilt).key.write_bytes(pair_of(credentials).key.read_bytes())
-    assert await client.call(ASK_STATE) == ACTIVE
-
-
-async def test_a_connection_is_kept_open(server: ScriptedServer, credentials: Credentials) -> None:
-    server.script = answering(*[GOOD] * 10)
-    client = open_client(server.port, credentials)
+    fault_server.script = answering(*[GOOD] * 10)
+    client = open_client(fault_server.port, credentials)
     for _ in range(10):
         await client.call(ASK_STATE)
-    assert server.connections == 1
+    assert fault_server.connections == 1
 
 
 async def test_a_connection_that_went_stale_is_replaced(
-    server: ScriptedServer, credentials: Credentials
+    fault_server: ScriptedServer, credentials: Credentials
 ) -> None:
-    server.script = answering(GOOD)  # and close
-    client = open_client(server.port, credentials)
+    fault_server.script = answering(GOOD)  # and close
+    client = open_client(fault_server.port, credentials)
     for _ in range(3):
         assert await client.call(ASK_STATE) == ACTIVE
-    assert server.connections == 3
+    assert fault_server.connections == 3
 
 
 async def test_what_must_not_be_done_twice_is_not_sent_twice(
-    server: ScriptedServer, credentials: Credentials
+    fault_server: ScriptedServer, credentials: Credentials
 ) -> None:
     created = 0
 
@@ -575,27 +301,27 @@ async def test_what_must_not_be_done_twice_is_not_sent_twice(
         await stream.send_all(GOOD)
         created += bool(await read_request(stream))
 
-    server.script = script
-    client = open_client(server.port, credentials)
+    fault_server.script = script
+    client = open_client(fault_server.port, credentials)
     await client.call(ASK_STATE)
     error = await failure(client, operations.create("name", False))
     assert error.retry
-    assert (created, server.connections) == (1, 1)
+    assert (created, fault_server.connections) == (1, 1)
 
 
 async def test_few_connections_serve_many_requests(
-    server: ScriptedServer, credentials: Credentials
+    fault_server: ScriptedServer, credentials: Credentials
 ) -> None:
-    server.script = answering(*[GOOD] * 40)
-    client = open_client(server.port, credentials)
+    fault_server.script = answering(*[GOOD] * 40)
+    client = open_client(fault_server.port, credentials)
     async with trio.open_nursery() as nursery:
         for _ in range(40):
             nursery.start_soon(client.call, ASK_STATE)
-    assert server.connections <= 4
+    assert fault_server.connections <= 4
 
 
 async def test_a_cancelled_request_leaves_nothing_behind(
-    server: ScriptedServer, credentials: Credentials
+    fault_server: ScriptedServer, credentials: Credentials
 ) -> None:
     asked = trio.Event()
 
@@ -604,20 +330,20 @@ async def test_a_cancelled_request_leaves_nothing_behind(
         asked.set()
         await stream.send_all(state_reply(state=3))
 
-    server.script = script
-    client = open_client(server.port, credentials)
+    fault_server.script = script
+    client = open_client(fault_server.port, credentials)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(client.call, ASK_STATE)
         await asked.wait()
         nursery.cancel_scope.cancel()
-    server.script = answering(GOOD)
+    fault_server.script = answering(GOOD)
     assert await client.call(ASK_STATE) == ACTIVE, "the answer to another request"
 
 
 async def test_a_server_that_hangs_is_left_alone_and_tried_again(
-    server: ScriptedServer, credentials: Credentials, mock_clock: MockClock
+    fault_server: ScriptedServer, credentials: Credentials, mock_clock: MockClock
 ) -> None:
-    client = open_client(server.port, credentials)
+    client = open_client(fault_server.port, credentials)
     reached = trio.Event()
     under_way = 0
 
@@ -629,11 +355,11 @@ async def test_a_server_that_hangs_is_left_alone_and_tried_again(
             reached.set()
         await trio.sleep_forever()
 
-    server.script = script
+    fault_server.script = script
     reasons: list[str] = []
 
     async def ask() -> None:
-        reasons.append((await failure_of(client)).reason)
+        reasons.append((await failure(client)).reason)
 
     async with trio.open_nursery() as nursery:
         for _ in range(100):
@@ -643,14 +369,8 @@ async def test_a_server_that_hangs_is_left_alone_and_tried_again(
     # Four had a connection and waited; nobody else waited for a time-out of their own.
     assert sum("did not answer" in reason.partition(";")[0] for reason in reasons) == 4
     assert sum("in a row and is tried again in" in reason for reason in reasons) == 96
-    assert server.connections == 4
-    server.script = answering(GOOD, GOOD)
+    assert fault_server.connections == 4
+    fault_server.script = answering(GOOD, GOOD)
     mock_clock.jump(5.1)
     assert await client.call(ASK_STATE) == ACTIVE
     assert await client.call(ASK_STATE) == ACTIVE
-
-
-async def failure_of(client: Client) -> KeyUnavailable:
-    with pytest.raises(KeyUnavailable) as caught:
-        await client.call(ASK_STATE)
-    return caught.value

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from uuid import uuid4
 
 import cbor2
@@ -12,11 +13,20 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from tests.kms.kmip.certificates import Authority
 from tests.kms.kmip.conftest import OpenProvider
+from tests.kms.kmip.scripted import (
+    ENUMERATION,
+    ScriptedServer,
+    answering,
+    batch_item,
+    item,
+    reply,
+)
 from vtpmd.kms.contract import KeyProviderContract
 from vtpmd.kms.kmip import operations
 from vtpmd.kms.kmip.client import Client
-from vtpmd.kms.kmip.constants import State
+from vtpmd.kms.kmip.constants import Operation, State
 from vtpmd.kms.provider import (
+    ConfigurationRefused,
     Erased,
     KeyContext,
     KeyProvider,
@@ -24,6 +34,7 @@ from vtpmd.kms.provider import (
     KeyUnavailable,
     NotErased,
 )
+from vtpmd.kms.registry import build
 
 MODES = ("get", "encrypt")
 DEK = b"0123456789abcdef" * 2
@@ -307,3 +318,36 @@ async def test_many_are_unlocked_at_the_same_time(open_provider: OpenProvider) -
         for _ in range(20):
             nursery.start_soon(unlock)
     assert opened == [DEK] * 20
+
+
+async def test_a_server_without_what_is_needed_is_told(
+    fault_server: ScriptedServer, open_provider: OpenProvider
+) -> None:
+    offered = [operation for operation in Operation if operation != Operation.DECRYPT]
+    known = [item(0x5C, ENUMERATION, operation) for operation in offered]
+    fault_server.script = answering(reply(batch_item(0x18, *known)))
+    await open_provider(port=fault_server.port, mode="get").check()
+    with pytest.raises(KeyUnavailable, match=r"does not offer Decrypt$") as caught:
+        await open_provider(port=fault_server.port, mode="encrypt").check()
+    assert not caught.value.retry
+
+
+@pytest.mark.parametrize(("reason", "retry"), [(0x100, True), (0x09, True), (0x0C, False)])
+async def test_what_may_pass_by_itself_is_to_be_tried_again(
+    fault_server: ScriptedServer, open_provider: OpenProvider, reason: int, retry: bool
+) -> None:
+    fault_server.script = answering(reply(batch_item(0x18, status=1, reason=reason)))
+    with pytest.raises(KeyUnavailable, match="refuses Query: ") as caught:
+        await open_provider(port=fault_server.port).check()
+    assert caught.value.retry is retry
+
+
+def test_settings_are_checked(tmp_path: Path) -> None:
+    settings = {"host": "kms", "ca": "/ca", "certificate": "/c", "key": "/k"}
+    (provider,) = build({"dc1": {"type": "kmip", **settings}}, tmp_path).values()
+    assert repr(provider) == "KmipProvider('dc1', 'kms:5696')"
+    (provider,) = build({"dc1": {"type": "kmip", **settings, "host": "::1"}}, tmp_path).values()
+    assert repr(provider) == "KmipProvider('dc1', '[::1]:5696')"
+    for wrong in ({"port": "x"}, {"mode": "put"}, {"host": None}, {"secret": "x"}):
+        with pytest.raises(ConfigurationRefused, match=f"^key provider dc1: {next(iter(wrong))}: "):
+            build({"dc1": {"type": "kmip", **settings, **wrong}}, tmp_path)

@@ -1,15 +1,13 @@
 """Whose fault it is when a server does not decrypt: that of the slot or that of the server."""
 
 import os
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 
 import pytest
-import trio
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from tests.kms.kmip.certificates import Authority
-from tests.kms.kmip.conftest import TIMEOUT, close_at_the_end
+from tests.kms.kmip.asking import open_client
 from tests.kms.kmip.scripted import (
     BYTES,
     TEXT,
@@ -20,11 +18,8 @@ from tests.kms.kmip.scripted import (
     item,
     read_request,
     reply,
-    scripted,
-    server_context,
 )
 from vtpmd.kms import gcm
-from vtpmd.kms.kmip.client import Client
 from vtpmd.kms.kmip.messages import OperationFailed
 from vtpmd.kms.kmip.ttlv import Item, Type, decode
 from vtpmd.kms.kmip.wrapping import Delegating
@@ -74,25 +69,15 @@ def script_of(answer: Answer) -> Script:
 
 
 @pytest.fixture
-async def server(authority: Authority) -> AsyncIterator[ScriptedServer]:
-    """A server that encrypts, once it has a script."""
-    context = server_context(authority.server("localhost"), str(authority.certificate))
-    async with scripted(context) as server:
-        yield server
-
-
-@pytest.fixture
-async def wrapping(server: ScriptedServer, credentials: Credentials) -> Delegating:
+async def wrapping(fault_server: ScriptedServer, credentials: Credentials) -> Delegating:
     """What is tested."""
-    client = Client("localhost", server.port, credentials, TIMEOUT)
-    trio.lowlevel.spawn_system_task(close_at_the_end, client)
-    return Delegating(client)
+    return Delegating(open_client(fault_server.port, credentials))
 
 
 async def test_what_the_server_wraps_is_what_is_wrapped_here(
-    server: ScriptedServer, wrapping: Delegating
+    fault_server: ScriptedServer, wrapping: Delegating
 ) -> None:
-    server.script = script_of(cipher(GENERAL_FAILURE))
+    fault_server.script = script_of(cipher(GENERAL_FAILURE))
     wrapped = await wrapping.wrap("1", DEK, b"aad")
     assert gcm.unwrap(KEK, wrapped, b"aad") == DEK
     assert await wrapping.unwrap("1", gcm.wrap(KEK, DEK, b"aad"), b"aad") == DEK
@@ -100,9 +85,9 @@ async def test_what_the_server_wraps_is_what_is_wrapped_here(
 
 @pytest.mark.parametrize("reason", [GENERAL_FAILURE, CRYPTOGRAPHIC_FAILURE, INVALID_FIELD])
 async def test_a_damaged_slot_is_told_from_a_broken_server(
-    server: ScriptedServer, wrapping: Delegating, reason: int
+    fault_server: ScriptedServer, wrapping: Delegating, reason: int
 ) -> None:
-    server.script = script_of(cipher(reason))
+    fault_server.script = script_of(cipher(reason))
     wrapped = gcm.wrap(KEK, DEK, b"aad")
     with pytest.raises(gcm.NotOpened):
         await wrapping.unwrap("1", wrapped, b"other")
@@ -112,8 +97,8 @@ async def test_a_damaged_slot_is_told_from_a_broken_server(
 
 @pytest.mark.parametrize("broken", [{DECRYPT}, {ENCRYPT, DECRYPT}])
 async def test_a_broken_server_is_not_taken_for_a_damaged_slot(
-    server: ScriptedServer, wrapping: Delegating, broken: set[int]
+    fault_server: ScriptedServer, wrapping: Delegating, broken: set[int]
 ) -> None:
-    server.script = script_of(cipher(CRYPTOGRAPHIC_FAILURE, frozenset(broken)))
+    fault_server.script = script_of(cipher(CRYPTOGRAPHIC_FAILURE, frozenset(broken)))
     with pytest.raises(OperationFailed, match="Cryptographic Failure"):
         await wrapping.unwrap("1", gcm.wrap(KEK, DEK, b"aad"), b"aad")

@@ -1,0 +1,35 @@
+"""Asking a server for the state of a key, and how that fails."""
+
+from typing import Any
+
+import pytest
+import trio
+
+from tests.kms.kmip.conftest import TIMEOUT, close_at_the_end
+from tests.kms.kmip.scripted import state_reply
+from vtpmd.kms.kmip import operations
+from vtpmd.kms.kmip.client import Client
+from vtpmd.kms.kmip.constants import State
+from vtpmd.kms.kmip.messages import Request
+from vtpmd.kms.provider import KeyUnavailable
+from vtpmd.kms.tls import Credentials
+
+ASK_STATE = operations.get_attributes("1")
+ACTIVE = operations.KeyAttributes((), State.ACTIVE)
+GOOD = state_reply()
+
+
+def open_client(port: int, credentials: Credentials, host: str = "localhost") -> Client:
+    """A client that is closed when the test is over."""
+    client = Client(host, port, credentials, TIMEOUT)
+    trio.lowlevel.spawn_system_task(close_at_the_end, client)
+    return client
+
+
+async def failure(client: Client, request: Request[Any] = ASK_STATE) -> KeyUnavailable:
+    """How the request fails, without the words that every reason begins with."""
+    with pytest.raises(KeyUnavailable) as caught:
+        await client.call(request)
+    beginning = f"the KMIP server {client.server} "
+    assert caught.value.reason.startswith(beginning)
+    return KeyUnavailable(caught.value.reason.removeprefix(beginning), caught.value.retry)

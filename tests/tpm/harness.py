@@ -162,6 +162,11 @@ class EnginePeer:
         self._durable = durable_state(self.stored)
         self.engine.power_on()
 
+    def keep(self) -> None:
+        """Store the state as it is, after a test has changed it by hand."""
+        self.stored = self.engine.permanent()
+        self._durable = durable_state(self.stored)
+
     def carry_over(self) -> None:
         """Go on in another engine, by both states, as after a migration."""
         volatile = self.engine.volatile()
@@ -316,6 +321,8 @@ class Tester:
         self.peer = peer
         self.names: dict[int, bytes] = {}
         """Names of handles for cpHash; others are asked for, or are their handles."""
+        self.sent = b""
+        """The octets of the last command of `run`."""
 
     def startup(self, kind: int = SU.CLEAR) -> int:
         """TPM2_Startup; its response code."""
@@ -357,7 +364,8 @@ class Tester:
             sent.append(bool(proof))
         body = area + (len(sessions).to_bytes(4) + sessions if auths else b"") + params
         tag = tag or (0x8002 if auths else 0x8001)
-        response = self.peer.execute(struct.pack(">HII", tag, 10 + len(body), code) + body)
+        self.sent = struct.pack(">HII", tag, 10 + len(body), code) + body
+        response = self.peer.execute(self.sent)
         answer_tag, size, rc = struct.unpack_from(">HII", response)
         assert size == len(response)
         if rc:

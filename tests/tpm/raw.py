@@ -2,7 +2,7 @@
 
 import struct
 
-from tests.tpm.differences import explains
+from tests.differential.differences import explains
 from tests.tpm.harness import Tester, sized
 from vtpmd.tpm.wire.constants import RH, ST
 

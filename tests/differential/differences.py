@@ -1,0 +1,112 @@
+"""Where the engine answers another code than swtpm 0.7.1 with libtpms 0.9.2, and why.
+
+One table: a differential test accepts a difference that is listed here and no other.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from vtpmd.tpm.command import COMMANDS
+from vtpmd.tpm.rc import RC
+from vtpmd.tpm.wire.constants import CC, RH
+
+_POSITION = 0xF40
+_FORMAT_ONE = 0x080
+
+
+@dataclass(frozen=True)
+class Difference:
+    """``applies(command code, our code, their code)``: codes of format one lack their positions."""
+
+    reason: str
+    applies: Callable[[int, int, int], bool] | None = None
+    handles: tuple[int, int] | None = None
+    """Or a range that one of the command's handles is in."""
+
+
+def _codes(ours: int, *theirs: int) -> Callable[[int, int, int], bool]:
+    return lambda code, our, their: our == ours and their in theirs
+
+
+DIFFERENCES = (
+    Difference(
+        "commands that libtpms 0.9.2 (revision 164) does not have",
+        lambda code, ours, theirs: code >= CC.ACT_SET_TIMEOUT and theirs == RC.COMMAND_CODE,
+    ),
+    Difference(
+        "a certificate of CertifyX509 is signed by a key (Part 3, 18.8), never by TPM_RH_NULL",
+        lambda code, ours, theirs: code == CC.CERTIFY_X509 and ours == RC.VALUE,
+    ),
+    Difference(
+        "a tag that is none of a command's is answered with the code of Part 2, table 15",
+        _codes(RC.BAD_TAG, RC.VALUE),
+    ),
+    Difference(
+        "a tag that no structure has is RC_TAG in a ticket (Part 2, 10.6), not RC_VALUE",
+        _codes(RC.TAG, RC.VALUE),
+    ),
+    Difference(
+        "auditExclusive and auditReset need audit (Part 2, 8.4); libtpms ignores them without",
+        lambda code, ours, theirs: ours == RC.ATTRIBUTES and theirs in (0, RC.AUTH_UNAVAILABLE),
+    ),
+    Difference(
+        "TDES is not offered: an unknown algorithm, where libtpms looks at its key size",
+        _codes(RC.SYMMETRIC, RC.VALUE, RC.INSUFFICIENT),
+    ),
+    Difference(
+        "default-v1 has the curves P-256, P-384 and P-521 and no others",
+        lambda code, ours, theirs: ours == RC.CURVE,
+    ),
+    Difference(
+        "default-v1 lacks TDES, SM2 and ECMQV, which libtpms can be asked to test",
+        lambda code, ours, theirs: (
+            code == CC.INCREMENTAL_SELF_TEST and (ours, theirs) == (RC.VALUE, 0)
+        ),
+    ),
+    Difference(
+        "RSA-4096 allows longer secrets and signatures: what is too long for libtpms ends early",
+        _codes(RC.INSUFFICIENT, RC.SIZE),
+    ),
+    Difference(
+        "persistent objects are used where they are; libtpms copies them into a free slot",
+        lambda code, ours, theirs: theirs == RC.OBJECT_MEMORY,
+    ),
+    Difference(
+        "Part 3, 9.3: a resume after another H-CRTM start fails with RC_LOCALITY",
+        lambda code, ours, theirs: (code, ours, theirs) == (CC.STARTUP, RC.LOCALITY, RC.VALUE),
+    ),
+    Difference(
+        "version 185 has further object attributes, which are reserved bits for libtpms",
+        lambda code, ours, theirs: theirs == RC.RESERVED_BITS,
+    ),
+    Difference(
+        "countdown timers are implemented; libtpms 0.9.2 has none",
+        handles=(RH.ACT_0, RH.ACT_F),
+    ),
+    Difference(
+        "handles of external NV (version 184) are those of indices that are never defined",
+        handles=(0x11000000, 0x12FFFFFF),
+    ),
+)
+
+
+def _without_position(code: int) -> int:
+    return code & ~_POSITION if code & _FORMAT_ONE else code
+
+
+def _has_handle(command: bytes, first: int, last: int) -> bool:
+    spec = COMMANDS.get(int.from_bytes(command[6:10]))
+    ends = range(14, 14 + 4 * len(spec.handles), 4) if spec is not None else range(0)
+    return any(first <= int.from_bytes(command[end - 4 : end]) <= last for end in ends)
+
+
+def explains(command: bytes, ours: int, theirs: int) -> str | None:
+    """The reason of a difference that is known."""
+    code = int.from_bytes(command[6:10])
+    ours, theirs = _without_position(ours), _without_position(theirs)
+    for difference in DIFFERENCES:
+        if difference.applies is not None and difference.applies(code, ours, theirs):
+            return difference.reason
+        if difference.handles is not None and _has_handle(command, *difference.handles):
+            return difference.reason
+    return None

@@ -30,7 +30,7 @@ from tests.peers.client import (
     Data,
 )
 from tests.peers.swtpm import SwtpmInstance
-from vtpmd.tpm.engine import Engine
+from vtpmd.tpm.engine import Engine, Reply
 from vtpmd.tpm.rc import RC
 from vtpmd.tpm.wire.constants import ALG, CC, RH, SE, SU
 
@@ -135,15 +135,18 @@ class EnginePeer:
     def execute(self, command: bytes) -> bytes:
         before = engine_state(self.engine)
         reply = self.engine.execute(command, self.locality)
-        if reply.nv is not None:
-            self.stored = reply.nv
-            self._durable = durable_state(reply.nv)
+        self._store(reply)
         assert self.engine.defect is None, self.engine.defect
         if reply.response[6:10] != bytes(4):
             assert engine_state(self.engine) == before, f"changed by failed {command.hex()}"
         now = durable_state(self.engine.permanent())
         assert self._durable == now, f"not stored by {command.hex()}"
         return reply.response
+
+    def _store(self, reply: Reply) -> None:
+        if reply.nv is not None:
+            self.stored = reply.nv
+            self._durable = durable_state(reply.nv)
 
     def set_locality(self, locality: int) -> None:
         self.locality = locality
@@ -153,7 +156,7 @@ class EnginePeer:
         self.engine.hash_start()
         for piece in pieces:
             self.engine.hash_data(piece)
-        self.engine.hash_end()
+        self._store(self.engine.hash_end())
 
     def reset(self) -> None:
         """A power cycle: what was not stored is gone."""

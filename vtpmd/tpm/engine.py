@@ -178,7 +178,7 @@ class Engine:
             measured = {h.alg: h.digest() for h in tpm.volatile.event_hashes}
             tpm.volatile.event_hashes = []
             pcrs.measure_event(tpm, measured)
-            if tpm.nv_available:
+            if tpm.volatile.started and tpm.nv_available:
                 power.end_orderly(tpm)
         return Reply(b"", self._changed())
 

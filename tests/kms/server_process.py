@@ -1,7 +1,9 @@
 """Servers of other projects, each a process of its own that listens on loopback."""
 
+import contextlib
 import os
 import select
+import signal
 import socket
 import subprocess
 import time
@@ -19,12 +21,14 @@ def free_port() -> int:
 
 
 class ServerProcess:
-    """A command that serves ``port``; what it writes goes to ``output``."""
+    """A command that serves ``port``, in a session of its own; ``output`` gets what it writes."""
 
     def __init__(self, command: Sequence[str], port: int, output: Path) -> None:
         """Start it and return when it listens."""
         with output.open("ab") as file:
-            self._process = subprocess.Popen(command, stdout=file, stderr=file)
+            self._process = subprocess.Popen(
+                command, stdout=file, stderr=file, start_new_session=True
+            )
         ended = os.pidfd_open(self._process.pid)
         deadline = time.monotonic() + DEADLINE
         try:
@@ -38,15 +42,15 @@ class ServerProcess:
         finally:
             os.close(ended)
 
-    def stop(self) -> None:
-        """End it and wait for its end."""
-        self._process.terminate()
+    def stop(self, number: int = signal.SIGTERM) -> None:
+        """End it with a signal, wait for its end, and leave none of its processes behind."""
+        self._process.send_signal(number)
         try:
             self._process.wait(DEADLINE)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait()
-            raise
 
 
 def _listens(port: int) -> bool:

@@ -147,8 +147,12 @@ DECRYPT = operations.decrypt("1", bytes(48), bytes(12), b"")
         (DECRYPT, cipher_reply(0x20, 31), "it gives 31 bytes of plaintext, not 32"),
         (DECRYPT, cipher_reply(0x20, 32, key="2"), "it answers with another key"),
         (operations.create("n", False), reply(batch_item(1)), "item 420094 is missing in 42007c"),
+        (operations.create("n", False), reply(batch_item(1, item(0x94, TEXT, ""))),
+         "it gives a key's identifier of 0 characters"),
+        (operations.locate("n"), reply(batch_item(8, item(0x94, TEXT, "x" * 257))),
+         "it gives a key's identifier of 257 characters"),
     ],
-)
+)  # fmt: skip
 async def test_results_that_were_not_asked_for_are_not_used(
     fault_server: ScriptedServer,
     credentials: Credentials,

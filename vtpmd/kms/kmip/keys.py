@@ -7,13 +7,12 @@ The KEKs of an instance are named after it: version 1 is ``<prefix><uuid>``, ver
 from dataclasses import dataclass
 from uuid import UUID
 
+from vtpmd.kms.key_names import MAX_VERSIONS, version_of, versioned
 from vtpmd.kms.kmip import operations
 from vtpmd.kms.kmip.client import Client
 from vtpmd.kms.kmip.constants import DESTROYED, ResultReason, State
 from vtpmd.kms.kmip.messages import OperationFailed
 from vtpmd.kms.provider import KeyUnavailable
-
-MAX_VERSIONS = 1000
 
 
 @dataclass(frozen=True)
@@ -100,18 +99,13 @@ class InstanceKeys:
         self._keys = keys
         self._prefix = prefix
 
-    def name(self, uuid: UUID, version: int) -> str:
-        """What the key is called at the server."""
-        return f"{self._prefix}{uuid}" if version == 1 else f"{self._prefix}{uuid}.{version}"
+    def base(self, uuid: UUID) -> str:
+        """What all names of the instance's keys begin with."""
+        return f"{self._prefix}{uuid}"
 
     def version(self, uuid: UUID, name: str) -> int | None:
         """Which version of the instance's key this is the name of; None if it is of another."""
-        suffix = name.removeprefix(self.name(uuid, 1)).removeprefix(".") or "1"
-        if not suffix.isdecimal() or len(suffix) > len(str(MAX_VERSIONS)):
-            return None
-        version = int(suffix)
-        known = version in range(1, MAX_VERSIONS + 1) and self.name(uuid, version) == name
-        return version if known else None
+        return version_of(name, self.base(uuid))
 
     async def newest(self, uuid: UUID, first: int = 1) -> Kek:
         """The newest usable key from version ``first`` on, made if there is none."""
@@ -137,7 +131,7 @@ class InstanceKeys:
             raise KeyUnavailable(
                 f"instance {uuid} would have more than {MAX_VERSIONS} keys", retry=False
             )
-        return self.name(uuid, version)
+        return versioned(self.base(uuid), version)
 
 
 class SharedKey:

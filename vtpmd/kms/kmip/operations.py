@@ -34,6 +34,7 @@ from vtpmd.kms.kmip.ttlv import (
 
 KEY_SIZE = 32
 TAG_SIZE = 16
+_LONGEST_IDENTIFIER = 256  # characters; the standard knows no limit, a slot should have one
 
 
 @dataclass(frozen=True)
@@ -102,8 +103,7 @@ def locate(name: str) -> Request[list[str]]:
     """The identifiers of all keys with this name (4.9)."""
 
     def read(payload: Item) -> list[str]:
-        found = payload.all(Tag.UNIQUE_IDENTIFIER)
-        return [str(item.typed(Type.TEXT_STRING).value) for item in found]
+        return [_checked_identifier(item) for item in payload.all(Tag.UNIQUE_IDENTIFIER)]
 
     return Request(Operation.LOCATE, (_name(name),), read)
 
@@ -237,12 +237,18 @@ def _identifier(key: str) -> Item:
 
 
 def _read_identifier(payload: Item) -> str:
-    return payload.text(Tag.UNIQUE_IDENTIFIER)
+    return _checked_identifier(payload.field(Tag.UNIQUE_IDENTIFIER))
+
+
+def _checked_identifier(item: Item) -> str:
+    identifier = str(item.typed(Type.TEXT_STRING).value)
+    if not 0 < len(identifier) <= _LONGEST_IDENTIFIER:
+        raise TtlvError(f"it gives a key's identifier of {len(identifier)} characters")
+    return identifier
 
 
 def _check_identifier(payload: Item, key: str) -> None:
-    answered = _read_identifier(payload)
-    if answered != key:
+    if payload.text(Tag.UNIQUE_IDENTIFIER) != key:
         raise TtlvError("it answers with another key than the one asked for")
 
 

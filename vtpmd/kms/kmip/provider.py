@@ -103,8 +103,13 @@ class KmipProvider:
         """Revoke and destroy all keys of the instance: older ones open older copies of its DEK."""
         self._check(slot)
         version = self._own.version(context.uuid, slot.key_ref)
-        if version is None:
+        if version is None and self._shared is not None:
             return NotErased.shared(self.name)
+        if version is None:
+            return NotErased(
+                f"key {slot.key_ref} at the KMIP server {self._client.server} is not named as "
+                f"{self._own.base(context.uuid)}, this instance's own: others may need it"
+            )
         with self._explained():
             keys = await self._own.all(context.uuid, version)
             # Nothing authenticates a slot's key: only what bears the instance's name is destroyed.

@@ -79,21 +79,21 @@ class Item:
 
     def structure(self, tag: int) -> "Item":
         """The structure with this tag."""
-        return self._field(tag).typed(Type.STRUCTURE)
+        return self.field(tag).typed(Type.STRUCTURE)
 
     def text(self, tag: int) -> str:
         """The text string with this tag."""
-        return str(self._field(tag).typed(Type.TEXT_STRING).value)
+        return str(self.field(tag).typed(Type.TEXT_STRING).value)
 
     def octets(self, tag: int) -> bytearray:
         """The byte string with this tag."""
-        value = self._field(tag).typed(Type.BYTE_STRING).value
+        value = self.field(tag).typed(Type.BYTE_STRING).value
         assert isinstance(value, bytearray)
         return value
 
     def number(self, tag: int, kind: Type) -> int:
         """The number of type ``kind`` with this tag."""
-        value = self._field(tag).typed(kind).value
+        value = self.field(tag).typed(kind).value
         assert isinstance(value, int)
         return value
 
@@ -103,7 +103,8 @@ class Item:
             raise TtlvError(f"item {self.tag:06x} is of type {self.type.name}, not {kind.name}")
         return self
 
-    def _field(self, tag: int) -> "Item":
+    def field(self, tag: int) -> "Item":
+        """The field with this tag."""
         found = self.find(tag)
         if found is None:
             raise TtlvError(f"item {tag:06x} is missing in {self.tag:06x}")

@@ -24,6 +24,7 @@ Profile = Literal["default-v1", "sha3-v1"]
 Sandbox = Literal["require", "best-effort", "off"]
 ClonePolicy = Literal["copy", "replace"]
 KmipMode = Literal["get", "encrypt"]
+Pkcs11Mechanism = Literal["gcm", "key-wrap"]
 KeyScope = Literal["instance", "shared"]
 TRANSIT_KEY = r"[A-Za-z0-9_]([A-Za-z0-9_.-]{0,126}[A-Za-z0-9_])?"
 _HOST = r"([A-Za-z0-9.-]{1,253}|\[[0-9A-Fa-f:.]+\])"
@@ -94,6 +95,8 @@ TransitKeyPrefix = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,
 MountPath = Annotated[str, Field(pattern=f"^{_MOUNT}(/{_MOUNT})*$")]
 HttpsUrl = Annotated[str, Field(pattern=f"^https://{_HOST}(:[0-9]{{1,5}})?$")]
 PlainText = Annotated[str, Field(pattern=r"^[!-~]{1,256}$")]
+TokenText = Annotated[str, Field(pattern=r"^[ -~]{0,31}[!-~]$")]
+VariableName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,127}$")]
 Timeout = Annotated[float, Field(gt=0, le=60)]
 PcrBanks = Annotated[list[PcrBank], Field(min_length=1), AfterValidator(_distinct)]
 
@@ -226,6 +229,29 @@ class VaultProvider(KeyService):
     key_name: TransitKeyName | None = None
 
 
+class Pkcs11Provider(KeyService):
+    """Keys that never leave a token, such as a hardware security module, used through a PKCS#11
+    `module`, which finds `environment` in its process.
+
+    The token has the label `token` and, if that is not enough, the `serial` number; the PIN of its
+    user is in `pin_file`, which may be a credential. `mechanism`: AES-GCM or AES key wrap, by
+    default the first of them that the token knows. Keys are named by labels, those of instances
+    begin with `key_prefix`; without `create` somebody else has to make them.
+    """
+
+    type: Literal["pkcs11"]
+    module: AbsolutePath
+    token: TokenText
+    serial: TokenText | None = None
+    pin_file: AbsolutePath
+    mechanism: Pkcs11Mechanism | None = None
+    create: bool = True
+    environment: dict[VariableName, str] = {}
+    key_prefix: KeyLabel = "vtpmd-"
+    key_name: KeyLabel | None = None
+    timeout: Timeout = 10.0
+
+
 class OtherProvider(Provider):
     """A provider of another package, which checks its settings itself."""
 
@@ -233,7 +259,7 @@ class OtherProvider(Provider):
 
 
 OTHER_PROVIDER = "other"
-PROVIDER_KINDS = ("local", "kmip", "vault")
+PROVIDER_KINDS = ("local", "kmip", "vault", "pkcs11")
 LOGIN_METHODS = ("approle", "cert", "token")
 
 
@@ -246,6 +272,7 @@ AnyProvider = Annotated[
     Annotated[LocalProvider, Tag("local")]
     | Annotated[KmipProvider, Tag("kmip")]
     | Annotated[VaultProvider, Tag("vault")]
+    | Annotated[Pkcs11Provider, Tag("pkcs11")]
     | Annotated[OtherProvider, Tag(OTHER_PROVIDER)],
     Discriminator(_provider_kind),
 ]

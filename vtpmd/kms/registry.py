@@ -21,6 +21,7 @@ _BUILT_IN = {
     "local": EntryPoint("local", "vtpmd.kms.local:from_settings", GROUP),
     "kmip": EntryPoint("kmip", "vtpmd.kms.kmip.provider:from_settings", GROUP),
     "vault": EntryPoint("vault", "vtpmd.kms.vault.provider:from_settings", GROUP),
+    "pkcs11": EntryPoint("pkcs11", "vtpmd.kms.pkcs11.provider:from_settings", GROUP),
 }
 
 

@@ -1,0 +1,114 @@
+"""The process with the module: ``python -m vtpmd.kms.pkcs11.child``, on a socket as standard input.
+
+Vendors' modules crash, hang and start threads; here they hurt nobody else. One thread asks them one
+thing at a time. It ends when the daemon closes the socket, and with the daemon even while a module
+hangs.
+"""
+
+import os
+import resource
+import signal
+import socket
+from typing import cast
+
+from pkcs11.exceptions import PKCS11Error
+
+from vtpmd.ipc.codec import MalformedMessage
+from vtpmd.kms.pkcs11.faults import Failure, meaning
+from vtpmd.kms.pkcs11.messages import (
+    HEADER,
+    REPLIES,
+    REQUESTS,
+    Failed,
+    Open,
+    Reply,
+    Request,
+    Unwrapped,
+    Wrap,
+    body_size,
+    frame,
+)
+from vtpmd.kms.pkcs11.token import OpenToken, open_token
+from vtpmd.storage.wipe import wipe
+from vtpmd.worker.kernel import prctl
+
+_PR_SET_PDEATHSIG, _PR_SET_DUMPABLE = 1, 4
+
+
+def main() -> None:
+    """Answer requests until the daemon closes the socket."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    prctl(_PR_SET_DUMPABLE, 0)
+    prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    with _take_standard_input() as link:
+        serve(link)
+
+
+def serve(link: socket.socket) -> None:
+    """Answer what comes over ``link`` until it is closed, or what comes is no request."""
+    token: OpenToken | None = None
+    while (body := _receive(link)) is not None:
+        try:
+            request = cast(Request, REQUESTS.decode(bytes(body)))
+        except MalformedMessage:
+            return
+        finally:
+            wipe(body)
+        try:
+            if isinstance(request, Open) and token is None:
+                token = open_token(request)
+                reply: Reply = token.opened
+            elif token is None:
+                reply = Failed("lost", "no token was opened")
+            else:
+                reply = token.answer(request)
+        except Failure as error:
+            reply = error.reply
+        except PKCS11Error as error:
+            reply = meaning(error)
+        message = frame(REPLIES.encode(reply))
+        try:
+            link.sendall(message)
+        finally:
+            _wipe_secrets(message, request, reply)
+
+
+def _wipe_secrets(message: bytearray, request: Request, reply: Reply) -> None:
+    wipe(message)
+    match request:
+        case Open(pin=secret) | Wrap(dek=secret):
+            wipe(secret)
+    if isinstance(reply, Unwrapped):
+        wipe(reply.dek)
+
+
+def _receive(link: socket.socket) -> bytearray | None:
+    """The next message; None when there is none."""
+    header = _exactly(link, HEADER.size)
+    return _exactly(link, body_size(header)) if header is not None else None
+
+
+def _exactly(link: socket.socket, size: int) -> bytearray | None:
+    received = bytearray(size)
+    with memoryview(received) as view:
+        filled = 0
+        while filled < size:
+            count = link.recv_into(view[filled:])
+            if count == 0:
+                return None
+            filled += count
+    return received
+
+
+def _take_standard_input() -> socket.socket:
+    """The socket; a module that reads standard input or writes to standard output finds nothing."""
+    link = socket.socket(fileno=os.dup(0))
+    null = os.open(os.devnull, os.O_RDWR)
+    for descriptor in (0, 1):
+        os.dup2(null, descriptor)
+    os.close(null)
+    return link
+
+
+if __name__ == "__main__":
+    main()

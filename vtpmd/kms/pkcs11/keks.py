@@ -1,0 +1,130 @@
+"""The KEKs in a token: found by their labels, made, judged, destroyed.
+
+For the process with the module. Functions raise Failure and PKCS11Error.
+"""
+
+import os
+
+from pkcs11 import Attribute, KeyType, ObjectClass, SecretKey, Session
+from pkcs11.exceptions import AttributeTypeInvalid
+
+from vtpmd.kms.key_names import MAX_VERSIONS, versioned
+from vtpmd.kms.pkcs11.faults import Failure
+from vtpmd.kms.pkcs11.messages import KekName
+from vtpmd.kms.pkcs11.wrapping import Wrapping
+
+KEK_BITS = 256
+_ID_SIZE = 16
+
+
+def name_of(kek: SecretKey) -> KekName:
+    """What a KEK can be found by."""
+    return KekName(kek[Attribute.LABEL], kek[Attribute.ID].hex())
+
+
+def newest(session: Session, base: str, first: int, wrapping: Wrapping) -> SecretKey | None:
+    """The newest version of ``base`` from ``first`` on; None if there is none.
+
+    Of several with one label it is the first that is fit for ``wrapping``.
+    """
+    newest: list[SecretKey] = []
+    version = first
+    while found := labelled(session, label(base, version)):
+        newest = found
+        version += 1
+    for kek in newest[:-1]:
+        try:
+            check(kek, wrapping)
+        except Failure:
+            continue
+        return kek
+    return newest[-1] if newest else None
+
+
+def make(session: Session, label: str, wrapping: Wrapping) -> SecretKey:
+    """Generate a KEK that never leaves the token and can do nothing but ``wrapping``."""
+    (_, sealing), (_, opening) = wrapping.rights
+    kek = session.generate_key(
+        KeyType.AES,
+        KEK_BITS,
+        id=os.urandom(_ID_SIZE),
+        label=label,
+        store=True,
+        capabilities=sealing | opening,
+        template={
+            Attribute.PRIVATE: True,
+            Attribute.SENSITIVE: True,
+            Attribute.EXTRACTABLE: False,
+        },
+    )
+    assert isinstance(kek, SecretKey)
+    return kek
+
+
+def check(kek: SecretKey, wrapping: Wrapping) -> None:
+    """Raise Failure unless a KEK is fit for wrapping: 256 bits, kept in the token, permitted."""
+    fault = None
+    if _attribute(kek, Attribute.VALUE_LEN) != KEK_BITS // 8:
+        fault = f"it does not have {KEK_BITS} bits"
+    elif _attribute(kek, Attribute.EXTRACTABLE) or not _attribute(kek, Attribute.SENSITIVE):
+        fault = "it may leave the token (CKA_EXTRACTABLE, or not CKA_SENSITIVE)"
+    else:
+        for right, _ in wrapping.rights:
+            if not _attribute(kek, right):
+                fault = f"its attribute CKA_{right.name} is false"
+    if fault is not None:
+        raise Failure("unusable", f"key {kek[Attribute.LABEL]} cannot be used to wrap: {fault}")
+
+
+def find(session: Session, name: KekName, wrapping: Wrapping) -> SecretKey:
+    """The KEK of this name, which has to be permitted to unwrap."""
+    found = labelled(session, name.label, name.id)
+    shown = f"key {name.label}" + (f" with id {name.id}" if name.id else "")
+    if not found:
+        raise Failure("missing", f"there is no {shown} in the token")
+    if len(found) > 1:
+        raise Failure("unusable", f"there are {len(found)} times {shown} in the token")
+    _, (opening, _) = wrapping.rights
+    if not _attribute(found[0], opening):
+        raise Failure(
+            "unusable",
+            f"{shown} cannot be used to unwrap: its attribute CKA_{opening.name} is false",
+        )
+    return found[0]
+
+
+def destroy(session: Session, base: str, known: int) -> None:
+    """Destroy all versions of ``base``, of which there were at least ``known``."""
+    version = 1
+    while (found := labelled(session, label(base, version))) or version <= known:
+        for kek in found:
+            kek.destroy()
+        version += 1
+
+
+def labelled(session: Session, label: str | None, id: str = "") -> list[SecretKey]:
+    """The AES keys with this label and id, where given."""
+    wanted: dict[Attribute, object] = {
+        Attribute.CLASS: ObjectClass.SECRET_KEY,
+        Attribute.KEY_TYPE: KeyType.AES,
+    }
+    if label is not None:
+        wanted[Attribute.LABEL] = label
+    if id:
+        wanted[Attribute.ID] = bytes.fromhex(id)
+    return [found for found in session.get_objects(wanted) if isinstance(found, SecretKey)]
+
+
+def label(base: str, version: int) -> str:
+    """What a version of ``base`` is called; there are at most MAX_VERSIONS."""
+    if version > MAX_VERSIONS:
+        raise Failure("unusable", f"key {base} would have more than {MAX_VERSIONS} versions")
+    return versioned(base, version)
+
+
+def _attribute(kek: SecretKey, attribute: Attribute) -> object:
+    try:
+        value: object = kek[attribute]
+    except AttributeTypeInvalid:
+        return None
+    return value

@@ -1,0 +1,168 @@
+"""A PKCS#11 module in a process of its own: started when needed, and anew after every failure."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple, TypeVar
+
+import trio
+
+from vtpmd.ipc.codec import MalformedMessage
+from vtpmd.kms.breaker import Breaker
+from vtpmd.kms.pkcs11.messages import Failed, FailureKind, Open, Opened, Reply, Request
+from vtpmd.kms.pkcs11.pin import PinFile
+from vtpmd.kms.pkcs11.process import Process, ProcessEnded
+from vtpmd.kms.provider import KeyRefused, KeyUnavailable
+from vtpmd.storage.wipe import wipe
+
+Expected = TypeVar("Expected", bound=Reply)
+
+
+@dataclass(frozen=True)
+class Access:
+    """How to get at a token; ``serial`` and ``mechanism`` are empty if any will do."""
+
+    module: Path
+    token: str
+    serial: str
+    mechanism: str
+    environment: Mapping[str, str]
+
+
+class _Consequences(NamedTuple):
+    """What follows from a failure.
+
+    ``retry``: it may pass by itself. ``fresh``: the next request gets a fresh process. ``again``:
+    an old session may be at fault, so a request in one is repeated in a fresh process.
+    """
+
+    retry: bool
+    fresh: bool
+    again: bool
+
+
+_CONSEQUENCES: dict[FailureKind, _Consequences] = {
+    "refused": _Consequences(retry=False, fresh=False, again=False),
+    "missing": _Consequences(retry=False, fresh=False, again=True),
+    "unusable": _Consequences(retry=False, fresh=False, again=False),
+    "pin": _Consequences(retry=False, fresh=True, again=False),
+    "setup": _Consequences(retry=False, fresh=True, again=False),
+    "lost": _Consequences(retry=True, fresh=True, again=True),
+    "device": _Consequences(retry=True, fresh=True, again=False),
+}
+
+
+class _Failure(Exception):
+    """The module answered that it cannot."""
+
+    def __init__(self, failed: Failed) -> None:
+        super().__init__(failed.reason)
+        self.failed = failed
+        self.consequences = _CONSEQUENCES[failed.kind]
+
+
+class Module:
+    """Asks the token that ``access`` describes, one request at a time.
+
+    A request has ``timeout`` seconds from when it is its turn, starting the process and logging in
+    included; then the process is killed, as it is when the request is cancelled.
+    """
+
+    def __init__(self, access: Access, pin: PinFile, timeout: float) -> None:
+        self.name = f"the PKCS#11 module {access.module}"
+        self._access = access
+        self._pin = pin
+        self._timeout = timeout
+        self._process: Process | None = None
+        self._turn = trio.Lock()
+        self._breaker = Breaker(self.name)
+
+    @property
+    def pid(self) -> int | None:
+        """The id of the process, None while there is none."""
+        return self._process.pid if self._process is not None else None
+
+    async def ask(self, request: Request, expected: type[Expected]) -> Expected:
+        """Do one request. Raises KeyUnavailable, and KeyRefused for what does not open."""
+        async with self._turn:
+            with self._breaker.attempt():
+                try:
+                    with trio.fail_after(self._timeout):
+                        return await self._answer(request, expected)
+                except trio.TooSlowError:
+                    raise KeyUnavailable(
+                        f"{self.name} did not answer within {self._timeout:g} s", retry=True
+                    ) from None
+                except ProcessEnded as error:
+                    raise KeyUnavailable(f"{self.name}: its process {error}", retry=True) from None
+                except MalformedMessage as error:
+                    raise KeyUnavailable(
+                        f"{self.name}: its process gave no valid answer: {error}", retry=True
+                    ) from None
+                except OSError as error:
+                    raise KeyUnavailable(
+                        f"{self.name}: no process can be started: {error.strerror}", retry=True
+                    ) from None
+                except _Failure as error:
+                    if error.failed.kind == "refused":
+                        raise KeyRefused(str(error)) from None
+                    raise KeyUnavailable(
+                        f"{self.name}, token {self._access.token}: {error}",
+                        error.consequences.retry,
+                    ) from None
+
+    async def aclose(self) -> None:
+        """End the process; requests start a new one."""
+        async with self._turn:
+            await self._discard()
+
+    async def _discard(self) -> None:
+        if self._process is not None:
+            process, self._process = self._process, None
+            await process.end()
+
+    async def _answer(self, request: Request, expected: type[Expected]) -> Expected:
+        if self._process is not None and not self._process.alive:
+            await self._discard()
+        if self._process is not None:
+            try:
+                return await self._converse(self._process, request, expected)
+            except _Failure as error:
+                if not error.consequences.again:
+                    raise
+            await self._discard()
+        return await self._converse(await self._opened(), request, expected)
+
+    async def _opened(self) -> Process:
+        """A fresh process that has opened the token."""
+        pin = await trio.to_thread.run_sync(self._pin.read, abandon_on_cancel=True)
+        try:
+            self._process = Process(self._access.environment)
+            access = self._access
+            order = Open(str(access.module), access.token, access.serial, access.mechanism, pin)
+            await self._converse(self._process, order, Opened)
+        except _Failure as error:
+            if error.failed.kind == "pin":
+                self._pin.refuse(pin)
+            raise
+        finally:
+            wipe(pin)
+        return self._process
+
+    async def _converse(
+        self, process: Process, request: Request, expected: type[Expected]
+    ) -> Expected:
+        try:
+            reply = await process.ask(request)
+            if isinstance(reply, Failed):
+                raise _Failure(reply)
+            if not isinstance(reply, expected):
+                raise MalformedMessage(f"{type(reply).__name__} in place of {expected.__name__}")
+        except _Failure as error:
+            if error.consequences.fresh:
+                await self._discard()
+            raise
+        except BaseException:
+            await self._discard()
+            raise
+        return reply

@@ -1,0 +1,58 @@
+"""The PIN of a token, from a file; a wrong one is not tried twice, which would lock the token."""
+
+import hashlib
+import hmac
+import secrets
+from pathlib import Path
+
+from vtpmd.kms.provider import KeyUnavailable
+from vtpmd.kms.secret_file import is_credential, read_secret
+from vtpmd.storage.errors import StorageError
+from vtpmd.storage.wipe import wipe
+
+MAX_PIN = 255
+
+
+class PinFile:
+    """The one line of the file ``path``, which may be a credential of the service.
+
+    What is remembered of a refused PIN is a digest under a key of this process.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._key = secrets.token_bytes(32)
+        self._refused = b""
+
+    def read(self) -> bytearray:
+        """The PIN, for the caller to wipe; reads a file. Raises KeyUnavailable."""
+        try:
+            content = read_secret(self.path, MAX_PIN + 2, is_credential(self.path))
+        except StorageError as error:
+            raise KeyUnavailable(str(error), retry=error.kind == "missing") from None
+        pin = bytearray(content.removesuffix(b"\n").removesuffix(b"\r"))
+        if not 0 < len(pin) <= MAX_PIN or not _printable(pin):
+            wipe(pin)
+            raise KeyUnavailable(f"{self.path} does not hold one line with a PIN", retry=False)
+        if hmac.compare_digest(self._digest(pin), self._refused):
+            wipe(pin)
+            raise KeyUnavailable(
+                f"the token refused the PIN in {self.path}, which is not tried again lest the "
+                "token is locked: put the right one there, or restart vtpmd if it is right now",
+                retry=False,
+            )
+        return pin
+
+    def refuse(self, pin: bytearray) -> None:
+        """Never return this PIN again."""
+        self._refused = self._digest(pin)
+
+    def _digest(self, pin: bytearray) -> bytes:
+        return hashlib.blake2b(pin, key=self._key).digest()
+
+
+def _printable(pin: bytearray) -> bool:
+    try:
+        return pin.decode().isprintable()
+    except UnicodeDecodeError:
+        return False

@@ -56,7 +56,13 @@ DIRECT = [
     Rule("vtpmd", never=("asyncio", "vtpmd.cli"), but=("vtpmd.cli",)),
 ]  # fmt: skip
 
-VTPMCTL = ("vtpmd.cli.vtpmctl", "vtpmd.cli.verbs", "vtpmd.cli.client", "vtpmd.cli.output")
+VTPMCTL = (
+    "vtpmd.cli.vtpmctl",
+    "vtpmd.cli.verbs",
+    "vtpmd.cli.client",
+    "vtpmd.cli.output",
+    "vtpmd.cli.files",
+)
 REACH = [
     Rule("vtpmd.supervisor", never=(TPM, "vtpmd.worker")),
     Rule("vtpmd.worker", never=("vtpmd.kms", "vtpmd.pki", "vtpmd.admin", "vtpmd.config",

@@ -146,11 +146,11 @@ async def test_a_slow_client_is_cut_off(
     await theirs.send_all(beginning)
     conversation = server.Conversation(ours, Peer(1, 0, 0))
     if not answered:
-        assert await conversation.request() is None
+        assert await conversation.request(0) is None
         assert trio.current_time() >= server.REQUEST_TIMEOUT
         return
     with pytest.raises(OperationRefused) as refused:
-        await conversation.request()
+        await conversation.request(0)
     assert refused.value.problem is names.TIMEOUT
     assert not await conversation.respond(server.problem_response(names.TIMEOUT, "late"))
     assert (await theirs.receive_some()).startswith(answered)

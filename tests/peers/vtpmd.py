@@ -130,6 +130,11 @@ class Vtpmd:
             raise PeerError(f"vtpmctl {' '.join(arguments)}: {done.stdout}{done.stderr}")
         return json.loads(done.stdout) if done.stdout.strip() else None
 
+    def text(self, *arguments: str) -> str:
+        """What vtpmctl prints for people."""
+        command = [str(COMMANDS / "vtpmctl"), "--socket", str(self.admin), *arguments]
+        return subprocess.check_output(command, text=True, timeout=60)
+
     def request(self, method: str, path: str, content: object = None) -> tuple[int, Any]:
         """One request to the admin interface: status and content of the answer."""
         body = b"" if content is None else json.dumps(content).encode()

@@ -203,7 +203,10 @@ def test_delete_removes_a_stopped_instance_for_good(daemon: Daemon) -> None:
     assert daemon.ctl("delete", "web1", "--yes").returncode == 7
     assert daemon.json("info", "web1")["state"] == "running"
     daemon.json("stop", "web1")
-    assert daemon.json("delete", "web1", "--yes") == {"deleted": "web1"}
+    deletion = daemon.json("delete", "web1", "--yes")
+    assert (deletion["deleted"], deletion["secrets_remain_in"]) == ("web1", [])
+    assert [key["destroyed"] for key in deletion["keys"]] == [False]
+    assert "shared by its instances" in deletion["keys"][0]["reason"]
     assert not directory.exists()
     assert list((daemon.state / "instances").iterdir()) == []
     assert daemon.ctl("info", "web1").returncode == 5

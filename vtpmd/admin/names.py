@@ -7,6 +7,8 @@ DEFAULT_ADMIN_SOCKET: Final = "/run/vtpmd/admin.sock"
 DEFAULT_CONFIGURATION: Final = "/etc/vtpmd/vtpmd.yaml"
 ADMIN_SOCKET_VARIABLE: Final = "VTPMD_ADMIN_SOCKET"
 PROBLEM_MEDIA_TYPE: Final = "application/problem+json"
+BUNDLE_MEDIA_TYPE: Final = "application/x-tar"
+MAX_BUNDLE: Final = 8 * 1024 * 1024
 PROBLEM_TYPE_PREFIX: Final = "urn:vtpmd:problem:"
 
 
@@ -32,6 +34,9 @@ PCRS: Final = Route("pcr", "GET", f"{API}/instances/{{name}}/pcrs")
 UNLOCK: Final = Route("unlock", "POST", f"{API}/instances/{{name}}/unlock")
 UNLOCK_ALL: Final = Route("unlock", "POST", f"{API}/unlock")
 REKEY: Final = Route("rekey", "POST", f"{API}/instances/{{name}}/rekey")
+CLONE: Final = Route("clone", "POST", f"{API}/instances/{{name}}/clone")
+BACKUP: Final = Route("backup", "GET", f"{API}/instances/{{name}}/backup")
+RESTORE: Final = Route("restore", "POST", f"{API}/restore")
 
 # Requests that only look: the audit log may leave them out.
 READS: Final = frozenset({CAPABILITIES, LIST, INFO, PCRS})
@@ -70,6 +75,8 @@ RUNNING_CONFLICT: Final = Problem("running", 409, 7, "The instance is running")
 NOT_RUNNING: Final = Problem("not-running", 409, 7, "The instance is not running")
 KEY_UNAVAILABLE: Final = Problem("key-unavailable", 503, 8, "The key is not available")
 STATE_REFUSED: Final = Problem("state-refused", 500, 9, "The stored TPM state was refused")
+UNCONFIRMED: Final = Problem("unconfirmed", 409, 11, "The operation needs a confirmation")
+BUNDLE_REFUSED: Final = Problem("bundle-refused", 422, 12, "The file was refused")
 UNAVAILABLE: Final = Problem("unavailable", 503, 10, "The operation is not available here")
 INTERNAL: Final = Problem("internal", 500, 1, "Internal error")
 
@@ -89,12 +96,15 @@ PROBLEMS: Final = {
         NOT_RUNNING,
         KEY_UNAVAILABLE,
         STATE_REFUSED,
+        UNCONFIRMED,
+        BUNDLE_REFUSED,
         UNAVAILABLE,
         INTERNAL,
     )
 }
 
 EXIT_UNREACHABLE: Final = 3
+EXIT_FILE: Final = 13
 
 # vtpmctl's exit statuses, as `vtpmctl --help` shows them.
 EXIT_STATUSES: Final = {
@@ -109,6 +119,9 @@ EXIT_STATUSES: Final = {
     8: "the key is missing or its provider is unavailable (state locked)",
     9: "the stored TPM state was refused (state failed)",
     10: "the host cannot do this now",
+    11: "a confirmation is needed (--yes)",
+    12: "a backup or another file was refused",
+    EXIT_FILE: "a file cannot be read or written",
 }
 
 # vtpmd's own exit statuses, beside 0 and 2 (command line); the values are those of sysexits.h.

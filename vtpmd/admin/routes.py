@@ -1,26 +1,30 @@
 """Which request does what: one table, one handler per operation."""
 
+import contextlib
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from typing import TypeVar
-from urllib.parse import unquote
+from urllib.parse import parse_qsl, unquote
 
 from pydantic import BaseModel, ValidationError
 
 from vtpmd.admin import names
 from vtpmd.admin.schema import (
     Body,
+    CloneRequest,
     CreateRequest,
     InstanceInfo,
     InstanceList,
     RekeyRequest,
+    RestoreRequest,
     StopRequest,
     UnlockRequest,
 )
 from vtpmd.admin.server import Request, Response
-from vtpmd.supervisor import rekeying
+from vtpmd.supervisor import backups, cloning, rekeying
 from vtpmd.supervisor.errors import OperationRefused
+from vtpmd.supervisor.instance import Instance
 from vtpmd.supervisor.service import Service
 from vtpmd.telemetry.audit import Audit, acting
 
@@ -33,11 +37,19 @@ class Call:
 
     service: Service
     name: str
+    query: str
     body: bytes
 
     def parse(self, model: type[SomeBody]) -> SomeBody:
         """The body, which may be absent where all has defaults. Raises OperationRefused."""
-        return _parse(model, self.body or b"{}")
+        with _explained():
+            return model.model_validate_json(self.body or b"{}")
+
+    def parse_query(self, model: type[SomeBody]) -> SomeBody:
+        """What follows the question mark, where the body is a file. Raises OperationRefused."""
+        with _explained():
+            options = parse_qsl(self.query, strict_parsing=True) if self.query else []
+            return model.model_validate_strings(dict(options))
 
 
 Handler = Callable[[Call], Awaitable[Response]]
@@ -62,8 +74,7 @@ async def _info(call: Call) -> Response:
 
 
 async def _delete(call: Call) -> Response:
-    await call.service.delete(call.name)
-    return Response(204)
+    return _ok(await call.service.delete(call.name))
 
 
 async def _start(call: Call) -> Response:
@@ -90,6 +101,30 @@ async def _rekey(call: Call) -> Response:
     return _ok(await rekeying.rekey(call.service.fleet, call.name, call.parse(RekeyRequest)))
 
 
+async def _clone(call: Call) -> Response:
+    request = call.parse(CloneRequest)
+    instance = await cloning.clone(call.service.fleet, call.name, request)
+    return await _new(call, instance, request.start)
+
+
+async def _backup(call: Call) -> Response:
+    bundle = await backups.backup(call.service.fleet, call.name)
+    return Response(200, bundle, names.BUNDLE_MEDIA_TYPE)
+
+
+async def _restore(call: Call) -> Response:
+    request = call.parse_query(RestoreRequest)
+    instance = await backups.restore(call.service.fleet, call.body, request)
+    call.name = instance.metadata.name
+    return await _new(call, instance, request.start)
+
+
+async def _new(call: Call, instance: Instance, start: bool) -> Response:
+    service = call.service
+    served = service.begin_serving(instance) if start else service.info_of(instance)
+    return _created(await served)
+
+
 HANDLERS: dict[names.Route, Handler] = {
     names.CAPABILITIES: _capabilities,
     names.LIST: _list,
@@ -102,6 +137,9 @@ HANDLERS: dict[names.Route, Handler] = {
     names.UNLOCK: _unlock,
     names.UNLOCK_ALL: _unlock_all,
     names.REKEY: _rekey,
+    names.CLONE: _clone,
+    names.BACKUP: _backup,
+    names.RESTORE: _restore,
 }
 
 _PATTERNS = {
@@ -119,10 +157,11 @@ class Routes:
 
     async def __call__(self, request: Request) -> Response:
         """Answer one request. Raises OperationRefused for what cannot be done."""
+        path, _, query = request.target.partition("?")
         matches = {
             route.method: (route, match)
             for route, pattern in _PATTERNS.items()
-            if (match := pattern.fullmatch(request.target))
+            if (match := pattern.fullmatch(path))
         }
         if not matches:
             raise OperationRefused(names.NO_ROUTE, f"There is nothing at {request.target}.")
@@ -131,7 +170,7 @@ class Routes:
             raise OperationRefused(names.NO_METHOD, f"{request.target} knows only {known}.")
         route, match = matches[request.method]
         name = unquote(match.groupdict().get("name", ""))
-        call = Call(self._service, name, request.body)
+        call = Call(self._service, name, query, request.body)
         with acting(request.peer.uid, request.peer.pid):
             return await self._recorded(route, call)
 
@@ -163,9 +202,10 @@ def _created(info: InstanceInfo) -> Response:
     return Response(201, info.model_dump(mode="json"), headers={"Location": location})
 
 
-def _parse(model: type[SomeBody], body: bytes) -> SomeBody:
+@contextlib.contextmanager
+def _explained() -> Iterator[None]:
     try:
-        return model.model_validate_json(body)
+        yield
     except ValidationError as error:
         reasons = [
             f"{'.'.join(map(str, detail['loc'])) or 'body'}: "
@@ -173,3 +213,5 @@ def _parse(model: type[SomeBody], body: bytes) -> SomeBody:
             for detail in error.errors(include_url=False, include_input=False)
         ]
         raise OperationRefused(names.INVALID, "; ".join(reasons)) from None
+    except ValueError:
+        raise OperationRefused(names.INVALID, "The query is not understood.") from None

@@ -6,7 +6,7 @@ from uuid import UUID
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
-from vtpmd.config.schema import PcrBanks, Profile
+from vtpmd.config.schema import ClonePolicy, PcrBanks, Profile
 from vtpmd.storage.slot import Slot
 
 
@@ -51,6 +51,29 @@ class RekeyRequest(Body):
     since: AwareDatetime | None = None
 
 
+class CloneRequest(Body):
+    """A new instance like another one; what is left out is taken from the original.
+
+    `confirmed`: the policy replace is meant although the owner has keys or data in the original.
+    """
+
+    name: str
+    uuid: UUID | None = None
+    policy: ClonePolicy | None = None
+    provider: str | None = None
+    data_socket: bool | None = None
+    confirmed: bool = False
+    start: bool = True
+
+
+class RestoreRequest(Body):
+    """How to restore a bundle: under another `name`, in the place of what there is, and started."""
+
+    name: str | None = None
+    replace: bool = False
+    start: bool = False
+
+
 class KeySlot(BaseModel):
     """Who holds the wrapped key of an instance, under which KEK, since when."""
 
@@ -72,6 +95,28 @@ class KeySlot(BaseModel):
             purpose=slot.purpose,
             created=datetime.fromtimestamp(slot.created, UTC),
         )
+
+
+class KeyFate(BaseModel):
+    """What became of the KEK around a key that was deleted, and why it is not destroyed."""
+
+    provider: str
+    key_ref: str
+    key_version: str
+    destroyed: bool
+    reason: str
+
+
+class Deletion(BaseModel):
+    """What deleting an instance has destroyed.
+
+    `keys` is None if its state file could not be read: which keys protected it is not known then.
+    """
+
+    deleted: str
+    uuid: UUID
+    keys: list[KeyFate] | None
+    secrets_remain_in: list[str]
 
 
 class RekeyResult(BaseModel):

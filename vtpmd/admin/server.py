@@ -37,7 +37,7 @@ class Request:
 
 @dataclass(frozen=True)
 class Response:
-    """Status and JSON content (None: no content)."""
+    """Status and content: JSON, bytes as they are, or none (None)."""
 
     status: int
     content: object = None
@@ -102,7 +102,7 @@ class Server:
         allowed = await trio.to_thread.run_sync(is_admin, peer, self._group)
         while True:
             try:
-                request = await conversation.request()
+                request = await conversation.request(names.MAX_BUNDLE if allowed else MAX_BODY)
                 if request is None:
                     return
                 if not allowed:
@@ -126,6 +126,12 @@ class Server:
         return OperationRefused(names.FORBIDDEN, f"{who}, and members of the group {self._group}.")
 
 
+def _encoded(content: object) -> bytes:
+    if content is None or isinstance(content, bytes):
+        return content or b""
+    return json.dumps(content).encode() + b"\n"
+
+
 def _credentials(stream: trio.SocketStream) -> tuple[int, int, int]:
     peer = Peer.of(stream.socket)  # type: ignore[arg-type]
     return peer.pid, peer.uid, peer.gid
@@ -139,11 +145,14 @@ class Conversation:
         self._peer = peer
         self._http = h11.Connection(h11.SERVER, max_incomplete_event_size=MAX_HEADER)
 
-    async def request(self) -> Request | None:
-        """The next request, None at the end. Raises OperationRefused for one that is none."""
+    async def request(self, max_bundle: int) -> Request | None:
+        """The next request, None at the end. Raises OperationRefused for one that is none.
+
+        A body may have MAX_BODY bytes, or `max_bundle` if it is a bundle.
+        """
         try:
             with trio.fail_after(REQUEST_TIMEOUT):
-                return await self._read()
+                return await self._read(max_bundle)
         except h11.RemoteProtocolError as error:
             raise OperationRefused(names.INVALID, f"Not HTTP: {error}") from None
         except trio.TooSlowError:
@@ -153,17 +162,17 @@ class Conversation:
                 names.TIMEOUT, f"A request must be complete within {REQUEST_TIMEOUT:.0f} seconds."
             ) from None
 
-    async def _read(self) -> Request | None:
+    async def _read(self, max_bundle: int) -> Request | None:
         head = await self._event()
         if not isinstance(head, h11.Request):
             return None
+        is_bundle = (b"content-type", names.BUNDLE_MEDIA_TYPE.encode()) in list(head.headers)
+        limit = max_bundle if is_bundle else MAX_BODY
         body = bytearray()
         while isinstance(event := await self._event(), h11.Data):
             body += event.data
-            if len(body) > MAX_BODY:
-                raise OperationRefused(
-                    names.TOO_LARGE, f"A request body may have {MAX_BODY} bytes."
-                )
+            if len(body) > limit:
+                raise OperationRefused(names.TOO_LARGE, f"A request body may have {limit} bytes.")
         return Request(head.method.decode(), head.target.decode(), bytes(body), self._peer)
 
     async def _event(self) -> object:
@@ -175,7 +184,7 @@ class Conversation:
 
     async def respond(self, response: Response) -> bool:
         """Send a response; whether another request may follow."""
-        body = b"" if response.content is None else json.dumps(response.content).encode() + b"\n"
+        body = _encoded(response.content)
         headers = {
             "Server": f"vtpmd/{__version__}",
             "Content-Length": str(len(body)),

@@ -28,18 +28,40 @@ class Client:
 
     def call(self, route: names.Route, name: str = "", content: object = None) -> Any:
         """The JSON answer to one request. Raises Failure."""
-        target = route.path.format(name=_quote(name))
         body = b"" if content is None else json.dumps(content).encode()
+        return self._json(self._request(route, name, body, "application/json"))
+
+    def download(self, route: names.Route, name: str = "", content: object = None) -> bytes:
+        """The file that answers one request. Raises Failure."""
+        body = b"" if content is None else json.dumps(content).encode()
+        return self._request(route, name, body, "application/json")
+
+    def upload(self, route: names.Route, file: bytes, options: dict[str, str]) -> Any:
+        """The JSON answer to one request whose body is a file. Raises Failure."""
+        query = "&".join(f"{key}={_quote(value)}" for key, value in options.items())
+        answer = self._request(route, "", file, names.BUNDLE_MEDIA_TYPE, query)
+        return self._json(answer)
+
+    def _json(self, answer: bytes) -> Any:
+        try:
+            return json.loads(answer) if answer else None
+        except ValueError as error:
+            raise self._unreachable(error) from None
+
+    def _request(
+        self, route: names.Route, name: str, body: bytes, media_type: str, query: str = ""
+    ) -> bytes:
+        target = route.path.format(name=_quote(name)) + (f"?{query}" if query else "")
         head = (
             f"{route.method} {target} HTTP/1.1\r\nHost: vtpmd\r\nConnection: close\r\n"
-            f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+            f"Content-Type: {media_type}\r\nContent-Length: {len(body)}\r\n\r\n"
         )
         try:
             status, answer = _parse(self._exchange(head.encode() + body))
         except (OSError, ValueError) as error:
             raise self._unreachable(error) from None
         if status >= 400:
-            raise _failure(answer)
+            raise _failure(self._json(answer))
         return answer
 
     def _exchange(self, request: bytes) -> bytes:
@@ -62,12 +84,16 @@ class Client:
         return Failure(names.EXIT_UNREACHABLE, detail, {"code": "unreachable", "detail": detail})
 
 
-def _parse(response: bytes) -> tuple[int, Any]:
+def _parse(response: bytes) -> tuple[int, bytes]:
     head, found, body = response.partition(b"\r\n\r\n")
     words = head.split(b" ", 2)
     if not found or not words[0].startswith(b"HTTP/1.") or len(words) < 3:
         raise ValueError("the answer is not HTTP")
-    return int(words[1]), json.loads(body) if body else None
+    for line in head.split(b"\r\n"):
+        key, _, value = line.partition(b":")
+        if key.lower() == b"content-length" and int(value) != len(body):
+            raise ValueError("the answer is not complete")
+    return int(words[1]), body
 
 
 def _failure(document: Any) -> Failure:

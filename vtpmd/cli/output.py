@@ -22,6 +22,8 @@ HINTS = {
         "The state file is untouched. `vtpmctl capabilities` shows the key providers; "
         "`vtpmctl unlock` tries again at once."
     ),
+    "unconfirmed": "Nothing was done. Add --yes if that is what you want.",
+    "bundle-refused": "Nothing was changed.",
     "state-refused": "The state file is untouched. `vtpmctl info` shows the reason.",
 }
 

@@ -11,7 +11,6 @@ import trio
 from vtpmd.admin import names
 from vtpmd.admin.schema import CreateRequest
 from vtpmd.ipc.messages import Manufacture, Stored
-from vtpmd.kms.provider import KeyProvider
 from vtpmd.storage.errors import StorageError
 from vtpmd.storage.wipe import wipe
 from vtpmd.supervisor.endpoints import Endpoints
@@ -33,7 +32,7 @@ def plan(host: Host, request: CreateRequest) -> Metadata:
     with refusals():
         provider = host.keys.choose(request.provider)
     configuration, data_socket = host.configuration, request.data_socket
-    uuid = request.uuid or _as_uuid(request.name) or uuid4()
+    uuid = new_uuid(request.name, request.uuid)
     return Metadata(
         name=request.name,
         uuid=uuid,
@@ -66,11 +65,10 @@ def check_name(host: Host, name: str, uuid: UUID | None) -> None:
 
 async def create(fleet: Fleet, request: CreateRequest) -> Instance:
     """A new TPM with secrets of its own, not served yet. Raises OperationRefused."""
-    metadata = plan(fleet.host, request)
-    return await manufactured(fleet, metadata, fleet.host.keys.choose(metadata.provider))
+    return await manufactured(fleet, plan(fleet.host, request))
 
 
-async def manufactured(fleet: Fleet, metadata: Metadata, provider: KeyProvider) -> Instance:
+async def manufactured(fleet: Fleet, metadata: Metadata) -> Instance:
     """A TPM made as `metadata` plans it. Raises OperationRefused."""
 
     async def fill(directory: int, key: FreshKey) -> None:
@@ -86,25 +84,22 @@ async def manufactured(fleet: Fleet, metadata: Metadata, provider: KeyProvider) 
         )
         await commission(fleet.host, metadata, order, Stored, [directory])
 
-    with fleet.reserved(metadata):
-        return await _born(fleet, metadata, provider, fill)
+    return await born(fleet, metadata, fill)
 
 
-async def _born(
-    fleet: Fleet,
-    metadata: Metadata,
-    provider: KeyProvider,
-    fill: Callable[[int, FreshKey], Awaitable[None]],
+async def born(
+    fleet: Fleet, metadata: Metadata, fill: Callable[[int, FreshKey], Awaitable[None]]
 ) -> Instance:
-    """An instance with a fresh key, whose directory `fill` has filled."""
-    with refusals():
-        key = await fleet.host.keys.fresh(metadata.uuid, provider)
+    """An instance with a fresh key, whose directory `fill` fills. Raises OperationRefused."""
+    host = fleet.host
+    with fleet.reserved(metadata), refusals():
+        key = await host.keys.fresh(metadata.uuid, host.keys.choose(metadata.provider))
         try:
-            await published(fleet.host, metadata, lambda directory: fill(directory, key))
+            await published(host, metadata, lambda directory: fill(directory, key))
         finally:
             wipe(key.dek)
-    log.info("created", instance=metadata.name, uuid=str(metadata.uuid))
-    return fleet.add(Entry(metadata))
+        log.info("created", instance=metadata.name, uuid=str(metadata.uuid))
+        return fleet.add(Entry(metadata))
 
 
 async def published(host: Host, metadata: Metadata, fill: Callable[[int], Awaitable[None]]) -> None:
@@ -119,6 +114,11 @@ async def published(host: Host, metadata: Metadata, fill: Callable[[int], Awaita
         raise
     finally:
         os.close(directory)
+
+
+def new_uuid(name: str, wanted: UUID | None) -> UUID:
+    """The UUID of a new instance: as wanted, or as it is called, or a random one."""
+    return wanted or _as_uuid(name) or uuid4()
 
 
 def _as_uuid(text: str) -> UUID | None:

@@ -55,9 +55,20 @@ class Fleet:
     @contextlib.contextmanager
     def reserved(self, metadata: Metadata) -> Iterator[None]:
         """Keep name and UUID for a new instance. Raises OperationRefused if either is taken."""
+        with self._keeping(metadata, list(self._instances.values())):
+            yield
+
+    @contextlib.contextmanager
+    def replacing(self, old: Instance, metadata: Metadata) -> Iterator[None]:
+        """Like `reserved`, for a new instance that will take the place of `old`."""
+        with self._keeping(metadata, [each for each in self if each is not old]):
+            yield
+
+    @contextlib.contextmanager
+    def _keeping(self, metadata: Metadata, others: list[Instance]) -> Iterator[None]:
         taken = self._coming | {
             word
-            for instance in self._instances.values()
+            for instance in others
             for word in (instance.metadata.name, str(instance.metadata.uuid))
         }
         ours = {metadata.name, str(metadata.uuid)}

@@ -46,7 +46,7 @@ class Instance:
             self.metadata.uuid,
             self.metadata.data_socket,
         )
-        self._fault = entry.fault
+        self.fault = entry.fault
         self._host = host
         self._log = log.bind(instance=self.metadata.name, uuid=str(self.metadata.uuid))
         self._busy = trio.Lock()
@@ -66,8 +66,8 @@ class Instance:
     async def start(self) -> None:
         """Serve the instance; nothing happens when it is served. Raises OperationRefused."""
         async with self._busy:
-            if self._fault is not None:
-                raise OperationRefused(names.STATE_REFUSED, self._fault)
+            if self.fault is not None:
+                raise OperationRefused(names.STATE_REFUSED, self.fault)
             await self._set_autostart(True)
             if self.condition.state != names.RUNNING:
                 await self._try_now()
@@ -112,8 +112,8 @@ class Instance:
     async def at_rest(self) -> AsyncIterator[Worker | None]:
         """Keep it as it is, served by the yielded worker or not at all. Raises OperationRefused."""
         async with self._busy:
-            if self._fault is not None:
-                raise OperationRefused(names.STATE_REFUSED, self._fault)
+            if self.fault is not None:
+                raise OperationRefused(names.STATE_REFUSED, self.fault)
             if self._scope is not None and self._worker is None:
                 locked = self.condition.state == names.LOCKED
                 problem = names.KEY_UNAVAILABLE if locked else names.UNAVAILABLE
@@ -138,17 +138,23 @@ class Instance:
             if remember:
                 await self._set_autostart(False)
             await self._end(reason)
-            if self._fault is None and self.condition.state != names.STOPPED:
+            if self.fault is None and self.condition.state != names.STOPPED:
                 self._become(Trigger.STOP, reason)
 
-    async def retire(self) -> None:
-        """Prepare for deletion. Raises OperationRefused while it is running."""
+    @contextlib.asynccontextmanager
+    async def retired(self, fate: str) -> AsyncIterator[None]:
+        """Serve it no longer, and never again if all goes well inside.
+
+        `fate` is what becomes of it. Raises OperationRefused while it is running.
+        """
         async with self._busy:
             if self.condition.state == names.RUNNING:
                 raise OperationRefused(
-                    names.RUNNING_CONFLICT, f"{self.metadata.name} is running and not deleted."
+                    names.RUNNING_CONFLICT, f"{self.metadata.name} is running and is not {fate}."
                 )
-            await self._end("it is deleted")
+            await self._end(f"it is {fate}")
+            yield
+            self.fault = f"{self.metadata.name} was {fate}"
 
     async def status(self) -> StatusReply | None:
         """What the worker says of itself; None without a worker that answers."""
@@ -177,7 +183,7 @@ class Instance:
         write("worker-event", kind=event.kind, detail=event.detail)
 
     async def _set_autostart(self, autostart: bool) -> None:
-        if self._fault is None:
+        if self.fault is None:
             await self.note(autostart=autostart)
 
     async def note(self, **changes: object) -> None:

@@ -3,7 +3,7 @@
 import fcntl
 import os
 import secrets
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -14,6 +14,7 @@ from vtpmd.storage.directory import (
     INSTANCES,
     META,
     NVRAM,
+    VOLATILE,
     DirectoryLock,
     make_directory,
     remove_directory,
@@ -27,6 +28,7 @@ from vtpmd.supervisor.errors import AlreadyRunning
 from vtpmd.supervisor.metadata import Metadata, MetadataError
 from vtpmd.telemetry.log import get_logger
 
+CERTIFICATE = ".pem"
 _COMING, _GOING = ".new-", ".old-"
 
 log = get_logger("registry")
@@ -133,6 +135,47 @@ class Registry:
             self.discard(metadata.uuid)
             raise
         return fd
+
+    def fill(self, directory: int, files: Mapping[str, bytes]) -> None:
+        """Put files into a directory that was prepared. Raises StorageError."""
+        with Store(directory) as store:
+            for name, content in files.items():
+                store.write(name, content)
+
+    @contextmanager
+    def beside(self, metadata: Metadata) -> Iterator[int]:
+        """A directory like that of an instance to come, for a trial: it is gone afterwards."""
+        directory = self.prepare(metadata)
+        try:
+            yield directory
+        finally:
+            os.close(directory)
+            self.discard(metadata.uuid)
+
+    def overwrite(self, metadata: Metadata, files: Mapping[str, bytes]) -> int | None:
+        """Replace what is stored of an instance that nobody serves; the generation there was.
+
+        The sealed state changes in one step; volatile state of another time is removed before.
+        Raises AlreadyRunning, StorageError.
+        """
+        try:
+            generation = self.envelope(metadata.uuid).header.generation
+        except (EnvelopeError, StorageError):
+            generation = None
+        with self.claimed(metadata.uuid) as fd, Store(fd) as store:
+            for name in os.listdir(fd):  # noqa: PTH208
+                if name.startswith(VOLATILE):
+                    store.remove(name)
+            for name, content in files.items():
+                store.write(name, content)
+            store.write(META, metadata.encode())
+        return generation
+
+    def certificates(self, uuid: UUID) -> dict[str, bytes]:
+        """The certificates of an instance by file name. Raises StorageError."""
+        with self.directory(uuid) as fd:
+            names = [name for name in os.listdir(fd) if name.endswith(CERTIFICATE)]  # noqa: PTH208
+            return {name: read_file(name, MAX_SIZE, dir_fd=fd) for name in sorted(names)}
 
     def discard(self, uuid: UUID) -> None:
         """Remove what was prepared."""

@@ -10,9 +10,11 @@ from vtpmd.admin import names
 from vtpmd.admin.schema import (
     Capabilities,
     CreateRequest,
+    Deletion,
     Digests,
     Failure,
     InstanceInfo,
+    KeyFate,
     KeySlot,
     ProviderInfo,
     UnlockResult,
@@ -24,7 +26,7 @@ from vtpmd.supervisor import creation
 from vtpmd.supervisor.errors import OperationRefused
 from vtpmd.supervisor.fleet import Fleet
 from vtpmd.supervisor.instance import Instance
-from vtpmd.supervisor.keys import KeyMissing
+from vtpmd.supervisor.keys import Erasure, KeyMissing
 from vtpmd.supervisor.launch import Host, refusals
 from vtpmd.supervisor.registry import Entry
 from vtpmd.supervisor.worker import WorkerEnded, attach
@@ -190,15 +192,26 @@ class Service:
                 nursery.start_soon(attempt, instance)
         return result
 
-    async def delete(self, name: str) -> None:
-        """Remove an instance that is not running, and its secrets, for good."""
+    async def delete(self, name: str) -> Deletion:
+        """Remove an instance that is not running for good; what of its secrets is destroyed."""
         instance = self.fleet.find(name)
-        uuid = instance.metadata.uuid
-        await instance.retire()
-        with refusals():
-            await trio.to_thread.run_sync(self._host.registry.remove, uuid)
-        self.fleet.drop(uuid)
-        log.info("deleted", instance=instance.metadata.name, uuid=str(uuid))
+        metadata, registry = instance.metadata, self._host.registry
+        erasures: list[Erasure] | None = None
+        async with instance.retired("deleted"):
+            with refusals():
+                unreadable = contextlib.suppress(EnvelopeError, StorageError)
+                with registry.claimed(metadata.uuid), unreadable:
+                    envelope = await trio.to_thread.run_sync(registry.envelope, metadata.uuid)
+                    erasures = await self._host.keys.destroy(envelope, metadata.uuid)
+                await trio.to_thread.run_sync(registry.remove, metadata.uuid)
+            self.fleet.drop(metadata.uuid)
+        log.info("deleted", instance=metadata.name, uuid=str(metadata.uuid))
+        return Deletion(
+            deleted=metadata.name,
+            uuid=metadata.uuid,
+            keys=None if erasures is None else list(map(_fate, erasures)),
+            secrets_remain_in=self.fleet.twins(metadata),
+        )
 
     async def pcrs(self, name: str) -> Digests:
         """The PCR values of a running TPM."""
@@ -228,3 +241,14 @@ class Service:
             data_socket=None if data is None else str(data),
             shares_identity_with=self.fleet.twins(metadata),
         )
+
+
+def _fate(erasure: Erasure) -> KeyFate:
+    slot = erasure.slot
+    return KeyFate(
+        provider=slot.provider,
+        key_ref=slot.key_ref,
+        key_version=slot.key_version,
+        destroyed=erasure.erased,
+        reason=erasure.reason,
+    )

@@ -1,5 +1,7 @@
 """vtpmctl list: all instances."""
 
+from typing import Any
+
 import click
 
 from vtpmd.admin import names
@@ -17,7 +19,12 @@ def command(as_json: bool) -> None:
     show_table(
         ("NAME", "UUID", "STATE", "REASON"),
         [
-            (info["name"], info["uuid"], info["state"], info["reason"])
+            (info["name"], info["uuid"], info["state"], info["reason"] + _note(info))
             for info in answer["instances"]
         ],
     )
+
+
+def _note(info: dict[str, Any]) -> str:
+    twins = info["shares_identity_with"]
+    return f"; same secrets as {', '.join(twins)}" if twins else ""

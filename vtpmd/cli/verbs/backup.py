@@ -1,0 +1,34 @@
+"""vtpmctl backup: save all of one instance."""
+
+from pathlib import Path
+
+import click
+
+from vtpmd.admin import names
+from vtpmd.cli import files
+from vtpmd.cli.client import Failure
+from vtpmd.cli.output import client, fail, json_option, name_argument, show_json
+
+
+@click.command
+@name_argument
+@click.argument("file", type=click.Path(path_type=Path))
+@json_option
+def command(name: str, file: Path, as_json: bool) -> None:
+    """Save an instance, which may be running, to a new FILE (- is standard output).
+
+    The file holds the TPM's state as it is stored: encrypted, with its wrapped key, and of no use
+    without the key provider. Back the key provider up, too.
+    """
+    files.check_absent(file)
+    try:
+        bundle = client().download(names.BACKUP, name)
+    except Failure as failure:
+        fail(failure)
+    files.write(file, bundle)
+    if str(file) == "-":
+        return
+    if as_json:
+        show_json({"file": str(file), "size": len(bundle)})
+    else:
+        click.echo(f"{name} is saved in {file} ({len(bundle)} bytes).")

@@ -1,0 +1,57 @@
+"""vtpmctl clone: an instance like another one."""
+
+import click
+
+from vtpmd.admin import names
+from vtpmd.cli.output import call, instance_fields, json_option, show_fields, show_json
+
+
+@click.command
+@click.argument("original", metavar="NAME|UUID")
+@click.argument("name", metavar="NEW-NAME")
+@click.option(
+    "--policy",
+    type=click.Choice(["copy", "replace"]),
+    help="Copy the secrets, or replace them by new ones; the default is configured.",
+)
+@click.option("--uuid", metavar="UUID", help="The virtual machine's UUID; a new one otherwise.")
+@click.option("--provider", help="The key provider, if not that of the original.")
+@click.option(
+    "--data-socket/--no-data-socket",
+    default=None,
+    help="Also a data socket for tools such as tpm2-tools.",
+)
+@click.option("--start/--no-start", default=True, help="Serve it at once (the default) or not.")
+@click.option("--yes", is_flag=True, help="Replace secrets although the original's are in use.")
+@json_option
+def command(
+    original: str,
+    name: str,
+    policy: str | None,
+    uuid: str | None,
+    provider: str | None,
+    data_socket: bool | None,
+    start: bool,
+    yes: bool,
+    as_json: bool,
+) -> None:
+    """Make a new instance from another one, which is left as it is and may be running.
+
+    With --policy copy the new TPM has the same secrets and the same identity: whatever the original
+    opens, it opens as well. With --policy replace it is a new, empty TPM of the same kind.
+    """
+    wishes = {
+        "name": name,
+        "policy": policy,
+        "uuid": uuid,
+        "provider": provider,
+        "data_socket": data_socket,
+        "start": start,
+        "confirmed": yes,
+    }
+    content = {key: value for key, value in wishes.items() if value is not None}
+    info = call(names.CLONE, original, content)
+    if as_json:
+        show_json(info)
+    else:
+        show_fields(instance_fields(info))

@@ -1,0 +1,39 @@
+"""vtpmctl export: what makes instances alike, without any secret."""
+
+import json
+from pathlib import Path
+
+import click
+
+from vtpmd.admin import names
+from vtpmd.cli import files
+from vtpmd.cli.output import call, json_option, name_argument, show_json
+
+FORMAT = 1
+FIELDS = ("profile", "pcr_banks", "data_socket")
+
+
+@click.command("export")
+@name_argument
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--without-secrets", is_flag=True, help="Needed: with secrets it is `backup`.")
+@json_option
+def command(name: str, file: Path, without_secrets: bool, as_json: bool) -> None:
+    """Write a template of an instance to a new FILE: its profile and settings, no secret.
+
+    `vtpmctl import` makes instances of it, each with secrets of its own.
+    """
+    if not without_secrets:
+        raise click.UsageError("Only --without-secrets is possible; use `vtpmctl backup` for all.")
+    files.check_absent(file)
+    info = call(names.INFO, name)
+    wishes = {"profile": info["profile"], "pcr_banks": info["pcr_banks"]}
+    wishes["data_socket"] = info["data_socket"] is not None
+    template = {"vtpmd-template": FORMAT, **wishes}
+    files.write(file, json.dumps(template, indent=2).encode() + b"\n")
+    if str(file) == "-":
+        return
+    if as_json:
+        show_json({"file": str(file)})
+    else:
+        click.echo(f"The template of {name} is in {file}; it holds no secret.")

@@ -1,0 +1,46 @@
+"""vtpmctl import: an instance from a template."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from vtpmd.admin import names
+from vtpmd.cli import files
+from vtpmd.cli.output import call, instance_fields, json_option, show_fields, show_json
+from vtpmd.cli.verbs.export import FIELDS, FORMAT
+
+MAX_TEMPLATE = 64 * 1024
+
+
+@click.command("import")
+@click.argument("file", type=click.Path(path_type=Path))
+@click.argument("name")
+@click.option("--uuid", metavar="UUID", help="The virtual machine's UUID; a new one otherwise.")
+@click.option("--provider", help="The key provider that protects the instance's key.")
+@click.option("--start/--no-start", default=True, help="Serve it at once (the default) or not.")
+@json_option
+def command(
+    file: Path, name: str, uuid: str | None, provider: str | None, start: bool, as_json: bool
+) -> None:
+    """Make a new TPM like the template in FILE, with secrets of its own."""
+    wishes = {"name": name, "uuid": uuid, "provider": provider, "start": start}
+    content = {key: value for key, value in wishes.items() if value is not None}
+    info = call(names.CREATE, content=content | _template(file))
+    if as_json:
+        show_json(info)
+    else:
+        show_fields(instance_fields(info))
+
+
+def _template(file: Path) -> dict[str, Any]:
+    try:
+        template = json.loads(files.read(file, MAX_TEMPLATE))
+    except (ValueError, RecursionError):
+        template = None
+    if not isinstance(template, dict) or template.pop("vtpmd-template", None) != FORMAT:
+        raise files.FileProblem(str(file), "it is no template that this vtpmctl reads")
+    if template.keys() != set(FIELDS):
+        raise files.FileProblem(str(file), f"a template has exactly {', '.join(FIELDS)}")
+    return template

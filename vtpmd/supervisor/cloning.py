@@ -1,0 +1,119 @@
+"""Clone: a copy with the same secrets, or one of the same kind with secrets of its own."""
+
+from datetime import UTC, datetime
+
+import trio
+
+from vtpmd.admin import names
+from vtpmd.admin.schema import CloneRequest
+from vtpmd.ipc.messages import Copy, Examine, Examined, Stored
+from vtpmd.storage.envelope import Envelope
+from vtpmd.storage.wipe import wipe
+from vtpmd.supervisor.creation import born, check_name, manufactured, new_uuid
+from vtpmd.supervisor.errors import OperationRefused
+from vtpmd.supervisor.fleet import Fleet
+from vtpmd.supervisor.instance import Instance
+from vtpmd.supervisor.keys import FreshKey
+from vtpmd.supervisor.launch import Host, commission, refusals
+from vtpmd.supervisor.metadata import Metadata
+
+REPLACE_WARNING = (
+    "{name} holds {objects} and {indices} of its owner. With the policy replace the clone gets a "
+    "TPM with other secrets: keys of {name} and what is sealed to its TPM, such as disk "
+    "encryption keys, will not open with the clone. Workloads in it may fail that use them."
+)
+
+
+async def clone(fleet: Fleet, name: str, request: CloneRequest) -> Instance:
+    """A new instance like another, which may be running. Raises OperationRefused."""
+    source, host = fleet.find(name), fleet.host
+    check_name(host, request.name, request.uuid)
+    policy = request.policy or host.configuration.clone.policy
+    if policy == "copy":
+        return await _copied(fleet, source, _plan(source, request, share_identity=True))
+    if not request.confirmed:
+        await _demand_confirmation(host, source)
+    return await manufactured(fleet, _plan(source, request, share_identity=False))
+
+
+def _plan(source: Instance, request: CloneRequest, share_identity: bool) -> Metadata:
+    original = source.metadata
+    uuid, data_socket = new_uuid(request.name, request.uuid), request.data_socket
+    return Metadata(
+        name=request.name,
+        uuid=uuid,
+        created=datetime.now(UTC),
+        provider=request.provider or original.provider,
+        profile=original.profile,
+        pcr_banks=original.pcr_banks,
+        data_socket=original.data_socket if data_socket is None else data_socket,
+        autostart=False,
+        identity=original.identity if share_identity else uuid,
+    )
+
+
+async def _copied(fleet: Fleet, source: Instance, metadata: Metadata) -> Instance:
+    """The newest durable state of `source`, sealed anew as another instance."""
+    host, uuid = fleet.host, source.metadata.uuid
+
+    async def fill(directory: int, key: FreshKey) -> None:
+        dek = await _unlocked(host, source)
+        try:
+            order = Copy(
+                uuid=metadata.uuid,
+                name=metadata.name,
+                source=uuid,
+                source_dek=dek,
+                dek=key.dek,
+                dek_id=key.dek_id,
+                slots=key.slots,
+                sandbox=host.configuration.sandbox,
+            )
+            with host.registry.directory(uuid) as original:
+                await commission(host, metadata, order, Stored, [directory, original])
+        finally:
+            wipe(dek)
+
+    async with source.at_rest():
+        return await born(fleet, metadata, fill)
+
+
+async def _demand_confirmation(host: Host, source: Instance) -> None:
+    """Raise OperationRefused if the owner has anything in the TPM that a clone would miss."""
+    async with source.at_rest():
+        with refusals():
+            examined = await examine(host, source)
+    if examined.owner_objects or examined.owner_indices:
+        objects = _counted(examined.owner_objects, "persistent key", "persistent keys")
+        indices = _counted(examined.owner_indices, "NV index", "NV indices")
+        warning = REPLACE_WARNING.format(
+            name=source.metadata.name, objects=objects, indices=indices
+        )
+        raise OperationRefused(names.UNCONFIRMED, warning)
+
+
+def _counted(count: int, one: str, many: str) -> str:
+    return f"{count} {one if count == 1 else many}"
+
+
+async def examine(host: Host, instance: Instance) -> Examined:
+    """What is in a stored TPM. Raises what `refusals` turns into OperationRefused."""
+    metadata = instance.metadata
+    dek = await _unlocked(host, instance)
+    try:
+        with host.registry.directory(metadata.uuid) as directory:
+            return await examined(host, metadata, dek, directory)
+    finally:
+        wipe(dek)
+
+
+async def examined(host: Host, metadata: Metadata, dek: bytearray, directory: int) -> Examined:
+    """What is in the TPM that is stored in `directory`. Raises as `commission`."""
+    order = Examine(metadata.uuid, metadata.name, dek, host.configuration.sandbox)
+    return await commission(host, metadata, order, Examined, [directory])
+
+
+async def _unlocked(host: Host, instance: Instance) -> bytearray:
+    uuid = instance.metadata.uuid
+    envelope: Envelope = await trio.to_thread.run_sync(host.registry.envelope, uuid)
+    return await host.keys.unlock(envelope, uuid)

@@ -80,6 +80,7 @@ def manufacture(
             lockout=Hierarchy(RH.LOCKOUT),
             pcr_allocation=allocation,
             pcr_allocation_next=dict(allocation),
+            orderly=SU.CLEAR,
         ),
         reset=power.fresh_reset_state(entropy),
         clear=ClearState(),

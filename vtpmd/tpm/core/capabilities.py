@@ -63,18 +63,23 @@ def _handles(tpm: Tpm, commands: Commands, first: int) -> Listed:
     list_handles = _HANDLES.get(first >> 24)
     if list_handles is None:
         raise TpmError(RC.HANDLE, at="property")
-    numbers = sorted(list_handles(tpm))
     if first >> 24 in (HT.HMAC_SESSION, HT.POLICY_SESSION):
         # Both types of session share their numbers: 02 lists those loaded, 03 those saved.
-        return ((first & 0xFF000000 | handle & 0xFFFFFF, handle) for handle in numbers)
-    return ((handle, handle) for handle in numbers)
+        by_number = {handle & 0xFFFFFF: handle for handle in list_handles(tpm)}
+        return ((first & 0xFF000000 | number, by_number[number]) for number in sorted(by_number))
+    return ((handle, handle) for handle in sorted(list_handles(tpm)))
+
+
+def _as_saved(session: int) -> int:
+    """How a saved session is listed: with the type of an HMAC session, whatever it is (30.2)."""
+    return HT.HMAC_SESSION << 24 | session & 0xFFFFFF
 
 
 _HANDLES: dict[int, Callable[[Tpm], Iterable[int]]] = {
     HT.PCR: lambda tpm: range(PCR_COUNT),
     HT.NV_INDEX: lambda tpm: tpm.permanent.nv,
     HT.HMAC_SESSION: lambda tpm: tpm.volatile.sessions,
-    HT.POLICY_SESSION: lambda tpm: tpm.reset.saved_sessions,
+    HT.POLICY_SESSION: lambda tpm: map(_as_saved, tpm.reset.saved_sessions),
     HT.PERMANENT: lambda tpm: (*map(int, _PERMANENT_HANDLES), *countdown.HANDLES),
     HT.TRANSIENT: lambda tpm: tpm.volatile.objects,
     HT.PERSISTENT: lambda tpm: tpm.permanent.objects,

@@ -1,0 +1,36 @@
+"""Random walks through every part of a TPM: the engine and swtpm never disagree.
+
+VTPMD_WALKS sets how many walks there are, VTPMD_WALKS_FROM the seed of the first.
+"""
+
+import os
+import shutil
+
+import pytest
+
+from tests.differential.walk import reduced, walk
+from tests.tpm.harness import EnginePeer
+
+FIRST = int(os.environ.get("VTPMD_WALKS_FROM", "0"))
+WALKS = int(os.environ.get("VTPMD_WALKS", "8"))
+STEPS = range(400)
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(shutil.which("swtpm") is None, reason="swtpm is not installed"),
+]
+
+
+@pytest.fixture(scope="module")
+def manufactured() -> bytes:
+    """The permanent state of one TPM."""
+    return EnginePeer.manufactured().stored
+
+
+@pytest.mark.parametrize("seed", range(FIRST, FIRST + WALKS))
+def test_a_walk(manufactured: bytes, seed: int) -> None:
+    outcome = walk(manufactured, seed, STEPS)
+    if outcome.error:
+        outcome = reduced(manufactured, seed, outcome, STEPS)
+        pytest.fail("\n".join([*outcome.history[-40:], outcome.error]), pytrace=False)
+    assert outcome.steps

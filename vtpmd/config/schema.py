@@ -92,6 +92,8 @@ ProviderName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_.-]{0,62}$")]
 KeyLabel = Annotated[str, Field(pattern=r"^[!-~]{1,64}$")]
 TransitKeyName = Annotated[str, Field(pattern=f"^{TRANSIT_KEY}$")]
 TransitKeyPrefix = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}$")]
+AliasPrefix = Annotated[str, Field(pattern=r"^[A-Za-z0-9/_-]{1,128}$")]
+AwsKeyName = Annotated[str, Field(pattern=r"^[A-Za-z0-9:/_-]{1,2048}$")]
 MountPath = Annotated[str, Field(pattern=f"^{_MOUNT}(/{_MOUNT})*$")]
 HttpsUrl = Annotated[str, Field(pattern=f"^https://{_HOST}(:[0-9]{{1,5}})?$")]
 PlainText = Annotated[str, Field(pattern=r"^[!-~]{1,256}$")]
@@ -252,6 +254,24 @@ class Pkcs11Provider(KeyService):
     timeout: Timeout = 10.0
 
 
+class AwsKmsProvider(KeyService):
+    """Keys of the AWS Key Management Service, with the credentials that the AWS SDK finds.
+
+    `key_name` is a key's id, ARN or alias. AWS charges for every key: here `key_scope: instance`,
+    whose keys have aliases that begin with `key_prefix`, has to be asked for. `endpoint` and the
+    `ca` of its certificate take the place of the region's public ones.
+    """
+
+    type: Literal["aws-kms"]
+    region: Annotated[str, Field(pattern=r"^[a-z]{2,}(-[a-z0-9]+)+$")]
+    endpoint: HttpsUrl | None = None
+    ca: AbsolutePath | None = None
+    profile: PlainText | None = None
+    key_scope: KeyScope = "shared"
+    key_prefix: AliasPrefix = "vtpmd-"
+    key_name: AwsKeyName | None = None
+
+
 class OtherProvider(Provider):
     """A provider of another package, which checks its settings itself."""
 
@@ -259,7 +279,7 @@ class OtherProvider(Provider):
 
 
 OTHER_PROVIDER = "other"
-PROVIDER_KINDS = ("local", "kmip", "vault", "pkcs11")
+PROVIDER_KINDS = ("local", "kmip", "vault", "pkcs11", "aws-kms")
 LOGIN_METHODS = ("approle", "cert", "token")
 
 
@@ -273,6 +293,7 @@ AnyProvider = Annotated[
     | Annotated[KmipProvider, Tag("kmip")]
     | Annotated[VaultProvider, Tag("vault")]
     | Annotated[Pkcs11Provider, Tag("pkcs11")]
+    | Annotated[AwsKmsProvider, Tag("aws-kms")]
     | Annotated[OtherProvider, Tag(OTHER_PROVIDER)],
     Discriminator(_provider_kind),
 ]

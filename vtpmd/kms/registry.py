@@ -22,6 +22,7 @@ _BUILT_IN = {
     "kmip": EntryPoint("kmip", "vtpmd.kms.kmip.provider:from_settings", GROUP),
     "vault": EntryPoint("vault", "vtpmd.kms.vault.provider:from_settings", GROUP),
     "pkcs11": EntryPoint("pkcs11", "vtpmd.kms.pkcs11.provider:from_settings", GROUP),
+    "aws-kms": EntryPoint("aws-kms", "vtpmd.kms.aws_kms.factory:from_settings", GROUP),
 }
 
 

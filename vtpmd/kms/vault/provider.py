@@ -93,8 +93,12 @@ class VaultProvider:
     async def destroy(self, slot: Slot, context: KeyContext) -> Erased | NotErased:
         """Delete the instance's key with all its versions."""
         own = self._own_key(context.uuid)
-        if slot.key_ref != own:
+        if slot.key_ref == self._shared_key:
             return NotErased.shared(self.name)
+        if slot.key_ref != own:
+            return NotErased(
+                f"key {slot.key_ref} is not {own}, this instance's own: others may need it"
+            )
         if await self._transit.find(own) is not None:
             await self._transit.delete(own)
         return Erased()

@@ -1,0 +1,1 @@
+"""Keys of the AWS Key Management Service."""

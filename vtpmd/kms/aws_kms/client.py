@@ -1,0 +1,215 @@
+"""Calls of the AWS Key Management Service through botocore, and reasons for their failures.
+
+botocore knows all that AWS has of sources for credentials; its calls block, so they are made in
+threads.
+"""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+import botocore.session
+import trio
+from botocore import exceptions
+from botocore.config import Config
+from botocore.loaders import create_loader
+from botocore.parsers import ResponseParserError
+
+from vtpmd.kms.breaker import Breaker
+from vtpmd.kms.provider import KeyUnavailable
+
+Field = TypeVar("Field")
+
+MAX_CALLS = 4
+_MAX_WORDS = 300
+
+# Descriptions of the service are read from botocore's files once.
+_LOADER = create_loader()
+
+# Our own attempts are counted by who asks for keys.
+_ATTEMPTS = {"total_max_attempts": 1, "mode": "standard"}
+
+_NOT_OPENED = ("InvalidCiphertextException", "IncorrectKeyException")
+_MISSING = "NotFoundException"
+_CREDENTIALS_ENDED = ("ExpiredTokenException", "ExpiredToken", "RequestExpired")
+_CREDENTIALS_REFUSED = (
+    "UnrecognizedClientException",
+    "InvalidSignatureException",
+    "SignatureDoesNotMatch",
+    "IncompleteSignature",
+    "InvalidClientTokenId",
+    "MissingAuthenticationTokenException",
+)
+_MAY_PASS = (
+    "ThrottlingException",
+    "Throttling",
+    "TooManyRequestsException",
+    "RequestLimitExceeded",
+    "KMSInternalException",
+    "DependencyTimeoutException",
+    "KeyUnavailableException",
+    "ServiceUnavailable",
+    "InternalFailure",
+)
+# What botocore's parser fails with, depending on where an answer is not what it should be.
+_NONSENSE = (
+    ResponseParserError, ValueError, TypeError, AttributeError, LookupError, RecursionError,
+)  # fmt: skip
+_STATES = {
+    "DisabledException": "the key is disabled: enable it",
+    "KMSInvalidStateException": "the key is in a state in which it cannot be used",
+    "AccessDeniedException": "our credentials do not permit it: see to the policies",
+}
+
+
+class NotOpened(Exception):
+    """The key does not open a ciphertext: it is damaged, or bound to something else."""
+
+
+class NotFound(Exception):
+    """There is no such key or alias."""
+
+
+@dataclass(frozen=True)
+class Service:
+    """Where the service is, and how we are known to it.
+
+    ``endpoint`` and ``ca`` take the place of the region's public ones, ``profile`` that of the
+    default profile in the AWS configuration. A call has ``timeout`` seconds.
+    """
+
+    region: str
+    timeout: float
+    endpoint: str | None = None
+    ca: Path | None = None
+    profile: str | None = None
+
+    def connect(self) -> Any:
+        """A botocore client, made from configuration files and the environment as they are now."""
+        session = botocore.session.Session(profile=self.profile)
+        session.register_component("data_loader", _LOADER)
+        config = Config(
+            connect_timeout=self.timeout,
+            read_timeout=self.timeout,
+            retries=_ATTEMPTS,
+            max_pool_connections=MAX_CALLS,
+        )
+        return session.create_client(
+            "kms",
+            region_name=self.region,
+            endpoint_url=self.endpoint,
+            verify=str(self.ca) if self.ca else None,
+            config=config,
+        )
+
+
+class Client:
+    """Calls ``service``; at most MAX_CALLS at a time, abandoned ones included, others wait."""
+
+    def __init__(self, service: Service) -> None:
+        self.address = service.endpoint or f"region {service.region}"
+        self._service = service
+        self._threads = trio.CapacityLimiter(MAX_CALLS)
+        self._connecting = trio.Lock()
+        self._breaker = Breaker(f"AWS KMS at {self.address}")
+        self._client: Any = None
+
+    async def call(self, operation: str, **parameters: Any) -> dict[str, Any]:
+        """Do one operation, named as its method in botocore.
+
+        Raises NotOpened, NotFound; KeyUnavailable for every other failure.
+        """
+        with self._breaker.attempt(), self._explained(operation):
+            client = await self._connected()
+            method = partial(getattr(client, operation), **parameters)
+            with trio.fail_after(self._service.timeout):
+                answer: dict[str, Any] = await trio.to_thread.run_sync(
+                    method, limiter=self._threads, abandon_on_cancel=True
+                )
+        return answer
+
+    def read(self, answer: Mapping[str, Any], name: str, kind: type[Field]) -> Field:
+        """A field of an answer. Raises KeyUnavailable if it is missing or of another kind."""
+        value = answer.get(name)
+        if not isinstance(value, kind):
+            raise self._nonsense(f"there is no {name} in it")
+        return value
+
+    async def aclose(self) -> None:
+        """Close the connections that are kept open; calls open new ones."""
+        client, self._client = self._client, None
+        if client is not None:
+            await trio.to_thread.run_sync(client.close)
+
+    async def _connected(self) -> Any:
+        async with self._connecting:
+            if self._client is None:
+                self._client = await trio.to_thread.run_sync(self._service.connect)
+            return self._client
+
+    @contextmanager
+    def _explained(self, operation: str) -> Iterator[None]:
+        """Turn what a call may fail with into a reason that a person can act on."""
+        try:
+            yield
+        except trio.TooSlowError:
+            raise self._too_slow() from None
+        except exceptions.ClientError as error:
+            raise self._judged(operation, error.response) from None
+        except (exceptions.ConnectTimeoutError, exceptions.ReadTimeoutError):
+            raise self._too_slow() from None
+        except exceptions.SSLError as error:
+            reason = f"cannot be spoken to with TLS: {_printable(error.kwargs.get('error', ''))}"
+            raise self._unavailable(reason, retry=False) from None
+        except exceptions.EndpointConnectionError:
+            raise self._unavailable("cannot be reached", retry=True) from None
+        except exceptions.HTTPClientError:
+            raise self._unavailable("broke the connection", retry=True) from None
+        except (exceptions.NoCredentialsError, exceptions.PartialCredentialsError):
+            raise self._not_asked("there are no credentials for it", retry=False) from None
+        except exceptions.CredentialRetrievalError as error:
+            raise self._not_asked(_printable(error), retry=True) from None
+        except _NONSENSE:
+            raise self._nonsense("it cannot be parsed") from None
+        except (exceptions.BotoCoreError, OSError) as error:
+            raise self._not_asked(_printable(error), retry=False) from None
+
+    def _judged(self, operation: str, response: Mapping[str, Any]) -> Exception:
+        code = str(response.get("Error", {}).get("Code", ""))
+        words = _printable(response.get("Error", {}).get("Message", ""))
+        status = response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+        if code in _NOT_OPENED:
+            return NotOpened()
+        if code == _MISSING:
+            return NotFound()
+        if code in (*_CREDENTIALS_ENDED, *_CREDENTIALS_REFUSED):
+            # The next call looks for credentials anew: they may have been replaced by then.
+            self._client = None
+            return self._unavailable(
+                f"refuses our credentials ({code}): {words}", code in _CREDENTIALS_ENDED
+            )
+        if code in _MAY_PASS or status >= 500 or status == 429:
+            return self._unavailable(f"is in trouble ({code}): {words}", retry=True)
+        meaning = _STATES.get(code, code)
+        return self._unavailable(f"does not {operation}, {meaning}: {words}", retry=False)
+
+    def _too_slow(self) -> KeyUnavailable:
+        return self._unavailable(f"did not answer within {self._service.timeout:g} s", retry=True)
+
+    def _nonsense(self, why: str) -> KeyUnavailable:
+        # botocore does not tell an answer that was cut off from one that makes no sense.
+        return self._unavailable(f"gave no valid answer: {why}", retry=True)
+
+    def _not_asked(self, why: str, retry: bool) -> KeyUnavailable:
+        self._client = None
+        return self._unavailable(f"cannot be asked: {why}", retry)
+
+    def _unavailable(self, what: str, retry: bool) -> KeyUnavailable:
+        return KeyUnavailable(f"AWS KMS at {self.address} {what}", retry)
+
+
+def _printable(said: object) -> str:
+    return "".join(c if c.isprintable() else " " for c in str(said))[:_MAX_WORDS].strip()

@@ -1,0 +1,228 @@
+"""The key provider ``aws-kms``: KEKs that never leave the AWS Key Management Service."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+import trio
+
+from vtpmd.kms.aws_kms.client import Client, NotFound, NotOpened
+from vtpmd.kms.provider import Erased, KeyContext, KeyRefused, KeyUnavailable, NotErased
+from vtpmd.storage.slot import Slot
+
+ALGORITHM = "SYMMETRIC_DEFAULT"
+PENDING_DAYS = 7  # the shortest wait before a deletion that AWS offers
+_PENDING = "PendingDeletion"
+_NOBODY = UUID(int=0)
+
+
+@dataclass(frozen=True)
+class Key:
+    """A key as the service describes it; ``deletion`` says when it is deleted, if it will be."""
+
+    identifier: str
+    arn: str
+    state: str
+    deletion: str
+
+
+class AwsKmsProvider:
+    """Wraps DEKs with symmetric keys of the service that ``client`` calls.
+
+    With ``shared_key`` (id, ARN or alias) all instances use that key, else each has its own, whose
+    alias is ``key_prefix`` and its UUID. A slot names its key by ARN; what ties it to the instance
+    is the encryption context, which AWS CloudTrail shows.
+    """
+
+    type = "aws-kms"
+
+    def __init__(
+        self, name: str, client: Client, key_prefix: str, shared_key: str | None = None
+    ) -> None:
+        self.name = name
+        self._client = client
+        self._key_prefix = key_prefix
+        self._shared_key = shared_key
+        self._making = trio.Lock()
+
+    def __repr__(self) -> str:
+        return f"AwsKmsProvider({self.name!r}, {self._client.address!r})"
+
+    async def initialise(self) -> str | None:
+        """Do nothing: a shared key is made by whoever pays for it."""
+        return None
+
+    async def wrap(self, dek: bytes | bytearray, context: KeyContext) -> Slot:
+        """Wrap under the shared key, or that of the instance, which is made if there is none."""
+        key = await self._kek(context.uuid)
+        with self._opening(key, context):
+            answer = await self._client.call(
+                "encrypt",
+                KeyId=key,
+                Plaintext=bytes(dek),
+                EncryptionContext=_bound_to(context),
+                EncryptionAlgorithm=ALGORITHM,
+            )
+        return self._slot(answer)
+
+    async def unwrap(self, slot: Slot, context: KeyContext) -> bytearray:
+        """Unwrap with the key that the slot names."""
+        self._check(slot)
+        with self._opening(slot.key_ref, context):
+            answer = await self._client.call(
+                "decrypt",
+                KeyId=slot.key_ref,
+                CiphertextBlob=slot.wrapped,
+                EncryptionContext=_bound_to(context),
+                EncryptionAlgorithm=ALGORITHM,
+            )
+        return bytearray(self._client.read(answer, "Plaintext", bytes))
+
+    async def rewrap(self, slot: Slot, context: KeyContext) -> Slot:
+        """Have the service wrap under the key of now, without the DEK passing through here."""
+        self._check(slot)
+        key = await self._kek(context.uuid)
+        with self._opening(slot.key_ref, context):
+            answer = await self._client.call(
+                "re_encrypt",
+                SourceKeyId=slot.key_ref,
+                CiphertextBlob=slot.wrapped,
+                SourceEncryptionContext=_bound_to(context),
+                SourceEncryptionAlgorithm=ALGORITHM,
+                DestinationKeyId=key,
+                DestinationEncryptionContext=_bound_to(context),
+                DestinationEncryptionAlgorithm=ALGORITHM,
+            )
+        return self._slot(answer)
+
+    async def destroy(self, slot: Slot, context: KeyContext) -> Erased | NotErased:
+        """Schedule the deletion of the instance's own key; AWS deletes none at once."""
+        self._check(slot)
+        if self._shared_key is not None:
+            return NotErased.shared(self.name)
+        alias = self._alias(context.uuid)
+        key = await self._find(alias)
+        if key is None and await self._find(slot.key_ref) is None:
+            return Erased()
+        # Nothing authenticates a slot's key: only what bears the instance's name is destroyed.
+        if key is None or key.arn != slot.key_ref:
+            return NotErased(
+                f"key {slot.key_ref} is not the one whose alias is {alias}, this instance's own: "
+                "others may need it"
+            )
+        if key.state != _PENDING:
+            await self._ask(
+                "schedule_key_deletion", KeyId=key.identifier, PendingWindowInDays=PENDING_DAYS
+            )
+            key = await self._find(key.arn) or key
+        return NotErased(
+            f"key {key.arn} opens nothing from now on, but AWS deletes it only at {key.deletion}: "
+            "until then its deletion can be cancelled"
+        )
+
+    async def describe(self) -> dict[str, Any]:
+        """Name, type, service and how its keys are used; the shared key and its state."""
+        description: dict[str, Any] = {
+            "name": self.name,
+            "type": self.type,
+            "server": self._client.address,
+            "key_scope": "shared" if self._shared_key else "instance",
+        }
+        if self._shared_key is None:
+            return {**description, "key_prefix": self._key_prefix}
+        key = await self._find(self._shared_key)
+        if key is None:
+            raise self._missing(self._shared_key)
+        return {**description, "key_name": self._shared_key, "arn": key.arn, "state": key.state}
+
+    async def check(self) -> None:
+        """Wrap nothing of value under the shared key, or ask for a key that there cannot be."""
+        if self._shared_key is not None:
+            await self.wrap(bytes(32), KeyContext(_NOBODY, bytes(16)))
+        else:
+            await self._find(self._alias(_NOBODY))
+
+    async def aclose(self) -> None:
+        """Close the connections to the service."""
+        await self._client.aclose()
+
+    async def _kek(self, uuid: UUID) -> str:
+        """The key to wrap with."""
+        if self._shared_key is not None:
+            return self._shared_key
+        alias = self._alias(uuid)
+        async with self._making:  # two at a time would make two keys
+            if await self._find(alias) is None:
+                tags = [{"TagKey": "vtpmd-instance", "TagValue": str(uuid)}]
+                made = await self._ask("create_key", Description=f"vTPM {uuid}", Tags=tags)
+                arn = self._key(made).arn
+                await self._ask("create_alias", AliasName=alias, TargetKeyId=arn)
+        return alias
+
+    def _alias(self, uuid: UUID) -> str:
+        return f"alias/{self._key_prefix}{uuid}"
+
+    async def _find(self, key: str) -> Key | None:
+        try:
+            answer = await self._client.call("describe_key", KeyId=key)
+        except NotFound:
+            return None
+        return self._key(answer)
+
+    def _key(self, answer: dict[str, Any]) -> Key:
+        facts: dict[str, Any] = self._client.read(answer, "KeyMetadata", dict)
+        names = ("KeyId", "Arn", "KeyState")
+        identifier, arn, state = (self._client.read(facts, name, str) for name in names)
+        return Key(identifier, arn, state, str(facts.get("DeletionDate", "a time unknown")))
+
+    async def _ask(self, operation: str, **parameters: Any) -> dict[str, Any]:
+        try:
+            return await self._client.call(operation, **parameters)
+        except NotFound:
+            raise self._missing(str(parameters)) from None
+
+    @contextmanager
+    def _opening(self, key: str, context: KeyContext) -> Iterator[None]:
+        try:
+            yield
+        except NotFound:
+            raise self._missing(key) from None
+        except NotOpened:
+            raise KeyRefused(
+                f"key {key} does not open the key slot of instance {context.uuid}: "
+                "the slot is damaged, or of another instance or DEK"
+            ) from None
+
+    def _check(self, slot: Slot) -> None:
+        if (slot.provider_type, slot.algorithm) != (self.type, ALGORITHM):
+            raise KeyRefused(
+                f"key provider {self.name} does not open a slot of type {slot.provider_type}, "
+                f"algorithm {slot.algorithm}"
+            )
+
+    def _slot(self, answer: dict[str, Any]) -> Slot:
+        """AWS counts no versions that it would show: what it rotates it finds again by itself."""
+        return Slot(
+            provider_type=self.type,
+            provider=self.name,
+            key_ref=self._client.read(answer, "KeyId", str),
+            key_version="",
+            algorithm=ALGORITHM,
+            wrapped=self._client.read(answer, "CiphertextBlob", bytes),
+            created=int(time.time()),
+        )
+
+    def _missing(self, key: str) -> KeyUnavailable:
+        return KeyUnavailable(f"AWS KMS at {self._client.address} has no key {key}", retry=False)
+
+
+def _bound_to(context: KeyContext) -> dict[str, str]:
+    """The encryption context: the same facts as ``KeyContext.aad``, in words."""
+    return {
+        "purpose": "vtpmd-dek-v1",
+        "instance": str(context.uuid),
+        "dek": context.dek_id.hex(),
+    }

@@ -14,8 +14,10 @@ from ..crypto.hashes import digest_size, hmac
 from ..crypto.kdf import kdfa
 from ..rc import RC, TpmError
 from ..state import LoadedObject, SavedContext, Session, Tpm
+from ..wire.base import TPM2B_DIGEST
 from ..wire.constants import ALG, RH
-from ..wire.context import TPMS_CONTEXT, TPMS_CONTEXT_DATA
+from ..wire.context import TPMS_CONTEXT
+from ..wire.structure import reader
 from . import entities, objects, sessions
 from .tickets import CONTEXT_HASH
 
@@ -23,6 +25,7 @@ ORDINARY, SEQUENCE, ST_CLEAR = 0x80000000, 0x80000001, 0x80000002
 """savedHandle of a transient object (Part 2, 14.5)."""
 _KEY_SIZE, _BLOCK_SIZE = 32, 16
 _LEAST_CONTENT = 8
+_read_integrity = reader(TPM2B_DIGEST)
 
 
 def save_object(tpm: Tpm, loaded: LoadedObject) -> TPMS_CONTEXT:
@@ -49,8 +52,8 @@ def save_session(tpm: Tpm, session: Session) -> TPMS_CONTEXT:
 def load(tpm: Tpm, context: TPMS_CONTEXT) -> int:
     """Load what was saved; returns its handle.
 
-    Raises TpmError(RC.SIZE), RC.INSUFFICIENT, RC.INTEGRITY, RC.HIERARCHY, RC.HANDLE for a session's context that is
-    not its last, RC.OBJECT_MEMORY, RC.SESSION_MEMORY.
+    Raises TpmError(RC.SIZE), RC.INSUFFICIENT, RC.INTEGRITY, RC.HIERARCHY, RC.OBJECT_MEMORY,
+    RC.SESSION_MEMORY; RC.HANDLE for a session's context that is not its last.
     """
     saved = _decode(tpm, _unprotect(tpm, context))
     if saved.session is not None:
@@ -100,18 +103,21 @@ def _protect(
     key, iv, authentication_key = _keys(tpm, sequence, saved_handle, hierarchy)
     encrypted = symmetric.cfb_encrypt(ALG.AES, key, iv, content)
     integrity = hmac(CONTEXT_HASH, authentication_key, encrypted)
-    blob = TPMS_CONTEXT_DATA(integrity, encrypted).marshal()
+    # As in libtpms, the encrypted part has no size of its own: the blob's end is its end.
+    blob = len(integrity).to_bytes(2) + integrity + encrypted
     return TPMS_CONTEXT(sequence, saved_handle, hierarchy, blob)
 
 
 def _unprotect(tpm: Tpm, context: TPMS_CONTEXT) -> bytes:
-    data = TPMS_CONTEXT_DATA.parse(context.context_blob, tpm.profile)
-    if len(data.integrity) != digest_size(CONTEXT_HASH) or len(data.encrypted) < _LEAST_CONTENT:
+    blob = context.context_blob
+    integrity, start = _read_integrity(blob, 0, tpm.profile)
+    encrypted = blob[start:]
+    if len(integrity) != digest_size(CONTEXT_HASH) or len(encrypted) < _LEAST_CONTENT:
         raise TpmError(RC.SIZE, at="context")
     key, iv, authentication_key = _keys(
         tpm, context.sequence, context.saved_handle, context.hierarchy
     )
-    expected = hmac(CONTEXT_HASH, authentication_key, data.encrypted)
-    if not constant_time.compare_digest(expected, data.integrity):
+    expected = hmac(CONTEXT_HASH, authentication_key, encrypted)
+    if not constant_time.compare_digest(expected, integrity):
         raise TpmError(RC.INTEGRITY, at="context")
-    return symmetric.cfb_decrypt(ALG.AES, key, iv, data.encrypted)
+    return symmetric.cfb_decrypt(ALG.AES, key, iv, encrypted)

@@ -17,6 +17,7 @@ python_packages=(python3 python3-venv)
 guest_packages=(qemu-system-x86 ovmf zstd)
 test_packages=(
     qemu-utils swtpm swtpm-tools tpm2-tools libtss2-tcti-swtpm0 libseccomp2 softhsm2 openssl strace
+    gcc libc6-dev libtss2-dev python3-dev pkg-config
     systemd
 )
 
@@ -26,7 +27,10 @@ need_packages() {
     command -v dpkg-query >/dev/null || die "this is not Debian: install by yourself what corresponds to $*"
     for package in "$@"; do
         # Debian's package of Python is not needed where another Python is in use.
-        case $package in python3*) find_python >/dev/null && continue ;; esac
+        case $package in
+        python3-dev) python_has_headers && continue ;;
+        python3*) find_python >/dev/null && continue ;;
+        esac
         dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null | grep -qx installed ||
             missing+=("$package")
     done
@@ -54,6 +58,11 @@ find_python() {
             2>/dev/null && command -v "$candidate" && return
     done
     return 1
+}
+
+python_has_headers() {
+    "$(find_python)" -c 'import os, sys, sysconfig
+sys.exit(not os.path.exists(sysconfig.get_path("include") + "/Python.h"))' 2>/dev/null
 }
 
 # need_venv EXTRAS: vtpmd, editable, with its dependencies ("" or "[test]") in .venv.

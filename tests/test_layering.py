@@ -48,6 +48,11 @@ DIRECT = [
     Rule(f"{TPM}.commands",
          only=(f"{TPM}.core", f"{TPM}.wire", f"{TPM}.crypto", f"{TPM}.command", f"{TPM}.rc",
                f"{TPM}.profile", f"{TPM}.state")),
+    # Supervisor and worker in one process: from the supervisor's side only its listening sockets.
+    Rule("vtpmd.standalone", third_party=(),
+         only=("vtpmd.ipc.messages", "vtpmd.kms", "vtpmd.storage", "vtpmd.swtpm", "vtpmd.telemetry",
+               "vtpmd.supervisor.errors", "vtpmd.supervisor.sockets", f"{TPM}.profile",
+               f"{TPM}.snapshot", "vtpmd.worker")),
     Rule("vtpmd.admin.names", only=(), third_party=()),
     Rule("vtpmd", never=("trio",),
          but=("vtpmd.supervisor", "vtpmd.admin", "vtpmd.kms")),
@@ -67,6 +72,9 @@ REACH = [
     Rule("vtpmd.supervisor", never=(TPM, "vtpmd.worker")),
     Rule("vtpmd.worker", never=("vtpmd.kms", "vtpmd.pki", "vtpmd.admin", "vtpmd.config",
                                 "vtpmd.supervisor", "trio", "yaml", "pydantic")),
+    # Its only threads are the worker's own: one of trio's would be outside of the sandbox.
+    Rule("vtpmd.standalone", never=("vtpmd.config", "vtpmd.supervisor.daemon", "trio", "yaml",
+                                    "pydantic")),
     *(Rule(module, only=("vtpmd.admin.names", *VTPMCTL), third_party=("click", "rich"))
       for module in VTPMCTL),
 ]  # fmt: skip

@@ -5,7 +5,6 @@ KEK wraps the DEK; and ``lock``.
 """
 
 import os
-import signal
 import uuid
 from collections.abc import Callable
 from typing import Any
@@ -15,7 +14,7 @@ from vtpmd.kms.local_keys import LocalKeys
 from vtpmd.kms.provider import KeyContext, KeyProviderError
 from vtpmd.standalone.describe import FOREIGN_STATE
 from vtpmd.standalone.journal import open_log
-from vtpmd.standalone.run import NotServed, Site
+from vtpmd.standalone.run import SIGNALS, NotServed, Site
 from vtpmd.standalone.wishes import Wishes
 from vtpmd.storage.directory import KEYRING, NVRAM, DirectoryLock
 from vtpmd.storage.envelope import DEK_ID_SIZE, DEK_SIZE, Envelope, parse
@@ -34,7 +33,6 @@ from vtpmd.worker.supervision import Supervision
 _PROFILE = "default-v1"
 _PCR_BANKS = ("sha1", "sha256", "sha384", "sha512")  # what a new TPM of swtpm has
 _FILE_MODE = 0o600
-_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 _ALARMS: frozenset[EventKind] = frozenset(
     {"storage-full", "storage-failing", "failure-mode", "state-refused", "defect"}
 )
@@ -145,5 +143,5 @@ def _options(wishes: Wishes, instance: uuid.UUID, sandbox: Sandbox) -> Options:
         auto_shutdown=wishes.flags.auto_shutdown,
         disconnect=server is not None and server.disconnect,
         ending=ending,
-        signals=_SIGNALS,
+        signals=SIGNALS,
     )

@@ -2,9 +2,11 @@
 
 import contextlib
 import signal
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from socket import socket
+from typing import NoReturn
 
 from vtpmd.standalone import detach
 from vtpmd.standalone.endpoints import Leftovers, inherit, listen, place_of
@@ -15,6 +17,8 @@ from vtpmd.storage.files import open_directory
 from vtpmd.supervisor.errors import AlreadyRunning
 
 EXIT_FAILED = 1
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+"""What ends this process in order."""
 
 
 class NotServed(Exception):
@@ -44,7 +48,8 @@ def run(wishes: Wishes) -> int:
 
     The sockets are there before the engine is loaded: who waits for them need not wait for that.
     """
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    for number in SIGNALS:
+        signal.signal(number, _end)
     outcome: detach.Outcome = detach.Foreground()
     leftovers = Leftovers()
     try:
@@ -60,6 +65,11 @@ def run(wishes: Wishes) -> int:
     finally:
         leftovers.remove()
     return 0
+
+
+def _end(number: int, _: object) -> NoReturn:
+    """A signal before the TPM is served: nothing to make durable, only sockets to remove."""
+    sys.exit(0)
 
 
 def _text(error: Exception) -> str:

@@ -190,8 +190,8 @@ _DEFAULT_V1: Final = Profile(
     pcr_banks=frozenset({ALG.SHA1, ALG.SHA256, ALG.SHA384, ALG.SHA512}),
 )
 
-# Not in the default: the feature API of tpm2-tss, as far as 4.1, refuses to describe a TPM that
-# reports an algorithm it has no name for (Fapi_GetInfo fails with 0x6000b).
+# Not in the default: the feature API of tpm2-tss (3.2.1 of Debian 12, and newer sources) refuses to
+# describe a TPM that reports an algorithm it has no name for: Fapi_GetInfo fails with 0x6000b.
 _SHA3_V1: Final = replace(
     _DEFAULT_V1,
     name="sha3-v1",

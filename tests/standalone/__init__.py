@@ -1,0 +1,1 @@
+"""vtpmd-swtpm: its words, and real processes with real clients."""

@@ -1,0 +1,73 @@
+"""The state directory: encrypted, locked, kept, and never taken for what it is not."""
+
+import stat
+from pathlib import Path
+
+import pytest
+
+from tests.standalone.process import STARTED, Place, terminate
+from tests.worker.harness import connect, tpm
+
+pytestmark = pytest.mark.slow
+
+
+def test_files_are_ours_alone_and_hold_no_plaintext(place: Place) -> None:
+    terminate(place.serve(*STARTED))
+    files = {path.name: path for path in place.state.iterdir()}
+    assert set(files) == {"keyring", "lock", "nvram"}
+    assert {stat.S_IMODE(path.stat().st_mode) for path in files.values()} == {0o600}
+    sealed = files["nvram"].read_bytes()
+    assert sealed.startswith(b"\xd8\x60"), "not a COSE_Encrypt message"
+    assert b"default-v1" not in sealed
+
+
+def test_one_process_at_a_time(place: Place, tmp_path: Path) -> None:
+    process = place.serve(*STARTED)
+    other = ("--ctrl", f"type=unixio,path={tmp_path}/c")
+    assert f"in use by process {process.pid}" in place.refused(*other)
+    assert "another process listens on" in place.refused(*place.sockets)
+    with connect(place.control) as sock:
+        sock.sendall(b"\0\0\0\1")
+        assert sock.recv(8)[:4] == bytes(4), "the first one is not disturbed"
+
+
+def test_a_lost_keyring_is_asked_for_not_replaced(place: Place) -> None:
+    terminate(place.serve(*STARTED))
+    keyring = place.state / "keyring"
+    kept, sealed = keyring.read_bytes(), (place.state / "nvram").read_bytes()
+    keyring.unlink()
+    assert f"the keyring {keyring} is missing" in place.refused(*place.sockets)
+    assert not keyring.exists()
+    assert (place.state / "nvram").read_bytes() == sealed
+    keyring.write_bytes(kept)
+    keyring.chmod(0o644)
+    assert "0044" in place.refused(*place.sockets)
+    keyring.chmod(0o600)
+    terminate(place.serve(*STARTED))
+
+
+def test_damaged_state_is_refused_and_left_alone(place: Place) -> None:
+    terminate(place.serve(*STARTED))
+    nvram = place.state / "nvram"
+    damaged = nvram.read_bytes()[:-20]
+    nvram.write_bytes(damaged)
+    assert "truncated" in place.refused(*place.sockets)
+    assert nvram.read_bytes() == damaged
+
+
+@pytest.mark.parametrize("name", ["tpm2-00.permall", "tpm-00.permall"])
+def test_swtpms_state_is_not_passed_over(place: Place, name: str) -> None:
+    (place.state / name).write_bytes(b"somebody's TPM")
+    assert f"holds state of swtpm ({name})" in place.refused(*place.sockets)
+    assert {path.name for path in place.state.iterdir()} == {"lock", name}
+
+
+def test_a_killed_process_leaves_a_state_that_serves(place: Place) -> None:
+    process = place.serve(*STARTED)
+    with connect(place.data) as data:
+        assert len(tpm(data, "80010000000c0000017b0010")) == 28
+    process.kill()
+    process.wait()
+    assert place.data.exists(), "nobody was there to remove it"
+    terminate(place.serve(*STARTED))
+    assert not place.data.exists()

@@ -1,0 +1,1 @@
+"""Other projects' test suites, unmodified, against vtpmd."""

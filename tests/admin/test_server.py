@@ -108,7 +108,7 @@ async def test_a_defect_is_logged_and_not_shown(running: Server, path: Path) -> 
         (b"GET / HTTP/1.1\r\n\r\n", "invalid"),  # no Host
         (b"GET /" + b"x" * server.MAX_HEADER + b" HTTP/1.1\r\n", "invalid"),
         (
-            b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 70000\r\n\r\n" + bytes(66000),
+            b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 300000\r\n\r\n" + bytes(270000),
             "too-large",
         ),
     ],

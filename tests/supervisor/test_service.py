@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import pytest
 import trio
+import trio.testing
 from structlog.testing import capture_logs
 
 from tests.supervisor.stage import Stage
@@ -203,6 +204,42 @@ async def test_a_locked_instance_can_be_stopped_and_deleted(stage: Stage) -> Non
         await finish()
     assert stage.service.list() == []
     assert stage.host.registry.load() == []
+
+
+async def test_deleting_destroys_the_key_of_the_instance_alone(stage: Stage) -> None:
+    info = await stage.service.create(create("web1", start=False))
+    await stage.service.create(create("web2", start=False))
+    deletion = await stage.service.delete("web1")
+    assert deletion.keys is not None
+    assert [(key.provider, key.destroyed) for key in deletion.keys] == [("moody", True)]
+    assert stage.provider.destroyed == [info.uuid]
+    assert (await stage.service.start("web2")).state == "running"
+
+
+async def test_an_unreachable_provider_does_not_keep_an_instance(stage: Stage) -> None:
+    await stage.service.create(create("web1", start=False))
+    stage.provider.fault = KeyUnavailable("the KMS is down", retry=True)
+    deletion = await stage.service.delete("web1")
+    assert deletion.keys is not None
+    assert [key.destroyed for key in deletion.keys] == [False]
+    assert "the KMS is down" in deletion.keys[0].reason
+    assert stage.host.registry.load() == []
+
+
+async def test_what_cannot_be_read_is_deleted_and_said_to_be_unknown(stage: Stage) -> None:
+    info = await stage.service.create(create("web1", start=False))
+    (stage.directory / "state" / "instances" / str(info.uuid) / "nvram").write_bytes(b"?")
+    assert (await stage.service.delete("web1")).keys is None
+
+
+async def test_a_start_that_waited_for_a_deletion_finds_nothing(stage: Stage) -> None:
+    await stage.service.create(create("web1", start=False))
+    instance = stage.service.fleet.find("web1")
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(stage.service.delete, "web1")
+        await trio.testing.wait_all_tasks_blocked()
+        with pytest.raises(OperationRefused, match="was deleted"):
+            await instance.start()
 
 
 async def test_a_worker_that_keeps_crashing_is_given_up(

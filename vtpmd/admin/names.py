@@ -37,9 +37,14 @@ REKEY: Final = Route("rekey", "POST", f"{API}/instances/{{name}}/rekey")
 CLONE: Final = Route("clone", "POST", f"{API}/instances/{{name}}/clone")
 BACKUP: Final = Route("backup", "GET", f"{API}/instances/{{name}}/backup")
 RESTORE: Final = Route("restore", "POST", f"{API}/restore")
+PROVIDERS: Final = Route("provider list", "GET", f"{API}/providers")
+ROTATE: Final = Route("provider rotate", "POST", f"{API}/providers/{{name}}/rotate")
+BACKUP_KEYS: Final = Route("provider backup", "POST", f"{API}/providers/{{name}}/backup")
+NOTE_BACKUP: Final = Route("provider backup", "POST", f"{API}/providers/{{name}}/backup/done")
+IMPORT_KEYS: Final = Route("provider import", "POST", f"{API}/providers/{{name}}/import")
 
 # Requests that only look: the audit log may leave them out.
-READS: Final = frozenset({CAPABILITIES, LIST, INFO, PCRS})
+READS: Final = frozenset({CAPABILITIES, LIST, INFO, PCRS, PROVIDERS})
 
 # Instance states.
 STOPPED: Final = "stopped"
@@ -77,6 +82,7 @@ KEY_UNAVAILABLE: Final = Problem("key-unavailable", 503, 8, "The key is not avai
 STATE_REFUSED: Final = Problem("state-refused", 500, 9, "The stored TPM state was refused")
 UNCONFIRMED: Final = Problem("unconfirmed", 409, 11, "The operation needs a confirmation")
 BUNDLE_REFUSED: Final = Problem("bundle-refused", 422, 12, "The file was refused")
+KEYS_REFUSED: Final = Problem("keys-refused", 422, 12, "The keys or the passphrase were refused")
 UNAVAILABLE: Final = Problem("unavailable", 503, 10, "The operation is not available here")
 INTERNAL: Final = Problem("internal", 500, 1, "Internal error")
 
@@ -98,6 +104,7 @@ PROBLEMS: Final = {
         STATE_REFUSED,
         UNCONFIRMED,
         BUNDLE_REFUSED,
+        KEYS_REFUSED,
         UNAVAILABLE,
         INTERNAL,
     )
@@ -120,7 +127,7 @@ EXIT_STATUSES: Final = {
     9: "the stored TPM state was refused (state failed)",
     10: "the host cannot do this now",
     11: "a confirmation is needed (--yes)",
-    12: "a backup or another file was refused",
+    12: "a backup, or its passphrase, was refused",
     EXIT_FILE: "a file cannot be read or written",
 }
 

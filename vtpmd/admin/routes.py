@@ -11,18 +11,21 @@ from pydantic import BaseModel, ValidationError
 
 from vtpmd.admin import names
 from vtpmd.admin.schema import (
+    BackupNote,
+    BackupRequest,
     Body,
     CloneRequest,
     CreateRequest,
     InstanceInfo,
     InstanceList,
+    KeyImportRequest,
     RekeyRequest,
     RestoreRequest,
     StopRequest,
     UnlockRequest,
 )
 from vtpmd.admin.server import Request, Response
-from vtpmd.supervisor import backups, cloning, rekeying
+from vtpmd.supervisor import backups, cloning, providers, rekeying
 from vtpmd.supervisor.errors import OperationRefused
 from vtpmd.supervisor.instance import Instance
 from vtpmd.supervisor.service import Service
@@ -125,6 +128,30 @@ async def _new(call: Call, instance: Instance, start: bool) -> Response:
     return _created(await served)
 
 
+async def _providers(call: Call) -> Response:
+    return _ok(await providers.describe_all(call.service.fleet))
+
+
+async def _rotate(call: Call) -> Response:
+    return _ok(await providers.rotate(call.service.fleet.host.keys, call.name))
+
+
+async def _backup_keys(call: Call) -> Response:
+    passphrase = call.parse(BackupRequest).passphrase
+    return _ok(await providers.backup(call.service.fleet.host.keys, call.name, passphrase))
+
+
+async def _note_backup(call: Call) -> Response:
+    versions = call.parse(BackupNote).key_versions
+    await providers.note_backup(call.service.fleet.host.keys, call.name, versions)
+    return Response(204)
+
+
+async def _import_keys(call: Call) -> Response:
+    request = call.parse(KeyImportRequest)
+    return _ok(await providers.restore(call.service.fleet.host.keys, call.name, request))
+
+
 HANDLERS: dict[names.Route, Handler] = {
     names.CAPABILITIES: _capabilities,
     names.LIST: _list,
@@ -140,6 +167,11 @@ HANDLERS: dict[names.Route, Handler] = {
     names.CLONE: _clone,
     names.BACKUP: _backup,
     names.RESTORE: _restore,
+    names.PROVIDERS: _providers,
+    names.ROTATE: _rotate,
+    names.BACKUP_KEYS: _backup_keys,
+    names.NOTE_BACKUP: _note_backup,
+    names.IMPORT_KEYS: _import_keys,
 }
 
 _PATTERNS = {

@@ -1,7 +1,7 @@
 """The JSON of the admin interface: what requests may say and what answers tell."""
 
 from datetime import UTC, datetime
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 from uuid import UUID
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
@@ -72,6 +72,25 @@ class RestoreRequest(Body):
     name: str | None = None
     replace: bool = False
     start: bool = False
+
+
+class BackupRequest(Body):
+    """The passphrase that will open a backup of keys."""
+
+    passphrase: str = Field(repr=False)
+
+
+class BackupNote(Body):
+    """Which KEK versions are in a backup that has been written."""
+
+    key_versions: list[str]
+
+
+class KeyImportRequest(Body):
+    """A backup of keys (base64) and its passphrase."""
+
+    backup: str = Field(repr=False)
+    passphrase: str = Field(repr=False)
 
 
 class KeySlot(BaseModel):
@@ -215,3 +234,38 @@ class Capabilities(BaseModel):
     key_providers: list[ProviderInfo]
     sandbox: str
     states: list[str]
+
+
+class ProviderDetails(ProviderInfo):
+    """`instances`: how many have their key there; `description`: what the provider tells."""
+
+    instances: int
+    description: dict[str, Any]
+
+
+class ProviderList(BaseModel):
+    """`not_configured`: providers that instances need and the configuration does not have."""
+
+    providers: list[ProviderDetails]
+    not_configured: list[str]
+
+
+class RotateResult(BaseModel):
+    """The KEK version that wraps from now on; instances get it when they are rekeyed."""
+
+    provider: str
+    key_version: str
+
+
+class KeyringBackup(BaseModel):
+    """The content of a backup file (base64) and the KEK versions in it."""
+
+    backup: str
+    key_versions: list[str]
+
+
+class KeyImportResult(BaseModel):
+    """How many KEK versions a provider did not have before."""
+
+    provider: str
+    added: int

@@ -17,7 +17,7 @@ from vtpmd.telemetry.audit import Audit, acting
 from vtpmd.telemetry.log import get_logger
 
 MAX_HEADER = 16 * 1024
-MAX_BODY = 64 * 1024
+MAX_BODY = 256 * 1024
 REQUEST_TIMEOUT = 10.0
 RESPONSE_TIMEOUT = 30.0
 CONNECTIONS_PER_USER = 32

@@ -15,6 +15,7 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 HINTS = {
     "forbidden": "Run vtpmctl as root, or configure admin.group and join that group.",
     "not-found": "`vtpmctl list` shows every instance.",
+    "no-such-provider": "`vtpmctl provider list` shows every key provider.",
     "exists": "Nothing was changed. `vtpmctl info` shows the instance.",
     "running": "`vtpmctl stop` it first, after shutting its virtual machine down.",
     "not-running": "`vtpmctl start` it first.",

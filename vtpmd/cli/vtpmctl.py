@@ -26,6 +26,7 @@ VERBS = {
     "qemu-args": "qemu_args",
     "libvirt-xml": "libvirt_xml",
     "pcr": "pcr",
+    "provider": "provider",
     "capabilities": "capabilities",
     "version": "version",
 }

@@ -56,6 +56,15 @@ class Keyring:
         fresh = KekVersion(os.urandom(8).hex(), now, "active", os.urandom(KEK_SIZE))
         return Keyring((*(replace(old, state="retired") for old in self.versions), fresh))
 
+    def merged(self, other: "Keyring") -> "Keyring":
+        """This keyring and the versions of another one, retired. Raises KeyringError."""
+        for version in other.versions:
+            mine = self.find(version.id)
+            if mine is not None and mine.key != version.key:
+                raise KeyringError(f"both have a KEK {version.id}, and they differ")
+        new = [replace(v, state="retired") for v in other.versions if self.find(v.id) is None]
+        return Keyring(tuple(sorted((*new, *self.versions), key=lambda kek: kek.created)))
+
     def encode(self) -> bytes:
         """The file's content; ``parse`` reads it."""
         content: dict[str, object] = {

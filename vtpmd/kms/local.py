@@ -1,13 +1,13 @@
 """The embedded key provider: KEKs in a keyring on this host, see ``local_keys``."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
 import trio
 
 from vtpmd.kms.local_keys import CREDENTIAL, LocalKeys
-from vtpmd.kms.provider import ConfigurationRefused, KeyContext, NotErased
+from vtpmd.kms.provider import ConfigurationRefused, KeyBackup, KeyContext, NotErased
 from vtpmd.kms.secret_file import credentials_directory
 from vtpmd.storage.directory import KEYRING
 from vtpmd.storage.slot import Slot
@@ -21,10 +21,16 @@ class LocalProvider:
 
     type = LocalKeys.type
 
-    def __init__(self, name: str, keyring: Path, credential: Path | None = None) -> None:
+    def __init__(
+        self,
+        name: str,
+        keyring: Path,
+        credential: Path | None = None,
+        require_backup: bool = False,
+    ) -> None:
         self.name = name
-        self._keys = LocalKeys(name, keyring, credential)
-        self._rotation = trio.Lock()
+        self._keys = LocalKeys(name, keyring, credential, require_backup)
+        self._change = trio.Lock()
 
     def __repr__(self) -> str:
         return f"LocalProvider({self.name!r}, {str(self._keys.keyring)!r})"
@@ -54,24 +60,43 @@ class LocalProvider:
         return await trio.to_thread.run_sync(self._keys.describe)
 
     async def check(self) -> None:
-        """Read the keyring; a keyring that can be read can wrap."""
-        await trio.to_thread.run_sync(self._keys.load)
+        """Read the keyring, and whether its active KEK may wrap."""
+        await trio.to_thread.run_sync(self._keys.check)
 
     async def rotate(self) -> str:
         """Add a fresh active KEK to the keyring file. Raises as ``LocalKeys.rotate``."""
-        async with self._rotation:
+        async with self._change:
             return await trio.to_thread.run_sync(self._keys.rotate)
+
+    async def backup(self, passphrase: str) -> KeyBackup:
+        """The keyring, to be opened with the passphrase only. Raises KeyProviderError."""
+        return await trio.to_thread.run_sync(self._keys.backup, passphrase)
+
+    async def note_backup(self, versions: Collection[str]) -> None:
+        """Remember that these versions are saved elsewhere. Raises KeyProviderError."""
+        async with self._change:
+            await trio.to_thread.run_sync(self._keys.note_backup, versions)
+
+    async def restore(self, data: bytes, passphrase: str) -> int:
+        """Add the versions of a backup. Raises as ``LocalKeys.restore``."""
+        async with self._change:
+            return await trio.to_thread.run_sync(self._keys.restore, data, passphrase)
 
 
 def from_settings(name: str, settings: Mapping[str, Any], state: Path) -> LocalProvider:
-    """Make a local provider; ``keyring`` (absolute path, default in ``state``) is its one setting.
+    """Make a local provider.
 
+    Its settings are ``keyring`` (absolute path, default in ``state``) and ``require_backup``.
     Raises ConfigurationRefused. The credential is looked for in ``$CREDENTIALS_DIRECTORY``.
     """
-    if unknown := sorted(settings.keys() - {"keyring"}):
+    if unknown := sorted(settings.keys() - {"keyring", "require_backup"}):
         raise ConfigurationRefused(f"key provider {name}: there is no setting {unknown[0]!r}")
     keyring = settings.get("keyring", str(state / KEYRING))
     if not isinstance(keyring, str) or not Path(keyring).is_absolute():
         raise ConfigurationRefused(f"key provider {name}: keyring must be an absolute path")
+    require_backup = settings.get("require_backup", False)
+    if not isinstance(require_backup, bool):
+        raise ConfigurationRefused(f"key provider {name}: require_backup must be true or false")
     directory = credentials_directory()
-    return LocalProvider(name, Path(keyring), directory and directory / CREDENTIAL)
+    credential = directory and directory / CREDENTIAL
+    return LocalProvider(name, Path(keyring), credential, require_backup)

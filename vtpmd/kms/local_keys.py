@@ -8,14 +8,21 @@ not on it (a credential sealed to the host's TPM).
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from vtpmd.kms import gcm
 from vtpmd.kms.keyring import Keyring, KeyringError, parse
-from vtpmd.kms.provider import KeyContext, KeyProviderError, KeyRefused, KeyUnavailable
+from vtpmd.kms.keyring_export import ExportError, export, import_
+from vtpmd.kms.provider import (
+    KeyBackup,
+    KeyContext,
+    KeyProviderError,
+    KeyRefused,
+    KeyUnavailable,
+)
 from vtpmd.kms.secret_file import read_secret
 from vtpmd.storage.errors import StorageError
 from vtpmd.storage.files import open_directory
@@ -31,15 +38,25 @@ class LocalKeys:
     """Wraps DEKs with AES-256-GCM under the active KEK of a keyring.
 
     ``keyring`` is the file, ``credential`` the credential to use in its place where that exists.
+    With ``require_backup`` only a KEK that has been saved wraps; which those are is in the file
+    ``<keyring>.saved``, one id on each line.
+
     The methods read files and raise as ``provider.KeyProvider`` says.
     """
 
     type = "local"
 
-    def __init__(self, name: str, keyring: Path, credential: Path | None = None) -> None:
+    def __init__(
+        self,
+        name: str,
+        keyring: Path,
+        credential: Path | None = None,
+        require_backup: bool = False,
+    ) -> None:
         self.name = name
         self.keyring = keyring
         self._credential = credential
+        self._require_backup = require_backup
 
     def create(self) -> str | None:
         """Create the keyring file if there is neither file nor credential."""
@@ -103,12 +120,70 @@ class LocalKeys:
                 "rotate the file it was made from"
             )
         rotated = keyring.rotated(int(time.time()))
-        try:
-            with _store_of(source) as store:
-                store.write(source.name, rotated.encode())
-        except StorageError as error:
-            raise KeyProviderError(f"the keyring {source} cannot be written: {error}") from None
+        self._write(source.name, rotated.encode())
         return rotated.active.id
+
+    def backup(self, passphrase: str) -> KeyBackup:
+        """The keyring, to be opened with the passphrase only. Raises KeyProviderError."""
+        keyring, _ = self.load()
+        try:
+            data = export(keyring, passphrase)
+        except ExportError as error:
+            raise KeyProviderError(str(error)) from None
+        return KeyBackup(data, tuple(version.id for version in keyring.versions))
+
+    def note_backup(self, versions: Collection[str]) -> None:
+        """Remember, durably, that these versions are saved elsewhere. Raises KeyProviderError."""
+        lines = sorted(self._saved() | set(versions))
+        self._write(self._record, "".join(f"{line}\n" for line in lines).encode())
+
+    def restore(self, data: bytes, passphrase: str) -> int:
+        """Add the versions of a backup to the keyring file, durable; how many were new.
+
+        The active KEK stays the active one, if there is a keyring. Raises KeyProviderError.
+        """
+        try:
+            saved = import_(data, passphrase)
+        except ExportError as error:
+            raise KeyProviderError(f"the backup cannot be used: {error}") from None
+        present = _read_if_there(self.keyring, credential=False)
+        mine = Keyring() if present is None else _parsed(present, self.keyring)
+        try:
+            merged = mine.merged(saved) if present is not None else saved
+        except KeyringError as error:
+            raise KeyProviderError(f"the backup cannot be used: {error}") from None
+        self._write(self.keyring.name, merged.encode())
+        self.note_backup([version.id for version in saved.versions])
+        return len(merged.versions) - len(mine.versions)
+
+    def check(self) -> None:
+        """Raise KeyUnavailable unless ``wrap`` would work now."""
+        keyring, _ = self.load()
+        self._demand_backup(keyring)
+
+    def _demand_backup(self, keyring: Keyring) -> None:
+        if self._require_backup and keyring.active.id not in self._saved():
+            raise KeyUnavailable(
+                f"the active KEK {keyring.active.id} has not been saved yet, and require_backup is "
+                f"set: save it with `vtpmctl provider backup {self.name} FILE`",
+                retry=False,
+            )
+
+    def _saved(self) -> set[str]:
+        content = _read_if_there(self.keyring.with_name(self._record), credential=False)
+        return set((content or b"").decode(errors="replace").splitlines())
+
+    @property
+    def _record(self) -> str:
+        return f"{self.keyring.name}.saved"
+
+    def _write(self, name: str, content: bytes) -> None:
+        path = self.keyring.with_name(name)
+        try:
+            with _store_of(path) as store:
+                store.write(name, content)
+        except StorageError as error:
+            raise KeyProviderError(f"the keyring {path} cannot be written: {error}") from None
 
     def load(self) -> tuple[Keyring, Path]:
         """The keyring, and the file it came from."""
@@ -124,6 +199,7 @@ class LocalKeys:
         )
 
     def _wrap(self, keyring: Keyring, dek: bytes | bytearray, context: KeyContext) -> Slot:
+        self._demand_backup(keyring)
         kek = keyring.active
         return Slot(
             provider_type=self.type,

@@ -1,9 +1,9 @@
 """What a key provider is: it wraps and unwraps DEKs, and never sees anything else."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 from uuid import UUID
 
 from vtpmd.storage import cbor
@@ -110,6 +110,34 @@ class KeyProvider(Protocol):
 
     async def check(self) -> None:
         """Raise KeyUnavailable unless ``wrap`` would work now."""
+
+
+@dataclass(frozen=True)
+class KeyBackup:
+    """The content of a backup file, and the ids of the KEK versions in it."""
+
+    data: bytes = field(repr=False)
+    versions: tuple[str, ...]
+
+
+@runtime_checkable
+class KeyHolder(Protocol):
+    """A key provider that keeps its KEKs itself: they are rotated and saved through vtpmd.
+
+    Methods raise KeyProviderError.
+    """
+
+    async def rotate(self) -> str:
+        """Add a fresh KEK version, which wraps from now on; its id."""
+
+    async def backup(self, passphrase: str) -> KeyBackup:
+        """All KEKs, to be opened with the passphrase only."""
+
+    async def note_backup(self, versions: Collection[str]) -> None:
+        """These versions are safe: the file they are in has been written."""
+
+    async def restore(self, data: bytes, passphrase: str) -> int:
+        """Add the KEKs of a backup; how many were new."""
 
 
 ProviderFactory = Callable[[str, Mapping[str, Any], Path], KeyProvider]

@@ -1,0 +1,99 @@
+"""What administrators can do with key providers."""
+
+import base64
+import contextlib
+from collections import Counter
+from collections.abc import Iterator
+
+from vtpmd.admin import names
+from vtpmd.admin.schema import (
+    KeyImportRequest,
+    KeyImportResult,
+    KeyringBackup,
+    ProviderDetails,
+    ProviderList,
+    RotateResult,
+)
+from vtpmd.kms.provider import KeyHolder, KeyProviderError, KeyUnavailable
+from vtpmd.supervisor.errors import OperationRefused
+from vtpmd.supervisor.fleet import Fleet
+from vtpmd.supervisor.keys import Keys
+
+
+async def describe_all(fleet: Fleet) -> ProviderList:
+    """Every configured provider, and how many instances it holds the keys of."""
+    users = Counter(instance.metadata.provider for instance in fleet)
+    providers = []
+    for state in await fleet.host.keys.survey():
+        provider, description = state.provider, {}
+        with contextlib.suppress(KeyProviderError):
+            description = await provider.describe()
+        providers.append(
+            ProviderDetails(
+                name=provider.name,
+                type=provider.type,
+                default=state.is_default,
+                recovery=state.is_recovery,
+                available=state.fault is None,
+                reason=state.fault or "ready",
+                instances=users[provider.name],
+                description=description,
+            )
+        )
+    missing = sorted(set(users) - {each.name for each in providers} - {""})
+    return ProviderList(providers=providers, not_configured=missing)
+
+
+async def rotate(keys: Keys, name: str) -> RotateResult:
+    """A fresh KEK. Raises OperationRefused."""
+    with _refusals(name):
+        return RotateResult(provider=name, key_version=await _holder(keys, name).rotate())
+
+
+async def backup(keys: Keys, name: str, passphrase: str) -> KeyringBackup:
+    """All KEKs, to be opened with the passphrase. Raises OperationRefused."""
+    with _refusals(name):
+        made = await _holder(keys, name).backup(passphrase)
+    return KeyringBackup(
+        backup=base64.b64encode(made.data).decode(), key_versions=list(made.versions)
+    )
+
+
+async def note_backup(keys: Keys, name: str, versions: list[str]) -> None:
+    """A backup with these KEK versions has been written. Raises OperationRefused."""
+    with _refusals(name):
+        await _holder(keys, name).note_backup(versions)
+
+
+async def restore(keys: Keys, name: str, request: KeyImportRequest) -> KeyImportResult:
+    """Add the KEKs of a backup. Raises OperationRefused."""
+    try:
+        data = base64.b64decode(request.backup, validate=True)
+    except ValueError:
+        raise OperationRefused(names.INVALID, "backup: not in base64") from None
+    with _refusals(name):
+        added = await _holder(keys, name).restore(data, request.passphrase)
+    return KeyImportResult(provider=name, added=added)
+
+
+def _holder(keys: Keys, name: str) -> KeyHolder:
+    if not keys.known(name):
+        raise OperationRefused(names.NO_PROVIDER, f"There is no key provider {name!r}.")
+    provider = keys.choose(name)
+    if not isinstance(provider, KeyHolder):
+        raise OperationRefused(
+            names.UNAVAILABLE,
+            f"The keys of {name} (type {provider.type}) are not kept by vtpmd: rotate and save "
+            "them where they are.",
+        )
+    return provider
+
+
+@contextlib.contextmanager
+def _refusals(name: str) -> Iterator[None]:
+    try:
+        yield
+    except KeyUnavailable as error:
+        raise OperationRefused(names.KEY_UNAVAILABLE, f"Key provider {name}: {error}.") from None
+    except KeyProviderError as error:
+        raise OperationRefused(names.KEYS_REFUSED, f"Key provider {name}: {error}.") from None

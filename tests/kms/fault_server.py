@@ -10,7 +10,7 @@ from typing import Any
 import h11
 import trio
 
-from tests.kms.kmip.certificates import Pair
+from tests.kms.certificates import Pair
 
 
 @dataclass(frozen=True)

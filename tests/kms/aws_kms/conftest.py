@@ -7,9 +7,9 @@ from typing import Any
 
 import botocore.session
 import pytest
-import trio
 
-from tests.kms.kmip.certificates import Authority
+from tests.kms.certificates import Authority
+from tests.kms.closing import close_at_the_end
 from tests.kms.server_process import ServerProcess, free_port
 from vtpmd.kms.aws_kms.factory import from_settings
 from vtpmd.kms.aws_kms.provider import AwsKmsProvider
@@ -19,11 +19,6 @@ TIMEOUT = 30.0  # of real servers on a busy machine; hanging ones are tested wit
 ACCESS_KEY, SECRET_KEY = "AKIDEXAMPLE", "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY"
 
 Opener = Callable[..., AwsKmsProvider]
-
-
-@pytest.fixture(scope="session")
-def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
-    return Authority(tmp_path_factory.mktemp("authority"))
 
 
 @pytest.fixture(scope="session")
@@ -80,16 +75,7 @@ def opened(authority: Authority, tmp_path: Path) -> Opener:
         }
         provider = from_settings("aws1", settings, tmp_path)
         assert isinstance(provider, AwsKmsProvider)
-        trio.lowlevel.spawn_system_task(_close_at_the_end, provider)
+        close_at_the_end(provider)
         return provider
 
     return open_provider
-
-
-async def _close_at_the_end(provider: AwsKmsProvider) -> None:
-    """As a system task: close it when the test is over."""
-    try:
-        await trio.sleep_forever()
-    finally:
-        with trio.CancelScope(shield=True):
-            await provider.aclose()

@@ -11,8 +11,8 @@ import trio
 from trio.testing import MockClock
 
 from tests.kms.aws_kms.conftest import REGION, SECRET_KEY, Opener
+from tests.kms.certificates import Authority
 from tests.kms.fault_server import HANG, Asked, FaultServer, answer
-from tests.kms.kmip.certificates import Authority
 from tests.kms.reasons import reason
 from tests.kms.server_process import free_port
 from vtpmd.kms.provider import KeyContext, KeyRefused
@@ -192,6 +192,23 @@ async def test_hanging_service_is_given_up(
     nursery.start_soon(time_passes)
     why = await reason(provider.unwrap(SLOT, CONTEXT), retry=True)
     assert why.endswith("did not answer within 5 s")
+
+
+async def test_cancelled_call_leaves_the_provider_usable(
+    nursery: trio.Nursery, authority: Authority, opened: Opener, mock_clock: MockClock
+) -> None:
+    server = await serving(nursery, authority, HANG, OPENED)
+    provider = opened(server.url, KEY)
+    with trio.CancelScope() as scope:
+
+        async def cancel() -> None:
+            await server.hanging.wait()
+            scope.cancel()
+
+        nursery.start_soon(cancel)
+        await provider.unwrap(SLOT, CONTEXT)
+    assert scope.cancelled_caught
+    assert await provider.unwrap(SLOT, CONTEXT) == DEK
 
 
 async def test_service_that_never_answers_is_left_alone(

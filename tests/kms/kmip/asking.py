@@ -3,9 +3,9 @@
 from typing import Any
 
 import pytest
-import trio
 
-from tests.kms.kmip.conftest import TIMEOUT, close_at_the_end
+from tests.kms.closing import close_at_the_end
+from tests.kms.kmip.conftest import TIMEOUT
 from tests.kms.kmip.scripted import state_reply
 from vtpmd.kms.kmip import operations
 from vtpmd.kms.kmip.client import Client
@@ -22,7 +22,7 @@ GOOD = state_reply()
 def open_client(port: int, credentials: Credentials, host: str = "localhost") -> Client:
     """A client that is closed when the test is over."""
     client = Client(host, port, credentials, TIMEOUT)
-    trio.lowlevel.spawn_system_task(close_at_the_end, client)
+    close_at_the_end(client)
     return client
 
 

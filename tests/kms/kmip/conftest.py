@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import pytest
-import trio
 
-from tests.kms.kmip.certificates import Authority, Pair
+from tests.kms.certificates import Authority, Pair
+from tests.kms.closing import close_at_the_end
 from tests.kms.kmip.pykmip import Server
 from tests.kms.kmip.scripted import ScriptedServer, scripted, server_context
 from vtpmd.kms.kmip.client import Client
@@ -21,12 +21,6 @@ class OpenProvider(Protocol):
     """Makes a provider from settings that differ from the usual ones."""
 
     def __call__(self, **settings: Any) -> KmipProvider: ...
-
-
-@pytest.fixture(scope="session")
-def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
-    """Who issues the certificates of servers and clients."""
-    return Authority(tmp_path_factory.mktemp("authority"))
 
 
 @pytest.fixture(scope="session")
@@ -71,7 +65,7 @@ def open_client(server: Server, credentials: Credentials) -> Callable[[], Client
 
     def open_client() -> Client:
         client = Client("localhost", server.port, credentials, TIMEOUT)
-        trio.lowlevel.spawn_system_task(close_at_the_end, client)
+        close_at_the_end(client)
         return client
 
     return open_client
@@ -97,16 +91,7 @@ def open_provider(server: Server, credentials: Credentials, tmp_path: Path) -> O
             "timeout": TIMEOUT,
         }
         provider = from_settings("kms1", usual | settings, tmp_path)
-        trio.lowlevel.spawn_system_task(close_at_the_end, provider)
+        close_at_the_end(provider)
         return provider
 
     return open_provider
-
-
-async def close_at_the_end(opened: Client | KmipProvider) -> None:
-    """As a system task: close it when the test is over."""
-    try:
-        await trio.sleep_forever()
-    finally:
-        with trio.CancelScope(shield=True):
-            await opened.aclose()

@@ -4,7 +4,7 @@ import signal
 import sys
 from pathlib import Path
 
-from tests.kms.kmip.certificates import Pair
+from tests.kms.certificates import Pair
 from tests.kms.server_process import ServerProcess, free_port
 
 # PyKMIP's package warns when it is imported; its warnings concern nobody here.

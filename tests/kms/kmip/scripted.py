@@ -9,7 +9,7 @@ from typing import TypeAlias
 
 import trio
 
-from tests.kms.kmip.certificates import Pair
+from tests.kms.certificates import Pair
 
 Stream: TypeAlias = trio.SSLStream[trio.SocketStream]
 Script: TypeAlias = Callable[[Stream], Awaitable[None]]

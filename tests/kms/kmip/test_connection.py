@@ -12,8 +12,8 @@ import pytest
 import trio
 from cryptography.hazmat.primitives import serialization
 
+from tests.kms.certificates import Authority, Pair
 from tests.kms.kmip.asking import ACTIVE, ASK_STATE, GOOD, failure, open_client
-from tests.kms.kmip.certificates import Authority, Pair
 from tests.kms.kmip.conftest import TIMEOUT
 from tests.kms.kmip.scripted import (
     ScriptedServer,

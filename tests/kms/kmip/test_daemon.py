@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.kms.kmip.certificates import Authority
+from tests.kms.certificates import Authority
 from tests.kms.kmip.pykmip import Server
 from tests.supervisor.harness import GET_RANDOM_8, STARTUP_CLEAR, execute, power_on, running
 from vtpmd.kms.tls import Credentials

@@ -11,7 +11,7 @@ import pytest
 import trio
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from tests.kms.kmip.certificates import Authority
+from tests.kms.certificates import Authority
 from tests.kms.kmip.conftest import OpenProvider
 from tests.kms.kmip.scripted import (
     ENUMERATION,

@@ -9,7 +9,7 @@ from typing import Any
 import httpx2
 import pytest
 
-from tests.kms.kmip.certificates import Authority
+from tests.kms.certificates import Authority
 from tests.kms.server_process import ServerProcess, free_port
 
 _CONFIGURATION = """\

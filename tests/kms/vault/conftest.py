@@ -5,19 +5,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import trio
 
-from tests.kms.kmip.certificates import Authority
+from tests.kms.certificates import Authority
+from tests.kms.closing import close_at_the_end
 from tests.kms.vault.bao import Bao
 from vtpmd.kms.vault.provider import VaultProvider, from_settings
 
 Opener = Callable[..., VaultProvider]
 TIMEOUT = 20.0  # of real servers on a busy machine; hanging ones are tested with a clock of ours
-
-
-@pytest.fixture(scope="session")
-def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
-    return Authority(tmp_path_factory.mktemp("authority"))
 
 
 @pytest.fixture(scope="session")
@@ -61,7 +56,7 @@ def opened(authority: Authority, secret: Callable[[str], Path], tmp_path: Path) 
                 settings["auth"] = app_role(bao, secret, settings.get("key_scope", "instance"))
         settings = {"ca": str(authority.certificate), "timeout": TIMEOUT} | settings
         provider = from_settings("vault1", settings, tmp_path)
-        trio.lowlevel.spawn_system_task(_close_at_the_end, provider)
+        close_at_the_end(provider)
         return provider
 
     return open_provider
@@ -71,12 +66,3 @@ def app_role(bao: Bao, secret: Callable[[str], Path], role: str) -> dict[str, st
     """Settings for a login as this role."""
     file = secret(bao.secret_id(role))
     return {"method": "approle", "role_id": bao.role_id(role), "secret_id_file": str(file)}
-
-
-async def _close_at_the_end(provider: VaultProvider) -> None:
-    """As a system task: close it when the test is over."""
-    try:
-        await trio.sleep_forever()
-    finally:
-        with trio.CancelScope(shield=True):
-            await provider.aclose()

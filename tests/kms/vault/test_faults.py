@@ -10,8 +10,8 @@ import pytest
 import trio
 from trio.testing import MockClock
 
+from tests.kms.certificates import Authority
 from tests.kms.fault_server import HANG, FaultServer, answer
-from tests.kms.kmip.certificates import Authority
 from tests.kms.reasons import reason
 from tests.kms.server_process import free_port
 from tests.kms.vault.conftest import Opener
@@ -154,6 +154,23 @@ async def test_hanging_server_is_given_up(
     nursery.start_soon(time_passes)
     why = await reason(provider.unwrap(SLOT, CONTEXT), retry=True)
     assert why.endswith("did not answer within 5 s")
+
+
+async def test_cancelled_request_leaves_the_provider_usable(
+    nursery: trio.Nursery, authority: Authority, connected: Any, mock_clock: MockClock
+) -> None:
+    server = await serving(nursery, authority, lookup(), HANG, OPENED)
+    provider = connected(server.url)
+    with trio.CancelScope() as scope:
+
+        async def cancel() -> None:
+            await server.hanging.wait()
+            scope.cancel()
+
+        nursery.start_soon(cancel)
+        await provider.unwrap(SLOT, CONTEXT)
+    assert scope.cancelled_caught
+    assert await provider.unwrap(SLOT, CONTEXT) == DEK
 
 
 async def test_server_that_never_answers_is_left_alone(

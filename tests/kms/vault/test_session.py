@@ -8,7 +8,7 @@ from uuid import uuid4
 import pytest
 import trio
 
-from tests.kms.kmip.certificates import Authority, Pair
+from tests.kms.certificates import Authority, Pair
 from tests.kms.reasons import reason
 from tests.kms.vault.bao import INSTANCE_POLICY, SHARED_POLICY, Bao
 from tests.kms.vault.conftest import Opener

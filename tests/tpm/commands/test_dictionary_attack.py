@@ -1,0 +1,305 @@
+"""Part 3, chapter 25, and protection against guessing (Part 1, 16.8)."""
+
+import struct
+
+import pytest
+
+from tests.tpm import areas
+from tests.tpm.agreement import agreed, session_error
+from tests.tpm.harness import EnginePeer, Password, Result, Tester, digest, sized
+from vtpmd.tpm.rc import RC
+from vtpmd.tpm.wire.constants import ALG, CC, PT, RH, SE
+
+Both = tuple[Tester, Tester]
+
+FAILED = session_error(RC.AUTH_FAIL, 1)
+SECRET = b"secret"
+
+
+def property_of(tester: Tester, tag: int) -> int:
+    params = struct.pack(">III", 6, tag, 1)
+    return int.from_bytes(tester.run(CC.GET_CAPABILITY, params=params).parameters[-4:])
+
+
+def counter(tester: Tester) -> int:
+    return property_of(tester, PT.LOCKOUT_COUNTER)
+
+
+def sealed(tester: Tester) -> int:
+    return areas.loaded_primary(tester, areas.sealed(), auth=SECRET, data=b"data")
+
+
+def unseal(tester: Tester, handle: int, password: bytes) -> int:
+    return tester.run(CC.UNSEAL, [handle], auths=[Password(password)]).rc
+
+
+def set_parameters(
+    tester: Tester, tries: int, recovery: int, lockout_recovery: int, auth: bytes = b""
+) -> int:
+    params = struct.pack(">III", tries, recovery, lockout_recovery)
+    code = CC.DICTIONARY_ATTACK_PARAMETERS
+    return tester.run(code, [RH.LOCKOUT], params, [Password(auth)]).rc
+
+
+def lock_reset(tester: Tester, auth: bytes = b"") -> int:
+    code = CC.DICTIONARY_ATTACK_LOCK_RESET
+    return tester.run(code, [RH.LOCKOUT], auths=[Password(auth)]).rc
+
+
+def set_lockout_auth(tester: Tester, auth: bytes) -> None:
+    changed = tester.run(CC.HIERARCHY_CHANGE_AUTH, [RH.LOCKOUT], sized(auth), [Password()])
+    assert changed.rc == 0
+
+
+def in_lockout(tester: Tester) -> bool:
+    return bool(property_of(tester, PT.PERMANENT) >> 9 & 1)
+
+
+@pytest.mark.parametrize("tries", [0, 1, 3, 5])
+def test_thresholds(both: Both, tries: int) -> None:
+    for tester in both:
+        assert set_parameters(tester, tries, 1000, 1000) == 0
+        handle = sealed(tester)
+        for count in range(tries):
+            assert counter(tester) == count
+            assert not in_lockout(tester)
+            assert unseal(tester, handle, b"guess") == FAILED
+        assert in_lockout(tester)
+        assert unseal(tester, handle, b"guess") == RC.LOCKOUT
+        assert unseal(tester, handle, SECRET) == RC.LOCKOUT
+        assert counter(tester) == tries
+        if tries:
+            assert lock_reset(tester) == 0
+            assert counter(tester) == 0
+            assert unseal(tester, handle, SECRET) == 0
+
+
+def test_right_answers_do_not_reset_the_counter(both: Both) -> None:
+    for tester in both:
+        handle = sealed(tester)
+        assert unseal(tester, handle, b"guess") == FAILED
+        assert unseal(tester, handle, SECRET) == 0
+        assert counter(tester) == 1
+
+
+def test_new_parameters_forget_nothing(both: Both) -> None:
+    for tester in both:
+        handle = sealed(tester)
+        assert unseal(tester, handle, b"guess") == FAILED
+        assert unseal(tester, handle, b"guess") == FAILED
+        assert set_parameters(tester, 2, 1000, 1000) == 0
+        assert counter(tester) == 2
+        assert unseal(tester, handle, SECRET) == RC.LOCKOUT
+        assert set_parameters(tester, 3, 1000, 1000) == 0
+        assert unseal(tester, handle, SECRET) == 0
+
+
+def test_no_recovery_time_no_protection(tester: Tester, engine_peer: EnginePeer) -> None:
+    handle = sealed(tester)
+    assert unseal(tester, handle, b"guess") == FAILED
+    assert set_parameters(tester, 2, 0, 1000) == 0
+    engine_peer.clock.milliseconds += 1
+    assert counter(tester) == 0
+    for _ in range(5):
+        assert unseal(tester, handle, b"guess") == FAILED
+    assert counter(tester) == 0
+
+
+def test_healing(tester: Tester, engine_peer: EnginePeer) -> None:
+    """One try for each recoveryTime of Time, whatever Clock is set to."""
+    assert set_parameters(tester, 3, 100, 1000) == 0
+    handle = sealed(tester)
+    for _ in range(3):
+        assert unseal(tester, handle, b"guess") == FAILED
+        engine_peer.clock.milliseconds += 10_000
+    # 10 s have gone by since the last failure.
+    far = (1 << 40).to_bytes(8)
+    assert tester.run(CC.CLOCK_SET, [RH.OWNER], far, [Password()]).rc == 0
+    assert counter(tester) == 3
+    engine_peer.clock.milliseconds += 89_999
+    assert unseal(tester, handle, SECRET) == RC.LOCKOUT
+    engine_peer.clock.milliseconds += 1
+    assert counter(tester) == 2
+    assert unseal(tester, handle, SECRET) == 0
+    engine_peer.clock.milliseconds += 99_999
+    assert counter(tester) == 2
+    engine_peer.clock.milliseconds += 1
+    assert counter(tester) == 1
+    engine_peer.clock.milliseconds += 1_000_000
+    assert counter(tester) == 0
+
+
+def test_a_failure_begins_the_waiting_anew(tester: Tester, engine_peer: EnginePeer) -> None:
+    assert set_parameters(tester, 5, 100, 1000) == 0
+    handle = sealed(tester)
+    for _ in range(3):
+        assert unseal(tester, handle, b"guess") == FAILED
+        engine_peer.clock.milliseconds += 99_000
+    assert counter(tester) == 3
+
+
+def test_waiting_goes_on_over_an_orderly_end_only(tester: Tester, engine_peer: EnginePeer) -> None:
+    assert set_parameters(tester, 5, 100, 1000) == 0
+    assert unseal(tester, sealed(tester), b"guess") == FAILED
+    engine_peer.clock.milliseconds += 60_000
+    assert tester.run(CC.SHUTDOWN, params=b"\0\0").rc == 0
+    tester.reset()
+    engine_peer.clock.milliseconds += 39_000
+    assert counter(tester) == 1
+    engine_peer.clock.milliseconds += 1_001
+    assert counter(tester) == 0
+    assert unseal(tester, sealed(tester), b"guess") == FAILED
+    engine_peer.clock.milliseconds += 60_000
+    tester.reset()
+    assert counter(tester) == 2
+    engine_peer.clock.milliseconds += 99_000
+    assert counter(tester) == 2
+
+
+def test_healing_is_stored(tester: Tester, engine_peer: EnginePeer) -> None:
+    assert unseal(tester, sealed(tester), b"guess") == FAILED
+    engine_peer.clock.milliseconds += 1_000_000
+    assert counter(tester) == 0
+    assert tester.run(CC.SHUTDOWN, params=b"\0\0").rc == 0
+    tester.reset()
+    assert counter(tester) == 0
+
+
+def test_a_wrong_lockout_auth(both: Both) -> None:
+    """One guess until lockoutRecovery is over; failedTries is not concerned."""
+    for tester in both:
+        set_lockout_auth(tester, SECRET)
+        assert lock_reset(tester, b"guess") == FAILED
+        assert lock_reset(tester, SECRET) == RC.LOCKOUT
+        assert set_parameters(tester, 9, 9, 9, SECRET) == RC.LOCKOUT
+        assert tester.run(CC.CLEAR, [RH.LOCKOUT], auths=[Password(SECRET)]).rc == RC.LOCKOUT
+        assert counter(tester) == 0
+        assert unseal(tester, sealed(tester), SECRET) == 0
+        assert tester.run(CC.SHUTDOWN, params=b"\0\0").rc == 0
+        tester.reset()
+        assert lock_reset(tester, SECRET) == RC.LOCKOUT
+        assert tester.run(CC.CLEAR, [RH.PLATFORM], auths=[Password()]).rc == 0
+        assert lock_reset(tester) == 0
+
+
+def test_lockout_recovery(tester: Tester, engine_peer: EnginePeer) -> None:
+    set_lockout_auth(tester, SECRET)
+    assert set_parameters(tester, 3, 100, 500, SECRET) == 0
+    assert lock_reset(tester, b"guess") == FAILED
+    engine_peer.clock.milliseconds += 499_999
+    assert lock_reset(tester, SECRET) == RC.LOCKOUT
+    engine_peer.clock.milliseconds += 1
+    assert lock_reset(tester, SECRET) == 0
+
+
+def test_lockout_recovery_of_zero_is_a_restart(both: Both) -> None:
+    for tester in both:
+        set_lockout_auth(tester, SECRET)
+        assert set_parameters(tester, 3, 100, 0, SECRET) == 0
+        assert lock_reset(tester, b"guess") == FAILED
+        assert lock_reset(tester, SECRET) == RC.LOCKOUT
+        assert tester.run(CC.SHUTDOWN, params=b"\0\0").rc == 0
+        tester.reset()
+        assert lock_reset(tester, SECRET) == 0
+
+
+def test_the_lockout_policy_frees_lockout_auth(tester: Tester) -> None:
+    """Part 1, 16.8.5 (libtpms 0.9.2 keeps it locked)."""
+    set_lockout_auth(tester, SECRET)
+    policy = digest(ALG.SHA256, bytes(32), CC.POLICY_COMMAND_CODE.to_bytes(4), b"\0\0\x01\x39")
+    params = sized(policy) + b"\0\x0b"
+    changed = tester.run(CC.SET_PRIMARY_POLICY, [RH.LOCKOUT], params, [Password(SECRET)])
+    assert changed.rc == 0
+    assert lock_reset(tester, b"guess") == FAILED
+    session = tester.start_session(SE.POLICY)
+    code = CC.DICTIONARY_ATTACK_LOCK_RESET
+    assert tester.run(CC.POLICY_COMMAND_CODE, [session.handle], code.to_bytes(4)).rc == 0
+    assert tester.run(code, [RH.LOCKOUT], auths=[session]).rc == 0
+    assert lock_reset(tester, SECRET) == 0
+
+
+def test_a_failure_is_stored_before_it_is_answered(tester: Tester, engine_peer: EnginePeer) -> None:
+    """The host has the new count when the guest learns of the failure: no reset undoes it."""
+    handle = sealed(tester)
+    assert tester.run(CC.CONTEXT_SAVE, [handle]).rc == 0
+    for count in (1, 2, 3):
+        engine_peer.stored = b""
+        assert unseal(tester, handle, b"guess") == FAILED
+        stored = Tester(EnginePeer.restored(engine_peer.stored))
+        assert stored.startup() == 0
+        assert counter(stored) == min(3, count + 1)  # and one for the disorderly end
+    assert unseal(tester, handle, SECRET) == RC.LOCKOUT
+
+
+def test_the_first_use_is_stored_and_no_further_one(
+    tester: Tester, engine_peer: EnginePeer
+) -> None:
+    handle = sealed(tester)
+    stored = engine_peer.stored
+    assert unseal(tester, handle, SECRET) == 0
+    assert engine_peer.stored != stored
+    stored = engine_peer.stored
+    assert unseal(tester, handle, SECRET) == 0
+    assert engine_peer.stored == stored
+
+
+@pytest.mark.parametrize("used", [False, True])
+@pytest.mark.parametrize("orderly", [False, True])
+def test_a_disorderly_end_counts_after_use_only(tester: Tester, used: bool, orderly: bool) -> None:
+    if used:
+        assert unseal(tester, sealed(tester), SECRET) == 0
+    if orderly:
+        assert tester.run(CC.SHUTDOWN, params=b"\0\0").rc == 0
+    tester.reset()
+    assert counter(tester) == (used and not orderly)
+    tester.reset()
+    assert counter(tester) == (used and not orderly)
+
+
+def test_use_after_a_shutdown_counts(tester: Tester) -> None:
+    """Part 1, 16.8.6, warns of TPMs that forget."""
+    handle = sealed(tester)
+    assert tester.run(CC.SHUTDOWN, params=b"\0\0").rc == 0
+    assert unseal(tester, handle, SECRET) == 0
+    tester.reset()
+    assert counter(tester) == 1
+
+
+def test_lockout_auth_and_what_has_no_protection_do_not_count_as_use(tester: Tester) -> None:
+    assert lock_reset(tester) == 0
+    assert tester.run(CC.CLEAR_CONTROL, [RH.PLATFORM], b"\0", [Password()]).rc == 0
+    tester.reset()
+    assert counter(tester) == 0
+
+
+def test_no_guess_is_free_while_nothing_can_be_stored(
+    tester: Tester, engine_peer: EnginePeer
+) -> None:
+    """Right or wrong, there is one answer: else wrong guesses would be told and not counted."""
+    handle = sealed(tester)
+    assert unseal(tester, handle, SECRET) == 0
+    bound = tester.start_session(bind=handle, bind_auth=b"guess")
+    engine_peer.engine.nv_available = False
+    for password in (b"guess", SECRET):
+        assert unseal(tester, handle, password) == RC.NV_UNAVAILABLE
+        assert lock_reset(tester, password) == RC.NV_UNAVAILABLE
+    params = [RH.OWNER], b"\0\0\0\x10", [bound]
+    assert tester.run(CC.SET_PRIMARY_POLICY, *params).rc == RC.NV_UNAVAILABLE
+    engine_peer.engine.nv_available = True
+    assert unseal(tester, handle, SECRET) == 0
+    assert counter(tester) == 0
+
+
+def test_parameters_need_lockout_auth(both: Both) -> None:
+    for tester in both:
+        set_lockout_auth(tester, SECRET)
+    params = struct.pack(">III", 1, 1, 1)
+
+    def other(tester: Tester, handle: int) -> Result:
+        code = CC.DICTIONARY_ATTACK_PARAMETERS
+        return tester.run(code, [handle], params, [Password(SECRET)])
+
+    for handle in (RH.OWNER, RH.PLATFORM, RH.NULL, RH.LOCKOUT):
+        agreed(both, other, handle)
+    for tag in (PT.MAX_AUTH_FAIL, PT.LOCKOUT_INTERVAL, PT.LOCKOUT_RECOVERY):
+        assert [property_of(tester, tag) for tester in both] == [1, 1]

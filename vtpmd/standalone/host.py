@@ -24,10 +24,10 @@ from vtpmd.swtpm.control import ControlError
 from vtpmd.swtpm.table import MAX_LOCALITY
 from vtpmd.tpm.snapshot import StateError
 from vtpmd.worker import hosting
+from vtpmd.worker.options import NEVER, Ending, Listeners, Options
 from vtpmd.worker.peers import PeerPolicy
 from vtpmd.worker.persist import Key
 from vtpmd.worker.sandbox import Sandbox, SandboxError
-from vtpmd.worker.serve import NEVER, Ending, Listeners, Options
 from vtpmd.worker.supervision import Supervision
 
 _PROFILE = "default-v1"

@@ -8,9 +8,10 @@ from vtpmd.storage.wipe import wipe
 from vtpmd.tpm.engine import Engine, Reply
 from vtpmd.worker.facts import facts_of
 from vtpmd.worker.instance import Instance, entropy, now
+from vtpmd.worker.options import Listeners, Options
 from vtpmd.worker.persist import Key, Persistence
 from vtpmd.worker.sandbox import Sandbox
-from vtpmd.worker.serve import Listeners, Options, Server
+from vtpmd.worker.serve import Server
 from vtpmd.worker.side import SideThread
 from vtpmd.worker.supervision import Supervision
 

@@ -19,6 +19,7 @@ from vtpmd.storage.files import read_file
 from vtpmd.storage.store import MAX_SIZE, Store
 from vtpmd.storage.wipe import wipe
 from vtpmd.tpm.engine import Engine
+from vtpmd.worker import hosting
 from vtpmd.worker.instance import entropy, now
 from vtpmd.worker.persist import Key, Persistence
 from vtpmd.worker.sandbox import Sandbox
@@ -60,13 +61,12 @@ def _confined(mode: SandboxMode, state_fd: int, *keys: bytearray) -> Iterator[St
 
 def _manufacture(order: Manufacture, state_fd: int) -> Stored:
     with _confined(order.sandbox, state_fd, order.dek) as store:
+        key = Key(order.dek, order.dek_id, order.slots)
         try:
-            engine = Engine.manufacture(order.profile, order.pcr_banks, entropy, now)
+            made = hosting.manufacture(store, order.uuid, key, order.profile, order.pcr_banks)
         except ValueError as error:
             raise UnknownModel(str(error)) from None
-        persistence = Persistence(store, order.uuid, Key(order.dek, order.dek_id, order.slots))
-        persistence.create(engine.permanent())
-        return Stored(persistence.generation)
+        return Stored(made.generation)
 
 
 def _copy(order: Copy, state_fd: int, source_fd: int) -> Stored:

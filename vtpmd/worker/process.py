@@ -19,10 +19,10 @@ from vtpmd.storage.errors import EnvelopeError, StorageError
 from vtpmd.tpm.snapshot import StateError
 from vtpmd.worker import hosting, orders
 from vtpmd.worker.instance import frames_of
+from vtpmd.worker.options import Listeners, Options
 from vtpmd.worker.peers import PeerPolicy
 from vtpmd.worker.persist import Key
 from vtpmd.worker.sandbox import Sandbox, SandboxError
-from vtpmd.worker.serve import Listeners, Options
 from vtpmd.worker.supervision import Supervision
 
 EXIT_FAILED = 1

@@ -23,21 +23,19 @@ import signal
 import socket
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from enum import Flag, auto
 from functools import partial
 from typing import Protocol
-from uuid import UUID
 
 from vtpmd.ipc.channel import Channel, ChannelClosed, IllegalMessage
 from vtpmd.ipc.messages import Side, State, StatusReply
 from vtpmd.swtpm.control import ControlError
 from vtpmd.swtpm.data import DataRequest
-from vtpmd.swtpm.table import MAX_LOCALITY, Result, Turn
+from vtpmd.swtpm.table import Result, Turn
 from vtpmd.tpm.engine import Reply
 from vtpmd.worker.clients import ControlClient, DataClient
 from vtpmd.worker.connection import close_fds
-from vtpmd.worker.instance import Instance, Startup, now
+from vtpmd.worker.instance import Instance, now
+from vtpmd.worker.options import Ending, Listeners, Options
 from vtpmd.worker.peers import PeerPolicy, peer_of
 from vtpmd.worker.side import SideThread
 from vtpmd.worker.supervision import Supervision
@@ -51,52 +49,6 @@ Client = ControlClient | DataClient
 
 class _HasFileno(Protocol):
     def fileno(self) -> int: ...
-
-
-@dataclass(frozen=True)
-class Listeners:
-    """Listening sockets, already bound, and clients that are connected already.
-
-    ``reattach`` is for the supervisor's successor, ``data`` for tools.
-    """
-
-    control: socket.socket | None
-    reattach: socket.socket | None
-    data: socket.socket | None = None
-    control_client: socket.socket | None = None
-    data_client: socket.socket | None = None
-
-
-class Ending(Flag):
-    """What ends serving besides a signal and the supervisor's Stop."""
-
-    ON_SHUTDOWN = auto()
-    ON_CONTROL_CLOSED = auto()
-    ON_DATA_CLOSED = auto()
-
-
-NEVER = Ending(0)
-
-
-@dataclass(frozen=True)
-class Options:
-    """What an instance's configuration says about serving it.
-
-    ``startup``: power the TPM on at once, and how; None leaves that to a client's INIT.
-    ``disconnect``: a data connection ends with its first response. ``signals`` end serving.
-    """
-
-    uuid: UUID
-    name: str
-    sandbox: dict[str, str]
-    peers: PeerPolicy
-    startup: Startup | None = None
-    set_locality: bool = False
-    max_locality: int = MAX_LOCALITY
-    auto_shutdown: bool = True
-    disconnect: bool = False
-    ending: Ending = NEVER
-    signals: tuple[signal.Signals, ...] = (signal.SIGTERM,)
 
 
 class Server:

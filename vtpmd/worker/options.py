@@ -1,0 +1,57 @@
+"""How one instance is served: its sockets, and what its clients may do and bring about."""
+
+import signal
+import socket
+from dataclasses import dataclass
+from enum import Flag, auto
+from uuid import UUID
+
+from vtpmd.swtpm.table import MAX_LOCALITY
+from vtpmd.worker.instance import Startup
+from vtpmd.worker.peers import PeerPolicy
+
+
+@dataclass(frozen=True)
+class Listeners:
+    """Listening sockets, already bound, and clients that are connected already.
+
+    ``reattach`` is for the supervisor's successor, ``data`` for tools.
+    """
+
+    control: socket.socket | None
+    reattach: socket.socket | None
+    data: socket.socket | None = None
+    control_client: socket.socket | None = None
+    data_client: socket.socket | None = None
+
+
+class Ending(Flag):
+    """What ends serving besides a signal and the supervisor's Stop."""
+
+    ON_SHUTDOWN = auto()
+    ON_CONTROL_CLOSED = auto()
+    ON_DATA_CLOSED = auto()
+
+
+NEVER = Ending(0)
+
+
+@dataclass(frozen=True)
+class Options:
+    """What an instance's configuration says about serving it.
+
+    ``startup``: power the TPM on at once, and how; None leaves that to a client's INIT.
+    ``disconnect``: a data connection ends with its first response. ``signals`` end serving.
+    """
+
+    uuid: UUID
+    name: str
+    sandbox: dict[str, str]
+    peers: PeerPolicy
+    startup: Startup | None = None
+    set_locality: bool = False
+    max_locality: int = MAX_LOCALITY
+    auto_shutdown: bool = True
+    disconnect: bool = False
+    ending: Ending = NEVER
+    signals: tuple[signal.Signals, ...] = (signal.SIGTERM,)

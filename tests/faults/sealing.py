@@ -2,17 +2,22 @@
 
 from uuid import UUID
 
-import trio
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from tests.peers.vtpmd import VtpmdInstance
-from vtpmd.kms.local import LocalProvider
+from vtpmd.kms.keyring import parse as parse_keyring
 from vtpmd.kms.provider import KeyContext
 from vtpmd.storage.envelope import parse
 
+IV_SIZE = 12
 
-def dek_of(instance: VtpmdInstance) -> bytearray:
-    """The DEK of an instance, from the daemon's keyring."""
+
+def dek_of(instance: VtpmdInstance) -> bytes:
+    """The DEK of an instance, opened with the keyring whomever that belongs to."""
     envelope = parse(instance.nvram.read_bytes())
-    provider = LocalProvider("local", instance.daemon.state / "keyring")
+    (slot,) = envelope.slots
+    kek = parse_keyring((instance.daemon.state / "keyring").read_bytes()).find(slot.key_version)
+    assert kek is not None
     context = KeyContext(UUID(instance.directory.name), envelope.header.dek_id)
-    return trio.run(provider.unwrap, envelope.slots[0], context)
+    iv, wrapped = slot.wrapped[:IV_SIZE], slot.wrapped[IV_SIZE:]
+    return AESGCM(kek.key).decrypt(iv, wrapped, context.aad())

@@ -32,7 +32,7 @@ def instance(host: Vtpmd, other: VtpmdInstance) -> Iterator[VtpmdInstance]:
     with Bystander(other):
         yield instance
     instance.stop()
-    assert host.request("DELETE", "/instances/locked")[0] == 204
+    host.control("delete", "locked", "--yes")
 
 
 def refuse(instance: VtpmdInstance) -> str:
@@ -113,7 +113,7 @@ def test_unusable_keyring(
     )
     if harm is _another:
         host.control("stop", "new")
-        assert host.request("DELETE", "/instances/new")[0] == 204
+        host.control("delete", "new", "--yes")
     if keyring.is_dir():
         keyring.rmdir()
     saved.rename(saved.with_name("copy"))

@@ -58,7 +58,8 @@ def test_supervisor_replaced_amid_a_session(daemon: Vtpmd, number: int) -> None:
     assert instance.process() != worker
     with Machine(instance) as machine:
         assert machine.read() == b"\x01" * INDEX_SIZE
-    assert len(workers_of(daemon)) == 1
+    if os.geteuid() == 0:
+        assert workers_of(daemon) == {instance.process()}
 
 
 def test_supervisor_and_worker_killed_together(daemon: Vtpmd) -> None:
@@ -105,7 +106,7 @@ def children(pid: int) -> list[int]:
 
 
 def workers_of(daemon: Vtpmd) -> set[int]:
-    """The worker processes that use a daemon's state directory."""
+    """The worker processes that use a daemon's state directory; only root can tell."""
     found = set()
     for process in Path("/proc").glob("[0-9]*"):
         try:

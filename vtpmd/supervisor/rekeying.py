@@ -36,18 +36,20 @@ async def rekey(fleet: Fleet, name: str, request: RekeyRequest) -> RekeyResult:
                 return _result(instance, envelope.slots, changed=False)
             provider = host.keys.choose(request.provider or _primary(envelope.slots).provider)
             try:
+                changed = True
                 if request.deep:
                     slots = await _deep(host, instance, worker, envelope, provider)
                 else:
                     slots = await host.keys.rewrap(envelope, uuid, provider)
-                    if _current(envelope.slots, slots):
-                        return _result(instance, envelope.slots, changed=False)
-                    await _store(host, uuid, worker, slots)
+                    if changed := not _current(envelope.slots, slots):
+                        await _store(host, uuid, worker, slots)
             except WorkerRefused as error:
                 raise OperationRefused(names.UNAVAILABLE, f"Not rekeyed: {error}.") from None
             await instance.note(provider=provider.name)
-    log.info("rekeyed", instance=instance.metadata.name, deep=request.deep, provider=provider.name)
-    return _result(instance, slots, changed=True)
+    if changed:
+        name = instance.metadata.name
+        log.info("rekeyed", instance=name, deep=request.deep, provider=provider.name)
+    return _result(instance, slots if changed else envelope.slots, changed)
 
 
 async def _store(host: Host, uuid: UUID, worker: Worker | None, slots: tuple[Slot, ...]) -> None:

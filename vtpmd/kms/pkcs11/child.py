@@ -47,13 +47,7 @@ def main() -> None:
 def serve(link: socket.socket) -> None:
     """Answer what comes over ``link`` until it is closed, or what comes is no request."""
     token: OpenToken | None = None
-    while (body := _receive(link)) is not None:
-        try:
-            request = cast(Request, REQUESTS.decode(bytes(body)))
-        except MalformedMessage:
-            return
-        finally:
-            wipe(body)
+    while (request := _receive(link)) is not None:
         try:
             if isinstance(request, Open) and token is None:
                 token = open_token(request)
@@ -82,20 +76,27 @@ def _wipe_secrets(message: bytearray, request: Request, reply: Reply) -> None:
         wipe(reply.dek)
 
 
-def _receive(link: socket.socket) -> bytearray | None:
-    """The next message; None when there is none."""
-    header = _exactly(link, HEADER.size)
-    return _exactly(link, body_size(header)) if header is not None else None
+def _receive(link: socket.socket) -> Request | None:
+    """The next request; None if there is none, or what comes is none."""
+    try:
+        header = _exactly(link, HEADER.size)
+        body = _exactly(link, body_size(header))
+        try:
+            return cast(Request, REQUESTS.decode(bytes(body)))
+        finally:
+            wipe(body)
+    except (EOFError, MalformedMessage):
+        return None
 
 
-def _exactly(link: socket.socket, size: int) -> bytearray | None:
+def _exactly(link: socket.socket, size: int) -> bytearray:
     received = bytearray(size)
     with memoryview(received) as view:
         filled = 0
         while filled < size:
             count = link.recv_into(view[filled:])
             if count == 0:
-                return None
+                raise EOFError
             filled += count
     return received
 

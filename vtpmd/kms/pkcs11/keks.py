@@ -19,26 +19,26 @@ _ID_SIZE = 16
 
 def name_of(kek: SecretKey) -> KekName:
     """What a KEK can be found by."""
-    return KekName(kek[Attribute.LABEL], kek[Attribute.ID].hex())
+    try:
+        return KekName(kek[Attribute.LABEL], kek[Attribute.ID].hex())
+    except ValueError as error:
+        raise Failure("unusable", f"a key in the token cannot be used: {error}") from None
 
 
 def newest(session: Session, base: str, first: int, wrapping: Wrapping) -> SecretKey | None:
     """The newest version of ``base`` from ``first`` on; None if there is none.
 
-    Of several with one label it is the first that is fit for ``wrapping``.
+    Of several with one label it is one that is fit for ``wrapping``, if any is.
     """
-    newest: list[SecretKey] = []
+    candidates: list[SecretKey] = []
     version = first
     while found := labelled(session, label(base, version)):
-        newest = found
+        candidates = found
         version += 1
-    for kek in newest[:-1]:
-        try:
-            check(kek, wrapping)
-        except Failure:
-            continue
-        return kek
-    return newest[-1] if newest else None
+    for kek in candidates:
+        if _fault(kek, wrapping) is None:
+            return kek
+    return candidates[0] if candidates else None
 
 
 def make(session: Session, label: str, wrapping: Wrapping) -> SecretKey:
@@ -63,15 +63,7 @@ def make(session: Session, label: str, wrapping: Wrapping) -> SecretKey:
 
 def check(kek: SecretKey, wrapping: Wrapping) -> None:
     """Raise Failure unless a KEK is fit for wrapping: 256 bits, kept in the token, permitted."""
-    fault = None
-    if _attribute(kek, Attribute.VALUE_LEN) != KEK_BITS // 8:
-        fault = f"it does not have {KEK_BITS} bits"
-    elif _attribute(kek, Attribute.EXTRACTABLE) or not _attribute(kek, Attribute.SENSITIVE):
-        fault = "it may leave the token (CKA_EXTRACTABLE, or not CKA_SENSITIVE)"
-    else:
-        for right, _ in wrapping.rights:
-            if not _attribute(kek, right):
-                fault = f"its attribute CKA_{right.name} is false"
+    fault = _fault(kek, wrapping)
     if fault is not None:
         raise Failure("unusable", f"key {kek[Attribute.LABEL]} cannot be used to wrap: {fault}")
 
@@ -120,6 +112,17 @@ def label(base: str, version: int) -> str:
     if version > MAX_VERSIONS:
         raise Failure("unusable", f"key {base} would have more than {MAX_VERSIONS} versions")
     return versioned(base, version)
+
+
+def _fault(kek: SecretKey, wrapping: Wrapping) -> str | None:
+    if _attribute(kek, Attribute.VALUE_LEN) != KEK_BITS // 8:
+        return f"it does not have {KEK_BITS} bits"
+    if _attribute(kek, Attribute.EXTRACTABLE) or not _attribute(kek, Attribute.SENSITIVE):
+        return "it may leave the token (CKA_EXTRACTABLE, or not CKA_SENSITIVE)"
+    for right, _ in wrapping.rights:
+        if not _attribute(kek, right):
+            return f"its attribute CKA_{right.name} is false"
+    return None
 
 
 def _attribute(kek: SecretKey, attribute: Attribute) -> object:

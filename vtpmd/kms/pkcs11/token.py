@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 import pkcs11
-from pkcs11 import Session, Slot, Token, TokenFlag
+from pkcs11 import Attribute, Session, Slot, Token, TokenFlag
 from pkcs11.exceptions import (
     PKCS11Error,
     TokenNotPresent,
@@ -103,8 +103,9 @@ class OpenToken:
 
     def _destroy(self, request: Destroy) -> Destroyed:
         keks.destroy(self._session, request.base, request.known)
+        # A key that has lost its label since is not destroyed: nothing authenticates a slot's id.
         others = keks.labelled(self._session, None, request.kek.id) if request.kek.id else []
-        return Destroyed(keks.name_of(others[0]).label if others else "")
+        return Destroyed(others[0][Attribute.LABEL] if others else "")
 
 
 def open_token(order: Open) -> OpenToken:

@@ -2,6 +2,7 @@
 
 import os
 import select
+import shutil
 import signal
 import socket
 import subprocess
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.standalone.process import STARTED, Place, command, ended, terminate
+from tests.standalone.process import PROGRAM, STARTED, Place, command, ended, terminate
 from tests.worker.harness import FAILURE, GET_RANDOM_16, SUCCESS, Qemu, connect, control, tpm
 
 pytestmark = pytest.mark.slow
@@ -104,6 +105,44 @@ def test_qemu_brings_its_data_channel(place: Place) -> None:
         assert control(qemu.control, CMD_SHUTDOWN) == bytes(4)
     assert ended(process) == 0
     assert not place.control.exists()
+
+
+def test_qemu_itself(place: Place) -> None:
+    if shutil.which("qemu-system-x86_64") is None:
+        pytest.skip("QEMU is not installed")
+    ctrl = ("--ctrl", f"type=unixio,path={place.control}")
+    process = place.start(*ctrl, "--terminate", sockets=[place.control])
+    done = subprocess.run(
+        [
+            *("qemu-system-x86_64", "-machine", "q35,accel=tcg", "-nodefaults", "-display", "none"),
+            *("-monitor", "stdio", "-chardev", f"socket,id=tpm,path={place.control}"),
+            *("-tpmdev", "emulator,id=tpm0,chardev=tpm", "-device", "tpm-crb,tpmdev=tpm0"),
+        ],
+        input=b"quit\n",
+        capture_output=True,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+    assert ended(process) == 0
+    assert "powered-on" in place.errors()
+
+
+def test_swtpm_setup_sets_it_up(place: Place) -> None:
+    if shutil.which("swtpm_setup") is None:
+        pytest.skip("swtpm_setup is not installed")
+    done = subprocess.run(
+        [
+            *("swtpm_setup", "--tpm2", "--tpm", f"{PROGRAM} socket", "--pcr-banks", "sha256"),
+            *("--tpmstate", place.state, "--log", place.log),
+        ],
+        capture_output=True,
+        timeout=60,
+    )
+    assert done.returncode == 0, place.log.read_text()
+    place.serve(*STARTED)
+    banks = " ".join(tool(f"swtpm:path={place.data}", "getcap pcrs").split())
+    assert "sha1: [ ]" in banks
+    assert "sha256: [ 0, 1" in banks
 
 
 def test_connections_may_be_inherited(place: Place) -> None:

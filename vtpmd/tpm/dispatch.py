@@ -85,6 +85,7 @@ def execute(tpm: Tpm, command: bytes) -> bytes:
         parse_handles(tpm, call)
         parse_sessions(tpm, call)
         authorize_handles(tpm, call)
+        audit.check(tpm, call.spec.code)
         decrypt_parameter(call)
         parse_parameters(tpm, call)
         run_action(tpm, call)

@@ -39,6 +39,13 @@ def change_commands(tpm: Tpm, added: list[int], removed: list[int]) -> None:
         tpm.permanent.audit_commands = changed
 
 
+def check(tpm: Tpm, code: int) -> None:
+    """Raise RC.NV_UNAVAILABLE if a command begins an audit sequence that can't be counted."""
+    begins = not tpm.reset.command_audit_digest or code == CC.GET_COMMAND_AUDIT_DIGEST
+    if begins and is_audited(tpm, code):
+        tpm.require_nv()
+
+
 def extend(tpm: Tpm, cp_hash: bytes, rp_hash: bytes) -> None:
     """Add a command that succeeded to the audit digest.
 

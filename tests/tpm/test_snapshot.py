@@ -1,0 +1,356 @@
+"""The state's encoding: what is written is read again, and nothing else is read."""
+
+import json
+import struct
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tests.tpm import areas
+from tests.tpm.harness import EnginePeer, HostClock, Password, Tester, sized
+from vtpmd.tpm.engine import Engine
+from vtpmd.tpm.snapshot import VERSION, StateError
+from vtpmd.tpm.wire.attributes import TPMA_NV
+from vtpmd.tpm.wire.constants import ALG, CC, RH, SE, SU
+
+Step = Callable[[Tester, int], object]
+
+
+class Entropy:
+    """The same octets in every run: an engine and its copy draw the same."""
+
+    def __init__(self, drawn: int = 0) -> None:
+        self.drawn = drawn
+
+    def __call__(self, size: int) -> bytes:
+        self.drawn += 1
+        return (self.drawn.to_bytes(4) * (size // 4 + 1))[:size]
+
+
+def _session(tester: Tester, number: int) -> object:
+    kind = (SE.HMAC, SE.POLICY, SE.TRIAL)[number % 3]
+    params = sized(bytes(16)) + b"\0\0" + bytes((kind,)) + areas.AES_128_CFB + b"\0\x0b"
+    return tester.run(CC.START_AUTH_SESSION, [RH.NULL, (RH.NULL, RH.LOCKOUT)[number % 2]], params)
+
+
+def _policy(tester: Tester, number: int) -> object:
+    handle = 0x03000000 + number % 4
+    steps = (
+        (CC.POLICY_AUTH_VALUE, b""),
+        (CC.POLICY_PCR, sized(b"") + struct.pack(">IHB", 1, ALG.SHA256, 3) + b"\x01\0\0"),
+        (CC.POLICY_LOCALITY, b"\x01"),
+        (CC.POLICY_COMMAND_CODE, CC.UNSEAL.to_bytes(4)),
+        (CC.POLICY_CP_HASH, sized(bytes(32))),
+        (CC.POLICY_NV_WRITTEN, b"\x01"),
+    )
+    code, params = steps[number % len(steps)]
+    return tester.run(code, [handle], params)
+
+
+def _primary(tester: Tester, number: int) -> object:
+    hierarchy = (RH.OWNER, RH.ENDORSEMENT, RH.PLATFORM, RH.NULL)[number % 4]
+    st_clear = areas.ST_CLEAR if number % 8 > 3 else 0
+    return areas.create_primary(
+        tester, areas.storage(areas.OWN | st_clear), hierarchy=hierarchy, auth=b"auth"
+    )
+
+
+def _define(tester: Tester, number: int) -> object:
+    kinds = (0, TPMA_NV.ORDERLY, 1 << 4, 2 << 4, 4 << 4, TPMA_NV.CLEAR_STCLEAR)
+    size = 32 if number % 6 == 4 else 8
+    attributes = TPMA_NV.AUTHREAD | TPMA_NV.AUTHWRITE | TPMA_NV.NO_DA | kinds[number % 6]
+    public = struct.pack(">IHIHH", 0x01500000 + number % 6, ALG.SHA256, attributes, 0, size)
+    return tester.run(CC.NV_DEFINE_SPACE, [RH.OWNER], b"\0\0" + sized(public), [Password()])
+
+
+def _use_index(tester: Tester, number: int) -> object:
+    handles = [0x01500000 + number % 6] * 2
+    code, params = (
+        (CC.NV_WRITE, sized(bytes(8)) + b"\0\0"),
+        (CC.NV_INCREMENT, b""),
+        (CC.NV_READ, b"\0\x08\0\0"),
+        (CC.NV_EXTEND, sized(b"x")),
+        (CC.NV_SET_BITS, bytes(7) + b"\x05"),
+    )[number % 5]
+    return tester.run(code, handles, params, [Password()])
+
+
+def _sequence(tester: Tester, number: int) -> object:
+    alg = (ALG.SHA1, ALG.SHA256, ALG.SHA512, ALG.NULL)[number % 4]
+    started = tester.run(CC.HASH_SEQUENCE_START, params=sized(b"a") + alg.to_bytes(2))
+    if started.handle is not None:
+        tester.names[started.handle] = b""
+        data = sized(bytes(number))
+        tester.run(CC.SEQUENCE_UPDATE, [started.handle], data, [Password(b"a")])
+    return started
+
+
+def _save(tester: Tester, number: int) -> object:
+    handle = (0x80000000, 0x80000001, 0x02000000, 0x03000000, 0x03000001)[number % 5]
+    return tester.run(CC.CONTEXT_SAVE, [handle])
+
+
+def _hierarchy(tester: Tester, number: int) -> object:
+    enable = (RH.ENDORSEMENT, RH.PLATFORM_NV)[number % 2]
+    params = enable.to_bytes(4) + bytes((number // 2 % 2,))
+    return tester.run(CC.HIERARCHY_CONTROL, [RH.PLATFORM], params, [Password()])
+
+
+def _pcr(tester: Tester, number: int) -> object:
+    return tester.run(CC.PCR_EVENT, [number % 24], sized(bytes((number,))), [Password()])
+
+
+def _stop(tester: Tester, number: int) -> object:
+    return tester.run(CC.SHUTDOWN, params=(number % 2).to_bytes(2))
+
+
+def _failure(tester: Tester, number: int) -> object:
+    return tester.run(CC.DICTIONARY_ATTACK_LOCK_RESET, [RH.LOCKOUT], auths=[Password(b"wrong")])
+
+
+def _stir(tester: Tester, number: int) -> object:
+    return tester.run(CC.GET_RANDOM, params=number.to_bytes(2))
+
+
+STEPS: tuple[Step, ...] = (
+    *(_session, _policy, _primary, _define, _use_index, _sequence, _save),
+    *(_hierarchy, _pcr, _stop, _failure, _stir),
+)
+WALKS = st.lists(st.tuples(st.sampled_from(STEPS), st.integers(0, 30)), max_size=25)
+
+
+def observed(tester: Tester) -> list[bytes]:
+    """Answers that tell of all kinds of state."""
+    commands = [
+        (CC.READ_CLOCK, b""),
+        (CC.PCR_READ, struct.pack(">IHB", 1, ALG.SHA256, 3) + b"\xff\xff\xff"),
+        *[
+            (CC.GET_CAPABILITY, struct.pack(">III", capability, first, 0xFFFF))
+            for capability, first in (
+                *((1, kind << 24) for kind in (1, 2, 3, 0x40, 0x80, 0x81)),
+                *((6, 0x200), (9, 0x40000000), (5, 0)),
+            )
+        ],
+        (CC.GET_RANDOM, b"\0\x40"),
+    ]
+    answers = [
+        tester.raw(struct.pack(">HII", 0x8001, 10 + len(params), code) + params)
+        for code, params in commands
+    ]
+    for step, number in (
+        *((_policy, number) for number in range(6)),
+        *((_use_index, number) for number in range(30)),
+        *((_save, number) for number in range(5)),
+        *((_primary, number) for number in range(2)),
+    ):
+        answers.append(repr(step(tester, number)).encode())
+    return answers
+
+
+def copy_of(peer: EnginePeer, entropy: Entropy) -> EnginePeer:
+    """Another engine with the same state, made from its encoding."""
+    clock = HostClock()
+    permanent, volatile = peer.engine.permanent(), peer.engine.volatile()
+    engine = Engine.restore(permanent, Entropy(), clock)
+    copy = EnginePeer(engine, clock)
+    engine.power_on(volatile)
+    engine._tpm.entropy = Entropy(entropy.drawn)
+    copy.keep()
+    assert engine.permanent() == permanent
+    assert engine.volatile() == volatile
+    return copy
+
+
+@settings(max_examples=40, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@given(walk=WALKS)
+def test_a_restored_tpm_answers_as_the_original(manufactured: bytes, walk: list[Any]) -> None:
+    entropy = Entropy()
+    peer = EnginePeer(Engine.restore(manufactured, entropy, HostClock()), HostClock())
+    tester = Tester(peer)
+    assert tester.startup() == 0
+    for step, number in walk:
+        step(tester, number)
+    copy = Tester(copy_of(peer, entropy))
+    copy.names = dict(tester.names)
+    assert observed(copy) == observed(tester)
+
+
+def restored(permanent: bytes) -> Engine:
+    return Engine.restore(permanent, Entropy(), HostClock())
+
+
+def changed(state: bytes, change: Callable[[dict[str, Any]], object]) -> bytes:
+    document = json.loads(state)
+    change(document)
+    return json.dumps(document).encode()
+
+
+def test_a_newer_version_is_refused_before_anything_is_read(manufactured: bytes) -> None:
+    def newer(document: dict[str, Any]) -> None:
+        document.update(version=VERSION + 1, profile="future", permanent="in some other form")
+
+    with pytest.raises(StateError) as raised:
+        restored(changed(manufactured, newer))
+    assert raised.value.kind == "newer"
+    assert str(VERSION + 1) in str(raised.value)
+
+
+@pytest.mark.parametrize("place", ["group", "field", "nested field", "profile"])
+def test_what_a_later_version_added_is_refused(manufactured: bytes, place: str) -> None:
+    def add(document: dict[str, Any]) -> None:
+        match place:
+            case "group":
+                document["more"] = {}
+            case "field":
+                document["permanent"]["more"] = 1
+            case "nested field":
+                document["permanent"]["owner"]["more"] = 1
+            case "profile":
+                document["profile"] = "default-v99"
+
+    with pytest.raises(StateError) as raised:
+        restored(changed(manufactured, add))
+    assert raised.value.kind == "newer"
+
+
+def test_what_an_earlier_version_lacked_has_its_default(manufactured: bytes) -> None:
+    def remove(document: dict[str, Any]) -> None:
+        del document["permanent"]["clock_rate"], document["clear"]["pcr_auth_value"]
+
+    assert restored(changed(manufactured, remove)).permanent() == manufactured
+
+
+@pytest.mark.parametrize("name", ["owner", "pcr_allocation"])
+def test_what_has_no_default_is_needed(manufactured: bytes, name: str) -> None:
+    with pytest.raises(StateError) as raised:
+        restored(changed(manufactured, lambda document: document["permanent"].pop(name)))
+    assert raised.value.kind == "damaged"
+    assert name in str(raised.value)
+
+
+def test_kinds_are_not_taken_for_each_other(manufactured: bytes) -> None:
+    engine = restored(manufactured)
+    engine.power_on()
+    volatile = engine.volatile()
+    with pytest.raises(StateError):
+        restored(volatile)
+    with pytest.raises(StateError):
+        engine.power_on(manufactured)
+    assert engine.volatile() == volatile
+
+
+@pytest.mark.parametrize(
+    "octets",
+    [
+        *(b"", b"{}", b"[]", b"null", b"1", b"\xff", b"{", b'"x"', b"[" * 100_000, b"9" * 5000),
+        b'{"format":"vtpmd-tpm-state"}',
+        b'{"format":"vtpmd-tpm-state","version":"1"}',
+        b'{"format":"vtpmd-tpm-state","version":0}',
+        b'{"format":"vtpmd-tpm-state","version":true}',
+        b'{"format":"vtpmd-tpm-state","version":1,"kind":"permanent","profile":[]}',
+        b'{"format":"vtpmd-tpm-state","version":1,"kind":"permanent","profile":"default-v1"}',
+    ],
+)
+def test_what_is_no_state(octets: bytes) -> None:
+    with pytest.raises(StateError):
+        restored(octets)
+
+
+def _damage(draw: st.DrawFn, value: Any) -> Any:
+    """The value with something in it replaced."""
+    if isinstance(value, dict) and value and draw(st.integers(0, 9)):
+        key = draw(st.sampled_from(sorted(value)))
+        return {**value, key: _damage(draw, value[key])}
+    if isinstance(value, list) and value and draw(st.integers(0, 9)):
+        position = draw(st.integers(0, len(value) - 1))
+        return [*value[:position], _damage(draw, value[position]), *value[position + 1 :]]
+    if isinstance(value, str) and draw(st.booleans()):
+        position = draw(st.integers(0, len(value)))
+        return (
+            value[:position]
+            + draw(st.text("0123456789abcdefxé", max_size=5))
+            + value[position + 1 :]
+        )
+    other = st.one_of(
+        st.none(), st.booleans(), st.integers(-5, 2**70), st.text(max_size=5), st.just({}),
+        st.just([]), st.just({"1": "00"}), st.just({"-1": 1}), st.just([[]]), st.floats(),
+    )  # fmt: skip
+    return draw(other)
+
+
+@st.composite
+def damaged(draw: st.DrawFn, state: bytes) -> bytes:
+    return json.dumps(_damage(draw, json.loads(state))).encode()
+
+
+@pytest.fixture(scope="module")
+def furnished(manufactured: bytes) -> tuple[bytes, bytes]:
+    """The permanent and the volatile state of a TPM that has something of everything."""
+    peer = EnginePeer(restored(manufactured), HostClock())
+    tester = Tester(peer)
+    assert tester.startup() == 0
+    for step, number in (
+        *((_define, number) for number in range(6)),
+        *((_session, number) for number in range(3)),
+        *((_policy, number) for number in range(6)),
+        (_primary, 0),
+        *((_sequence, number) for number in (1, 3)),
+        (_save, 3),
+    ):
+        step(tester, number)
+    return peer.engine.permanent(), peer.engine.volatile()
+
+
+def refusal(permanent: bytes, volatile: bytes, kind: str) -> StateError | None:
+    """Why a state can't be used, if it can't."""
+    try:
+        engine = restored(permanent)
+        if kind == "volatile":
+            engine.power_on(volatile)
+    except StateError as error:
+        return error
+    return None
+
+
+@pytest.mark.parametrize("kind", ["permanent", "volatile"])
+def test_damage_is_found_or_harmless(furnished: tuple[bytes, bytes], kind: str) -> None:
+    """StateError and nothing else, and nothing is changed; or a state that works."""
+    permanent, volatile = furnished
+
+    @settings(
+        max_examples=400, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck)
+    )
+    @given(damaged(permanent if kind == "permanent" else volatile))
+    def check(state: bytes) -> None:
+        error = refusal(state if kind == "permanent" else permanent, state, kind)
+        assert error is None or error.kind in ("damaged", "newer")
+        assert "000000" not in str(error)
+
+    check()
+
+
+def test_truncations(furnished: tuple[bytes, bytes]) -> None:
+    permanent, volatile = furnished
+    engine = restored(permanent)
+    engine.power_on()
+    before = engine.permanent(), engine.volatile()
+    for length in range(0, len(volatile) - 1, 97):
+        with pytest.raises(StateError):
+            engine.power_on(volatile[:length])
+        with pytest.raises(StateError):
+            restored(permanent[: length % len(permanent)])
+    assert (engine.permanent(), engine.volatile()) == before
+
+
+def test_a_power_cycle_keeps_what_is_permanent(tester: Tester, engine_peer: EnginePeer) -> None:
+    for number in range(6):
+        _define(tester, number)
+    stored = engine_peer.stored
+    assert tester.run(CC.SHUTDOWN, params=SU.CLEAR.to_bytes(2)).rc == 0
+    engine_peer.reset()
+    kept, before = json.loads(engine_peer.stored), json.loads(stored)
+    assert kept["permanent"]["nv"] == before["permanent"]["nv"]
+    assert kept["permanent"]["owner"] == before["permanent"]["owner"]

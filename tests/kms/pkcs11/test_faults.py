@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+import cbor2
 import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
@@ -259,21 +260,24 @@ async def test_a_request_that_is_given_up_disturbs_no_other(
 
 
 @pytest.mark.parametrize(
-    "octets",
+    ("octets", "reason"),
     [
-        "ff" * 64,  # more than is permitted
-        "0000000100" + "00" * 8,  # no map
-        "00000003a0a0a0" + "00" * 8,  # more than one
-        "0000000fa1647479706567556e6b6e6f776e",  # an unknown type
-        "0000000ea1647479706566436865636b" + "6564",  # Checked, well-formed, and no answer to this
+        (b"\xff" * 64, "a message of 4294967295 bytes, 65536 are permitted"),
+        (b"\0\0\0\1\0", "not one canonical CBOR map"),
+        (b"\0\0\0\3\xa0\xa0\xa0", "not one canonical CBOR map"),
+        (b"\0\0\0\1\xff", "not CBOR"),
+        (b"\0\0\0\x0e" + cbor2.dumps({"type": "unknown"}), "unknown message type"),
+        (b"\0\0\0\x0e" + cbor2.dumps({"type": "Checked"}), "Checked in place of Unwrapped"),
     ],
 )
-async def test_garbage_is_no_answer(open_faulty: OpenProvider, faulty: Faulty, octets: str) -> None:
+async def test_garbage_is_no_answer(
+    open_faulty: OpenProvider, faulty: Faulty, octets: bytes, reason: str
+) -> None:
     provider = open_faulty()
     slot = await provider.wrap(DEK, CONTEXT)
     pidfd = os.pidfd_open(await _pid(provider))
-    faulty.order(f"C_DecryptInit write {octets}")
-    await _unavailable(provider.unwrap(slot, CONTEXT), "gave no valid answer", True)
+    faulty.order(f"C_DecryptInit write {octets.hex()}")
+    await _unavailable(provider.unwrap(slot, CONTEXT), f"gave no valid answer: {reason}", True)
     ended(pidfd)
     faulty.order()
     assert await provider.unwrap(slot, CONTEXT) == DEK
@@ -287,22 +291,26 @@ async def test_a_session_that_is_lost_is_opened_again(
     provider = open_faulty()
     slot = await provider.wrap(DEK, CONTEXT)
     pid = await _pid(provider)
-    faulty.order(f"{function} return {code}")
-
-    async def mend() -> None:
-        # What the old session cannot do, the new one can.
-        await until(lambda: faulty.calls("C_Initialize") == 2)
-        faulty.order()
-
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(mend)
-        assert await provider.unwrap(slot, CONTEXT) == DEK
+    faulty.order(f"{function} once {code}")
+    assert await provider.unwrap(slot, CONTEXT) == DEK
     assert await _pid(provider) != pid
+
+
+async def test_a_token_that_fails_once_does_not_make_a_slot_damaged(
+    open_faulty: OpenProvider, faulty: Faulty
+) -> None:
+    provider = open_faulty()
+    slot = await provider.wrap(DEK, CONTEXT)
+    pid = await _pid(provider)
+    faulty.order(f"C_DecryptInit once {DEVICE_ERROR}")
+    assert await provider.unwrap(slot, CONTEXT) == DEK
+    assert await _pid(provider) == pid
 
 
 @pytest.mark.parametrize(
     ("function", "code", "reason"),
     [
+        ("C_DecryptInit", SESSION_HANDLE_INVALID, r"the session is over \(SessionHandleInvalid\)"),
         ("C_FindObjectsInit", DEVICE_REMOVED, "the token is gone"),
         ("C_GetTokenInfo", TOKEN_NOT_PRESENT, "no token vtpmd test; present: none"),
         ("C_FindObjectsInit", DEVICE_ERROR, r"the token failed \(DeviceError\)"),

@@ -186,20 +186,25 @@ def wrap(wrapping: Wrapping, kek: SecretKey, dek: bytes | bytearray, context: by
 
 
 def unwrap(wrapping: Wrapping, kek: SecretKey, wrapped: bytes, context: bytes) -> bytearray:
-    """Unwrap. Raises Failure.
+    """Unwrap. Raises Failure and PKCS11Error.
 
     Modules do not agree on their error for a wrong tag: SoftHSM's is the one for everything. A
-    trial with something that must open tells whether the token or the wrapped DEK is at fault.
+    trial with something that must open, and a second attempt, tell whether the token or the wrapped
+    DEK is at fault.
     """
     try:
         return wrapping.unwrap(kek, wrapped, context)
     except PKCS11Error as error:
         found = meaning(error)
-    if found.kind != "refused" and all(kek[right] for right, _ in wrapping.rights):
-        wrap(wrapping, kek, bytes(DEK_SIZE), context)
-    elif found.kind != "refused":
+    if found.kind == "refused":
+        raise _not_opened()
+    if found.kind == "lost" or not all(kek[right] for right, _ in wrapping.rights):
         raise Failure(found.kind, found.reason)
-    raise _not_opened()
+    wrap(wrapping, kek, bytes(DEK_SIZE), context)
+    try:
+        return wrapping.unwrap(kek, wrapped, context)
+    except PKCS11Error:
+        raise _not_opened() from None
 
 
 def _not_opened() -> Failure:

@@ -23,6 +23,20 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
+_SERVERS = {"swtpm", "zygote", "daemon", "stage", "bao", "server", "shared_token"}
+"""Fixtures that start a process and wait for it."""
+_SERVED = ("conformance", "faults", "standalone", "thirdparty")
+"""Directories in which every test does."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what scripts/check leaves out: tests that need a process beside their own."""
+    for item in items:
+        directory = item.path.relative_to(Path(__file__).parent).parts[0]
+        if directory in _SERVED or _SERVERS & set(getattr(item, "fixturenames", ())):
+            item.add_marker(pytest.mark.served)
+
+
 @pytest.fixture(scope="session")
 def peer(pytestconfig: pytest.Config) -> str:
     name: str = pytestconfig.getoption("--peer")

@@ -68,6 +68,7 @@ def changed(**changes: object) -> bytes:
         (changed(ciphertext=b""), "passphrase is wrong"),
         (changed(n=2 * CHEAP), "passphrase is wrong"),
     ],
+    ids=range(14),  # the octets, which are new each time, would be the names
 )
 def test_what_is_no_backup_is_refused(data: bytes, reason: str) -> None:
     with pytest.raises(ExportError, match=reason):

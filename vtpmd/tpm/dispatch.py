@@ -169,7 +169,7 @@ def parse_sessions(tpm: Tpm, call: Call) -> None:
 
 
 def _fill_request(call: Call) -> None:
-    names = tuple(entity.name for entity in call.entities)
+    names = tuple([entity.name for entity in call.entities])
     call.request = Request(call.spec.code, names, call.parameters)
 
 

@@ -1,5 +1,6 @@
 """Part 3, chapter 30: Capability Commands."""
 
+from itertools import islice
 from typing import Annotated
 
 from ..command import Auth, attributes_of_commands, command
@@ -51,8 +52,9 @@ def get_capability(
     if capability == CAP.PCRS:
         return _pcr_allocation(tpm, property, property_count)
     listed = capabilities.list_all(tpm, attributes_of_commands(tpm.profile), capability, property)
-    found = [item for tag, item in listed if tag >= property]
     count = min(property_count, _LIMITS[capability])
+    # One more than is returned, to know whether there is more.
+    found = list(islice((item for tag, item in listed if tag >= property), count + 1))
     return GetCapabilityResponse(
         int(len(found) > count), TPMS_CAPABILITY_DATA(capability, found[:count])
     )

@@ -101,7 +101,7 @@ def _audit_commands(tpm: Tpm, commands: Commands, first: int) -> Listed:
 
 
 def _tpm_properties(tpm: Tpm, commands: Commands, first: int) -> Listed:
-    for tag, value in properties.tpm_properties(tpm, len(commands)):
+    for tag, value in properties.tpm_properties(tpm, len(commands), first):
         yield tag, TPMS_TAGGED_PROPERTY(tag, value)
 
 

@@ -1,6 +1,7 @@
 """TPM properties (Part 2, 6.13) and the properties of algorithms (10.7.1) and PCRs (6.14)."""
 
-from collections.abc import Callable
+from bisect import bisect_left
+from collections.abc import Callable, Iterator
 from typing import Final
 
 from ..profile import Profile
@@ -178,12 +179,20 @@ _VARIABLE: Final[dict[int, Callable[[Tpm], int]]] = {
 }
 
 
-def tpm_properties(tpm: Tpm, commands: int) -> list[tuple[int, int]]:
-    """Every TPM property with its value, in order; ``commands`` is how many are implemented."""
-    values = dict(_FIXED)
-    values[PT.TOTAL_COMMANDS] = values[PT.LIBRARY_COMMANDS] = commands
-    values.update({tag: compute(tpm) for tag, compute in _VARIABLE.items()})
-    return sorted((int(tag), int(value)) for tag, value in values.items())
+_COUNTS_OF_COMMANDS: Final = (PT.TOTAL_COMMANDS, PT.LIBRARY_COMMANDS)
+_TAGS: Final = tuple(sorted(map(int, {*_FIXED, *_VARIABLE, *_COUNTS_OF_COMMANDS})))
+
+
+def tpm_properties(tpm: Tpm, commands: int, first: int) -> Iterator[tuple[int, int]]:
+    """The TPM properties from the tag ``first`` on, each with its value as it is when asked for.
+
+    ``commands`` is how many are implemented.
+    """
+    for tag in _TAGS[bisect_left(_TAGS, first) :]:
+        if tag in _VARIABLE:
+            yield tag, _VARIABLE[tag](tpm)
+        else:
+            yield tag, commands if tag in _COUNTS_OF_COMMANDS else int(_FIXED[tag])
 
 
 def algorithm_properties(profile: Profile) -> list[tuple[int, int]]:

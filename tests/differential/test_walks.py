@@ -9,7 +9,6 @@ import shutil
 import pytest
 
 from tests.differential.walk import reduced, walk
-from tests.tpm.harness import EnginePeer
 
 FIRST = int(os.environ.get("VTPMD_WALKS_FROM", "0"))
 WALKS = int(os.environ.get("VTPMD_WALKS", "8"))
@@ -19,12 +18,6 @@ pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(shutil.which("swtpm") is None, reason="swtpm is not installed"),
 ]
-
-
-@pytest.fixture(scope="module")
-def manufactured() -> bytes:
-    """The permanent state of one TPM."""
-    return EnginePeer.manufactured().stored
 
 
 @pytest.mark.parametrize("seed", range(FIRST, FIRST + WALKS))

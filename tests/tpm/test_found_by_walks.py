@@ -2,8 +2,13 @@
 
 import struct
 
-from tests.tpm.harness import EnginePeer, Tester
-from vtpmd.tpm.wire.constants import CAP, CC, SE
+import pytest
+
+from tests.tpm import areas
+from tests.tpm.agreement import handle_error
+from tests.tpm.harness import EnginePeer, Password, Tester
+from vtpmd.tpm.rc import RC
+from vtpmd.tpm.wire.constants import CAP, CC, RH, SE
 
 Both = tuple[Tester, Tester]
 
@@ -41,3 +46,27 @@ def test_the_clock_of_a_new_tpm_is_safe(swtpm: Tester) -> None:
     assert engine.startup() == 0
     for tester in (engine, swtpm):
         assert tester.run(CC.READ_CLOCK).parameters[-1] == 1
+
+
+@pytest.mark.parametrize(
+    ("disabled", "of", "persistent", "rc"),
+    [
+        (RH.OWNER, RH.ENDORSEMENT, 0x81000000, handle_error(RC.HANDLE, 1)),
+        (RH.ENDORSEMENT, RH.ENDORSEMENT, 0x81000000, handle_error(RC.HANDLE, 1)),
+        (RH.ENDORSEMENT, RH.OWNER, 0x81000000, 0),
+        (RH.OWNER, RH.PLATFORM, 0x81800000, 0),
+    ],
+)
+def test_a_persistent_object_needs_the_hierarchy_that_keeps_it(
+    both: Both, disabled: int, of: int, persistent: int, rc: int
+) -> None:
+    """Endorsement keys are made persistent by the owner, and go when the owner is disabled."""
+    for tester in both:
+        made = areas.create_primary(tester, areas.storage(), hierarchy=of)
+        assert made.handle is not None
+        by = RH.PLATFORM if of == RH.PLATFORM else RH.OWNER
+        params, password = persistent.to_bytes(4), [Password()]
+        assert tester.run(CC.EVICT_CONTROL, [by, made.handle], params, password).rc == 0
+        params = disabled.to_bytes(4) + b"\0"
+        assert tester.run(CC.HIERARCHY_CONTROL, [RH.PLATFORM], params, password).rc == 0
+        assert tester.run(CC.READ_PUBLIC, [persistent]).rc == rc

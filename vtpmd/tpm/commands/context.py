@@ -4,6 +4,7 @@ from typing import Annotated
 
 from ..command import Auth, command
 from ..core import contexts, nv_space, sessions
+from ..core.entities import FIRST_PLATFORM_PERSISTENT
 from ..rc import RC, TpmError
 from ..state import Hierarchy, LoadedObject, Session, Tpm
 from ..wire.constants import CC, HT, RH
@@ -16,8 +17,6 @@ from ..wire.interface import (
     TPMI_RH_PROVISION,
 )
 from ..wire.structure import Structure
-
-FIRST_PLATFORM_PERSISTENT = 0x81800000
 
 
 class ContextSaveResponse(Structure):

@@ -6,6 +6,9 @@ from ..wire.attributes import TPMA_NV
 from ..wire.constants import HT, RH
 from . import countdown, pcrs, sessions
 
+FIRST_PLATFORM_PERSISTENT = 0x81800000
+"""The persistent handles from here on are the platform's, those before the owner's (28.5)."""
+
 
 def hierarchy(tpm: Tpm, handle: int) -> Hierarchy:
     """The hierarchy or lockout of a TPM_RH_*, enabled or not; TpmError(RC.VALUE) for others."""
@@ -68,11 +71,19 @@ def resolve(tpm: Tpm, handle: int, number: int) -> Entity | Session:
             return transient
         case HT.PERSISTENT:
             persistent = tpm.permanent.objects.get(handle)
-            if persistent is None or not is_enabled(tpm, persistent.hierarchy):
+            if persistent is None or not _is_usable(tpm, persistent):
                 raise TpmError(RC.HANDLE).handle(number)
             return persistent
         case _:
             raise TpmError(RC.VALUE).handle(number)
+
+
+def _is_usable(tpm: Tpm, persistent: LoadedObject) -> bool:
+    """Whether the hierarchy of a persistent object and the one that made it persistent let it."""
+    by_platform = persistent.handle >= FIRST_PLATFORM_PERSISTENT
+    return is_enabled(tpm, persistent.hierarchy) and is_enabled(
+        tpm, RH.PLATFORM if by_platform else RH.OWNER
+    )
 
 
 def hierarchy_of(entity: Entity) -> int:

@@ -2,7 +2,7 @@
 
 import struct
 
-import gmpy2  # type: ignore[import-untyped]
+import gmpy2
 import pytest
 
 from vtpmd.tpm.crypto import primes

@@ -10,7 +10,7 @@ from functools import cache
 from itertools import compress
 from typing import Protocol
 
-import gmpy2  # type: ignore[import-untyped]
+import gmpy2
 from gmpy2 import mpz
 
 from vtpmd.tpm.rc import RC, TpmError

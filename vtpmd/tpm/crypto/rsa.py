@@ -8,7 +8,7 @@ of the result with the public key before it leaves.
 from collections.abc import Callable
 from functools import cached_property
 
-import gmpy2  # type: ignore[import-untyped]
+import gmpy2
 from cryptography.hazmat.primitives.asymmetric.rsa import (
     RSAPrivateKey,
     RSAPrivateNumbers,

@@ -54,6 +54,9 @@ DIRECT = [
                "vtpmd.supervisor.errors", "vtpmd.supervisor.sockets", f"{TPM}.profile",
                f"{TPM}.snapshot", "vtpmd.worker")),
     Rule("vtpmd.admin.names", only=(), third_party=()),
+    # System calls that a worker and the process with a PKCS#11 module make of themselves.
+    Rule("vtpmd.kernel", only=(), third_party=()),
+    Rule("vtpmd.hardening", only=("vtpmd.kernel",), third_party=()),
     Rule("vtpmd", never=("trio",),
          but=("vtpmd.supervisor", "vtpmd.admin", "vtpmd.kms")),
     Rule("vtpmd", never=("yaml",), but=("vtpmd.config",)),
@@ -72,6 +75,8 @@ REACH = [
     Rule("vtpmd.supervisor", never=(TPM, "vtpmd.worker")),
     Rule("vtpmd.worker", never=("vtpmd.kms", "vtpmd.pki", "vtpmd.admin", "vtpmd.config",
                                 "vtpmd.supervisor", "trio", "yaml", "pydantic")),
+    Rule("vtpmd.kms", only=("vtpmd.config.schema", "vtpmd.hardening", "vtpmd.kernel",
+                            "vtpmd.ipc.codec", "vtpmd.storage", "vtpmd.telemetry")),
     # Its only threads are the worker's own: one of trio's would be outside of the sandbox.
     Rule("vtpmd.standalone", never=("vtpmd.config", "vtpmd.supervisor.daemon", "trio", "yaml",
                                     "pydantic")),

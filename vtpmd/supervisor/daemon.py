@@ -1,7 +1,6 @@
 """The daemon: puts its parts together, runs them, and ends without disturbing a worker."""
 
 import contextlib
-import resource
 import signal
 import socket
 from collections.abc import Iterator
@@ -12,6 +11,7 @@ from vtpmd import __version__
 from vtpmd.admin.routes import Routes
 from vtpmd.admin.server import Server
 from vtpmd.config.schema import Configuration
+from vtpmd.hardening import forbid_core_files
 from vtpmd.kms.registry import build
 from vtpmd.storage.files import storage_error
 from vtpmd.supervisor import sockets
@@ -46,7 +46,7 @@ def run(configuration: Configuration) -> None:
     """
     audit = Audit(configuration.audit.file)
     keys = key_providers(configuration, audit)
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # keys pass through us and our children
+    forbid_core_files()  # keys pass through us and our children
     _make_runtime_directory(configuration)
     registry = Registry(configuration.state_dir)
     audit.check()

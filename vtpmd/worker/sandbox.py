@@ -9,10 +9,12 @@ import os
 import resource
 from collections.abc import Callable, Sequence
 
+from vtpmd import kernel
+from vtpmd.hardening import forbid_tracing
 from vtpmd.ipc.messages import SandboxMode
-from vtpmd.worker import kernel, seccomp
+from vtpmd.worker import seccomp
 
-_PR_SET_DUMPABLE, _PR_SET_NO_NEW_PRIVS, _PR_SET_MDWE = 4, 38, 65
+_PR_SET_NO_NEW_PRIVS, _PR_SET_MDWE = 38, 65
 _MDWE_REFUSE_EXEC_GAIN = 1
 
 _LIMITS = {
@@ -56,7 +58,7 @@ class Sandbox:
         refused in every mode, for secrets stay secrets.
         """
         self._part("limits", _set_limits)
-        self._part("not-dumpable", lambda: _prctl(_PR_SET_DUMPABLE, 0))
+        self._part("not-dumpable", _not_dumpable)
         if self._mode == "off":
             return
         self._part("no-new-privileges", lambda: _prctl(_PR_SET_NO_NEW_PRIVS, 1))
@@ -93,6 +95,11 @@ def _set_limits() -> str:
         _, hard = resource.getrlimit(limit)
         value = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
         resource.setrlimit(limit, (value, value))
+    return "on"
+
+
+def _not_dumpable() -> str:
+    forbid_tracing()
     return "on"
 
 

@@ -6,13 +6,12 @@ hangs.
 """
 
 import os
-import resource
-import signal
 import socket
 from typing import cast
 
 from pkcs11.exceptions import PKCS11Error
 
+from vtpmd.hardening import end_with_parent, forbid_core_files, forbid_tracing
 from vtpmd.ipc.codec import MalformedMessage
 from vtpmd.kms.pkcs11.faults import Failure, meaning
 from vtpmd.kms.pkcs11.messages import (
@@ -30,16 +29,13 @@ from vtpmd.kms.pkcs11.messages import (
 )
 from vtpmd.kms.pkcs11.token import OpenToken, open_token
 from vtpmd.storage.wipe import wipe
-from vtpmd.worker.kernel import prctl
-
-_PR_SET_PDEATHSIG, _PR_SET_DUMPABLE = 1, 4
 
 
 def main() -> None:
     """Answer requests until the daemon closes the socket."""
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    prctl(_PR_SET_DUMPABLE, 0)
-    prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    forbid_core_files()
+    forbid_tracing()
+    end_with_parent()
     with _take_standard_input() as link:
         serve(link)
 

@@ -39,6 +39,7 @@ class Moody:
         self.fault: Exception | None = None
         self.unwrapped = 0
         self.handed_out = bytearray()
+        self.closed = False
         self.destroyed: list[UUID] = []
         self._deks: dict[bytes, bytes] = {}
 
@@ -75,6 +76,10 @@ class Moody:
 
     async def describe(self) -> dict[str, Any]:
         return {}
+
+    async def aclose(self) -> None:
+        await self.check()
+        self.closed = True
 
     def _slot(self) -> Slot:
         return Slot("test", self.name, "k", str(self.version), "none", b"wrapped", 1)

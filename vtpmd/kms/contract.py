@@ -91,6 +91,13 @@ class KeyProviderContract:
     async def test_provider_that_can_wrap_passes_its_check(self) -> None:
         await (await self.open_provider()).check()
 
+    async def test_what_was_closed_is_opened_by_the_next_call(self) -> None:
+        provider, dek, context = await self._setting()
+        slot = await provider.wrap(dek, context)
+        await provider.aclose()
+        await provider.aclose()
+        assert await provider.unwrap(slot, context) == dek
+
     async def _setting(self) -> tuple[KeyProvider, bytes, KeyContext]:
         context = KeyContext(uuid4(), os.urandom(DEK_ID_SIZE))
         return await self.open_provider(), os.urandom(DEK_SIZE), context

@@ -63,6 +63,9 @@ class LocalProvider:
         """Read the keyring, and whether its active KEK may wrap."""
         await trio.to_thread.run_sync(self._keys.check)
 
+    async def aclose(self) -> None:
+        """Nothing: nothing stays open."""
+
     async def rotate(self) -> str:
         """Add a fresh active KEK to the keyring file. Raises as ``LocalKeys.rotate``."""
         async with self._change:

@@ -111,6 +111,9 @@ class KeyProvider(Protocol):
     async def check(self) -> None:
         """Raise KeyUnavailable unless ``wrap`` would work now."""
 
+    async def aclose(self) -> None:
+        """Close connections and end processes, if there are any; another call opens them anew."""
+
 
 @dataclass(frozen=True)
 class KeyBackup:

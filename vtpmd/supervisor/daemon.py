@@ -72,26 +72,27 @@ def _make_runtime_directory(configuration: Configuration) -> None:
 async def _serve(
     configuration: Configuration, audit: Audit, keys: Keys, registry: Registry, zygote: Zygote
 ) -> None:
-    entries = registry.load()
-    if not entries:
-        await keys.initialise()
-    with _admin_listener(configuration) as listener:
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(_end_on_signal, nursery.cancel_scope)
-            service = Service(Host(configuration, registry, keys, zygote, nursery))
-            await service.begin(entries)
-            nursery.start_soon(_keep_watchdog_quiet)
-            routes = Routes(service, audit, configuration.audit.reads)
-            server = Server(routes, configuration.admin.group, audit)
-            notify(f"READY=1\nSTATUS=Serving {len(entries)} virtual TPMs")
-            log.info(
-                "ready",
-                version=__version__,
-                admin_socket=str(configuration.admin_socket),
-                state_dir=str(configuration.state_dir),
-                instances=len(entries),
-            )
-            await server.serve(listener)
+    async with contextlib.aclosing(keys):
+        entries = registry.load()
+        if not entries:
+            await keys.initialise()
+        with _admin_listener(configuration) as listener:
+            async with trio.open_nursery() as nursery:
+                await nursery.start(_end_on_signal, nursery.cancel_scope)
+                service = Service(Host(configuration, registry, keys, zygote, nursery))
+                await service.begin(entries)
+                nursery.start_soon(_keep_watchdog_quiet)
+                routes = Routes(service, audit, configuration.audit.reads)
+                server = Server(routes, configuration.admin.group, audit)
+                notify(f"READY=1\nSTATUS=Serving {len(entries)} virtual TPMs")
+                log.info(
+                    "ready",
+                    version=__version__,
+                    admin_socket=str(configuration.admin_socket),
+                    state_dir=str(configuration.state_dir),
+                    instances=len(entries),
+                )
+                await server.serve(listener)
 
 
 @contextlib.contextmanager
@@ -104,8 +105,11 @@ def _admin_listener(configuration: Configuration) -> Iterator[socket.socket]:
             path.unlink(missing_ok=True)
 
 
-async def _end_on_signal(scope: trio.CancelScope) -> None:
+async def _end_on_signal(
+    scope: trio.CancelScope, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+) -> None:
     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+        task_status.started()
         async for number in signals:
             log.info("ending", signal=signal.Signals(number).name)
             notify("STOPPING=1")

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field, replace
 from typing import TypeVar
 from uuid import UUID
 
+import trio
+
 from vtpmd.kms.provider import (
     Erased,
     KeyContext,
@@ -20,6 +22,8 @@ from vtpmd.storage.slot import Purpose, Slot
 from vtpmd.storage.wipe import wipe
 from vtpmd.telemetry.audit import Audit
 from vtpmd.telemetry.log import get_logger
+
+CLOSE_TIMEOUT = 5.0
 
 log = get_logger("keys")
 Result = TypeVar("Result")
@@ -181,6 +185,12 @@ class Keys:
             states.append(ProviderState(provider, default, recovery, fault))
         return states
 
+    async def aclose(self) -> None:
+        """Close all providers; one that hangs or fails is given up after CLOSE_TIMEOUT seconds."""
+        async with trio.open_nursery() as nursery:
+            for provider in self._providers.values():
+                nursery.start_soon(_close, provider)
+
     def _holders(self, provider: KeyProvider) -> list[tuple[Purpose, KeyProvider]]:
         """Who holds the wrapped DEK of an instance, and what for. Raises KeyMissing."""
         holders: list[tuple[Purpose, KeyProvider]] = [("primary", provider)]
@@ -245,6 +255,17 @@ class Keys:
                 reason=reason,
             )
         return result
+
+
+async def _close(provider: KeyProvider) -> None:
+    reason = f"it took longer than {CLOSE_TIMEOUT:g} s"
+    with trio.move_on_after(CLOSE_TIMEOUT):
+        try:
+            await provider.aclose()
+            return
+        except Exception as error:  # whatever a foreign package does must not delay the others
+            reason = str(error)
+    log.warning("key-provider-not-closed", provider=provider.name, reason=reason)
 
 
 def _missing(provider: str, error: KeyProviderError) -> KeyMissing:

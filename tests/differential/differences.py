@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from vtpmd.tpm.command import COMMANDS
 from vtpmd.tpm.rc import RC
-from vtpmd.tpm.wire.constants import CC, RH
+from vtpmd.tpm.wire.constants import ALG, CC, RH
 
 _POSITION = 0xF40
 _FORMAT_ONE = 0x080
@@ -22,6 +22,8 @@ class Difference:
     applies: Callable[[int, int, int], bool] | None = None
     handles: tuple[int, int] | None = None
     """Or a range that one of the command's handles is in."""
+    octets: bytes = b""
+    """Only for commands with these octets."""
 
 
 def _codes(ours: int, *theirs: int) -> Callable[[int, int, int], bool]:
@@ -54,6 +56,16 @@ DIFFERENCES = (
         _codes(RC.SYMMETRIC, RC.VALUE, RC.INSUFFICIENT),
     ),
     Difference(
+        "default-v1 has no RSA keys of 1024 bits",
+        _codes(RC.VALUE, 0, RC.INSUFFICIENT),
+        octets=(1024).to_bytes(2),
+    ),
+    Difference(
+        "default-v1 has no SM2",
+        lambda code, ours, theirs: ours == RC.SCHEME,
+        octets=ALG.SM2.to_bytes(2),
+    ),
+    Difference(
         "default-v1 has the curves P-256, P-384 and P-521 and no others",
         lambda code, ours, theirs: ours == RC.CURVE,
     ),
@@ -78,6 +90,10 @@ DIFFERENCES = (
     Difference(
         "Debian's libtpms says of a parameter what later versions and Part 3 say of the sequence",
         lambda code, ours, theirs: code == CC.SEQUENCE_UPDATE and ours == theirs == RC.MODE,
+    ),
+    Difference(
+        "orderly indices share 512 octets in libtpms, and all of NV here",
+        lambda code, ours, theirs: (code, ours, theirs) == (CC.NV_DEFINE_SPACE, 0, RC.NV_SPACE),
     ),
     Difference(
         "all of an index is certified without a key only by a hash (31.16, NOTE 5)",
@@ -117,6 +133,8 @@ def explains(command: bytes, ours: int, theirs: int) -> str | None:
     code = int.from_bytes(command[6:10])
     ours, theirs = _without_position(ours), _without_position(theirs)
     for difference in DIFFERENCES:
+        if difference.octets not in command[10:]:
+            continue
         if difference.applies is not None and difference.applies(code, ours, theirs):
             return difference.reason
         if difference.handles is not None and _has_handle(command, *difference.handles):

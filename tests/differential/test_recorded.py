@@ -1,7 +1,8 @@
 """Recorded commands, as they are and with octets changed: swtpm's response code, never a defect.
 
 The TPM they were recorded from was another one, so most of them are refused; what counts is why.
-VTPMD_MUTATIONS sets how many changed ones there are.
+VTPMD_MUTATIONS sets how many changed ones there are; by default it is few of them, and only a part
+of what libtpms is fuzzed with.
 """
 
 import os
@@ -20,7 +21,8 @@ from tests.tpm.raw import resized
 from tests.tpm.twins import twin_state
 from vtpmd.tpm.wire.constants import ALG, CC, RH, SE
 
-MUTATIONS = int(os.environ.get("VTPMD_MUTATIONS", "1500"))
+MUTATIONS = int(os.environ.get("VTPMD_MUTATIONS", "400"))
+PART = 1 if "VTPMD_MUTATIONS" in os.environ else 5
 SLOW = (CC.SELF_TEST, CC.CREATE_PRIMARY, CC.CREATE, CC.CREATE_LOADED)
 """Left out of the mutations, together with those that draw new seeds."""
 RENEWING = (CC.CLEAR, CC.CHANGE_EPS, CC.CHANGE_PPS)
@@ -99,8 +101,9 @@ def mutated(draw: Random, command: bytes) -> bytes:
 
 
 def test_what_libtpms_is_fuzzed_with(stage: Stage) -> None:
-    codes = {stage.run(command) for command in recorded.corpus() if _code(command) != CC.SELF_TEST}
-    assert len(codes) > 60
+    commands = recorded.corpus()[::PART]
+    codes = {stage.run(command) for command in commands if _code(command) != CC.SELF_TEST}
+    assert len(codes) > 30
 
 
 def test_the_traffic_of_tpm2_tss(stage: Stage) -> None:

@@ -213,10 +213,7 @@ class LocalKeys:
 
     def _unwrap(self, keyring: Keyring, source: Path, slot: Slot, context: KeyContext) -> bytearray:
         if (slot.provider_type, slot.algorithm) != (self.type, gcm.ALGORITHM):
-            raise KeyRefused(
-                f"key provider {self.name} does not open a slot of type {slot.provider_type}, "
-                f"algorithm {slot.algorithm}"
-            )
+            raise KeyRefused.foreign(self.name, slot)
         kek = keyring.find(slot.key_version)
         if kek is None:
             raise KeyUnavailable(
@@ -227,10 +224,7 @@ class LocalKeys:
         try:
             return gcm.unwrap(kek.key, slot.wrapped, context.aad())
         except gcm.NotOpened:
-            raise KeyRefused(
-                f"KEK {kek.id} does not open the key slot of instance {context.uuid}: "
-                "the slot is damaged, or of another instance or DEK"
-            ) from None
+            raise KeyRefused.unopened(kek.id, context) from None
 
 
 def _read_if_there(path: Path, credential: bool) -> bytes | None:

@@ -29,6 +29,22 @@ class KeyUnavailable(KeyProviderError):
 class KeyRefused(KeyProviderError):
     """The KEK was used and does not open this slot: it is damaged or of another instance."""
 
+    @classmethod
+    def foreign(cls, provider: str, slot: Slot) -> "KeyRefused":
+        """What ``provider`` raises for a slot of a type or algorithm that is not its own."""
+        return cls(
+            f"key provider {provider} does not open a slot of type {slot.provider_type}, "
+            f"algorithm {slot.algorithm}"
+        )
+
+    @classmethod
+    def unopened(cls, kek: str, context: "KeyContext") -> "KeyRefused":
+        """What a provider raises whose ``kek`` does not open a slot."""
+        return cls(
+            f"key {kek} does not open the key slot of instance {context.uuid}: "
+            "the slot is damaged, or of another instance or DEK"
+        )
+
 
 class ConfigurationRefused(KeyProviderError):
     """The settings of a provider make no sense; the message names provider and setting."""

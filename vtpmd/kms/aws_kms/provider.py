@@ -191,17 +191,11 @@ class AwsKmsProvider:
         except NotFound:
             raise self._missing(key) from None
         except NotOpened:
-            raise KeyRefused(
-                f"key {key} does not open the key slot of instance {context.uuid}: "
-                "the slot is damaged, or of another instance or DEK"
-            ) from None
+            raise KeyRefused.unopened(key, context) from None
 
     def _check(self, slot: Slot) -> None:
         if (slot.provider_type, slot.algorithm) != (self.type, ALGORITHM):
-            raise KeyRefused(
-                f"key provider {self.name} does not open a slot of type {slot.provider_type}, "
-                f"algorithm {slot.algorithm}"
-            )
+            raise KeyRefused.foreign(self.name, slot)
 
     def _slot(self, answer: dict[str, Any]) -> Slot:
         """AWS counts no versions that it would show: what it rotates it finds again by itself."""

@@ -183,17 +183,11 @@ class KmipProvider:
         try:
             return await self._wrapping.unwrap(slot.key_version, slot.wrapped, context.aad())
         except gcm.NotOpened:
-            raise KeyRefused(
-                f"key {slot.key_version} does not open the key slot of instance {context.uuid}: "
-                "the slot is damaged, or of another instance or DEK"
-            ) from None
+            raise KeyRefused.unopened(slot.key_version, context) from None
 
     def _check(self, slot: Slot) -> None:
         if (slot.provider_type, slot.algorithm) != (self.type, gcm.ALGORITHM):
-            raise KeyRefused(
-                f"key provider {self.name} does not open a slot of type {slot.provider_type}, "
-                f"algorithm {slot.algorithm}"
-            )
+            raise KeyRefused.foreign(self.name, slot)
         if not slot.key_version:
             raise KeyRefused(f"a slot of key provider {self.name} names no key")
 

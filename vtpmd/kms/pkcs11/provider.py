@@ -167,10 +167,7 @@ class Pkcs11Provider:
 
     def _sealed(self, slot: Slot) -> Sealed:
         if slot.provider_type != self.type:
-            raise KeyRefused(
-                f"key provider {self.name} does not open a slot of type {slot.provider_type}, "
-                f"algorithm {slot.algorithm}"
-            )
+            raise KeyRefused.foreign(self.name, slot)
         try:
             return Sealed(KekName(slot.key_ref, slot.key_version), slot.algorithm, slot.wrapped)
         except ValueError as error:

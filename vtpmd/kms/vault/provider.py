@@ -169,19 +169,13 @@ class VaultProvider:
         """What a slot holds, to be opened. Raises KeyRefused if that fails."""
         binding = slot.algorithm.removeprefix("transit-")
         if slot.provider_type != self.type or binding not in get_args(Binding):
-            raise KeyRefused(
-                f"key provider {self.name} does not open a slot of type {slot.provider_type}, "
-                f"algorithm {slot.algorithm}"
-            )
+            raise KeyRefused.foreign(self.name, slot)
         if not re.fullmatch(schema.TRANSIT_KEY, slot.key_ref):
             raise KeyRefused(f"{slot.key_ref!r} cannot be the name of a key")
         try:
             yield Ciphertext.parse(slot.wrapped), cast(Binding, binding)
         except NotOpened:
-            raise KeyRefused(
-                f"key {slot.key_ref} does not open the key slot of instance {context.uuid}: "
-                "the slot is damaged, or of another instance or DEK"
-            ) from None
+            raise KeyRefused.unopened(slot.key_ref, context) from None
 
 
 def from_settings(name: str, settings: Mapping[str, Any], state: Path) -> VaultProvider:

@@ -172,7 +172,7 @@ async def test_results_that_were_not_asked_for_are_not_used(
         (0x0C, "no", "Permission Denied: no"),
         (0x01, None, "Item Not Found"),
         (0x4242, "own", "reason 0x4242: own"),
-        (0x100, "a\n\x1b[31mb" + "c" * 300, f"General Failure: a  [31mb{'c' * 192}…"),
+        (0x100, "a\n\x1b[31mb" + "c" * 400, f"General Failure: a  [31mb{'c' * 292}…"),
     ],
 )
 async def test_refusals_are_told_in_the_words_of_the_server(

@@ -20,11 +20,11 @@ from botocore.parsers import ResponseParserError
 
 from vtpmd.kms.breaker import Breaker
 from vtpmd.kms.provider import KeyUnavailable
+from vtpmd.kms.words import printable
 
 Field = TypeVar("Field")
 
 MAX_CALLS = 4
-_MAX_WORDS = 300
 
 # Descriptions of the service are read from botocore's files once.
 _LOADER = create_loader()
@@ -162,7 +162,7 @@ class Client:
         except (exceptions.ConnectTimeoutError, exceptions.ReadTimeoutError):
             raise self._too_slow() from None
         except exceptions.SSLError as error:
-            reason = f"cannot be spoken to with TLS: {_printable(error.kwargs.get('error', ''))}"
+            reason = f"cannot be spoken to with TLS: {printable(error.kwargs.get('error', ''))}"
             raise self._unavailable(reason, retry=False) from None
         except exceptions.EndpointConnectionError:
             raise self._unavailable("cannot be reached", retry=True) from None
@@ -171,15 +171,15 @@ class Client:
         except (exceptions.NoCredentialsError, exceptions.PartialCredentialsError):
             raise self._not_asked("there are no credentials for it", retry=False) from None
         except exceptions.CredentialRetrievalError as error:
-            raise self._not_asked(_printable(error), retry=True) from None
+            raise self._not_asked(printable(error), retry=True) from None
         except _NONSENSE:
             raise self._nonsense("it cannot be parsed") from None
         except (exceptions.BotoCoreError, OSError) as error:
-            raise self._not_asked(_printable(error), retry=False) from None
+            raise self._not_asked(printable(error), retry=False) from None
 
     def _judged(self, operation: str, response: Mapping[str, Any]) -> Exception:
         code = str(response.get("Error", {}).get("Code", ""))
-        words = _printable(response.get("Error", {}).get("Message", ""))
+        words = printable(response.get("Error", {}).get("Message", ""))
         status = response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
         if code in _NOT_OPENED:
             return NotOpened()
@@ -209,7 +209,3 @@ class Client:
 
     def _unavailable(self, what: str, retry: bool) -> KeyUnavailable:
         return KeyUnavailable(f"AWS KMS at {self.address} {what}", retry)
-
-
-def _printable(said: object) -> str:
-    return "".join(c if c.isprintable() else " " for c in str(said))[:_MAX_WORDS].strip()

@@ -15,10 +15,10 @@ from vtpmd.kms.kmip.ttlv import (
     integer,
     structure,
 )
+from vtpmd.kms.words import printable
 
 VERSION = (1, 4)
 MAX_REPLY = 1 << 20
-_LONGEST_MESSAGE = 200  # characters of a server's own words
 
 Result = TypeVar("Result", covariant=True)
 
@@ -33,7 +33,7 @@ class OperationFailed(Exception):
         except ValueError:
             self.reason = reason
             name = f"reason {reason:#x}"
-        words = f": {_printable(message)}" if message else ""
+        words = f": {printable(message)}" if message else ""
         super().__init__(f"refuses {operation}: {name}{words}")
 
 
@@ -113,8 +113,3 @@ def read_version(item: Item) -> tuple[int, int]:
 def shown(version: tuple[int, int]) -> str:
     """A protocol version for people: ``1.4``."""
     return "{}.{}".format(*version)
-
-
-def _printable(message: str) -> str:
-    plain = "".join(letter if letter.isprintable() else " " for letter in message)
-    return plain if len(plain) <= _LONGEST_MESSAGE else f"{plain[:_LONGEST_MESSAGE]}…"

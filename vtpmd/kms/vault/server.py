@@ -12,12 +12,12 @@ import trio
 from vtpmd.kms.breaker import LONGEST_PAUSE, Breaker
 from vtpmd.kms.provider import KeyUnavailable
 from vtpmd.kms.tls import Credentials, CredentialsError, explain
+from vtpmd.kms.words import printable
 from vtpmd.storage.wipe import wipe
 
 MAX_CONNECTIONS = 8
 MAX_ANSWER = 1 << 20
 _IDLE = 60.0  # seconds that a connection is kept open unused
-_MAX_WORDS = 300
 
 
 class RequestRefused(Exception):
@@ -136,7 +136,7 @@ class Server:
     def _judge(self, status: int, headers: httpx2.Headers, content: bytearray) -> dict[str, Any]:
         """The answer, or the reason in it."""
         if 300 <= status < 400:
-            target = _printable(headers.get("location", "nowhere"))
+            target = printable(headers.get("location", "nowhere"))
             raise self._unavailable(f"redirects to {target}, which is not followed", retry=True)
         if status == 429:
             raise self._asked_to_wait(headers)
@@ -198,8 +198,4 @@ def _words(content: bytearray) -> str:
     if not isinstance(errors, list):
         return ""
     found = [re.findall(r"\* (.+)", str(error)) or [str(error)] for error in errors]
-    return _printable("; ".join(word for words in found for word in words))
-
-
-def _printable(text: str) -> str:
-    return "".join(c if c.isprintable() else " " for c in text)[:_MAX_WORDS].strip()
+    return printable("; ".join(word for words in found for word in words))

@@ -63,6 +63,27 @@ def show_json(content: object) -> None:
     click.echo(json.dumps(content, indent=2))
 
 
+def show_instance(info: dict[str, Any], as_json: bool) -> None:
+    """Print an instance with everything about it."""
+    if as_json:
+        show_json(info)
+    else:
+        show_fields(instance_fields(info))
+
+
+def show_state(info: dict[str, Any], as_json: bool) -> None:
+    """Print in which state an instance is, as one line or with everything for programs."""
+    if as_json:
+        show_json(info)
+    else:
+        click.echo(state_line(info))
+
+
+def state_line(info: dict[str, Any]) -> str:
+    """The state of an instance and why."""
+    return f"{info['name']} is {info['state']}: {info['reason']}"
+
+
 def show_fields(fields: Sequence[tuple[str, str]]) -> None:
     """Print a name and a value on each line, the values aligned."""
     width = max(len(name) for name, _ in fields) + 1

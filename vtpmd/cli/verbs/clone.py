@@ -3,7 +3,7 @@
 import click
 
 from vtpmd.admin import names
-from vtpmd.cli.output import call, instance_fields, json_option, show_fields, show_json
+from vtpmd.cli.output import call, json_option, show_instance
 
 
 @click.command
@@ -51,7 +51,4 @@ def command(
     }
     content = {key: value for key, value in wishes.items() if value is not None}
     info = call(names.CLONE, original, content)
-    if as_json:
-        show_json(info)
-    else:
-        show_fields(instance_fields(info))
+    show_instance(info, as_json)

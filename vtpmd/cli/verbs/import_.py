@@ -8,7 +8,7 @@ import click
 
 from vtpmd.admin import names
 from vtpmd.cli import files
-from vtpmd.cli.output import call, instance_fields, json_option, show_fields, show_json
+from vtpmd.cli.output import call, json_option, show_instance
 from vtpmd.cli.verbs.export import FIELDS, FORMAT
 
 MAX_TEMPLATE = 64 * 1024
@@ -28,10 +28,7 @@ def command(
     wishes = {"name": name, "uuid": uuid, "provider": provider, "start": start}
     content = {key: value for key, value in wishes.items() if value is not None}
     info = call(names.CREATE, content=content | _template(file))
-    if as_json:
-        show_json(info)
-    else:
-        show_fields(instance_fields(info))
+    show_instance(info, as_json)
 
 
 def _template(file: Path) -> dict[str, Any]:

@@ -3,14 +3,7 @@
 import click
 
 from vtpmd.admin import names
-from vtpmd.cli.output import (
-    call,
-    instance_fields,
-    json_option,
-    name_argument,
-    show_fields,
-    show_json,
-)
+from vtpmd.cli.output import call, json_option, name_argument, show_instance
 
 
 @click.command
@@ -18,8 +11,4 @@ from vtpmd.cli.output import (
 @json_option
 def command(name: str, as_json: bool) -> None:
     """Show everything about one instance."""
-    info = call(names.INFO, name)
-    if as_json:
-        show_json(info)
-    else:
-        show_fields(instance_fields(info))
+    show_instance(call(names.INFO, name), as_json)

@@ -3,7 +3,7 @@
 import click
 
 from vtpmd.admin import names
-from vtpmd.cli.output import call, json_option, name_argument, show_json
+from vtpmd.cli.output import call, json_option, name_argument, show_state
 
 
 @click.command
@@ -14,8 +14,4 @@ def command(name: str, as_json: bool) -> None:
 
     It is served again after a restart of the daemon, until it is stopped.
     """
-    info = call(names.START, name)
-    if as_json:
-        show_json(info)
-    else:
-        click.echo(f"{info['name']} is {info['state']}: {info['reason']}")
+    show_state(call(names.START, name), as_json)

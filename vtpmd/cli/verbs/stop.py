@@ -4,7 +4,7 @@ import click
 
 from vtpmd.admin import names
 from vtpmd.cli.client import Failure
-from vtpmd.cli.output import call, client, fail, json_option, show_json
+from vtpmd.cli.output import call, client, fail, json_option, show_json, state_line
 
 
 @click.command
@@ -29,7 +29,7 @@ def command(name: str | None, everything: bool, temporary: bool, as_json: bool) 
         show_json(stopped[0] if name is not None else {"instances": stopped})
         return
     for info in stopped:
-        click.echo(f"{info['name']} is {info['state']}: {info['reason']}")
+        click.echo(state_line(info))
 
 
 def _stop_all(temporary: bool) -> list[dict[str, object]]:

@@ -5,7 +5,7 @@ import sys
 import click
 
 from vtpmd.admin import names
-from vtpmd.cli.output import call, json_option, show_json
+from vtpmd.cli.output import call, json_option, show_json, show_state
 
 
 @click.command
@@ -21,11 +21,7 @@ def command(name: str | None, everything: bool, provider: str | None, as_json: b
     if [name is not None, everything, provider is not None].count(True) != 1:
         raise click.UsageError("Give the name of an instance, or --all, or --provider.")
     if name is not None:
-        info = call(names.UNLOCK, name)
-        if as_json:
-            show_json(info)
-        else:
-            click.echo(f"{info['name']} is {info['state']}: {info['reason']}")
+        show_state(call(names.UNLOCK, name), as_json)
         return
     result = call(names.UNLOCK_ALL, content={} if provider is None else {"provider": provider})
     if as_json:

@@ -11,13 +11,26 @@ from vtpmd.admin.schema import (
     KeyImportResult,
     KeyringBackup,
     ProviderDetails,
+    ProviderInfo,
     ProviderList,
     RotateResult,
 )
 from vtpmd.kms.provider import KeyHolder, KeyProviderError, KeyUnavailable
 from vtpmd.supervisor.errors import OperationRefused
 from vtpmd.supervisor.fleet import Fleet
-from vtpmd.supervisor.keys import Keys
+from vtpmd.supervisor.keys import Keys, ProviderState
+
+
+def provider_info(state: ProviderState) -> ProviderInfo:
+    """A provider as it is shown, without what it tells about itself."""
+    return ProviderInfo(
+        name=state.provider.name,
+        type=state.provider.type,
+        default=state.is_default,
+        recovery=state.is_recovery,
+        available=state.fault is None,
+        reason=state.fault or "ready",
+    )
 
 
 async def describe_all(fleet: Fleet) -> ProviderList:
@@ -30,12 +43,7 @@ async def describe_all(fleet: Fleet) -> ProviderList:
             description = await provider.describe()
         providers.append(
             ProviderDetails(
-                name=provider.name,
-                type=provider.type,
-                default=state.is_default,
-                recovery=state.is_recovery,
-                available=state.fault is None,
-                reason=state.fault or "ready",
+                **provider_info(state).model_dump(),
                 instances=users[provider.name],
                 description=description,
             )

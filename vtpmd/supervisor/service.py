@@ -16,7 +16,6 @@ from vtpmd.admin.schema import (
     InstanceInfo,
     KeyFate,
     KeySlot,
-    ProviderInfo,
     UnlockResult,
     WorkerInfo,
 )
@@ -28,6 +27,7 @@ from vtpmd.supervisor.fleet import Fleet
 from vtpmd.supervisor.instance import Instance
 from vtpmd.supervisor.keys import Erasure, KeyMissing
 from vtpmd.supervisor.launch import Host, refusals
+from vtpmd.supervisor.providers import provider_info
 from vtpmd.supervisor.registry import Entry
 from vtpmd.supervisor.worker import WorkerEnded, attach
 from vtpmd.telemetry.log import get_logger
@@ -92,17 +92,7 @@ class Service:
             create=create,
             profiles=list(get_args(Profile)),
             pcr_banks=list(get_args(PcrBank)),
-            key_providers=[
-                ProviderInfo(
-                    name=state.provider.name,
-                    type=state.provider.type,
-                    default=state.is_default,
-                    recovery=state.is_recovery,
-                    available=state.fault is None,
-                    reason=state.fault or "ready",
-                )
-                for state in survey
-            ],
+            key_providers=[provider_info(state) for state in survey],
             sandbox=self._host.configuration.sandbox,
             states=[names.STOPPED, names.RUNNING, names.LOCKED, names.FAILED],
         )

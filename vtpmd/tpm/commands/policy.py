@@ -181,10 +181,7 @@ def policy_cp_hash(tpm: Tpm, policy_session: PolicySession, /, cp_hash_a: TPM2B_
 @command(CC.POLICY_NAME_HASH)
 def policy_name_hash(tpm: Tpm, policy_session: PolicySession, /, name_hash: TPM2B_DIGEST) -> None:
     """Require these objects, whatever the command (23.14)."""
-    policy.require_size(policy_session, name_hash, at="name_hash")
-    policy.require_unbound(policy_session)
-    policy.extend(policy_session, CC.POLICY_NAME_HASH, name_hash)
-    policy.bind(policy_session, "name_hash", name_hash)
+    _bind(policy_session, CC.POLICY_NAME_HASH, "name_hash", name_hash, at="name_hash")
 
 
 @command(CC.POLICY_DUPLICATION_SELECT)
@@ -337,7 +334,12 @@ def policy_capability(
 @command(CC.POLICY_PARAMETERS)
 def policy_parameters(tpm: Tpm, policy_session: PolicySession, /, p_hash: TPM2B_DIGEST) -> None:
     """Require one command with these parameters, whatever the objects (23.24)."""
-    policy.require_size(policy_session, p_hash, at="p_hash")
-    policy.require_unbound(policy_session)
-    policy.extend(policy_session, CC.POLICY_PARAMETERS, p_hash)
-    policy.bind(policy_session, "parameters", p_hash)
+    _bind(policy_session, CC.POLICY_PARAMETERS, "parameters", p_hash, at="p_hash")
+
+
+def _bind(session: Session, code: int, kind: str, bound_hash: bytes, at: str) -> None:
+    """Limit a policy that nothing limits yet to commands with this hash."""
+    policy.require_size(session, bound_hash, at=at)
+    policy.require_unbound(session)
+    policy.extend(session, code, bound_hash)
+    policy.bind(session, kind, bound_hash)

@@ -63,7 +63,11 @@ class Sandbox:
             return
         self._part("no-new-privileges", lambda: _prctl(_PR_SET_NO_NEW_PRIVS, 1))
         self._part("landlock", lambda: _landlock(state_fd, self._removable))
-        self._optional("no-executable-memory", lambda: _prctl(_PR_SET_MDWE, _MDWE_REFUSE_EXEC_GAIN))
+        self._part(
+            "no-executable-memory",
+            lambda: _prctl(_PR_SET_MDWE, _MDWE_REFUSE_EXEC_GAIN),
+            optional=True,
+        )
         self._part("capabilities", _drop_capabilities)
 
     def seal(self) -> None:
@@ -71,23 +75,17 @@ class Sandbox:
         if self._mode != "off":
             self._part("seccomp", lambda: f"{seccomp.load()} rules")
 
-    def _part(self, name: str, close: Callable[[], str]) -> None:
+    def _part(self, name: str, close: Callable[[], str], optional: bool = False) -> None:
+        """``optional``: newer than the kernels we support; its absence is told, never refused."""
         try:
             self.active[name] = close()
         except OSError as error:
             self.active[name] = f"unavailable: {error.strerror}"
-            if self._mode == "require":
+            if self._mode == "require" and not optional:
                 raise SandboxError(
                     f"sandbox part {name} can't be had: {error.strerror}; install what is missing "
                     "or configure sandbox: best-effort"
                 ) from None
-
-    def _optional(self, name: str, close: Callable[[], str]) -> None:
-        """Newer than the kernels we support: its absence is told but never refused."""
-        try:
-            self.active[name] = close()
-        except OSError as error:
-            self.active[name] = f"unavailable: {error.strerror}"
 
 
 def _set_limits() -> str:

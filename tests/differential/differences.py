@@ -14,6 +14,14 @@ _POSITION = 0xF40
 _FORMAT_ONE = 0x080
 
 
+NEWER = CC.ACT_SET_TIMEOUT
+"""The first of the commands that libtpms 0.9.2 (revision 164) does not have."""
+NOT_IN_LIBTPMS = frozenset(
+    {f"CC.{code.name}" for code in CC if code >= NEWER}
+    | {f"ALG.{alg.name}" for alg in (ALG.SHA3_256, ALG.SHA3_384, ALG.SHA3_512)}
+)
+
+
 @dataclass(frozen=True)
 class Difference:
     """``applies(command code, our code, their code)``: codes of format one lack their positions."""
@@ -33,7 +41,7 @@ def _codes(ours: int, *theirs: int) -> Callable[[int, int, int], bool]:
 DIFFERENCES = (
     Difference(
         "commands that libtpms 0.9.2 (revision 164) does not have",
-        lambda code, ours, theirs: code >= CC.ACT_SET_TIMEOUT and theirs == RC.COMMAND_CODE,
+        lambda code, ours, theirs: code >= NEWER and theirs == RC.COMMAND_CODE,
     ),
     Difference(
         "a certificate of CertifyX509 is signed by a key (Part 3, 18.8), never by TPM_RH_NULL",

@@ -3,12 +3,11 @@
 The templates are L-1 and L-2 of the TCG EK Credential Profile; the captures are joholl/tpmstream's.
 """
 
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests import recorded
 from vtpmd.tpm.rc import RC, TpmError
 from vtpmd.tpm.wire import algorithms, base, context, interface, nv, objects
 from vtpmd.tpm.wire.algorithms import (
@@ -25,8 +24,7 @@ from vtpmd.tpm.wire.structure import parse, reader, writer
 
 from .declarations import PROFILE
 
-VECTORS = Path(__file__).parents[4] / "shared/vectors"
-CAPTURES = sorted((VECTORS / "tpmstream-pcaps").glob("*.pcap"))
+CAPTURES = recorded.captures()
 
 # PolicySecret(TPM_RH_ENDORSEMENT)
 POLICY = bytes.fromhex("837197674484b3f81a90cc8d46a5d724fd52d76e06520b64f2a1da1b331469aa")
@@ -79,7 +77,7 @@ def test_ek_template(template: TPMT_PUBLIC, octets: bytes) -> None:
 
 
 def test_ek_template_of_tpm2_tools() -> None:
-    file = VECTORS / "tpm2-tools/ek-template-default.bin"
+    file = recorded.VECTORS / "tpm2-tools/ek-template-default.bin"
     if not file.exists():
         pytest.skip("no tpm2-tools vectors")
     assert TPMT_PUBLIC.parse(file.read_bytes(), PROFILE) == L_1
@@ -183,29 +181,6 @@ COMMANDS: dict[int, tuple[int, tuple[Any, ...]]] = {
     CC.VERIFY_SIGNATURE: (1, (base.TPM2B_DIGEST, algorithms.TPMT_SIGNATURE)),
 }
 ENCRYPTED_FIRST_PARAMETER = 0x20
-COMMAND_PORT = 2321
-
-
-def packets(capture: bytes) -> Iterator[bytes]:
-    """The packets of a pcapng file, little endian."""
-    offset = 0
-    while offset < len(capture):
-        kind = int.from_bytes(capture[offset : offset + 4], "little")
-        size = int.from_bytes(capture[offset + 4 : offset + 8], "little")
-        if kind == 6:
-            captured = int.from_bytes(capture[offset + 20 : offset + 24], "little")
-            yield capture[offset + 28 : offset + 28 + captured]
-        offset += size
-
-
-def commands(capture: bytes) -> Iterator[bytes]:
-    """The TPM commands of a capture of IPv4 packets."""
-    for packet in packets(capture):
-        payload = packet[40:]
-        if int.from_bytes(packet[22:24]) == COMMAND_PORT and len(payload) >= 10:
-            tag, size = int.from_bytes(payload[:2]), int.from_bytes(payload[2:6])
-            if tag in (ST.NO_SESSIONS, ST.SESSIONS) and size == len(payload):
-                yield payload
 
 
 def check_round_trip(hint: Any, octets: bytes, offset: int) -> int:
@@ -234,15 +209,15 @@ def check_command(command: bytes) -> None:
 def test_captured_commands() -> None:
     checked: set[int] = set()
     refused: list[tuple[str, int, int]] = []
-    for file in CAPTURES:
-        for command in commands(file.read_bytes()):
+    for name, commands in CAPTURES.items():
+        for command in commands:
             code = int.from_bytes(command[6:10])
             if code in COMMANDS:
                 try:
                     check_command(command)
                 except TpmError as error:
-                    refused.append((file.name, code, error.code))
+                    refused.append((name, code, error.code))
                 checked.add(code)
     # A test of tpm2-tss of how failures are reported: 0x7ffc is no handle of a session.
-    assert refused == [("esys-create-fail.int.pcap", CC.CREATE, RC.VALUE)]
+    assert refused == [("esys-create-fail.int", CC.CREATE, RC.VALUE)]
     assert checked == set(COMMANDS)

@@ -1,5 +1,6 @@
 """Instances that are made twice, at once, or not to the end; and two daemons at one place."""
 
+import os
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -12,7 +13,7 @@ from tests.faults.bystander import Bystander
 from tests.faults.machine import Machine
 from tests.faults.tracing import Call, calls, killing, needs_tracing, traced
 from tests.peers.client import PeerError
-from tests.peers.vtpmd import COMMANDS, Vtpmd
+from tests.peers.vtpmd import COMMANDS, Vtpmd, identity
 
 AT_ONCE = 20
 EXIT_BUSY = 75
@@ -119,12 +120,26 @@ def test_daemon_killed_amid_a_create(daemon: Vtpmd, tmp_path: Path) -> None:
 
 
 def second_daemon(daemon: Vtpmd, configuration: Path) -> subprocess.CompletedProcess[str]:
+    user = identity()
     return subprocess.run(
         [COMMANDS / "vtpmd", "--config", configuration],
         capture_output=True,
         text=True,
         timeout=60,
+        user=user,
+        group=user,
+        extra_groups=[] if user else None,
+        cwd="/",
     )
+
+
+def writable(directory: Path) -> Path:
+    """A new directory of the daemon's user."""
+    directory.mkdir(mode=0o700)
+    user = identity()
+    if user is not None:
+        os.chown(directory, user, user)
+    return directory
 
 
 def test_second_daemon_on_one_state_directory(daemon: Vtpmd) -> None:
@@ -134,7 +149,8 @@ def test_second_daemon_on_one_state_directory(daemon: Vtpmd) -> None:
     link.mkdir()
     elsewhere = daemon.directory / "elsewhere.yaml"
     path = f"{link}/../{daemon.state.name}"
-    elsewhere.write_text(f"state_dir: {path}\nruntime_dir: {daemon.directory}/run2\n")
+    runtime = writable(daemon.directory / "run2")
+    elsewhere.write_text(f"state_dir: {path}\nruntime_dir: {runtime}\n")
     with Bystander(instance):
         before = directories(daemon), names(daemon)
         for configuration in (daemon.configuration, elsewhere):
@@ -150,7 +166,8 @@ def test_second_daemon_on_one_state_directory(daemon: Vtpmd) -> None:
 def test_second_daemon_on_one_runtime_directory(daemon: Vtpmd) -> None:
     instance = daemon.create("web1")
     other = daemon.directory / "other.yaml"
-    other.write_text(f"state_dir: {daemon.directory}/other\nruntime_dir: {daemon.runtime}\n")
+    state = writable(daemon.directory / "other")
+    other.write_text(f"state_dir: {state}\nruntime_dir: {daemon.runtime}\n")
     with Bystander(instance):
         refused = second_daemon(daemon, other)
         assert refused.returncode == EXIT_BUSY

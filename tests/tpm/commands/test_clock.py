@@ -91,10 +91,10 @@ def test_clock_stands_still_while_it_cannot_be_stored(
 
 def test_setting_the_clock(both: Both) -> None:
     assert agreed(both, set_clock, 1 << 28).rc == 0
-    for value, auth in itertools.product(
-        (0, 1 << 30, 1 << 29, 0xFFFF000000000001, 2**64 - 1), (RH.OWNER, RH.PLATFORM, RH.LOCKOUT)
-    ):
-        agreed(both, set_clock, value, auth)
+    # swtpm's Clock runs: what has just been set is already in the past.
+    for number, auth in enumerate((RH.OWNER, RH.PLATFORM, RH.LOCKOUT)):
+        for value in (0, (1 << 30) + (number << 20), 1 << 29, 0xFFFF000000000001, 2**64 - 1):
+            agreed(both, set_clock, value, auth)
     assert set_clock(both[0], 0).rc == parameter_error(RC.VALUE, 1)
     assert agreed(both, set_clock, 0xFFFF000000000000).rc == 0
     for tester in both:

@@ -82,6 +82,8 @@ def test_without_a_daemon_it_says_so() -> None:
         (["create", "a", "--pcr-banks", "sha256,sha256"], 2, "only once"),
         (["create", "a", "--pcr-banks", ""], 2, "pcr_banks.0: "),
         (["create", "a", "--profile", "x"], 2, "profile: "),
+        (["create", "a", "--profile", "fips-v1 without MD5"], 2, "MD5: it has no such thing"),
+        (["create", "a", "--profile", "fips-v1", "--pcr-banks", "sha1"], 2, "chosen from sha256"),
         (["create", "a", "--provider", "x"], 8, "there is no key provider x; configured: local"),
         (["info", "absent"], 5, "There is no instance 'absent'"),
         (["info", "ä/ö ?%00"], 5, "There is no instance"),
@@ -100,6 +102,12 @@ def test_errors_say_what_is_wrong(
     assert text in result.stderr
     assert "Traceback" not in result.stderr
     assert daemon.json("list") == {"instances": []}
+
+
+def test_profiles_are_chosen_and_restricted(daemon: Daemon) -> None:
+    for name, profile in (("a", "fips-v1"), ("b", "default-v1 without SHA1 RSA-4096 CC_CLEAR")):
+        assert daemon.json("create", name, "--profile", profile)["state"] == "running"
+        assert daemon.json("info", name)["profile"] == profile
 
 
 def test_one_life_of_an_instance(daemon: Daemon) -> None:
@@ -144,7 +152,7 @@ def test_one_life_of_an_instance(daemon: Daemon) -> None:
 def test_capabilities_name_what_can_be_chosen(daemon: Daemon) -> None:
     content = daemon.json("capabilities")
     assert content["create"] == "available"
-    assert content["profiles"] == ["default-v1", "sha3-v1"]
+    assert content["profiles"] == ["default-v1", "sha3-v1", "fips-v1"]
     assert content["pcr_banks"] == ["sha1", "sha256", "sha384", "sha512"]
     (provider,) = content["key_providers"]
     assert (provider["name"], provider["available"], provider["default"]) == ("local", True, True)

@@ -1,11 +1,20 @@
 """The default profile, and the sets that follow from any profile."""
 
+import os
+import struct
 from dataclasses import FrozenInstanceError, replace
 
 import pytest
 
-from vtpmd.tpm.profile import PROFILES, Profile
-from vtpmd.tpm.wire.constants import ALG, CC, ECC_CURVE
+from tests.tpm import areas
+from tests.tpm.areas import words
+from tests.tpm.harness import EnginePeer, HostClock, Password, Tester, sized
+from vtpmd.tpm.command import COMMANDS
+from vtpmd.tpm.engine import Engine
+from vtpmd.tpm.profile import PROFILES, Profile, named
+from vtpmd.tpm.rc import RC
+from vtpmd.tpm.snapshot import StateError
+from vtpmd.tpm.wire.constants import ALG, CAP, CC, ECC_CURVE, RH, ST
 from vtpmd.tpm.wire.structure import AllowedSets
 
 DEFAULT = PROFILES["default-v1"]
@@ -72,3 +81,124 @@ def test_sets_follow_the_algorithms() -> None:
 def test_a_profile_cannot_change() -> None:
     with pytest.raises(FrozenInstanceError):
         DEFAULT.name = "other"  # type: ignore[misc]
+
+
+def tpm_of(profile: str, banks: tuple[str, ...] = ("sha256",)) -> Tester:
+    """A TPM of a profile, started; from its stored state, so that the profile is in it."""
+    made = Engine.manufacture(profile, banks, os.urandom, HostClock())
+    tester = Tester(EnginePeer.restored(made.permanent()))
+    assert tester.startup() == 0
+    return tester
+
+
+def reported(tester: Tester, capability: int, size: int) -> list[int]:
+    """What GetCapability lists, the numbers at the beginning of every element."""
+    params = struct.pack(">III", capability, 0, 0xFFFF)
+    listed = tester.run(CC.GET_CAPABILITY, params=params).parameters[9:]
+    width = min(size, 4) if capability == CAP.COMMANDS else 2
+    return [int.from_bytes(listed[at : at + width]) for at in range(0, len(listed), size)]
+
+
+FIPS_LACKS: dict[int, tuple[int, bytes]] = {
+    ALG.SHA1: (RC.SCHEME, words(ALG.KEYEDHASH, ALG.HMAC, ALG.SHA1)),
+    ALG.CAMELLIA: (RC.SYMMETRIC, words(ALG.SYMCIPHER, ALG.CAMELLIA, 128, ALG.CFB)),
+    ALG.ECDAA: (RC.SCHEME, words(ALG.ECC, ALG.NULL, ALG.ECDAA, ALG.SHA256, 0, 3, ALG.NULL)),
+    ALG.ECSCHNORR: (RC.SCHEME, words(ALG.ECC, ALG.NULL, ALG.ECSCHNORR, ALG.SHA256, 3, ALG.NULL)),
+    ALG.RSAES: (RC.VALUE, words(ALG.RSA, ALG.NULL, ALG.RSAES, 2048, 0, 0)),
+}
+
+
+def test_fips_has_what_is_approved_and_nothing_else() -> None:
+    """In what it reports, in what it unmarshals, in the commands that it knows."""
+    tester = tpm_of("fips-v1")
+    algorithms = reported(tester, CAP.ALGS, 6)
+    for alg, (_, parameters) in FIPS_LACKS.items():
+        assert alg not in algorithms
+        assert tester.run(CC.TEST_PARMS, params=parameters).rc != 0
+        assert tpm_of("default-v1").run(CC.TEST_PARMS, params=parameters).rc == 0
+    assert {ALG.SHA256, ALG.RSAPSS, ALG.ECDSA, ALG.AES, ALG.CMAC} <= set(algorithms)
+    banks = tester.run(CC.GET_CAPABILITY, params=struct.pack(">III", CAP.PCRS, 0, 1)).parameters
+    assert words(ALG.SHA1) + b"\3" not in banks
+    commands = {code & 0xFFFF for code in reported(tester, CAP.COMMANDS, 4)}
+    assert commands == set(COMMANDS) - {CC.COMMIT, CC.ECC_ENCRYPT, CC.ECC_DECRYPT}
+    assert tester.run(CC.COMMIT).rc == RC.COMMAND_CODE
+
+
+def test_sha1_serves_for_nothing_in_fips() -> None:
+    """No keys named or signing with it, no policies, no sessions, no digests."""
+    tester = tpm_of("fips-v1")
+    with_sha1 = words(ALG.ECDSA, ALG.SHA1)
+    signing = areas.ecc(areas.OWN | areas.SIGN, scheme=with_sha1)
+    assert areas.create_primary(tester, signing).rc == RC.HASH | 0x240
+    named_by_sha1 = areas.ecc(areas.OWN | areas.SIGN, alg=ALG.SHA1)
+    assert areas.create_primary(tester, named_by_sha1).rc == RC.HASH | 0x240
+    key = areas.loaded_primary(tester, areas.ecc(areas.OWN | areas.SIGN))
+    no_ticket = words(ST.HASHCHECK) + RH.NULL.to_bytes(4) + words(0)
+    params = sized(bytes(20)) + with_sha1 + no_ticket
+    assert tester.run(CC.SIGN, [key], params, [Password()]).rc == RC.HASH | 0x240
+    params = sized(bytes(16)) + words(0) + b"\0" + areas.NONE + words(ALG.SHA1)
+    started = tester.run(CC.START_AUTH_SESSION, [RH.NULL, RH.NULL], params)
+    assert started.rc == RC.HASH | 0x540
+    params = sized(b"") + words(ALG.SHA1) + RH.NULL.to_bytes(4)
+    assert tester.run(CC.HASH, params=params).rc == RC.HASH | 0x240
+    params = sized(bytes(20)) + words(ALG.SHA1)
+    policy = tester.run(CC.SET_PRIMARY_POLICY, [RH.OWNER], params, [Password()])
+    assert policy.rc == RC.HASH | 0x240
+
+
+RESTRICTED = "default-v1 without CC_CLEAR NIST_P521 RSA-4096 SHA1"
+
+
+def test_restrictions_are_kept_in_the_state_and_told() -> None:
+    tester = tpm_of(RESTRICTED)
+    assert isinstance(tester.peer, EnginePeer)
+    assert tester.peer.engine.profile.name == RESTRICTED
+    tester.peer.carry_over()
+    assert tester.peer.engine.profile.name == RESTRICTED
+    assert ALG.SHA1 not in reported(tester, CAP.ALGS, 6)
+    assert reported(tester, CAP.ECC_CURVES, 2) == [ECC_CURVE.NIST_P256, ECC_CURVE.NIST_P384]
+    for bits, rc in ((2048, 0), (3072, 0), (4096, RC.VALUE | 0x140)):
+        params = words(ALG.RSA, ALG.NULL, ALG.NULL, bits, 0, 0)
+        assert tester.run(CC.TEST_PARMS, params=params).rc == rc
+    params = words(ALG.ECC, ALG.NULL, ALG.NULL, ECC_CURVE.NIST_P521, ALG.NULL)
+    assert tester.run(CC.TEST_PARMS, params=params).rc == RC.CURVE | 0x140
+    assert tester.run(CC.CLEAR, [RH.LOCKOUT], auths=[Password()]).rc == RC.COMMAND_CODE
+    assert CC.CLEAR not in {code & 0xFFFF for code in reported(tester, CAP.COMMANDS, 4)}
+
+
+def test_order_and_repetition_of_restrictions_say_nothing() -> None:
+    assert named("default-v1 without SHA1 RSA-4096 SHA1").name == "default-v1 without RSA-4096 SHA1"
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("other", "unknown profile 'other': there are default-v1"),
+        ("default-v1 without MD5", "has no such thing"),
+        ("default-v1 without SHA256", "needs it"),
+        ("default-v1 without RSA-2048", "needs it"),
+        ("default-v1 without CC_STARTUP", "needs it"),
+        ("fips-v1 without SHA1", "has no such thing"),
+        ("default-v1 without SHA1 without RSAES", "has no such thing"),
+    ],
+)
+def test_what_cannot_be_left_out(name: str, reason: str) -> None:
+    with pytest.raises(ValueError, match=reason):
+        named(name)
+
+
+@pytest.mark.parametrize(
+    ("profile", "bank"),
+    [("fips-v1", "sha1"), ("default-v1 without SHA1", "sha1"), ("sha3-v1", "sha3-256")],
+)
+def test_banks_that_a_profile_does_not_have(profile: str, bank: str) -> None:
+    with pytest.raises(ValueError, match="PCR banks are chosen from"):
+        Engine.manufacture(profile, ["sha256", bank], os.urandom, HostClock())
+
+
+def test_a_state_of_an_unknown_profile_is_left_alone() -> None:
+    stored = Engine.manufacture(RESTRICTED, ["sha256"], os.urandom, HostClock()).permanent()
+    newer = stored.replace(b"RSA-4096", b"RSA-8192")
+    with pytest.raises(StateError) as refused:
+        Engine.restore(newer, os.urandom, HostClock())
+    assert refused.value.kind == "newer"

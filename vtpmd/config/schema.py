@@ -4,7 +4,7 @@ import grp
 import pwd
 import re
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import (
     AfterValidator,
@@ -20,7 +20,7 @@ from pydantic import (
 from vtpmd.telemetry.log import LogFormat, LogLevel
 
 PcrBank = Literal["sha1", "sha256", "sha384", "sha512"]
-Profile = Literal["default-v1", "sha3-v1"]
+ProfileName = Literal["default-v1", "sha3-v1", "fips-v1"]
 Sandbox = Literal["require", "best-effort", "off"]
 ClonePolicy = Literal["copy", "replace"]
 KmipMode = Literal["get", "encrypt"]
@@ -49,6 +49,17 @@ def _mode(value: object) -> int:
         raise ValueError('an octal mode such as "0660" is expected')
     if value & 0o600 != 0o600:
         raise ValueError("the owner must be able to read and write")
+    return value
+
+
+def _profile(value: str) -> str:
+    base, *restrictions = value.split(" without ")
+    if base not in get_args(ProfileName):
+        raise ValueError(f"the profiles are {', '.join(get_args(ProfileName))}")
+    if restrictions and not re.fullmatch(r"[A-Z0-9_-]+( [A-Z0-9_-]+)*", restrictions[-1]):
+        raise ValueError('restrictions look like "default-v1 without SHA1 RSA-4096 CC_CLEAR"')
+    if len(restrictions) > 1:
+        raise ValueError('there is one "without", followed by all that is left out')
     return value
 
 
@@ -100,6 +111,8 @@ PlainText = Annotated[str, Field(pattern=r"^[!-~]{1,256}$")]
 TokenText = Annotated[str, Field(pattern=r"^[ -~]{0,31}[!-~]$")]
 VariableName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,127}$")]
 Timeout = Annotated[float, Field(gt=0, le=60)]
+Profile = Annotated[str, Field(max_length=1000), AfterValidator(_profile)]
+"""What a TPM offers: a profile's name and, after "without", what it is to lack of it."""
 PcrBanks = Annotated[list[PcrBank], Field(min_length=1), AfterValidator(_distinct)]
 
 

@@ -13,7 +13,9 @@ from vtpmd.storage.slot import Slot
 
 SandboxMode = Literal["require", "best-effort", "off"]
 TpmPower = Literal["off", "on", "failed"]
-FailureKind = Literal["key", "damaged", "newer", "wrong-instance", "storage", "sandbox", "defect"]
+FailureKind = Literal[
+    "key", "damaged", "newer", "wrong-instance", "storage", "sandbox", "model", "defect"
+]
 EventKind = Literal[
     "client-connected",
     "client-disconnected",

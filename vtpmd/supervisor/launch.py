@@ -33,6 +33,7 @@ FAILURES: dict[FailureKind, tuple[Trigger, names.Problem]] = {
     "wrong-instance": (Trigger.REFUSED, names.STATE_REFUSED),
     "storage": (Trigger.REFUSED, names.UNAVAILABLE),
     "sandbox": (Trigger.REFUSED, names.UNAVAILABLE),
+    "model": (Trigger.REFUSED, names.INVALID),
     "defect": (Trigger.REFUSED, names.INTERNAL),
 }
 

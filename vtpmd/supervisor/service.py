@@ -19,7 +19,7 @@ from vtpmd.admin.schema import (
     UnlockResult,
     WorkerInfo,
 )
-from vtpmd.config.schema import PcrBank, Profile
+from vtpmd.config.schema import PcrBank, ProfileName
 from vtpmd.storage.errors import EnvelopeError, StorageError
 from vtpmd.supervisor import creation
 from vtpmd.supervisor.errors import OperationRefused
@@ -90,7 +90,7 @@ class Service:
         return Capabilities(
             version=__version__,
             create=create,
-            profiles=list(get_args(Profile)),
+            profiles=list(get_args(ProfileName)),
             pcr_banks=list(get_args(PcrBank)),
             key_providers=[provider_info(state) for state in survey],
             sandbox=self._host.configuration.sandbox,

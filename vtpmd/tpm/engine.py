@@ -13,7 +13,7 @@ from .core import pcrs, power
 from .crypto.hashes import HASHES
 from .crypto.resumable import ResumableHash
 from .manufacture import manufacture
-from .profile import PROFILES, Profile
+from .profile import Profile, named
 from .rc import RC
 from .snapshot import StateError, decode, encode
 from .state import (
@@ -62,10 +62,8 @@ class Engine:
 
         ``now`` is a monotonic clock in ms. Raises ValueError for an unknown profile or bank.
         """
-        profile = PROFILES.get(profile_name)
-        if profile is None:
-            raise ValueError(f"unknown profile {profile_name!r}")
-        by_name = {found.name: alg for alg, found in HASHES.items() if alg in profile.hash_algs}
+        profile = named(profile_name)
+        by_name = {found.name: alg for alg, found in HASHES.items() if alg in profile.pcr_banks}
         unknown = [name for name in pcr_banks if name not in by_name]
         if unknown or not pcr_banks:
             raise ValueError(f"PCR banks are chosen from {', '.join(by_name)}, not {unknown}")

@@ -1,7 +1,10 @@
 """What one TPM implements: frozen when an instance is manufactured, so that it never changes.
 
 A profile lists algorithms, key sizes, curves and commands. The sets that the interface types of
-Part 2, clauses 9, 11 and 12, allow follow from it.
+Part 2, clauses 9, 11 and 12, allow follow from it. Its name says all of it, and is what a TPM's
+state keeps: that of one of `PROFILES`, and what it is to be without, if anything:
+
+    default-v1 without NIST_P521 RSA-4096 SHA1 CC_CLEAR
 """
 
 from collections.abc import Mapping
@@ -9,7 +12,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Final
 
-from .wire.constants import ALG, ECC_CURVE
+from .wire.constants import ALG, CC, ECC_CURVE
 
 _HASHES: Final = frozenset(
     {
@@ -47,11 +50,11 @@ class Profile:
     key_bits: Mapping[int, frozenset[int]]
     ecc_curves: frozenset[int]
     pcr_banks: frozenset[int]
-    commands: frozenset[int] | None = None
+    commands: frozenset[int]
 
     def allows_command(self, code: int) -> bool:
         """Whether the command with this code exists in the profile."""
-        return self.commands is None or code in self.commands
+        return code in self.commands
 
     @cached_property
     def hash_algs(self) -> frozenset[int]:
@@ -144,6 +147,56 @@ class Profile:
         """TPMI_ECC_KEY_EXCHANGE (9.38)."""
         return self.algorithms & _ECC_KEY_EXCHANGES
 
+    def without(self, *names: str) -> "Profile":
+        """This profile without some algorithms, key sizes, curves or commands.
+
+        Raises ValueError for a name that it does not have or cannot do without.
+        """
+        removed = {name: self._parts.get(name) for name in names}
+        for name, part in removed.items():
+            if part is None or name in _ESSENTIAL:
+                why = "has no such thing" if part is None else "needs it, or its keys do"
+                raise ValueError(f"profile {self.name} without {name}: it {why}")
+        gone = {part for part in removed.values() if part is not None}
+        algorithms = self.algorithms - {value for kind, value in gone if kind == "ALG"}
+        return replace(
+            self,
+            name=" ".join((self.name, "without", *sorted(removed))),
+            algorithms=algorithms,
+            key_bits={
+                alg: frozenset(bits for bits in sizes if (alg, bits) not in gone)
+                for alg, sizes in self.key_bits.items()
+                if alg in algorithms
+            },
+            ecc_curves=self.ecc_curves - {value for kind, value in gone if kind == "ECC"},
+            pcr_banks=self.pcr_banks & algorithms,
+            commands=self.commands - {value for kind, value in gone if kind == "CC"},
+        )
+
+    @cached_property
+    def _parts(self) -> Mapping[str, tuple[int | str, int]]:
+        """What can be named: (kind, value), or (algorithm, key size)."""
+        found: dict[str, tuple[int | str, int]] = {}
+        found |= {ALG(alg).name: ("ALG", alg) for alg in self.algorithms}
+        found |= {ECC_CURVE(curve).name: ("ECC", curve) for curve in self.ecc_curves}
+        found |= {f"CC_{CC(code).name}": ("CC", code) for code in self.commands}
+        for alg, sizes in self.key_bits.items():
+            found |= {f"{ALG(alg).name}-{bits}": (alg, bits) for bits in sizes}
+        return found
+
+
+_ESSENTIAL: Final = frozenset(
+    {
+        *("RSA", "ECC", "KEYEDHASH", "SYMCIPHER", "HMAC", "AES", "CFB", "SHA256", "SHA384"),
+        *("SHA512", "OAEP", "ECDH", "MGF1", "KDF1_SP800_56A", "KDF1_SP800_108"),
+        *("RSA-2048", "NIST_P256", "AES-128"),
+        *("CC_STARTUP", "CC_SHUTDOWN", "CC_SELF_TEST", "CC_GET_CAPABILITY", "CC_GET_TEST_RESULT"),
+        *("CC_CREATE_PRIMARY", "CC_EVICT_CONTROL", "CC_FLUSH_CONTEXT", "CC_READ_PUBLIC"),
+    }
+)
+"""What endorsement keys, the TPM's own secrets and every guest's firmware need."""
+_COMMANDS_V1: Final = frozenset(int(code) for code in CC if code <= CC.READ_ONLY_CONTROL)
+"""Those of version 184: what comes later belongs to later profiles."""
 
 _DEFAULT_V1: Final = Profile(
     name="default-v1",
@@ -188,6 +241,7 @@ _DEFAULT_V1: Final = Profile(
     },
     ecc_curves=frozenset({ECC_CURVE.NIST_P256, ECC_CURVE.NIST_P384, ECC_CURVE.NIST_P521}),
     pcr_banks=frozenset({ALG.SHA1, ALG.SHA256, ALG.SHA384, ALG.SHA512}),
+    commands=_COMMANDS_V1,
 )
 
 # Not in the default: the feature API of tpm2-tss (3.2.1 of Debian 12, and newer sources) refuses to
@@ -198,7 +252,27 @@ _SHA3_V1: Final = replace(
     algorithms=_DEFAULT_V1.algorithms | {ALG.SHA3_256, ALG.SHA3_384, ALG.SHA3_512},
 )
 
+# What FIPS 140-3 approves of (SP 800-131A, 800-56A and B, 800-57): no SHA-1 whatever for, none of
+# the anonymous schemes, no PKCS#1 v1.5 encryption, no obfuscation in the place of encryption. It is
+# no validated module for that, and does not claim to be one (TPM_PT_MODES).
+_FIPS_V1: Final = replace(
+    _DEFAULT_V1.without(
+        *("SHA1", "CAMELLIA", "XOR", "ECDAA", "ECSCHNORR", "RSAES", "KDF2"),
+        *("CC_COMMIT", "CC_ECC_ENCRYPT", "CC_ECC_DECRYPT"),
+    ),
+    name="fips-v1",
+)
+
 PROFILES: Final[Mapping[str, Profile]] = {
-    profile.name: profile for profile in (_DEFAULT_V1, _SHA3_V1)
+    profile.name: profile for profile in (_DEFAULT_V1, _SHA3_V1, _FIPS_V1)
 }
 """The profiles an instance can be manufactured with, by name."""
+
+
+def named(name: str) -> Profile:
+    """The profile of a name, with its restrictions. Raises ValueError."""
+    base, _, restrictions = name.partition(" without ")
+    profile = PROFILES.get(base)
+    if profile is None:
+        raise ValueError(f"unknown profile {base!r}: there are {', '.join(PROFILES)}")
+    return profile.without(*restrictions.split()) if restrictions else profile

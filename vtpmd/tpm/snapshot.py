@@ -15,7 +15,7 @@ from functools import cache
 from types import NoneType, UnionType
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
-from .profile import PROFILES, Profile
+from .profile import Profile, named
 from .rc import TpmError
 from .wire.objects import TPMT_PUBLIC, TPMT_PUBLIC_LOADED
 from .wire.structure import Structure, parse
@@ -62,9 +62,12 @@ def decode(kind: str, data: bytes, **groups: type[Any]) -> tuple[Profile, dict[s
         )
     if document.get("kind") != kind:
         raise StateError("damaged", f"this is not {kind} state")
-    profile = PROFILES.get(str(document.get("profile")))
-    if profile is None:
-        raise StateError("newer", "the state was made for a profile that this vtpmd doesn't know")
+    try:
+        profile = named(str(document.get("profile")))
+    except ValueError:
+        raise StateError(
+            "newer", "the state was made for a profile that this vtpmd doesn't know"
+        ) from None
     unknown = set(document) - {"format", "version", "kind", "profile", *groups}
     if unknown:
         raise StateError("newer", f"the state holds unknown groups: {', '.join(sorted(unknown))}")

@@ -74,7 +74,7 @@ def _judge(error: Exception) -> tuple[FailureKind, str]:
         case SandboxError():
             return "sandbox", str(error)
         case orders.UnknownModel():
-            return "defect", str(error)
+            return "model", str(error)
     return "defect", frames_of(error)
 
 

@@ -10,7 +10,11 @@ from vtpmd.cli.output import call, json_option, show_instance
 @click.argument("name")
 @click.option("--uuid", metavar="UUID", help="The virtual machine's UUID; a new one otherwise.")
 @click.option("--pcr-banks", metavar="BANK,…", help="PCR banks, for example sha256,sha384.")
-@click.option("--profile", help="What the TPM offers; frozen when it is made.")
+@click.option(
+    "--profile",
+    help="What the TPM offers, such as 'fips-v1' or 'default-v1 without SHA1 CC_CLEAR'; "
+    "frozen when it is made.",
+)
 @click.option("--provider", help="The key provider that protects the instance's key.")
 @click.option(
     "--data-socket/--no-data-socket",

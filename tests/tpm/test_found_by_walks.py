@@ -40,6 +40,20 @@ def test_saved_sessions_are_listed_as_hmac_sessions(both: Both) -> None:
         assert listed(tester, 0x02000000) == []
 
 
+@pytest.mark.parametrize("first", [0, 1, 0xFF, 0x100, 0x12D, 0x12E, 0x12F, 0x1FF, 0x200, 0x300])
+def test_properties_end_with_their_group(both: Both, first: int) -> None:
+    """30.2: those of another group are never returned with them, and not announced either."""
+
+    def tags(tester: Tester, count: int) -> tuple[int, list[int]]:
+        params = struct.pack(">III", CAP.TPM_PROPERTIES, first, count)
+        found = tester.run(CC.GET_CAPABILITY, params=params).parameters
+        return found[0], [int.from_bytes(found[at : at + 4]) for at in range(9, len(found), 8)]
+
+    for count in (0, 1, 2, 3, 100):
+        ours, theirs = (tags(tester, count) for tester in both)
+        assert ours == theirs
+
+
 def test_the_clock_of_a_new_tpm_is_safe(swtpm: Tester) -> None:
     """Nothing it has said can be lost, so that nobody has to doubt it (Part 1, 33.3)."""
     engine = Tester(EnginePeer.manufactured())

@@ -71,6 +71,8 @@ SPECIFICATION_REVISION: Final = 185
 SPECIFICATION_ERRATA: Final = 1
 _FAMILY: Final = int.from_bytes(b"2.0\0")
 _NO_GAP_LIMIT: Final = 0xFFFFFFFF
+_GROUP: Final = 0x100
+"""PT_GROUP: how many tags a group of properties has."""
 
 
 def _text(four: bytes) -> int:
@@ -186,9 +188,12 @@ _TAGS: Final = tuple(sorted(map(int, {*_FIXED, *_VARIABLE, *_COUNTS_OF_COMMANDS}
 def tpm_properties(tpm: Tpm, commands: int, first: int) -> Iterator[tuple[int, int]]:
     """The TPM properties from the tag ``first`` on, each with its value as it is when asked for.
 
-    ``commands`` is how many are implemented.
+    Only those of the same group (30.2); the first group stands for the one before it, which is
+    empty. ``commands`` is how many are implemented.
     """
-    for tag in _TAGS[bisect_left(_TAGS, first) :]:
+    group = max(first // _GROUP, 1)
+    end = bisect_left(_TAGS, (group + 1) * _GROUP)
+    for tag in _TAGS[bisect_left(_TAGS, first) : end]:
         if tag in _VARIABLE:
             yield tag, _VARIABLE[tag](tpm)
         else:

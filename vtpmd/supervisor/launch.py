@@ -199,6 +199,8 @@ def _order(
         dek_id=envelope.header.dek_id,
         slots=envelope.slots,
         sandbox=configuration.sandbox,
+        # Tools on the data socket send no INIT: they expect a TPM that is on.
+        startup=metadata.data_socket,
         # A socket that everybody may connect to, by its mode, is meant for everybody.
         check_peers=not configuration.sockets.mode & 0o002,
         peer_uids=(owner,) if owner >= 0 else (),

@@ -20,7 +20,7 @@ from ..wire.attributes import (
     TPMA_STARTUP_CLEAR,
 )
 from ..wire.constants import ALG, PS, PT, PT_PCR
-from . import nv, nv_space, pcrs, power
+from . import commitments, nv, nv_space, pcrs, power
 
 _ASYMMETRIC, _SYMMETRIC = TPMA_ALGORITHM.ASYMMETRIC, TPMA_ALGORITHM.SYMMETRIC
 _HASH, _OBJECT = TPMA_ALGORITHM.HASH, TPMA_ALGORITHM.OBJECT
@@ -119,7 +119,7 @@ _FIXED: Final[dict[int, int]] = {
     PT.PS_REVISION: 0x105,
     PT.PS_DAY_OF_YEAR: 0,
     PT.PS_YEAR: 0,
-    PT.SPLIT_MAX: limits.MAX_SYM_DATA,
+    PT.SPLIT_MAX: commitments.WINDOW,
     PT.VENDOR_COMMANDS: 0,
     PT.NV_BUFFER_MAX: limits.MAX_NV_BUFFER_SIZE,
     PT.MODES: 0,

@@ -108,7 +108,9 @@ def secret(world: World, draw: Random) -> None:
     if not world.sessions:
         return
     started = draw.choice(list(world.sessions.values()))
-    entity = draw.choice((OWNER, ENDORSEMENT, LOCKOUT, INDEX, *world.transient()))
+    # The Name goes into the policy, so that it has to be the same in both.
+    alike = [h for h in world.transient() if world.names(h)[0] == world.names(h)[1]]
+    entity = draw.choice((OWNER, ENDORSEMENT, LOCKOUT, INDEX, *alike))
     expiration = draw.choice((0, 0, 10_000, -10_000))
     nonces = [b"", b""] if draw.random() < 0.5 else [each.nonce_tpm for each in started.both]
     tail = sized(b"") + sized(draw.choice((b"", b"reference"))) + struct.pack(">i", expiration)

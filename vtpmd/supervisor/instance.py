@@ -24,7 +24,7 @@ from vtpmd.telemetry.log import get_logger
 STOP_GRACE = 10.0
 MAX_CRASHES = 5
 READY = "ready: QEMU can connect"
-POWERED_OFF = "its TPM is powered off until QEMU connects again and resets it"
+POWER_LOST = "its TPM has lost its power: QEMU has to connect again and reset it"
 
 # Events that tell of something a person should look at.
 ALARMS = frozenset({"storage-full", "storage-failing", "failure-mode", "defect"})
@@ -242,7 +242,7 @@ class Instance:
                 await self._attend(worker, reason)
                 if self._stopping:
                     return
-                reason = f"its worker (process {worker.pid}) ended unexpectedly; {POWERED_OFF}"
+                reason = f"its worker (process {worker.pid}) ended unexpectedly; {POWER_LOST}"
                 raise NotServed(Trigger.CRASHED, names.INTERNAL, reason, again=True)
             except NotServed as failure:
                 worker = None

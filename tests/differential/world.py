@@ -162,6 +162,8 @@ class World:
                 each.tamper, each.next_auth_value = False, None
             if rc or started is None:
                 continue
+            if session.attributes & harness.AUDIT:
+                started.bound = None  # Part 1, 17.1: an audit session is bound to nothing
             if not session.attributes & harness.CONTINUE:
                 del self.sessions[session.handle]
             elif started.kind == SE.POLICY:

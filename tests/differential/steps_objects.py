@@ -218,8 +218,9 @@ def use(world: World, draw: Random) -> None:
     compare = everything if loaded.equal else nothing
     digest = sized(draw.randbytes(draw.choice((32, 32, 32, 20, 31))))
     scheme = draw.choice(SCHEMES)
+    known = loaded.hierarchy == NULL and loaded.public[0] == loaded.public[1]
     is_deterministic = scheme[:2] not in (ECDSA[:2], RSAPSS[:2], NONE)
-    signature = everything if is_deterministic and loaded.hierarchy == NULL else nothing
+    signature = everything if is_deterministic and known else nothing
     data = draw.randbytes(draw.choice((0, 16, 32, 33)))
     match draw.randrange(9):
         case 0:

@@ -63,18 +63,21 @@ def test_the_clock_of_a_new_tpm_is_safe(swtpm: Tester) -> None:
 
 
 @pytest.mark.parametrize(
-    ("disabled", "of", "persistent", "rc"),
+    ("disabled", "of", "persistent", "use", "eviction"),
     [
-        (RH.OWNER, RH.ENDORSEMENT, 0x81000000, handle_error(RC.HANDLE, 1)),
-        (RH.ENDORSEMENT, RH.ENDORSEMENT, 0x81000000, handle_error(RC.HANDLE, 1)),
-        (RH.ENDORSEMENT, RH.OWNER, 0x81000000, 0),
-        (RH.OWNER, RH.PLATFORM, 0x81800000, 0),
+        (RH.OWNER, RH.ENDORSEMENT, 0x81000000, handle_error(RC.HANDLE, 1), RC.HIERARCHY | 0x100),
+        (RH.ENDORSEMENT, RH.ENDORSEMENT, 0x81000000, handle_error(RC.HANDLE, 1), 0),
+        (RH.ENDORSEMENT, RH.OWNER, 0x81000000, 0, 0),
+        (RH.OWNER, RH.PLATFORM, 0x81800000, 0, 0),
     ],
 )
 def test_a_persistent_object_needs_the_hierarchy_that_keeps_it(
-    both: Both, disabled: int, of: int, persistent: int, rc: int
+    both: Both, disabled: int, of: int, persistent: int, use: int, eviction: int
 ) -> None:
-    """Endorsement keys are made persistent by the owner, and go when the owner is disabled."""
+    """Endorsement keys are made persistent by the owner, and go when the owner is disabled.
+
+    Who disables the endorsement hierarchy can still get rid of its keys.
+    """
     for tester in both:
         made = areas.create_primary(tester, areas.storage(), hierarchy=of)
         assert made.handle is not None
@@ -83,4 +86,7 @@ def test_a_persistent_object_needs_the_hierarchy_that_keeps_it(
         assert tester.run(CC.EVICT_CONTROL, [by, made.handle], params, password).rc == 0
         params = disabled.to_bytes(4) + b"\0"
         assert tester.run(CC.HIERARCHY_CONTROL, [RH.PLATFORM], params, password).rc == 0
-        assert tester.run(CC.READ_PUBLIC, [persistent]).rc == rc
+        assert tester.run(CC.READ_PUBLIC, [persistent]).rc == use
+        params = persistent.to_bytes(4)
+        evicted = tester.run(CC.EVICT_CONTROL, [by, persistent], params, password)
+        assert evicted.rc == eviction

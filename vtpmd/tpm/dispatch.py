@@ -133,7 +133,8 @@ def parse_handles(tpm: Tpm, call: Call) -> None:
         except TpmError as error:
             raise error.handle(number) from None
         values.append(value)
-    call.entities = [resolve(tpm, value, number) for number, value in enumerate(values, 1)]
+    code = call.spec.code
+    call.entities = [resolve(tpm, value, number, code) for number, value in enumerate(values, 1)]
     read_only.check(tpm, call.spec.code, call.entities)
 
 

@@ -3,7 +3,7 @@
 from ..rc import RC, TpmError
 from ..state import Entity, Hierarchy, LoadedObject, NvIndex, Session, Tpm
 from ..wire.attributes import TPMA_NV
-from ..wire.constants import HT, RH
+from ..wire.constants import CC, HT, RH
 from . import countdown, pcrs, sessions
 
 FIRST_PLATFORM_PERSISTENT = 0x81800000
@@ -40,8 +40,8 @@ def is_enabled(tpm: Tpm, handle: int) -> bool:
             return True
 
 
-def resolve(tpm: Tpm, handle: int, number: int) -> Entity | Session:
-    """The entity of the ``number``-th handle (from 1) of a command.
+def resolve(tpm: Tpm, handle: int, number: int, code: int) -> Entity | Session:
+    """The entity of the ``number``-th handle (from 1) of the command ``code``.
 
     Raises, as Part 3, 5.4 says: RC.REFERENCE_H0 + N for what could be loaded but is not, and with
     the handle's position RC.HANDLE, RC.HIERARCHY or RC.VALUE. Locks of an index are checked by the
@@ -71,19 +71,22 @@ def resolve(tpm: Tpm, handle: int, number: int) -> Entity | Session:
             return transient
         case HT.PERSISTENT:
             persistent = tpm.permanent.objects.get(handle)
-            if persistent is None or not _is_usable(tpm, persistent):
+            if persistent is None or not _is_usable(tpm, persistent, code):
                 raise TpmError(RC.HANDLE).handle(number)
             return persistent
         case _:
             raise TpmError(RC.VALUE).handle(number)
 
 
-def _is_usable(tpm: Tpm, persistent: LoadedObject) -> bool:
-    """Whether the hierarchy of a persistent object and the one that made it persistent let it."""
+def _is_usable(tpm: Tpm, persistent: LoadedObject, code: int) -> bool:
+    """Whether the hierarchy of a persistent object and the one that made it persistent let it.
+
+    Its own hierarchy has no say in its eviction, as in libtpms.
+    """
     by_platform = persistent.handle >= FIRST_PLATFORM_PERSISTENT
-    return is_enabled(tpm, persistent.hierarchy) and is_enabled(
-        tpm, RH.PLATFORM if by_platform else RH.OWNER
-    )
+    if not is_enabled(tpm, RH.PLATFORM if by_platform else RH.OWNER):
+        return False
+    return code == CC.EVICT_CONTROL or is_enabled(tpm, persistent.hierarchy)
 
 
 def hierarchy_of(entity: Entity) -> int:

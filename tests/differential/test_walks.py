@@ -11,7 +11,7 @@ import pytest
 from tests.differential.walk import reduced, walk
 
 FIRST = int(os.environ.get("VTPMD_WALKS_FROM", "0"))
-WALKS = int(os.environ.get("VTPMD_WALKS", "6"))
+WALKS = int(os.environ.get("VTPMD_WALKS", "15"))
 STEPS = range(400)
 
 pytestmark = [

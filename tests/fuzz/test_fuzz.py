@@ -12,13 +12,13 @@ from hypothesis import strategies as st
 from tests.fuzz.targets import TARGETS
 
 EXAMPLES = int(os.environ.get("VTPMD_FUZZ_EXAMPLES", "0"))
-DEFAULTS = {"command": 100, "sequence": 60, "permanent_state": 200, "volatile_state": 150}
+DEFAULTS = {"command": 400, "sequence": 200, "permanent_state": 500, "volatile_state": 400}
 
 
 @pytest.mark.parametrize("name", TARGETS)
 def test_target(name: str) -> None:
     @settings(
-        max_examples=EXAMPLES or DEFAULTS.get(name, 500),
+        max_examples=EXAMPLES or DEFAULTS.get(name, 1000),
         deadline=None,
         derandomize=not EXAMPLES,
         database=None,

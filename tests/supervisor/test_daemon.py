@@ -22,7 +22,7 @@ from tests.supervisor.harness import (
     until,
 )
 
-RC_SUCCESS = 0
+RC_SUCCESS, RC_FAILURE = 0, 0x101
 
 
 def instance_directory(daemon: Daemon, name: str) -> Path:
@@ -120,8 +120,10 @@ def test_a_workers_crash_concerns_its_instance_alone(daemon: Daemon) -> None:
         "victim",
         lambda info: info if info["worker"] and info["worker"]["pid"] != pid else None,
     )
+    assert again["worker"]["tpm"] == "off"
     assert "ended unexpectedly" in again["reason"]
-    assert "has lost its power: QEMU has to connect again" in again["reason"]
+    assert "powered off until QEMU connects again" in again["reason"]
+    assert execute(again, GET_RANDOM_8)[0] == RC_FAILURE
     power_on(again)
     assert execute(again, STARTUP_CLEAR)[0] == RC_SUCCESS
     assert "unexpectedly" not in daemon.json("info", "other")["reason"]

@@ -24,7 +24,7 @@ from vtpmd.telemetry.log import get_logger
 STOP_GRACE = 10.0
 MAX_CRASHES = 5
 READY = "ready: QEMU can connect"
-POWER_LOST = "its TPM has lost its power: QEMU has to connect again and reset it"
+POWERED_OFF = "its TPM is powered off until QEMU connects again or the instance is started anew"
 
 # Events that tell of something a person should look at.
 ALARMS = frozenset({"storage-full", "storage-failing", "failure-mode", "defect"})
@@ -235,14 +235,19 @@ class Instance:
     async def _attempts(self, worker: Worker | None) -> None:
         """Serve until stopped, or until another attempt makes no sense."""
         reason = READY if worker is None else "served on by a worker that outlived its daemon"
+        # Tools on the data socket send no INIT: they expect a TPM that is on. After a crash it
+        # stays off, so that no empty PCRs pass for those that were.
+        startup = self.metadata.data_socket
         while True:
             try:
                 if worker is None:
-                    worker = await serve(self._host, self.metadata, self.endpoints, self.on_event)
+                    worker = await serve(
+                        self._host, self.metadata, self.endpoints, startup, self.on_event
+                    )
                 await self._attend(worker, reason)
                 if self._stopping:
                     return
-                reason = f"its worker (process {worker.pid}) ended unexpectedly; {POWER_LOST}"
+                reason = f"its worker (process {worker.pid}) ended unexpectedly; {POWERED_OFF}"
                 raise NotServed(Trigger.CRASHED, names.INTERNAL, reason, again=True)
             except NotServed as failure:
                 worker = None
@@ -253,6 +258,7 @@ class Instance:
                 elif delay is None:
                     return
                 crashed = failure.trigger is Trigger.CRASHED
+                startup = startup and not crashed
                 reason = f"restarted: {failure.reason}" if crashed else READY
             with trio.move_on_after(math.inf if delay is None else delay):
                 await self._retry.wait()

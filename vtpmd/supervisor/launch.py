@@ -111,9 +111,13 @@ def refusals() -> Iterator[None]:
 
 
 async def serve(
-    host: Host, metadata: Metadata, endpoints: Endpoints, on_event: Callable[[Event], None]
+    host: Host,
+    metadata: Metadata,
+    endpoints: Endpoints,
+    startup: bool,
+    on_event: Callable[[Event], None],
 ) -> Worker:
-    """Unlock an instance and hand it to a new worker. Raises NotServed.
+    """Unlock an instance and hand it to a new worker, powered on if `startup`. Raises NotServed.
 
     The sockets are there before the key is: a virtual machine that starts at the same time waits
     for the first attempt to get it.
@@ -123,7 +127,7 @@ async def serve(
         envelope = await trio.to_thread.run_sync(host.registry.envelope, metadata.uuid)
         listening = endpoints.listen()
         dek = await host.keys.unlock(envelope, metadata.uuid)
-        order = _order(host.configuration, metadata, envelope, dek)
+        order = _order(host.configuration, metadata, envelope, startup, dek)
         endpoints.admit()
         return await _hand_over(host, metadata, endpoints, listening, order, on_event)
     except EXPECTED as error:
@@ -189,7 +193,11 @@ async def _hand_over(
 
 
 def _order(
-    configuration: Configuration, metadata: Metadata, envelope: Envelope, dek: bytearray
+    configuration: Configuration,
+    metadata: Metadata,
+    envelope: Envelope,
+    startup: bool,
+    dek: bytearray,
 ) -> Serve:
     owner, group = ownership(configuration.sockets)
     return Serve(
@@ -199,8 +207,7 @@ def _order(
         dek_id=envelope.header.dek_id,
         slots=envelope.slots,
         sandbox=configuration.sandbox,
-        # Tools on the data socket send no INIT: they expect a TPM that is on.
-        startup=metadata.data_socket,
+        startup=startup,
         # A socket that everybody may connect to, by its mode, is meant for everybody.
         check_peers=not configuration.sockets.mode & 0o002,
         peer_uids=(owner,) if owner >= 0 else (),

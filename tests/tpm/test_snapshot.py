@@ -1,8 +1,10 @@
 """The state's encoding: what is written is read again, and nothing else is read."""
 
+import hashlib
 import json
 import struct
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -214,6 +216,38 @@ def test_what_a_later_version_added_is_refused(manufactured: bytes, place: str) 
     with pytest.raises(StateError) as raised:
         restored(changed(manufactured, add))
     assert raised.value.kind == "newer"
+
+
+def test_a_state_of_an_earlier_version_opens() -> None:
+    """Nothing of it is lost, and what was under way goes on."""
+    stored = json.loads((Path(__file__).parent / "stored_state.json").read_bytes())
+    permanent, volatile = (json.dumps(stored[kind]).encode() for kind in ("permanent", "volatile"))
+    peer = EnginePeer(restored(permanent), HostClock())
+    assert_holds(json.loads(peer.stored), stored["permanent"])
+    peer.engine.power_on(volatile)
+    assert_holds(json.loads(peer.engine.volatile()), stored["volatile"])
+    peer.keep()
+    tester = Tester(peer)
+    complete = b"\0\0" + RH.NULL.to_bytes(4)
+    tester.names[0x80000001] = b""
+    hashed = tester.run(CC.SEQUENCE_COMPLETE, [0x80000001], complete, [Password(b"a")])
+    assert hashed.rc == 0
+    assert hashed.parameters[2:34] == hashlib.sha256(b"\0").digest()
+    digest = tester.run(CC.POLICY_GET_DIGEST, [0x03000002])
+    assert digest.parameters == sized(hashlib.sha256(bytes(32) + POLICY_LOCALITY).digest())
+
+
+POLICY_LOCALITY = CC.POLICY_LOCALITY.to_bytes(4) + b"\x01"
+
+
+def assert_holds(whole: Any, part: Any) -> None:
+    """That ``whole`` is ``part``, and perhaps some fields more."""
+    if isinstance(part, dict):
+        assert part.keys() <= whole.keys()
+        for key, value in part.items():
+            assert_holds(whole[key], value)
+    else:
+        assert whole == part
 
 
 def test_what_an_earlier_version_lacked_has_its_default(manufactured: bytes) -> None:

@@ -1,0 +1,55 @@
+"""The state of one TPM: data only, the rules that read and change it are in ``core``.
+
+``snapshot`` encodes every dataclass found here by its field names and types, so a field is declared
+once. A field with ``repr=False`` holds a secret or something that leads to one.
+"""
+
+from .entities import (
+    CountdownTimer,
+    Entity,
+    Hierarchy,
+    LoadedObject,
+    NvIndex,
+    Pcr,
+    Sequence,
+)
+from .lifetimes import (
+    MAX_ACTIVE_SESSIONS,
+    MAX_LOADED_OBJECTS,
+    MAX_LOADED_SESSIONS,
+    PCR_COUNT,
+    ClearState,
+    Countdown,
+    DictionaryAttack,
+    OrderlyState,
+    PermanentState,
+    ResetState,
+    VolatileState,
+)
+from .sessions import PolicyState, SavedContext, Session
+from .tpm import Tpm
+
+__all__ = [
+    "MAX_ACTIVE_SESSIONS",
+    "MAX_LOADED_OBJECTS",
+    "MAX_LOADED_SESSIONS",
+    "PCR_COUNT",
+    "ClearState",
+    "Countdown",
+    "CountdownTimer",
+    "DictionaryAttack",
+    "Entity",
+    "Hierarchy",
+    "LoadedObject",
+    "NvIndex",
+    "OrderlyState",
+    "Pcr",
+    "PermanentState",
+    "PolicyState",
+    "ResetState",
+    "SavedContext",
+    "Sequence",
+    "Session",
+    "Tpm",
+    "VolatileState",
+]

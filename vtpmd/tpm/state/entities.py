@@ -1,0 +1,183 @@
+"""What commands refer to by a handle, and sessions authorize."""
+
+from dataclasses import dataclass, field, replace
+
+from ..crypto.cmac import Cmac
+from ..crypto.hashes import digest
+from ..crypto.resumable import ResumableHash, ResumableHmac
+from ..crypto.rsa import RsaKey
+from ..wire.attributes import TPMA_NV, TPMA_OBJECT
+from ..wire.constants import ALG, RH
+from ..wire.nv import TPMS_NV_PUBLIC
+from ..wire.objects import TPMT_PUBLIC, TPMT_SENSITIVE
+
+
+@dataclass(slots=True)
+class Hierarchy:
+    """A hierarchy or lockout: what authorizes it and what its keys are derived from."""
+
+    handle: int
+    auth_value: bytes = field(default=b"", repr=False)
+    policy_alg: int = ALG.NULL
+    auth_policy: bytes = b""
+    seed: bytes = field(default=b"", repr=False)
+    seed_level: int = 1
+    """libtpms' seed compatibility level: 0 only for seeds taken over from old instances."""
+    proof: bytes = field(default=b"", repr=False)
+    enabled: bool = True
+
+    @property
+    def name(self) -> bytes:
+        return self.handle.to_bytes(4)
+
+    @property
+    def da_protected(self) -> bool:
+        return self.handle == RH.LOCKOUT
+
+
+@dataclass(slots=True)
+class Pcr:
+    """One PCR as an entity that a command refers to."""
+
+    handle: int
+    auth_value: bytes = field(default=b"", repr=False)
+    policy_alg: int = ALG.NULL
+    auth_policy: bytes = b""
+
+    @property
+    def name(self) -> bytes:
+        return self.handle.to_bytes(4)
+
+    @property
+    def da_protected(self) -> bool:
+        return False
+
+
+@dataclass(frozen=True, slots=True)
+class CountdownTimer:
+    """One authenticated countdown timer as an entity that a command refers to."""
+
+    handle: int
+    auth_value: bytes = field(repr=False)
+    policy_alg: int
+    auth_policy: bytes
+    auth_value_available: bool
+
+    @property
+    def name(self) -> bytes:
+        return self.handle.to_bytes(4)
+
+    @property
+    def da_protected(self) -> bool:
+        return False
+
+
+@dataclass(slots=True)
+class Sequence:
+    """A hash, HMAC or event sequence (Part 1, clause 32)."""
+
+    auth_value: bytes = field(repr=False)
+    hashes: list[ResumableHash] = field(default_factory=list)
+    """One for a hash sequence; one for each bank that there may be for an event sequence."""
+    hmac: ResumableHmac | None = field(default=None, repr=False)
+    cmac: Cmac | None = field(default=None, repr=False)
+    is_event: bool = False
+    started: bool = False
+    """It has been given its first block of data."""
+    ticket_safe: bool = False
+    """The first block shows that the digest is not one of a structure of the TPM's own."""
+
+
+@dataclass(slots=True)
+class LoadedObject:
+    """An object in a transient slot or a persistent one.
+
+    A sequence object has a public area of type TPM_ALG_NULL, as in Part 1, clause 32.
+    """
+
+    public: TPMT_PUBLIC
+    sensitive: TPMT_SENSITIVE | None = field(repr=False)
+    name: bytes
+    qualified_name: bytes
+    hierarchy: int
+    """TPM_RH_* of the hierarchy it belongs to; TPM_RH_NULL for external objects."""
+    handle: int = 0
+    primary: bool = False
+    external: bool = False
+    temporary: bool = False
+    """An ancestor has stClear, or the hierarchy is NULL: it can't be made persistent."""
+    st_clear: bool = False
+    """It or an ancestor has stClear: saved contexts end with Startup(CLEAR) (Part 1, 22.2.2)."""
+    sequence: Sequence | None = field(default=None, repr=False)
+    rsa_key: RsaKey | None = field(
+        default=None, repr=False, compare=False, metadata={"cache": True}
+    )
+
+    def at_handle(self, handle: int) -> "LoadedObject":
+        """The same object under another handle."""
+        return replace(self, handle=handle)
+
+    @property
+    def auth_value(self) -> bytes:
+        if self.sequence is not None:
+            return self.sequence.auth_value
+        return self.sensitive.auth_value.rstrip(b"\0") if self.sensitive is not None else b""
+
+    @property
+    def policy_alg(self) -> int:
+        return self.public.name_alg
+
+    @property
+    def auth_policy(self) -> bytes:
+        return self.public.auth_policy
+
+    @property
+    def da_protected(self) -> bool:
+        return self.sequence is None and not self.public.object_attributes & TPMA_OBJECT.NO_DA
+
+
+@dataclass(slots=True)
+class NvIndex:
+    """An NV Index: public area, authValue and contents (Part 1, clause 34).
+
+    ``data`` always has ``public.data_size`` octets; what it holds before TPMA_NV_WRITTEN is
+    meaningless.
+    """
+
+    public: TPMS_NV_PUBLIC
+    auth_value: bytes = field(repr=False)
+    data: bytes = field(repr=False)
+
+    @property
+    def handle(self) -> int:
+        return self.public.nv_index
+
+    @property
+    def name(self) -> bytes:
+        public = self.public
+        return public.name_alg.to_bytes(2) + digest(public.name_alg, public.marshal())
+
+    @property
+    def policy_alg(self) -> int:
+        return self.public.name_alg
+
+    @property
+    def auth_policy(self) -> bytes:
+        return self.public.auth_policy
+
+    @property
+    def da_protected(self) -> bool:
+        return not self.public.attributes & TPMA_NV.NO_DA
+
+    @property
+    def nt(self) -> int:
+        """TPM_NT: what kind of index it is."""
+        return (self.public.attributes & TPMA_NV.NT) >> TPMA_NV.NT_SHIFT
+
+    def has(self, attribute: int) -> bool:
+        """Whether a TPMA_NV bit is SET."""
+        return bool(self.public.attributes & attribute)
+
+
+Entity = Hierarchy | Pcr | LoadedObject | NvIndex | CountdownTimer
+"""What can be authorized by its authValue or authPolicy."""

@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import resource
 import stat
 import subprocess
 import sys
@@ -53,6 +54,18 @@ def test_holder_that_left_no_pid_is_unknown(dir_fd: int, tmp_path: Path) -> None
         fcntl.flock(file, fcntl.LOCK_EX)
         with pytest.raises(DirectoryLocked, match="in use by another process:") as caught:
             DirectoryLock(dir_fd)
+    assert caught.value.pid is None
+
+
+def test_full_disk_hinders_no_lock(dir_fd: int) -> None:
+    DirectoryLock(dir_fd).close()
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, before[1]))
+    try:
+        with DirectoryLock(dir_fd), pytest.raises(DirectoryLocked) as caught:
+            DirectoryLock(dir_fd)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert caught.value.pid is None
 
 

@@ -366,12 +366,6 @@ def test_nothing_is_sealed_that_could_not_be_read(dek: bytes, header: Header, st
         seal(dek, header, SLOTS, state)
 
 
-def test_generation_below_the_floor_is_a_rollback() -> None:
-    assert HEADER.rolled_back(8)
-    assert not HEADER.rolled_back(7)
-    assert not HEADER.rolled_back(0)
-
-
 def test_no_secret_shows() -> None:
     envelope: Envelope = parse(SEALED)
     shown = repr(envelope) + str(SLOTS)

@@ -11,13 +11,14 @@ from vtpmd.storage import cbor
 from vtpmd.storage.cbor import CborError
 from vtpmd.storage.slot import Slot
 
+names = st.text(max_size=20).filter(str.isprintable)
 slots = st.builds(
     Slot,
-    provider_type=st.text(max_size=20),
-    provider=st.text(max_size=20),
-    key_ref=st.text(max_size=20),
-    key_version=st.text(max_size=20),
-    algorithm=st.text(max_size=20),
+    provider_type=names,
+    provider=names,
+    key_ref=names,
+    key_version=names,
+    algorithm=names,
     wrapped=st.binary(min_size=1, max_size=4096),
     created=st.integers(0, 2**64 - 1),
     purpose=st.sampled_from(["primary", "recovery"]),
@@ -33,6 +34,7 @@ def test_slot_is_read_back(slot: Slot) -> None:
 @pytest.mark.parametrize(
     ("key", "value"),
     [
+        *((1, "lo\x1b[2Jcal"), (2, "ho\nst"), (3, "\ud800"), (4, "x" * 2049)),
         *((1, b"local"), (4, 3), (6, b""), (6, bytes(4097)), (6, "x"), (7, -1), (7, True)),
         (6, CBORTag(1000, b"x")),
         *((7, 1.0), (8, "tertiary"), (8, None), (9, "surplus")),

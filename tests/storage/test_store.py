@@ -4,8 +4,9 @@ import os
 import resource
 import stat
 import subprocess
+import sys
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -88,7 +89,7 @@ def test_only_plain_names_are_taken(store: Store, name: str) -> None:
 def test_symbolic_link_is_not_followed(store: Store, tmp_path: Path) -> None:
     (tmp_path / "secret").write_bytes(b"of somebody else")
     (tmp_path / "nvram").symlink_to("secret")
-    with pytest.raises(StorageError) as caught:
+    with pytest.raises(StorageError, match="cannot read nvram: it is a symbolic link") as caught:
         store.read("nvram")
     assert kind_of(caught) == "unsafe"
     store.write("nvram", b"ours")
@@ -139,7 +140,7 @@ def test_directory_that_others_may_write_to_is_refused(tmp_path: Path) -> None:
     assert kind_of(caught) == "unsafe"
     tmp_path.chmod(0o700)
     (tmp_path / "link").symlink_to(".")
-    with pytest.raises(StorageError) as caught:
+    with pytest.raises(StorageError, match="no directory, or a symbolic link") as caught:
         open_directory(tmp_path / "link")
     assert kind_of(caught) == "unsafe"
 
@@ -225,16 +226,40 @@ def test_size_limit_is_noticed_in_advance(
     assert store.shortage is None
 
 
+@contextmanager
+def mounted(path: Path, kind: str, options: str) -> Iterator[Path]:
+    """A file system of this kind, empty."""
+    path.mkdir()
+    mount = ["mount", "-t", kind, "-o", options, "vtpmd-test", str(path)]
+    if os.geteuid() != 0 or subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip(f"cannot mount a {kind} here")
+    yield path
+    subprocess.run(["umount", str(path)], check=True)
+
+
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of 256 KiB."""
-    path = tmp_path / "disk"
-    path.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=256k,mode=0700", "vtpmd-test", str(path)]
-    if os.geteuid() != 0 or subprocess.run(mount, capture_output=True, check=False).returncode:
-        pytest.skip("cannot mount a tmpfs here")
-    yield path
-    subprocess.run(["umount", str(path)], check=True)
+    with mounted(tmp_path / "disk", "tmpfs", "size=256k,mode=0700") as path:
+        yield path
+
+
+CONFINED = """
+import sys
+from vtpmd.storage.files import open_directory
+from vtpmd.storage.store import Store
+from vtpmd.worker import seccomp
+store = Store(open_directory(sys.argv[1]))
+seccomp.load()
+assert store.reserve(40_000), store.shortage
+store.write("nvram", bytes(40_000))
+"""
+
+
+def test_a_confined_worker_can_write_where_there_is_no_fallocate(tmp_path: Path) -> None:
+    with mounted(tmp_path / "disk", "ramfs", "mode=0700") as path:
+        subprocess.run([sys.executable, "-c", CONFINED, str(path)], check=True, timeout=60)
+        assert (path / "nvram").read_bytes() == bytes(40_000)
 
 
 def fill(filler: Path) -> None:

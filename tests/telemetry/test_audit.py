@@ -2,6 +2,7 @@
 
 import json
 import os
+import resource
 import stat
 from pathlib import Path
 
@@ -44,6 +45,25 @@ def test_a_file_renamed_away_is_made_anew(tmp_path: Path) -> None:
     file.rename(tmp_path / "audit.1")
     audit.record("request")
     assert len(lines(file)) == 1
+
+
+def test_a_line_that_has_no_room_is_taken_back_and_told(tmp_path: Path) -> None:
+    file = tmp_path / "audit"
+    audit = Audit(file)
+    audit.record("request", verb="start")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (file.stat().st_size + 9, before[1]))
+    try:
+        with capture_logs() as logs:
+            audit.record("request", verb="stop")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    audit.record("request", verb="delete")
+    assert [line["verb"] for line in lines(file)] == ["start", "delete"]
+    (entry,) = logs
+    assert entry["event"] == "audit-failed"
+    assert entry["entry"]["verb"] == "stop"
+    assert "No space left" in entry["reason"]
 
 
 def test_without_a_file_the_log_has_it() -> None:

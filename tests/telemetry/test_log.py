@@ -2,6 +2,7 @@
 
 import io
 import json
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -45,6 +46,17 @@ def test_a_logger_made_before_the_configuration_follows_it(stream: io.StringIO) 
     log.configure("info", "json", stream)
     logger.info("late")
     assert json.loads(stream.getvalue())["component"] == "early"
+
+
+def test_a_line_that_cannot_be_written_hinders_nothing(stream: io.StringIO) -> None:
+    # Closing it fails as well.
+    with suppress(OSError), open("/dev/full", "w", buffering=1) as full:
+        log.configure("debug", "json", full)
+        logger = log.get_logger("tests")
+        calls = (logger.debug, logger.info, logger.warning, logger.error, logger.exception)
+        assert [write("event") for write in calls] == [None] * 5
+        stream.write("went on")
+    assert stream.getvalue() == "went on"
 
 
 @pytest.mark.parametrize("format", ["json", "console"])

@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+from contextlib import suppress
 from typing import Self
 
 from vtpmd.storage.errors import DirectoryLocked, StorageError
@@ -28,8 +29,6 @@ class DirectoryLock:
             raise storage_error("open the lock file", error) from None
         try:
             fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            os.ftruncate(self._fd, 0)
-            os.pwrite(self._fd, b"%d\n" % os.getpid(), 0)
         except BlockingIOError:
             holder = os.pread(self._fd, 20, 0).strip()
             os.close(self._fd)
@@ -37,6 +36,9 @@ class DirectoryLock:
         except OSError as error:
             os.close(self._fd)
             raise storage_error("lock the directory", error) from None
+        with suppress(OSError):  # a full disk: the lock holds, nobody is told by whom
+            os.ftruncate(self._fd, 0)
+            os.pwrite(self._fd, b"%d\n" % os.getpid(), 0)
 
     def close(self) -> None:
         """Release the lock; the file stays, for another process may be waiting on it."""

@@ -71,10 +71,6 @@ class Header:
     kind: Kind
     dek_id: bytes
 
-    def rolled_back(self, floor: int) -> bool:
-        """Whether this is older than generation ``floor``, the newest one known to be written."""
-        return self.generation < floor
-
 
 @dataclass(frozen=True)
 class Envelope:

@@ -17,6 +17,11 @@ _KINDS: dict[int, StorageKind] = {
     errno.ENOTDIR: "unsafe",
     errno.EISDIR: "unsafe",
 }
+# What the system's words do not say of files that are opened with O_NOFOLLOW.
+_WORDS = {
+    errno.ELOOP: "it is a symbolic link, which is not followed",
+    errno.ENOTDIR: "it is no directory, or a symbolic link, which is not followed",
+}
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK  # a FIFO must not block us
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _OTHERS_MAY_WRITE = 0o022
@@ -24,8 +29,9 @@ _OTHERS_MAY_WRITE = 0o022
 
 def storage_error(action: str, error: OSError) -> StorageError:
     """The StorageError for ``error``, met while doing ``action`` ("write nvram")."""
-    kind = _KINDS.get(error.errno or 0, "failed")
-    return StorageError(kind, f"cannot {action}: {error.strerror or error}")
+    number = error.errno or 0
+    kind = _KINDS.get(number, "failed")
+    return StorageError(kind, f"cannot {action}: {_WORDS.get(number, error.strerror or error)}")
 
 
 def open_directory(path: str | Path, dir_fd: int | None = None) -> int:

@@ -9,6 +9,7 @@ Purpose = Literal["primary", "recovery"]
 
 _KEYS = range(1, 9)  # one per field, in the order of declaration
 _MAX_WRAPPED = 4096
+_MAX_NAME = 2048  # characters, as many as an ARN of AWS
 
 
 @dataclass(frozen=True)
@@ -16,8 +17,8 @@ class Slot:
     """A DEK wrapped by one key provider.
 
     ``key_ref`` and ``key_version`` name the KEK as its provider does (the version is empty where it
-    counts none), ``algorithm`` names the wrapping, ``created`` is in seconds since 1970. Raises
-    ValueError for values that could not be read back.
+    counts none), ``algorithm`` names the wrapping, ``created`` is in seconds since 1970. Names are
+    printable, for people read them. Raises ValueError for values that could not be read back.
     """
 
     provider_type: str
@@ -55,7 +56,8 @@ class Slot:
 def _check(fields: tuple[object, ...]) -> None:
     *names, wrapped, created, purpose = fields
     for name in names:
-        cbor.text(name)
+        if len(cbor.text(name)) > _MAX_NAME or not cbor.text(name).isprintable():
+            raise cbor.malformed(f"a slot's names have up to {_MAX_NAME} printable characters")
     cbor.octets(wrapped, range(1, _MAX_WRAPPED + 1))
     cbor.uint(created)
     if cbor.text(purpose) not in get_args(Purpose):

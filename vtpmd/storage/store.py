@@ -8,7 +8,9 @@ Temporary files have names of their own and are locked (flock) while they are in
 clear away what a crash left behind without touching what another process is about to write.
 
 System calls, for a sandbox: openat, fstat, flock, getrandom, fallocate, pwrite64, ftruncate, fsync,
-renameat, unlinkat, read, close; opening a store also lists the directory (getdents64, lseek).
+renameat, unlinkat, read, close; opening a store also lists the directory (getdents64, lseek). Where
+the file system knows no fallocate (NFS before 4.2), the C library takes fcntl (F_GETFL), fstatfs,
+pread64 and pwrite64 in its place.
 """
 
 import fcntl

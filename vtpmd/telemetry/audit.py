@@ -5,6 +5,7 @@ renamed away at any time, and only if it is a regular file that nobody else may 
 """
 
 import contextvars
+import errno
 import json
 import os
 import stat
@@ -71,6 +72,8 @@ def _append(file: Path, line: bytes) -> None:
             raise OSError(0, "it is not a regular file")
         if status.st_uid not in (0, os.geteuid()) or status.st_mode & _OTHERS_MAY_WRITE:
             raise OSError(0, "others may write to it")
-        os.write(fd, line)
+        if os.write(fd, line) < len(line):
+            os.ftruncate(fd, status.st_size)  # half a line would spoil the next one, too
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     finally:
         os.close(fd)

@@ -3,6 +3,7 @@
 import logging
 import sys
 from collections.abc import MutableMapping
+from contextlib import suppress
 from typing import Any, Literal, TextIO
 
 import structlog
@@ -17,6 +18,17 @@ SECRET_KEYS = frozenset(
 )
 
 EventDict = MutableMapping[str, Any]
+
+
+class _Printer(structlog.PrintLogger):
+    """Prints lines; one that cannot be written is lost and hinders nothing."""
+
+    def msg(self, message: str) -> None:
+        """Print a line."""
+        with suppress(OSError):  # a full disk, or nobody who reads
+            super().msg(message)
+
+    debug = info = warning = error = exception = msg
 
 
 def configure(
@@ -41,7 +53,7 @@ def configure(
     structlog.configure(
         processors=[*processors, withhold_secrets, renderer],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelName(level.upper())),
-        logger_factory=structlog.PrintLoggerFactory(file=stream or sys.stderr),
+        logger_factory=lambda *_: _Printer(stream or sys.stderr),
         cache_logger_on_first_use=False,
     )
 

@@ -20,7 +20,7 @@ _FIONBIO = 0x5421
 _PLAIN = """
     accept4 brk clock_getres clock_gettime clock_nanosleep close close_range dup epoll_create1
     epoll_ctl epoll_pwait epoll_pwait2 epoll_wait exit exit_group fallocate fdatasync flock fstat
-    fsync ftruncate futex getdents64 getegid geteuid getgid getpeername getpid getrandom
+    fstatfs fsync ftruncate futex getdents64 getegid geteuid getgid getpeername getpid getrandom
     getsockname getsockopt gettid gettimeofday getuid linkat lseek madvise membarrier mremap munmap
     nanosleep newfstatat openat pipe2 poll ppoll pread64 pwrite64 read readv recvfrom recvmsg rename
     renameat renameat2 restart_syscall rseq rt_sigaction rt_sigprocmask rt_sigreturn sched_yield

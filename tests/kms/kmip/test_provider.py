@@ -293,7 +293,7 @@ async def test_a_key_id_that_is_none_is_out_of_reach(open_provider: OpenProvider
     slot = await provider.wrap(DEK, context)
     with pytest.raises(KeyRefused, match="names no key"):
         await provider.unwrap(replace(slot, key_version=""), context)
-    for identifier in ("none", "0" * 5000, "\0'; --"):
+    for identifier in ("none", "0" * 2048, "'; --"):
         with pytest.raises(KeyUnavailable, match="does not exist") as caught:
             await provider.unwrap(replace(slot, key_version=identifier), context)
         assert not caught.value.retry

@@ -189,7 +189,7 @@ async def test_version_that_the_server_lost_is_told(bao: Bao, opened: Opener) ->
     assert "was an older backup restored?" in await reason(provider.unwrap(slot, CONTEXT))
 
 
-@pytest.mark.parametrize("key_ref", ["../sys/seal", "vtpmd/../x", "a?b", "vtpmd\n", "", "a/b"])
+@pytest.mark.parametrize("key_ref", ["../sys/seal", "vtpmd/../x", "a?b", "vtpmd ", "", "a/b"])
 async def test_slot_cannot_name_another_path(bao: Bao, opened: Opener, key_ref: str) -> None:
     provider = opened(bao, key_name="vtpmd")
     slot = replace(await provider.wrap(DEK, CONTEXT), key_ref=key_ref)

@@ -208,6 +208,14 @@ def test_a_defect_after_a_change_stores_nothing(
     assert engine.execute(capability, 0).nv is None
 
 
+def test_failure_mode_stores_nothing(tester: Tester, engine_peer: EnginePeer) -> None:
+    """Not even when Clock has to be stored: half of something may have been changed."""
+    engine = engine_peer.engine
+    engine.enter_failure_mode()
+    engine_peer.clock.milliseconds += 1 << 23
+    assert engine.execute(framed(CC.GET_TEST_RESULT), 0).nv is None
+
+
 INDEX = struct.pack(">IHIHH", 0x01500000, ALG.SHA256, 0x02040004, 0, 8)
 WRITERS: dict[str, Callable[[Tester], int]] = {
     "Clear": lambda t: t.run(CC.CLEAR, [RH.LOCKOUT], auths=[Password()]).rc,
@@ -230,7 +238,6 @@ WRITERS: dict[str, Callable[[Tester], int]] = {
         t.run(CC.PCR_SET_AUTH_POLICY, [RH.PLATFORM], b"\0\0\0\x10\0\0\0\x14", [Password()]).rc
     ),
     "ClockSet": lambda t: t.run(CC.CLOCK_SET, [RH.OWNER], (1 << 40).to_bytes(8), [Password()]).rc,
-    "ClockRateAdjust": lambda t: t.run(CC.CLOCK_RATE_ADJUST, [RH.OWNER], b"\1", [Password()]).rc,
     "NV_DefineSpace": lambda t: (
         t.run(CC.NV_DEFINE_SPACE, [RH.OWNER], b"\0\0" + sized(INDEX), [Password()]).rc
     ),
@@ -279,6 +286,7 @@ def test_what_changes_only_memory_needs_no_storage(tester: Tester, engine_peer: 
     engine_peer.engine.nv_available = False
     digest = b"\0\0\0\1\0\x0b" + bytes(32)
     assert tester.run(CC.PCR_EXTEND, [0], digest, [Password()]).rc == 0
+    assert tester.run(CC.CLOCK_RATE_ADJUST, [RH.OWNER], b"\1", [Password()]).rc == 0
     handle = areas.loaded_primary(tester, areas.storage())
     assert tester.run(CC.CONTEXT_SAVE, [handle]).rc == 0
     assert tester.start_session(SE.POLICY).handle == 0x03000000
@@ -310,6 +318,20 @@ def test_audited_commands_need_storage_for_a_new_sequence(
     assert tester.run(CC.GET_RANDOM, params=b"\0\1").rc == 0
     engine_peer.engine.nv_available = False
     assert tester.run(CC.GET_RANDOM, params=b"\0\1").rc == 0
+
+
+def test_banks_stay_until_the_next_start(tester: Tester, engine_peer: EnginePeer) -> None:
+    """Also elsewhere: a bank that appears in between would have PCRs that nobody extended."""
+    no_sha1 = b"\0\0\0\1\0\4\3\0\0\0"
+    assert tester.run(CC.PCR_ALLOCATE, [RH.PLATFORM], no_sha1, [Password()]).rc == 0
+    before = engine_peer.engine.pcr_values()
+    assert len(before["sha1"]) == 24
+    engine_peer.carry_over()
+    assert engine_peer.engine.pcr_values() == before
+    tester.peer.reset()
+    engine_peer.carry_over()
+    assert tester.startup() == 0
+    assert not engine_peer.engine.pcr_values()["sha1"]
 
 
 def test_moving_to_another_host(tester: Tester, engine_peer: EnginePeer) -> None:

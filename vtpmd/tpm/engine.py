@@ -8,7 +8,7 @@ import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from . import commands, dispatch
+from . import dispatch
 from .core import pcrs, power
 from .crypto.hashes import HASHES
 from .crypto.resumable import ResumableHash
@@ -18,7 +18,6 @@ from .rc import RC
 from .snapshot import StateError, decode, encode
 from .state import (
     ClearState,
-    NvIndex,
     OrderlyState,
     PermanentState,
     ResetState,
@@ -28,7 +27,7 @@ from .state import (
 from .wire.attributes import TPMA_NV
 from .wire.constants import RH
 
-__all__ = ["Engine", "Reply", "StateError", "commands"]
+__all__ = ["Engine", "Reply", "StateError"]
 
 _ESTABLISHED_RESET_LOCALITIES = (3, 4)
 
@@ -100,38 +99,22 @@ class Engine:
         """The encoding of all that a power cycle would lose."""
         tpm = self._tpm
         power.tick(tpm)
-        orderly = OrderlyState(
-            clock=tpm.permanent.clock,
-            clock_safe=tpm.permanent.clock_safe,
-            nv={h: index for h, index in tpm.permanent.nv.items() if _is_orderly(index)},
-        )
         return encode(
             "volatile",
             tpm.profile.name,
             reset=tpm.reset,
             clear=tpm.clear,
             volatile=tpm.volatile,
-            orderly=orderly,
+            orderly=power.orderly_state(tpm),
         )
 
     def power_on(self, volatile: bytes | None = None) -> None:
         """_TPM_Init; with a volatile state, go on exactly where it was taken. StateError."""
-        tpm = self._tpm
         if volatile is None:
-            power.init(tpm)
+            power.init(self._tpm)
         else:
             _, groups = decode("volatile", volatile, **_VOLATILE)
-            power.init(tpm)
-            tpm.reset, tpm.clear, tpm.volatile = (
-                groups["reset"],
-                groups["clear"],
-                groups["volatile"],
-            )
-            orderly: OrderlyState = groups["orderly"]
-            tpm.permanent.clock, tpm.permanent.clock_safe = orderly.clock, orderly.clock_safe
-            for handle, index in orderly.nv.items():
-                if handle in tpm.permanent.nv and _is_orderly(tpm.permanent.nv[handle]):
-                    tpm.permanent.nv[handle] = index
+            power.go_on(self._tpm, **groups)
         self.running = True
         self.defect = None
 
@@ -255,7 +238,8 @@ class Engine:
         }
 
     def _changed(self) -> bytes | None:
-        if not self._tpm.nv_dirty:
+        """What to store; of a TPM in failure mode nothing, as half of it may have changed."""
+        if not self._tpm.nv_dirty or self._tpm.failed:
             return None
         self._tpm.nv_dirty = False
         return self.permanent()
@@ -276,7 +260,3 @@ _VOLATILE = {
     "volatile": VolatileState,
     "orderly": OrderlyState,
 }
-
-
-def _is_orderly(index: NvIndex) -> bool:
-    return index.has(TPMA_NV.ORDERLY)

@@ -5,8 +5,8 @@ Part 2 structure is its marshalled form. Reading follows the annotations: a fiel
 takes its default (it came with a later version), a field that is unknown is refused (it came with
 a version that this one can't know), and so is every value of another type.
 
-To change the state: add a field with a default. To rename or reinterpret one: count `VERSION` up
-and convert the old form where it is read.
+To change the state: add a field with a default, or list one that is gone in `_RETIRED`. To rename
+or reinterpret one: count `VERSION` up and convert the old form where it is read.
 """
 
 import json
@@ -27,6 +27,14 @@ T = TypeVar("T")
 
 _LAYOUTS: dict[Any, Any] = {TPMT_PUBLIC: TPMT_PUBLIC_LOADED}
 """Structures of which a state may hold values that a guest can't send."""
+
+_RETIRED = {
+    "Hierarchy": {"enabled"},
+    "PermanentState": {"primary_epoch"},
+    "Session": {"context_id"},
+    "VolatileState": {"startup_type"},
+}
+"""Fields that stored states may have and nothing needs any more, by their dataclass."""
 
 
 class StateError(Exception):
@@ -158,7 +166,7 @@ def _from_plain(hint: Any, plain: Any, where: str, profile: Profile) -> Any:
 
 def _record(cls: Any, plain: dict[str, Any], where: str, profile: Profile) -> Any:
     stored = _stored_fields(cls)
-    unknown = set(plain) - set(stored)
+    unknown = set(plain) - set(stored) - _RETIRED.get(cls.__name__, set())
     if unknown:
         raise StateError("newer", f"the state's {where} holds unknown fields: {sorted(unknown)}")
     values = {}

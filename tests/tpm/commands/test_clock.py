@@ -3,6 +3,8 @@
 import itertools
 import struct
 
+import pytest
+
 from tests.tpm.agreement import agreed, parameter_error
 from tests.tpm.harness import EnginePeer, Password, Result, Tester
 from vtpmd.tpm.rc import RC
@@ -132,5 +134,20 @@ def test_faster_and_slower(tester: Tester, engine_peer: EnginePeer) -> None:
     for _ in range(3):
         assert adjust(tester, -3).rc == 0
     assert 85_000 <= elapsed() < 100_000
+    engine_peer.carry_over()
+    assert elapsed() < 100_000
+    assert tester.run(CC.SHUTDOWN, params=SU.CLEAR.to_bytes(2)).rc == 0
     tester.reset()
     assert elapsed() < 100_000
+
+
+@pytest.mark.parametrize("steps", [-3, -1, 1, 3])
+def test_a_rate_does_not_depend_on_how_often_one_looks(
+    tester: Tester, engine_peer: EnginePeer, steps: int
+) -> None:
+    assert adjust(tester, steps).rc == 0
+    time, clock, _ = read(tester)
+    for _ in range(200):
+        engine_peer.clock.milliseconds += 1
+        read(tester)
+    assert read(tester)[:2] == (time + 200 + 10 * steps, clock + 200 + 10 * steps)

@@ -88,6 +88,38 @@ def test_resume_halves_what_nobody_set_anew(tester: Tester, saves: int, left: in
     assert state(tester) == (left, 0)
 
 
+def test_a_shutdown_saves_what_it_finds(tester: Tester) -> None:
+    """Whether the engine goes on or another one reads what was stored then."""
+    for restart in (clock(tester).engine.power_off, lambda: None):
+        assert set_timeout(tester, 10) == 0
+        assert tester.run(CC.SHUTDOWN, params=SU.STATE.to_bytes(2)).rc == 0
+        clock(tester).clock.milliseconds += 20_000
+        assert state(tester) == (0, SIGNALED)
+        restart()
+        if clock(tester).engine.running:
+            clock(tester).reset()
+        else:
+            clock(tester).engine.power_on()
+        assert tester.startup(SU.STATE) == 0
+        assert state(tester) == (10, 0)
+
+
+def test_a_signal_outlives_a_resume(tester: Tester) -> None:
+    assert set_timeout(tester, 10) == 0
+    assert set_timeout(tester, 0) == 0
+    for _ in range(2):
+        assert tester.run(CC.SHUTDOWN, params=SU.STATE.to_bytes(2)).rc == 0
+        clock(tester).reset()
+        assert tester.startup(SU.STATE) == 0
+        assert state(tester) == (0, SIGNALED | PRESERVE_SIGNALED)
+    assert set_timeout(tester, 5) == 0
+    assert state(tester) == (5, 0)
+    assert tester.run(CC.SHUTDOWN, params=SU.STATE.to_bytes(2)).rc == 0
+    clock(tester).reset()
+    assert tester.startup() == 0
+    assert state(tester) == (0, 0)
+
+
 def test_reset_stops_it(tester: Tester) -> None:
     assert set_timeout(tester, 100) == 0
     tester.reset()

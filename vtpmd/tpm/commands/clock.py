@@ -7,7 +7,7 @@ from ..core.clock import time_info
 from ..rc import RC, TpmError
 from ..state import Hierarchy, Tpm
 from ..wire.attest import TPMS_TIME_INFO
-from ..wire.constants import CC, CLOCK_ADJUST
+from ..wire.constants import CC
 from ..wire.interface import TPM_CLOCK_ADJUST, TPMI_RH_PROVISION, UINT64
 from ..wire.structure import Structure
 
@@ -47,9 +47,10 @@ def clock_rate_adjust(
     /,
     rate_adjust: TPM_CLOCK_ADJUST,
 ) -> None:
-    """Let Clock and Time run faster or slower (29.3); each step changes the rate by 5 %."""
-    if rate_adjust == CLOCK_ADJUST.NO_CHANGE:
-        return
-    rate = max(_SLOWEST, min(_FASTEST, tpm.permanent.clock_rate + rate_adjust))
-    tpm.begin_nv_update()
-    tpm.permanent.clock_rate = rate
+    """Let Clock and Time run faster or slower (29.3); each step changes the rate by 5 %.
+
+    The rate stays within its limits, where 29.3 has RC.VALUE: as in the reference implementation.
+    It is stored with Clock, and not for its own sake.
+    """
+    rate = tpm.permanent.clock_rate + rate_adjust
+    tpm.permanent.clock_rate = max(_SLOWEST, min(_FASTEST, rate))

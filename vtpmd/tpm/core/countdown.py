@@ -85,9 +85,13 @@ def save(tpm: Tpm) -> None:
 
 
 def resume(tpm: Tpm) -> None:
-    """Let the saved timers run on after TPM2_Startup(STATE)."""
+    """Let the saved timers run on after TPM2_Startup(STATE).
+
+    Also one that has signaled its end after the TPM2_Shutdown: what was saved counts.
+    """
     for countdown in tpm.clear.countdowns.values():
         countdown.ends = tpm.volatile.time + countdown.saved * 1000 if countdown.saved else 0
+        countdown.signaled = countdown.signaled and not countdown.saved
         countdown.preserve_signaled = countdown.signaled
         countdown.set_since_startup, countdown.saved = False, 0
 

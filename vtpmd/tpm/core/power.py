@@ -3,7 +3,8 @@
 from collections.abc import Callable
 
 from ..rc import RC, TpmError
-from ..state import ClearState, Hierarchy, ResetState, Tpm, VolatileState
+from ..state import ClearState, Hierarchy, OrderlyState, ResetState, Tpm, VolatileState
+from ..wire.attributes import TPMA_NV
 from ..wire.constants import ALG, CC, RH, SU
 from . import audit, countdown, dictionary_attack, nv, pcrs
 
@@ -27,6 +28,8 @@ _KEEPS_ORDERLY = frozenset(
     }
 )
 """Commands after which a TPM2_Shutdown still holds: they change and tell nothing it has saved."""
+_STARTUP_LOCALITIES = (0, 3)
+"""PC Client platform TPM profile: the static RTM's, without and with an H-CRTM of its own."""
 _RATES = {-3: 85, -2: 90, -1: 95, 0: 100, 1: 105, 2: 110, 3: 115}
 """Percent at which Clock advances, by TPM2_ClockRateAdjust's steps."""
 
@@ -43,11 +46,35 @@ def fresh_reset_state(random: Callable[[int], bytes]) -> ResetState:
 
 def init(tpm: Tpm) -> None:
     """_TPM_Init: everything volatile is gone; commands have to wait for TPM2_Startup."""
-    tpm.volatile = VolatileState(time_epoch=int.from_bytes(tpm.random(4)))
-    tpm.last_now = tpm.now()
-    tpm.failed = False
-    tpm.canceled = False
-    if tpm.permanent.orderly != SU.STATE:
+    _power_up(tpm, VolatileState(time_epoch=int.from_bytes(tpm.random(4))))
+
+
+def orderly_state(tpm: Tpm) -> OrderlyState:
+    """What of the permanent state has changed without being stored."""
+    permanent = tpm.permanent
+    indices = {h: index for h, index in permanent.nv.items() if index.has(TPMA_NV.ORDERLY)}
+    return OrderlyState(permanent.clock, permanent.clock_safe, indices, permanent.clock_rate)
+
+
+def go_on(
+    tpm: Tpm, reset: ResetState, clear: ClearState, volatile: VolatileState, orderly: OrderlyState
+) -> None:
+    """In place of _TPM_Init, take up what another engine with this permanent state left off."""
+    permanent = tpm.permanent
+    tpm.reset, tpm.clear = reset, clear
+    permanent.clock, permanent.clock_safe = orderly.clock, orderly.clock_safe
+    permanent.clock_rate = orderly.clock_rate
+    for handle, index in orderly.nv.items():
+        if handle in permanent.nv and permanent.nv[handle].has(TPMA_NV.ORDERLY):
+            permanent.nv[handle] = index
+    _power_up(tpm, volatile)
+
+
+def _power_up(tpm: Tpm, volatile: VolatileState) -> None:
+    tpm.volatile = volatile
+    tpm.last_now, tpm.clock_remainder = tpm.now(), 0
+    tpm.failed = tpm.canceled = False
+    if not volatile.started and tpm.permanent.orderly != SU.STATE:
         tpm.permanent.pcr_allocation = dict(tpm.permanent.pcr_allocation_next)
 
 
@@ -63,12 +90,16 @@ def tick(tpm: Tpm) -> None:
     if not passed:
         return
     tpm.last_now = now
-    rated = passed * _RATES[tpm.permanent.clock_rate] // 100
-    tpm.volatile.time += rated
-    before = tpm.permanent.clock
-    tpm.permanent.clock += rated
-    if before // CLOCK_UPDATE_INTERVAL != tpm.permanent.clock // CLOCK_UPDATE_INTERVAL:
-        tpm.permanent.clock_safe = True
+    permanent = tpm.permanent
+    # Of an adjusted millisecond nothing may get lost, however often the time is looked at.
+    elapsed, tpm.clock_remainder = divmod(
+        passed * _RATES[permanent.clock_rate] + tpm.clock_remainder, 100
+    )
+    tpm.volatile.time += elapsed
+    before = permanent.clock
+    permanent.clock += elapsed
+    if before // CLOCK_UPDATE_INTERVAL != permanent.clock // CLOCK_UPDATE_INTERVAL:
+        permanent.clock_safe = True
         tpm.begin_nv_update()
     if tpm.volatile.started:
         dictionary_attack.self_heal(tpm)
@@ -81,41 +112,39 @@ def startup(tpm: Tpm, startup_type: int) -> None:
     Raises RC.LOCALITY for a locality that may not start the TPM, or from which a resume does not
     match the last start; RC.VALUE for a resume without a saved state.
     """
-    if tpm.locality not in (0, 3):
+    if tpm.locality not in _STARTUP_LOCALITIES:
         raise TpmError(RC.LOCALITY)
     permanent = tpm.permanent
-    before = permanent.orderly
+    orderly, reset = permanent.orderly is not None, permanent.orderly != SU.STATE
+    resume = startup_type == SU.STATE
     h_crtm = tpm.volatile.h_crtm
     locality = 0 if h_crtm else tpm.locality
-    resume = startup_type == SU.STATE
     if resume:
-        if before != SU.STATE:
+        if reset:
             raise TpmError(RC.VALUE, at="startup_type")
         if (permanent.startup_locality, permanent.startup_h_crtm) != (locality, h_crtm):
             raise TpmError(RC.LOCALITY)
     tpm.begin_nv_update()
-    if before is None:
+    if not orderly:
         permanent.clock_safe = False
-    if before == SU.STATE:
-        tpm.reset.restart_count += 1
-        tpm.reset.clear_count += not resume
-    else:
+    if reset:
         tpm.reset = fresh_reset_state(tpm.random)
         permanent.reset_count = (permanent.reset_count + 1) & 0xFFFFFFFF
         permanent.total_reset_count += 1
+    else:
+        tpm.reset.restart_count += 1
+        tpm.reset.clear_count += not resume
     if not resume:
         tpm.clear = ClearState()
         permanent.platform.auth_value = b""
         permanent.platform.policy_alg, permanent.platform.auth_policy = ALG.NULL, b""
-    dictionary_attack.at_startup(tpm, orderly=before is not None)
-    nv.at_startup(tpm, resume=resume, reset=before != SU.STATE, orderly=before is not None)
+    dictionary_attack.at_startup(tpm, orderly=orderly)
+    nv.at_startup(tpm, resume=resume, reset=reset, orderly=orderly)
     pcrs.start(tpm, resume=resume, locality=locality)
     countdown.resume(tpm)
     permanent.startup_locality, permanent.startup_h_crtm = locality, h_crtm
     permanent.orderly = None
-    tpm.volatile.started = True
-    tpm.volatile.started_orderly = before is not None
-    tpm.volatile.startup_type = startup_type
+    tpm.volatile.started, tpm.volatile.started_orderly = True, orderly
 
 
 def shutdown(tpm: Tpm, shutdown_type: int) -> None:

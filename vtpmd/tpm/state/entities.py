@@ -24,7 +24,6 @@ class Hierarchy:
     seed_level: int = 1
     """libtpms' seed compatibility level: 0 only for seeds taken over from old instances."""
     proof: bytes = field(default=b"", repr=False)
-    enabled: bool = True
 
     @property
     def name(self) -> bytes:

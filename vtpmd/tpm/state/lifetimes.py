@@ -76,8 +76,6 @@ class PermanentState:
     pcr_policy_alg: int = ALG.NULL
     pcr_policy: bytes = b""
     """authPolicy of the PCRs that can have one."""
-    primary_epoch: int = 0
-    """Counts TPM2_Clear, ChangeEPS and ChangePPS: old cached primaries are not found again."""
 
 
 @dataclass(slots=True)
@@ -135,7 +133,6 @@ class VolatileState:
     """Lost whenever the TPM is powered off (Part 1, 12.3)."""
 
     started: bool = False
-    startup_type: int | None = None
     started_orderly: bool = True
     """A TPM2_Shutdown preceded the last TPM2_Startup."""
     pcr_allocation_pending: bool = False
@@ -160,9 +157,10 @@ class VolatileState:
 
 @dataclass(slots=True)
 class OrderlyState:
-    """The part of the permanent state that is stored only at an orderly shutdown."""
+    """The part of the permanent state that changes without being stored each time."""
 
     clock: int
     clock_safe: bool
     nv: dict[int, NvIndex]
     """Indices with TPMA_NV_ORDERLY."""
+    clock_rate: int = 0

@@ -48,7 +48,6 @@ class Session:
     """Time when ``nonce_tpm`` of a policy session was made, in ms."""
     epoch: int = 0
     """``VolatileState.time_epoch`` at that time: in another one, Time can't be compared."""
-    context_id: int = 0
     is_bound: bool = False
     bound_name: bytes = b""
     bound_auth_value: bytes = field(default=b"", repr=False)

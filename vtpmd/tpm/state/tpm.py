@@ -38,6 +38,9 @@ class Tpm:
     )
     """Key material of the Primary Objects created last, kept by ``core.creation``."""
     last_now: int = 0
+    """When Time last advanced, by ``now``."""
+    clock_remainder: int = 0
+    """Hundredths of a ms by which Time is ahead of what it shows."""
 
     def require_nv(self) -> None:
         """Raise TpmError(RC.NV_UNAVAILABLE) when the host can't store."""

@@ -144,6 +144,19 @@ def test_allocating_banks(both: Both) -> None:
     agreed(both, read, *[(alg, everything) for alg in BANKS[2:]])
 
 
+def test_the_last_allocation_counts(both: Both) -> None:
+    """Each replaces the one before, and goes on from what is in force."""
+    everything, nothing = b"\xff\xff\xff", bytes(3)
+    for bank in (ALG.SHA1, ALG.SHA384):
+        needed = agreed(both, allocate, (bank, nothing)).parameters[5:9]
+        assert int.from_bytes(needed) == 24 * (20 + 32 + 48 + 64 - len(digest(bank)))
+    for tester in both:
+        tester.reset()
+    answer = agreed(both, Tester.run, CC.GET_CAPABILITY, [], struct.pack(">III", 5, 0, 9))
+    kept = {bank: nothing if bank == ALG.SHA384 else everything for bank in BANKS}
+    assert answer.parameters[5:] == selection(*kept.items())
+
+
 def test_h_crtm_and_d_rtm_pcrs_have_to_stay(both: Both) -> None:
     nothing = bytes(3)
     for kept in (nothing, b"\x01\x00\x00", b"\x00\x00\x02"):

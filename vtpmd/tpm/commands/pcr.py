@@ -13,7 +13,6 @@ from ..wire.base import (
     TPML_DIGEST,
     TPML_DIGEST_VALUES,
     TPML_PCR_SELECTION,
-    TPMS_PCR_SELECTION,
     TPMT_HA,
 )
 from ..wire.constants import CC
@@ -85,14 +84,9 @@ def pcr_read(tpm: Tpm, /, pcr_selection_in: TPML_PCR_SELECTION) -> PcrReadRespon
     values: list[bytes] = []
     returned = []
     for selection in pcr_selection_in:
-        bits = 0
-        for pcr in pcrs.selected(selection):
-            room = len(values) < MAX_POLICY_DIGESTS
-            if room and pcrs.is_allocated(tpm, selection.hash, pcr):
-                values.append(tpm.volatile.pcrs[selection.hash][pcr])
-                bits |= 1 << pcr
-        octets = bits.to_bytes(len(selection.pcr_select), "little")
-        returned.append(TPMS_PCR_SELECTION(selection.hash, octets))
+        fitting = pcrs.selected(tpm, selection)[: MAX_POLICY_DIGESTS - len(values)]
+        values += [tpm.volatile.pcrs[selection.hash][pcr] for pcr in fitting]
+        returned.append(pcrs.narrowed(selection, fitting))
     return PcrReadResponse(tpm.reset.pcr_update_counter, returned, values)
 
 
@@ -103,8 +97,8 @@ def pcr_allocate(
     /,
     pcr_allocation: TPML_PCR_SELECTION,
 ) -> PcrAllocateResponse:
-    """Choose the PCR banks from the next _TPM_Init on (22.5)."""
-    allocation = dict(tpm.permanent.pcr_allocation_next)
+    """Choose the PCR banks from the next _TPM_Init on (22.5); what was chosen before is void."""
+    allocation = dict(tpm.permanent.pcr_allocation)
     for selection in pcr_allocation:
         if selection.hash not in tpm.profile.pcr_banks:
             raise TpmError(RC.HASH, at="pcr_allocation")

@@ -1,6 +1,5 @@
-"""Platform configuration registers (Part 1, clause 11; PC Client platform TPM profile, 3.7)."""
+"""Platform configuration registers (Part 1, clause 14; PC Client platform TPM profile, 3.7)."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 from ..crypto.hashes import digest, digest_size
@@ -64,31 +63,33 @@ def is_allocated(tpm: Tpm, bank: int, pcr: int) -> bool:
 
 
 def start(tpm: Tpm, *, resume: bool, locality: int) -> None:
-    """Give every PCR its value at TPM2_Startup (Part 1, 11.6; PC Client profile, 3.7.2).
+    """Give every PCR its value at TPM2_Startup (Part 1, 14.1; PC Client profile, 3.7.2).
 
     PCR 0 keeps an H-CRTM measurement; otherwise it says from which locality the start came.
     """
+    for bank in tpm.permanent.pcr_allocation:
+        values = _values(tpm, bank)
+        saved = tpm.clear.pcr_saved.get(bank, {}) if resume else {}
+        for pcr in range(PCR_COUNT):
+            if pcr in saved:
+                values[pcr] = saved[pcr]
+            elif pcr != HCRTM or not tpm.volatile.h_crtm:
+                values[pcr] = _initial_value(pcr, digest_size(bank), locality)
+    tpm.clear.pcr_saved = {}
     for pcr, attributes in enumerate(ATTRIBUTES):
         if not (resume and attributes.saved):
             count_change(tpm, pcr)
-    for bank, allocated in tpm.permanent.pcr_allocation.items():
-        size = digest_size(bank)
-        values = tpm.volatile.pcrs.setdefault(bank, [bytes(size)] * PCR_COUNT)
-        for pcr, attributes in enumerate(ATTRIBUTES):
-            if not allocated >> pcr & 1:
-                continue
-            if resume and attributes.saved:
-                saved = tpm.clear.pcr_saved.get(bank, {}).get(pcr)
-                values[pcr] = saved if saved is not None else bytes(size)
-            elif pcr == HCRTM and tpm.volatile.h_crtm:
-                continue
-            elif attributes.dynamic:
-                values[pcr] = b"\xff" * size
-            else:
-                values[pcr] = bytes(size)
-                if pcr == HCRTM:
-                    values[pcr] = locality.to_bytes(size)
-    tpm.clear.pcr_saved = {}
+
+
+def _initial_value(pcr: int, size: int, locality: int) -> bytes:
+    if ATTRIBUTES[pcr].dynamic:
+        return b"\xff" * size
+    return locality.to_bytes(size) if pcr == HCRTM else bytes(size)
+
+
+def _values(tpm: Tpm, bank: int) -> list[bytes]:
+    """The values of a bank: zeros, if it has none yet."""
+    return tpm.volatile.pcrs.setdefault(bank, [bytes(digest_size(bank))] * PCR_COUNT)
 
 
 def save(tpm: Tpm) -> None:
@@ -150,50 +151,37 @@ def measure_event(tpm: Tpm, digests: dict[int, bytes]) -> None:
         for pcr, attributes in enumerate(ATTRIBUTES):
             if attributes.dynamic:
                 _set_zero(tpm, pcr)
-        tpm.reset.restart_count += 1
+        tpm.reset.restart_count = (tpm.reset.restart_count + 1) & 0xFFFFFFFF
         pcr = DRTM
     else:
         for bank in digests:
-            size = digest_size(bank)
-            values = tpm.volatile.pcrs.setdefault(bank, [bytes(size)] * PCR_COUNT)
-            values[HCRTM] = RTM_LOCALITY.to_bytes(size)
+            _values(tpm, bank)[HCRTM] = RTM_LOCALITY.to_bytes(digest_size(bank))
         tpm.volatile.h_crtm = True
         pcr = HCRTM
     for bank, measured in digests.items():
         extend(tpm, bank, pcr, measured)
 
 
-def selected(selection: TPMS_PCR_SELECTION) -> Iterable[int]:
-    """The PCRs of a selection, in order."""
+def selected(tpm: Tpm, selection: TPMS_PCR_SELECTION) -> list[int]:
+    """The PCRs of a selection that exist, in order."""
     bits = int.from_bytes(selection.pcr_select, "little")
-    return (pcr for pcr in range(len(selection.pcr_select) * 8) if bits >> pcr & 1)
+    bits &= tpm.permanent.pcr_allocation.get(selection.hash, 0)
+    return [pcr for pcr in range(bits.bit_length()) if bits >> pcr & 1]
 
 
-def filtered(tpm: Tpm, selections: list[TPMS_PCR_SELECTION]) -> list[TPMS_PCR_SELECTION]:
-    """The selections with PCRs that are not implemented or not allocated left out."""
-    result = []
-    for selection in selections:
-        wanted = int.from_bytes(selection.pcr_select, "little")
-        kept = wanted & tpm.permanent.pcr_allocation.get(selection.hash, 0)
-        octets = kept.to_bytes(len(selection.pcr_select), "little")
-        result.append(TPMS_PCR_SELECTION(selection.hash, octets))
-    return result
-
-
-def values_of(tpm: Tpm, selections: list[TPMS_PCR_SELECTION]) -> Iterable[bytes]:
-    """The values of the selected PCRs that exist, in the order of Part 3, 22.4."""
-    for selection in selections:
-        for pcr in selected(selection):
-            if is_allocated(tpm, selection.hash, pcr):
-                yield tpm.volatile.pcrs[selection.hash][pcr]
+def narrowed(selection: TPMS_PCR_SELECTION, pcrs: list[int]) -> TPMS_PCR_SELECTION:
+    """A selection of these PCRs instead, of the same size."""
+    octets = sum(1 << pcr for pcr in pcrs).to_bytes(len(selection.pcr_select), "little")
+    return TPMS_PCR_SELECTION(selection.hash, octets)
 
 
 def selection_digest(
     tpm: Tpm, hash_alg: int, selections: list[TPMS_PCR_SELECTION]
 ) -> tuple[bytes, list[TPMS_PCR_SELECTION]]:
-    """pcrDigest over the selected PCRs, and the selections without PCRs that don't exist."""
-    kept = filtered(tpm, selections)
-    return digest(hash_alg, *values_of(tpm, kept)), kept
+    """pcrDigest (Part 1, 14.5), and the selections without PCRs that don't exist."""
+    existing = [(selection, selected(tpm, selection)) for selection in selections]
+    values = [tpm.volatile.pcrs[one.hash][pcr] for one, pcrs in existing for pcr in pcrs]
+    return digest(hash_alg, *values), [narrowed(*found) for found in existing]
 
 
 def banks(tpm: Tpm) -> list[int]:

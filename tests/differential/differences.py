@@ -22,6 +22,10 @@ NOT_IN_LIBTPMS = frozenset(
     | {f"ALG.{alg.name}" for alg in (ALG.SHA3_256, ALG.SHA3_384, ALG.SHA3_512)}
 )
 
+_MAKING_OBJECTS = frozenset(
+    {CC.CREATE, CC.CREATE_PRIMARY, CC.CREATE_LOADED, CC.LOAD, CC.LOAD_EXTERNAL, CC.IMPORT}
+)
+
 
 @dataclass(frozen=True)
 class Difference:
@@ -117,6 +121,32 @@ DIFFERENCES = (
     Difference(
         "version 185 has further object attributes, which are reserved bits for libtpms",
         lambda code, ours, theirs: theirs == RC.RESERVED_BITS,
+    ),
+    Difference(
+        "x509sign is for asymmetric keys that sign (Part 2, 8.3.3.15)",
+        lambda code, ours, theirs: code in _MAKING_OBJECTS and (ours, theirs) == (RC.ATTRIBUTES, 0),
+    ),
+    Difference(
+        "public areas can be made persistent since version 185 (28.5)",
+        lambda code, ours, theirs: (
+            (code, theirs) == (CC.EVICT_CONTROL, RC.ATTRIBUTES) and ours != RC.ATTRIBUTES
+        ),
+    ),
+    Difference(
+        "no private area of a derived object leaves the TPM (Part 1, 24.1); libtpms makes one that"
+        " nothing can load",
+        lambda code, ours, theirs: (code, ours, theirs) == (CC.OBJECT_CHANGE_AUTH, RC.TYPE, 0),
+    ),
+    Difference(
+        "nothing is protected for a key without nameAlg: there would be no HMAC",
+        lambda code, ours, theirs: (
+            code in (CC.MAKE_CREDENTIAL, CC.DUPLICATE, CC.REWRAP)
+            and (ours, theirs) == (RC.VALUE, 0)
+        ),
+    ),
+    Difference(
+        "TPM2_Clear leaves clearCount alone (Part 1, table 41): what a restart has ended stays so",
+        lambda code, ours, theirs: (code, ours, theirs) == (CC.CONTEXT_LOAD, RC.INTEGRITY, 0),
     ),
     Difference(
         "countdown timers are implemented; libtpms 0.9.2 has none",

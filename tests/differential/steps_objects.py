@@ -58,7 +58,7 @@ def template(draw: Random) -> bytes:
             cipher = words(ALG.AES, draw.choice((128, 256)), mode)
             return areas.symcipher(flags | DECRYPT | draw.choice((0, SIGN)), symmetric=cipher)
         case _:
-            flags ^= 1 << draw.randrange(20)
+            flags ^= 1 << draw.randrange(19)
             return areas.ecc(flags | draw.choice((SIGN, DECRYPT, RESTRICTED)), policy=policy)
 
 

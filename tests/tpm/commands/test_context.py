@@ -5,9 +5,10 @@ from dataclasses import dataclass, replace
 
 import pytest
 
-from tests.tpm import areas
+from tests.tpm import areas, objects_made
 from tests.tpm.agreement import agreed, handle_error, parameter_error
 from tests.tpm.harness import EnginePeer, Password, Result, Tester, sized
+from vtpmd.tpm.crypto import symmetric
 from vtpmd.tpm.rc import RC
 from vtpmd.tpm.wire.constants import ALG, CC, RH, SE, SU
 
@@ -262,6 +263,29 @@ def test_st_clear_objects_end_at_a_restart(both: Both) -> None:
         assert codes == [0, parameter_error(RC.INTEGRITY, 1)]
 
 
+def test_st_clear_objects_of_the_platform_end_at_a_restart_whoever_owns(tester: Tester) -> None:
+    """TPM2_Clear does not turn clearCount back, as it does in libtpms."""
+    template = areas.storage(areas.OWN | areas.ST_CLEAR)
+    key = areas.create_primary(tester, template, hierarchy=RH.PLATFORM).handle
+    assert key is not None
+    context = save(tester, key)
+    assert tester.run(CC.SHUTDOWN, params=SU.STATE.to_bytes(2)).rc == 0
+    tester.reset()
+    assert tester.run(CC.CLEAR, [RH.LOCKOUT], auths=[Password()]).rc == 0
+    assert load(tester, context).rc == parameter_error(RC.INTEGRITY, 1)
+
+
+def test_a_context_that_decrypts_to_something_else_ends_in_failure_mode(
+    tester: Tester, engine_peer: EnginePeer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    context = save(tester, areas.loaded_primary(tester, areas.storage()))
+    monkeypatch.setattr(symmetric, "cfb_decrypt", lambda alg, key, iv, data: bytes(len(data)))
+    octets = context.marshal()
+    command = struct.pack(">HII", 0x8001, 10 + len(octets), CC.CONTEXT_LOAD) + octets
+    assert engine_peer.engine.execute(command, 0).response[6:10] == RC.FAILURE.to_bytes(4)
+    assert engine_peer.engine.failed
+
+
 def test_the_largest_contexts(tester: Tester) -> None:
     """They fit into a response, into what TPM_PT tells, and three into an old kernel's buffer."""
     largest = areas.rsa(
@@ -318,3 +342,42 @@ def test_persistent_objects(both: Both) -> None:
     ):
         params = persistent.to_bytes(4)
         agreed(both, Tester.run, CC.EVICT_CONTROL, [auth, handle], params, [Password()])
+
+
+@pytest.mark.parametrize("hierarchy", [RH.OWNER, RH.ENDORSEMENT, RH.PLATFORM])
+def test_a_public_area_can_be_persistent(
+    tester: Tester, engine_peer: EnginePeer, hierarchy: int
+) -> None:
+    """Since version 185; it lasts as long as its hierarchy's seed."""
+    auth = RH.PLATFORM if hierarchy == RH.PLATFORM else RH.OWNER
+    persistent = 0x81800001 if hierarchy == RH.PLATFORM else 0x81000001
+    evict = [CC.EVICT_CONTROL, [auth, 0x80000000], persistent.to_bytes(4), [Password()]]
+    public = objects_made.ecc_key().public
+    assert areas.load_external(tester, public, hierarchy=hierarchy).rc == 0
+    assert tester.run(*evict).rc == 0  # type: ignore[arg-type]
+    tester.reset()
+    read = tester.run(CC.READ_PUBLIC, [persistent])
+    assert (read.sized(0), read.sized(2)) == (public, areas.name_of(public))
+    unusable = tester.run(CC.UNSEAL, [persistent], auths=[Password()])
+    assert unusable.rc == RC.AUTH_UNAVAILABLE
+    code, by = (CC.CHANGE_PPS, RH.PLATFORM) if hierarchy == RH.PLATFORM else (CC.CLEAR, RH.LOCKOUT)
+    assert tester.run(code, [by], auths=[Password()]).rc == 0
+    assert tester.run(CC.READ_PUBLIC, [persistent]).rc == handle_error(RC.HANDLE, 1)
+
+
+def test_what_never_becomes_persistent(both: Both) -> None:
+    """Objects of the NULL hierarchy, whole or public, sequences, and what has stClear above it."""
+    template = areas.storage(areas.OWN | areas.ST_CLEAR)
+    for tester in both:
+        parent = areas.loaded_primary(tester, template)
+        handles = [parent, areas.loaded_child(tester, parent, areas.sealed(), data=b"data")]
+        external = areas.load_external(tester, objects_made.ecc_key().public).handle
+        assert external is not None
+        for handle in (*handles, external):
+            params = (0x81000001).to_bytes(4)
+            answer = tester.run(CC.EVICT_CONTROL, [RH.OWNER, handle], params, [Password()])
+            assert answer.rc == handle_error(RC.ATTRIBUTES, 2)
+        areas.flush(tester, external)
+        sequence = hash_sequence(tester, ALG.SHA256)
+        answer = tester.run(CC.EVICT_CONTROL, [RH.OWNER, sequence], params, [Password()])
+        assert answer.rc == handle_error(RC.ATTRIBUTES, 2)

@@ -228,6 +228,38 @@ def test_changing_the_authorization(both: tuple[Tester, Tester]) -> None:
         assert tester.run(CC.UNSEAL, [again], auths=old).rc == RC.BAD_AUTH | 0x900
 
 
+def test_an_object_without_storage_parent_keeps_its_authorization(
+    both: tuple[Tester, Tester],
+) -> None:
+    """Primary and external objects, nameless ones too: there is nothing they could be loaded by."""
+    for tester in both:
+        parent = areas.loaded_primary(tester, areas.storage())
+        other = areas.loaded_primary(tester, areas.sealed(), data=b"data")
+        made = objects_made.keyedhash(USER_AUTH)
+        nameless = made.public[:2] + words(ALG.NULL) + made.public[4:]
+        for public in (made.public, nameless):
+            external = areas.load_external(tester, public, made.sensitive).handle
+            assert external is not None
+            for new in (b"", b"new"):
+                for handle in (external, other):
+                    change = [handle, parent], sized(new), [Password()]
+                    answer = tester.run(CC.OBJECT_CHANGE_AUTH, *change)
+                    assert answer.rc == RC.TYPE | 0x200
+            areas.flush(tester, external)
+
+
+def test_a_derived_object_keeps_its_authorization(tester: Tester) -> None:
+    """It can't be loaded (Part 1, 24.1), so no private area of it leaves the TPM."""
+    scheme = words(ALG.XOR, ALG.SHA256, ALG.KDF1_SP800_108)
+    parent = areas.loaded_primary(tester, areas.keyedhash(OWN | STORAGE | NO_DA, scheme=scheme))
+    template = areas.ecc(FIXED | USER_AUTH | SIGN, x=b"label", y=b"context")
+    create = areas.sensitive_create() + sized(template)
+    derived = tester.run(CC.CREATE_LOADED, [parent], create, [Password()]).handle
+    assert derived is not None
+    answer = tester.run(CC.OBJECT_CHANGE_AUTH, [derived, parent], sized(b"new"), [Password()])
+    assert answer.rc == RC.TYPE | 0x200
+
+
 def test_only_data_objects_are_unsealed(both: tuple[Tester, Tester]) -> None:
     hmac_key = areas.keyedhash(OWN | SIGN, scheme=words(ALG.HMAC, ALG.SHA256))
     for tester in both:

@@ -33,8 +33,9 @@ from vtpmd.tpm.wire.constants import ALG, CC, RH
 
 ATTRIBUTES = (
     *(FIXED_TPM, ST_CLEAR, FIXED_PARENT, ORIGIN, USER_AUTH, ADMIN_POLICY),
-    *(NO_DA, ENCRYPTED_DUPLICATION, RESTRICTED, DECRYPT, SIGN, X509_SIGN),
+    *(NO_DA, ENCRYPTED_DUPLICATION, RESTRICTED, DECRYPT, SIGN),
 )
+"""All but x509sign, which libtpms takes for any key."""
 SENSIBLE = (
     *(0, OWN, MOVABLE, OWN | STORAGE, MOVABLE | STORAGE, OWN | SIGN, MOVABLE | SIGN),
     *(OWN | DECRYPT, OWN | RESTRICTED | SIGN, FIXED | USER_AUTH, USER_AUTH),
@@ -252,6 +253,15 @@ REFUSED = {
         areas.ecc(OWN | SIGN | ENCRYPTED_DUPLICATION),
         RC.ATTRIBUTES,
     ),
+    "X.509 signing without signing": (areas.ecc(OWN | DECRYPT | X509_SIGN), RC.ATTRIBUTES),
+    "X.509 signing by an HMAC": (
+        areas.keyedhash(OWN | SIGN | X509_SIGN, scheme=HMAC),
+        RC.ATTRIBUTES,
+    ),
+    "X.509 signing by a MAC": (
+        areas.symcipher(OWN | SIGN | X509_SIGN, symmetric=words(ALG.AES, 128, ALG.CMAC)),
+        RC.ATTRIBUTES,
+    ),
     "firmware limited": (areas.ecc(OWN | SIGN | 1 << 8), RC.ATTRIBUTES),
     "SVN limited": (areas.ecc(OWN | SIGN | 1 << 9), RC.ATTRIBUTES),
     "no nameAlg": (areas.ecc(OWN | SIGN, alg=ALG.NULL), RC.HASH),
@@ -282,6 +292,12 @@ REFUSED = {
 @pytest.mark.parametrize(("template", "code"), REFUSED.values(), ids=REFUSED.keys())
 def test_refused(tester: Tester, template: bytes, code: int) -> None:
     assert areas.create_primary(tester, template).rc == code | 0x2C0
+
+
+def test_asymmetric_keys_that_sign_can_be_for_x509(both: tuple[Tester, Tester]) -> None:
+    for tester in both:
+        for made in (areas.ecc(OWN | SIGN | X509_SIGN), areas.rsa(OWN | SIGN | X509_SIGN)):
+            assert areas.create_primary(tester, made).rc == 0
 
 
 NO_PARENTS = {

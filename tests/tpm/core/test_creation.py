@@ -8,6 +8,7 @@ from vtpmd.tpm.core import creation
 from vtpmd.tpm.core.creation import PRIMARY_CACHE_SIZE, primary_object
 from vtpmd.tpm.rc import RC, TpmError
 from vtpmd.tpm.state import Hierarchy, LoadedObject, Tpm
+from vtpmd.tpm.wire.constants import RH
 from vtpmd.tpm.wire.objects import TPMT_PUBLIC
 
 RSA = areas.rsa(OWN | SIGN)
@@ -98,11 +99,10 @@ def test_authorization_values_are_stripped(given: bytes, kept: bytes) -> None:
     assert creation.authorization_value(given, 0x000B, "in_sensitive") == kept
 
 
-def test_storage_flags_are_inherited(tpm: Tpm) -> None:
+def test_st_clear_and_the_hierarchy_are_inherited(tpm: Tpm) -> None:
     parent = derive(tpm, tpm.permanent.owner, areas.storage(OWN | areas.ST_CLEAR))
     template = TPMT_PUBLIC.parse(areas.storage(OWN), tpm.profile)
     child = creation.ordinary_object(tpm, parent, template, b"", b"")
-    assert (parent.primary, parent.st_clear, parent.temporary) == (True, True, True)
-    assert (child.primary, child.st_clear, child.temporary) == (False, True, True)
+    assert [(made.hierarchy, made.st_clear) for made in (parent, child)] == [(RH.OWNER, True)] * 2
     null = derive(tpm, tpm.reset.null, areas.ecc(OWN | STORAGE, symmetric=areas.AES_128_CFB))
-    assert (null.primary, null.st_clear, null.temporary) == (False, False, True)
+    assert (null.hierarchy, null.st_clear) == (RH.NULL, False)

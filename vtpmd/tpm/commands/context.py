@@ -65,7 +65,7 @@ def evict_control(
     persistent_handle: TPMI_DH_PERSISTENT,
 ) -> None:
     """Make an object persistent, or a persistent one go (28.5)."""
-    if object_handle.temporary or object_handle.sensitive is None:
+    if object_handle.hierarchy == RH.NULL or object_handle.st_clear:
         raise TpmError(RC.ATTRIBUTES, at="object_handle")
     is_persistent = object_handle.handle >> 24 == HT.PERSISTENT
     if is_persistent and object_handle.handle != persistent_handle:

@@ -134,7 +134,7 @@ def import_(
 ) -> ImportResponse:
     """Turn a duplicate into an object that can be loaded below a parent (13.3)."""
     parent = parent_handle
-    if object_public.object_attributes & objects.FIXED:
+    if object_public.object_attributes & (objects.FIXED | objects.LIMITED):
         raise TpmError(RC.ATTRIBUTES, at="object_public")
     if not objects.is_parent(parent):
         raise TpmError(RC.TYPE, at="parent_handle")

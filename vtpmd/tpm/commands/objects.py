@@ -5,7 +5,7 @@ from typing import Annotated
 from ..command import Auth, command
 from ..core import creation, entities, keys, objects, protection, shared_seeds, templates, tickets
 from ..core.bindings import check_loadable
-from ..core.names import object_name, qualified_name
+from ..core.names import object_name
 from ..crypto.hashes import digest_size
 from ..crypto.labelled import IDENTITY
 from ..rc import RC, TpmError, blame
@@ -41,7 +41,7 @@ from ..wire.objects import (
 )
 from ..wire.structure import Structure, parse
 
-_NOT_EXTERNAL = objects.FIXED | TPMA_OBJECT.RESTRICTED
+_NOT_EXTERNAL = objects.FIXED | objects.LIMITED | TPMA_OBJECT.RESTRICTED
 _KEY = objects.STORAGE | TPMA_OBJECT.SIGN_ENCRYPT
 
 
@@ -258,15 +258,15 @@ def object_change_auth(
     """Wrap an object anew with another authValue; the loaded one stays as it is (12.8)."""
     if object_handle.sequence is not None:
         raise TpmError(RC.TYPE, at="object_handle")
-    name, name_alg = object_handle.name, object_handle.public.name_alg
+    name_alg = object_handle.public.name_alg
     auth_value = creation.authorization_value(new_auth, name_alg, at="new_auth")
-    if qualified_name(parent_handle, name_alg, name) != object_handle.qualified_name:
+    if not objects.is_child(object_handle, parent_handle):
         raise TpmError(RC.TYPE, at="parent_handle")
     assert object_handle.sensitive is not None
     old = object_handle.sensitive
     sensitive = TPMT_SENSITIVE(old.sensitive_type, auth_value, old.seed_value, old.sensitive)
     return ObjectChangeAuthResponse(
-        protection.wrap_sensitive(tpm, parent_handle, name, name_alg, sensitive)
+        protection.wrap_sensitive(tpm, parent_handle, object_handle.name, name_alg, sensitive)
     )
 
 

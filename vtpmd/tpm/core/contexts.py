@@ -1,12 +1,12 @@
-"""Saved contexts: objects, sequences and sessions outside of the TPM (Part 1, clause 30).
+"""Saved contexts: objects, sequences and sessions outside of the TPM (Part 1, clause 27).
 
-A context is encrypted and authenticated under keys derived from a proof: that of its hierarchy,
-which TPM2_Clear and the like change, or the NULL proof, which every TPM Reset changes. A session
-has one valid context at most; which one is kept in `ResetState.saved_sessions`.
+A context is encrypted and authenticated under the proof of its hierarchy, which TPM2_Clear and the
+like change, and a secret that every TPM Reset changes. A session has one valid context at most;
+which one is kept in `ResetState.saved_sessions`.
 """
 
-import hmac as constant_time
 import zlib
+from hmac import compare_digest
 
 from .. import snapshot
 from ..crypto import symmetric
@@ -24,7 +24,6 @@ from .tickets import CONTEXT_HASH
 ORDINARY, SEQUENCE, ST_CLEAR = 0x80000000, 0x80000001, 0x80000002
 """savedHandle of a transient object (Part 2, 14.5)."""
 _KEY_SIZE, _BLOCK_SIZE = 32, 16
-_LEAST_CONTENT = 8
 _read_integrity = reader(TPM2B_DIGEST)
 
 
@@ -52,8 +51,10 @@ def save_session(tpm: Tpm, session: Session) -> TPMS_CONTEXT:
 def load(tpm: Tpm, context: TPMS_CONTEXT) -> int:
     """Load what was saved; returns its handle.
 
-    Raises TpmError(RC.SIZE), RC.INSUFFICIENT, RC.INTEGRITY, RC.HIERARCHY, RC.OBJECT_MEMORY,
-    RC.SESSION_MEMORY; RC.HANDLE for a session's context that is not its last.
+    As in libtpms, nothing is believed of a context before its integrity is checked, so that a wrong
+    sequence or savedHandle is RC.INTEGRITY, not RC.VALUE as in Part 2, 14.6. Raises RC.SIZE and
+    RC.INSUFFICIENT too, RC.HIERARCHY, RC.OBJECT_MEMORY, RC.SESSION_MEMORY; RC.HANDLE for a
+    session's context that is not its last.
     """
     saved = _decode(tpm, _unprotect(tpm, context))
     if saved.session is not None:
@@ -83,41 +84,53 @@ def _decode(tpm: Tpm, content: bytes) -> SavedContext:
     return found
 
 
-def _keys(tpm: Tpm, sequence: int, saved_handle: int, hierarchy: int) -> tuple[bytes, bytes, bytes]:
-    """Encryption key, IV and authentication key of one context."""
-    proof = entities.hierarchy(tpm, hierarchy).proof
-    counts = tpm.permanent.total_reset_count.to_bytes(8)
-    if saved_handle == ST_CLEAR:
-        counts += tpm.reset.clear_count.to_bytes(4)
-    bound = sequence.to_bytes(8) + saved_handle.to_bytes(4)
-    secret = tpm.reset.context_key + proof
-    size = _KEY_SIZE + _BLOCK_SIZE + _KEY_SIZE
-    derived = kdfa(CONTEXT_HASH, secret, b"CONTEXT", bound, counts, size * 8)
-    iv = derived[_KEY_SIZE : _KEY_SIZE + _BLOCK_SIZE]
-    return derived[:_KEY_SIZE], iv, derived[_KEY_SIZE + _BLOCK_SIZE :]
+def _secret(tpm: Tpm, context: TPMS_CONTEXT) -> bytes:
+    """hProof, and what a TPM Reset replaces: sequence numbers begin anew, keys never recur."""
+    return tpm.reset.context_key + entities.hierarchy(tpm, context.hierarchy).proof
+
+
+def _identity(context: TPMS_CONTEXT) -> tuple[bytes, bytes]:
+    return context.sequence.to_bytes(8), context.saved_handle.to_bytes(4)
+
+
+def _key_and_iv(tpm: Tpm, context: TPMS_CONTEXT) -> tuple[bytes, bytes]:
+    """For the encryption of this context and no other (27.3.1)."""
+    size = _KEY_SIZE + _BLOCK_SIZE
+    derived = kdfa(CONTEXT_HASH, _secret(tpm, context), b"CONTEXT", *_identity(context), size * 8)
+    return derived[:_KEY_SIZE], derived[_KEY_SIZE:]
+
+
+def _integrity(tpm: Tpm, context: TPMS_CONTEXT, encrypted: bytes) -> bytes:
+    """contextHMAC (27.3.2)."""
+    clear_count = b""
+    if context.saved_handle == ST_CLEAR:
+        clear_count = tpm.reset.clear_count.to_bytes(4)
+    secret = _secret(tpm, context)
+    return hmac(CONTEXT_HASH, secret, *_identity(context), clear_count, encrypted)
 
 
 def _protect(
     tpm: Tpm, sequence: int, saved_handle: int, hierarchy: int, content: bytes
 ) -> TPMS_CONTEXT:
-    key, iv, authentication_key = _keys(tpm, sequence, saved_handle, hierarchy)
-    encrypted = symmetric.cfb_encrypt(ALG.AES, key, iv, content)
-    integrity = hmac(CONTEXT_HASH, authentication_key, encrypted)
+    context = TPMS_CONTEXT(sequence, saved_handle, hierarchy, b"")
+    fingerprint, _ = _identity(context)
+    encrypted = symmetric.cfb_encrypt(ALG.AES, *_key_and_iv(tpm, context), fingerprint + content)
+    integrity = _integrity(tpm, context, encrypted)
     # As in libtpms, the encrypted part has no size of its own: the blob's end is its end.
-    blob = len(integrity).to_bytes(2) + integrity + encrypted
-    return TPMS_CONTEXT(sequence, saved_handle, hierarchy, blob)
+    context.context_blob = len(integrity).to_bytes(2) + integrity + encrypted
+    return context
 
 
 def _unprotect(tpm: Tpm, context: TPMS_CONTEXT) -> bytes:
-    blob = context.context_blob
-    integrity, start = _read_integrity(blob, 0, tpm.profile)
-    encrypted = blob[start:]
-    if len(integrity) != digest_size(CONTEXT_HASH) or len(encrypted) < _LEAST_CONTENT:
+    integrity, start = _read_integrity(context.context_blob, 0, tpm.profile)
+    encrypted = context.context_blob[start:]
+    fingerprint, _ = _identity(context)
+    if len(integrity) != digest_size(CONTEXT_HASH) or len(encrypted) < len(fingerprint):
         raise TpmError(RC.SIZE, at="context")
-    key, iv, authentication_key = _keys(
-        tpm, context.sequence, context.saved_handle, context.hierarchy
-    )
-    expected = hmac(CONTEXT_HASH, authentication_key, encrypted)
-    if not constant_time.compare_digest(expected, integrity):
+    if not compare_digest(integrity, _integrity(tpm, context, encrypted)):
         raise TpmError(RC.INTEGRITY, at="context")
-    return symmetric.cfb_decrypt(ALG.AES, key, iv, encrypted)
+    content = symmetric.cfb_decrypt(ALG.AES, *_key_and_iv(tpm, context), encrypted)
+    if not content.startswith(fingerprint):
+        # Failure mode, as Part 1, 27.3.1 asks: the TPM is broken or attacked.
+        raise RuntimeError("a context does not decrypt to what it was")
+    return content[len(fingerprint) :]

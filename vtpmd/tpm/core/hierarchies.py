@@ -62,7 +62,7 @@ def clear(tpm: Tpm) -> None:
     permanent.clock_safe = True
     permanent.reset_count = 0
     permanent.audit_counter = 0
-    tpm.reset.restart_count = tpm.reset.clear_count = 0
+    tpm.reset.restart_count = 0
     tpm.clear.pcr_auth_value = b""
     tpm.reset.pcr_update_counter = (tpm.reset.pcr_update_counter + 1) & 0xFFFFFFFF
 

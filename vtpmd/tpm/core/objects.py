@@ -4,7 +4,7 @@ from ..crypto.rsa import RsaKey
 from ..rc import RC, TpmError
 from ..state import MAX_LOADED_OBJECTS, Hierarchy, LoadedObject, Tpm
 from ..wire.attributes import TPMA_OBJECT
-from ..wire.constants import ALG, HT, RH
+from ..wire.constants import ALG, HT
 from ..wire.objects import TPMT_PUBLIC, TPMT_SENSITIVE
 from .names import object_name, qualified_name
 
@@ -12,6 +12,7 @@ _FIRST_TRANSIENT = HT.TRANSIENT << 24
 STORAGE = TPMA_OBJECT.RESTRICTED | TPMA_OBJECT.DECRYPT
 """What the attributes of every parent have in common."""
 FIXED = TPMA_OBJECT.FIXED_TPM | TPMA_OBJECT.FIXED_PARENT
+LIMITED = TPMA_OBJECT.FIRMWARE_LIMITED | TPMA_OBJECT.SVN_LIMITED
 
 
 def has(public: TPMT_PUBLIC, attributes: int) -> bool:
@@ -36,6 +37,16 @@ def _protects(candidate: LoadedObject) -> bool:
         and not candidate.external
         and has(public, STORAGE)
         and public.name_alg != ALG.NULL
+    )
+
+
+def is_child(candidate: LoadedObject, parent: LoadedObject) -> bool:
+    """Whether it is protected by this Storage Parent; external and derived objects are by none."""
+    return (
+        is_parent(parent)
+        and not candidate.external
+        and candidate.qualified_name
+        == qualified_name(parent, candidate.public.name_alg, candidate.name)
     )
 
 
@@ -81,29 +92,21 @@ def child(
     """An object below a parent, or a Primary Object of a hierarchy; not in a slot yet."""
     name = object_name(public)
     if isinstance(parent, Hierarchy):
-        hierarchy, inherited, st_clear = parent.handle, parent.handle == RH.NULL, False
+        hierarchy, st_clear = parent.handle, False
     else:
-        hierarchy, inherited, st_clear = parent.hierarchy, parent.temporary, parent.st_clear
-    st_clear = st_clear or has(public, TPMA_OBJECT.ST_CLEAR)
+        hierarchy, st_clear = parent.hierarchy, parent.st_clear
     return LoadedObject(
         public=public,
         sensitive=sensitive,
         name=name,
         qualified_name=qualified_name(parent, public.name_alg, name),
         hierarchy=hierarchy,
-        primary=isinstance(parent, Hierarchy) and parent.handle != RH.NULL,
-        temporary=inherited or st_clear,
-        st_clear=st_clear,
+        st_clear=st_clear or has(public, TPMA_OBJECT.ST_CLEAR),
         rsa_key=rsa_key,
     )
 
 
-def external(
-    public: TPMT_PUBLIC,
-    sensitive: TPMT_SENSITIVE | None,
-    hierarchy: int,
-    rsa_key: RsaKey | None = None,
-) -> LoadedObject:
+def external(public: TPMT_PUBLIC, sensitive: TPMT_SENSITIVE | None, hierarchy: int) -> LoadedObject:
     """An object that is not protected by this TPM (Part 1, 26.4); not in a slot yet."""
     name = object_name(public)
     return LoadedObject(
@@ -113,7 +116,5 @@ def external(
         qualified_name=name,
         hierarchy=hierarchy,
         external=True,
-        temporary=True,
         st_clear=has(public, TPMA_OBJECT.ST_CLEAR),
-        rsa_key=rsa_key,
     )

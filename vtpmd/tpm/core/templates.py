@@ -14,9 +14,8 @@ from ..wire.attributes import TPMA_OBJECT
 from ..wire.constants import ALG
 from ..wire.objects import TPMS_ECC_PARMS, TPMS_KEYEDHASH_PARMS, TPMS_RSA_PARMS, TPMT_PUBLIC
 from .keys import symmetric
-from .objects import FIXED, STORAGE, has, is_derivation_parent
+from .objects import FIXED, LIMITED, STORAGE, has, is_derivation_parent
 
-_LIMITED = TPMA_OBJECT.FIRMWARE_LIMITED | TPMA_OBJECT.SVN_LIMITED
 _NONE: Final = frozenset({ALG.NULL})
 _SIGNING: Final = {
     ALG.RSA: frozenset({ALG.RSASSA, ALG.RSAPSS}),
@@ -73,8 +72,10 @@ def _attributes_agree(public: TPMT_PUBLIC) -> bool:
             return False
     if fixed_tpm and has(public, TPMA_OBJECT.ENCRYPTED_DUPLICATION):
         return False
+    if has(public, TPMA_OBJECT.X509_SIGN) and not (_signs(public) and public.type in _SIGNING):
+        return False
     # Firmware- and SVN-limited hierarchies are not implemented, so no object is in one.
-    return not public.object_attributes & _LIMITED
+    return not public.object_attributes & LIMITED
 
 
 def _attributes_suit(parent: LoadedObject | None, public: TPMT_PUBLIC) -> bool:

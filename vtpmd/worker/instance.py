@@ -146,6 +146,7 @@ class Instance:
                 self._fail(str(error))
                 return refusal(RC.FAILURE)
         if self._engine.failed and not self._failure_told:
+            self._stale = True  # half of a command may be in memory
             self._failure_told = True
             self._report("failure-mode", self._engine.defect or "the TPM's self test failed")
         return reply.response

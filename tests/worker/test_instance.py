@@ -1,0 +1,58 @@
+"""What a worker makes of an engine that fails."""
+
+import struct
+from pathlib import Path
+
+import pytest
+
+from tests.worker.harness import DEK_ID, INSTANCE, SLOTS, dek, directory
+from vtpmd.storage.store import Store
+from vtpmd.swtpm.control import ControlError
+from vtpmd.tpm.command import COMMANDS
+from vtpmd.tpm.engine import Engine
+from vtpmd.tpm.rc import RC
+from vtpmd.tpm.wire.constants import CC, PT, RH
+from vtpmd.worker.facts import facts_of
+from vtpmd.worker.instance import Instance, entropy, now
+from vtpmd.worker.persist import Key, Persistence
+
+STARTUP = struct.pack(">HIIH", 0x8001, 12, CC.STARTUP, 0)
+CLEAR_CONTROL = struct.pack(
+    ">HIIIIIHBHB", 0x8002, 28, CC.CLEAR_CONTROL, RH.PLATFORM, 9, RH.RS_PW, 0, 0, 0, 1
+)
+PERMANENT = struct.pack(">HIIIII", 0x8001, 22, CC.GET_CAPABILITY, 6, PT.PERMANENT, 1)
+DISABLE_CLEAR = 1 << 8
+
+
+def test_a_defect_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not what the command has changed before, neither here after INIT nor anywhere else."""
+    engine = Engine.manufacture("default-v1", ["sha256"], entropy, now)
+    with directory(tmp_path) as fd:
+        persistence = Persistence(Store(fd), INSTANCE, Key(dek(), DEK_ID, SLOTS))
+        persistence.create(engine.permanent())
+        events: list[str] = []
+        instance = Instance(
+            engine, persistence, facts_of(engine), lambda kind, _: events.append(kind)
+        )
+        instance.init(delete_volatile=False)
+        assert instance.execute(STARTUP)[6:] == bytes(4)
+        with monkeypatch.context() as broken:
+            _break_after_the_change(broken, CC.CLEAR_CONTROL)
+            assert instance.execute(CLEAR_CONTROL)[6:] == RC.FAILURE.to_bytes(4)
+        assert events[-1] == "failure-mode"
+        with pytest.raises(ControlError):
+            instance.store_volatile()
+        instance.init(delete_volatile=False)
+        assert instance.execute(STARTUP)[6:] == bytes(4)
+        assert not int.from_bytes(instance.execute(PERMANENT)[-4:]) & DISABLE_CLEAR
+
+
+def _break_after_the_change(monkeypatch: pytest.MonkeyPatch, code: int) -> None:
+    spec = COMMANDS[code]
+
+    def action(*arguments: object) -> None:
+        spec.action(*arguments)
+        raise ZeroDivisionError
+
+    values = {name: getattr(spec, name) for name in type(spec).__slots__}
+    monkeypatch.setitem(COMMANDS, code, type(spec)(**values | {"action": action}))

@@ -418,3 +418,23 @@ def test_handles_that_are_no_policy_session(both: tuple[Tester, Tester]) -> None
     for handle in (hmac[0].handle, 0x03000000, 0x03000005, 0x03FFFFFF, RH.RS_PW, RH.OWNER, 0):
         agreed(both, Tester.run, CC.POLICY_AUTH_VALUE, [handle])
         agreed(both, Tester.run, CC.POLICY_GET_DIGEST, [handle])
+
+
+def test_time_and_clock_that_stand_still_are_not_compared(
+    tester: Tester, engine_peer: EnginePeer
+) -> None:
+    """Part 1, 34.7.2.2: while the host can't store; the counters behind them can be."""
+    engine_peer.engine.nv_available = False
+    session = tester.start_session(SE.POLICY)
+    trial = tester.start_session(SE.TRIAL)
+    for offset in (0, 8, 15):
+        unsafe = counter_timer(ALG.SHA256, b"", offset, EO.EQ)
+        assert unsafe.run(tester, session).rc == RC.NV_UNAVAILABLE
+        assert unsafe.run(tester, trial).rc == 0
+    assert policy_digest(tester, session) == bytes(32)
+    counters = counter_timer(ALG.SHA256, b"", 16, EO.EQ)
+    assert counters.run(tester, session).rc == 0
+    beyond = counter_timer(ALG.SHA256, bytes(26), 0, EO.EQ)
+    assert beyond.run(tester, session).rc == RC.RANGE
+    engine_peer.engine.nv_available = True
+    assert counter_timer(ALG.SHA256, b"", 0, EO.EQ).run(tester, session).rc == 0

@@ -465,3 +465,24 @@ def test_an_external_key_of_the_null_hierarchy_authorizes_nothing(tester: Tester
     params = sized(approved) + sized(b"") + sized(areas.name_of(EC[0])) + ticket
     refused = tester.run(CC.POLICY_AUTHORIZE, [session.handle], params)
     assert refused.rc == parameter_error(RC.VALUE, 4)
+
+
+@WAYS
+def test_nothing_expires_while_time_stands_still(
+    tester: Tester, engine_peer: EnginePeer, way: int
+) -> None:
+    """Part 1, 34.7.2.2: what has a timeout waits until the host can store again."""
+    name, answer = ticketed(tester, way, absolute=True)
+    session = tester.start_session(SE.POLICY)
+    engine_peer.engine.nv_available = False
+    for expiration in (1, -1):
+        refused = authorize(tester, way, session, expiration=expiration)
+        assert refused.rc == RC.NV_UNAVAILABLE
+    assert redeem(tester, session, name, answer).rc == RC.NV_UNAVAILABLE
+    stale = authorize(tester, way, session, nonce=bytes(16), expiration=1)
+    assert stale.rc == parameter_error(RC.NONCE, 1)
+    assert policy_digest(tester, session) == bytes(32)
+    assert authorize(tester, way, session).rc == 0
+    engine_peer.engine.nv_available = True
+    assert authorize(tester, way, session, expiration=1).rc == 0
+    assert redeem(tester, session, name, answer).rc == 0

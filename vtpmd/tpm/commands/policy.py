@@ -42,6 +42,8 @@ Authority = Annotated[Hierarchy | NvIndex, TPMI_RH_NV_AUTH, Auth.USER]
 Index = Annotated[NvIndex, TPMI_RH_NV_INDEX]
 
 _ALL_LOCALITIES = 0x1F
+_TIME_AND_CLOCK = 16
+"""Octets of TPMS_TIME_INFO that stand still while the host can't store (Part 1, 34.7.2.2)."""
 _write_selection = writer(TPML_PCR_SELECTION)
 
 
@@ -66,7 +68,10 @@ def policy_pcr(
     pcr_digest: TPM2B_DIGEST,
     pcrs: TPML_PCR_SELECTION,
 ) -> None:
-    """Require that PCRs have these values, now and when the session is used (23.7)."""
+    """Require that PCRs have these values, now and when the session is used (23.7).
+
+    As in libtpms, what doesn't exist is left out of the selection in a trial session, too.
+    """
     state = policy.state_of(policy_session)
     current, selections = selection_digest(tpm, policy_session.auth_hash, pcrs)
     if not policy_session.is_trial:
@@ -113,11 +118,8 @@ def policy_nv(
     """Require a relation between the contents of an index and an operand (23.9)."""
     if not policy_session.is_trial:
         nv.check_read(auth_handle, nv_index)
-        if offset > nv_index.public.data_size:
-            raise TpmError(RC.VALUE, at="offset")
-        if offset + len(operand_b) > nv_index.public.data_size:
-            raise TpmError(RC.SIZE, at="operand_b")
-        operand_a = nv.read_range(nv_index, len(operand_b), offset)
+        too_long = TpmError(RC.SIZE, at="operand_b")
+        operand_a = policy.operand_a(nv_index.data, offset, len(operand_b), too_long=too_long)
         policy.require_condition(operation, operand_a, operand_b)
     arguments = policy.arguments(policy_session, operand_b, offset, operation)
     policy.extend(policy_session, CC.POLICY_NV, arguments, nv_index.name)
@@ -134,17 +136,15 @@ def policy_counter_timer(
 ) -> None:
     """Require a relation between TPMS_TIME_INFO and an operand (23.10).
 
-    As in libtpms, Time is compared like the rest: TPM_EO_UNSIGNED_LT does not count from the start
-    of the session.
+    As in libtpms, Time is compared like the rest. That TPM_EO_UNSIGNED_LT counts seconds from the
+    start of the session, as version 1.83 says, would give policies in use another meaning.
     """
     info = clock.time_info(tpm).marshal()
-    if offset > len(info):
-        raise TpmError(RC.VALUE, at="offset")
-    end = offset + len(operand_b)
-    if end > len(info):
-        raise TpmError(RC.RANGE)
+    operand_a = policy.operand_a(info, offset, len(operand_b), too_long=TpmError(RC.RANGE))
     if not policy_session.is_trial:
-        policy.require_condition(operation, info[offset:end], operand_b)
+        if offset < _TIME_AND_CLOCK:
+            tpm.require_nv()
+        policy.require_condition(operation, operand_a, operand_b)
     arguments = policy.arguments(policy_session, operand_b, offset, operation)
     policy.extend(policy_session, CC.POLICY_COUNTER_TIMER, arguments)
 
@@ -318,12 +318,9 @@ def policy_capability(
         commands = attributes_of_commands(tpm.profile)
         found = capabilities.octets_of(tpm, commands, capability, property)
         if found is not None:
-            if offset > len(found):
-                raise TpmError(RC.VALUE, at="offset")
-            end = offset + len(operand_b)
-            if end > len(found):
-                raise TpmError(RC.SIZE, at="operand_b")
-            policy.require_condition(operation, found[offset:end], operand_b)
+            too_long = TpmError(RC.SIZE, at="operand_b")
+            operand_a = policy.operand_a(found, offset, len(operand_b), too_long=too_long)
+            policy.require_condition(operation, operand_a, operand_b)
         elif operation != EO.NEQ:
             raise TpmError(RC.POLICY)
     asked = capability.to_bytes(4) + property.to_bytes(4)

@@ -1,4 +1,4 @@
-"""What policy commands have in common (Part 1, 16.7 and 19.7; Part 3, 23.2)."""
+"""What policy commands have in common (Part 1, 16.7; Part 3, 23.2)."""
 
 import hmac
 from collections.abc import Callable
@@ -8,7 +8,8 @@ from ..rc import RC, TpmError
 from ..state import PolicyState, Session, Tpm
 from ..wire.constants import EO
 
-ABSOLUTE_SECONDS = 1000
+_SECOND = 1000
+"""In ms."""
 EXPIRES_ON_RESET = 1 << 63
 """Marks a timeout in a ticket that was not bound to a session."""
 
@@ -70,10 +71,10 @@ def timeout_of(tpm: Tpm, session: Session, expiration: int, nonce_tpm: bytes) ->
     if not expiration:
         return 0
     # -2^31 has no positive counterpart in the INT32 that it is: libtpms takes the next one.
-    milliseconds = min(abs(expiration), 0x7FFFFFFF) * ABSOLUTE_SECONDS
+    milliseconds = min(abs(expiration), 0x7FFFFFFF) * _SECOND
     if nonce_tpm:
         return session.start_time + milliseconds
-    return milliseconds + tpm.volatile.time % ABSOLUTE_SECONDS
+    return milliseconds + tpm.volatile.time % _SECOND
 
 
 def check_qualifiers(
@@ -81,10 +82,13 @@ def check_qualifiers(
 ) -> None:
     """Check timeout and cpHashA of an authorization (23.2.2).
 
-    Raises RC.EXPIRED at ``timeout_at``, RC.SIZE at ``cp_hash_a``, RC.CPHASH.
+    Raises RC.NV_UNAVAILABLE if Time, which a timeout is compared with, stands still (Part 1,
+    34.7.2.2); RC.EXPIRED at ``timeout_at``, RC.SIZE at ``cp_hash_a``, RC.CPHASH.
     """
-    if timeout and (timeout < tpm.volatile.time or session.epoch != tpm.volatile.time_epoch):
-        raise TpmError(RC.EXPIRED, at=timeout_at)
+    if timeout:
+        tpm.require_nv()
+        if timeout < tpm.volatile.time or session.epoch != tpm.volatile.time_epoch:
+            raise TpmError(RC.EXPIRED, at=timeout_at)
     if cp_hash_a:
         require_size(session, cp_hash_a, at="cp_hash_a")
         if state_of(session).bound_kind and not is_bound_to(session, "cp_hash", cp_hash_a):
@@ -126,6 +130,18 @@ _CONDITIONS: dict[int, Callable[[bytes, bytes], bool]] = {
     EO.BITCLEAR: lambda a, b: _unsigned(a) & _unsigned(b) == 0,
 }
 """On octets of one length, the most significant first: they compare as their numbers do."""
+
+
+def operand_a(octets: bytes, offset: int, size: int, *, too_long: TpmError) -> bytes:
+    """The part of ``octets`` that an operand of ``size`` is compared with.
+
+    Raises RC.VALUE at ``offset`` behind their end, and ``too_long`` if it would end there.
+    """
+    if offset > len(octets):
+        raise TpmError(RC.VALUE, at="offset")
+    if offset + size > len(octets):
+        raise too_long
+    return octets[offset : offset + size]
 
 
 def require_condition(operation: int, a: bytes, b: bytes) -> None:

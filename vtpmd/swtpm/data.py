@@ -5,7 +5,7 @@ response is ``u32 size, response, u32 0``.
 """
 
 import struct
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from vtpmd.swtpm.table import MAX_LOCALITY
 from vtpmd.tpm.rc import RC
@@ -25,8 +25,7 @@ def refusal(code: int) -> bytes:
     return _HEADER.pack(_ST_NO_SESSIONS, _HEADER.size, code)
 
 
-@dataclass(frozen=True)
-class DataRequest:
+class DataRequest(NamedTuple):
     """A command, with the locality of its TCG header if it had one, or why it is none."""
 
     command: bytes = b""
@@ -103,8 +102,7 @@ class DataParser:
         return DataRequest(command, locality, tcg)
 
 
-@dataclass(frozen=True)
-class Settled:
+class Settled(NamedTuple):
     """What can be said without the TPM: a response, or None to execute it; the locality to set."""
 
     response: bytes | None

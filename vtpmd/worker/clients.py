@@ -116,6 +116,8 @@ class Client(Connection[R], Generic[R]):
 class ControlClient(Client[Request]):
     """QEMU's control channel, or a tool's. A half message closes it."""
 
+    MAX_FDS = 4
+
     def __init__(self, desk: Desk, sock: socket.socket, heard: float) -> None:
         super().__init__(desk, sock, heard)
         self._parser = RequestParser()
@@ -197,7 +199,6 @@ class DataClient(Client[DataRequest]):
         return self._parser.partial
 
     def parse(self, data: bytes, fds: list[int]) -> None:
-        close_fds(fds)
         self.pending.extend(self._parser.feed(data, self._desk.instance.buffer_size))
 
     def turn(self, request: DataRequest) -> Turn:

@@ -15,15 +15,17 @@ from typing import Generic, TypeVar
 R = TypeVar("R")
 
 _RECEIVE = 16 * 1024
-_MAX_FDS = 4
 
 
 class Connection(Generic[R]):
     """One client: its socket, the requests parsed and not yet answered, the octets not yet sent.
 
     ``deadline`` (monotonic seconds) is when an incomplete request is given up; ``last_heard`` when
-    the client last sent anything.
+    the client last sent anything. Up to ``MAX_FDS`` descriptors are taken beside the octets, the
+    kernel drops all others.
     """
+
+    MAX_FDS = 0
 
     def __init__(self, sock: socket.socket, heard: float) -> None:
         self.socket = sock
@@ -51,8 +53,10 @@ class Connection(Generic[R]):
     def receive(self) -> tuple[bytes, list[int]] | None:
         """What is there, with the descriptors beside it; b"" at the end, None if nothing is."""
         try:
+            if not self.MAX_FDS:
+                return self.socket.recv(_RECEIVE, socket.MSG_DONTWAIT), []
             data, fds, _, _ = socket.recv_fds(
-                self.socket, _RECEIVE, _MAX_FDS, socket.MSG_DONTWAIT | socket.MSG_CMSG_CLOEXEC
+                self.socket, _RECEIVE, self.MAX_FDS, socket.MSG_DONTWAIT | socket.MSG_CMSG_CLOEXEC
             )
         except (BlockingIOError, InterruptedError):
             return None

@@ -70,6 +70,7 @@ class Server:
         self._supervision = supervision
         self._options = options
         self._selector = selectors.DefaultSelector()
+        self._watched: dict[_HasFileno | int, int] = {}
         self._controls: list[ControlClient] = []
         self._datas: list[DataClient] = []
         self._candidates: list[Channel] = []
@@ -122,20 +123,20 @@ class Server:
 
     def _watch(self, what: _HasFileno | int, events: int, callback: Callable[[], None]) -> None:
         """Wait for exactly ``events`` of ``what`` from now on."""
-        try:
-            key = self._selector.get_key(what)
-        except KeyError:
-            if events:
-                self._selector.register(what, events, callback)
+        watched = self._watched.get(what, 0)
+        if watched == events:
             return
-        if not events:
-            self._selector.unregister(what)
-        elif key.events != events:
+        if not watched:
+            self._selector.register(what, events, callback)
+        elif events:
             self._selector.modify(what, events, callback)
+        else:
+            self._selector.unregister(what)
+        self._watched[what] = events
 
     def _forget(self, what: _HasFileno | int) -> None:
         """Stop waiting for something that is closed already."""
-        with contextlib.suppress(KeyError, ValueError):
+        if self._watched.pop(what, 0):
             self._selector.unregister(what)
 
     def _timeout(self) -> float | None:

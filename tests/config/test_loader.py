@@ -83,7 +83,8 @@ def test_a_key_given_twice_is_refused() -> None:
     [
         ("a: [", "file:1: not YAML: "),
         ("a: !!python/object/apply:os.system [id]", "file:1: not YAML: "),
-        ("\x00", "file: not YAML"),
+        ("a: b\x00", "file: not YAML: special characters are not allowed at byte 4"),
+        ("a: 2026-13-01", "file: not YAML"),
         ("? [a]\n: b", "file:1: a key must be a word"),
         ("- a", "file:1: "),
         ("x: &x [*x]", "file:1: nested too deeply"),
@@ -144,6 +145,26 @@ def test_kmip_providers_are_checked(text: str, problem: str) -> None:
     usual = ", ".join(part for part in KMIP.split(", ") if not part.startswith(f"{key}:"))
     (found,) = problems(f"key_providers: [{{{usual}, {text}}}]")
     assert found.startswith(f"file:1: {problem}")
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("type: pkcs11, name: hsm, module: /m.so, pin_file: /pin", "token: Field required"),
+        ("type: pkcs11, name: hsm, module: /m.so, pin_file: /pin, token: ''", "token: String"),
+        ("type: acme, name: 7", "name: Input should be a valid string"),
+        (
+            "type: vault, name: v, url: 'https://v', ca: /ca, auth: {method: token, token_file: t}",
+            "auth.token_file: the path must be absolute",
+        ),
+        ("type: vault, name: v, url: 'https://v', ca: /ca, auth: {method: x}", "auth: Input tag"),
+        ("type: vault, name: v, url: 'https://v', ca: /ca, auth: {method: token}",
+         "auth.token_file: Field required"),
+    ],
+)  # fmt: skip
+def test_problems_are_named_as_the_file_names_them(text: str, problem: str) -> None:
+    (found,) = problems(f"key_providers: [{{{text}}}]")
+    assert found.startswith(f"file:1: key_providers.0.{problem}")
 
 
 def test_a_runtime_directory_too_long_for_sockets_is_refused() -> None:

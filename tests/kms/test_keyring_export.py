@@ -61,14 +61,15 @@ def changed(**changes: object) -> bytes:
         (changed(kind="x"), "another kind"),
         (changed(n=1000), "out of range"),
         (changed(n=1 << 30), "out of range"),
-        (changed(r=1 << 20), "out of range"),
+        (changed(n=1 << 19), "out of range"),
+        (changed(r=9), "out of range"),
         (changed(p=0), "out of range"),
         (changed(salt=b""), "another size"),
         (changed(iv=b""), "another size"),
         (changed(ciphertext=b""), "passphrase is wrong"),
         (changed(n=2 * CHEAP), "passphrase is wrong"),
     ],
-    ids=range(14),  # the octets, which are new each time, would be the names
+    ids=range(15),  # the octets, which are new each time, would be the names
 )
 def test_what_is_no_backup_is_refused(data: bytes, reason: str) -> None:
     with pytest.raises(ExportError, match=reason):

@@ -13,7 +13,8 @@ import trio
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from vtpmd.kms.contract import KeyProviderContract
-from vtpmd.kms.keyring import Keyring, parse
+from vtpmd.kms.keyring import MAX_VERSIONS, KekVersion, Keyring, parse
+from vtpmd.kms.keyring_export import export
 from vtpmd.kms.local import LocalProvider, from_settings
 from vtpmd.kms.provider import (
     ConfigurationRefused,
@@ -25,6 +26,7 @@ from vtpmd.kms.provider import (
 
 CONTEXT = KeyContext(UUID("6ba7b810-9dad-11d1-80b4-00c04fd430c8"), bytes(range(16)))
 DEK = b"0123456789abcdef" * 2
+PASSPHRASE = "correct horse battery"
 
 
 def write_keyring(path: Path, keyring: Keyring, mode: int = 0o600) -> None:
@@ -189,6 +191,42 @@ async def test_rotations_at_the_same_time_lose_no_kek(keyring: Path) -> None:
     assert len(parse(keyring.read_bytes()).versions) == 6
 
 
+async def test_keyring_that_is_full_is_not_rotated_beyond_reading(keyring: Path) -> None:
+    old = tuple(KekVersion(f"{n:016x}", n, "retired", bytes(32)) for n in range(MAX_VERSIONS - 1))
+    full = Keyring(old).rotated(now=MAX_VERSIONS)
+    write_keyring(keyring, full)
+    provider = LocalProvider("host", keyring)
+    with pytest.raises(KeyProviderError, match=r"cannot be rotated: .* more than 1024 KEKs"):
+        await provider.rotate()
+    assert parse(keyring.read_bytes()) == full
+    backup = export(Keyring().rotated(now=1), PASSPHRASE, n=1 << 10)
+    with pytest.raises(KeyProviderError, match=r"cannot be used: .* more than 1024 KEKs"):
+        await provider.restore(backup, PASSPHRASE)
+    assert parse(keyring.read_bytes()) == full
+
+
+async def test_nothing_is_restored_beside_a_credential(keyring: Path) -> None:
+    credential = keyring.with_name("kek")
+    write_keyring(credential, Keyring().rotated(now=1), 0o400)
+    backup = export(Keyring().rotated(now=2), PASSPHRASE, n=1 << 10)
+    with pytest.raises(KeyProviderError, match=f"{credential} is a credential .*: restore the fil"):
+        await LocalProvider("host", keyring, credential).restore(backup, PASSPHRASE)
+    assert not keyring.exists()
+
+
+async def test_only_keks_that_there_are_can_have_been_saved(keyring: Path) -> None:
+    provider = LocalProvider("host", keyring, require_backup=True)
+    await provider.initialise()
+    active = parse(keyring.read_bytes()).active.id
+    for unknown in ("0000", f"{active}\n", "x" * (1 << 20)):
+        with pytest.raises(KeyProviderError, match="what was saved is not what is in use"):
+            await provider.note_backup([active, unknown])
+    with pytest.raises(KeyUnavailable, match="has not been saved yet"):
+        await provider.check()
+    await provider.note_backup([active])
+    await provider.check()
+
+
 async def test_directory_that_cannot_be_written_is_told(tmp_path: Path) -> None:
     provider = LocalProvider("host", tmp_path / "missing" / "keyring")
     with pytest.raises(KeyUnavailable, match="cannot be created: cannot open directory"):
@@ -209,8 +247,13 @@ def test_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert repr(from_settings("host", {}, tmp_path)).endswith(f"'{tmp_path}/keyring')")
     elsewhere = from_settings("host", {"keyring": "/etc/vtpmd/keyring"}, tmp_path)
     assert repr(elsewhere).endswith("'/etc/vtpmd/keyring')")
-    for wrong in ({"keyring": "relative"}, {"keyring": 5}, {"path": "/x"}):
-        with pytest.raises(ConfigurationRefused, match="key provider host: "):
+    for wrong in (
+        {"keyring": "relative"},
+        {"keyring": 5},
+        {"path": "/x"},
+        {"require_backup": "yes"},
+    ):
+        with pytest.raises(ConfigurationRefused, match=f"key provider host: {next(iter(wrong))}: "):
             from_settings("host", wrong, tmp_path)
 
 

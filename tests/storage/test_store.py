@@ -233,8 +233,10 @@ def mounted(path: Path, kind: str, options: str) -> Iterator[Path]:
     mount = ["mount", "-t", kind, "-o", options, "vtpmd-test", str(path)]
     if os.geteuid() != 0 or subprocess.run(mount, capture_output=True, check=False).returncode:
         pytest.skip(f"cannot mount a {kind} here")
-    yield path
-    subprocess.run(["umount", str(path)], check=True)
+    try:
+        yield path
+    finally:
+        subprocess.run(["umount", str(path)], check=True)
 
 
 @pytest.fixture

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import yaml
 from pydantic import ValidationError
+from yaml.reader import ReaderError
 
-from vtpmd.config.schema import LOGIN_METHODS, OTHER_PROVIDER, PROVIDER_KINDS, Configuration
+from vtpmd.config.schema import Configuration
 
 MAX_SIZE = 1024 * 1024
 MAX_DEPTH = 20
@@ -43,6 +44,9 @@ def parse(text: bytes, source: str) -> Configuration:
     except yaml.MarkedYAMLError as error:
         line = f":{error.problem_mark.line + 1}" if error.problem_mark else ""
         raise ConfigurationError([f"{source}{line}: not YAML: {error.problem}"]) from None
+    except ReaderError as error:
+        where = f"{error.reason} at byte {error.position}"
+        raise ConfigurationError([f"{source}: not YAML: {where}"]) from None
     except (yaml.YAMLError, ValueError, RecursionError):
         raise ConfigurationError([f"{source}: not YAML"]) from None
     if problems:
@@ -79,12 +83,19 @@ def _survey(node: yaml.Node, path: KeyPath, lines: dict[KeyPath, int]) -> list[t
 
 
 def _describe(lines: dict[KeyPath, int], location: KeyPath, message: str) -> tuple[int, str]:
-    # pydantic names the branch of the union, the file does not.
-    tags = (*PROVIDER_KINDS, OTHER_PROVIDER, *LOGIN_METHODS)
-    location = tuple(part for part in location if part not in tags)
-    known = location
+    known = location = _as_written(location)
     while known and known not in lines:
         known = known[:-1]
     where = "".join(f"{part}." for part in location).removesuffix(".")
     reason = message.removeprefix("Value error, ")
     return lines.get(known, 1), f"{where}: {reason}" if where else reason
+
+
+def _as_written(location: KeyPath) -> KeyPath:
+    """Without the branches of unions, which pydantic names and the file does not."""
+    match location:
+        case ("key_providers", index, _type, "auth", _method, *rest):
+            return ("key_providers", index, "auth", *rest)
+        case ("key_providers", index, _type, *rest):
+            return ("key_providers", index, *rest)
+    return location

@@ -291,14 +291,13 @@ class OtherProvider(Provider):
     model_config = ConfigDict(extra="allow")
 
 
-OTHER_PROVIDER = "other"
 PROVIDER_KINDS = ("local", "kmip", "vault", "pkcs11", "aws-kms")
-LOGIN_METHODS = ("approle", "cert", "token")
+_OTHER_KIND = "other"
 
 
 def _provider_kind(value: object) -> str:
     kind = value.get("type") if isinstance(value, dict) else getattr(value, "type", None)
-    return str(kind) if kind in PROVIDER_KINDS else OTHER_PROVIDER
+    return str(kind) if kind in PROVIDER_KINDS else _OTHER_KIND
 
 
 AnyProvider = Annotated[
@@ -307,7 +306,7 @@ AnyProvider = Annotated[
     | Annotated[VaultProvider, Tag("vault")]
     | Annotated[Pkcs11Provider, Tag("pkcs11")]
     | Annotated[AwsKmsProvider, Tag("aws-kms")]
-    | Annotated[OtherProvider, Tag(OTHER_PROVIDER)],
+    | Annotated[OtherProvider, Tag(_OTHER_KIND)],
     Discriminator(_provider_kind),
 ]
 

@@ -6,6 +6,7 @@ same map encoded without it.
 """
 
 import hashlib
+import hmac
 import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
@@ -23,7 +24,7 @@ _KEK_FIELDS = ["id", "created", "state", "key"]
 
 
 class KeyringError(Exception):
-    """The bytes are not a keyring that this vtpmd reads; the message says what they are."""
+    """What should be a keyring is none that this vtpmd reads; the message says why."""
 
 
 @dataclass(frozen=True)
@@ -38,9 +39,16 @@ class KekVersion:
 
 @dataclass(frozen=True)
 class Keyring:
-    """KEK versions, oldest first: one active, which wraps; retired ones only unwrap."""
+    """KEK versions, oldest first: one active, which wraps; retired ones only unwrap.
+
+    Raises KeyringError for more than MAX_VERSIONS of them, which could not be read back.
+    """
 
     versions: tuple[KekVersion, ...] = ()
+
+    def __post_init__(self) -> None:
+        if len(self.versions) > MAX_VERSIONS:
+            raise KeyringError(f"it would have more than {MAX_VERSIONS} KEKs")
 
     @property
     def active(self) -> KekVersion:
@@ -52,7 +60,10 @@ class Keyring:
         return next((version for version in self.versions if version.id == version_id), None)
 
     def rotated(self, now: int) -> "Keyring":
-        """This keyring with a fresh active version, created at ``now``, and all others retired."""
+        """This keyring with a fresh active version, created at ``now``, and all others retired.
+
+        Raises KeyringError.
+        """
         fresh = KekVersion(os.urandom(8).hex(), now, "active", os.urandom(KEK_SIZE))
         return Keyring((*(replace(old, state="retired") for old in self.versions), fresh))
 
@@ -60,7 +71,7 @@ class Keyring:
         """This keyring and the versions of another one, retired. Raises KeyringError."""
         for version in other.versions:
             mine = self.find(version.id)
-            if mine is not None and mine.key != version.key:
+            if mine is not None and not hmac.compare_digest(mine.key, version.key):
                 raise KeyringError(f"both have a KEK {version.id}, and they differ")
         new = [replace(v, state="retired") for v in other.versions if self.find(v.id) is None]
         return Keyring(tuple(sorted((*new, *self.versions), key=lambda kek: kek.created)))

@@ -20,7 +20,7 @@ MIN_PASSPHRASE = 12
 MAX_EXPORT = 1 << 20
 _KIND = "vtpmd-keyring"
 _N, _R, _P = 1 << 17, 8, 1  # 128 MiB and a third of a second
-_MAX_N, _MAX_R, _MAX_P = 1 << 20, 16, 4
+_COSTS = [1 << bits for bits in range(10, 19)]  # of whatever file is given to us, too
 _SALT_SIZE, _IV_SIZE, _KEY_SIZE = 16, 12, 32
 _HEADER = ["format", "kind", "n", "r", "p", "salt", "iv"]
 
@@ -73,10 +73,8 @@ def _read(content: object) -> tuple[Mapping[str, object], bytes]:
     if fields["format"] != FORMAT_VERSION or fields["kind"] != _KIND:
         raise cbor.malformed("it is of another kind")
     n, r, p = (cbor.uint(fields[name]) for name in ("n", "r", "p"))
-    if n not in [1 << bits for bits in range(10, _MAX_N.bit_length())]:
-        raise cbor.malformed("its n is out of range")
-    if not (1 <= r <= _MAX_R and 1 <= p <= _MAX_P):
-        raise cbor.malformed("its r or p is out of range")
+    if n not in _COSTS or (r, p) != (_R, _P):
+        raise cbor.malformed("its n, r or p is out of range")
     cbor.octets(fields["salt"], [_SALT_SIZE])
     cbor.octets(fields["iv"], [_IV_SIZE])
     return {name: fields[name] for name in _HEADER}, cbor.octets(fields["ciphertext"])

@@ -6,9 +6,11 @@ from typing import Any
 
 import trio
 
+from vtpmd.config import schema
 from vtpmd.kms.local_keys import CREDENTIAL, LocalKeys
-from vtpmd.kms.provider import ConfigurationRefused, KeyBackup, KeyContext, NotErased
+from vtpmd.kms.provider import KeyBackup, KeyContext, NotErased
 from vtpmd.kms.secret_file import credentials_directory
+from vtpmd.kms.settings import checked
 from vtpmd.storage.directory import KEYRING
 from vtpmd.storage.slot import Slot
 
@@ -87,19 +89,11 @@ class LocalProvider:
 
 
 def from_settings(name: str, settings: Mapping[str, Any], state: Path) -> LocalProvider:
-    """Make a local provider.
+    """Make a provider from what ``config.schema.LocalProvider`` describes.
 
-    Its settings are ``keyring`` (absolute path, default in ``state``) and ``require_backup``.
-    Raises ConfigurationRefused. The credential is looked for in ``$CREDENTIALS_DIRECTORY``.
+    The credential is looked for in ``$CREDENTIALS_DIRECTORY``. Raises ConfigurationRefused.
     """
-    if unknown := sorted(settings.keys() - {"keyring", "require_backup"}):
-        raise ConfigurationRefused(f"key provider {name}: there is no setting {unknown[0]!r}")
-    keyring = settings.get("keyring", str(state / KEYRING))
-    if not isinstance(keyring, str) or not Path(keyring).is_absolute():
-        raise ConfigurationRefused(f"key provider {name}: keyring must be an absolute path")
-    require_backup = settings.get("require_backup", False)
-    if not isinstance(require_backup, bool):
-        raise ConfigurationRefused(f"key provider {name}: require_backup must be true or false")
+    entry = checked(schema.LocalProvider, LocalProvider.type, name, settings)
     directory = credentials_directory()
     credential = directory and directory / CREDENTIAL
-    return LocalProvider(name, Path(keyring), credential, require_backup)
+    return LocalProvider(name, entry.keyring or state / KEYRING, credential, entry.require_backup)

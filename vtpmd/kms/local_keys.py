@@ -1,9 +1,9 @@
 """DEKs wrapped under the KEKs of a keyring on this host, without trio: the local provider's work.
 
 The keyring is the systemd credential ``kek`` if the service has it, else a file of mode 0600. It is
-read for every operation: nothing stays in memory, and a restored keyring works at once. It protects
-state that leaves the host, not against root of this host, and a stolen disk only if the keyring is
-not on it (a credential sealed to the host's TPM).
+read for every operation: no key is kept in memory, and a restored keyring works at once. It
+protects state that leaves the host, not against root of this host, and a stolen disk only if the
+keyring is not on it (a credential sealed to the host's TPM).
 """
 
 import os
@@ -24,6 +24,7 @@ from vtpmd.kms.provider import (
     KeyUnavailable,
 )
 from vtpmd.kms.secret_file import read_secret
+from vtpmd.kms.words import printable
 from vtpmd.storage.errors import StorageError
 from vtpmd.storage.files import open_directory
 from vtpmd.storage.slot import Slot
@@ -113,13 +114,12 @@ class LocalKeys:
         administrator can replace, or cannot be written. Slots keep the KEK they have until they
         are rewrapped.
         """
+        self._demand_file("rotate")
         keyring, source = self.load()
-        if source != self.keyring:
-            raise KeyProviderError(
-                f"the keyring {source} is a credential of the service and read-only: "
-                "rotate the file it was made from"
-            )
-        rotated = keyring.rotated(int(time.time()))
+        try:
+            rotated = keyring.rotated(int(time.time()))
+        except KeyringError as error:
+            raise KeyProviderError(f"the keyring {source} cannot be rotated: {error}") from None
         self._write(source.name, rotated.encode())
         return rotated.active.id
 
@@ -134,14 +134,22 @@ class LocalKeys:
 
     def note_backup(self, versions: Collection[str]) -> None:
         """Remember, durably, that these versions are saved elsewhere. Raises KeyProviderError."""
+        keyring, source = self.load()
+        if unknown := set(versions) - {kek.id for kek in keyring.versions}:
+            raise KeyProviderError(
+                f"KEK {printable(min(unknown))} is not in the keyring {source}: "
+                "what was saved is not what is in use"
+            )
         lines = sorted(self._saved() | set(versions))
         self._write(self._record, "".join(f"{line}\n" for line in lines).encode())
 
     def restore(self, data: bytes, passphrase: str) -> int:
         """Add the versions of a backup to the keyring file, durable; how many were new.
 
-        The active KEK stays the active one, if there is a keyring. Raises KeyProviderError.
+        The active KEK stays the active one, if there is a keyring. Raises KeyProviderError, also if
+        the keyring is a credential.
         """
+        self._demand_file("restore")
         try:
             saved = import_(data, passphrase)
         except ExportError as error:
@@ -160,6 +168,14 @@ class LocalKeys:
         """Raise KeyUnavailable unless ``wrap`` would work now."""
         keyring, _ = self.load()
         self._demand_backup(keyring)
+
+    def _demand_file(self, action: str) -> None:
+        """Raise KeyProviderError if the keyring is a credential: only its maker can change it."""
+        if self._credential is not None and os.path.lexists(self._credential):
+            raise KeyProviderError(
+                f"the keyring {self._credential} is a credential of the service and read-only: "
+                f"{action} the file it was made from"
+            )
 
     def _demand_backup(self, keyring: Keyring) -> None:
         if self._require_backup and keyring.active.id not in self._saved():

@@ -5,11 +5,17 @@ from dataclasses import replace
 
 import pytest
 
+from tests.tpm.agreement import parameter_error
 from tests.tpm.commands.nv_area import (
     ALL_RW,
     AUTH_RW,
+    BITS,
+    COUNTER,
+    EXTEND,
     INDEX,
     OWNER_RW,
+    PIN_FAIL,
+    PIN_PASS,
     PLATFORM_RW,
     POLICY_RW,
     Area,
@@ -133,3 +139,29 @@ def test_a_refused_definition_changes_nothing(tester: Tester, engine_peer: Engin
             refused += 1
         assert engine_peer.engine.permanent() == before
     assert refused > 10
+
+
+@pytest.fixture(scope="module")
+def without_updates() -> bytes:
+    """The state of a TPM that has none of the commands for what is not ordinary."""
+    left_out = ("INCREMENT", "EXTEND", "SET_BITS", "UNDEFINE_SPACE_SPECIAL")
+    names = " ".join(f"CC_NV_{name}" for name in left_out)
+    return EnginePeer.manufactured(profile=f"default-v1 without {names}").stored
+
+
+def test_no_index_that_no_command_could_update_or_delete(without_updates: bytes) -> None:
+    peer = EnginePeer.restored(without_updates)
+    tester = Tester(peer)
+    assert tester.startup() == 0
+    attributes = parameter_error(RC.ATTRIBUTES, 2)
+    for area in (COUNTER, BITS, EXTEND):
+        assert define(tester, area).rc == attributes
+        assert define(tester, replace(area, size=9)).rc == attributes
+    deletable = Area(PLATFORM_RW | TPMA_NV.PLATFORMCREATE)
+    special = replace(deletable, attributes=deletable.attributes | TPMA_NV.POLICY_DELETE)
+    assert define(tester, special, by=RH.PLATFORM).rc == attributes
+    assert define(tester, replace(special, policy=b"1"), by=RH.PLATFORM).rc == attributes
+    for number, area in enumerate((Area(), PIN_PASS, PIN_FAIL)):
+        assert define(tester, replace(area, index=INDEX + 1 + number)).rc == 0
+    assert define(tester, deletable, by=RH.PLATFORM).rc == 0
+    peer.close()

@@ -12,7 +12,7 @@ from ..rc import RC, TpmError
 from ..state import Hierarchy, NvIndex, Tpm
 from ..wire.attributes import TPMA_NV
 from ..wire.base import TPM2B_AUTH, TPM2B_MAX_NV_BUFFER, TPM2B_NAME
-from ..wire.constants import CC, HT, NT, RH
+from ..wire.constants import CC, HT, RH
 from ..wire.interface import (
     TPMI_RH_NV_AUTH,
     TPMI_RH_NV_DEFINED_INDEX,
@@ -29,8 +29,6 @@ from ..wire.structure import Structure
 
 Authority = Annotated[Hierarchy | NvIndex, TPMI_RH_NV_AUTH, Auth.USER]
 Index = Annotated[NvIndex, TPMI_RH_NV_INDEX]
-
-_NOT_BY_WRITE = (NT.COUNTER, NT.BITS, NT.EXTEND)
 
 
 class NvReadPublicResponse(Structure):
@@ -133,7 +131,7 @@ def nv_write(
 ) -> None:
     """Write a part of an ordinary or PIN index (31.7)."""
     nv.check_write(auth_handle, nv_index)
-    if nv_index.nt in _NOT_BY_WRITE:
+    if nv.UPDATED_BY[nv_index.nt] != CC.NV_WRITE:
         raise TpmError(RC.ATTRIBUTES)
     size = nv_index.public.data_size
     if offset > size:
@@ -149,7 +147,7 @@ def nv_write(
 def nv_increment(tpm: Tpm, auth_handle: Authority, nv_index: Index, /) -> None:
     """Increment a counter (31.8)."""
     nv.check_write(auth_handle, nv_index)
-    _require_type(nv_index, NT.COUNTER)
+    _require_updated_by(CC.NV_INCREMENT, nv_index)
     nv.store(tpm, nv_index, nv.next_count(tpm, nv_index).to_bytes(8))
 
 
@@ -159,7 +157,7 @@ def nv_extend(
 ) -> None:
     """Extend an index as if it were a PCR (31.9)."""
     nv.check_write(auth_handle, nv_index)
-    _require_type(nv_index, NT.EXTEND)
+    _require_updated_by(CC.NV_EXTEND, nv_index)
     nv.store(tpm, nv_index, digest(nv_index.public.name_alg, nv.contents(nv_index), data))
 
 
@@ -167,12 +165,12 @@ def nv_extend(
 def nv_set_bits(tpm: Tpm, auth_handle: Authority, nv_index: Index, /, bits: UINT64) -> None:
     """SET bits of a bit field (31.10)."""
     nv.check_write(auth_handle, nv_index)
-    _require_type(nv_index, NT.BITS)
+    _require_updated_by(CC.NV_SET_BITS, nv_index)
     nv.store(tpm, nv_index, (int.from_bytes(nv.contents(nv_index)) | bits).to_bytes(8))
 
 
-def _require_type(index: NvIndex, index_type: int) -> None:
-    if index.nt != index_type:
+def _require_updated_by(code: int, index: NvIndex) -> None:
+    if nv.UPDATED_BY[index.nt] != code:
         raise TpmError(RC.ATTRIBUTES, at="nv_index")
 
 

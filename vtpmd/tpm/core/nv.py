@@ -3,13 +3,22 @@
 from ..rc import RC, TpmError
 from ..state import Entity, NvIndex, Tpm
 from ..wire.attributes import TPMA_NV
-from ..wire.constants import NT, RH
+from ..wire.constants import CC, NT, RH
 from ..wire.nv import TPMS_NV_PUBLIC
 
 MAX_ORDERLY_COUNT = 0xFF
 """An orderly counter is made durable whenever these bits of it become zero."""
 MAX_COUNTER = 0xFFFFFFFF_FFFFFFFF
 
+UPDATED_BY: dict[int, int] = {
+    NT.ORDINARY: CC.NV_WRITE,
+    NT.COUNTER: CC.NV_INCREMENT,
+    NT.BITS: CC.NV_SET_BITS,
+    NT.EXTEND: CC.NV_EXTEND,
+    NT.PIN_FAIL: CC.NV_WRITE,
+    NT.PIN_PASS: CC.NV_WRITE,
+}
+"""Every type of index there is, and the command that updates it (Part 1, 34.2.6.1)."""
 _READ_BY: dict[int, int] = {RH.OWNER: TPMA_NV.OWNERREAD, RH.PLATFORM: TPMA_NV.PPREAD}
 _WRITE_BY: dict[int, int] = {RH.OWNER: TPMA_NV.OWNERWRITE, RH.PLATFORM: TPMA_NV.PPWRITE}
 
@@ -80,15 +89,16 @@ def store(tpm: Tpm, index: NvIndex, data: bytes) -> None:
     first = not index.has(TPMA_NV.WRITTEN)
     if not first and data == index.data:
         return
-    if index.has(TPMA_NV.ORDERLY):
-        rolled_over = not data[-1] & MAX_ORDERLY_COUNT if data else False
-        durable = index.nt == NT.COUNTER and (first or rolled_over)
-    else:
-        durable = True
-    if durable:
+    if not index.has(TPMA_NV.ORDERLY) or (
+        index.nt == NT.COUNTER and (first or _has_rolled_over(data))
+    ):
         tpm.begin_nv_update()
     index.public.attributes |= TPMA_NV.WRITTEN
     index.data = data
+
+
+def _has_rolled_over(count: bytes) -> bool:
+    return not int.from_bytes(count) & MAX_ORDERLY_COUNT
 
 
 def lock(tpm: Tpm, indices: list[NvIndex], attribute: int) -> None:
@@ -101,17 +111,10 @@ def lock(tpm: Tpm, indices: list[NvIndex], attribute: int) -> None:
         index.public.attributes |= attribute
 
 
-def define(tpm: Tpm, public: TPMS_NV_PUBLIC, auth_value: bytes, data: bytes | None = None) -> None:
-    """Add an index that has been checked, written with ``data`` if that is given.
-
-    Raises RC.NV_UNAVAILABLE.
-    """
+def define(tpm: Tpm, public: TPMS_NV_PUBLIC, auth_value: bytes) -> None:
+    """Add an index that has been checked. RC.NV_UNAVAILABLE."""
     tpm.begin_nv_update()
-    index = NvIndex(public, auth_value, bytes(public.data_size))
-    if data is not None:
-        public.attributes |= TPMA_NV.WRITTEN
-        index.data = data.ljust(public.data_size, b"\0")
-    tpm.permanent.nv[public.nv_index] = index
+    tpm.permanent.nv[public.nv_index] = NvIndex(public, auth_value, bytes(public.data_size))
 
 
 def undefine(tpm: Tpm, index: NvIndex) -> None:
@@ -141,16 +144,14 @@ def at_startup(tpm: Tpm, *, orderly: bool, resume: bool, reset: bool) -> None:
     if resume:
         return
     for index in tpm.permanent.nv.values():
-        is_counter = index.nt == NT.COUNTER
         cleared = TPMA_NV.READLOCKED
-        if not is_counter and (
-            index.has(TPMA_NV.CLEAR_STCLEAR) or (reset and index.has(TPMA_NV.ORDERLY))
-        ):
+        if index.nt == NT.COUNTER:
+            if index.has(TPMA_NV.ORDERLY) and not orderly:
+                count = int.from_bytes(index.data) | MAX_ORDERLY_COUNT
+                index.data = count.to_bytes(len(index.data))
+        elif index.has(TPMA_NV.CLEAR_STCLEAR) or (reset and index.has(TPMA_NV.ORDERLY)):
             cleared |= TPMA_NV.WRITTEN
         kept = index.public.attributes & ~cleared
-        if not kept & TPMA_NV.WRITTEN or not kept & TPMA_NV.WRITEDEFINE:
+        if not (kept & TPMA_NV.WRITTEN and kept & TPMA_NV.WRITEDEFINE):
             kept &= ~TPMA_NV.WRITELOCKED
         index.public.attributes = kept
-        if is_counter and index.has(TPMA_NV.ORDERLY) and not orderly:
-            count = int.from_bytes(index.data) | MAX_ORDERLY_COUNT
-            index.data = count.to_bytes(len(index.data))

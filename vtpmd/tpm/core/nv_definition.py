@@ -1,27 +1,27 @@
-"""Which NV indices may be defined (Part 3, 31.3; the order of checks is libtpms')."""
+"""Which NV indices may be defined (Part 3, 31.3; the order of checks is libtpms').
+
+What no index may be larger than is a limit of TPMS_NV_PUBLIC itself.
+"""
 
 from ..crypto.hashes import digest_size
 from ..rc import RC, TpmError
 from ..state import Hierarchy, Tpm
 from ..wire.attributes import TPMA_NV
-from ..wire.constants import NT, RH
-from ..wire.limits import MAX_NV_BUFFER_SIZE, MAX_NV_INDEX_SIZE
+from ..wire.constants import CC, NT, RH
+from ..wire.limits import MAX_NV_BUFFER_SIZE
 from ..wire.nv import TPMS_NV_PUBLIC
-from . import nv_space
+from . import nv, nv_space
 
 _STATE = TPMA_NV.WRITTEN | TPMA_NV.WRITELOCKED | TPMA_NV.READLOCKED
 _READ = TPMA_NV.PPREAD | TPMA_NV.OWNERREAD | TPMA_NV.AUTHREAD | TPMA_NV.POLICYREAD
 _WRITE = TPMA_NV.PPWRITE | TPMA_NV.OWNERWRITE | TPMA_NV.AUTHWRITE | TPMA_NV.POLICYWRITE
 _NOT_WITH_PIN = TPMA_NV.AUTHWRITE | TPMA_NV.GLOBALLOCK | TPMA_NV.WRITEDEFINE
 _FORBIDDEN: dict[int, int] = {
-    NT.ORDINARY: 0,
     NT.COUNTER: TPMA_NV.CLEAR_STCLEAR,
-    NT.BITS: 0,
-    NT.EXTEND: 0,
     NT.PIN_FAIL: _NOT_WITH_PIN,
     NT.PIN_PASS: _NOT_WITH_PIN,
 }
-"""Every type there is, and the attributes that make no sense with it."""
+"""The attributes that make no sense with a type."""
 _NUMBER_SIZE = 8
 """Octets of a counter, a bit field, and a PIN index."""
 
@@ -35,13 +35,17 @@ def check(tpm: Tpm, creator: Hierarchy, public: TPMS_NV_PUBLIC, auth_value: byte
     attributes, by_platform = public.attributes, creator.handle == RH.PLATFORM
     index_type = (attributes & TPMA_NV.NT) >> TPMA_NV.NT_SHIFT
     name_size = digest_size(public.name_alg)
+    special = attributes & TPMA_NV.POLICY_DELETE
+    if special and not tpm.profile.allows_command(CC.NV_UNDEFINE_SPACE_SPECIAL):
+        raise TpmError(RC.ATTRIBUTES, at="public_info")
     if len(public.auth_policy) not in (0, name_size):
         raise TpmError(RC.SIZE, at="public_info")
     if len(auth_value) > name_size:
         raise TpmError(RC.SIZE, at="auth")
     if by_platform and not tpm.clear.platform_nv_enabled:
         raise TpmError(RC.HIERARCHY, at="auth_handle")
-    if index_type not in _FORBIDDEN:
+    update = nv.UPDATED_BY.get(index_type)
+    if update is None or not tpm.profile.allows_command(update):
         raise TpmError(RC.ATTRIBUTES, at="public_info")
     if not _size_fits(index_type, public.data_size, name_size):
         raise TpmError(RC.SIZE, at="public_info")
@@ -49,7 +53,7 @@ def check(tpm: Tpm, creator: Hierarchy, public: TPMS_NV_PUBLIC, auth_value: byte
         raise TpmError(RC.ATTRIBUTES, at="public_info")
     if bool(attributes & TPMA_NV.PLATFORMCREATE) != by_platform:
         raise TpmError(RC.ATTRIBUTES, at="auth_handle")
-    if attributes & TPMA_NV.POLICY_DELETE and not by_platform:
+    if special and not by_platform:
         raise TpmError(RC.ATTRIBUTES, at="public_info")
     if attributes & TPMA_NV.WRITEALL and public.data_size > MAX_NV_BUFFER_SIZE:
         raise TpmError(RC.SIZE, at="public_info")
@@ -61,7 +65,7 @@ def check(tpm: Tpm, creator: Hierarchy, public: TPMS_NV_PUBLIC, auth_value: byte
 def _size_fits(index_type: int, size: int, name_size: int) -> bool:
     match index_type:
         case NT.ORDINARY:
-            return size <= MAX_NV_INDEX_SIZE
+            return True
         case NT.EXTEND:
             return size == name_size
         case _:
@@ -69,7 +73,7 @@ def _size_fits(index_type: int, size: int, name_size: int) -> bool:
 
 
 def _attributes_fit(index_type: int, attributes: int) -> bool:
-    if attributes & (_FORBIDDEN[index_type] | _STATE):
+    if attributes & (_FORBIDDEN.get(index_type, 0) | _STATE):
         return False
     if index_type == NT.PIN_FAIL and not attributes & TPMA_NV.NO_DA:
         return False

@@ -1,5 +1,7 @@
 """PIN Pass and PIN Fail indices: authValues that count their use (Part 1, 34.2.6.6 and 34.2.8)."""
 
+from typing import TypeGuard
+
 from ..rc import RC, TpmError
 from ..state import Entity, NvIndex, Tpm
 from ..wire.attributes import TPMA_NV
@@ -7,7 +9,7 @@ from ..wire.constants import NT
 from . import nv
 
 
-def is_pin(entity: Entity) -> bool:
+def is_pin(entity: Entity) -> TypeGuard[NvIndex]:
     """Whether an entity is a PIN Pass or PIN Fail index."""
     return isinstance(entity, NvIndex) and entity.nt in (NT.PIN_PASS, NT.PIN_FAIL)
 
@@ -25,7 +27,6 @@ def begin_use(tpm: Tpm, entity: Entity) -> None:
     """
     if not is_pin(entity):
         return
-    assert isinstance(entity, NvIndex)
     if not entity.has(TPMA_NV.WRITTEN) or _count(entity) >= int.from_bytes(entity.data[4:]):
         raise TpmError(RC.AUTH_UNAVAILABLE)
     tpm.begin_nv_update()
@@ -35,7 +36,6 @@ def end_use(tpm: Tpm, entity: Entity, *, proven: bool) -> None:
     """Count a try that has begun: successes of PIN Pass, failures in a row of PIN Fail."""
     if not is_pin(entity):
         return
-    assert isinstance(entity, NvIndex)
     if entity.nt == NT.PIN_PASS:
         count = _count(entity) + proven
     else:

@@ -9,7 +9,7 @@ state keeps: that of one of `PROFILES`, and what it is to be without, if anythin
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Final
 
 from .wire.constants import ALG, CC, ECC_CURVE
@@ -269,6 +269,7 @@ PROFILES: Final[Mapping[str, Profile]] = {
 """The profiles an instance can be manufactured with, by name."""
 
 
+@lru_cache
 def named(name: str) -> Profile:
     """The profile of a name, with its restrictions. Raises ValueError."""
     base, _, restrictions = name.partition(" without ")

@@ -76,6 +76,19 @@ def is_timer(handle: bytes) -> bool:
     return RH.ACT_0 <= int.from_bytes(handle) <= RH.ACT_F
 
 
+def policies(tester: Tester, first: int, count: int = 0xFFFF) -> dict[bytes, bytes]:
+    """Handles with their TPMT_HA."""
+    answer = ask(tester, CAP.AUTH_POLICIES, first, count).parameters
+    found, start = {}, 9
+    while start < len(answer):
+        alg = int.from_bytes(answer[start + 4 : start + 6])
+        end = start + 6 + {ALG.NULL: 0, ALG.SHA256: 32}[ALG(alg)]
+        found[answer[start : start + 4]] = answer[start + 4 : end]
+        start = end
+    assert len(found) == int.from_bytes(answer[5:9])
+    return found
+
+
 def test_unknown_capabilities(both: Both) -> None:
     for capability in (0xA, 0xB, 0xC, 0xD, 0x80, 0xFF, 0x100, 0x101, 0xFFFFFFFF):
         if capability != CAP.ACT:
@@ -107,8 +120,10 @@ def test_boundaries(furnished: Both, capability: int) -> None:
             assert [handle for handle in ours if not is_timer(handle)] == theirs
         elif capability in (CAP.HANDLES, CAP.PP_COMMANDS, CAP.AUDIT_COMMANDS, CAP.PCRS):
             assert answers[0] == answers[1], (hex(first), count)
-        if capability == CAP.AUTH_POLICIES:
-            assert answers[0] == answers[1], (hex(first), count)
+        if capability == CAP.AUTH_POLICIES and not answers[0].rc:
+            own, others = (policies(tester, first) for tester in furnished)
+            assert [item for item in own.items() if not is_timer(item[0])] == [*others.items()]
+            assert policies(furnished[0], first, count) == dict([*own.items()][:count])
 
 
 @pytest.mark.parametrize("capability", ELEMENT_SIZES)
@@ -214,7 +229,41 @@ def test_policies_of_permanent_handles(both: Both) -> None:
             params = sized(bytes(range(32))) + b"\x00\x0b"
             assert tester.run(CC.SET_PRIMARY_POLICY, [handle], params, [Password()]).rc == 0
     for first in (0x40000000, RH.OWNER, RH.LOCKOUT, RH.PLATFORM, 0x4000000D):
-        agreed(both, ask, CAP.AUTH_POLICIES, first)
+        ours, theirs = (policies(tester, first) for tester in both)
+        assert [item for item in ours.items() if not is_timer(item[0])] == [*theirs.items()]
+
+
+def test_policies_of_countdown_timers(tester: Tester) -> None:
+    policy = b"\x00\x0b" + bytes(range(32))
+    timers = [handle.to_bytes(4) for handle in range(RH.ACT_0, RH.ACT_F + 1)]
+    params = sized(policy[2:]) + policy[:2]
+    assert tester.run(CC.SET_PRIMARY_POLICY, [RH.ACT_0 + 3], params, [Password()]).rc == 0
+    told = policies(tester, RH.ACT_0) | policies(tester, RH.ACT_0 + 8)
+    assert told == dict.fromkeys(timers, b"\x00\x10") | {timers[3]: policy}
+    (listed,) = struct.unpack_from(">I", ask(tester, CAP.HANDLES, RH.ACT_0).parameters, 5)
+    assert listed == len(timers)
+
+
+def test_countdown_timers(tester: Tester) -> None:
+    """Twelve octets each; the property is a permanent handle (30.2)."""
+    for first, count in (
+        *((0x40000000, 16), (RH.ACT_0, 16), (RH.ACT_0 + 5, 11)),
+        *((RH.ACT_F, 1), (RH.ACT_F + 1, 0), (0x40FFFFFF, 0)),
+    ):
+        answer = ask(tester, CAP.ACT, first)
+        assert answer.parameters[:9] == struct.pack(">BII", 0, CAP.ACT, count)
+        assert len(answer.parameters) == 9 + 12 * count
+    for first in (0, 0x3FFFFFFF, 0x41000000, 0x80000000):
+        assert ask(tester, CAP.ACT, first).rc == parameter_error(RC.VALUE, 2)
+        assert ask(tester, CAP.AUTH_POLICIES, first).rc == parameter_error(RC.VALUE, 2)
+
+
+def test_handles_of_nv_that_there_is_none_of(tester: Tester) -> None:
+    """External and permanent NV (version 184) has handles, and no index can be defined there."""
+    for kind in (0x11, 0x12):
+        assert elements(tester, CAP.HANDLES, kind << 24) == []
+    for kind in (0x10, 0x13, 0x7F, 0x82, 0x90, 0xFF):
+        assert ask(tester, CAP.HANDLES, kind << 24).rc == parameter_error(RC.HANDLE, 2)
 
 
 def test_parameters_that_are_supported(both: Both) -> None:

@@ -3,7 +3,7 @@
 from typing import Annotated
 
 from ..command import Auth, command
-from ..core import countdown, creation, entities, hierarchies, objects, templates, tickets
+from ..core import countdown, creation, hierarchies, objects, templates, tickets
 from ..crypto.hashes import digest_size
 from ..rc import RC, TpmError
 from ..state import CountdownTimer, Hierarchy, Tpm
@@ -33,7 +33,7 @@ from ..wire.interface import (
 from ..wire.objects import TPM2B_PUBLIC
 from ..wire.structure import Structure
 
-_MAY_DISABLE = {
+_CONTROLLED_BY = {
     RH.PLATFORM: (RH.PLATFORM,),
     RH.PLATFORM_NV: (RH.PLATFORM,),
     RH.OWNER: (RH.PLATFORM, RH.OWNER),
@@ -83,10 +83,11 @@ def hierarchy_control(
     enable: TPMI_RH_ENABLES,
     state: TPMI_YES_NO,
 ) -> None:
-    """Enable or disable a hierarchy and its NV indices (24.2)."""
-    if auth_handle.handle not in _MAY_DISABLE[RH(enable)]:
-        raise TpmError(RC.AUTH_TYPE)
-    if state and not entities.is_enabled(tpm, enable) and auth_handle.handle != RH.PLATFORM:
+    """Enable or disable a hierarchy and its NV indices (24.2).
+
+    Only the platform can enable one again: what is disabled has no say any more.
+    """
+    if auth_handle.handle not in _CONTROLLED_BY[RH(enable)]:
         raise TpmError(RC.AUTH_TYPE)
     hierarchies.set_enabled(tpm, enable, bool(state))
 

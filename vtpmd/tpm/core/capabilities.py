@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from ..rc import RC, TpmError
-from ..state import PCR_COUNT, Hierarchy, Tpm
+from ..state import PCR_COUNT, CountdownTimer, Hierarchy, Tpm
 from ..wire.base import TPMT_HA
 from ..wire.capabilities import (
     TPMS_ALG_PROPERTY,
@@ -13,8 +13,8 @@ from ..wire.capabilities import (
     TPMS_TAGGED_POLICY,
     TPMS_TAGGED_PROPERTY,
 )
-from ..wire.constants import CAP, CC, HT, RH
-from . import countdown, properties
+from ..wire.constants import CAP, HT, RH
+from . import audit, countdown, properties
 
 _PERMANENT_HANDLES = (
     RH.OWNER,
@@ -80,6 +80,8 @@ _HANDLES: dict[int, Callable[[Tpm], Iterable[int]]] = {
     HT.NV_INDEX: lambda tpm: tpm.permanent.nv,
     HT.HMAC_SESSION: lambda tpm: tpm.volatile.sessions,
     HT.POLICY_SESSION: lambda tpm: map(_as_saved, tpm.reset.saved_sessions),
+    HT.EXTERNAL_NV: lambda tpm: (),
+    HT.PERMANENT_NV: lambda tpm: (),
     HT.PERMANENT: lambda tpm: (*map(int, _PERMANENT_HANDLES), *countdown.HANDLES),
     HT.TRANSIENT: lambda tpm: tpm.volatile.objects,
     HT.PERSISTENT: lambda tpm: tpm.permanent.objects,
@@ -91,13 +93,11 @@ def _commands(tpm: Tpm, commands: Commands, first: int) -> Listed:
 
 
 def _pp_commands(tpm: Tpm, commands: Commands, first: int) -> Listed:
-    # TPM2_PP_Commands itself can't be taken from the list.
-    return ((code, code) for code in sorted(tpm.permanent.pp_commands))
+    return ((code, code) for code in sorted(tpm.permanent.pp_commands) if code in commands)
 
 
 def _audit_commands(tpm: Tpm, commands: Commands, first: int) -> Listed:
-    always = int(CC.SET_COMMAND_CODE_AUDIT_STATUS)
-    return ((code, code) for code in sorted({always, *tpm.permanent.audit_commands}))
+    return ((code, code) for code in audit.commands(tpm))
 
 
 def _tpm_properties(tpm: Tpm, commands: Commands, first: int) -> Listed:
@@ -115,14 +115,14 @@ def _ecc_curves(tpm: Tpm, commands: Commands, first: int) -> Listed:
 
 
 def _auth_policies(tpm: Tpm, commands: Commands, first: int) -> Listed:
-    if first >> 24 != HT.PERMANENT:
-        raise TpmError(RC.VALUE, at="property")
+    _require_permanent(first)
     permanent = tpm.permanent
-    owners: tuple[Hierarchy, ...] = (
+    owners: tuple[Hierarchy | CountdownTimer, ...] = (
         permanent.owner,
         permanent.lockout,
         permanent.endorsement,
         permanent.platform,
+        *(countdown.entity(tpm, handle) for handle in countdown.HANDLES),
     )
     for owner in owners:
         policy = TPMT_HA(owner.policy_alg, owner.auth_policy)
@@ -130,7 +130,13 @@ def _auth_policies(tpm: Tpm, commands: Commands, first: int) -> Listed:
 
 
 def _countdowns(tpm: Tpm, commands: Commands, first: int) -> Listed:
+    _require_permanent(first)
     return ((timer.handle, timer) for timer in countdown.data(tpm))
+
+
+def _require_permanent(first: int) -> None:
+    if first >> 24 != HT.PERMANENT:
+        raise TpmError(RC.VALUE, at="property")
 
 
 _LISTS: dict[int, Callable[[Tpm, Commands, int], Listed]] = {

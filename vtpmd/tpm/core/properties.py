@@ -20,7 +20,7 @@ from ..wire.attributes import (
     TPMA_STARTUP_CLEAR,
 )
 from ..wire.constants import ALG, PS, PT, PT_PCR
-from . import commitments, nv, nv_space, pcrs, power
+from . import commitments, nv, nv_space, pcrs, power, tickets
 
 _ASYMMETRIC, _SYMMETRIC = TPMA_ALGORITHM.ASYMMETRIC, TPMA_ALGORITHM.SYMMETRIC
 _HASH, _OBJECT = TPMA_ALGORITHM.HASH, TPMA_ALGORITHM.OBJECT
@@ -105,7 +105,7 @@ _FIXED: Final[dict[int, int]] = {
     PT.NV_INDEX_MAX: limits.MAX_NV_INDEX_SIZE,
     PT.MEMORY: TPMA_MEMORY.SHARED_NV,
     PT.CLOCK_UPDATE: power.CLOCK_UPDATE_INTERVAL,
-    PT.CONTEXT_HASH: ALG.SHA512,
+    PT.CONTEXT_HASH: tickets.CONTEXT_HASH,
     PT.CONTEXT_SYM: ALG.AES,
     PT.CONTEXT_SYM_SIZE: 256,
     PT.ORDERLY_COUNT: nv.MAX_ORDERLY_COUNT,

@@ -15,6 +15,7 @@ from .crypto.resumable import ResumableHash
 from .manufacture import manufacture
 from .profile import Profile, named
 from .rc import RC
+from .response import error_response
 from .snapshot import StateError, decode, encode
 from .state import (
     ClearState,
@@ -135,7 +136,7 @@ class Engine:
             return Reply(response, self._changed())
         except Exception as error:
             self._fail(error)
-            return Reply(dispatch.error_response(RC.FAILURE))
+            return Reply(error_response(RC.FAILURE))
 
     def hash_start(self) -> Reply:
         """_TPM_Hash_Start: a D-RTM event, or an H-CRTM event before TPM2_Startup.

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 
 from . import commands, dispatch  # noqa: F401 - commands registers every command
+from .call import HEADER
 from .core import power
 from .core.pcrs import ALL
 from .profile import Profile
@@ -124,9 +125,9 @@ def _run(tpm: Tpm, code: int, parameters: bytes, handles: tuple[int, ...]) -> by
     area = b"".join(handle.to_bytes(4) for handle in handles)
     tag = ST.SESSIONS if handles else ST.NO_SESSIONS
     body = area + (_EMPTY_AUTHORIZATION if handles else b"") + parameters
-    command = dispatch.HEADER.pack(tag, dispatch.HEADER.size + len(body), code) + body
+    command = HEADER.pack(tag, HEADER.size + len(body), code) + body
     response = dispatch.execute(tpm, command)
-    _, _, answer = dispatch.HEADER.unpack_from(response)
+    _, _, answer = HEADER.unpack_from(response)
     if answer:
         raise RuntimeError(f"manufacture: command 0x{code:x} answered 0x{answer:x}")
-    return response[dispatch.HEADER.size :]
+    return response[HEADER.size :]

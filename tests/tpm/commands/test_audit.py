@@ -1,11 +1,20 @@
 """Part 3, chapter 21: which commands are audited, and what the digests are of."""
 
 import hashlib
+import struct
 
 import pytest
 
 from tests.tpm.areas import NONE, SIGN, words
-from tests.tpm.harness import EnginePeer, Password, Result, Tester, digest, sized
+from tests.tpm.harness import (
+    EnginePeer,
+    Password,
+    Result,
+    Tester,
+    digest,
+    engine_state,
+    sized,
+)
 from tests.tpm.known_keys import P1, P2, P3, Pair, rsa_areas
 from vtpmd.tpm.rc import RC
 from vtpmd.tpm.wire.constants import ALG, CC, RH
@@ -84,6 +93,53 @@ def test_what_is_added_and_removed(pair: Pair) -> None:
     pair.same(CC.STIR_RANDOM, params=stir)
     chain = extended(alg, chain, SET, OWNER.to_bytes(4), last)
     assert audited(pair) == (1, alg, chain, command_digest(alg, SET))
+
+
+def test_commands_without_sessions(pair: Pair) -> None:
+    """They can be audited as well (21.1); their handles are in the response, not in its rpHash."""
+    listed = (CC.FLUSH_CONTEXT, CC.CONTEXT_SAVE)
+    added = status(added=codes(*listed))
+    pair.same(SET, (OWNER,), added, 1)
+    alg = ALG.SHA512
+    chain = extended(alg, bytes(64), SET, OWNER.to_bytes(4), added)
+    flushed = [tester.start_session().handle.to_bytes(4) for tester in (pair.engine, pair.swtpm)]
+    assert flushed[0] == flushed[1]
+    pair.same(CC.FLUSH_CONTEXT, params=flushed[0])
+    chain = extended(alg, chain, CC.FLUSH_CONTEXT, b"", flushed[0])
+    assert audited(pair) == (1, alg, chain, command_digest(alg, SET, *sorted(listed)))
+    handle = pair.load(rsa_areas(SIGN))
+    before = chain
+    for tester in (pair.engine, pair.swtpm):
+        saved = tester.run(CC.CONTEXT_SAVE, [handle])
+        cp_hash = digest(alg, CC.CONTEXT_SAVE.to_bytes(4), tester.name(handle))
+        rp_hash = digest(alg, bytes(4), CC.CONTEXT_SAVE.to_bytes(4), saved.parameters)
+        answer = tester.run(
+            CC.GET_COMMAND_AUDIT_DIGEST,
+            [ENDORSEMENT, NULL],
+            words(0) + NONE,
+            [Password(), Password()],
+        )
+        assert parsed(answer)[2] == digest(alg, before, cp_hash, rp_hash)
+
+
+def test_startup_begins_an_audit_log(pair: Pair) -> None:
+    """The first command of all after a TPM Reset, before there was any digest (21.1)."""
+    added = status(added=codes(CC.STARTUP))
+    pair.same(SET, (OWNER,), added, 1)
+    for tester in (pair.engine, pair.swtpm):
+        tester.reset()
+    chain = extended(ALG.SHA512, bytes(64), CC.STARTUP, b"", words(0))
+    assert audited(pair) == (2, ALG.SHA512, chain, command_digest(ALG.SHA512, SET, CC.STARTUP))
+
+
+def test_nothing_is_audited_in_failure_mode(tester: Tester) -> None:
+    assert isinstance(tester.peer, EnginePeer)
+    added = status(added=codes(CC.GET_CAPABILITY))
+    assert tester.run(SET, [OWNER], added, [Password()]).rc == 0
+    tester.peer.engine.enter_failure_mode()
+    before = engine_state(tester.peer.engine)
+    assert tester.run(CC.GET_CAPABILITY, params=struct.pack(">III", 6, 0x100, 1)).rc == 0
+    assert engine_state(tester.peer.engine) == before
 
 
 def test_a_failed_command_is_not_audited(pair: Pair) -> None:

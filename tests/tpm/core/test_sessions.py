@@ -24,6 +24,7 @@ from tests.tpm.harness import (
     digest,
     sized,
 )
+from tests.tpm.raw import authorization, code_of, with_sessions
 from vtpmd.tpm.rc import RC
 from vtpmd.tpm.wire.constants import ALG, CC, RH, SE
 
@@ -215,16 +216,35 @@ def test_a_policy_with_password_has_no_hmac(both: Both) -> None:
         assert tester.run(CC.UNSEAL, [handle], auths=[session]).sized() == MESSAGE
 
 
-@pytest.mark.parametrize("size", [0xFFFF, 100])
-def test_an_encrypted_size_beyond_the_parameters(both: Both, size: int) -> None:
+@pytest.mark.parametrize(
+    ("params", "rc"),
+    [
+        (b"", RC.INSUFFICIENT),
+        (b"\x00", RC.INSUFFICIENT),
+        (b"\x00\x01", RC.SIZE),
+        (b"\x00\x64" + bytes(16), RC.SIZE),
+        (b"\xff\xff" + bytes(16), RC.SIZE),
+    ],
+)
+def test_an_encrypted_parameter_that_is_cut_short(both: Both, params: bytes, rc: int) -> None:
     for tester in both:
         session = tester.start_session(xor=True)
-        session.attributes = CONTINUE | DECRYPT
-        area = session.handle.to_bytes(4) + sized(bytes(16)) + b"\x21" + bytes(2)
-        body = len(area).to_bytes(4) + area + size.to_bytes(2) + bytes(16)
-        command = b"\x80\x02" + (10 + len(body)).to_bytes(4) + CC.STIR_RANDOM.to_bytes(4) + body
-        answer = tester.raw(command)
-        assert int.from_bytes(answer[6:10]) == session_error(RC.SIZE, 1)
+        use = authorization(session.handle, bytes(16), CONTINUE | DECRYPT)
+        answer = tester.raw(with_sessions(CC.STIR_RANDOM, b"", [use], params))
+        assert code_of(answer) == session_error(rc, 1)
+
+
+@pytest.mark.parametrize("alg", HASH_ALGS)
+def test_xor_takes_the_hash_of_the_session(both: Both, alg: ALG) -> None:
+    """And not the one that comes with TPM_ALG_XOR (Part 1, 18.2)."""
+    for tester, xor_hash in itertools.product(both, HASH_ALGS):
+        symmetric = areas.words(ALG.XOR, xor_hash)
+        params = sized(bytes(16)) + sized(b"") + bytes((SE.HMAC,)) + symmetric + areas.words(alg)
+        started = tester.run(CC.START_AUTH_SESSION, [RH.NULL, RH.NULL], params)
+        assert started.handle is not None
+        session = Session(started.handle, alg, started.sized(), b"")
+        session.attributes = DECRYPT | ENCRYPT
+        assert hash_message(tester, session).sized() == HASH_OF_MESSAGE
 
 
 def test_sessions_end_when_they_are_not_continued(both: Both) -> None:

@@ -1,13 +1,41 @@
-"""Command audit (Part 1, clause 31)."""
+"""Audit by sessions, and of commands (Part 1, clauses 17 and 32)."""
 
 from ..crypto.hashes import digest, digest_size
-from ..state import Tpm
+from ..state import Session, Tpm
 from ..wire.constants import CC
 
 
+def is_exclusive(tpm: Tpm, session: Session) -> bool:
+    """Whether every command since this session's audit digest began is in it (Part 1, 17.2)."""
+    return tpm.volatile.exclusive_audit_session == session.handle
+
+
+def end_exclusive(tpm: Tpm) -> None:
+    """Note that a command has succeeded that the exclusive audit session does not know of."""
+    tpm.volatile.exclusive_audit_session = None
+
+
+def extend_session(
+    tpm: Tpm, session: Session, cp_hash: bytes, rp_hash: bytes, *, restart: bool
+) -> None:
+    """Add a command that succeeded to a session's audit digest (Part 1, 17.1).
+
+    The first time makes the session exclusive and takes its binding away.
+    """
+    if restart or not session.is_audit:
+        session.is_audit = True
+        session.audit_digest = bytes(digest_size(session.auth_hash))
+        session.is_bound = False
+        tpm.volatile.exclusive_audit_session = session.handle
+    elif not is_exclusive(tpm, session):
+        end_exclusive(tpm)
+    session.audit_digest = digest(session.auth_hash, session.audit_digest, cp_hash, rp_hash)
+
+
 def is_audited(tpm: Tpm, code: int) -> bool:
-    """Whether command audit is on for a command (TPM2_SetCommandCodeAuditStatus always is)."""
-    return code in tpm.permanent.audit_commands or code == CC.SET_COMMAND_CODE_AUDIT_STATUS
+    """Whether a command is audited: TPM2_SetCommandCodeAuditStatus always, in failure mode none."""
+    listed = code in tpm.permanent.audit_commands or code == CC.SET_COMMAND_CODE_AUDIT_STATUS
+    return listed and not tpm.failed
 
 
 def commands(tpm: Tpm) -> list[int]:
@@ -21,14 +49,10 @@ def command_digest(tpm: Tpm) -> bytes:
 
 
 def change_hash(tpm: Tpm, hash_alg: int) -> None:
-    """Use another hash for the audit digest, which begins anew; the command itself is not in it.
-
-    Raises RC.NV_UNAVAILABLE.
-    """
+    """Use another hash for the audit digest, which begins anew. RC.NV_UNAVAILABLE."""
     tpm.begin_nv_update()
     tpm.permanent.audit_hash = hash_alg
     tpm.reset.command_audit_digest = b""
-    tpm.audit_hash_changed = True
 
 
 def change_commands(tpm: Tpm, added: list[int], removed: list[int]) -> None:
@@ -39,22 +63,23 @@ def change_commands(tpm: Tpm, added: list[int], removed: list[int]) -> None:
         tpm.permanent.audit_commands = changed
 
 
-def check(tpm: Tpm, code: int) -> None:
-    """Raise RC.NV_UNAVAILABLE if a command begins an audit sequence that can't be counted."""
-    begins = not tpm.reset.command_audit_digest or code == CC.GET_COMMAND_AUDIT_DIGEST
-    if begins and is_audited(tpm, code):
-        tpm.require_nv()
+def begin(tpm: Tpm, code: int) -> int:
+    """The hash that an audited command is recorded with, if it succeeds.
 
-
-def extend(tpm: Tpm, cp_hash: bytes, rp_hash: bytes) -> None:
-    """Add a command that succeeded to the audit digest.
-
-    The first extension after the digest was reported starts a new audit sequence.
+    Raises RC.NV_UNAVAILABLE if it begins an audit log that can't be counted.
     """
-    if tpm.audit_hash_changed:
-        tpm.audit_hash_changed = False
+    if not tpm.reset.command_audit_digest or code == CC.GET_COMMAND_AUDIT_DIGEST:
+        tpm.require_nv()
+    return tpm.permanent.audit_hash
+
+
+def extend(tpm: Tpm, alg: int, cp_hash: bytes, rp_hash: bytes) -> None:
+    """Add a command that succeeded to the audit digest; the first one starts a new audit log.
+
+    The command that has changed the hash is not in it: the change is the evidence (Part 3, 21.2).
+    """
+    if alg != tpm.permanent.audit_hash:
         return
-    alg = tpm.permanent.audit_hash
     if not tpm.reset.command_audit_digest:
         tpm.begin_nv_update()
         tpm.permanent.audit_counter += 1

@@ -1,11 +1,11 @@
-"""Whether a session authorizes the use of an entity (Part 1, 19; Part 3, 5.6).
+"""Whether a session authorizes the use of an entity (Part 1, clause 16; Part 3, 5.6).
 
 Generic and fail-closed: every handle with a role passes through `authorize` before any action
 runs. Deferred assertions of policies are checked here and nowhere else.
 """
 
 import hmac
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 
@@ -18,7 +18,7 @@ from . import dictionary_attack, nv_pin, pcrs
 
 
 class Auth(Enum):
-    """Authorization role of a handle (Part 1, 19.2)."""
+    """Authorization role of a handle (Part 1, 16.2)."""
 
     NONE = 0
     USER = 1
@@ -35,28 +35,34 @@ _TEMPLATE_COMMANDS = frozenset({CC.CREATE, CC.CREATE_PRIMARY, CC.CREATE_LOADED})
 
 @dataclass(slots=True)
 class Request:
-    """What sessions protect: the command code, the Names of its handles, its parameters."""
+    """What sessions protect: the command code, the Names of its handles, its parameters.
+
+    An action can change Names: cpHash is taken before it by whoever needs it after.
+    """
 
     code: int
-    names: tuple[bytes, ...]
+    entities: Sequence[Entity | Session]
     parameters: bytes
     _cp_hashes: dict[int, bytes] = field(default_factory=dict)
 
     def cp_hash(self, alg: int) -> bytes:
-        """cpHash (Part 1, 16.7), over the parameters as received."""
+        """cpHash (Part 1, 15.7), over the parameters as received."""
         found = self._cp_hashes.get(alg)
         if found is None:
-            found = digest(alg, self.code.to_bytes(4), *self.names, self.parameters)
+            found = digest(alg, self.code.to_bytes(4), *self._names(), self.parameters)
             self._cp_hashes[alg] = found
         return found
 
     def name_hash(self, alg: int) -> bytes:
         """H(Names of the handles): what TPM2_PolicyNameHash binds (Part 3, 23.14)."""
-        return digest(alg, *self.names)
+        return digest(alg, *self._names())
 
     def parameters_hash(self, alg: int) -> bytes:
         """H(commandCode || parameters): what TPM2_PolicyParameters binds (Part 3, 23.24)."""
         return digest(alg, self.code.to_bytes(4), self.parameters)
+
+    def _names(self) -> list[bytes]:
+        return [entity.name for entity in self.entities]
 
     def template_hash(self, alg: int) -> bytes | None:
         """H(inPublic): what TPM2_PolicyTemplate binds (Part 3, 23.21); None for other commands."""
@@ -113,7 +119,7 @@ def authorize(
 
 
 def is_bound_to(session: Session, entity: Entity) -> bool:
-    """Whether a session was bound to this entity as it is now (Part 1, 19.6.12)."""
+    """Whether a session was bound to this entity as it is now (Part 1, 16.6.10)."""
     return (
         session.is_bound
         and session.bound_name == entity.name

@@ -1,9 +1,9 @@
-"""Sessions: keys, HMACs, parameter encryption, audit (Part 1, clauses 17 to 19 and 21)."""
+"""Sessions: their life, HMACs, and the encryption of parameters (Part 1, clauses 16 and 18)."""
 
-import hmac as constant_time
+from hmac import compare_digest
 
 from ..crypto import kdf, symmetric
-from ..crypto.hashes import digest, digest_size, hmac
+from ..crypto.hashes import digest_size, hmac
 from ..rc import RC, TpmError
 from ..state import MAX_ACTIVE_SESSIONS, MAX_LOADED_SESSIONS, PolicyState, Session, Tpm
 from ..wire.constants import ALG, HT, SE
@@ -14,23 +14,14 @@ _TYPES = (HT.HMAC_SESSION ^ HT.POLICY_SESSION) << 24
 
 def hmac_of(
     session: Session,
-    auth_value: bytes,
+    key: bytes,
     parameter_hash: bytes,
     nonce_newer: bytes,
     nonce_older: bytes,
     other_nonces: bytes,
     attributes: int,
-    *,
-    may_be_empty: bool,
 ) -> bytes:
-    """The HMAC of a session in a command or a response (Part 1, 19.6.9).
-
-    ``auth_value`` is empty where it does not take part. Without any key the HMAC is empty if it
-    ``may_be_empty``: the caller, who may as well use a key of no octets, has sent none.
-    """
-    key = session.session_key + auth_value
-    if not key and may_be_empty:
-        return b""
+    """authHMAC of a session in a command or a response (Part 1, 16.6.5)."""
     return hmac(
         session.auth_hash,
         key,
@@ -43,34 +34,39 @@ def hmac_of(
 
 
 def decrypt_parameter(
-    session: Session, auth_value: bytes, nonce_caller: bytes, parameters: bytes
+    session: Session, key: bytes, nonce_caller: bytes, parameters: bytes
 ) -> bytes:
-    """The parameter area with its first TPM2B decrypted (Part 1, clause 21). RC.SIZE."""
-    return _crypt(session, auth_value, nonce_caller, session.nonce_tpm, parameters, encrypt=False)
+    """The parameter area with its first TPM2B decrypted (Part 1, clause 18).
+
+    ``key`` is sessionValue. Raises RC.INSUFFICIENT, RC.SIZE for a TPM2B that is cut short.
+    """
+    return _crypt(session, key, nonce_caller, session.nonce_tpm, parameters, encrypt=False)
 
 
 def encrypt_parameter(
-    session: Session, auth_value: bytes, nonce_caller: bytes, parameters: bytes
+    session: Session, key: bytes, nonce_caller: bytes, parameters: bytes
 ) -> bytes:
-    """The response's parameter area with its first TPM2B encrypted (Part 1, clause 21)."""
-    return _crypt(session, auth_value, session.nonce_tpm, nonce_caller, parameters, encrypt=True)
+    """The response's parameter area with its first TPM2B encrypted (Part 1, clause 18)."""
+    return _crypt(session, key, session.nonce_tpm, nonce_caller, parameters, encrypt=True)
 
 
 def _crypt(
     session: Session,
-    auth_value: bytes,
+    key: bytes,
     nonce_newer: bytes,
     nonce_older: bytes,
     parameters: bytes,
     *,
     encrypt: bool,
 ) -> bytes:
+    if len(parameters) < 2:
+        raise TpmError(RC.INSUFFICIENT)
     end = 2 + int.from_bytes(parameters[:2])
     if end > len(parameters):
         raise TpmError(RC.SIZE)
-    key, data = session.session_key + auth_value, parameters[2:end]
+    data = parameters[2:end]
     if session.symmetric_alg == ALG.XOR:
-        data = kdf.xor_obfuscation(session.symmetric_bits, key, nonce_newer, nonce_older, data)
+        data = kdf.xor_obfuscation(session.auth_hash, key, nonce_newer, nonce_older, data)
     else:
         alg, key_size = session.symmetric_alg, session.symmetric_bits // 8
         size = key_size + symmetric.block_size(alg)
@@ -155,18 +151,11 @@ def flush(tpm: Tpm, handle: int) -> None:
         tpm.volatile.exclusive_audit_session = None
 
 
-def extend_audit(
-    tpm: Tpm, session: Session, cp_hash: bytes, rp_hash: bytes, *, restart: bool
-) -> None:
-    """Add a command that succeeded to a session's audit digest (Part 1, 17.1 and 17.2)."""
-    if restart or not session.is_audit:
-        session.is_audit = True
-        session.audit_digest = bytes(digest_size(session.auth_hash))
-        session.is_bound = False
-        tpm.volatile.exclusive_audit_session = session.handle
-    session.audit_digest = digest(session.auth_hash, session.audit_digest, cp_hash, rp_hash)
-
-
 def matches(expected: bytes, given: bytes) -> bool:
-    """Compare two HMACs or passwords in constant time."""
-    return constant_time.compare_digest(expected, given)
+    """Compare two HMACs in constant time."""
+    return compare_digest(expected, given)
+
+
+def is_auth_value(auth_value: bytes, password: bytes) -> bool:
+    """Whether a password is an authValue, but for zeros at its end (Part 1, 16.4)."""
+    return compare_digest(auth_value, password.rstrip(b"\0"))

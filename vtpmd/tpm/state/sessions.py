@@ -10,7 +10,7 @@ from .entities import LoadedObject
 class PolicyState:
     """What the assertions of a policy session require of the command it will authorize.
 
-    The fields are the session context of Part 1, 19.7; ``core.policy`` sets them and
+    The fields are the session context of Part 1, 16.7.8; ``core.policy`` sets them and
     ``core.authorization`` checks them.
     """
 
@@ -33,7 +33,7 @@ class PolicyState:
 
 @dataclass(slots=True)
 class Session:
-    """A loaded authorization session (Part 1, clause 19.6)."""
+    """A loaded authorization session (Part 1, 16.5 and 16.6)."""
 
     handle: int
     type: int
@@ -43,7 +43,7 @@ class Session:
     session_key: bytes = field(repr=False)
     symmetric_alg: int = ALG.NULL
     symmetric_bits: int = 0
-    """Key size in bits, or the hash of the XOR obfuscation."""
+    """Key size in bits; without meaning for XOR, whose hash is ``auth_hash`` (Part 1, 18.2)."""
     start_time: int = 0
     """Time when ``nonce_tpm`` of a policy session was made, in ms."""
     epoch: int = 0

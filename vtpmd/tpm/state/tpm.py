@@ -30,8 +30,6 @@ class Tpm:
     nv_dirty: bool = False
     failed: bool = False
     canceled: bool = False
-    audit_hash_changed: bool = False
-    """By the command in flight, which therefore is not audited itself."""
     stir_pool: bytes = field(default=b"", repr=False)
     primary_cache: dict[bytes, Any] = field(
         default_factory=dict, repr=False, metadata={"cache": True}

@@ -1,0 +1,97 @@
+"""A command in flight, as it is handed from stage to stage (Part 3, clause 5)."""
+
+from dataclasses import dataclass, field
+from struct import Struct
+from typing import Any
+
+from .command import CommandSpec
+from .core.authorization import Auth, Request
+from .state import Entity, Session
+from .wire.attributes import TPMA_SESSION
+
+HEADER = Struct(">HII")
+"""Tag, size, and command or response code."""
+EXTRA_USE = TPMA_SESSION.DECRYPT | TPMA_SESSION.ENCRYPT | TPMA_SESSION.AUDIT
+"""What a session can do beside, or instead of, authorizing."""
+
+
+@dataclass(slots=True)
+class PasswordUse:
+    """A password in the authorization area."""
+
+    proof: bytes
+    entity: Entity | None = None
+    """What it authorizes; None if there are more authorizations than handles need."""
+    role: Auth = Auth.NONE
+
+
+@dataclass(slots=True)
+class SessionUse:
+    """A session in the authorization area."""
+
+    session: Session
+    nonce_caller: bytes
+    attributes: int
+    proof: bytes
+    entity: Entity | None = None
+    """What it authorizes, if anything."""
+    role: Auth = Auth.NONE
+    proves_auth_value: bool = False
+
+    def has(self, attribute: int) -> bool:
+        """Whether a TPMA_SESSION bit is SET."""
+        return bool(self.attributes & attribute)
+
+    @property
+    def is_password(self) -> bool:
+        """Whether the policy has the authValue itself for proof, and no HMAC."""
+        policy = self.session.policy
+        return policy is not None and policy.password_needed and self.entity is not None
+
+    @property
+    def hmac_key(self) -> bytes:
+        """sessionKey, and authValue if it has to be proven (Part 1, 16.6.5)."""
+        if self.proves_auth_value and self.entity is not None:
+            return self.session.session_key + self.entity.auth_value
+        return self.session.session_key
+
+    @property
+    def encryption_key(self) -> bytes:
+        """sessionValue: authValue takes part whether it is proven or not (Part 1, 18.1)."""
+        if self.entity is not None:
+            return self.session.session_key + self.entity.auth_value
+        return self.session.session_key
+
+    @property
+    def lacks_hmac(self) -> bool:
+        """Whether there is none in the command, and none in the response (Part 1, 16.6.16).
+
+        A caller without a key may as well send an HMAC with a key of no octets.
+        """
+        return not self.proof and not self.hmac_key
+
+
+@dataclass(slots=True)
+class Call:
+    """One command in flight."""
+
+    spec: CommandSpec
+    tag: int
+    buffer: bytes
+    offset: int
+    """How far the buffer has been read."""
+    entities: list[Any] = field(default_factory=list)
+    """What the handles refer to."""
+    uses: list[PasswordUse | SessionUse] = field(default_factory=list)
+    decrypting: SessionUse | None = None
+    encrypting: SessionUse | None = None
+    auditing: SessionUse | None = None
+    audit_alg: int | None = None
+    """The hash of command audit, if the command is audited."""
+    request: Request = field(init=False)
+    parameters: bytes = b""
+    """The parameter area, decrypted."""
+    arguments: list[Any] = field(default_factory=list)
+    handle_area: bytes = b""
+    response: bytes = b""
+    """The response's parameter area."""

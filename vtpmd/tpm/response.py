@@ -1,0 +1,96 @@
+"""What a command is answered with (Part 3, 5.9 and clause 6)."""
+
+from .call import HEADER, Call, PasswordUse, SessionUse
+from .core import audit, sessions
+from .crypto.hashes import digest
+from .rc import RC
+from .state import Tpm
+from .wire.attributes import TPMA_SESSION
+from .wire.constants import ST
+
+_PASSWORD_ACKNOWLEDGMENT = bytes((0, 0, TPMA_SESSION.CONTINUE_SESSION, 0, 0))
+
+
+def error_response(code: int) -> bytes:
+    """The ten octets that answer a failed command (Part 3, 6.1).
+
+    A wrong tag is answered so too: firmware takes the tag that Part 3 has for a TPM with TPM 1.2
+    compatibility as the sign of a TPM 1.2.
+    """
+    return HEADER.pack(ST.NO_SESSIONS, HEADER.size, code)
+
+
+def frame_response(tpm: Tpm, call: Call) -> bytes:
+    """Roll nonces, encrypt, audit, acknowledge.
+
+    The first parameter is encrypted after the nonces have changed and before any rpHash is made.
+    """
+    for use in call.uses:
+        if isinstance(use, SessionUse):
+            use.session.nonce_tpm = tpm.random(len(use.session.nonce_tpm))
+    _encrypt_parameter(call)
+    _audit(tpm, call)
+    if call.tag == ST.NO_SESSIONS:
+        body = call.handle_area + call.response
+    else:
+        size = len(call.response).to_bytes(4)
+        acknowledgments = [_acknowledge(tpm, call, use) for use in call.uses]
+        body = b"".join((call.handle_area, size, call.response, *acknowledgments))
+    return HEADER.pack(call.tag, HEADER.size + len(body), RC.SUCCESS) + body
+
+
+def _encrypt_parameter(call: Call) -> None:
+    use = call.encrypting
+    if use is not None:
+        call.response = sessions.encrypt_parameter(
+            use.session, use.encryption_key, use.nonce_caller, call.response
+        )
+
+
+def _audit(tpm: Tpm, call: Call) -> None:
+    """Extend the digests of session and command audit (Part 1, 17.1 and clause 32)."""
+    use = call.auditing
+    if use is not None:
+        alg = use.session.auth_hash
+        restart = use.has(TPMA_SESSION.AUDIT_RESET)
+        hashes = call.request.cp_hash(alg), _rp_hash(call, alg)
+        audit.extend_session(tpm, use.session, *hashes, restart=restart)
+    elif call.spec.sessions:
+        audit.end_exclusive(tpm)
+    if call.audit_alg is not None:
+        alg = call.audit_alg
+        audit.extend(tpm, alg, call.request.cp_hash(alg), _rp_hash(call, alg))
+
+
+def _rp_hash(call: Call, alg: int) -> bytes:
+    """rpHash (Part 1, 15.8)."""
+    return digest(alg, bytes(4), call.spec.code.to_bytes(4), call.response)
+
+
+def _acknowledge(tpm: Tpm, call: Call, use: PasswordUse | SessionUse) -> bytes:
+    """TPMS_AUTH_RESPONSE; ends what a session does not continue after this command."""
+    if isinstance(use, PasswordUse):
+        return _PASSWORD_ACKNOWLEDGMENT
+    session = use.session
+    attributes = use.attributes & ~TPMA_SESSION.AUDIT_EXCLUSIVE
+    if use is call.auditing and audit.is_exclusive(tpm, session):
+        attributes |= TPMA_SESSION.AUDIT_EXCLUSIVE
+    proof = _hmac(call, use, attributes)
+    if session.policy is not None:
+        sessions.renew_policy(tpm, session)
+    if not use.has(TPMA_SESSION.CONTINUE_SESSION):
+        sessions.flush(tpm, session.handle)
+    nonce = session.nonce_tpm
+    return b"".join(
+        (len(nonce).to_bytes(2), nonce, bytes((attributes,)), len(proof).to_bytes(2), proof)
+    )
+
+
+def _hmac(call: Call, use: SessionUse, attributes: int) -> bytes:
+    if use.is_password or use.lacks_hmac:
+        return b""
+    session = use.session
+    rp_hash = _rp_hash(call, session.auth_hash)
+    return sessions.hmac_of(
+        session, use.hmac_key, rp_hash, session.nonce_tpm, use.nonce_caller, b"", attributes
+    )

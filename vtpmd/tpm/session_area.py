@@ -1,0 +1,204 @@
+"""The authorization area of a command: what its sessions do, and prove (Part 3, 5.5 to 5.7)."""
+
+from .call import EXTRA_USE, Call, PasswordUse, SessionUse
+from .core import audit, dictionary_attack, nv_pin, sessions
+from .core.authorization import Request, authorize
+from .rc import RC, TpmError
+from .state import Entity, Session, Tpm
+from .wire.attributes import TPMA_SESSION
+from .wire.base import TPMS_AUTH_COMMAND
+from .wire.constants import ALG, RH, ST
+
+MAX_SESSIONS = 3
+MINIMUM_SIZE = 9
+"""Octets of an authorization without nonce and proof."""
+_EXCLUSIVE_OR_RESET = TPMA_SESSION.AUDIT_EXCLUSIVE | TPMA_SESSION.AUDIT_RESET
+
+
+def parse_sessions(tpm: Tpm, call: Call) -> None:
+    """Read the authorization area, and which session does what (Part 3, 5.5).
+
+    A size out of range is RC.SIZE, as in libtpms, and not RC.AUTHSIZE.
+    """
+    if call.tag == ST.SESSIONS:
+        _parse_area(tpm, call)
+    elif call.spec.authorizations:
+        raise TpmError(RC.AUTH_MISSING)
+    call.parameters = call.buffer[call.offset :]
+    call.request = Request(call.spec.code, call.entities, call.parameters)
+
+
+def _parse_area(tpm: Tpm, call: Call) -> None:
+    start = call.offset + 4
+    if start > len(call.buffer):
+        raise TpmError(RC.INSUFFICIENT)
+    end = start + int.from_bytes(call.buffer[call.offset : start])
+    if end - start < MINIMUM_SIZE or end > len(call.buffer):
+        raise TpmError(RC.SIZE)
+    if not call.spec.sessions:
+        raise TpmError(RC.AUTH_CONTEXT)
+    area, offset = call.buffer[start:end], 0
+    while offset < len(area):
+        number = len(call.uses) + 1
+        try:
+            if number > MAX_SESSIONS:
+                raise TpmError(RC.SIZE)
+            given, offset = TPMS_AUTH_COMMAND.unmarshal(area, offset, tpm.profile)
+            if given.session_handle == RH.RS_PW:
+                call.uses.append(_password(given))
+            else:
+                call.uses.append(_session(tpm, call, given))
+        except TpmError as error:
+            raise error.session(number) from None
+    call.offset = end
+
+
+def _password(given: TPMS_AUTH_COMMAND) -> PasswordUse:
+    if given.session_attributes & (EXTRA_USE | _EXCLUSIVE_OR_RESET):
+        raise TpmError(RC.ATTRIBUTES)
+    if given.nonce:
+        raise TpmError(RC.NONCE)
+    return PasswordUse(given.hmac)
+
+
+def _session(tpm: Tpm, call: Call, given: TPMS_AUTH_COMMAND) -> SessionUse:
+    session = sessions.find(tpm, given.session_handle)
+    if session is None:
+        raise TpmError(RC.REFERENCE_S0 + len(call.uses))
+    if session.handle != given.session_handle:
+        raise TpmError(RC.HANDLE)
+    for other in call.uses:
+        if isinstance(other, SessionUse) and other.session is session:
+            raise TpmError(RC.HANDLE)
+    use = SessionUse(session, given.nonce, given.session_attributes, given.hmac)
+    if use.has(EXTRA_USE | _EXCLUSIVE_OR_RESET):
+        _note_extra_use(tpm, call, use)
+    return use
+
+
+def _note_extra_use(tpm: Tpm, call: Call, use: SessionUse) -> None:
+    if use.has(TPMA_SESSION.DECRYPT):
+        if call.decrypting is not None or not call.spec.decrypt:
+            raise TpmError(RC.ATTRIBUTES)
+        if use.session.symmetric_alg == ALG.NULL:
+            raise TpmError(RC.SYMMETRIC)
+        call.decrypting = use
+    if use.has(TPMA_SESSION.ENCRYPT):
+        if call.encrypting is not None or not call.spec.encrypt:
+            raise TpmError(RC.ATTRIBUTES)
+        if use.session.symmetric_alg == ALG.NULL:
+            raise TpmError(RC.SYMMETRIC)
+        call.encrypting = use
+    if use.has(TPMA_SESSION.AUDIT):
+        if call.auditing is not None or use.session.policy is not None:
+            raise TpmError(RC.ATTRIBUTES)
+        _check_exclusive(tpm, use)
+        call.auditing = use
+    elif use.has(_EXCLUSIVE_OR_RESET):
+        raise TpmError(RC.ATTRIBUTES)
+
+
+def _check_exclusive(tpm: Tpm, use: SessionUse) -> None:
+    """Hold an audit session that goes on to auditExclusive (Part 1, 17.3).
+
+    One that begins or begins anew will be exclusive: it passes, as in the reference implementation,
+    though Part 1, 15.6.4 has it fail.
+    """
+    if not use.has(TPMA_SESSION.AUDIT_EXCLUSIVE):
+        return
+    goes_on = use.session.is_audit and not use.has(TPMA_SESSION.AUDIT_RESET)
+    if goes_on and not audit.is_exclusive(tpm, use.session):
+        raise TpmError(RC.EXCLUSIVE)
+
+
+def authorize_handles(tpm: Tpm, call: Call) -> None:
+    """Assign authorizations to handles, in order, and check every one of them (Part 3, 5.6)."""
+    needed = call.spec.authorizations
+    if needed > len(call.uses):
+        raise TpmError(RC.AUTH_MISSING)
+    for use, entity, handle in zip(
+        call.uses, call.entities[:needed], call.spec.handles, strict=False
+    ):
+        use.entity, use.role = entity, handle.auth
+    for number, use in enumerate(call.uses, 1):
+        try:
+            if isinstance(use, PasswordUse):
+                _check_password(tpm, call, use)
+            else:
+                _check_session(tpm, call, use)
+        except TpmError as error:
+            raise error.session(number) from None
+
+
+def _check_password(tpm: Tpm, call: Call, use: PasswordUse) -> None:
+    if use.entity is None:
+        raise TpmError(RC.HANDLE)
+    authorize(tpm, call.request, use.entity, use.role, None)
+    proven = sessions.is_auth_value(use.entity.auth_value, use.proof)
+    _settle(tpm, use.entity, None, used=True, proven=proven)
+
+
+def _check_session(tpm: Tpm, call: Call, use: SessionUse) -> None:
+    session = use.session
+    if session.is_trial:
+        raise TpmError(RC.ATTRIBUTES)
+    if session.is_da_bound:
+        dictionary_attack.begin_use(tpm, is_lockout=session.is_lockout_bound)
+    if use.entity is not None:
+        use.proves_auth_value = authorize(tpm, call.request, use.entity, use.role, session)
+    elif not use.has(EXTRA_USE):
+        raise TpmError(RC.ATTRIBUTES)
+    proven = _is_proven(call, use)
+    _settle(tpm, use.entity, session, used=use.proves_auth_value, proven=proven)
+
+
+def _is_proven(call: Call, use: SessionUse) -> bool:
+    if use.entity is not None and use.is_password:
+        return sessions.is_auth_value(use.entity.auth_value, use.proof)
+    if use.lacks_hmac:
+        return True
+    expected = sessions.hmac_of(
+        use.session,
+        use.hmac_key,
+        call.request.cp_hash(use.session.auth_hash),
+        use.nonce_caller,
+        use.session.nonce_tpm,
+        _other_nonces(call, use),
+        use.attributes,
+    )
+    return sessions.matches(expected, use.proof)
+
+
+def _other_nonces(call: Call, use: SessionUse) -> bytes:
+    """nonceTPM of other sessions that encrypt, if this is the first and authorizes (16.6.5)."""
+    if use is not call.uses[0] or use.entity is None:
+        return b""
+    others = [call.decrypting]
+    if call.encrypting is not call.decrypting:
+        others.append(call.encrypting)
+    return b"".join(
+        other.session.nonce_tpm for other in others if other is not None and other is not use
+    )
+
+
+def _settle(
+    tpm: Tpm, entity: Entity | None, session: Session | None, *, used: bool, proven: bool
+) -> None:
+    """Count a try with an authValue that counts its tries; fail it unless it was right."""
+    if used and entity is not None:
+        nv_pin.end_use(tpm, entity, proven=proven)
+    if not proven:
+        raise TpmError(dictionary_attack.register_failure(tpm, entity, session, used=used))
+
+
+def decrypt_parameter(call: Call) -> None:
+    """Decrypt the first parameter (Part 3, 5.7)."""
+    use = call.decrypting
+    if use is None:
+        return
+    try:
+        call.parameters = sessions.decrypt_parameter(
+            use.session, use.encryption_key, use.nonce_caller, call.parameters
+        )
+    except TpmError as error:
+        raise error.session(call.uses.index(use) + 1) from None

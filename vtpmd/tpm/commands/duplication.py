@@ -19,7 +19,7 @@ from ..wire.base import TPM2B_DATA, TPM2B_NAME
 from ..wire.constants import ALG, CC
 from ..wire.interface import TPMI_DH_OBJECT, TPMI_DH_OBJECT_NULL
 from ..wire.limits import MAX_PRIVATE_SIZE
-from ..wire.objects import TPM2B_PRIVATE, TPM2B_PUBLIC
+from ..wire.objects import TPM2B_PRIVATE, TPM2B_PUBLIC, TPMT_PUBLIC, TPMT_SENSITIVE
 from ..wire.structure import Structure
 
 
@@ -39,7 +39,26 @@ def duplicate(
     symmetric_alg: TPMT_SYM_DEF_OBJECT_NULL,
 ) -> DuplicateResponse:
     """Encrypt an object for another parent (13.1)."""
-    public, new_parent = object_handle.public, new_parent_handle
+    name, name_alg = object_handle.name, object_handle.public.name_alg
+    _check_duplication(object_handle.public, new_parent_handle, symmetric_alg)
+    key_size = _key_size(symmetric_alg)
+    if encryption_key_in and len(encryption_key_in) != key_size:
+        raise TpmError(RC.SIZE, at="encryption_key_in")
+    assert object_handle.sensitive is not None
+    blob = protection.sized_sensitive(object_handle.sensitive, name_alg)
+    key_out = secret = b""
+    if symmetric_alg.algorithm != ALG.NULL:
+        key_out = b"" if encryption_key_in else tpm.random(key_size)
+        key = encryption_key_in or key_out
+        blob = protection.wrap_inner(name, name_alg, symmetric_alg, key, blob)
+    if new_parent_handle is not None:
+        blob, secret = _for_new_parent(tpm, new_parent_handle, name, blob)
+    return DuplicateResponse(key_out, blob, secret)
+
+
+def _check_duplication(
+    public: TPMT_PUBLIC, new_parent: LoadedObject | None, symmetric_alg: TPMT_SYM_DEF_OBJECT
+) -> None:
     if objects.has(public, TPMA_OBJECT.FIXED_PARENT):
         raise TpmError(RC.ATTRIBUTES, at="object_handle")
     if public.name_alg == ALG.NULL:
@@ -51,31 +70,19 @@ def duplicate(
             raise TpmError(RC.SYMMETRIC, at="symmetric_alg")
         if new_parent is None:
             raise TpmError(RC.HIERARCHY, at="new_parent_handle")
-    key_size = _key_size(symmetric_alg)
-    if encryption_key_in and len(encryption_key_in) != key_size:
-        raise TpmError(RC.SIZE, at="encryption_key_in")
-    assert object_handle.sensitive is not None
-    blob = protection.sized_sensitive(object_handle.sensitive, public.name_alg)
-    generated = b""
-    if symmetric_alg.algorithm != ALG.NULL:
-        generated = b"" if encryption_key_in else tpm.random(key_size)
-        blob = protection.wrap_inner(
-            object_handle.name,
-            public.name_alg,
-            symmetric_alg,
-            encryption_key_in or generated,
-            blob,
-        )
-    secret = b""
-    if new_parent is not None:
-        seed, secret = shared_seeds.encapsulate(tpm, new_parent, DUPLICATE)
-        blob = protection.wrap_outer(new_parent, object_handle.name, seed, blob)
-    return DuplicateResponse(generated, blob, secret)
 
 
 def _key_size(cipher: TPMT_SYM_DEF_OBJECT) -> int:
     """Octets of a key of the inner wrapper; 0 if there is none."""
     return 0 if cipher.key_bits is None else cipher.key_bits // 8
+
+
+def _for_new_parent(
+    tpm: Tpm, new_parent: LoadedObject, name: bytes, blob: bytes
+) -> tuple[bytes, bytes]:
+    """(blob, outSymSeed) with an outer wrapper that the new parent can open (Part 1, 20.3.2.3)."""
+    seed, secret = shared_seeds.encapsulate(tpm, new_parent, DUPLICATE)
+    return protection.wrap_outer(new_parent, name, seed, blob), secret
 
 
 class RewrapResponse(Structure):
@@ -110,8 +117,7 @@ def rewrap(
         return RewrapResponse(blob, b"")
     if not objects.is_asymmetric_storage(new_parent.public):
         raise TpmError(RC.TYPE, at="new_parent")
-    seed, secret = shared_seeds.encapsulate(tpm, new_parent, DUPLICATE)
-    wrapped = protection.wrap_outer(new_parent, name, seed, blob)
+    wrapped, secret = _for_new_parent(tpm, new_parent, name, blob)
     if len(wrapped) > MAX_PRIVATE_SIZE:
         raise TpmError(RC.VALUE, at="in_duplicate")
     return RewrapResponse(wrapped, secret)
@@ -138,14 +144,13 @@ def import_(
         raise TpmError(RC.ATTRIBUTES, at="object_public")
     if not objects.is_parent(parent):
         raise TpmError(RC.TYPE, at="parent_handle")
-    inner = symmetric_alg.algorithm != ALG.NULL
     if len(encryption_key) != _key_size(symmetric_alg):
         raise TpmError(RC.SIZE, at="encryption_key")
-    encrypted_duplication = objects.has(object_public, TPMA_OBJECT.ENCRYPTED_DUPLICATION)
-    if encrypted_duplication and not inner:
-        raise TpmError(RC.ATTRIBUTES, at="encryption_key")
-    if encrypted_duplication and not in_sym_seed:
-        raise TpmError(RC.ATTRIBUTES, at="in_sym_seed")
+    if objects.has(object_public, TPMA_OBJECT.ENCRYPTED_DUPLICATION):
+        if not encryption_key:
+            raise TpmError(RC.ATTRIBUTES, at="encryption_key")
+        if not in_sym_seed:
+            raise TpmError(RC.ATTRIBUTES, at="in_sym_seed")
     name, name_alg = object_name(object_public), object_public.name_alg
     blob = duplicate
     if in_sym_seed:
@@ -156,19 +161,26 @@ def import_(
         with blame("duplicate"):
             blob = protection.unwrap_outer(tpm.profile, parent, name, seed, blob)
     with blame("duplicate"):
-        if inner:
+        if encryption_key:
             blob = protection.unwrap_inner(
                 tpm.profile, name, name_alg, symmetric_alg, encryption_key, blob
             )
         sensitive = protection.parse_sensitive(tpm.profile, blob)
+    _check_imported(parent, object_public, sensitive)
+    return ImportResponse(protection.wrap_sensitive(tpm, parent, name, name_alg, sensitive))
+
+
+def _check_imported(parent: LoadedObject, public: TPMT_PUBLIC, sensitive: TPMT_SENSITIVE) -> None:
+    """Check, below a fixedTPM parent, once and for all: TPM2_Load trusts its children.
+
+    Another parent may be anywhere and vouches for nothing, so that TPM2_Load checks every time.
+    """
     if objects.has(parent.public, TPMA_OBJECT.FIXED_TPM):
-        # Checked here once and for all: a fixedTPM parent's children are trusted when loaded.
         check_loadable(
             None,
-            object_public,
+            public,
             sensitive,
             trusted=False,
             public_at="object_public",
             sensitive_at="duplicate",
         )
-    return ImportResponse(protection.wrap_sensitive(tpm, parent, name, name_alg, sensitive))

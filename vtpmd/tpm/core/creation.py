@@ -37,8 +37,7 @@ def primary_object(
 ) -> LoadedObject:
     """The Primary Object of a checked template; not in a slot yet. Raises as `generate`."""
     material = _primary_material(tpm, hierarchy, template, data)
-    public, sensitive = material.areas(template, auth_value)
-    return objects.child(hierarchy, public, sensitive, material.rsa_key)
+    return _object(hierarchy, template, auth_value, material)
 
 
 def ordinary_object(
@@ -46,8 +45,7 @@ def ordinary_object(
 ) -> LoadedObject:
     """A new child of a Storage Parent; not in a slot yet. Raises as `generate`."""
     material = generate(template, data, KeySource(tpm.random), tpm.should_stop)
-    public, sensitive = material.areas(template, auth_value)
-    return objects.child(parent, public, sensitive, material.rsa_key)
+    return _object(parent, template, auth_value, material)
 
 
 def derived_object(
@@ -69,8 +67,14 @@ def derived_object(
         MAX_DERIVATION_BITS,
     )
     material = generate(template, b"", KeySource(stream.generate), tpm.should_stop)
-    public, sensitive = material.areas(template, auth_value)
-    return objects.child(parent, public, sensitive, material.rsa_key)
+    return _object(parent, template, auth_value, material)
+
+
+def _object(
+    parent: LoadedObject | Hierarchy, template: TPMT_PUBLIC, auth_value: bytes, made: KeyMaterial
+) -> LoadedObject:
+    public, sensitive = made.areas(template, auth_value)
+    return objects.child(parent, public, sensitive, made.rsa_key)
 
 
 def _primary_material(
@@ -84,7 +88,7 @@ def _primary_material(
     cache = tpm.primary_cache
     found: KeyMaterial | None = cache.pop(key, None)
     if found is None:
-        derivation = _PrimarySource(
+        derivation = PrimaryDerivation(
             hierarchy.seed, object_name(template), data, hierarchy.seed_level, proofs
         )
         found = generate(template, data, derivation, tpm.should_stop)
@@ -92,19 +96,6 @@ def _primary_material(
     if len(cache) > PRIMARY_CACHE_SIZE:
         del cache[next(iter(cache))]
     return found
-
-
-class _PrimarySource(PrimaryDerivation):
-    """A derivation whose seedValue depends on the proofs of the endorsement hierarchy too."""
-
-    def __init__(
-        self, seed: bytes, name: bytes, data: bytes, level: int, proofs: tuple[bytes, ...]
-    ) -> None:
-        super().__init__(seed, name, data, level)
-        self._proofs = proofs
-
-    def seed_value(self, name_alg: int, proofs: tuple[bytes, ...] = ()) -> bytes:
-        return super().seed_value(name_alg, proofs or self._proofs)
 
 
 def creation_data(

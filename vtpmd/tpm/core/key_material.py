@@ -21,19 +21,22 @@ from ..wire.objects import (
 )
 from .bindings import symmetric_unique
 from .keys import coordinates, ecc_curve, rsa_exponent
-from .objects import has
+from .objects import STORAGE, has
 
 ShouldStop = Callable[[], bool]
 
 
 class KeySource:
-    """Random octets for an Ordinary Object, or those a Derived Object is made of."""
+    """Random octets for an Ordinary Object, or those a Derived Object is made of.
+
+    For a Primary Object, `PrimaryDerivation` has the same methods.
+    """
 
     def __init__(self, octets: Callable[[int], bytes]) -> None:
         self.octets = octets
 
     def rsa(self, bits: int, e: int, *, sign: bool, should_stop: ShouldStop) -> RsaKey:
-        """A fresh RSA key; it never depends on ``octets`` alone, so none can be derived."""
+        """An RSA key; only Ordinary Objects get here (Part 1, 25.5)."""
         return rsa.generate(bits, e, self.octets, should_stop)
 
     def ecc(self, curve: Curve) -> int:
@@ -105,7 +108,7 @@ def generate(
     seed_value = source.seed_value(template.name_alg)
     if isinstance(parameters, TPMS_SYMCIPHER_PARMS | TPMS_KEYEDHASH_PARMS):
         unique = symmetric_unique(template, seed_value, secret)
-    elif not has(template, TPMA_OBJECT.RESTRICTED) or has(template, TPMA_OBJECT.SIGN_ENCRYPT):
+    elif not has(template, STORAGE):
         seed_value = b""
     return KeyMaterial(unique, secret, seed_value, rsa_key)
 

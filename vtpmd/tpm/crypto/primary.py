@@ -3,14 +3,14 @@
 The order of draws is part of the result: key material, for a signing RSA key one trial number,
 then the seedValue. A ``PrimaryDerivation`` is used for one object and in that order:
 
-    derivation = PrimaryDerivation(seed, name, data, level)
+    derivation = PrimaryDerivation(seed, name, data, level, (sh_proof, eh_proof))
     key = derivation.rsa(2048, 65537, sign=False, should_stop=never)
-    seed_value = derivation.seed_value(name_alg, (sh_proof, eh_proof))
+    seed_value = derivation.seed_value(name_alg)
 """
 
 from vtpmd.tpm.crypto.drbg import Drbg
 from vtpmd.tpm.crypto.ecc import Curve, private_key
-from vtpmd.tpm.crypto.hashes import digest, digest_size, hmac
+from vtpmd.tpm.crypto.hashes import digest_size
 from vtpmd.tpm.crypto.primes import ShouldStop, prime_pair
 from vtpmd.tpm.crypto.rsa import RsaKey
 
@@ -28,11 +28,20 @@ class PrimaryDerivation:
 
     ``name`` is the Name of the template as the caller gave it, its ``unique`` included;
     ``data`` is TPMS_SENSITIVE_CREATE.data; ``level`` is the compatibility level of the seed.
+    ``proofs`` is (shProof, ehProof) in the endorsement hierarchy and empty in others.
     """
 
-    def __init__(self, seed: bytes, name: bytes, data: bytes, level: int = LEVEL) -> None:
+    def __init__(
+        self,
+        seed: bytes,
+        name: bytes,
+        data: bytes,
+        level: int = LEVEL,
+        proofs: tuple[bytes, ...] = (),
+    ) -> None:
         self._drbg = Drbg(seed, _LABEL, name, data)
         self._level = level
+        self._proofs = proofs
 
     def rsa(self, bits: int, e: int, *, sign: bool, should_stop: ShouldStop) -> RsaKey:
         """An RSA key; ``sign`` is the attribute of that name. TPM_RC_CANCELED if stopped."""
@@ -55,23 +64,12 @@ class PrimaryDerivation:
         """The key of a SYMCIPHER object or, when no data was given, of a KEYEDHASH object."""
         return self._drbg.generate(size)
 
-    def seed_value(self, name_alg: int, proofs: tuple[bytes, ...] = ()) -> bytes:
+    def seed_value(self, name_alg: int) -> bytes:
         """The seedValue, drawn last; a digest of ``name_alg`` in size.
 
-        ``proofs`` is (shProof, ehProof) in the endorsement hierarchy and empty in others.
-        Asymmetric keys that are no storage parents are stored with an empty seedValue.
+        It depends on the proofs, so that the EK outlives an owner and its children do not (Part 1,
+        24.7.4). Asymmetric keys that are no storage parents are stored with an empty seedValue.
         """
-        for proof in proofs:
+        for proof in self._proofs:
             self._drbg.reseed(proof)
         return self._drbg.generate(digest_size(name_alg))
-
-
-def symmetric_unique(name_alg: int, seed_value: bytes, sensitive: bytes, *, parent: bool) -> bytes:
-    """``unique`` of a SYMCIPHER or KEYEDHASH object, primary or not (Part 1, 24.5.3.2).
-
-    For a ``parent``, an object that is restricted and decrypt, libtpms takes an HMAC instead of
-    the hash of the clause, and so must we.
-    """
-    if parent:
-        return hmac(name_alg, seed_value, sensitive)
-    return digest(name_alg, seed_value, sensitive)

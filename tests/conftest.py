@@ -23,17 +23,26 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
-_SERVERS = {"swtpm", "zygote", "daemon", "stage", "bao", "server", "shared_token"}
-"""Fixtures that start a process and wait for it."""
-_SERVED = ("conformance", "faults", "standalone", "thirdparty")
-"""Directories in which every test does."""
+_SERVERS = {
+    *("swtpm", "zygote", "daemon", "host", "root", "stage"),
+    *("server", "moto", "token", "shared_token"),
+}
+"""Fixtures that start a process and wait for it, or are where a test does."""
+_SERVED = [
+    Path(__file__).parent / path
+    for path in (
+        *("conformance", "faults", "standalone", "thirdparty"),
+        *("cli/test_vtpmd.py", "storage/test_crash.py", "worker/test_zygote.py"),
+    )
+]
+"""Where every test does."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark what scripts/check leaves out: tests that need a process beside their own."""
     for item in items:
-        directory = item.path.relative_to(Path(__file__).parent).parts[0]
-        if directory in _SERVED or _SERVERS & set(getattr(item, "fixturenames", ())):
+        everywhere = any(item.path.is_relative_to(path) for path in _SERVED)
+        if everywhere or _SERVERS & set(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.served)
 
 

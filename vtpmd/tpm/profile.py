@@ -41,8 +41,8 @@ class Profile:
     """Algorithms and commands of a TPM.
 
     ``algorithms`` are all that GetCapability(ALGS) reports; ``key_bits`` gives the sizes of RSA and
-    of every block cipher among them. ``pcr_banks`` are the hashes a PCR bank may have. ``commands``
-    of None stands for every command that the engine has.
+    of every block cipher among them. ``pcr_banks`` are the hashes a PCR bank may have; ``commands``
+    the codes that may be used, whether the engine has such a command or not.
     """
 
     name: str

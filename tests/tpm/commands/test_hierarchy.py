@@ -7,7 +7,7 @@ import pytest
 
 from tests.tpm import areas
 from tests.tpm.agreement import agreed, parameter_error
-from tests.tpm.harness import Password, Result, Tester, sized
+from tests.tpm.harness import EnginePeer, Password, Result, Tester, sized
 from vtpmd.tpm.rc import RC
 from vtpmd.tpm.wire.attributes import TPMA_NV
 from vtpmd.tpm.wire.constants import ALG, CC, PT, RH
@@ -23,6 +23,12 @@ def state(tester: Tester) -> list[int]:
     params = struct.pack(">III", 6, PT.PERMANENT, 2)
     told = tester.run(CC.GET_CAPABILITY, params=params).parameters
     return [int.from_bytes(told[13:17]) & 0x3FF, int.from_bytes(told[21:25]) & 0xFFFF]
+
+
+def property_of(tester: Tester, tag: int) -> int:
+    """One TPM property."""
+    params = struct.pack(">III", 6, tag, 1)
+    return int.from_bytes(tester.run(CC.GET_CAPABILITY, params=params).parameters[-4:])
 
 
 def define(tester: Tester, index: int) -> None:
@@ -119,6 +125,11 @@ def test_clear(both: Both) -> None:
         assert tester.run(code, [RH.LOCKOUT], params, lockout).rc == 0
         far = (1 << 40).to_bytes(8)
         assert tester.run(CC.CLOCK_SET, [RH.OWNER], far, [Password(b"x")]).rc == 0
+        audited = struct.pack(">HIII", ALG.NULL, 1, CC.GET_RANDOM, 0)
+        code = CC.SET_COMMAND_CODE_AUDIT_STATUS
+        assert tester.run(code, [RH.OWNER], audited, [Password(b"x")]).rc == 0
+        assert tester.run(CC.GET_RANDOM, params=b"\0\1").rc == 0
+        assert property_of(tester, PT.AUDIT_COUNTER_1) == 1
         before = int.from_bytes(tester.run(CC.PCR_READ, params=bytes(4)).parameters[:4])
         assert tester.run(CC.CLEAR, [RH.LOCKOUT], auths=lockout).rc == 0
         counted = int.from_bytes(tester.run(CC.PCR_READ, params=bytes(4)).parameters[:4])
@@ -128,7 +139,8 @@ def test_clear(both: Both) -> None:
         assert clock < 1 << 20
         params = struct.pack(">III", 6, PT.LOCKOUT_COUNTER, 4)
         attack = tester.run(CC.GET_CAPABILITY, params=params).parameters
-        found.append((state(tester), counted - before, resets, restarts, safe, attack))
+        audit = property_of(tester, PT.AUDIT_COUNTER_1)
+        found.append((state(tester), counted - before, resets, restarts, safe, audit, attack))
     assert found[0] == found[1]
     assert found[0][1:5] == (1, 0, 0, 1)
 
@@ -144,6 +156,16 @@ def test_clear_keeps_the_endorsement_key(both: Both) -> None:
             assert tester.run(CC.CLEAR, [RH.LOCKOUT], auths=[Password()]).rc == 0
         assert keys[0] == keys[2]
         assert keys[1] != keys[3]
+
+
+@pytest.mark.parametrize("code", [CC.CLEAR, CC.CHANGE_EPS, CC.CHANGE_PPS])
+def test_keys_of_an_old_seed_are_forgotten(
+    tester: Tester, engine_peer: EnginePeer, code: CC
+) -> None:
+    areas.create_primary(tester, areas.storage(), hierarchy=RH.NULL)
+    assert engine_peer.engine._tpm.primary_cache
+    assert tester.run(code, [RH.PLATFORM], auths=[Password()]).rc == 0
+    assert not engine_peer.engine._tpm.primary_cache
 
 
 @pytest.mark.parametrize("code", [CC.CHANGE_EPS, CC.CHANGE_PPS])

@@ -4,9 +4,11 @@ import struct
 
 import pytest
 
+from tests.tpm import areas
 from tests.tpm.harness import Password, Tester, sized
+from vtpmd.tpm.command import COMMANDS
 from vtpmd.tpm.rc import RC
-from vtpmd.tpm.wire.constants import ALG, CAP, CC, PT, RH
+from vtpmd.tpm.wire.constants import ALG, CAP, CC, PT, RH, SU
 
 NV_INDEX = 0x01500000
 OWNER_READ_WRITE = 1 << 1 | 1 << 17
@@ -67,10 +69,65 @@ def test_read_only_mode_refuses_what_lasts(tester: Tester) -> None:
     assert write(tester) == 0
 
 
-def test_read_only_mode_ends_with_a_reset(tester: Tester) -> None:
-    assert read_only(tester, 1) == 0
-    tester.reset()
+OBJECT = 0x80000000
+REFUSED: dict[int, tuple[int, ...]] = {
+    CC.CREATE: (OBJECT,),
+    CC.OBJECT_CHANGE_AUTH: (OBJECT, OBJECT),
+    CC.CREATE_LOADED: (OBJECT,),
+    CC.SET_COMMAND_CODE_AUDIT_STATUS: (RH.OWNER,),
+    CC.PCR_ALLOCATE: (RH.PLATFORM,),
+    CC.PCR_SET_AUTH_POLICY: (RH.PLATFORM,),
+    CC.PCR_SET_AUTH_VALUE: (20,),
+    CC.CREATE_PRIMARY: (RH.OWNER,),
+    CC.HIERARCHY_CONTROL: (RH.OWNER,),
+    CC.SET_PRIMARY_POLICY: (RH.OWNER,),
+    CC.CHANGE_PPS: (RH.PLATFORM,),
+    CC.CHANGE_EPS: (RH.PLATFORM,),
+    CC.CLEAR: (RH.LOCKOUT,),
+    CC.CLEAR_CONTROL: (RH.LOCKOUT,),
+    CC.HIERARCHY_CHANGE_AUTH: (RH.OWNER,),
+    CC.DICTIONARY_ATTACK_PARAMETERS: (RH.LOCKOUT,),
+    CC.PP_COMMANDS: (RH.PLATFORM,),
+    CC.SET_ALGORITHM_SET: (RH.PLATFORM,),
+    CC.EVICT_CONTROL: (RH.OWNER, OBJECT),
+    CC.CLOCK_SET: (RH.OWNER,),
+    CC.CLOCK_RATE_ADJUST: (RH.OWNER,),
+    CC.SET_CAPABILITY: (RH.OWNER,),
+    CC.NV_DEFINE_SPACE: (RH.OWNER,),
+    CC.NV_DEFINE_SPACE2: (RH.OWNER,),
+    CC.NV_UNDEFINE_SPACE: (RH.OWNER, NV_INDEX),
+    CC.NV_UNDEFINE_SPACE_SPECIAL: (NV_INDEX, RH.PLATFORM),
+    CC.NV_INCREMENT: (RH.OWNER, NV_INDEX),
+    CC.NV_GLOBAL_WRITE_LOCK: (RH.OWNER,),
+    CC.NV_CHANGE_AUTH: (NV_INDEX,),
+}
+"""The commands of Part 3, table 207, that are not permitted whatever they are used with."""
+
+
+def test_what_read_only_mode_refuses_whatever_it_is_used_with(tester: Tester) -> None:
+    """Before any authorization is checked (Part 1, 42.2), and nothing else."""
     assert define(tester, OWNER_READ_WRITE) == 0
+    assert areas.loaded_primary(tester, areas.storage()) == OBJECT
+    assert read_only(tester, 1) == 0
+    for code, spec in COMMANDS.items():
+        handles = REFUSED.get(code, (RH.NULL,) * len(spec.handles))
+        wrong = [Password(b"wrong")] * spec.authorizations
+        rc = tester.run(code, handles, b"", wrong).rc
+        assert (rc == RC.READ_ONLY) is (code in REFUSED), CC(code).name
+
+
+@pytest.mark.parametrize(
+    ("shutdown", "startup", "stays"),
+    [(SU.CLEAR, SU.CLEAR, False), (SU.STATE, SU.CLEAR, False), (SU.STATE, SU.STATE, True)],
+)
+def test_read_only_mode_outlives_a_resume_only(
+    tester: Tester, shutdown: SU, startup: SU, stays: bool
+) -> None:
+    assert read_only(tester, 1) == 0
+    assert tester.run(CC.SHUTDOWN, params=shutdown.to_bytes(2)).rc == 0
+    tester.peer.reset()
+    assert tester.startup(startup) == 0
+    assert define(tester, OWNER_READ_WRITE) == (RC.READ_ONLY if stays else 0)
 
 
 def test_only_the_platform_may_choose_read_only_mode(tester: Tester) -> None:

@@ -1,4 +1,4 @@
-"""What changes a whole hierarchy: new seeds, new owners, enabling (Part 1, clause 14)."""
+"""What changes a whole hierarchy: new seeds, new owners, enabling (Part 1, clauses 10 and 11)."""
 
 from ..state import DictionaryAttack, Hierarchy, Tpm
 from ..wire.constants import ALG, RH
@@ -71,6 +71,7 @@ def _renew(tpm: Tpm, hierarchy: Hierarchy) -> None:
     hierarchy.seed = tpm.random(SEED_SIZE)
     hierarchy.seed_level = 1
     hierarchy.proof = tpm.random(PROOF_SIZE)
+    tpm.primary_cache.clear()  # keys of the seed that is gone
 
 
 def _reset_policy(hierarchy: Hierarchy) -> None:

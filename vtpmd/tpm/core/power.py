@@ -1,4 +1,4 @@
-"""Power, start and stop (Part 1, clause 12.2; Part 3, chapter 9)."""
+"""Power, start and stop (Part 1, 9.2; Part 3, chapter 9)."""
 
 from collections.abc import Callable
 

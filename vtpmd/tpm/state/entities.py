@@ -73,7 +73,7 @@ class CountdownTimer:
 
 @dataclass(slots=True)
 class Sequence:
-    """A hash, HMAC or event sequence (Part 1, clause 32)."""
+    """A hash, HMAC or event sequence (Part 1, 29.4)."""
 
     auth_value: bytes = field(repr=False)
     hashes: list[ResumableHash] = field(default_factory=list)
@@ -91,7 +91,7 @@ class Sequence:
 class LoadedObject:
     """An object in a transient slot or a persistent one.
 
-    A sequence object has a public area of type TPM_ALG_NULL, as in Part 1, clause 32.
+    A sequence object has a public area of type TPM_ALG_NULL, as in the reference implementation.
     """
 
     public: TPMT_PUBLIC

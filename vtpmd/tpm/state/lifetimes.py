@@ -1,4 +1,4 @@
-"""The groups of state: each is kept for as long as Part 1, 12.2 says."""
+"""The groups of state: each is kept for as long as Part 1, 34.4 and 34.5, says."""
 
 from dataclasses import dataclass, field
 
@@ -15,7 +15,7 @@ PCR_COUNT = 24
 
 @dataclass(slots=True)
 class DictionaryAttack:
-    """Parameters and counters of the dictionary attack logic (Part 1, 19.8)."""
+    """Parameters and counters of the dictionary attack logic (Part 1, 16.8)."""
 
     failed_tries: int = 0
     max_tries: int = 3
@@ -28,7 +28,7 @@ class DictionaryAttack:
 
 @dataclass(slots=True)
 class PermanentState:
-    """What survives everything but its own commands (Part 1, 12.2).
+    """What survives everything but its own commands (Part 1, 34.5).
 
     Every change is announced by :meth:`Tpm.begin_nv_update`, and is durable before the answer.
     """
@@ -80,7 +80,7 @@ class PermanentState:
 
 @dataclass(slots=True)
 class ResetState:
-    """Kept over TPM Resume and TPM Restart; renewed by TPM Reset (Part 1, 12.2.4)."""
+    """Kept over TPM Resume and TPM Restart; renewed by TPM Reset (Part 1, 34.4.4)."""
 
     null: Hierarchy
     context_key: bytes = field(repr=False)
@@ -114,7 +114,7 @@ class Countdown:
 
 @dataclass(slots=True)
 class ClearState:
-    """Kept over TPM Resume only (Part 1, 12.2.4)."""
+    """Kept over TPM Resume only (Part 1, 34.4.3)."""
 
     owner_enabled: bool = True
     endorsement_enabled: bool = True
@@ -130,7 +130,7 @@ class ClearState:
 
 @dataclass(slots=True)
 class VolatileState:
-    """Lost whenever the TPM is powered off (Part 1, 12.3)."""
+    """Lost whenever the TPM is powered off (Part 1, 8.6)."""
 
     started: bool = False
     started_orderly: bool = True
@@ -157,7 +157,7 @@ class VolatileState:
 
 @dataclass(slots=True)
 class OrderlyState:
-    """The part of the permanent state that changes without being stored each time."""
+    """What of the permanent state changes without being stored each time (Part 1, 34.4.2)."""
 
     clock: int
     clock_safe: bool

@@ -7,7 +7,7 @@ from tests.tpm.areas import DECRYPT, NO_DA, OWN, SIGN, STORAGE, USER_AUTH
 from tests.tpm.harness import Password, Result, Tester, sized
 from tests.tpm.wrapping import StorageKey, install, protect, share_with, unprotect
 from vtpmd.tpm.rc import RC
-from vtpmd.tpm.wire.constants import ALG, CC
+from vtpmd.tpm.wire.constants import ALG, CC, RH
 
 IDENTITY = b"IDENTITY"
 KEYS = {
@@ -127,9 +127,21 @@ def test_the_key_has_to_be_a_storage_key(both: tuple[Tester, Tester]) -> None:
             assert activate(tester, target, key, b"blob", b"secret").rc == RC.TYPE | 0x200
             areas.flush(tester, key)
         assert make(tester, target, bytes(33), b"name").rc == RC.SIZE | 0x1C0
-        # The point of an external key without a Name is not checked when it is loaded.
-        public = objects_made.ecc_key(areas.ORIGIN | STORAGE).public
-        nameless = public[:2] + areas.words(ALG.NULL) + public[4:-1] + b"\0"
+
+
+@pytest.mark.parametrize("kind", ["RSA", "ECC"])
+def test_nothing_is_made_for_a_key_without_name_alg(both: tuple[Tester, Tester], kind: str) -> None:
+    """Its HMAC would have no hash. libtpms shares an empty seed with an ECC key."""
+    made = objects_made.rsa_key if kind == "RSA" else objects_made.ecc_key
+    public = made(areas.ORIGIN | STORAGE).public
+    nameless = public[:2] + areas.words(ALG.NULL) + public[4:]
+    rewrap = sized(b"duplicate") + sized(b"name") + sized(b"")
+    for tester in both:
         handle = areas.load_external(tester, nameless).handle
         assert handle is not None
         assert make(tester, handle, b"c", b"name").rc == RC.SIZE | 0x1C0
+        if kind == "RSA" or tester is both[0]:
+            assert make(tester, handle, b"", b"name").rc == RC.VALUE
+            tester.names[handle] = b""
+            handles = [int(RH.NULL), handle]
+            assert tester.run(CC.REWRAP, handles, rewrap, [Password()]).rc == RC.VALUE

@@ -73,15 +73,20 @@ def create(
         in_sensitive.user_auth, in_public.name_alg, at="in_sensitive"
     )
     created = creation.ordinary_object(tpm, parent_handle, in_public, auth_value, in_sensitive.data)
-    assert created.sensitive is not None
     data, creation_hash = creation.creation_data(
         tpm, parent_handle, in_public.name_alg, creation_pcr, outside_info
     )
     ticket = tickets.creation(tpm, parent_handle.hierarchy, created.name, creation_hash)
-    private = protection.wrap_sensitive(
-        tpm, parent_handle, created.name, in_public.name_alg, created.sensitive
-    )
+    private = _private_area(tpm, parent_handle, created)
     return CreateResponse(private, created.public, data, creation_hash, ticket)
+
+
+def _private_area(tpm: Tpm, parent: LoadedObject, created: LoadedObject) -> bytes:
+    """What a new object can be loaded from, below its parent."""
+    assert created.sensitive is not None
+    return protection.wrap_sensitive(
+        tpm, parent, created.name, created.public.name_alg, created.sensitive
+    )
 
 
 class LoadResponse(Structure):
@@ -255,7 +260,10 @@ def object_change_auth(
     /,
     new_auth: TPM2B_AUTH,
 ) -> ObjectChangeAuthResponse:
-    """Wrap an object anew with another authValue; the loaded one stays as it is (12.8)."""
+    """Wrap an object anew with another authValue; the loaded one stays as it is (12.8).
+
+    What no Storage Parent protects has no such authValue: Primary, derived and external objects.
+    """
     if object_handle.sequence is not None:
         raise TpmError(RC.TYPE, at="object_handle")
     name_alg = object_handle.public.name_alg
@@ -307,10 +315,7 @@ def create_loaded(
     else:
         templates.check_creation(parent, template, data, at="in_public")
         created = creation.ordinary_object(tpm, parent, template, auth_value, data)
-        assert created.sensitive is not None
-        private = protection.wrap_sensitive(
-            tpm, parent, created.name, template.name_alg, created.sensitive
-        )
+        private = _private_area(tpm, parent, created)
     handle = objects.add(tpm, created)
     return CreateLoadedResponse(handle, private, created.public, created.name)
 

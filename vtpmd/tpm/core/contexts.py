@@ -22,7 +22,7 @@ from . import entities, objects, sessions
 from .tickets import CONTEXT_HASH
 
 ORDINARY, SEQUENCE, ST_CLEAR = 0x80000000, 0x80000001, 0x80000002
-"""savedHandle of a transient object (Part 2, 14.5)."""
+"""savedHandle of a transient object (Part 2, 14.6.2)."""
 _KEY_SIZE, _BLOCK_SIZE = 32, 16
 _read_integrity = reader(TPM2B_DIGEST)
 

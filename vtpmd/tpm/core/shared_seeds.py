@@ -16,8 +16,8 @@ from . import keys
 def encapsulate(tpm: Tpm, key: LoadedObject, label: bytes) -> tuple[bytes, bytes]:
     """(seed, TPM2B_ENCRYPTED_SECRET) for the holder of an RSA or ECC decryption key.
 
-    Only the public area of ``key`` is used. Raises RC.KEY if its point is not on the curve, and
-    RC.VALUE or RC.HASH if the key has no nameAlg or is too short for it.
+    Only the public area of ``key`` is used. Raises RC.VALUE for a key without nameAlg, with which
+    nothing would be protected, and RC.VALUE or RC.HASH for an RSA key too short for its nameAlg.
     """
     public, name_alg = key.public, key.public.name_alg
     if name_alg == ALG.NULL:
@@ -25,8 +25,6 @@ def encapsulate(tpm: Tpm, key: LoadedObject, label: bytes) -> tuple[bytes, bytes
     if public.type == ALG.RSA:
         return labelled.rsa_encapsulate(keys.rsa_public(public), name_alg, label, tpm.random)
     curve, recipient = keys.ecc_curve(public), keys.ecc_public(public)
-    if not curve.contains(recipient):
-        raise TpmError(RC.KEY)
     seed, ephemeral = labelled.ecc_encapsulate(curve, name_alg, label, recipient, tpm.random)
     return seed, keys.coordinates(curve, ephemeral).marshal()
 

@@ -70,6 +70,7 @@ VTPMCTL = (
     "vtpmd.cli.client",
     "vtpmd.cli.output",
     "vtpmd.cli.files",
+    "vtpmd.cli.several",
 )
 REACH = [
     Rule("vtpmd.supervisor", never=(TPM, "vtpmd.worker")),

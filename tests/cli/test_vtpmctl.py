@@ -5,6 +5,8 @@ import os
 import pty
 import re
 import shutil
+import signal
+import socket
 import subprocess
 import sys
 import time
@@ -21,9 +23,9 @@ UUID = "7d1f2b30-8f2e-4a55-9a7c-0123456789ab"
 COMMAND = [sys.executable, "-m", "vtpmd.cli.vtpmctl"]
 
 
-def ctl(*arguments: str, socket: str = "/nonexistent/admin.sock") -> tuple[int, str, str]:
+def ctl(*arguments: str, path: str = "/nonexistent/admin.sock") -> tuple[int, str, str]:
     result = subprocess.run(
-        [*COMMAND, "--socket", socket, *arguments],
+        [*COMMAND, "--socket", path, *arguments],
         capture_output=True,
         text=True,
         timeout=60,
@@ -144,7 +146,7 @@ def test_one_life_of_an_instance(daemon: Daemon) -> None:
 
     assert "is off" in daemon.ctl("pcr", "web1").stdout
     assert daemon.ctl("pcr", "web1", "--bank", "sha512").returncode == 0  # off: nothing to check
-    assert daemon.ctl("stop", "--all").stdout.startswith("web1 is stopped")
+    assert daemon.ctl("stop", "--all").stdout.startswith("[1/1] web1 is stopped")
     assert daemon.ctl("stop", "web1").returncode == 0
     deleted = daemon.ctl("delete", UUID, "--yes").stdout
     assert deleted.startswith("web1 is deleted: its files are removed.\nNot destroyed: key kek ")
@@ -193,7 +195,7 @@ def test_a_stranger_on_the_socket_is_no_daemon(tmp_path: Path, answer: bytes) ->
     with subprocess.Popen(stranger, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         process.stdout.readline()
-        status, _, err = ctl("list", socket=str(path))
+        status, _, err = ctl("list", path=str(path))
     assert status == names.EXIT_UNREACHABLE
     assert "Traceback" not in err
 
@@ -251,3 +253,66 @@ def test_unlock_wants_to_know_what(daemon: Daemon) -> None:
     assert daemon.ctl("unlock", "a", "--all").returncode == 2
     assert daemon.ctl("unlock", "a").returncode == 5
     assert daemon.json("unlock", "--all") == {"unlocked": [], "failed": []}
+
+
+def test_a_full_output_is_told(daemon: Daemon) -> None:
+    daemon.json("create", "web1", "--no-start")
+    for arguments in (["list"], ["backup", "web1", "-"]):
+        with open("/dev/full", "wb") as full:
+            result = subprocess.run(
+                [*COMMAND, "--socket", daemon.runtime / "admin.sock", *arguments],
+                stdout=full,
+                stderr=subprocess.PIPE,
+                text=True,
+                timeout=60,
+                check=False,
+            )
+        assert result.returncode == names.EXIT_FILE
+        assert result.stderr == "vtpmctl: standard output: No space left on device\n"
+
+
+@pytest.mark.parametrize("verb", [["list"], ["rekey", "web1"], ["provider", "list"]])
+def test_ctrl_c_is_told_from_a_failure(tmp_path: Path, verb: list[str]) -> None:
+    with socket.socket(socket.AF_UNIX) as silent:
+        silent.bind(str(tmp_path / "s"))
+        silent.listen()
+        with subprocess.Popen(
+            [*COMMAND, "--socket", tmp_path / "s", *verb], stderr=subprocess.PIPE, text=True
+        ) as process:
+            connection, _ = silent.accept()
+            assert connection.recv(4096)
+            process.send_signal(signal.SIGINT)
+            assert process.wait(60) == names.EXIT_INTERRUPTED
+            connection.close()
+            assert process.stderr is not None
+            assert process.stderr.read().startswith("vtpmctl: interrupted")
+
+
+def test_stop_all_tells_what_it_could_not_stop(tmp_path: Path) -> None:
+    """One of three does not end: the others are stopped and told of, and so is it, by its name."""
+    infos = [
+        {"name": name, "uuid": name * 8, "state": "running", "reason": "because"} for name in "abc"
+    ]
+    answers: list[tuple[int, object]] = [(200, {"instances": infos})]
+    problem = {"code": "internal", "detail": "the worker did not answer"}
+    answers += [(200, infos[0] | {"state": "stopped"}), (500, problem)]
+    answers += [(200, infos[2] | {"state": "stopped"})]
+    with socket.socket(socket.AF_UNIX) as daemon:
+        daemon.bind(str(tmp_path / "s"))
+        daemon.listen()
+        with subprocess.Popen(
+            [*COMMAND, "--socket", tmp_path / "s", "stop", "--all"],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        ) as process:
+            for status, content in answers:
+                connection, _ = daemon.accept()
+                with connection:
+                    connection.recv(4096)
+                    head = f"HTTP/1.1 {status} x\r\n\r\n"
+                    connection.sendall(head.encode() + json.dumps(content).encode())
+            out, err = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert out.splitlines() == ["[1/3] a is stopped: because", "[3/3] c is stopped: because"]
+    assert err == "[2/3] b: the worker did not answer\n"

@@ -6,6 +6,7 @@ import stat
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -19,8 +20,8 @@ audit: {file: %s, reads: false}
 
 
 def with_passphrase(
-    daemon: Daemon, *arguments: str, passphrase: str = PASSPHRASE
-) -> subprocess.CompletedProcess[str]:
+    daemon: Daemon, *arguments: str, passphrase: str = PASSPHRASE, text: bool = True
+) -> subprocess.CompletedProcess[Any]:
     """vtpmctl with the passphrase in a pipe."""
     reader, writer = os.pipe()
     os.write(writer, passphrase.encode() + b"\n")
@@ -29,7 +30,7 @@ def with_passphrase(
     command += [str(daemon.runtime / "admin.sock"), *arguments, "--passphrase-fd", str(reader)]
     try:
         return subprocess.run(
-            command, pass_fds=[reader], capture_output=True, text=True, timeout=DEADLINE
+            command, pass_fds=[reader], capture_output=True, text=text, timeout=DEADLINE
         )
     finally:
         os.close(reader)
@@ -65,6 +66,14 @@ def test_a_backup_that_could_not_be_written_does_not_count(root: Path, tmp_path:
         result = with_passphrase(daemon, "provider", "backup", "local", str(tmp_path / "no" / "f"))
         assert result.returncode == 13
         assert daemon.ctl("create", "web1").returncode == 8
+
+
+def test_keys_saved_to_a_pipe_are_nothing_but_the_keys(daemon: Daemon, tmp_path: Path) -> None:
+    saved = with_passphrase(daemon, "provider", "backup", "local", "-", text=False)
+    assert saved.returncode == 0, saved.stderr
+    (tmp_path / "keys").write_bytes(saved.stdout)
+    done = with_passphrase(daemon, "provider", "import", "local", str(tmp_path / "keys"))
+    assert done.stdout.startswith("0 key(s) were added"), done.stderr
 
 
 def test_another_host_opens_what_it_has_the_keys_of(root: Path, tmp_path: Path) -> None:
@@ -108,6 +117,7 @@ def test_a_lost_keyring_comes_back(daemon: Daemon, tmp_path: Path) -> None:
     [
         (["backup", "local", "FILE"], "short", 12),
         (["backup", "local", "FILE"], "", 12),
+        (["backup", "local", "FILE"], "x" * 1025, 2),
         (["backup", "absent", "FILE"], PASSPHRASE, 5),
         (["import", "local", "GARBAGE"], PASSPHRASE, 12),
         (["import", "local", "FILE"], PASSPHRASE, 13),

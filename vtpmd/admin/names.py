@@ -112,6 +112,7 @@ PROBLEMS: Final = {
 
 EXIT_UNREACHABLE: Final = 3
 EXIT_FILE: Final = 13
+EXIT_INTERRUPTED: Final = 130  # as shells have it: 128 and the number of SIGINT
 
 # vtpmctl's exit statuses, as `vtpmctl --help` shows them.
 EXIT_STATUSES: Final = {
@@ -128,7 +129,8 @@ EXIT_STATUSES: Final = {
     10: "the host cannot do this now",
     11: "a confirmation is needed (--yes)",
     12: "a backup, or its passphrase, was refused",
-    EXIT_FILE: "a file cannot be read or written",
+    EXIT_FILE: "a file or the output cannot be read or written",
+    EXIT_INTERRUPTED: "interrupted (Ctrl-C, or no answer to a question)",
 }
 
 # vtpmd's own exit statuses, beside 0 and 2 (command line); the values are those of sysexits.h.

@@ -19,6 +19,11 @@ class Failure(Exception):
         self.detail = detail
         self.document = document
 
+    @classmethod
+    def of(cls, problem: names.Problem, detail: str) -> "Failure":
+        """A failure that vtpmctl finds by itself."""
+        return cls(problem.exit_status, detail, {"code": problem.code, "detail": detail})
+
 
 class Client:
     """The daemon behind the admin socket at `path`."""

@@ -15,10 +15,15 @@ class FileProblem(click.FileError):
     exit_code = names.EXIT_FILE
 
 
+def is_standard(path: Path) -> bool:
+    """Whether it stands for standard input or output."""
+    return str(path) == "-"
+
+
 def read(path: Path, limit: int) -> bytes:
     """The content of a file. Ends vtpmctl if it cannot be read or has more than `limit` bytes."""
     try:
-        with sys.stdin.buffer if str(path) == "-" else path.open("rb") as file:
+        with sys.stdin.buffer if is_standard(path) else path.open("rb") as file:
             content = file.read(limit + 1)
     except OSError as error:
         raise FileProblem(str(path), error.strerror) from None
@@ -29,13 +34,13 @@ def read(path: Path, limit: int) -> bytes:
 
 def check_absent(path: Path) -> None:
     """End vtpmctl unless `write` could make this file."""
-    if str(path) != "-" and os.path.lexists(path):
+    if not is_standard(path) and os.path.lexists(path):
         raise FileProblem(str(path), "it exists, and is not overwritten")
 
 
 def write(path: Path, content: bytes) -> None:
     """Make a new file (mode 0600), durable when this returns. An existing one is left alone."""
-    if str(path) == "-":
+    if is_standard(path):
         sys.stdout.buffer.write(content)
         sys.stdout.buffer.flush()
         return
@@ -46,8 +51,17 @@ def write(path: Path, content: bytes) -> None:
                 file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
+                _make_durable(path.parent)
             except OSError:
                 path.unlink()
                 raise
     except OSError as error:
         raise FileProblem(str(path), error.strerror) from None
+
+
+def _make_durable(directory: Path) -> None:
+    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)

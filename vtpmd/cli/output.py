@@ -3,11 +3,13 @@
 import json
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 import click
 
 from vtpmd.admin import names
+from vtpmd.cli import files
 from vtpmd.cli.client import Client, Failure
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -77,6 +79,16 @@ def show_state(info: dict[str, Any], as_json: bool) -> None:
         show_json(info)
     else:
         click.echo(state_line(info))
+
+
+def show_saved(file: Path, about: dict[str, Any], line: str, as_json: bool) -> None:
+    """Print that `file` is written, and `about` it for programs; nothing if it is the output."""
+    if files.is_standard(file):
+        return
+    if as_json:
+        show_json({"file": str(file), **about})
+    else:
+        click.echo(line)
 
 
 def state_line(info: dict[str, Any]) -> str:

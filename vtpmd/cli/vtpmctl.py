@@ -1,7 +1,10 @@
 """vtpmctl: the administrator's command line. Verbs are loaded when they are called."""
 
+import errno
 import importlib
-from typing import cast
+import os
+import sys
+from typing import Any, NoReturn, cast
 
 import click
 
@@ -44,9 +47,25 @@ class Verbs(click.Group):
         module = importlib.import_module(f"vtpmd.cli.verbs.{VERBS[cmd_name]}")
         return cast("click.Command", module.command)
 
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except (KeyboardInterrupt, click.Abort):
+            _end(names.EXIT_INTERRUPTED, "interrupted; what was asked of vtpmd may still be done")
+        except OSError as error:
+            if error.errno == errno.EPIPE:
+                raise  # nobody reads on: click ends without a word
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # or Python tries once more at its end
+            _end(names.EXIT_FILE, f"standard output: {error.strerror}")
+
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Exit status"):
             formatter.write_dl([(str(code), text) for code, text in names.EXIT_STATUSES.items()])
+
+
+def _end(status: int, reason: str) -> NoReturn:
+    click.echo(f"vtpmctl: {reason}", err=True)
+    sys.exit(status)
 
 
 @click.group(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"]})

@@ -58,6 +58,9 @@ def main(context: click.Context, config: Path) -> None:
         _end(names.DAEMON_EXIT_CONFIGURATION, f"{config}: {error}")
     except (StorageError, OSError) as error:
         _end(names.DAEMON_EXIT_FAILED, str(error))
+    except Exception:
+        log.get_logger("vtpmd").exception("defect")
+        _end(names.DAEMON_EXIT_FAILED, "ended by a defect: see the log")
 
 
 @main.command("check-config")

@@ -7,7 +7,7 @@ import click
 from vtpmd.admin import names
 from vtpmd.cli import files
 from vtpmd.cli.client import Failure
-from vtpmd.cli.output import client, fail, json_option, name_argument, show_json
+from vtpmd.cli.output import client, fail, json_option, name_argument, show_saved
 
 
 @click.command
@@ -26,9 +26,5 @@ def command(name: str, file: Path, as_json: bool) -> None:
     except Failure as failure:
         fail(failure)
     files.write(file, bundle)
-    if str(file) == "-":
-        return
-    if as_json:
-        show_json({"file": str(file), "size": len(bundle)})
-    else:
-        click.echo(f"{name} is saved in {file} ({len(bundle)} bytes).")
+    line = f"{name} is saved in {file} ({len(bundle)} bytes)."
+    show_saved(file, {"size": len(bundle)}, line, as_json)

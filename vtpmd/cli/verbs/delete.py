@@ -5,7 +5,8 @@ from typing import Any
 import click
 
 from vtpmd.admin import names
-from vtpmd.cli.output import call, json_option, name_argument, show_json
+from vtpmd.cli.client import Failure
+from vtpmd.cli.output import call, fail, json_option, name_argument, show_json
 
 WARNING = (
     "Deleting {name} destroys its keys. Whatever the virtual machine has sealed to this TPM, such\n"
@@ -25,8 +26,7 @@ def command(name: str, yes: bool, as_json: bool) -> None:
     Tells what was destroyed and what was not.
     """
     if not yes:
-        click.echo(WARNING.format(name=name), err=True)
-        raise click.UsageError("Nothing was deleted. Add --yes to delete it.")
+        fail(Failure.of(names.UNCONFIRMED, WARNING.format(name=name)))
     deletion = call(names.DELETE, name)
     if as_json:
         show_json(deletion)

@@ -7,7 +7,7 @@ import click
 
 from vtpmd.admin import names
 from vtpmd.cli import files
-from vtpmd.cli.output import call, json_option, name_argument, show_json
+from vtpmd.cli.output import call, json_option, name_argument, show_saved
 
 FORMAT = 1
 FIELDS = ("profile", "pcr_banks", "data_socket")
@@ -19,7 +19,7 @@ FIELDS = ("profile", "pcr_banks", "data_socket")
 @click.option("--without-secrets", is_flag=True, help="Needed: with secrets it is `backup`.")
 @json_option
 def command(name: str, file: Path, without_secrets: bool, as_json: bool) -> None:
-    """Write a template of an instance to a new FILE: its profile and settings, no secret.
+    """Write a template of an instance to a new FILE (- is standard output): no secret is in it.
 
     `vtpmctl import` makes instances of it, each with secrets of its own.
     """
@@ -31,9 +31,4 @@ def command(name: str, file: Path, without_secrets: bool, as_json: bool) -> None
     wishes["data_socket"] = info["data_socket"] is not None
     template = {"vtpmd-template": FORMAT, **wishes}
     files.write(file, json.dumps(template, indent=2).encode() + b"\n")
-    if str(file) == "-":
-        return
-    if as_json:
-        show_json({"file": str(file)})
-    else:
-        click.echo(f"The template of {name} is in {file}; it holds no secret.")
+    show_saved(file, {}, f"The template of {name} is in {file}; it holds no secret.", as_json)

@@ -24,7 +24,7 @@ MAX_TEMPLATE = 64 * 1024
 def command(
     file: Path, name: str, uuid: str | None, provider: str | None, start: bool, as_json: bool
 ) -> None:
-    """Make a new TPM like the template in FILE, with secrets of its own."""
+    """Make a new TPM like the template in FILE (- is standard input), with secrets of its own."""
     wishes = {"name": name, "uuid": uuid, "provider": provider, "start": start}
     content = {key: value for key, value in wishes.items() if value is not None}
     info = call(names.CREATE, content=content | _template(file))

@@ -9,7 +9,7 @@ import click
 
 from vtpmd.admin import names
 from vtpmd.cli import files
-from vtpmd.cli.output import call, json_option, show_json, show_table
+from vtpmd.cli.output import call, json_option, show_json, show_saved, show_table
 
 MAX_PASSPHRASE = 1024
 MAX_KEYS = 160 * 1024  # in base64 it must fit into a request
@@ -70,7 +70,7 @@ def rotate(provider: str, as_json: bool) -> None:
 @passphrase_option
 @json_option
 def backup(provider: str, file: Path, passphrase_fd: int | None, as_json: bool) -> None:
-    """Save a local provider's keys in a new FILE that only a passphrase opens.
+    """Save a local provider's keys in a new FILE (- is standard output), under a passphrase.
 
     Keep it apart from this host and its backups: with the state files it opens every TPM.
     """
@@ -78,11 +78,10 @@ def backup(provider: str, file: Path, passphrase_fd: int | None, as_json: bool) 
     passphrase = _passphrase(passphrase_fd, confirm=True)
     answer = call(names.BACKUP_KEYS, provider, {"passphrase": passphrase})
     files.write(file, base64.b64decode(answer["backup"]))
-    call(names.NOTE_BACKUP, provider, {"key_versions": answer["key_versions"]})
-    if as_json:
-        show_json({"file": str(file), "key_versions": answer["key_versions"]})
-    else:
-        click.echo(f"{len(answer['key_versions'])} key(s) of {provider} are saved in {file}.")
+    saved = {"key_versions": answer["key_versions"]}
+    call(names.NOTE_BACKUP, provider, saved)
+    line = f"{len(answer['key_versions'])} key(s) of {provider} are saved in {file}."
+    show_saved(file, saved, line, as_json)
 
 
 @command.command("import")
@@ -108,10 +107,13 @@ def _passphrase(fd: int | None, confirm: bool) -> str:
         return asked
     content = bytearray()
     try:
-        while part := os.read(fd, MAX_PASSPHRASE + 1 - len(content)):
+        while part := os.read(fd, MAX_PASSPHRASE):
             content += part
+            if len(content) > MAX_PASSPHRASE:
+                raise ValueError
         return content.removesuffix(b"\n").decode()
     except (OSError, ValueError):
         raise click.BadParameter(
-            "no passphrase can be read", param_hint="--passphrase-fd"
+            f"no passphrase of at most {MAX_PASSPHRASE} bytes in UTF-8 can be read from it",
+            param_hint="--passphrase-fd",
         ) from None

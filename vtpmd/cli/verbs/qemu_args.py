@@ -39,5 +39,5 @@ def command(name: str, model: str, as_json: bool) -> None:
     # Quotes would not survive $(…): the shell splits and globs its result and reads no quotes.
     if not all(re.fullmatch(r"[^\s*?\[\]\\]+", argument) for argument in args):
         detail = "The socket's path has characters a shell would split or expand: use --json."
-        fail(Failure(names.INVALID.exit_status, detail, {"code": "invalid", "detail": detail}))
+        fail(Failure.of(names.INVALID, detail))
     click.echo(" ".join(args))

@@ -7,8 +7,8 @@ from typing import Any
 import click
 
 from vtpmd.admin import names
-from vtpmd.cli.client import Failure
-from vtpmd.cli.output import call, client, fail, json_option, show_json
+from vtpmd.cli.output import call, json_option, show_json
+from vtpmd.cli.several import each
 
 
 @click.command
@@ -49,40 +49,15 @@ def command(
         else:
             click.echo(_line(result))
         return
-    uuids = [
-        info["uuid"]
-        for info in call(names.LIST)["instances"]
-        if provider in (None, info["provider"])
+    instances = [
+        info for info in call(names.LIST)["instances"] if provider in (None, info["provider"])
     ]
-    _rekey_all(uuids, content, begun, as_json)
-
-
-def _rekey_all(uuids: list[str], content: dict[str, Any], begun: str, as_json: bool) -> None:
-    done: list[dict[str, Any]] = []
-    failures: list[Failure] = []
     try:
-        for number, uuid in enumerate(uuids, 1):
-            try:
-                result = client().call(names.REKEY, uuid, content)
-            except Failure as failure:
-                if failure.exit_status == names.EXIT_UNREACHABLE:
-                    fail(failure)
-                failures.append(failure)
-                click.echo(f"[{number}/{len(uuids)}] {uuid}: {failure.detail}", err=True)
-                continue
-            done.append(result)
-            if not as_json:
-                click.echo(f"[{number}/{len(uuids)}] {_line(result)}")
+        each(instances, names.REKEY, content, _line, "rekeyed" if as_json else None)
     except KeyboardInterrupt:
-        since = f" --since {content.get('since') or begun}" if content.get("deep") else ""
-        click.echo(
-            f"Ended. The same command{since and ' with'}{since} goes on from here.", err=True
-        )
-        sys.exit(130)
-    if as_json:
-        show_json({"rekeyed": done, "failed": [failure.document for failure in failures]})
-    if failures:
-        sys.exit(failures[0].exit_status)
+        again = f" with --since {since or begun}" if deep else ""
+        click.echo(f"vtpmctl: interrupted; the same command{again} goes on from here", err=True)
+        sys.exit(names.EXIT_INTERRUPTED)
 
 
 def _line(result: dict[str, Any]) -> str:

@@ -3,8 +3,8 @@
 import click
 
 from vtpmd.admin import names
-from vtpmd.cli.client import Failure
-from vtpmd.cli.output import call, client, fail, json_option, show_json, state_line
+from vtpmd.cli.output import call, json_option, show_state, state_line
+from vtpmd.cli.several import each
 
 
 @click.command
@@ -21,28 +21,9 @@ def command(name: str | None, everything: bool, temporary: bool, as_json: bool) 
     """
     if (name is None) is not everything:
         raise click.UsageError("Give either the name of an instance or --all.")
+    content = {"remember": not temporary}
     if name is not None:
-        stopped = [call(names.STOP, name, {"remember": not temporary})]
-    else:
-        stopped = _stop_all(temporary)
-    if as_json:
-        show_json(stopped[0] if name is not None else {"instances": stopped})
+        show_state(call(names.STOP, name, content), as_json)
         return
-    for info in stopped:
-        click.echo(state_line(info))
-
-
-def _stop_all(temporary: bool) -> list[dict[str, object]]:
-    stopped = []
-    failures = []
-    for info in call(names.LIST)["instances"]:
-        if info["state"] == names.STOPPED:
-            continue
-        try:
-            answer = client().call(names.STOP, info["uuid"], {"remember": not temporary})
-            stopped.append(answer)
-        except Failure as failure:
-            failures.append(failure)
-    if failures:
-        fail(failures[0])
-    return stopped
+    served = [info for info in call(names.LIST)["instances"] if info["state"] != names.STOPPED]
+    each(served, names.STOP, content, state_line, "instances" if as_json else None)

@@ -122,7 +122,7 @@ def test_a_workers_crash_concerns_its_instance_alone(daemon: Daemon) -> None:
     )
     assert again["worker"]["tpm"] == "off"
     assert "ended unexpectedly" in again["reason"]
-    assert "powered off until QEMU connects again" in again["reason"]
+    assert "its TPM is off until QEMU connects again" in again["reason"]
     assert execute(again, GET_RANDOM_8)[0] == RC_FAILURE
     power_on(again)
     assert execute(again, STARTUP_CLEAR)[0] == RC_SUCCESS
@@ -198,8 +198,10 @@ def test_delete_removes_a_stopped_instance_for_good(daemon: Daemon) -> None:
     daemon.json("create", "web1")
     directory = instance_directory(daemon, "web1")
     refused = daemon.ctl("delete", "web1")
-    assert refused.returncode == 2
+    assert refused.returncode == 11
     assert "unrecoverable" in refused.stderr
+    assert "Add --yes" in refused.stderr
+    assert json.loads(daemon.ctl("delete", "web1", "--json").stdout)["code"] == "unconfirmed"
     assert daemon.ctl("delete", "web1", "--yes").returncode == 7
     assert daemon.json("info", "web1")["state"] == "running"
     daemon.json("stop", "web1")
@@ -258,6 +260,22 @@ def test_broken_metadata_is_shown_and_kept(daemon: Daemon) -> None:
     assert daemon.ctl("start", directory.name).returncode == 9
     assert daemon.ctl("stop", directory.name).returncode == 0
     assert (directory / "meta.json").read_text() == '{"format": 99}'
+
+
+def test_broken_metadata_does_not_hide_a_worker_that_lives(daemon: Daemon) -> None:
+    daemon.json("create", "web1")
+    directory = instance_directory(daemon, "web1")
+    daemon.end()
+    (directory / "meta.json").write_text("{}")
+    daemon.start()
+    assert daemon.json("info", directory.name)["state"] == "running"
+    stopped = daemon.json("stop", directory.name)
+    assert stopped["state"] == "failed"
+    assert "fields of format 1" in stopped["reason"]
+    assert stopped["worker"] is None
+    refused = daemon.ctl("clone", directory.name, "web2", "--policy", "replace", "--yes")
+    assert refused.returncode == 9
+    assert "fields of format 1" in refused.stderr
 
 
 def test_something_in_the_way_of_a_socket_is_not_removed(daemon: Daemon) -> None:

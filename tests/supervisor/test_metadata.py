@@ -47,6 +47,7 @@ def test_what_is_written_is_read_back() -> None:
         (changed(pcr_banks=[1]), "pcr_banks has the wrong type"),
         (changed(uuid="x"), "UUID"),
         (changed(created="x"), "isoformat"),
+        (changed(created="2026-01-01T00:00:00"), "no time zone"),
     ],
 )
 def test_anything_else_is_refused(data: bytes, reason: str) -> None:

@@ -1,5 +1,6 @@
 """The instances directory on a real disk."""
 
+import errno
 import os
 from collections.abc import Iterator
 from dataclasses import replace
@@ -37,6 +38,22 @@ def test_an_instance_appears_when_it_is_published(registry: Registry, tmp_path: 
     registry.publish(SAMPLE.uuid)
     (entry,) = registry.load()
     assert (entry.metadata, entry.fault) == (SAMPLE, None)
+
+
+def test_what_could_not_be_made_durable_has_not_appeared(
+    registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    os.close(registry.prepare(SAMPLE))
+
+    def fail(_: int) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", fail)
+        with pytest.raises(StorageError):
+            registry.publish(SAMPLE.uuid)
+    registry.discard(SAMPLE.uuid)
+    assert list((tmp_path / "state" / "instances").iterdir()) == []
 
 
 def test_what_was_prepared_and_not_published_is_cleared_away(

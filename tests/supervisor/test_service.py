@@ -11,11 +11,11 @@ import trio
 import trio.testing
 from structlog.testing import capture_logs
 
-from tests.supervisor.stage import Stage
+from tests.supervisor.stage import DEADLINE, Stage
 from vtpmd.admin import names
 from vtpmd.admin.schema import CreateRequest, InstanceInfo, RekeyRequest
 from vtpmd.kms.provider import KeyRefused, KeyUnavailable
-from vtpmd.supervisor import endpoints, instance
+from vtpmd.supervisor import endpoints, instance, worker
 from vtpmd.supervisor.errors import OperationRefused
 from vtpmd.supervisor.keys import Keys
 from vtpmd.supervisor.rekeying import rekey
@@ -240,6 +240,57 @@ async def test_a_start_that_waited_for_a_deletion_finds_nothing(stage: Stage) ->
         await trio.testing.wait_all_tasks_blocked()
         with pytest.raises(OperationRefused, match="was deleted"):
             await instance.start()
+
+
+async def test_of_two_deletions_the_second_finds_nothing(stage: Stage) -> None:
+    """Nor does what has taken its place meanwhile go with it."""
+    await stage.service.create(create("web1", start=False))
+    refusals: list[OperationRefused] = []
+
+    async def delete() -> None:
+        try:
+            await stage.service.delete("web1")
+        except OperationRefused as refused:
+            refusals.append(refused)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(delete)
+        nursery.start_soon(delete)
+    (refused,) = refusals
+    assert (refused.problem, refused.detail) == (names.NOT_FOUND, "web1 was deleted.")
+
+
+async def test_a_defect_of_one_provider_does_not_keep_the_recovery_slot_shut(stage: Stage) -> None:
+    providers = {"moody": stage.provider, "other": stage.other}
+    service = Service(replace(stage.host, keys=Keys(providers, "moody", "other")))
+    await service.create(create("web1", start=False))
+    stage.provider.fault = AttributeError("a foreign package's")
+    with capture_logs() as logs:
+        assert (await service.start("web1")).state == "running"
+    assert [line["operation"] for line in logs if line["event"] == "key-provider-defect"]
+    await service.stop("web1", remember=True)
+
+
+async def test_a_worker_that_was_too_slow_is_found_again(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A new daemon gives up waiting for a worker; `start` asks it once more."""
+    first = await stage.service.create(create("web1"))
+    assert first.worker is not None
+    fresh = Service(stage.host)
+    os.kill(first.worker.pid, signal.SIGSTOP)
+    with monkeypatch.context() as patch:
+        patch.setattr(worker, "ATTACH_TIMEOUT", 0.01)
+        await fresh.begin(stage.host.registry.load())
+    instance = fresh.fleet.find("web1")
+    with trio.fail_after(DEADLINE):
+        while "another process listens" not in instance.condition.reason:
+            await trio.lowlevel.checkpoint()
+    os.kill(first.worker.pid, signal.SIGCONT)
+    again = await fresh.start("web1")
+    assert again.worker is not None
+    assert (again.state, again.worker.pid) == ("running", first.worker.pid)
+    await fresh.stop("web1", remember=True)
 
 
 async def test_a_worker_that_keeps_crashing_is_given_up(

@@ -26,8 +26,7 @@ log = get_logger("backup")
 async def backup(fleet: Fleet, name: str) -> bytes:
     """A bundle of one instance, with what its TPM has made durable last; it may be running."""
     instance, registry = fleet.find(name), fleet.host.registry
-    if instance.fault is not None:
-        raise OperationRefused(names.STATE_REFUSED, f"{instance.fault}.")
+    instance.demand_sound()
     metadata = replace(instance.metadata, autostart=False)
     with refusals():
         nvram = await trio.to_thread.run_sync(registry.nvram, metadata.uuid)

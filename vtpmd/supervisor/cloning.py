@@ -1,7 +1,5 @@
 """Clone: a copy with the same secrets, or one of the same kind with secrets of its own."""
 
-from datetime import UTC, datetime
-
 import trio
 
 from vtpmd.admin import names
@@ -9,7 +7,7 @@ from vtpmd.admin.schema import CloneRequest
 from vtpmd.ipc.messages import Copy, Examine, Examined, Stored
 from vtpmd.storage.envelope import Envelope
 from vtpmd.storage.wipe import wipe
-from vtpmd.supervisor.creation import born, check_name, manufactured, new_uuid
+from vtpmd.supervisor.creation import born, manufactured, planned
 from vtpmd.supervisor.errors import OperationRefused
 from vtpmd.supervisor.fleet import Fleet
 from vtpmd.supervisor.instance import Instance
@@ -27,28 +25,29 @@ REPLACE_WARNING = (
 async def clone(fleet: Fleet, name: str, request: CloneRequest) -> Instance:
     """A new instance like another, which may be running. Raises OperationRefused."""
     source, host = fleet.find(name), fleet.host
-    check_name(host, request.name, request.uuid)
-    policy = request.policy or host.configuration.clone.policy
-    if policy == "copy":
-        return await _copied(fleet, source, _plan(source, request, share_identity=True))
+    source.demand_sound()
+    share_identity = (request.policy or host.configuration.clone.policy) == "copy"
+    metadata = _planned(host, source.metadata, request, share_identity)
+    if share_identity:
+        return await _copied(fleet, source, metadata)
     if not request.confirmed:
         await _demand_confirmation(host, source)
-    return await manufactured(fleet, _plan(source, request, share_identity=False))
+    return await manufactured(fleet, metadata)
 
 
-def _plan(source: Instance, request: CloneRequest, share_identity: bool) -> Metadata:
-    original = source.metadata
-    uuid, data_socket = new_uuid(request.name, request.uuid), request.data_socket
-    return Metadata(
-        name=request.name,
-        uuid=uuid,
-        created=datetime.now(UTC),
+def _planned(
+    host: Host, original: Metadata, request: CloneRequest, share_identity: bool
+) -> Metadata:
+    data_socket = request.data_socket
+    return planned(
+        host,
+        request.name,
+        request.uuid,
         provider=request.provider or original.provider,
         profile=original.profile,
         pcr_banks=original.pcr_banks,
         data_socket=original.data_socket if data_socket is None else data_socket,
-        autostart=False,
-        identity=original.identity if share_identity else uuid,
+        identity=original.identity if share_identity else None,
     )
 
 

@@ -2,7 +2,7 @@
 
 import contextlib
 import os
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
 from uuid import UUID, uuid4
 
@@ -26,23 +26,35 @@ from vtpmd.telemetry.log import get_logger
 log = get_logger("creation")
 
 
-def plan(host: Host, request: CreateRequest) -> Metadata:
-    """The metadata of a new instance. Raises OperationRefused."""
-    check_name(host, request.name, request.uuid)
+def planned(
+    host: Host,
+    name: str,
+    uuid: UUID | None,
+    *,
+    provider: str | None,
+    profile: str,
+    pcr_banks: Sequence[str],
+    data_socket: bool,
+    identity: UUID | None = None,
+) -> Metadata:
+    """The metadata of a new instance; its identity is its own unless given.
+
+    Raises OperationRefused.
+    """
+    check_name(host, name, uuid)
     with refusals():
-        provider = host.keys.choose(request.provider)
-    configuration, data_socket = host.configuration, request.data_socket
-    uuid = new_uuid(request.name, request.uuid)
+        holder = host.keys.choose(provider)
+    uuid = uuid or _as_uuid(name) or uuid4()
     return Metadata(
-        name=request.name,
+        name=name,
         uuid=uuid,
         created=datetime.now(UTC),
-        provider=provider.name,
-        profile=request.profile or configuration.defaults.profile,
-        pcr_banks=tuple(request.pcr_banks or configuration.defaults.pcr_banks),
-        data_socket=configuration.sockets.data_socket if data_socket is None else data_socket,
+        provider=holder.name,
+        profile=profile,
+        pcr_banks=tuple(pcr_banks),
+        data_socket=data_socket,
         autostart=False,
-        identity=uuid,
+        identity=identity or uuid,
     )
 
 
@@ -65,7 +77,17 @@ def check_name(host: Host, name: str, uuid: UUID | None) -> None:
 
 async def create(fleet: Fleet, request: CreateRequest) -> Instance:
     """A new TPM with secrets of its own, not served yet. Raises OperationRefused."""
-    return await manufactured(fleet, plan(fleet.host, request))
+    configuration, data_socket = fleet.host.configuration, request.data_socket
+    metadata = planned(
+        fleet.host,
+        request.name,
+        request.uuid,
+        provider=request.provider,
+        profile=request.profile or configuration.defaults.profile,
+        pcr_banks=request.pcr_banks or configuration.defaults.pcr_banks,
+        data_socket=configuration.sockets.data_socket if data_socket is None else data_socket,
+    )
+    return await manufactured(fleet, metadata)
 
 
 async def manufactured(fleet: Fleet, metadata: Metadata) -> Instance:
@@ -114,11 +136,6 @@ async def published(host: Host, metadata: Metadata, fill: Callable[[int], Awaita
         raise
     finally:
         os.close(directory)
-
-
-def new_uuid(name: str, wanted: UUID | None) -> UUID:
-    """The UUID of a new instance: as wanted, or as it is called, or a random one."""
-    return wanted or _as_uuid(name) or uuid4()
 
 
 def _as_uuid(text: str) -> UUID | None:

@@ -1,6 +1,7 @@
 """The daemon: puts its parts together, runs them, and ends without disturbing a worker."""
 
 import contextlib
+import resource
 import signal
 import socket
 from collections.abc import Iterator
@@ -11,7 +12,7 @@ from vtpmd import __version__
 from vtpmd.admin.routes import Routes
 from vtpmd.admin.server import Server
 from vtpmd.config.schema import Configuration
-from vtpmd.hardening import forbid_core_files
+from vtpmd.hardening import forbid_core_files, forbid_tracing
 from vtpmd.kms.registry import build
 from vtpmd.storage.files import storage_error
 from vtpmd.supervisor import sockets
@@ -26,6 +27,7 @@ from vtpmd.telemetry.audit import Audit
 from vtpmd.telemetry.log import get_logger
 
 ADMIN_SOCKET_MODE = 0o666  # everybody may connect, and is told why when it is not for them
+DESCRIPTORS = 65536  # as the systemd unit has it
 
 log = get_logger("daemon")
 
@@ -44,9 +46,11 @@ def run(configuration: Configuration) -> None:
     Raises AlreadyRunning, StorageError, OSError and ConfigurationRefused before anything was
     started.
     """
+    forbid_core_files()  # keys pass through us and our children
+    forbid_tracing()
+    _raise_limit_of_descriptors()
     audit = Audit(configuration.audit.file)
     keys = key_providers(configuration, audit)
-    forbid_core_files()  # keys pass through us and our children
     _make_runtime_directory(configuration)
     registry = Registry(configuration.state_dir)
     audit.check()
@@ -58,6 +62,14 @@ def run(configuration: Configuration) -> None:
             zygote.close()
     finally:
         registry.close()
+
+
+def _raise_limit_of_descriptors() -> None:
+    """Every instance takes a few: shells and containers often start with 1024 for us."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft < DESCRIPTORS:
+        wanted = DESCRIPTORS if hard == resource.RLIM_INFINITY else min(DESCRIPTORS, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def _make_runtime_directory(configuration: Configuration) -> None:

@@ -17,14 +17,14 @@ from vtpmd.supervisor.launch import Host, NotServed, refusals, serve
 from vtpmd.supervisor.metadata import Metadata
 from vtpmd.supervisor.registry import Entry
 from vtpmd.supervisor.states import Condition, Trigger
-from vtpmd.supervisor.worker import Worker, WorkerEnded, WorkerFailed
+from vtpmd.supervisor.worker import Worker, WorkerEnded, WorkerFailed, attach
 from vtpmd.telemetry.audit import acting_alone
 from vtpmd.telemetry.log import get_logger
 
 STOP_GRACE = 10.0
 MAX_CRASHES = 5
 READY = "ready: QEMU can connect"
-POWERED_OFF = "its TPM is powered off until QEMU connects again or the instance is started anew"
+POWERED_OFF = "its TPM is off until QEMU connects again or the instance is stopped and started"
 
 # Events that tell of something a person should look at.
 ALARMS = frozenset({"storage-full", "storage-failing", "failure-mode", "defect"})
@@ -57,6 +57,8 @@ class Instance:
         self._retry = trio.Event()
         self._finished = trio.Event()
         self._stopping = False
+        self._gone: str | None = None  # what became of it
+        self._lost: str | None = None  # how its TPM has lost its power, which nobody switched off
         self._pauses = {
             Trigger.KEY_UNAVAILABLE: Backoff(1.0, 60.0),
             Trigger.REFUSED: Backoff(0.5, 30.0, MAX_CRASHES),
@@ -66,9 +68,8 @@ class Instance:
     async def start(self) -> None:
         """Serve the instance; nothing happens when it is served. Raises OperationRefused."""
         async with self._busy:
-            if self.fault is not None:
-                raise OperationRefused(names.STATE_REFUSED, self.fault)
-            await self._set_autostart(True)
+            self.demand_sound()
+            await self.note(autostart=True)
             if self.condition.state != names.RUNNING:
                 await self._try_now()
 
@@ -78,6 +79,7 @@ class Instance:
         Nothing happens in another state. Raises OperationRefused when it stays locked.
         """
         async with self._busy:
+            self._demand_there()
             if self.condition.state != names.LOCKED:
                 return
             if self._scope is not None:
@@ -101,7 +103,9 @@ class Instance:
     async def _try_now(self) -> None:
         settled = self._settled = trio.Event()
         if self._scope is None:
-            self.launch()
+            if not await self.adopt():
+                self._lost = None
+                self.launch()
         else:
             self._retry.set()
         await settled.wait()
@@ -112,8 +116,7 @@ class Instance:
     async def at_rest(self) -> AsyncIterator[Worker | None]:
         """Keep it as it is, served by the yielded worker or not at all. Raises OperationRefused."""
         async with self._busy:
-            if self.fault is not None:
-                raise OperationRefused(names.STATE_REFUSED, self.fault)
+            self.demand_sound()
             if self._scope is not None and self._worker is None:
                 locked = self.condition.state == names.LOCKED
                 problem = names.KEY_UNAVAILABLE if locked else names.UNAVAILABLE
@@ -122,6 +125,31 @@ class Instance:
                     f"{self.metadata.name} is {self.condition.state}: {self.condition.reason}.",
                 )
             yield self._worker
+
+    def demand_sound(self) -> None:
+        """Raise OperationRefused if it is gone, or cannot be served whatever one does."""
+        self._demand_there()
+        if self.fault is not None:
+            raise OperationRefused(names.STATE_REFUSED, f"{self.fault}.")
+
+    def _demand_there(self) -> None:
+        if self._gone is not None:
+            raise OperationRefused(names.NOT_FOUND, f"{self.metadata.name} was {self._gone}.")
+
+    async def adopt(self) -> bool:
+        """Be served on by a worker that outlived its daemon; whether there is one."""
+        path = self.endpoints.reattach
+        if not path.exists():
+            return False
+        try:
+            worker, status = await attach(path, self.on_event)
+        except WorkerEnded as error:
+            self._log.warning("worker-gone", reason=str(error))
+            self._lost = f"its worker ended while no daemon was there; {POWERED_OFF}"
+            return False
+        self._log.info("reattached", pid=status.pid)
+        self.launch(worker)
+        return True
 
     def launch(self, adopted: Worker | None = None) -> None:
         """Begin to serve, by the `adopted` worker if there is one."""
@@ -135,26 +163,31 @@ class Instance:
     async def stop(self, remember: bool, reason: str) -> None:
         """Serve the instance no longer; nothing happens when it is stopped."""
         async with self._busy:
-            if remember:
-                await self._set_autostart(False)
+            self._demand_there()
+            if remember and self.fault is None:
+                await self.note(autostart=False)
             await self._end(reason)
-            if self.fault is None and self.condition.state != names.STOPPED:
+            self._lost = None
+            if self.condition.state != names.STOPPED:
                 self._become(Trigger.STOP, reason)
+            if self.fault is not None:
+                self._become(Trigger.REFUSED, self.fault)
 
     @contextlib.asynccontextmanager
     async def retired(self, fate: str) -> AsyncIterator[None]:
         """Serve it no longer, and never again if all goes well inside.
 
-        `fate` is what becomes of it. Raises OperationRefused while it is running.
+        `fate` is what becomes of it. Raises OperationRefused while it is running, or if it is gone.
         """
         async with self._busy:
+            self._demand_there()
             if self.condition.state == names.RUNNING:
                 raise OperationRefused(
                     names.RUNNING_CONFLICT, f"{self.metadata.name} is running and is not {fate}."
                 )
             await self._end(f"it is {fate}")
             yield
-            self.fault = f"{self.metadata.name} was {fate}"
+            self._gone = fate
 
     async def status(self) -> StatusReply | None:
         """What the worker says of itself; None without a worker that answers."""
@@ -181,10 +214,6 @@ class Instance:
         """Log what a worker reports."""
         write = self._log.error if event.kind in ALARMS else self._log.info
         write("worker-event", kind=event.kind, detail=event.detail)
-
-    async def _set_autostart(self, autostart: bool) -> None:
-        if self.fault is None:
-            await self.note(autostart=autostart)
 
     async def note(self, **changes: object) -> None:
         """Change the metadata, durably. Raises StorageError."""
@@ -234,21 +263,23 @@ class Instance:
 
     async def _attempts(self, worker: Worker | None) -> None:
         """Serve until stopped, or until another attempt makes no sense."""
-        reason = READY if worker is None else "served on by a worker that outlived its daemon"
-        # Tools on the data socket send no INIT: they expect a TPM that is on. After a crash it
-        # stays off, so that no empty PCRs pass for those that were.
-        startup = self.metadata.data_socket
+        reason = "served on by a worker that outlived its daemon"
         while True:
             try:
                 if worker is None:
+                    # Tools on the data socket send no INIT: they expect a TPM that is on. One that
+                    # has lost its power stays off, so that no empty PCRs pass for those there were.
+                    startup = self.metadata.data_socket and self._lost is None
+                    reason = READY if self._lost is None else f"restarted: {self._lost}"
                     worker = await serve(
                         self._host, self.metadata, self.endpoints, startup, self.on_event
                     )
                 await self._attend(worker, reason)
                 if self._stopping:
                     return
-                reason = f"its worker (process {worker.pid}) ended unexpectedly; {POWERED_OFF}"
-                raise NotServed(Trigger.CRASHED, names.INTERNAL, reason, again=True)
+                self._lost = f"its worker (process {worker.pid}) ended unexpectedly; {POWERED_OFF}"
+                again = self.fault is None
+                raise NotServed(Trigger.CRASHED, names.INTERNAL, self._lost, again)
             except NotServed as failure:
                 worker = None
                 delay = self._pauses[failure.trigger].next() if failure.again else None
@@ -257,9 +288,6 @@ class Instance:
                     self.endpoints.turn_away(self._host.nursery, self._on_turned_away)
                 elif delay is None:
                     return
-                crashed = failure.trigger is Trigger.CRASHED
-                startup = startup and not crashed
-                reason = f"restarted: {failure.reason}" if crashed else READY
             with trio.move_on_after(math.inf if delay is None else delay):
                 await self._retry.wait()
             self._retry = trio.Event()

@@ -243,6 +243,13 @@ class Keys:
         except KeyProviderError as error:
             outcome, reason = "failed", str(error)
             raise _missing(provider.name, error) from None
+        except Exception as error:  # a defect in a foreign package must not keep another slot shut
+            outcome, reason = "failed", type(error).__name__
+            log.exception("key-provider-defect", provider=provider.name, operation=operation)
+            raise KeyMissing(
+                f"key provider {provider.name} failed unexpectedly ({reason}): see the log",
+                retry=True,
+            ) from None
         finally:
             self._audit.record(
                 "key-use",

@@ -80,14 +80,18 @@ def _converted(content: dict[str, Any]) -> dict[str, Any]:
     if not all(isinstance(bank, str) for bank in content["pcr_banks"]):
         raise MetadataError("meta.json: pcr_banks has the wrong type")
     try:
-        return {
-            "uuid": UUID(content["uuid"]),
-            "identity": UUID(content["identity"]),
-            "created": datetime.fromisoformat(content["created"]),
-            "pcr_banks": tuple(content["pcr_banks"]),
-        }
+        created = datetime.fromisoformat(content["created"])
+        uuid, identity = UUID(content["uuid"]), UUID(content["identity"])
     except ValueError as error:
         raise MetadataError(f"meta.json: {error}") from None
+    if created.tzinfo is None:
+        raise MetadataError("meta.json: created has no time zone")
+    return {
+        "uuid": uuid,
+        "identity": identity,
+        "created": created,
+        "pcr_banks": tuple(content["pcr_banks"]),
+    }
 
 
 def valid_name(name: str) -> bool:

@@ -4,7 +4,7 @@ import fcntl
 import os
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -182,8 +182,14 @@ class Registry:
         remove_directory(f"{_COMING}{uuid}", self._root)
 
     def publish(self, uuid: UUID) -> None:
-        """Let a prepared directory appear, durably."""
-        self._rename(f"{_COMING}{uuid}", str(uuid))
+        """Let a prepared directory appear, durably; where that fails it has not appeared."""
+        coming = f"{_COMING}{uuid}"
+        try:
+            self._rename(coming, str(uuid))
+        except StorageError:
+            with suppress(OSError):
+                os.rename(str(uuid), coming, src_dir_fd=self._root, dst_dir_fd=self._root)
+            raise
 
     def remove(self, uuid: UUID) -> None:
         """Remove an instance: it is gone, durably, once its directory has its other name.

@@ -29,7 +29,6 @@ from vtpmd.supervisor.keys import Erasure, KeyMissing
 from vtpmd.supervisor.launch import Host, refusals
 from vtpmd.supervisor.providers import provider_info
 from vtpmd.supervisor.registry import Entry
-from vtpmd.supervisor.worker import WorkerEnded, attach
 from vtpmd.telemetry.log import get_logger
 
 STOPPED_BY_ADMINISTRATOR = "stopped by an administrator"
@@ -61,17 +60,10 @@ class Service:
             log.warning("key-provider-not-configured", provider=provider, instances=instances)
 
     async def _take_up(self, instance: Instance, entry: Entry) -> None:
-        if not instance.endpoints.reattach.exists():
-            worker = None
-        else:
-            try:
-                worker, status = await attach(instance.endpoints.reattach, instance.on_event)
-                log.info("reattached", instance=instance.metadata.name, pid=status.pid)
-            except WorkerEnded as error:
-                log.info("worker-gone", instance=instance.metadata.name, reason=str(error))
-                worker = None
-        if worker is not None or instance.metadata.autostart:
-            instance.launch(worker)
+        if await instance.adopt():
+            return
+        if instance.metadata.autostart:
+            instance.launch()
         elif entry.providers and not any(map(self._host.keys.known, entry.providers)):
             missing = ", ".join(sorted(entry.providers))
             instance.lock(f"its key provider is not configured: {missing}")

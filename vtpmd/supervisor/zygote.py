@@ -1,7 +1,10 @@
 """The supervisor's side of the zygote: a process that forks workers and knows no secret."""
 
+import os
+import re
 import subprocess
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -14,6 +17,10 @@ from vtpmd.telemetry.log import get_logger
 
 SPAWN_TIMEOUT = 30.0  # the first spawn waits until the zygote has imported the engine
 CLOSE_TIMEOUT = 5.0
+
+# What a Python needs of its environment. The rest may hold a key service's credentials, which are
+# no business of processes that guests talk to.
+_ENVIRONMENT = re.compile(r"PYTHON\w*|PATH|LD_LIBRARY_PATH|LANG|LC_\w+|TZ")
 
 log = get_logger("zygote")
 
@@ -47,6 +54,7 @@ class Zygote:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "vtpmd.worker.zygote", str(theirs.fileno())],
                 stdin=subprocess.DEVNULL,
+                env=_innocuous(os.environ),
                 pass_fds=[theirs.fileno()],
             )
         ours.setblocking(False)
@@ -100,3 +108,7 @@ class Zygote:
         except BaseException:
             ours.close()
             raise
+
+
+def _innocuous(environment: Mapping[str, str]) -> dict[str, str]:
+    return {name: text for name, text in environment.items() if _ENVIRONMENT.fullmatch(name)}

@@ -6,15 +6,9 @@ import signal
 import socket
 import sys
 
+from vtpmd.hardening import forbid_tracing
 from vtpmd.ipc.channel import Channel, ChannelClosed, IllegalMessage
-from vtpmd.ipc.messages import (
-    Failed,
-    FailureKind,
-    Ready,
-    Serve,
-    Side,
-    State,
-)
+from vtpmd.ipc.messages import Failed, FailureKind, Ready, Serve, Side, State
 from vtpmd.storage.errors import EnvelopeError, StorageError
 from vtpmd.tpm.snapshot import StateError
 from vtpmd.worker import hosting, orders
@@ -27,7 +21,6 @@ from vtpmd.worker.supervision import Supervision
 
 EXIT_FAILED = 1
 
-
 _ENVELOPE_FAILURES: dict[str, FailureKind] = {
     "newer": "newer",
     "wrong-instance": "wrong-instance",
@@ -39,6 +32,7 @@ def run(sock: socket.socket) -> int:
     """Follow the order that comes over ``sock``; the exit status. No secret ever goes to stderr."""
     for number in (signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)  # meant for the supervisor at the terminal
+    forbid_tracing()  # before the order brings a key
     channel = Channel(sock, Side.WORKER, State.NEW)
     try:
         message, fds = channel.receive()

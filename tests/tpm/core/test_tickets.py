@@ -77,7 +77,7 @@ def test_values(tpm: Tpm) -> None:
     assert creation.digest == proof(tpm, b"\x80\x21" + NAME + DIGEST)
     verified = tickets.verified(tpm, RH.OWNER, DIGEST, NAME)
     assert verified.hmac == proof(tpm, b"\x80\x22" + DIGEST + NAME)
-    hash_check = tickets.hash_check(tpm, RH.OWNER, ALG.SHA256, DIGEST)
+    hash_check = tickets.hash_check(tpm, RH.OWNER, ALG.SHA256, DIGEST, safe=True)
     assert hash_check.digest == proof(tpm, b"\x80\x24\0\x0b" + DIGEST)
     head = b"\x80\x25cp" + NAME
     timeout = (1000).to_bytes(8)
@@ -114,16 +114,21 @@ def test_verified(tpm: Tpm) -> None:
     assert refused(check, tpm, null, DIGEST, NAME, "ticket")
     empty = TPMT_TK_VERIFIED(ST.VERIFIED, RH.OWNER, None, b"")
     assert refused(check, tpm, empty, DIGEST, NAME, "ticket")
+    message = TPMT_TK_VERIFIED(ST.MESSAGE_VERIFIED, RH.OWNER, None, ticket.hmac)
+    assert refused(check, tpm, message, DIGEST, NAME, "ticket")
+    of_digest = TPMT_TK_VERIFIED(ST.DIGEST_VERIFIED, RH.OWNER, ALG.SHA256, ticket.hmac)
+    assert refused(check, tpm, of_digest, DIGEST, NAME, "ticket")
 
 
 def test_hash_check(tpm: Tpm) -> None:
-    ticket = tickets.hash_check(tpm, RH.OWNER, ALG.SHA256, DIGEST)
+    ticket = tickets.hash_check(tpm, RH.OWNER, ALG.SHA256, DIGEST, safe=True)
     check = tickets.check_hash_check
     assert not refused(check, tpm, ticket, ALG.SHA256, DIGEST, "ticket")
     assert refused(check, tpm, ticket, ALG.SHA3_256, DIGEST, "ticket")
-    null = tickets.hash_check(tpm, RH.NULL, ALG.SHA256, DIGEST)
-    assert null == TPMT_TK_HASHCHECK(ST.HASHCHECK, RH.NULL, b"")
-    assert refused(check, tpm, null, ALG.SHA256, DIGEST, "ticket")
+    for hierarchy, safe in ((RH.NULL, True), (RH.OWNER, False)):
+        null = tickets.hash_check(tpm, hierarchy, ALG.SHA256, DIGEST, safe=safe)
+        assert null == TPMT_TK_HASHCHECK(ST.HASHCHECK, RH.NULL, b"")
+        assert refused(check, tpm, null, ALG.SHA256, DIGEST, "ticket")
 
 
 def test_authorization(tpm: Tpm) -> None:
@@ -148,16 +153,19 @@ def test_a_proof_that_has_changed_ends_every_ticket(tpm: Tpm) -> None:
 
 
 @pytest.mark.parametrize(
-    ("message", "safe"),
+    ("message", "safe", "safe_to_go_on"),
     [
-        (b"", False),
-        (b"abc", False),
-        (b"\xffTC", False),
-        (b"\xffTCG", False),
-        (b"\xffTCGmore", False),
-        (b"abcd", True),
-        (b"\xffTCH", True),
+        (b"", True, False),
+        (b"abc", True, False),
+        (b"\xffTC", True, False),
+        (b"\xffTCG", False, False),
+        (b"\xffTCGmore", False, False),
+        (b"abcd", True, True),
+        (b"\xffTCH", True, True),
     ],
 )
-def test_safe_messages_are_not_the_tpms_own(message: bytes, safe: bool) -> None:
+def test_safe_messages_are_not_the_tpms_own(
+    message: bytes, safe: bool, safe_to_go_on: bool
+) -> None:
     assert tickets.is_safe(message) is safe
+    assert tickets.is_safe_beginning(message) is safe_to_go_on

@@ -8,12 +8,13 @@ from ..rc import RC, TpmError
 from ..state import LoadedObject, Pcr, Tpm
 from ..wire.base import (
     TPM2B_AUTH,
+    TPM2B_DIGEST,
     TPM2B_MAX_BUFFER,
     TPML_DIGEST_VALUES,
     TPMT_HA,
     TPMT_TK_HASHCHECK,
 )
-from ..wire.constants import ALG, CC, RH
+from ..wire.constants import ALG, CC
 from ..wire.interface import (
     TPMI_ALG_HASH_NULL,
     TPMI_ALG_MAC_SCHEME_NULL,
@@ -64,7 +65,7 @@ def sequence_update(tpm: Tpm, sequence_handle: SequenceHandle, /, buffer: TPM2B_
 
 
 class SequenceCompleteResponse(Structure):
-    result: TPM2B_MAX_BUFFER
+    result: TPM2B_DIGEST
     validation: TPMT_TK_HASHCHECK
 
 
@@ -84,11 +85,10 @@ def sequence_complete(
     sequences.flush(tpm, sequence_handle)
     mac = sequence.hmac or sequence.cmac
     if mac is not None:
-        return SequenceCompleteResponse(mac.digest(), tickets.hash_check(tpm, RH.NULL, 0, b""))
+        return SequenceCompleteResponse(mac.digest(), tickets.NULL_HASH_CHECK)
     (running,) = sequence.hashes
-    result = running.digest()
-    proven_by = hierarchy if sequence.ticket_safe else RH.NULL
-    ticket = tickets.hash_check(tpm, proven_by, running.alg, result)
+    result, safe = running.digest(), sequence.ticket_safe
+    ticket = tickets.hash_check(tpm, hierarchy, running.alg, result, safe=safe)
     return SequenceCompleteResponse(result, ticket)
 
 

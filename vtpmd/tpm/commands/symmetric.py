@@ -11,7 +11,7 @@ from ..state import LoadedObject, Tpm
 from ..wire.algorithms import TPMS_SYMCIPHER_PARMS
 from ..wire.attributes import TPMA_OBJECT
 from ..wire.base import TPM2B_DIGEST, TPM2B_IV, TPM2B_MAX_BUFFER, TPMT_TK_HASHCHECK
-from ..wire.constants import ALG, CC, RH
+from ..wire.constants import ALG, CC
 from ..wire.interface import (
     TPMI_ALG_CIPHER_MODE_NULL,
     TPMI_ALG_HASH,
@@ -23,9 +23,6 @@ from ..wire.interface import (
 from ..wire.structure import Structure
 
 CipherKey = Annotated[LoadedObject, TPMI_DH_OBJECT, Auth.USER]
-
-_WHOLE_BLOCKS = (ALG.CBC, ALG.ECB)
-_GENERATED_SIZE = 4
 
 
 class EncryptDecryptResponse(Structure):
@@ -82,7 +79,7 @@ def _encrypt_decrypt(
     block = symmetric.block_size(alg)
     if len(iv_in) != (0 if chosen == ALG.ECB else block):
         raise TpmError(RC.SIZE, at="iv_in")
-    if chosen in _WHOLE_BLOCKS and len(in_data) % block:
+    if chosen in symmetric.WHOLE_BLOCKS and len(in_data) % block:
         raise TpmError(RC.SIZE, at="in_data")
     assert key.sensitive is not None
     transform = symmetric.decrypt if decrypt else symmetric.encrypt
@@ -103,14 +100,10 @@ def hash(
     hash_alg: TPMI_ALG_HASH,
     hierarchy: TPMI_RH_HIERARCHY,
 ) -> HashResponse:
-    """Hash data, and give a ticket if the digest is safe to sign (15.4).
-
-    Less data than TPM_GENERATED_VALUE has is all there is, and therefore safe.
-    """
+    """Hash data, and give a ticket if the digest is safe to sign (15.4)."""
     out_hash = hashes.digest(hash_alg, data)
-    safe = len(data) < _GENERATED_SIZE or tickets.is_safe(data)
-    proven_by = hierarchy if safe else RH.NULL
-    return HashResponse(out_hash, tickets.hash_check(tpm, proven_by, hash_alg, out_hash))
+    safe = tickets.is_safe(data)
+    return HashResponse(out_hash, tickets.hash_check(tpm, hierarchy, hash_alg, out_hash, safe=safe))
 
 
 class MacResponse(Structure):

@@ -1,4 +1,4 @@
-"""Hash, MAC and event sequences: objects that take data in pieces (Part 1, clause 32)."""
+"""Hash, MAC and event sequences: objects that take data in pieces (Part 1, 29.4)."""
 
 from ..crypto.cmac import Cmac
 from ..crypto.resumable import ResumableHash, ResumableHmac
@@ -13,26 +13,24 @@ from . import objects, tickets
 
 def start_hash(tpm: Tpm, auth: bytes, hash_alg: int) -> int:
     """Start a hash sequence; returns its handle. RC.OBJECT_MEMORY."""
-    return _add(tpm, Sequence(auth.rstrip(b"\0"), [ResumableHash(hash_alg)]))
+    return _add(tpm, Sequence(auth, [ResumableHash(hash_alg)]))
 
 
 def start_event(tpm: Tpm, auth: bytes) -> int:
     """Start an event sequence; returns its handle. RC.OBJECT_MEMORY."""
     hashes = [ResumableHash(bank) for bank in sorted(tpm.profile.pcr_banks)]
-    return _add(tpm, Sequence(auth.rstrip(b"\0"), hashes, is_event=True))
+    return _add(tpm, Sequence(auth, hashes, is_event=True))
 
 
 def start_mac(tpm: Tpm, auth: bytes, running: ResumableHmac | Cmac) -> int:
     """Start a MAC sequence; returns its handle. RC.OBJECT_MEMORY."""
-    sequence = Sequence(auth.rstrip(b"\0"))
     if isinstance(running, Cmac):
-        sequence.cmac = running
-    else:
-        sequence.hmac = running
-    return _add(tpm, sequence)
+        return _add(tpm, Sequence(auth, cmac=running))
+    return _add(tpm, Sequence(auth, hmac=running))
 
 
 def _add(tpm: Tpm, sequence: Sequence) -> int:
+    sequence.auth_value = sequence.auth_value.rstrip(b"\0")
     public = TPMT_PUBLIC(
         ALG.NULL,
         ALG.NULL,
@@ -56,7 +54,7 @@ def update(sequence: Sequence, data: bytes) -> None:
     """Add a piece of data; the first decides whether a digest is safe to sign."""
     if not sequence.started:
         sequence.started = True
-        sequence.ticket_safe = tickets.is_safe(data)
+        sequence.ticket_safe = tickets.is_safe_beginning(data)
     for running in (*sequence.hashes, sequence.hmac, sequence.cmac):
         if running is not None:
             running.update(data)

@@ -17,15 +17,19 @@ from .entities import hierarchy as hierarchy_of
 CONTEXT_HASH: Final = ALG.SHA512
 """TPM_PT_CONTEXT_HASH: the hash of tickets and of saved contexts' integrity."""
 
+NULL_HASH_CHECK: Final = TPMT_TK_HASHCHECK(ST.HASHCHECK, RH.NULL, b"")
+
 _GENERATED = GENERATED_VALUE.to_bytes(4)
 
 
 def is_safe(message: bytes) -> bool:
-    """Whether a digest of ``message`` can't be taken for one of a structure of the TPM's own.
+    """Whether a digest of ``message`` can't be taken for one of a structure of the TPM's own."""
+    return not message.startswith(_GENERATED)
 
-    ``message`` may be only the beginning, but as much as there is of the first four octets.
-    """
-    return len(message) >= len(_GENERATED) and message[: len(_GENERATED)] != _GENERATED
+
+def is_safe_beginning(data: bytes) -> bool:
+    """Whether every message that begins with ``data`` is safe (Part 3, 17.7)."""
+    return len(data) >= len(_GENERATED) and is_safe(data)
 
 
 def creation(tpm: Tpm, hierarchy: int, name: bytes, creation_hash: bytes) -> TPMT_TK_CREATION:
@@ -43,11 +47,16 @@ def verified(tpm: Tpm, hierarchy: int, digest: bytes, key_name: bytes) -> TPMT_T
     return TPMT_TK_VERIFIED(ST.VERIFIED, hierarchy, None, proof)
 
 
-def hash_check(tpm: Tpm, hierarchy: int, hash_alg: int, digest: bytes) -> TPMT_TK_HASHCHECK:
-    """Proof that a digest was made here of a safe message; a NULL Ticket for TPM_RH_NULL."""
-    proof = b""
-    if hierarchy != RH.NULL:
-        proof = _prove(tpm, hierarchy, ST.HASHCHECK, hash_alg.to_bytes(2), digest)
+def hash_check(
+    tpm: Tpm, hierarchy: int, hash_alg: int, digest: bytes, *, safe: bool
+) -> TPMT_TK_HASHCHECK:
+    """Proof that a digest was made here of a safe message.
+
+    The NULL Ticket for a message that is not, and for TPM_RH_NULL.
+    """
+    if hierarchy == RH.NULL or not safe:
+        return NULL_HASH_CHECK
+    proof = _prove(tpm, hierarchy, ST.HASHCHECK, hash_alg.to_bytes(2), digest)
     return TPMT_TK_HASHCHECK(ST.HASHCHECK, hierarchy, proof)
 
 
@@ -86,7 +95,12 @@ def check_creation(
 def check_verified(
     tpm: Tpm, ticket: TPMT_TK_VERIFIED, digest: bytes, key_name: bytes, at: str
 ) -> None:
-    """Raise RC.TICKET at ``at`` unless `verified` made this ticket."""
+    """Raise RC.TICKET at ``at`` unless `verified` made this ticket.
+
+    Tickets with the other tags of the structure (Part 2, table 112) are not made by any command.
+    """
+    if ticket.tag != ST.VERIFIED:
+        raise TpmError(RC.TICKET, at=at)
     _require(ticket.hmac, verified(tpm, ticket.hierarchy, digest, key_name).hmac, at)
 
 
@@ -94,7 +108,8 @@ def check_hash_check(
     tpm: Tpm, ticket: TPMT_TK_HASHCHECK, hash_alg: int, digest: bytes, at: str
 ) -> None:
     """Raise RC.TICKET at ``at`` unless `hash_check` made this ticket."""
-    _require(ticket.digest, hash_check(tpm, ticket.hierarchy, hash_alg, digest).digest, at)
+    expected = hash_check(tpm, ticket.hierarchy, hash_alg, digest, safe=True)
+    _require(ticket.digest, expected.digest, at)
 
 
 def check_authorization(

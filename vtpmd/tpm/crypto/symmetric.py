@@ -13,13 +13,15 @@ from cryptography.hazmat.primitives.ciphers.algorithms import AES
 from cryptography.hazmat.primitives.ciphers.modes import CBC, ECB
 
 from vtpmd.tpm.crypto.kdf import xor
-from vtpmd.tpm.rc import RC, TpmError
 from vtpmd.tpm.wire.constants import ALG
 
 BLOCK_SIZE = 16
 """Octets of a block, the same for every cipher and key size here."""
 
 KEY_BITS = (128, 192, 256)
+WHOLE_BLOCKS = (ALG.CBC, ALG.ECB)
+"""The modes that take no partial block."""
+
 _CIPHERS: dict[int, Callable[[bytes], BlockCipherAlgorithm]] = {
     ALG.AES: AES,
     ALG.CAMELLIA: Camellia,
@@ -34,7 +36,8 @@ def block_size(alg: int) -> int:
 def encrypt(alg: int, key: bytes, mode: int, iv: bytes, data: bytes) -> tuple[bytes, bytes]:
     """(ciphertext, iv_out) as TPM2_EncryptDecrypt2 returns them (Part 3, 15.3).
 
-    ``iv`` is one block, empty for ECB. Raises TPM_RC_SIZE if CBC or ECB is given a partial block.
+    ``iv`` is one block, empty for ECB; ``data`` is whole blocks for the modes of `WHOLE_BLOCKS`.
+    ValueError otherwise.
     """
     return _transform(alg, key, mode, iv, data, encrypting=True)
 
@@ -69,8 +72,8 @@ def _transform(
 ) -> tuple[bytes, bytes]:
     if len(iv) != (0 if mode == ALG.ECB else BLOCK_SIZE):
         raise ValueError("IV of the wrong size")
-    if mode in (ALG.CBC, ALG.ECB) and len(data) % BLOCK_SIZE:
-        raise TpmError(RC.SIZE)
+    if mode in WHOLE_BLOCKS and len(data) % BLOCK_SIZE:
+        raise ValueError("no whole blocks")
     if not data:
         return b"", iv
     if mode == ALG.CTR:

@@ -328,6 +328,26 @@ def test_mqv_where_a_profile_has_it(tester: Tester) -> None:
     assert secrets[0] == secrets[1]
 
 
+def test_the_point_at_infinity_is_the_empty_point(tester: Tester) -> None:
+    """Part 3, 14.7: such an exchange succeeds, and its ephemeral key is used up."""
+    assert isinstance(tester.peer, EnginePeer)
+    tpm = tester.peer.engine._tpm
+    tpm.profile = replace(tpm.profile, algorithms=tpm.profile.algorithms | {ALG.ECMQV})
+    handle = loaded(tester, ecc_areas(DECRYPT))
+    curve = ecc.CURVES[ECC_CURVE.NIST_P256]
+    other = ec.generate_private_key(ec.SECP256R1())
+    weight = (1 << 128) + int.from_bytes(point(other.public_key())[0]) % (1 << 128)
+    secret = -other.private_numbers().private_value * pow(weight, -1, curve.n) % curve.n
+    static = ec.derive_private_key(secret, ec.SECP256R1())
+    counter = tester.run(CC.EC_EPHEMERAL, params=words(3)).parameters[-2:]
+    points = wire_point(static.public_key()) + wire_point(other.public_key())
+    params = points + words(ALG.ECMQV) + counter
+    answer = tester.run(CC.ZGEN_2PHASE, [handle], params, [Password()])
+    assert (answer.rc, answer.parameters) == (0, NO_POINT * 2)
+    again = tester.run(CC.ZGEN_2PHASE, [handle], params, [Password()])
+    assert again.rc == RC.VALUE | P4
+
+
 def kdf2(alg: str, secret: bytes, size: int) -> bytes:
     """KDF2 of IEEE 1363a."""
     stream = b""

@@ -140,7 +140,26 @@ def test_mqv_is_the_formula_of_the_clause(curve: Curve) -> None:
     own = d_ephemeral + d_static * associated(ecc.public_point(curve, d_ephemeral))
     theirs = b_ephemeral + b_static * associated(q_ephemeral)
     expected = affine.multiply(curve.p, own * theirs % curve.n, curve.g)
-    assert ecc.full_mqv(curve, d_static, d_ephemeral, q_static, q_ephemeral) == expected
+    exchanged = ecc.full_mqv(curve, d_static, d_ephemeral, q_static, q_ephemeral)
+    assert exchanged == (expected, None)
+
+
+@every_curve
+def test_mqv_with_the_point_at_infinity(curve: Curve) -> None:
+    """A peer can bring it about by its choice of keys, and so can whoever has both of ours."""
+    half = 1 << -(-curve.key_bits // 2)
+
+    def associated(point: Point) -> int:
+        return half + point.x % half
+
+    d_ephemeral, b_ephemeral = (ecc.private_key(curve, library.entropy) for _ in range(2))
+    q_ephemeral = ecc.public_point(curve, b_ephemeral)
+    b_static = -b_ephemeral * pow(associated(q_ephemeral), -1, curve.n) % curve.n
+    q_static = ecc.public_point(curve, b_static)
+    assert ecc.full_mqv(curve, 5, d_ephemeral, q_static, q_ephemeral) == (None, None)
+    own = ecc.public_point(curve, d_ephemeral)
+    d_static = -d_ephemeral * pow(associated(own), -1, curve.n) % curve.n
+    assert ecc.full_mqv(curve, d_static, d_ephemeral, curve.g, q_ephemeral) == (None, None)
 
 
 @every_curve

@@ -14,7 +14,6 @@ from ..wire.algorithms import (
     TPM2B_ECC_POINT,
     TPM2B_PUBLIC_KEY_RSA,
     TPMS_ALGORITHM_DETAIL_ECC,
-    TPMS_ECC_POINT,
     TPMS_SCHEME_HASH,
     TPMT_ECC_SCHEME,
     TPMT_KDF_SCHEME,
@@ -161,7 +160,8 @@ def ecdh_zgen(tpm: Tpm, key_handle: PrivateKey, /, in_point: TPM2B_ECC_POINT) ->
     scheme = _exchange_key_scheme(key_handle, at="key_handle")
     if scheme not in (ALG.ECDH, ALG.NULL):
         raise TpmError(RC.SCHEME, at="key_handle")
-    curve, point = _point_on(key_handle, in_point, at="in_point")
+    curve = keys.ecc_curve(key_handle.public)
+    point = keys.point_on(curve, in_point, at="in_point")
     product = ecc.multiply(curve, keys.ecc_private(key_handle), point)
     return EcdhZGenResponse(keys.coordinates(curve, product))
 
@@ -172,15 +172,6 @@ def _exchange_key_scheme(key: LoadedObject, at: str) -> int:
     assert isinstance(key.public.parameters, TPMS_ECC_PARMS)
     _require_decryption(key, at)
     return key.public.parameters.scheme.scheme
-
-
-def _point_on(
-    key: LoadedObject, coordinates: TPMS_ECC_POINT, at: str
-) -> tuple[ecc.Curve, ecc.Point]:
-    curve, point = keys.ecc_curve(key.public), keys.point(coordinates)
-    if not curve.contains(point):
-        raise TpmError(RC.ECC_POINT, at=at)
-    return curve, point
 
 
 class EccParametersResponse(Structure):
@@ -225,32 +216,24 @@ def zgen_2phase(
     """Exchange keys with a static key and the one of TPM2_EC_Ephemeral (14.7)."""
     if _exchange_key_scheme(key_a, at="key_a") not in (ALG.NULL, in_scheme):
         raise TpmError(RC.SCHEME, at="in_scheme")
-    curve, static = _point_on(key_a, in_qs_b, at="in_qs_b")
-    _, ephemeral = _point_on(key_a, in_qe_b, at="in_qe_b")
+    curve = keys.ecc_curve(key_a.public)
+    static = keys.point_on(curve, in_qs_b, at="in_qs_b")
+    ephemeral = keys.point_on(curve, in_qe_b, at="in_qe_b")
     exchange = _EXCHANGES.get(in_scheme)
     if exchange is None:
         raise TpmError(RC.SCHEME, at="in_scheme")
-    try:
-        r = commitments.committed(tpm, curve, b"", counter)
-    except TpmError as error:
-        raise TpmError(error.code, at="counter") from None
-    d = keys.ecc_private(key_a)
-    z1, z2 = exchange(curve, d, r, static, ephemeral)
+    r = commitments.committed(tpm, curve, b"", counter, at="counter")
+    z1, z2 = exchange(curve, keys.ecc_private(key_a), r, static, ephemeral)
     commitments.end(tpm, counter)
-    second = TPMS_ECC_POINT(b"", b"") if z2 is None else keys.coordinates(curve, z2)
-    return ZGen2PhaseResponse(keys.coordinates(curve, z1), second)
-
-
-def _mqv(
-    curve: ecc.Curve, d: int, r: int, static: ecc.Point, ephemeral: ecc.Point
-) -> tuple[ecc.Point, None]:
-    return ecc.full_mqv(curve, d, r, static, ephemeral), None
+    return ZGen2PhaseResponse(keys.coordinates(curve, z1), keys.coordinates(curve, z2))
 
 
 _EXCHANGES: dict[
     int,
-    Callable[[ecc.Curve, int, int, ecc.Point, ecc.Point], tuple[ecc.Point, ecc.Point | None]],
-] = {ALG.ECDH: ecc.full_unified_model, ALG.ECMQV: _mqv}
+    Callable[
+        [ecc.Curve, int, int, ecc.Point, ecc.Point], tuple[ecc.Point | None, ecc.Point | None]
+    ],
+] = {ALG.ECDH: ecc.full_unified_model, ALG.ECMQV: ecc.full_mqv}
 
 
 class EccEncryptResponse(Structure):
@@ -302,7 +285,8 @@ def ecc_decrypt(
         raise TpmError(RC.KEY, at="key_handle")
     _require_decryption(key_handle, at="key_handle")
     hash_alg = _kdf2_hash(key_handle, in_scheme)
-    curve, ephemeral = _point_on(key_handle, c1, at="c1")
+    curve = keys.ecc_curve(key_handle.public)
+    ephemeral = keys.point_on(curve, c1, at="c1")
     x, y = shared = _shared(curve, keys.ecc_private(key_handle), ephemeral)
     plain_text = _masked(hash_alg, shared, c2)
     if not compare_digest(hashes.digest(hash_alg, x, plain_text, y), c3):

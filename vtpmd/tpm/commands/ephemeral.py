@@ -18,7 +18,7 @@ from ..wire.interface import TPMI_DH_OBJECT, TPMI_ECC_CURVE, UINT16
 from ..wire.objects import TPMS_ECC_PARMS
 from ..wire.structure import Structure
 
-_NO_POINT = TPMS_ECC_POINT(b"", b"")
+_EMPTY_POINT = TPMS_ECC_POINT(b"", b"")
 
 
 class CommitResponse(Structure):
@@ -47,32 +47,33 @@ def commit(
     if bool(s2) != bool(y2):
         raise TpmError(RC.SIZE, at="y2")
     curve = keys.ecc_curve(sign_handle.public)
-    base = _base(sign_handle, s2, y2) if s2 else None
-    given = keys.point(p1) if p1 != _NO_POINT else None
-    if given is not None and not curve.contains(given):
-        raise TpmError(RC.ECC_POINT, at="p1")
+    base = _base(sign_handle, curve, s2, y2) if s2 else None
+    given = keys.point_on(curve, p1, at="p1") if p1 != _EMPTY_POINT else None
     r = commitments.fresh(tpm, curve, sign_handle.name)
-    k = l = e = _NO_POINT  # noqa: E741
+    k = l = e = None  # noqa: E741
     if base is not None:
-        d = keys.ecc_private(sign_handle)
-        k = keys.coordinates(curve, ecc.multiply(curve, d, base))
-        l = keys.coordinates(curve, ecc.multiply(curve, r, base))  # noqa: E741
+        k = ecc.multiply(curve, keys.ecc_private(sign_handle), base)
+        l = ecc.multiply(curve, r, base)  # noqa: E741
     if given is not None:
-        e = keys.coordinates(curve, ecc.multiply(curve, r, given))
+        e = ecc.multiply(curve, r, given)
     elif base is None:
-        e = keys.coordinates(curve, ecc.public_point(curve, r))
-    return CommitResponse(k, l, e, commitments.commit(tpm))
+        e = ecc.public_point(curve, r)
+    return CommitResponse(
+        keys.coordinates(curve, k),
+        keys.coordinates(curve, l),
+        keys.coordinates(curve, e),
+        commitments.commit(tpm),
+    )
 
 
-def _base(key: LoadedObject, s2: bytes, y2: bytes) -> ecc.Point:
+def _base(key: LoadedObject, curve: ecc.Curve, s2: bytes, y2: bytes) -> ecc.Point:
     name_alg = key.public.name_alg
     if name_alg == ALG.NULL:
         raise TpmError(RC.HASH, at="sign_handle")
-    curve = keys.ecc_curve(key.public)
-    try:
-        return ecc_signatures.commit_base(curve, name_alg, s2, int.from_bytes(y2))
-    except TpmError as error:
-        raise TpmError(error.code, at="s2") from None
+    base = ecc_signatures.commit_base(curve, name_alg, s2, int.from_bytes(y2))
+    if not curve.contains(base):
+        raise TpmError(RC.ECC_POINT, at="s2")
+    return base
 
 
 class EcEphemeralResponse(Structure):

@@ -32,12 +32,12 @@ def commit(tpm: Tpm) -> int:
     return count & (1 << _COUNTER_BITS) - 1
 
 
-def committed(tpm: Tpm, curve: Curve, name: bytes, counter: int) -> int:
-    """The value that `commit` returned ``counter`` for. RC.VALUE if it is not outstanding."""
+def committed(tpm: Tpm, curve: Curve, name: bytes, counter: int, at: str | None = None) -> int:
+    """The value that `commit` returned ``counter`` for. RC.VALUE at ``at`` if not outstanding."""
     age = (tpm.reset.commit_counter - counter) & (1 << _COUNTER_BITS) - 1
     count = tpm.reset.commit_counter - age
     if not 0 < age <= WINDOW or count < 0 or not _bits(tpm) >> counter % WINDOW & 1:
-        raise TpmError(RC.VALUE)
+        raise TpmError(RC.VALUE, at=at)
     return _derive(tpm, curve, name, count)
 
 

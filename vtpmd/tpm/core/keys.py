@@ -2,6 +2,7 @@
 
 from ..crypto.ecc import CURVES, Curve, Point
 from ..crypto.rsa import DEFAULT_EXPONENT, RsaKey, RsaPublicKey
+from ..rc import RC, TpmError
 from ..state import LoadedObject
 from ..wire.algorithms import TPMS_ECC_POINT, TPMS_SYMCIPHER_PARMS, TPMT_SYM_DEF_OBJECT
 from ..wire.objects import TPMS_ECC_PARMS, TPMS_RSA_PARMS, TPMT_PUBLIC
@@ -52,8 +53,21 @@ def point(coordinates: TPMS_ECC_POINT) -> Point:
     return Point(int.from_bytes(coordinates.x), int.from_bytes(coordinates.y))
 
 
-def coordinates(curve: Curve, point: Point) -> TPMS_ECC_POINT:
-    """A point as it leaves the TPM: padded to the size of the curve."""
+def point_on(curve: Curve, coordinates: TPMS_ECC_POINT, at: str) -> Point:
+    """A point that a caller gave. RC.ECC_POINT at ``at`` if it is not on the curve."""
+    found = point(coordinates)
+    if not curve.contains(found):
+        raise TpmError(RC.ECC_POINT, at=at)
+    return found
+
+
+def coordinates(curve: Curve, point: Point | None) -> TPMS_ECC_POINT:
+    """A point as it leaves the TPM: padded to the size of the curve (Part 1, 44.5.3).
+
+    None stands for the point at infinity, which is the Empty Point (44.5.1).
+    """
+    if point is None:
+        return TPMS_ECC_POINT(b"", b"")
     return TPMS_ECC_POINT(curve.octets(point.x), curve.octets(point.y))
 
 

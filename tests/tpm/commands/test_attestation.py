@@ -22,18 +22,23 @@ from tests.tpm.known_keys import (
     Pair,
     cipher_areas,
     ecc_areas,
+    ecc_key,
     hmac_areas,
+    point,
     rsa_areas,
     rsa_key,
 )
+from vtpmd.tpm.crypto import ecc
+from vtpmd.tpm.crypto.ecc import Point
 from vtpmd.tpm.rc import RC
-from vtpmd.tpm.wire.constants import ALG, CC, RH, ST
+from vtpmd.tpm.wire.constants import ALG, CC, ECC_CURVE, RH, ST
 
 NULL, OWNER = int(RH.NULL), int(RH.OWNER)
 ENDORSEMENT = int(RH.ENDORSEMENT)
 RSASSA, ECDSA = words(ALG.RSASSA, ALG.SHA256), words(ALG.ECDSA, ALG.SHA256)
 ECDAA = words(ALG.ECDAA, ALG.SHA256, 0)
 NONCE = sized(b"nonce")
+NO_POINT = sized(words(0, 0))
 PCRS_0_TO_2 = (1).to_bytes(4) + words(ALG.SHA256) + b"\3\7\0\0"
 NO_PCRS = bytes(4)
 DIGEST = hashlib.sha256(b"x").digest()
@@ -271,6 +276,45 @@ def test_an_anonymous_signer_stays_anonymous(pair: Pair) -> None:
     scheme = words(ALG.ECDAA, ALG.SHA256) + certify.parameters[-2:]
     answer = pair.engine.run(CC.CERTIFY, [handle, handle], NONCE + scheme, [Password(), Password()])
     assert Attested(answer).rest == sized(areas.name_of(ecc_areas(SIGN, ECDAA)[0])) + words(0)
+
+
+@pytest.mark.parametrize("peer", ["engine", "swtpm"])
+@pytest.mark.parametrize("nonce", [b"nonce", b""])
+def test_an_anonymous_signature_is_of_nonce_and_attestation(
+    pair: Pair, peer: str, nonce: bytes
+) -> None:
+    """[s]G - [T]Q is the commitment, T a hash of k, the nonce and the attestation's digest."""
+    tester: Tester = getattr(pair, peer)
+    handle = pair.load(ecc_areas(SIGN, ECDAA))
+    committed = tester.run(CC.COMMIT, [handle], NO_POINT + words(0, 0), [Password()])
+    scheme = ECDAA[:4] + committed.parameters[-2:]
+    params = sized(nonce) + scheme + PCRS_0_TO_2
+    quoted = Attested(tester.run(CC.QUOTE, [handle], params, [Password()]))
+    signed = hashlib.sha256(quoted.octets).digest()
+    if nonce:
+        signed = hashlib.sha256(nonce + signed).digest()
+    numbers = Result(0, None, quoted.signature[4:])
+    curve = ecc.CURVES[ECC_CURVE.NIST_P256]
+    t = int.from_bytes(hashlib.sha256(numbers.sized() + signed).digest()) % curve.n
+    public = Point(*(int.from_bytes(c) for c in point(ecc_key().public_key())))
+    left = ecc.multiply(curve, int.from_bytes(numbers.sized(1)), curve.g)
+    right = ecc.multiply(curve, curve.n - t, public)
+    e = Result(0, None, committed.sized(2))
+    commitment = Point(int.from_bytes(e.sized()), int.from_bytes(e.sized(1)))
+    assert ecc.add(curve, left, right) == commitment
+
+
+def test_anonymous_keys_of_one_tpm_have_no_counters_in_common(tester: Tester) -> None:
+    """libtpms adds the same to the counters of all of them, so that one is known by another."""
+    seen = set()
+    for curve in (ECC_CURVE.NIST_P256, ECC_CURVE.NIST_P384):
+        handle = areas.load_external(tester, *ecc_areas(SIGN, ECDAA, curve)).handle
+        assert handle is not None
+        committed = tester.run(CC.COMMIT, [handle], NO_POINT + words(0, 0), [Password()])
+        params = NONCE + ECDAA[:4] + committed.parameters[-2:] + PCRS_0_TO_2
+        quoted = Attested(tester.run(CC.QUOTE, [handle], params, [Password()]))
+        seen.add((quoted.resets, quoted.restarts, quoted.firmware))
+    assert len(seen) == 2
 
 
 def test_session_audit(pair: Pair) -> None:

@@ -111,8 +111,6 @@ def quote(
     """Attest the values of PCRs (18.4); without a key, of the hash asked for."""
     scheme = attestation.choose_scheme(sign_handle, in_scheme)
     hash_alg = attestation.content_hash(sign_handle, scheme, in_scheme)
-    if hash_alg == ALG.NULL:
-        raise TpmError(RC.SCHEME, at="in_scheme")
     pcr_digest, selection = pcrs.selection_digest(tpm, hash_alg, pcr_select)
     info = TPMS_QUOTE_INFO(selection, pcr_digest)
     return QuoteResponse(
@@ -262,8 +260,6 @@ def nv_certify(
         kind, info = ST.ATTEST_NV, TPMS_NV_CERTIFY_INFO(nv_index.name, offset, contents)
     else:
         hash_alg = attestation.content_hash(sign_handle, scheme, in_scheme)
-        if hash_alg == ALG.NULL:
-            raise TpmError(RC.SCHEME, at="in_scheme")
         nv_digest = digest(hash_alg, nv_index.data)
         kind, info = ST.ATTEST_NV_DIGEST, TPMS_NV_DIGEST_CERTIFY_INFO(nv_index.name, nv_digest)
     return NvCertifyResponse(

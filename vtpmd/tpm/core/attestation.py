@@ -10,10 +10,11 @@ from typing import Any
 
 from ..crypto.hashes import digest
 from ..crypto.kdf import kdfa
+from ..rc import RC, TpmError
 from ..state import LoadedObject, Tpm
 from ..wire.algorithms import TPMT_SIG_SCHEME, TPMT_SIGNATURE
 from ..wire.attest import TPMS_ATTEST
-from ..wire.constants import GENERATED_VALUE, RH
+from ..wire.constants import ALG, GENERATED_VALUE, RH
 from . import signing
 from .clock import clock_info
 from .properties import FIRMWARE_VERSION
@@ -31,8 +32,14 @@ def choose_scheme(key: LoadedObject | None, in_scheme: TPMT_SIG_SCHEME) -> TPMT_
 def content_hash(
     key: LoadedObject | None, scheme: TPMT_SIG_SCHEME, in_scheme: TPMT_SIG_SCHEME
 ) -> int:
-    """The hash of what is attested: that of the signature, or the one asked for without a key."""
-    return signing.hash_of(in_scheme if key is None else scheme)
+    """The hash of what is attested: that of the signature, or the one asked for without a key.
+
+    Raises RC.SCHEME at ``in_scheme`` if there is none.
+    """
+    hash_alg = signing.hash_of(in_scheme if key is None else scheme)
+    if hash_alg == ALG.NULL:
+        raise TpmError(RC.SCHEME, at="in_scheme")
+    return hash_alg
 
 
 def firmware_version() -> int:
@@ -53,19 +60,16 @@ def attest(
     Without a key the signature is the NULL one. An anonymous scheme hides the signer and hashes
     ``qualifying_data`` instead of showing it. Raises as `signing.sign`.
     """
-    anonymous = signing.is_anonymous(scheme.scheme)
-    if key is None:
-        signer = RH.NULL.to_bytes(4)
-    else:
-        signer = b"" if anonymous else key.qualified_name
+    qualified_name = RH.NULL.to_bytes(4) if key is None else key.qualified_name
     clock, firmware = clock_info(tpm), firmware_version()
     if key is None or key.hierarchy not in _PLAIN_HIERARCHIES:
-        added, resets, restarts = _obfuscation(tpm, signer)
+        added, resets, restarts = _obfuscation(tpm, qualified_name)
         firmware = (firmware + added) & 0xFFFFFFFF_FFFFFFFF
         clock.reset_count = (clock.reset_count + resets) & 0xFFFFFFFF
         clock.restart_count = (clock.restart_count + restarts) & 0xFFFFFFFF
-    shown = b"" if anonymous else qualifying_data
-    octets = TPMS_ATTEST(GENERATED_VALUE, kind, signer, shown, clock, firmware, attested).marshal()
+    anonymous = signing.is_anonymous(scheme.scheme)
+    signer, extra = (b"", b"") if anonymous else (qualified_name, qualifying_data)
+    octets = TPMS_ATTEST(GENERATED_VALUE, kind, signer, extra, clock, firmware, attested).marshal()
     if key is None:
         return octets, signing.NULL_SIGNATURE
     hash_alg = signing.hash_of(scheme)
@@ -75,12 +79,14 @@ def attest(
     return octets, signing.sign(tpm, key, scheme, signed)
 
 
-def _obfuscation(tpm: Tpm, signer: bytes) -> tuple[int, int, int]:
+def _obfuscation(tpm: Tpm, qualified_name: bytes) -> tuple[int, int, int]:
     """What is added to firmwareVersion, resetCount and restartCount.
 
-    As libtpms does it, so that they go on from where they were in a TPM that was taken over; the
-    clause has the key's nameAlg, which nobody can tell from outside.
+    With the hash that libtpms takes, so that they go on from where they were in a TPM that was
+    taken over; the clause has the key's nameAlg, which nobody can tell from outside. But by the
+    Qualified Name of anonymous keys as well: libtpms takes what it shows of it, which is nothing,
+    and so adds the same to all of them.
     """
-    octets = kdfa(CONTEXT_HASH, tpm.permanent.owner.proof, b"OBFUSCATE", signer, b"", 128)
+    octets = kdfa(CONTEXT_HASH, tpm.permanent.owner.proof, b"OBFUSCATE", qualified_name, b"", 128)
     added, restarts, resets = unpack("<QII", octets)
     return added, resets, restarts

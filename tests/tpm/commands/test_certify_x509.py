@@ -233,6 +233,35 @@ def test_a_key_is_certified_for_what_it_can_do(tester: Tester, attributes: int, 
     assert answer.rc == (0 if attributes & needed == needed else RC.ATTRIBUTES | H1)
 
 
+SIGN_CERTIFICATES = extension(KEY_USAGE, b"\x04", 2)
+
+
+@pytest.mark.parametrize(
+    "certificate",
+    [
+        partial(DIGITAL_SIGNATURE, SIGN_CERTIFICATES),
+        partial(SIGN_CERTIFICATES, DIGITAL_SIGNATURE),
+        partial(DIGITAL_SIGNATURE, *[extension(TPMA_OBJECT, (ATTRIBUTES | SIGN).to_bytes(4))] * 2),
+    ],
+)
+def test_an_extension_twice_is_refused(tester: Tester, certificate: bytes) -> None:
+    """Only one would have been checked, as in libtpms (RFC 5280, 4.2)."""
+    handles = [loaded(tester, SUBJECT), loaded(tester, SIGNER)]
+    auths = [Password(), Password()]
+    answer = tester.run(CC.CERTIFY_X509, handles, params(certificate), auths)
+    assert answer.rc == RC.VALUE | P3
+
+
+def test_a_size_with_zeros_before_is_not_der(tester: Tester) -> None:
+    handles = [loaded(tester, SUBJECT), loaded(tester, SIGNER)]
+    auths = [Password(), Password()]
+    contents = elements(partial(DIGITAL_SIGNATURE, before=sequence(bytes(100))))[0][1]
+    size = len(contents).to_bytes(1)
+    for size_octets, rc in ((b"\x81" + size, 0), (b"\x82\0" + size, RC.SIZE | P3)):
+        octets = b"\x30" + size_octets + contents
+        assert tester.run(CC.CERTIFY_X509, handles, params(octets), auths).rc == rc
+
+
 def test_what_else_is_refused(tester: Tester) -> None:
     """Debian's libtpms mixes the two handles up in these codes; later versions don't."""
     signer, subject = loaded(tester, SIGNER), loaded(tester, SUBJECT)

@@ -74,7 +74,7 @@ def elements(octets: bytes) -> list[Element]:
         if size & 0x80:
             start_of_size, offset = offset, offset + (size & 0x7F)
             size = int.from_bytes(octets[start_of_size:offset])
-            if offset == start_of_size or size < 0x80:
+            if size < 0x80 or not octets[start_of_size]:
                 raise ValueError("not DER")
         end = offset + size
         if end > len(octets):

@@ -125,15 +125,19 @@ def check_extensions(certificate: PartialCertificate, public: TPMT_PUBLIC, at: s
 
 
 def _extension_bits(extensions: list[der.Element], identifier: bytes) -> int | None:
-    """The BIT STRING in the extension with this OID; None if there is none. ValueError."""
-    for extension in extensions:
-        parts = der.elements(extension.contents)
-        if parts and parts[0].whole == identifier:
-            ((tag, contents, _),) = der.elements(parts[-1].contents)
-            if parts[-1].tag != der.OCTET_STRING or tag != der.BIT_STRING:
-                raise ValueError("not a bit string")
-            return der.bits(contents)
-    return None
+    """The BIT STRING in the extension with this OID; None if there is none.
+
+    ValueError if it is no such thing, and if there are two: relying parties could take the other.
+    """
+    listed = (der.elements(extension.contents) for extension in extensions)
+    found = [parts[-1] for parts in listed if parts and parts[0].whole == identifier]
+    if not found:
+        return None
+    (octets,) = found
+    ((tag, contents, _),) = der.elements(octets.contents)
+    if octets.tag != der.OCTET_STRING or tag != der.BIT_STRING:
+        raise ValueError("not a bit string")
+    return der.bits(contents)
 
 
 def public_key_info(public: TPMT_PUBLIC) -> bytes | None:

@@ -24,7 +24,7 @@ from .profile import Profile
 from .rc import TpmError
 from .wire.attributes import TPMA_CC
 from .wire.kinds import Sized, SizedStructure
-from .wire.structure import Reader, Structure, Writer, kind_of, reader, writer
+from .wire.structure import Reader, Structure, kind_of, reader
 
 __all__ = ["COMMANDS", "Auth", "CommandSpec", "HandleSpec", "attributes_of_commands", "command"]
 
@@ -47,8 +47,8 @@ class CommandSpec:
     action: Callable[..., Any]
     handles: tuple[HandleSpec, ...]
     parameters: tuple[tuple[str, Reader], ...]
-    response: tuple[tuple[str, Writer], ...]
     response_handle: bool
+    """The response begins with a handle."""
     decrypt: bool
     """The first command parameter may be encrypted."""
     encrypt: bool
@@ -122,7 +122,6 @@ def command(
             action=action,
             handles=handles,
             parameters=tuple((p.name, reader(kind_of(p.annotation))) for p in parameters),
-            response=tuple((name, writer(kind)) for name, kind in fields),
             response_handle=response_handle,
             decrypt=bool(parameters) and _is_sized(kind_of(parameters[0].annotation)),
             encrypt=bool(area) and _is_sized(area[0][1]),

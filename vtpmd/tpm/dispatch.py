@@ -64,7 +64,11 @@ def parse_handles(tpm: Tpm, call: Call) -> None:
             raise error.handle(number) from None
         values.append(value)
     code = call.spec.code
-    call.entities = [resolve(tpm, value, number, code) for number, value in enumerate(values, 1)]
+    for number, value in enumerate(values, 1):
+        try:
+            call.entities.append(resolve(tpm, value, number, code))
+        except TpmError as error:
+            raise error.handle(number) from None
     read_only.check(tpm, code, call.entities)
 
 

@@ -91,7 +91,8 @@ def authorize(
 ) -> bool:
     """Check all but the proof of the authValue; return whether the authValue has to be proven.
 
-    ``session`` is None for a password. The order of checks is that of Part 3, 5.6. Raises
+    ``session`` is None for a password. Order and codes are those of libtpms: a password for an
+    object without userWithAuth is RC.AUTH_UNAVAILABLE and not RC.POLICY_FAIL (Part 3, 5.6). Raises
     TpmError without a position.
     """
     if entity.handle == RH.PLATFORM and request.code in tpm.permanent.pp_commands:
@@ -103,9 +104,9 @@ def authorize(
         used = session is None or not is_bound_to(session, entity)
     if used and entity.da_protected:
         dictionary_attack.begin_use(tpm, is_lockout=entity.handle == RH.LOCKOUT)
-    if policy is None and _policy_required(entity, role):
-        raise TpmError(RC.AUTH_TYPE)
     if policy is None:
+        if _policy_required(entity, role):
+            raise TpmError(RC.AUTH_TYPE)
         if not _auth_value_available(entity, role, request.code):
             raise TpmError(RC.AUTH_UNAVAILABLE)
     else:
@@ -178,41 +179,61 @@ def _check_policy(
     session: Session,
     policy: PolicyState,
 ) -> None:
-    """The digest, and everything assertions deferred to the moment of use (Part 1, 19.7)."""
+    """The digest, and every assertion deferred to the moment of use (Part 1, 16.7.7.3)."""
     if request.code == CC.POLICY_SECRET and not (
         policy.password_needed or policy.auth_value_needed
     ):
         raise TpmError(RC.MODE)
-    if (
-        policy.pcr_update_counter is not None
-        and policy.pcr_update_counter != tpm.reset.pcr_update_counter
-    ):
+    if policy.pcr_update_counter not in (None, tpm.reset.pcr_update_counter):
         raise TpmError(RC.PCR_CHANGED)
-    if not entity.auth_policy or not hmac.compare_digest(policy.digest, entity.auth_policy):
+    if not _is_policy_of(entity, session, policy):
         raise TpmError(RC.POLICY_FAIL)
-    if entity.policy_alg != session.auth_hash:
-        raise TpmError(RC.POLICY_FAIL)
-    if policy.timeout:
-        tpm.require_nv()  # without it Time stands still
-        if policy.timeout < tpm.volatile.time or session.epoch != tpm.volatile.time_epoch:
-            raise TpmError(RC.EXPIRED)
-    if policy.command_code:
-        if policy.command_code != request.code:
-            raise TpmError(RC.POLICY_CC)
-    elif role in (Auth.ADMIN, Auth.DUP):
-        raise TpmError(RC.POLICY_FAIL)
+    _check_timeout(tpm, session, policy)
+    _check_command_code(policy, request.code, role)
     if policy.locality and not allows_locality(policy.locality, tpm.locality):
         raise TpmError(RC.LOCALITY)
     if policy.physical_presence_needed:
         raise TpmError(RC.PP)
-    if policy.bound_hash:
-        actual = _BOUND_HASHES[policy.bound_kind](request, session.auth_hash)
-        if actual is None or not hmac.compare_digest(actual, policy.bound_hash):
-            raise TpmError(RC.POLICY_FAIL)
-    if policy.nv_written is not None and (
-        not isinstance(entity, NvIndex) or entity.has(TPMA_NV.WRITTEN) != policy.nv_written
-    ):
+    if not (_is_bound_request(request, session, policy) and _is_as_written(entity, policy)):
         raise TpmError(RC.POLICY_FAIL)
+
+
+def _is_policy_of(entity: Entity, session: Session, policy: PolicyState) -> bool:
+    """Whether the digest is the entity's authPolicy; an Empty Policy authorizes nothing."""
+    return (
+        bool(entity.auth_policy)
+        and hmac.compare_digest(policy.digest, entity.auth_policy)
+        and entity.policy_alg == session.auth_hash
+    )
+
+
+def _check_timeout(tpm: Tpm, session: Session, policy: PolicyState) -> None:
+    if policy.timeout:
+        tpm.require_nv()  # without it Time stands still
+        if policy.timeout < tpm.volatile.time or session.epoch != tpm.volatile.time_epoch:
+            raise TpmError(RC.EXPIRED)
+
+
+def _check_command_code(policy: PolicyState, code: int, role: Auth) -> None:
+    """Limit a policy to its command; the roles ADMIN and DUP take only one that is limited."""
+    if policy.command_code:
+        if policy.command_code != code:
+            raise TpmError(RC.POLICY_CC)
+    elif role is not Auth.USER:
+        raise TpmError(RC.POLICY_FAIL)
+
+
+def _is_bound_request(request: Request, session: Session, policy: PolicyState) -> bool:
+    if not policy.bound_hash:
+        return True
+    actual = _BOUND_HASHES[policy.bound_kind](request, session.auth_hash)
+    return actual is not None and hmac.compare_digest(actual, policy.bound_hash)
+
+
+def _is_as_written(entity: Entity, policy: PolicyState) -> bool:
+    if policy.nv_written is None:
+        return True
+    return isinstance(entity, NvIndex) and entity.has(TPMA_NV.WRITTEN) == policy.nv_written
 
 
 def allows_locality(allowed: int, locality: int) -> bool:

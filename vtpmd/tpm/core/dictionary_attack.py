@@ -1,7 +1,8 @@
 """Protection against guessing authValues (Part 1, 16.8).
 
 failedTries and lockoutAuth's state are part of the permanent state: a failed authorization is
-stored before it is answered.
+stored before it is answered. Objects and indices of the platform have no exemption, though Part 3,
+25.1 speaks of one: Part 1, 16.8.1 and libtpms know only noDA.
 """
 
 from ..rc import RC, TpmError

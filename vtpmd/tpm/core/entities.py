@@ -43,26 +43,23 @@ def is_enabled(tpm: Tpm, handle: int) -> bool:
 def resolve(tpm: Tpm, handle: int, number: int, code: int) -> Entity | Session:
     """The entity of the ``number``-th handle (from 1) of the command ``code``.
 
-    Raises, as Part 3, 5.4 says: RC.REFERENCE_H0 + N for what could be loaded but is not, and with
-    the handle's position RC.HANDLE, RC.HIERARCHY or RC.VALUE. Locks of an index are checked by the
-    commands, as libtpms does: who can't authorize the index does not learn of them.
+    Raises, as Part 3, 5.4 says, RC.REFERENCE_H0 + N for what could be loaded but is not; RC.HANDLE,
+    RC.HIERARCHY and RC.VALUE without a position. Locks of an index are checked by the commands, as
+    libtpms does: who can't authorize the index does not learn of them.
     """
     match handle >> 24:
         case HT.PCR:
             return pcrs.entity(tpm, handle)
         case HT.NV_INDEX:
-            return _nv_index(tpm, handle, number)
+            return _nv_index(tpm, handle)
         case HT.HMAC_SESSION | HT.POLICY_SESSION:
             return _session(tpm, handle, number)
         case HT.PERMANENT if handle in countdown.HANDLES:
             return countdown.entity(tpm, handle)
         case HT.PERMANENT:
-            try:
-                found = hierarchy(tpm, handle)
-                if not is_enabled(tpm, handle):
-                    raise TpmError(RC.HIERARCHY)
-            except TpmError as error:
-                raise error.handle(number) from None
+            found = hierarchy(tpm, handle)
+            if not is_enabled(tpm, handle):
+                raise TpmError(RC.HIERARCHY)
             return found
         case HT.TRANSIENT:
             transient = tpm.volatile.objects.get(handle)
@@ -72,10 +69,10 @@ def resolve(tpm: Tpm, handle: int, number: int, code: int) -> Entity | Session:
         case HT.PERSISTENT:
             persistent = tpm.permanent.objects.get(handle)
             if persistent is None or not _is_usable(tpm, persistent, code):
-                raise TpmError(RC.HANDLE).handle(number)
+                raise TpmError(RC.HANDLE)
             return persistent
         case _:
-            raise TpmError(RC.VALUE).handle(number)
+            raise TpmError(RC.VALUE)
 
 
 def _is_usable(tpm: Tpm, persistent: LoadedObject, code: int) -> bool:
@@ -103,16 +100,16 @@ def hierarchy_of(entity: Entity) -> int:
 
 
 def nv_index_enabled(tpm: Tpm, index: NvIndex) -> bool:
-    """Whether the hierarchy that an index belongs to lets it be used (Part 1, 34.6)."""
+    """Whether the hierarchy that an index belongs to lets it be used (Part 3, 5.4)."""
     if index.has(TPMA_NV.PLATFORMCREATE):
         return tpm.clear.platform_nv_enabled
     return tpm.clear.owner_enabled
 
 
-def _nv_index(tpm: Tpm, handle: int, number: int) -> NvIndex:
+def _nv_index(tpm: Tpm, handle: int) -> NvIndex:
     index = tpm.permanent.nv.get(handle)
     if index is None or not nv_index_enabled(tpm, index):
-        raise TpmError(RC.HANDLE).handle(number)
+        raise TpmError(RC.HANDLE)
     return index
 
 
@@ -121,10 +118,5 @@ def _session(tpm: Tpm, handle: int, number: int) -> Session:
     if session is None:
         raise TpmError(RC.REFERENCE_H0 + number - 1)
     if session.handle != handle:
-        raise TpmError(RC.HANDLE).handle(number)
+        raise TpmError(RC.HANDLE)
     return session
-
-
-def find_object(tpm: Tpm, handle: int) -> LoadedObject | None:
-    """A loaded transient or a persistent object, whatever its hierarchy's state."""
-    return tpm.volatile.objects.get(handle) or tpm.permanent.objects.get(handle)

@@ -51,11 +51,13 @@ DIRECT = [
     # Supervisor and worker in one process: from the supervisor's side only its listening sockets.
     Rule("vtpmd.standalone", third_party=(),
          only=("vtpmd.ipc.messages", "vtpmd.kms", "vtpmd.storage", "vtpmd.swtpm", "vtpmd.telemetry",
-               "vtpmd.supervisor.errors", "vtpmd.supervisor.sockets", f"{TPM}.profile",
-               f"{TPM}.snapshot", "vtpmd.worker")),
+               "vtpmd.peers", "vtpmd.supervisor.errors", "vtpmd.supervisor.sockets",
+               f"{TPM}.profile", f"{TPM}.snapshot", "vtpmd.worker")),
     Rule("vtpmd.admin.names", only=(), third_party=()),
     # System calls that a worker and the process with a PKCS#11 module make of themselves.
     Rule("vtpmd.kernel", only=(), third_party=()),
+    # Who connects to the sockets of daemon and workers.
+    Rule("vtpmd.peers", only=(), third_party=()),
     Rule("vtpmd.hardening", only=("vtpmd.kernel",), third_party=()),
     Rule("vtpmd", never=("trio",),
          but=("vtpmd.supervisor", "vtpmd.admin", "vtpmd.kms")),

@@ -3,8 +3,6 @@
 import grp
 import json
 import os
-import pwd
-import socket
 import tempfile
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -16,8 +14,8 @@ import trio.testing
 from structlog.testing import capture_logs
 
 from vtpmd.admin import names, server
-from vtpmd.admin.peers import Peer, is_admin
-from vtpmd.admin.server import Request, Response, Server
+from vtpmd.admin.server import Request, Response, Server, administrators
+from vtpmd.peers import Peer
 from vtpmd.supervisor import sockets
 from vtpmd.supervisor.errors import OperationRefused
 from vtpmd.telemetry.audit import Audit
@@ -144,7 +142,7 @@ async def test_a_slow_client_is_cut_off(
 ) -> None:
     ours, theirs = trio.testing.memory_stream_pair()
     await theirs.send_all(beginning)
-    conversation = server.Conversation(ours, Peer(1, 0, 0))
+    conversation = server.Conversation(ours, Peer(1, 0, frozenset()))
     if not answered:
         assert await conversation.request(0) is None
         assert trio.current_time() >= server.REQUEST_TIMEOUT
@@ -168,41 +166,15 @@ async def test_one_user_cannot_take_all_connections(running: Server, path: Path)
     assert (await exchange(path, get("/x")))[0] == 200
 
 
-def test_credentials_are_those_of_the_peer() -> None:
-    ours, theirs = socket.socketpair(socket.AF_UNIX)
-    with ours, theirs:
-        assert Peer.of(ours) == Peer(os.getpid(), os.getuid(), os.getgid())
-
-
 def test_only_root_the_daemon_and_the_admin_group_are_admins() -> None:
-    group = grp.getgrgid(os.getgid()).gr_name
-    stranger = Peer(1, 54321, 54321)
-    assert is_admin(Peer(1, 0, 0), None)
-    assert is_admin(Peer(1, os.geteuid(), 0), None)
-    assert not is_admin(stranger, None)
-    assert not is_admin(stranger, group)  # there is no such user
-    assert not is_admin(stranger, "no-such-group-here")
-
-
-@pytest.mark.parametrize("supplementary", [False, True])
-def test_group_members_are_admins(supplementary: bool) -> None:
-    """Some user of this system, in a primary and (where there is one) a supplementary group."""
-    for user in pwd.getpwall():
-        if user.pw_uid == os.geteuid() or user.pw_uid == 0:
-            continue
-        groups = set(os.getgrouplist(user.pw_name, user.pw_gid)) - {user.pw_gid}
-        wanted = groups if supplementary else {user.pw_gid}
-        for gid in wanted:
-            peer = Peer(1, user.pw_uid, user.pw_gid)
-            assert is_admin(peer, grp.getgrgid(gid).gr_name)
-            assert not is_admin(peer, _foreign_group(user.pw_name, user.pw_gid))
-            return
-    pytest.skip("no such user on this system")
-
-
-def _foreign_group(user: str, gid: int) -> str:
-    mine = os.getgrouplist(user, gid)
-    return next(group.gr_name for group in grp.getgrall() if group.gr_gid not in mine)
+    group = grp.getgrall()[-1]
+    member = Peer(1, 54321, frozenset({54321, group.gr_gid}))
+    stranger = Peer(1, 54321, frozenset({54321}))
+    for wanted in (None, group.gr_name, "no-such-group-here"):
+        assert administrators(wanted).permits(Peer(1, 0, frozenset({0})))
+        assert administrators(wanted).permits(Peer(1, os.geteuid(), frozenset()))
+        assert not administrators(wanted).permits(stranger)
+        assert administrators(wanted).permits(member) is (wanted == group.gr_name)
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")

@@ -1,5 +1,6 @@
 """HTTP/1.1 on the admin socket: h11 over trio, with a bound on everything a client can cost."""
 
+import contextlib
 import json
 import socket
 from collections import Counter
@@ -11,7 +12,8 @@ import trio
 
 from vtpmd import __version__
 from vtpmd.admin import names
-from vtpmd.admin.peers import Peer, is_admin
+from vtpmd.config.schema import group_id
+from vtpmd.peers import Peer, PeerPolicy, peer_of
 from vtpmd.supervisor.errors import OperationRefused
 from vtpmd.telemetry.audit import Audit, acting
 from vtpmd.telemetry.log import get_logger
@@ -46,6 +48,13 @@ class Response:
 
 
 Dispatch = Callable[[Request], Awaitable[Response]]
+
+
+def administrators(group: str | None) -> PeerPolicy:
+    """Who may use the admin socket: nobody else as long as there is no such group."""
+    with contextlib.suppress(ValueError):
+        return PeerPolicy(gids=frozenset() if group is None else frozenset({group_id(group)}))
+    return PeerPolicy()
 
 
 def problem_response(problem: names.Problem, detail: str) -> Response:
@@ -84,7 +93,7 @@ class Server:
                 nursery.start_soon(self._attend, trio.SocketStream(connection))
 
     async def _attend(self, stream: trio.SocketStream) -> None:
-        peer = Peer(*_credentials(stream))
+        peer = peer_of(stream.socket)  # type: ignore[arg-type]
         async with stream:
             if self._connections[peer.uid] >= CONNECTIONS_PER_USER:
                 return
@@ -99,7 +108,8 @@ class Server:
                 self._connections -= Counter({peer.uid: 1})
 
     async def _converse(self, conversation: "Conversation", peer: Peer) -> None:
-        allowed = await trio.to_thread.run_sync(is_admin, peer, self._group)
+        policy = await trio.to_thread.run_sync(administrators, self._group)
+        allowed = policy.permits(peer)
         while True:
             try:
                 request = await conversation.request(names.MAX_BUNDLE if allowed else MAX_BODY)
@@ -130,11 +140,6 @@ def _encoded(content: object) -> bytes:
     if content is None or isinstance(content, bytes):
         return content or b""
     return json.dumps(content).encode() + b"\n"
-
-
-def _credentials(stream: trio.SocketStream) -> tuple[int, int, int]:
-    peer = Peer.of(stream.socket)  # type: ignore[arg-type]
-    return peer.pid, peer.uid, peer.gid
 
 
 class Conversation:

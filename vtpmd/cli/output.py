@@ -15,7 +15,7 @@ from vtpmd.cli.client import Client, Failure
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 HINTS = {
-    "forbidden": "Run vtpmctl as root, or configure admin.group and join that group.",
+    "forbidden": "Run vtpmctl as root, or configure admin.group, join that group and log in again.",
     "not-found": "`vtpmctl list` shows every instance.",
     "no-such-provider": "`vtpmctl provider list` shows every key provider.",
     "exists": "Nothing was changed. `vtpmctl info` shows the instance.",

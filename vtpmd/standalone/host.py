@@ -12,6 +12,7 @@ from typing import Any
 from vtpmd.ipc.messages import EventKind
 from vtpmd.kms.local_keys import LocalKeys
 from vtpmd.kms.provider import KeyContext, KeyProviderError
+from vtpmd.peers import PeerPolicy
 from vtpmd.standalone.describe import FOREIGN_STATE
 from vtpmd.standalone.journal import open_log
 from vtpmd.standalone.run import SIGNALS, NotServed, Site
@@ -25,7 +26,6 @@ from vtpmd.swtpm.table import MAX_LOCALITY
 from vtpmd.tpm.snapshot import StateError
 from vtpmd.worker import hosting
 from vtpmd.worker.options import NEVER, Ending, Listeners, Options
-from vtpmd.worker.peers import PeerPolicy
 from vtpmd.worker.persist import Key
 from vtpmd.worker.sandbox import Sandbox, SandboxError
 from vtpmd.worker.supervision import Supervision

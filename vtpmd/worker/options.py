@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from enum import Flag, auto
 from uuid import UUID
 
+from vtpmd.peers import PeerPolicy
 from vtpmd.swtpm.table import MAX_LOCALITY
 from vtpmd.worker.instance import Startup
-from vtpmd.worker.peers import PeerPolicy
 
 
 @dataclass(frozen=True)

@@ -9,12 +9,12 @@ import sys
 from vtpmd.hardening import forbid_tracing
 from vtpmd.ipc.channel import Channel, ChannelClosed, IllegalMessage
 from vtpmd.ipc.messages import Failed, FailureKind, Ready, Serve, Side, State
+from vtpmd.peers import PeerPolicy
 from vtpmd.storage.errors import EnvelopeError, StorageError
 from vtpmd.tpm.snapshot import StateError
 from vtpmd.worker import hosting, orders
 from vtpmd.worker.instance import frames_of
 from vtpmd.worker.options import Listeners, Options
-from vtpmd.worker.peers import PeerPolicy
 from vtpmd.worker.persist import Key
 from vtpmd.worker.sandbox import Sandbox, SandboxError
 from vtpmd.worker.supervision import Supervision

@@ -28,6 +28,7 @@ from typing import Protocol
 
 from vtpmd.ipc.channel import Channel, ChannelClosed, IllegalMessage
 from vtpmd.ipc.messages import Side, State, StatusReply
+from vtpmd.peers import PeerPolicy, peer_of
 from vtpmd.swtpm.control import ControlError
 from vtpmd.swtpm.data import DataRequest
 from vtpmd.swtpm.table import Result, Turn
@@ -36,7 +37,6 @@ from vtpmd.worker.clients import ControlClient, DataClient
 from vtpmd.worker.connection import close_fds
 from vtpmd.worker.instance import Instance, now
 from vtpmd.worker.options import Ending, Listeners, Options
-from vtpmd.worker.peers import PeerPolicy, peer_of
 from vtpmd.worker.side import SideThread
 from vtpmd.worker.supervision import Supervision
 

@@ -13,6 +13,8 @@ _NO_PROCESS = 0
 
 @dataclass(frozen=True)
 class Peer:
+    """The credentials the kernel noted when the peer connected; `gids` are all of its groups."""
+
     pid: int
     uid: int
     gids: frozenset[int]

@@ -20,6 +20,7 @@ def test_every_problem_is_listed_once_with_a_documented_exit_status() -> None:
         0,
         names.EXIT_UNREACHABLE,
         names.EXIT_FILE,
+        names.EXIT_INTERRUPTED,
     }
     assert used == set(names.EXIT_STATUSES)
 

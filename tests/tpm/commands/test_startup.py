@@ -325,7 +325,15 @@ def test_what_only_looks_keeps_a_shutdown(tester: Tester) -> None:
     extend(tester, 0)
     values = pcr_values(tester)
     assert tester.run(CC.SHUTDOWN, params=b"\x00\x01").rc == 0
-    assert tester.run(CC.GET_RANDOM, params=b"\x00\x10").rc == 0
+    for code, params in (
+        (CC.GET_RANDOM, b"\x00\x10"),
+        (CC.TEST_PARMS, areas.words(ALG.SYMCIPHER) + areas.AES_128_CFB),
+        (CC.ECC_PARAMETERS, b"\x00\x03"),
+        (CC.SELF_TEST, b"\x01"),
+        (CC.INCREMENTAL_SELF_TEST, bytes(4)),
+        (CC.GET_TEST_RESULT, b""),
+    ):
+        assert tester.run(code, params=params).rc == 0
     assert pcr_values(tester) == values
     assert tester.run(CC.HIERARCHY_CHANGE_AUTH, [RH.OWNER], b"", [Password()]).rc != 0
     tester.peer.reset()

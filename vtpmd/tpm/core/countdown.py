@@ -7,7 +7,7 @@ machine's does nothing but report it.
 from ..state import Countdown, CountdownTimer, Tpm
 from ..wire.attributes import TPMA_ACT
 from ..wire.capabilities import TPMS_ACT_DATA
-from ..wire.constants import ALG, RH
+from ..wire.constants import RH
 
 HANDLES = range(RH.ACT_0, RH.ACT_F + 1)
 STOP = 0xFFFFFFFF
@@ -97,4 +97,4 @@ def resume(tpm: Tpm) -> None:
 
 
 def _find(tpm: Tpm, handle: int) -> Countdown:
-    return tpm.clear.countdowns.get(handle) or Countdown(policy_alg=ALG.NULL)
+    return tpm.clear.countdowns.get(handle) or Countdown()

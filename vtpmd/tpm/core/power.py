@@ -19,12 +19,16 @@ _KEEPS_ORDERLY = frozenset(
         CC.STARTUP,
         CC.SHUTDOWN,
         CC.GET_CAPABILITY,
+        CC.TEST_PARMS,
+        CC.ECC_PARAMETERS,
         CC.GET_RANDOM,
         CC.GET_TEST_RESULT,
+        CC.SELF_TEST,
+        CC.INCREMENTAL_SELF_TEST,
         CC.PCR_READ,
         CC.READ_PUBLIC,
         CC.NV_READ_PUBLIC,
-        CC.SELF_TEST,
+        CC.NV_READ_PUBLIC2,
     }
 )
 """Commands after which a TPM2_Shutdown still holds: they change and tell nothing it has saved."""

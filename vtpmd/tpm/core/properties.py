@@ -205,18 +205,18 @@ def algorithm_properties(profile: Profile) -> list[tuple[int, int]]:
     return sorted((int(alg), ALGORITHM_ATTRIBUTES[ALG(alg)]) for alg in profile.algorithms)
 
 
-Holds = Callable[[pcrs.Attributes], bool]
+_Holds = Callable[[pcrs.Attributes], bool]
 
 
-def _extends_at(locality: int) -> Holds:
+def _extends_at(locality: int) -> _Holds:
     return lambda pcr: bool(pcr.extend >> locality & 1)
 
 
-def _resets_at(locality: int) -> Holds:
+def _resets_at(locality: int) -> _Holds:
     return lambda pcr: bool(pcr.reset >> locality & 1)
 
 
-_PCR_PROPERTIES: Final[dict[int, Holds]] = {
+_PCR_PROPERTIES: Final[dict[int, _Holds]] = {
     PT_PCR.SAVE: lambda pcr: pcr.saved,
     PT_PCR.EXTEND_L0: _extends_at(0),
     PT_PCR.RESET_L0: _resets_at(0),

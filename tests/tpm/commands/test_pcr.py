@@ -117,6 +117,24 @@ def test_the_update_counter(both: Both) -> None:
         assert counter(both[0]) - before == (4 if pcr == 0 else 0)
 
 
+def test_an_h_crtm_event_does_not_count(both: Both) -> None:
+    """It comes before the counter is restored, and resets a PCR that a restart resets anyway."""
+    counted = []
+    for tester in both:
+        steps = []
+        for events in (0, 1, 2):
+            before = counter(tester)
+            assert tester.run(CC.SHUTDOWN, params=SU.STATE.to_bytes(2)).rc == 0
+            tester.peer.reset()
+            for _ in range(events):
+                tester.peer.hash_event(b"H-CRTM")
+            assert tester.startup() == 0
+            steps.append(counter(tester) - before)
+        counted.append(steps)
+    assert counted[0] == counted[1]
+    assert len(set(counted[0])) == 1
+
+
 def allocate(tester: Tester, *banks: tuple[int, bytes]) -> Result:
     return tester.run(CC.PCR_ALLOCATE, [RH.PLATFORM], selection(*banks), [Password()])
 

@@ -144,22 +144,29 @@ def _set_zero(tpm: Tpm, pcr: int) -> None:
 def measure_event(tpm: Tpm, digests: dict[int, bytes]) -> None:
     """Extend what was hashed between _TPM_Hash_Start and _TPM_Hash_End (Part 3, 22.11).
 
-    After TPM2_Startup it is a D-RTM event, which resets the dynamic PCRs and extends PCR 17;
-    before, it is one of the H-CRTM, which starts PCR 0 anew.
+    After TPM2_Startup it is a D-RTM event; before, it is one of the H-CRTM.
     """
     if tpm.volatile.started:
-        for pcr, attributes in enumerate(ATTRIBUTES):
-            if attributes.dynamic:
-                _set_zero(tpm, pcr)
-        tpm.reset.restart_count = (tpm.reset.restart_count + 1) & 0xFFFFFFFF
-        pcr = DRTM
+        _measure_d_rtm(tpm, digests)
     else:
-        for bank in digests:
-            _values(tpm, bank)[HCRTM] = RTM_LOCALITY.to_bytes(digest_size(bank))
-        tpm.volatile.h_crtm = True
-        pcr = HCRTM
+        _measure_h_crtm(tpm, digests)
+
+
+def _measure_d_rtm(tpm: Tpm, digests: dict[int, bytes]) -> None:
+    for pcr, attributes in enumerate(ATTRIBUTES):
+        if attributes.dynamic:
+            _set_zero(tpm, pcr)
+    tpm.reset.restart_count = (tpm.reset.restart_count + 1) & 0xFFFFFFFF
     for bank, measured in digests.items():
-        extend(tpm, bank, pcr, measured)
+        extend(tpm, bank, DRTM, measured)
+
+
+def _measure_h_crtm(tpm: Tpm, digests: dict[int, bytes]) -> None:
+    """Start PCR 0 anew. It is for `start` to count that, once pcrUpdateCounter is restored."""
+    for bank, measured in digests.items():
+        initial = RTM_LOCALITY.to_bytes(digest_size(bank))
+        _values(tpm, bank)[HCRTM] = digest(bank, initial, measured)
+    tpm.volatile.h_crtm = True
 
 
 def selected(tpm: Tpm, selection: TPMS_PCR_SELECTION) -> list[int]:

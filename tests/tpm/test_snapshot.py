@@ -277,6 +277,15 @@ def test_kinds_are_not_taken_for_each_other(manufactured: bytes) -> None:
     assert engine.volatile() == volatile
 
 
+def test_states_of_two_profiles_are_none(manufactured: bytes) -> None:
+    engine = restored(manufactured)
+    engine.power_on()
+    other = restored(changed(manufactured, lambda document: document.update(profile="sha3-v1")))
+    with pytest.raises(StateError):
+        other.power_on(engine.volatile())
+    assert not other.running
+
+
 @pytest.mark.parametrize(
     "octets",
     [

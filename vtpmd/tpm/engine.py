@@ -114,7 +114,9 @@ class Engine:
         if volatile is None:
             power.init(self._tpm)
         else:
-            _, groups = decode("volatile", volatile, **_VOLATILE)
+            profile, groups = decode("volatile", volatile, **_VOLATILE)
+            if profile.name != self.profile.name:
+                raise StateError("damaged", "the volatile state is that of another profile")
             power.go_on(self._tpm, **groups)
         self.running = True
         self.defect = None

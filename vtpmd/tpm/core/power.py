@@ -136,7 +136,7 @@ def startup(tpm: Tpm, startup_type: int) -> None:
         permanent.reset_count = (permanent.reset_count + 1) & 0xFFFFFFFF
         permanent.total_reset_count += 1
     else:
-        tpm.reset.restart_count += 1
+        tpm.reset.restart_count = (tpm.reset.restart_count + 1) & 0xFFFFFFFF
         tpm.reset.clear_count += not resume
     if not resume:
         tpm.clear = ClearState()

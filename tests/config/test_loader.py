@@ -169,6 +169,8 @@ def test_problems_are_named_as_the_file_names_them(text: str, problem: str) -> N
 
 def test_a_runtime_directory_too_long_for_sockets_is_refused() -> None:
     assert "too long for a Unix socket" in problems(f"runtime_dir: /{'x' * 120}")[0]
+    assert "too long for a Unix socket" in problems(f"runtime_dir: /{'x' * 62}")[0]
+    parse(f"runtime_dir: /{'x' * 61}".encode(), "file")
 
 
 def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:

@@ -14,7 +14,6 @@ from vtpmd.admin.schema import InstanceInfo
 from vtpmd.config.schema import Configuration
 from vtpmd.kms.provider import Erased, KeyContext, KeyUnavailable, NotErased
 from vtpmd.storage.slot import Slot
-from vtpmd.supervisor import endpoints
 from vtpmd.supervisor.keys import Keys
 from vtpmd.supervisor.launch import Host
 from vtpmd.supervisor.registry import Registry
@@ -112,7 +111,7 @@ async def staged(nursery: trio.Nursery) -> AsyncIterator[Stage]:
         configuration = Configuration.model_validate(
             {"state_dir": f"{directory}/state", "runtime_dir": f"{directory}/run"}
         )
-        (configuration.runtime_dir / endpoints.WORKERS).mkdir(parents=True)
+        configuration.workers_dir.mkdir(parents=True)
         registry, zygote = Registry(configuration.state_dir), Zygote()
         provider, other = Moody(), Moody("other")
         audit = Audit(Path(directory, "audit"))

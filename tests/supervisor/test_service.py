@@ -15,7 +15,7 @@ from tests.supervisor.stage import DEADLINE, Stage
 from vtpmd.admin import names
 from vtpmd.admin.schema import CreateRequest, InstanceInfo, RekeyRequest
 from vtpmd.kms.provider import KeyRefused, KeyUnavailable
-from vtpmd.supervisor import endpoints, instance, worker
+from vtpmd.supervisor import instance, worker
 from vtpmd.supervisor.errors import OperationRefused
 from vtpmd.supervisor.keys import Keys
 from vtpmd.supervisor.rekeying import rekey
@@ -323,7 +323,7 @@ async def test_starting_and_stopping_twice_changes_nothing(stage: Stage) -> None
 async def test_a_worker_the_daemon_lost_sight_of_keeps_its_state_to_itself(stage: Stage) -> None:
     """As after a restart of the daemon when somebody has cleared the runtime directory."""
     info = await stage.service.create(create("web1"))
-    for path in (f"{stage.directory}/run/{endpoints.WORKERS}/{info.uuid}", info.control_socket):
+    for path in (f"{stage.directory}/run/workers/{info.uuid}", info.control_socket):
         os.unlink(path)
     blind = Service(stage.host)
     await blind.begin(stage.host.registry.load())

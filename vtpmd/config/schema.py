@@ -5,6 +5,7 @@ import pwd
 import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_args
+from uuid import UUID
 
 from pydantic import (
     AfterValidator,
@@ -359,7 +360,7 @@ class Configuration(Section):
             chosen = getattr(self, role)
             if chosen is not None and chosen not in names:
                 raise ValueError(f"{role}: no key provider is named {chosen}")
-        if len(bytes(self.admin_socket)) > SOCKET_PATH_LIMIT:
+        if len(bytes(self.reattach_socket(UUID(int=0)))) > SOCKET_PATH_LIMIT:
             raise ValueError("runtime_dir: the path is too long for a Unix socket in it")
         return self
 
@@ -367,6 +368,15 @@ class Configuration(Section):
     def admin_socket(self) -> Path:
         """Where vtpmctl connects."""
         return self.runtime_dir / "admin.sock"
+
+    @property
+    def workers_dir(self) -> Path:
+        """Where the sockets are on which workers wait for the next daemon."""
+        return self.runtime_dir / "workers"
+
+    def reattach_socket(self, uuid: UUID) -> Path:
+        """Where the worker of an instance waits for the next daemon."""
+        return self.workers_dir / str(uuid)
 
     @property
     def provider_for_new_instances(self) -> str | None:

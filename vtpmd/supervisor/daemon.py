@@ -16,7 +16,6 @@ from vtpmd.hardening import forbid_core_files, forbid_tracing
 from vtpmd.kms.registry import build
 from vtpmd.storage.files import storage_error
 from vtpmd.supervisor import sockets
-from vtpmd.supervisor.endpoints import WORKERS
 from vtpmd.supervisor.keys import Keys
 from vtpmd.supervisor.launch import Host
 from vtpmd.supervisor.notify import notify, watchdog_interval
@@ -76,7 +75,7 @@ def _make_runtime_directory(configuration: Configuration) -> None:
     runtime = configuration.runtime_dir
     try:
         runtime.mkdir(mode=0o755, parents=True, exist_ok=True)
-        (runtime / WORKERS).mkdir(mode=0o700, exist_ok=True)
+        configuration.workers_dir.mkdir(mode=0o700, exist_ok=True)
     except OSError as error:
         raise storage_error(f"create {runtime}", error) from None
 

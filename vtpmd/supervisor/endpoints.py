@@ -12,8 +12,6 @@ from vtpmd.config.schema import SOCKET_PATH_LIMIT, Configuration, Sockets, group
 from vtpmd.supervisor import sockets
 from vtpmd.supervisor.errors import AlreadyRunning
 
-WORKERS = "workers"
-
 
 class Endpoints:
     """Where QEMU (`control`), tools (`data`) and later daemons (`reattach`) connect.
@@ -28,7 +26,7 @@ class Endpoints:
         runtime = configuration.runtime_dir
         self.control = runtime / f"{name}.sock.ctrl"
         self.data = runtime / f"{name}.sock" if data_socket else None
-        self.reattach = runtime / WORKERS / str(uuid)
+        self.reattach = configuration.reattach_socket(uuid)
         self._wishes = configuration.sockets
         self._listeners: list[socket.socket] = []
         self._turning_away: trio.CancelScope | None = None

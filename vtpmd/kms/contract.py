@@ -10,8 +10,11 @@ pytest collects it with pytest-trio in trio mode.
 
 import json
 import os
+from contextlib import suppress
 from dataclasses import replace
 from uuid import UUID, uuid4
+
+import trio
 
 from vtpmd.kms.provider import KeyContext, KeyProvider, KeyRefused, KeyUnavailable, NotErased
 from vtpmd.storage.envelope import DEK_ID_SIZE, DEK_SIZE
@@ -49,6 +52,34 @@ class KeyProviderContract:
         provider, dek, context = await self._setting()
         slot = await provider.wrap(dek, context)
         await _refuses(provider, slot, replace(context, dek_id=bytes(DEK_ID_SIZE)))
+
+    async def test_slot_of_another_kind_is_refused(self) -> None:
+        provider, dek, context = await self._setting()
+        slot = await provider.wrap(dek, context)
+        foreign = replace(slot, provider_type="another")
+        for wrong in (foreign, replace(slot, algorithm="another")):
+            await _refuses(provider, wrong, context)
+            try:
+                await provider.rewrap(wrong, context)
+            except KeyRefused:
+                continue
+            raise AssertionError("a slot was rewrapped that must not open")
+        with suppress(KeyRefused):
+            assert isinstance(await provider.destroy(foreign, context), NotErased)
+        assert await provider.unwrap(slot, context) == dek
+
+    async def test_many_are_unwrapped_at_the_same_time(self) -> None:
+        provider, dek, context = await self._setting()
+        slot = await provider.wrap(dek, context)
+        unwrapped: list[bytearray] = []
+
+        async def unwrap() -> None:
+            unwrapped.append(await provider.unwrap(slot, context))
+
+        async with trio.open_nursery() as nursery:
+            for _ in range(20):
+                nursery.start_soon(unwrap)
+        assert unwrapped == [dek] * 20
 
     async def test_damaged_slot_is_refused(self) -> None:
         provider, dek, context = await self._setting()

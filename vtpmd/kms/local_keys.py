@@ -22,6 +22,7 @@ from vtpmd.kms.provider import (
     KeyProviderError,
     KeyRefused,
     KeyUnavailable,
+    new_slot,
 )
 from vtpmd.kms.secret_file import read_secret
 from vtpmd.kms.words import printable
@@ -217,15 +218,8 @@ class LocalKeys:
     def _wrap(self, keyring: Keyring, dek: bytes | bytearray, context: KeyContext) -> Slot:
         self._demand_backup(keyring)
         kek = keyring.active
-        return Slot(
-            provider_type=self.type,
-            provider=self.name,
-            key_ref=CREDENTIAL,
-            key_version=kek.id,
-            algorithm=gcm.ALGORITHM,
-            wrapped=gcm.wrap(kek.key, dek, context.aad()),
-            created=int(time.time()),
-        )
+        wrapped = gcm.wrap(kek.key, dek, context.aad())
+        return new_slot(self, CREDENTIAL, kek.id, gcm.ALGORITHM, wrapped)
 
     def _unwrap(self, keyring: Keyring, source: Path, slot: Slot, context: KeyContext) -> bytearray:
         if (slot.provider_type, slot.algorithm) != (self.type, gcm.ALGORITHM):

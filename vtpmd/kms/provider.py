@@ -1,5 +1,6 @@
 """What a key provider is: it wraps and unwraps DEKs, and never sees anything else."""
 
+import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -60,6 +61,14 @@ class NotErased:
     """The KEK of a slot is still there; ``reason`` says why, for a person to read."""
 
     reason: str
+
+    @classmethod
+    def not_own(cls, provider: str, kek: str, own: str) -> "NotErased":
+        """What ``provider`` answers if ``kek`` is not ``own``, the name of the instance's key."""
+        return cls(
+            f"key {kek} of key provider {provider} is not {own}, this instance's own: "
+            "others may need it"
+        )
 
     @classmethod
     def shared(cls, provider: str) -> "NotErased":
@@ -129,6 +138,30 @@ class KeyProvider(Protocol):
 
     async def aclose(self) -> None:
         """Close connections and end processes, if there are any; another call opens them anew."""
+
+
+class _Named(Protocol):
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def type(self) -> str: ...
+
+
+def new_slot(
+    provider: _Named, key_ref: str, key_version: str, algorithm: str, wrapped: bytes
+) -> Slot:
+    """The slot for what ``provider`` has wrapped just now.
+
+    Raises KeyUnavailable if it can be none: a service answered what nobody can keep.
+    """
+    created = int(time.time())
+    try:
+        return Slot(provider.type, provider.name, key_ref, key_version, algorithm, wrapped, created)
+    except ValueError as error:
+        raise KeyUnavailable(
+            f"what key provider {provider.name} was given is {error}", retry=False
+        ) from None
 
 
 @dataclass(frozen=True)

@@ -41,8 +41,9 @@ class Credentials:
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         context.hostname_checks_common_name = False
         try:
-            context.load_verify_locations(cadata=ca.decode("ascii"))
-        except (ssl.SSLError, UnicodeDecodeError, ValueError):
+            # Between certificates there may be words of any language.
+            context.load_verify_locations(cadata=ca.decode("ascii", "ignore"))
+        except (ssl.SSLError, ValueError):
             raise CredentialsError(f"{self.ca} holds no certificates in PEM") from None
         if self.certificate is not None and self.key is not None:
             _check_validity(self.certificate)

@@ -3,8 +3,10 @@
 import hashlib
 import hmac
 import json
-from typing import Any
-from uuid import UUID
+import os
+from functools import partial
+from pathlib import Path
+from typing import ClassVar
 
 import pytest
 import trio
@@ -12,13 +14,21 @@ from trio.testing import MockClock
 
 from tests.kms.aws_kms.conftest import REGION, SECRET_KEY, Opener
 from tests.kms.certificates import Authority
-from tests.kms.fault_server import HANG, Asked, FaultServer, answer
+from tests.kms.fault_server import Asked, answer
+from tests.kms.http_faults import (
+    CONTEXT,
+    DEK,
+    DEK_IN_BASE64,
+    SHORT_IN_BASE64,
+    Connect,
+    HttpFaults,
+    serving,
+)
 from tests.kms.reasons import reason
-from tests.kms.server_process import free_port
-from vtpmd.kms.provider import KeyContext, KeyRefused
+from vtpmd.kms.aws_kms.client import MAX_CALLS
+from vtpmd.kms.provider import KeyRefused
 from vtpmd.storage.slot import Slot
 
-CONTEXT = KeyContext(UUID("6ba7b810-9dad-11d1-80b4-00c04fd430c8"), bytes(range(16)))
 KEY = f"arn:aws:kms:{REGION}:123456789012:key/1234abcd-12ab-34cd-56ef-1234567890ab"
 SLOT = Slot(
     provider_type="aws-kms",
@@ -29,18 +39,11 @@ SLOT = Slot(
     wrapped=b"wrapped",
     created=0,
 )
-DEK = b"0123456789abcdef" * 2
-OPENED = answer(200, {"KeyId": KEY, "Plaintext": "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY="})
+OPENED = answer(200, {"KeyId": KEY, "Plaintext": DEK_IN_BASE64})
 
 
 def refusal(code: str, status: int = 400) -> bytes:
     return answer(status, {"__type": code, "message": f"{code} it is"})
-
-
-async def serving(nursery: trio.Nursery, authority: Authority, *answers: bytes) -> FaultServer:
-    server = FaultServer(list(answers))
-    await server.start(nursery, authority.server("localhost"))
-    return server
 
 
 FAULTS = {
@@ -61,6 +64,11 @@ FAULTS = {
     "no text": (answer(200, b"\xff\xfe"), True, "gave no valid answer: it cannot be parsed"),
     "deep": (answer(200, b"[" * 100_000), True, "gave no valid answer"),
     "no plaintext": (answer(200, {}), True, "gave no valid answer: there is no Plaintext in it"),
+    "short": (
+        answer(200, {"Plaintext": SHORT_IN_BASE64}),
+        True,
+        "gave no valid answer: it gives 16 bytes of plaintext, not 32",
+    ),
     "odd": (answer(200, {"Plaintext": 5}), True, "gave no valid answer"),
     "no object": (answer(200, b"[]"), True, "gave no valid answer"),
     "truncated": (answer(200, {"Plaintext": "MDEy"}, missing=9), True, "gave no valid answer"),
@@ -88,6 +96,41 @@ async def test_fault_is_told(
     assert why.startswith(f"AWS KMS at {server.url} ")
     assert words in why
     assert len(server.asked) == 1, "who asks for keys counts the attempts"
+
+
+class TestHttp(HttpFaults):
+    """What goes wrong with every service."""
+
+    opened: ClassVar = OPENED
+    slot: ClassVar = SLOT
+    at_once: ClassVar = MAX_CALLS
+
+    @pytest.fixture
+    def connect(self, opened: Opener) -> Connect:
+        return partial(opened, key=KEY)
+
+
+@pytest.mark.parametrize(
+    ("said", "words"),
+    [
+        (answer(200, {"KeyId": KEY, "CiphertextBlob": ""}), "given is not a slot: "),
+        (answer(200, {"KeyId": KEY, "CiphertextBlob": "AAAA" * 1400}), "given is not a slot: "),
+        (answer(200, {"KeyId": "a\nb", "CiphertextBlob": "AAAA"}), "given is not a slot: "),
+        (refusal("InvalidCiphertextException"), "does not encrypt, InvalidCiphertextException"),
+    ],
+)
+async def test_what_cannot_be_kept_is_told(
+    nursery: trio.Nursery, authority: Authority, opened: Opener, said: bytes, words: str
+) -> None:
+    server = await serving(nursery, authority, said)
+    assert words in await reason(opened(server.url, KEY).wrap(DEK, CONTEXT))
+
+
+async def test_a_key_that_cannot_be_described_is_told(
+    nursery: trio.Nursery, authority: Authority, opened: Opener
+) -> None:
+    server = await serving(nursery, authority, refusal("InvalidCiphertextException"))
+    assert "does not describe_key" in await reason(opened(server.url).check())
 
 
 @pytest.mark.parametrize("code", ["InvalidCiphertextException", "IncorrectKeyException"])
@@ -167,76 +210,41 @@ async def test_missing_credentials_are_told_and_found_when_they_come(
     assert await provider.unwrap(SLOT, CONTEXT) == DEK
 
 
+async def test_a_source_of_credentials_that_hangs_is_given_up(
+    opened: Opener, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, mock_clock: MockClock
+) -> None:
+    fifo, file = tmp_path / "fifo", tmp_path / "config"
+    os.mkfifo(fifo)
+    file.write_text(f"[default]\ncredential_process = cat {fifo}\n")
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(file))
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name)
+    reasons: list[str] = []
+
+    async def unwrap() -> None:
+        provider = opened("https://localhost:1", KEY, timeout=5)
+        reasons.append(await reason(provider.unwrap(SLOT, CONTEXT), retry=True))
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(unwrap)
+        hanging = await trio.to_thread.run_sync(os.open, fifo, os.O_WRONLY)
+        try:
+            mock_clock.jump(5.1)
+            with trio.CancelScope(shield=True):
+                while not reasons:
+                    await trio.lowlevel.checkpoint()
+        finally:
+            os.close(hanging)
+    assert reasons == [
+        "AWS KMS at https://localhost:1 cannot be asked: no credentials were found within 5 s"
+    ]
+
+
 async def test_missing_profile_is_told(opened: Opener) -> None:
     provider = opened("https://localhost:1", KEY, profile="absent")
     assert "cannot be asked: The config profile (absent) could not be found" in await reason(
         provider.unwrap(SLOT, CONTEXT)
     )
-
-
-async def test_refused_connection_is_told(opened: Opener) -> None:
-    provider = opened(f"https://localhost:{free_port()}", KEY)
-    assert "cannot be reached" in await reason(provider.unwrap(SLOT, CONTEXT), retry=True)
-
-
-async def test_hanging_service_is_given_up(
-    nursery: trio.Nursery, authority: Authority, opened: Opener, mock_clock: MockClock
-) -> None:
-    server = await serving(nursery, authority, HANG)
-    provider = opened(server.url, KEY, timeout=5)
-
-    async def time_passes() -> None:
-        await server.hanging.wait()
-        mock_clock.jump(5.1)
-
-    nursery.start_soon(time_passes)
-    why = await reason(provider.unwrap(SLOT, CONTEXT), retry=True)
-    assert why.endswith("did not answer within 5 s")
-
-
-async def test_cancelled_call_leaves_the_provider_usable(
-    nursery: trio.Nursery, authority: Authority, opened: Opener, mock_clock: MockClock
-) -> None:
-    server = await serving(nursery, authority, HANG, OPENED)
-    provider = opened(server.url, KEY)
-    with trio.CancelScope() as scope:
-
-        async def cancel() -> None:
-            await server.hanging.wait()
-            scope.cancel()
-
-        nursery.start_soon(cancel)
-        await provider.unwrap(SLOT, CONTEXT)
-    assert scope.cancelled_caught
-    assert await provider.unwrap(SLOT, CONTEXT) == DEK
-
-
-async def test_service_that_never_answers_is_left_alone(
-    nursery: trio.Nursery, authority: Authority, opened: Opener, mock_clock: MockClock
-) -> None:
-    server = await serving(nursery, authority, *[answer(500)] * 3, OPENED)
-    provider = opened(server.url, KEY)
-    for _ in range(3):
-        await reason(provider.unwrap(SLOT, CONTEXT), retry=True)
-    assert "failed 3 times in a row" in await reason(provider.unwrap(SLOT, CONTEXT), retry=True)
-    assert len(server.asked) == 3
-    mock_clock.jump(5.1)
-    assert await provider.unwrap(SLOT, CONTEXT) == DEK
-
-
-@pytest.mark.parametrize("wrong", ["host", "authority"])
-async def test_wrong_certificate_is_told(
-    nursery: trio.Nursery, authority: Authority, opened: Opener, tmp_path: Any, wrong: str
-) -> None:
-    issuer = authority if wrong == "host" else Authority(tmp_path)
-    server = FaultServer([OPENED])
-    await server.start(
-        nursery, issuer.server("elsewhere.example" if wrong == "host" else "localhost")
-    )
-    why = await reason(opened(server.url, KEY).unwrap(SLOT, CONTEXT))
-    assert "cannot be spoken to with TLS: " in why
-    assert "doesn't match" in why or "certificate verify failed" in why
-    assert server.asked == []
 
 
 async def test_no_secret_shows(nursery: trio.Nursery, authority: Authority, opened: Opener) -> None:

@@ -179,17 +179,6 @@ async def test_missing_key_is_told(moto: str, opened: Opener, context: KeyContex
         assert (await reason(attempt)).endswith(f"has no key {absent}")
 
 
-@pytest.mark.parametrize("change", [{"provider_type": "local"}, {"algorithm": "A256GCM"}])
-async def test_slot_of_another_kind_is_refused(
-    moto: str, opened: Opener, key: str, context: KeyContext, change: dict[str, Any]
-) -> None:
-    provider = opened(moto, key)
-    slot = replace(await provider.wrap(DEK, context), **change)
-    for attempt in (provider.unwrap, provider.rewrap, provider.destroy):
-        with pytest.raises(KeyRefused, match="does not open a slot of type"):
-            await attempt(slot, context)
-
-
 def test_without_botocore_the_configuration_is_refused(
     tmp_path: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -14,8 +14,8 @@ from vtpmd.kms.kmip.messages import Request
 from vtpmd.kms.provider import KeyUnavailable
 from vtpmd.kms.tls import Credentials
 
-ASK_STATE = operations.get_attributes("1")
-ACTIVE = operations.KeyAttributes((), State.ACTIVE)
+ASK_STATE = operations.get_state("1")
+ACTIVE = State.ACTIVE
 GOOD = state_reply()
 
 

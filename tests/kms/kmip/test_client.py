@@ -101,6 +101,9 @@ def sending(data: bytes) -> Script:
                      id="failed without a reason"),
         pytest.param(answering(reply(batch_item(0x0B, item(0x94, TEXT, "1")))),
                      "gave no valid answer: it gives 0 states of a key", False, id="no state"),
+        pytest.param(answering(state_reply(key="2")),
+                     "gave no valid answer: it answers with another key than the one asked for",
+                     False, id="another key"),
         pytest.param(answering(state_reply(state=99)),
                      "gave no valid answer: it gives an unknown state of a key: 99", False,
                      id="unknown state"),
@@ -210,7 +213,9 @@ async def test_a_large_answer_is_read_up_to_the_limit(
 ) -> None:
     padding = item(0xB0, BYTES, bytes(MAX_REPLY - 200))
     attribute = item(0x08, STRUCTURE, item(0x0A, TEXT, "State"), item(0x0B, ENUMERATION, 2))
-    fault_server.script = answering(reply(batch_item(0x0B, padding, attribute)))
+    fault_server.script = answering(
+        reply(batch_item(0x0B, item(0x94, TEXT, "1"), padding, attribute))
+    )
     assert await open_client(fault_server.port, credentials).call(ASK_STATE) == ACTIVE
 
 

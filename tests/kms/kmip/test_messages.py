@@ -17,7 +17,7 @@ REQUESTS: list[Request[Any]] = [
     operations.create("vtpmd-1", sensitive=False),
     operations.create("vtpmd-1", sensitive=True),
     operations.locate("vtpmd-1"),
-    operations.get_attributes("17"),
+    operations.get_state("17"),
     operations.get("17"),
     operations.activate("17"),
     operations.revoke("17"),

@@ -308,17 +308,3 @@ async def test_the_description_says_what_is_used_how(open_provider: OpenProvider
     assert (description["token"], description["algorithm"]) == ("vtpmd test", "A256GCM")
     assert (description["key_scope"], description["key_prefix"]) == ("instance", "vtpmd-")
     assert PIN not in json.dumps(description) + repr(provider)
-
-
-async def test_many_are_unlocked_at_the_same_time(open_provider: OpenProvider) -> None:
-    provider, context = open_provider(), fresh_context()
-    slot = await provider.wrap(DEK, context)
-    opened: list[bytearray] = []
-
-    async def unlock() -> None:
-        opened.append(await provider.unwrap(slot, context))
-
-    async with trio.open_nursery() as nursery:
-        for _ in range(20):
-            nursery.start_soon(unlock)
-    assert opened == [DEK] * 20

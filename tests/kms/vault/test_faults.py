@@ -3,23 +3,30 @@
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
-from uuid import UUID
+from typing import Any, ClassVar
 
 import pytest
 import trio
 from trio.testing import MockClock
 
 from tests.kms.certificates import Authority
-from tests.kms.fault_server import HANG, FaultServer, answer
+from tests.kms.fault_server import FaultServer, answer
+from tests.kms.http_faults import (
+    CONTEXT,
+    DEK,
+    DEK_IN_BASE64,
+    SHORT_IN_BASE64,
+    Connect,
+    HttpFaults,
+    serving,
+)
 from tests.kms.reasons import reason
 from tests.kms.server_process import free_port
 from tests.kms.vault.conftest import Opener
-from vtpmd.kms.provider import KeyContext
 from vtpmd.kms.vault.provider import VaultProvider
+from vtpmd.kms.vault.server import MAX_CONNECTIONS
 from vtpmd.storage.slot import Slot
 
-CONTEXT = KeyContext(UUID("6ba7b810-9dad-11d1-80b4-00c04fd430c8"), bytes(range(16)))
 TOKEN = "s.tEsTtOkEn"
 SLOT = Slot(
     provider_type="vault",
@@ -30,8 +37,7 @@ SLOT = Slot(
     wrapped=b"vault:v1:" + b"AAAA" * 20,
     created=0,
 )
-DEK = b"0123456789abcdef" * 2
-OPENED = answer(200, {"data": {"plaintext": "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY="}})
+OPENED = answer(200, {"data": {"plaintext": DEK_IN_BASE64}})
 DENIED = answer(403, {"errors": ["permission denied"]})
 
 
@@ -52,19 +58,13 @@ def token_file(tmp_path: Path) -> Path:
     return path
 
 
-async def serving(nursery: trio.Nursery, authority: Authority, *answers: bytes) -> FaultServer:
-    server = FaultServer(list(answers))
-    await server.start(nursery, authority.server("localhost"))
-    return server
-
-
 @pytest.fixture
-def connected(opened: Opener, token_file: Path) -> Any:
-    def connect(url: str, **more: Any) -> VaultProvider:
+def connect(opened: Opener, token_file: Path) -> Connect:
+    def open_provider(url: str, **more: Any) -> VaultProvider:
         auth = {"method": "token", "token_file": str(token_file)}
         return opened(url=url, auth=auth, key_name="vtpmd", **more)
 
-    return connect
+    return open_provider
 
 
 FAULTS = {
@@ -75,6 +75,11 @@ FAULTS = {
     "no data": (answer(200, {}), False, "gave no valid answer: there is no plaintext in it"),
     "odd data": (answer(200, {"data": []}), False, "its data are no object"),
     "no base64": (answer(200, {"data": {"plaintext": "?"}}), False, "no plaintext in it"),
+    "short": (
+        answer(200, {"data": {"plaintext": SHORT_IN_BASE64}}),
+        False,
+        "gave no valid answer: it gives 16 bytes of plaintext, not 32",
+    ),
     "no string": (answer(200, {"data": {"plaintext": 5}}), False, "no plaintext in it"),
     "endless": (answer(200, b" " * (2 << 20)), False, "answers more than 1048576 bytes"),
     "truncated": (answer(200, b"x" * 99, missing=9), True, "broke off"),
@@ -106,22 +111,63 @@ FAULTS = {
 async def test_fault_is_told(
     nursery: trio.Nursery,
     authority: Authority,
-    connected: Any,
+    connect: Connect,
     said: bytes,
     retry: bool,
     words: str,
 ) -> None:
     server = await serving(nursery, authority, lookup(), said)
-    why = await reason(connected(server.url).unwrap(SLOT, CONTEXT), retry)
+    why = await reason(connect(server.url).unwrap(SLOT, CONTEXT), retry)
     assert why.startswith(f"the Vault server {server.url} ")
     assert words in why
     assert TOKEN not in why
     assert len(server.asked) == 2
 
 
-async def test_what_is_sent(nursery: trio.Nursery, authority: Authority, connected: Any) -> None:
+class TestHttp(HttpFaults):
+    """What goes wrong with every service."""
+
+    greeting: ClassVar = [lookup()]
+    opened: ClassVar = OPENED
+    slot: ClassVar = SLOT
+    at_once: ClassVar = MAX_CONNECTIONS
+
+
+DESCRIBED = answer(
+    200,
+    {
+        "data": {
+            "type": "aes256-gcm96",
+            "derived": True,
+            "latest_version": 1,
+            "min_decryption_version": 1,
+        }
+    },
+)
+
+
+@pytest.mark.parametrize(
+    ("said", "words"),
+    [
+        (answer(200, {"data": {"ciphertext": "\ud800"}}), "there is no ciphertext in it"),
+        (answer(200, {"data": {"ciphertext": 5}}), "there is no ciphertext in it"),
+        (
+            answer(200, {"data": {"ciphertext": f"vault:v1:{'AAAA' * 1100}"}}),
+            "what key provider vault1 was given is not a slot: ",
+        ),
+        (answer(400, {"errors": ["proxy authentication failed"]}), "does not encrypt with key"),
+    ],
+)
+async def test_what_cannot_be_kept_is_told(
+    nursery: trio.Nursery, authority: Authority, connect: Connect, said: bytes, words: str
+) -> None:
+    server = await serving(nursery, authority, lookup(), DESCRIBED, said)
+    assert words in await reason(connect(server.url).wrap(DEK, CONTEXT))
+
+
+async def test_what_is_sent(nursery: trio.Nursery, authority: Authority, connect: Connect) -> None:
     server = await serving(nursery, authority, lookup(), OPENED)
-    assert await connected(server.url, namespace="team").unwrap(SLOT, CONTEXT) == DEK
+    assert await connect(server.url, namespace="team").unwrap(SLOT, CONTEXT) == DEK
     _, asked = server.asked
     assert (asked.method, asked.path) == ("POST", "/v1/transit/decrypt/vtpmd")
     assert asked.headers["x-vault-token"] == TOKEN
@@ -129,69 +175,12 @@ async def test_what_is_sent(nursery: trio.Nursery, authority: Authority, connect
     assert asked.json()["ciphertext"] == SLOT.wrapped.decode()
 
 
-async def test_refused_connection_is_told(connected: Any) -> None:
-    provider = connected(f"https://localhost:{free_port()}")
-    assert "cannot be reached: Connection refused" in await reason(
-        provider.unwrap(SLOT, CONTEXT), retry=True
-    )
-
-
-@pytest.mark.parametrize("answers", [[HANG], [lookup(), HANG]], ids=["login", "request"])
-async def test_hanging_server_is_given_up(
-    nursery: trio.Nursery,
-    authority: Authority,
-    connected: Any,
-    mock_clock: MockClock,
-    answers: list[bytes],
-) -> None:
-    server = await serving(nursery, authority, *answers)
-    provider = connected(server.url, timeout=5)
-
-    async def time_passes() -> None:
-        await server.hanging.wait()
-        mock_clock.jump(5.1)
-
-    nursery.start_soon(time_passes)
-    why = await reason(provider.unwrap(SLOT, CONTEXT), retry=True)
-    assert why.endswith("did not answer within 5 s")
-
-
-async def test_cancelled_request_leaves_the_provider_usable(
-    nursery: trio.Nursery, authority: Authority, connected: Any, mock_clock: MockClock
-) -> None:
-    server = await serving(nursery, authority, lookup(), HANG, OPENED)
-    provider = connected(server.url)
-    with trio.CancelScope() as scope:
-
-        async def cancel() -> None:
-            await server.hanging.wait()
-            scope.cancel()
-
-        nursery.start_soon(cancel)
-        await provider.unwrap(SLOT, CONTEXT)
-    assert scope.cancelled_caught
-    assert await provider.unwrap(SLOT, CONTEXT) == DEK
-
-
-async def test_server_that_never_answers_is_left_alone(
-    nursery: trio.Nursery, authority: Authority, connected: Any, mock_clock: MockClock
-) -> None:
-    server = await serving(nursery, authority, lookup(), *[answer(500)] * 3, OPENED)
-    provider = connected(server.url)
-    for _ in range(3):
-        await reason(provider.unwrap(SLOT, CONTEXT), retry=True)
-    assert "failed 3 times in a row" in await reason(provider.unwrap(SLOT, CONTEXT), retry=True)
-    assert len(server.asked) == 4
-    mock_clock.jump(5.1)
-    assert await provider.unwrap(SLOT, CONTEXT) == DEK
-
-
 async def test_wait_that_was_asked_for_is_kept(
-    nursery: trio.Nursery, authority: Authority, connected: Any, mock_clock: MockClock
+    nursery: trio.Nursery, authority: Authority, connect: Connect, mock_clock: MockClock
 ) -> None:
     busy = answer(429, headers={"Retry-After": "7"})
     server = await serving(nursery, authority, lookup(), busy, OPENED)
-    provider = connected(server.url)
+    provider = connect(server.url)
     await reason(provider.unwrap(SLOT, CONTEXT), retry=True)
     mock_clock.jump(4)
     why = await reason(provider.unwrap(SLOT, CONTEXT), retry=True)
@@ -201,46 +190,30 @@ async def test_wait_that_was_asked_for_is_kept(
     assert await provider.unwrap(SLOT, CONTEXT) == DEK
 
 
-@pytest.mark.parametrize("wrong", ["host", "authority"])
-async def test_wrong_certificate_is_told(
-    nursery: trio.Nursery, authority: Authority, connected: Any, tmp_path: Path, wrong: str
-) -> None:
-    server = FaultServer([lookup()])
-    pair = (
-        authority.server("elsewhere.example")
-        if wrong == "host"
-        else Authority(tmp_path).server("localhost")
-    )
-    await server.start(nursery, pair)
-    why = await reason(connected(server.url).unwrap(SLOT, CONTEXT))
-    assert "has a certificate that is refused: " in why
-    assert server.asked == []
-
-
 async def test_redirection_is_not_followed(
-    nursery: trio.Nursery, authority: Authority, connected: Any
+    nursery: trio.Nursery, authority: Authority, connect: Connect
 ) -> None:
     other = await serving(nursery, authority, OPENED)
     there = answer(307, headers={"Location": f"{other.url}/v1/transit/decrypt/vtpmd"})
     server = await serving(nursery, authority, lookup(), there)
-    await reason(connected(server.url).unwrap(SLOT, CONTEXT), retry=True)
+    await reason(connect(server.url).unwrap(SLOT, CONTEXT), retry=True)
     assert other.asked == []
 
 
 async def test_proxy_of_the_environment_is_not_used(
     nursery: trio.Nursery,
     authority: Authority,
-    connected: Any,
+    connect: Connect,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("HTTPS_PROXY", f"http://localhost:{free_port()}")
     monkeypatch.setenv("SSL_CERT_FILE", "/nonexistent")
     server = await serving(nursery, authority, lookup(), OPENED)
-    assert await connected(server.url).unwrap(SLOT, CONTEXT) == DEK
+    assert await connect(server.url).unwrap(SLOT, CONTEXT) == DEK
 
 
-async def test_authority_that_cannot_be_read_is_told(connected: Any, tmp_path: Path) -> None:
-    provider = connected("https://localhost:1", ca=str(tmp_path / "absent.pem"))
+async def test_authority_that_cannot_be_read_is_told(connect: Connect, tmp_path: Path) -> None:
+    provider = connect("https://localhost:1", ca=str(tmp_path / "absent.pem"))
     why = await reason(provider.check())
     assert "cannot be asked: cannot read" in why
     assert "absent.pem: No such file" in why
@@ -257,11 +230,11 @@ LOGIN = "auth/token/lookup-self"
 
 
 async def test_token_is_renewed_in_time(
-    nursery: trio.Nursery, authority: Authority, connected: Any, mock_clock: MockClock
+    nursery: trio.Nursery, authority: Authority, connect: Connect, mock_clock: MockClock
 ) -> None:
     answers = [lookup(30, True), OPENED, OPENED, lease(30), OPENED, OPENED]
     server = await serving(nursery, authority, *answers)
-    provider = connected(server.url)
+    provider = connect(server.url)
     for seconds, expected in (
         (0, [LOGIN, DECRYPT]),
         (19, [DECRYPT]),
@@ -284,13 +257,13 @@ async def test_token_is_renewed_in_time(
 async def test_token_that_cannot_be_renewed_is_replaced(
     nursery: trio.Nursery,
     authority: Authority,
-    connected: Any,
+    connect: Connect,
     mock_clock: MockClock,
     first: bytes,
     then: list[bytes],
 ) -> None:
     server = await serving(nursery, authority, first, OPENED, *then, lookup(30), OPENED)
-    provider = connected(server.url)
+    provider = connect(server.url)
     await provider.unwrap(SLOT, CONTEXT)
     paths(server)
     mock_clock.jump(21)
@@ -299,10 +272,10 @@ async def test_token_that_cannot_be_renewed_is_replaced(
 
 
 async def test_token_without_end_is_not_renewed(
-    nursery: trio.Nursery, authority: Authority, connected: Any, mock_clock: MockClock
+    nursery: trio.Nursery, authority: Authority, connect: Connect, mock_clock: MockClock
 ) -> None:
     server = await serving(nursery, authority, lookup(), OPENED)
-    provider = connected(server.url)
+    provider = connect(server.url)
     await provider.unwrap(SLOT, CONTEXT)
     mock_clock.jump(1e9)
     await provider.unwrap(SLOT, CONTEXT)
@@ -311,25 +284,41 @@ async def test_token_without_end_is_not_renewed(
 
 @pytest.mark.parametrize("said", [{}, {"data": {}}, {"data": None}, {"data": {"ttl": "1h"}}])
 async def test_login_without_a_token_is_told(
-    nursery: trio.Nursery, authority: Authority, connected: Any, said: Mapping[str, Any]
+    nursery: trio.Nursery, authority: Authority, connect: Connect, said: Mapping[str, Any]
 ) -> None:
     server = await serving(nursery, authority, answer(200, said))
-    assert "there is no token in it" in await reason(connected(server.url).check())
+    assert "there is no token in it" in await reason(connect(server.url).check())
+
+
+@pytest.mark.parametrize(
+    "login",
+    [lease(10**400), lease(-1), lease(30, token="a\nb"), lease(30, token="\ud800"), lease(30, "")],
+    ids=range(5),
+)
+async def test_a_token_that_can_be_none_is_told(
+    nursery: trio.Nursery, authority: Authority, opened: Opener, token_file: Path, login: bytes
+) -> None:
+    server = await serving(nursery, authority, login)
+    auth = {"method": "approle", "role_id": "r", "secret_id_file": str(token_file)}
+    provider = opened(url=server.url, auth=auth, key_name="vtpmd")
+    assert "there is no token in it" in await reason(provider.check())
 
 
 @pytest.mark.parametrize(
     "facts", [None, {}, {"type": "aes256-gcm96"}, {"type": 1, "derived": 1, "latest_version": "1"}]
 )
 async def test_key_that_is_not_described_is_told(
-    nursery: trio.Nursery, authority: Authority, connected: Any, facts: object
+    nursery: trio.Nursery, authority: Authority, connect: Connect, facts: object
 ) -> None:
     server = await serving(nursery, authority, lookup(), answer(200, {"data": facts}))
-    assert "it does not describe a key" in await reason(connected(server.url).check())
+    assert "it does not describe a key" in await reason(connect(server.url).check())
 
 
-async def test_no_secret_shows(nursery: trio.Nursery, authority: Authority, connected: Any) -> None:
+async def test_no_secret_shows(
+    nursery: trio.Nursery, authority: Authority, connect: Connect
+) -> None:
     server = await serving(nursery, authority, lookup(), OPENED)
-    provider = connected(server.url)
+    provider = connect(server.url)
     await provider.unwrap(SLOT, CONTEXT)
     session = vars(provider)["_session"]
     shown = repr(provider) + repr(vars(session)) + json.dumps(repr(vars(vars(session)["_server"])))

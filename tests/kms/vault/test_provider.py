@@ -2,12 +2,11 @@
 
 import base64
 from dataclasses import replace
-from typing import Any, ClassVar
+from typing import ClassVar
 from uuid import UUID, uuid4
 
 import cbor2
 import pytest
-import trio
 
 from tests.kms.reasons import reason
 from tests.kms.vault.bao import SHARED_POLICY, Bao, Refused
@@ -195,27 +194,3 @@ async def test_slot_cannot_name_another_path(bao: Bao, opened: Opener, key_ref: 
     slot = replace(await provider.wrap(DEK, CONTEXT), key_ref=key_ref)
     with pytest.raises(KeyRefused, match="cannot be the name of a key"):
         await provider.unwrap(slot, CONTEXT)
-
-
-@pytest.mark.parametrize("change", [{"provider_type": "local"}, {"algorithm": "A256GCM"}])
-async def test_slot_of_another_kind_is_refused(
-    bao: Bao, opened: Opener, change: dict[str, Any]
-) -> None:
-    provider = opened(bao, key_name="vtpmd")
-    slot = replace(await provider.wrap(DEK, CONTEXT), **change)
-    with pytest.raises(KeyRefused, match="does not open a slot of type"):
-        await provider.unwrap(slot, CONTEXT)
-
-
-async def test_many_unlock_at_the_same_time(bao: Bao, opened: Opener) -> None:
-    provider = opened(bao, key_name="vtpmd")
-    slot = await provider.wrap(DEK, CONTEXT)
-    found: list[bytearray] = []
-
-    async def unlock() -> None:
-        found.append(await provider.unwrap(slot, CONTEXT))
-
-    async with trio.open_nursery() as nursery:
-        for _ in range(100):
-            nursery.start_soon(unlock)
-    assert found == [DEK] * 100

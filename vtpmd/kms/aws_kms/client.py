@@ -4,7 +4,7 @@ botocore knows all that AWS has of sources for credentials; its calls block, so 
 threads.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -20,6 +20,7 @@ from botocore.parsers import ResponseParserError
 
 from vtpmd.kms.breaker import Breaker
 from vtpmd.kms.provider import KeyUnavailable
+from vtpmd.kms.tls import explain
 from vtpmd.kms.words import printable
 
 Field = TypeVar("Field")
@@ -33,6 +34,7 @@ _LOADER = create_loader()
 _ATTEMPTS = {"total_max_attempts": 1, "mode": "standard"}
 
 _NOT_OPENED = ("InvalidCiphertextException", "IncorrectKeyException")
+_OPENING = ("decrypt", "re_encrypt")
 _MISSING = "NotFoundException"
 _CREDENTIALS_ENDED = ("ExpiredTokenException", "ExpiredToken", "RequestExpired")
 _CREDENTIALS_REFUSED = (
@@ -107,11 +109,15 @@ class Service:
 
 
 class Client:
-    """Calls ``service``; at most MAX_CALLS at a time, abandoned ones included, others wait."""
+    """Calls ``service``; at most MAX_CALLS at a time, others wait, without their time passing.
+
+    Calls that were given up hold a thread until botocore gives up, too: of those there are as many.
+    """
 
     def __init__(self, service: Service) -> None:
         self.address = service.endpoint or f"region {service.region}"
         self._service = service
+        self._places = trio.Semaphore(MAX_CALLS)
         self._threads = trio.CapacityLimiter(MAX_CALLS)
         self._connecting = trio.Lock()
         self._breaker = Breaker(f"AWS KMS at {self.address}")
@@ -122,12 +128,15 @@ class Client:
 
         Raises NotOpened, NotFound; KeyUnavailable for every other failure.
         """
-        with self._breaker.attempt(), self._explained(operation):
-            client = await self._connected()
-            method = partial(getattr(client, operation), **parameters)
-            with trio.fail_after(self._service.timeout):
-                answer: dict[str, Any] = await trio.to_thread.run_sync(
-                    method, limiter=self._threads, abandon_on_cancel=True
+        async with self._places:
+            with (
+                self._breaker.attempt(),
+                self._explained(operation),
+                trio.fail_after(self._service.timeout),
+            ):
+                client = await self._connected()
+                answer: dict[str, Any] = await self._in_thread(
+                    partial(getattr(client, operation), **parameters)
                 )
         return answer
 
@@ -135,7 +144,7 @@ class Client:
         """A field of an answer. Raises KeyUnavailable if it is missing or of another kind."""
         value = answer.get(name)
         if not isinstance(value, kind):
-            raise self._nonsense(f"there is no {name} in it")
+            raise self.nonsense(f"there is no {name} in it")
         return value
 
     async def aclose(self) -> None:
@@ -147,33 +156,34 @@ class Client:
     async def _connected(self) -> Any:
         async with self._connecting:
             if self._client is None:
-                self._client = await trio.to_thread.run_sync(self._service.connect)
+                # Looks for credentials: asks other services, or a program that may never end.
+                self._client = await self._in_thread(self._service.connect)
             return self._client
+
+    async def _in_thread(self, work: Callable[[], Any]) -> Any:
+        return await trio.to_thread.run_sync(work, limiter=self._threads, abandon_on_cancel=True)
 
     @contextmanager
     def _explained(self, operation: str) -> Iterator[None]:
         """Turn what a call may fail with into a reason that a person can act on."""
         try:
             yield
-        except trio.TooSlowError:
+        except (trio.TooSlowError, exceptions.ConnectTimeoutError, exceptions.ReadTimeoutError):
             raise self._too_slow() from None
         except exceptions.ClientError as error:
             raise self._judged(operation, error.response) from None
-        except (exceptions.ConnectTimeoutError, exceptions.ReadTimeoutError):
-            raise self._too_slow() from None
         except exceptions.SSLError as error:
-            reason = f"cannot be spoken to with TLS: {printable(error.kwargs.get('error', ''))}"
-            raise self._unavailable(reason, retry=False) from None
-        except exceptions.EndpointConnectionError:
-            raise self._unavailable("cannot be reached", retry=True) from None
-        except exceptions.HTTPClientError:
-            raise self._unavailable("broke the connection", retry=True) from None
+            # What is no failure of TLS itself is urllib3's: another host's certificate.
+            words = f"has a certificate that is refused: {printable(error.kwargs['error'])}"
+            raise self._unavailable(*(explain(error) or (words, False))) from None
+        except (exceptions.ConnectionError, exceptions.HTTPClientError) as error:
+            raise self._unavailable(*(explain(error) or ("broke the connection", True))) from None
         except (exceptions.NoCredentialsError, exceptions.PartialCredentialsError):
             raise self._not_asked("there are no credentials for it", retry=False) from None
         except exceptions.CredentialRetrievalError as error:
             raise self._not_asked(printable(error), retry=True) from None
         except _NONSENSE:
-            raise self._nonsense("it cannot be parsed") from None
+            raise self.nonsense("it cannot be parsed") from None
         except (exceptions.BotoCoreError, OSError) as error:
             raise self._not_asked(printable(error), retry=False) from None
 
@@ -181,7 +191,7 @@ class Client:
         code = str(response.get("Error", {}).get("Code", ""))
         words = printable(response.get("Error", {}).get("Message", ""))
         status = response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-        if code in _NOT_OPENED:
+        if code in _NOT_OPENED and operation in _OPENING:
             return NotOpened()
         if code == _MISSING:
             return NotFound()
@@ -197,9 +207,14 @@ class Client:
         return self._unavailable(f"does not {operation}, {meaning}: {words}", retry=False)
 
     def _too_slow(self) -> KeyUnavailable:
+        if self._client is None:
+            return self._not_asked(
+                f"no credentials were found within {self._service.timeout:g} s", retry=True
+            )
         return self._unavailable(f"did not answer within {self._service.timeout:g} s", retry=True)
 
-    def _nonsense(self, why: str) -> KeyUnavailable:
+    def nonsense(self, why: str) -> KeyUnavailable:
+        """What an answer means that can be none; ``why`` says what is wrong with it."""
         # botocore does not tell an answer that was cut off from one that makes no sense.
         return self._unavailable(f"gave no valid answer: {why}", retry=True)
 

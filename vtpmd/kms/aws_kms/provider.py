@@ -1,6 +1,5 @@
 """The key provider ``aws-kms``: KEKs that never leave the AWS Key Management Service."""
 
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -10,7 +9,16 @@ from uuid import UUID
 import trio
 
 from vtpmd.kms.aws_kms.client import Client, NotFound, NotOpened
-from vtpmd.kms.provider import Erased, KeyContext, KeyRefused, KeyUnavailable, NotErased
+from vtpmd.kms.provider import (
+    Erased,
+    KeyContext,
+    KeyRefused,
+    KeyUnavailable,
+    NotErased,
+    new_slot,
+)
+from vtpmd.kms.words import printable
+from vtpmd.storage.envelope import DEK_SIZE
 from vtpmd.storage.slot import Slot
 
 ALGORITHM = "SYMMETRIC_DEFAULT"
@@ -58,7 +66,7 @@ class AwsKmsProvider:
     async def wrap(self, dek: bytes | bytearray, context: KeyContext) -> Slot:
         """Wrap under the shared key, or that of the instance, which is made if there is none."""
         key = await self._kek(context.uuid)
-        with self._opening(key, context):
+        with self._present(key):
             answer = await self._client.call(
                 "encrypt",
                 KeyId=key,
@@ -79,7 +87,10 @@ class AwsKmsProvider:
                 EncryptionContext=_bound_to(context),
                 EncryptionAlgorithm=ALGORITHM,
             )
-        return bytearray(self._client.read(answer, "Plaintext", bytes))
+        dek = bytearray(self._client.read(answer, "Plaintext", bytes))
+        if len(dek) != DEK_SIZE:
+            raise self._client.nonsense(f"it gives {len(dek)} bytes of plaintext, not {DEK_SIZE}")
+        return dek
 
     async def rewrap(self, slot: Slot, context: KeyContext) -> Slot:
         """Have the service wrap under the key of now, without the DEK passing through here."""
@@ -109,14 +120,12 @@ class AwsKmsProvider:
             return Erased()
         # Nothing authenticates a slot's key: only what bears the instance's name is destroyed.
         if key is None or key.arn != slot.key_ref:
-            return NotErased(
-                f"key {slot.key_ref} is not the one whose alias is {alias}, this instance's own: "
-                "others may need it"
-            )
+            return NotErased.not_own(self.name, slot.key_ref, alias)
         if key.state != _PENDING:
-            await self._ask(
-                "schedule_key_deletion", KeyId=key.identifier, PendingWindowInDays=PENDING_DAYS
-            )
+            with self._present(key.arn):
+                await self._client.call(
+                    "schedule_key_deletion", KeyId=key.identifier, PendingWindowInDays=PENDING_DAYS
+                )
             key = await self._find(key.arn) or key
         return NotErased(
             f"key {key.arn} opens nothing from now on, but AWS deletes it only at {key.deletion}: "
@@ -157,9 +166,12 @@ class AwsKmsProvider:
         async with self._making:  # two at a time would make two keys
             if await self._find(alias) is None:
                 tags = [{"TagKey": "vtpmd-instance", "TagValue": str(uuid)}]
-                made = await self._ask("create_key", Description=f"vTPM {uuid}", Tags=tags)
-                arn = self._key(made).arn
-                await self._ask("create_alias", AliasName=alias, TargetKeyId=arn)
+                with self._present(alias):
+                    made = await self._client.call(
+                        "create_key", Description=f"vTPM {uuid}", Tags=tags
+                    )
+                    arn = self._key(made).arn
+                    await self._client.call("create_alias", AliasName=alias, TargetKeyId=arn)
         return alias
 
     def _alias(self, uuid: UUID) -> str:
@@ -176,20 +188,23 @@ class AwsKmsProvider:
         facts: dict[str, Any] = self._client.read(answer, "KeyMetadata", dict)
         names = ("KeyId", "Arn", "KeyState")
         identifier, arn, state = (self._client.read(facts, name, str) for name in names)
-        return Key(identifier, arn, state, str(facts.get("DeletionDate", "a time unknown")))
-
-    async def _ask(self, operation: str, **parameters: Any) -> dict[str, Any]:
-        try:
-            return await self._client.call(operation, **parameters)
-        except NotFound:
-            raise self._missing(str(parameters)) from None
+        deletion = printable(facts.get("DeletionDate", "a time unknown"))
+        return Key(identifier, printable(arn), printable(state), deletion)
 
     @contextmanager
-    def _opening(self, key: str, context: KeyContext) -> Iterator[None]:
+    def _present(self, key: str) -> Iterator[None]:
+        """Raise KeyUnavailable if the service turns out not to have this key."""
         try:
             yield
         except NotFound:
             raise self._missing(key) from None
+
+    @contextmanager
+    def _opening(self, key: str, context: KeyContext) -> Iterator[None]:
+        """Raise KeyRefused if this key does not open what it is to open."""
+        try:
+            with self._present(key):
+                yield
         except NotOpened:
             raise KeyRefused.unopened(key, context) from None
 
@@ -199,14 +214,9 @@ class AwsKmsProvider:
 
     def _slot(self, answer: dict[str, Any]) -> Slot:
         """AWS counts no versions that it would show: what it rotates it finds again by itself."""
-        return Slot(
-            provider_type=self.type,
-            provider=self.name,
-            key_ref=self._client.read(answer, "KeyId", str),
-            key_version="",
-            algorithm=ALGORITHM,
-            wrapped=self._client.read(answer, "CiphertextBlob", bytes),
-            created=int(time.time()),
+        key = self._client.read(answer, "KeyId", str)
+        return new_slot(
+            self, key, "", ALGORITHM, self._client.read(answer, "CiphertextBlob", bytes)
         )
 
     def _missing(self, key: str) -> KeyUnavailable:

@@ -58,8 +58,9 @@ class Client:
         return await self._converse(connection, request)
 
     async def _converse(self, connection: Connection, request: Request[Result]) -> Result:
-        message, reply = request.encode(), bytearray()
+        message, reply = bytearray(), bytearray()
         try:
+            message = request.encode()
             reply = await connection.exchange(message)
             result = request.result(reply)
         except OperationFailed:

@@ -49,7 +49,7 @@ class Keys:
     async def state(self, identifier: str) -> State | None:
         """The state of a key, None if the server has no such key."""
         try:
-            return (await self._client.call(operations.get_attributes(identifier))).state
+            return await self._client.call(operations.get_state(identifier))
         except OperationFailed as error:
             if error.reason == ResultReason.ITEM_NOT_FOUND:
                 return None

@@ -45,14 +45,6 @@ class Server:
     operations: frozenset[int]
 
 
-@dataclass(frozen=True)
-class KeyAttributes:
-    """What a key is called and where it is in its life."""
-
-    names: tuple[str, ...]
-    state: State
-
-
 def discover_versions() -> Request[list[tuple[int, int]]]:
     """The protocol versions that the server speaks, the preferred one first (4.26)."""
 
@@ -108,30 +100,25 @@ def locate(name: str) -> Request[list[str]]:
     return Request(Operation.LOCATE, (_name(name),), read)
 
 
-def get_attributes(key: str) -> Request[KeyAttributes]:
-    """A key's names and state (4.12)."""
+def get_state(key: str) -> Request[State]:
+    """Where a key is in its life, by Get Attributes (4.12)."""
 
-    def read(payload: Item) -> KeyAttributes:
-        names, states = [], []
-        for attribute in payload.all(Tag.ATTRIBUTE):
-            match attribute.text(Tag.ATTRIBUTE_NAME):
-                case AttributeName.NAME:
-                    names.append(attribute.structure(Tag.ATTRIBUTE_VALUE).text(Tag.NAME_VALUE))
-                case AttributeName.STATE:
-                    states.append(attribute.number(Tag.ATTRIBUTE_VALUE, Type.ENUMERATION))
+    def read(payload: Item) -> State:
+        _check_identifier(payload, key)
+        states = [
+            attribute.number(Tag.ATTRIBUTE_VALUE, Type.ENUMERATION)
+            for attribute in payload.all(Tag.ATTRIBUTE)
+            if attribute.text(Tag.ATTRIBUTE_NAME) == AttributeName.STATE
+        ]
         if len(states) != 1:
             raise TtlvError(f"it gives {len(states)} states of a key")
         try:
-            return KeyAttributes(tuple(names), State(states[0]))
+            return State(states[0])
         except ValueError:
             raise TtlvError(f"it gives an unknown state of a key: {states[0]}") from None
 
-    wanted = (AttributeName.NAME, AttributeName.STATE)
-    return Request(
-        Operation.GET_ATTRIBUTES,
-        (_identifier(key), *(text(Tag.ATTRIBUTE_NAME, name) for name in wanted)),
-        read,
-    )
+    wanted = (_identifier(key), text(Tag.ATTRIBUTE_NAME, AttributeName.STATE))
+    return Request(Operation.GET_ATTRIBUTES, wanted, read)
 
 
 def get(key: str) -> Request[bytearray]:

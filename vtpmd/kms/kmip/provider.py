@@ -1,6 +1,5 @@
 """The key provider ``kmip``: KEKs that live at a key management server."""
 
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,9 +21,11 @@ from vtpmd.kms.provider import (
     KeyRefused,
     KeyUnavailable,
     NotErased,
+    new_slot,
 )
 from vtpmd.kms.settings import checked
 from vtpmd.kms.tls import Credentials, CredentialsError
+from vtpmd.kms.words import printable
 from vtpmd.storage.slot import Slot
 from vtpmd.storage.wipe import wipe
 
@@ -106,10 +107,7 @@ class KmipProvider:
         if version is None and self._shared is not None:
             return NotErased.shared(self.name)
         if version is None:
-            return NotErased(
-                f"key {slot.key_ref} at the KMIP server {self._client.server} is not named as "
-                f"{self._own.base(context.uuid)}, this instance's own: others may need it"
-            )
+            return NotErased.not_own(self.name, slot.key_ref, self._own.base(context.uuid))
         with self._explained():
             keys = await self._own.all(context.uuid, version)
             # Nothing authenticates a slot's key: only what bears the instance's name is destroyed.
@@ -132,7 +130,7 @@ class KmipProvider:
             "name": self.name,
             "type": self.type,
             "server": self._client.server,
-            "vendor": server.vendor,
+            "vendor": printable(server.vendor),
             "versions": [shown(version) for version in versions],
             "mode": self._mode,
             "key_scope": "shared" if self._shared else "instance",
@@ -160,15 +158,8 @@ class KmipProvider:
         self, dek: bytes | bytearray, context: KeyContext, replaced: int | None = 0
     ) -> Slot:
         kek = await self._kek(context, (replaced or 0) + 1)
-        return Slot(
-            provider_type=self.type,
-            provider=self.name,
-            key_ref=kek.name,
-            key_version=kek.identifier,
-            algorithm=gcm.ALGORITHM,
-            wrapped=await self._wrapping.wrap(kek.identifier, dek, context.aad()),
-            created=int(time.time()),
-        )
+        wrapped = await self._wrapping.wrap(kek.identifier, dek, context.aad())
+        return new_slot(self, kek.name, kek.identifier, gcm.ALGORITHM, wrapped)
 
     async def _kek(self, context: KeyContext, version: int) -> Kek:
         """The KEK to wrap with: of the instance's keys one of this version or newer."""

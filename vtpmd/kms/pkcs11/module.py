@@ -13,6 +13,7 @@ from vtpmd.kms.pkcs11.messages import Failed, FailureKind, Open, Opened, Reply, 
 from vtpmd.kms.pkcs11.pin import PinFile
 from vtpmd.kms.pkcs11.process import Process, ProcessEnded
 from vtpmd.kms.provider import KeyRefused, KeyUnavailable
+from vtpmd.kms.words import printable
 from vtpmd.storage.wipe import wipe
 
 Expected = TypeVar("Expected", bound=Reply)
@@ -56,7 +57,7 @@ class _Failure(Exception):
     """The module answered that it cannot."""
 
     def __init__(self, failed: Failed) -> None:
-        super().__init__(failed.reason)
+        super().__init__(printable(failed.reason))
         self.failed = failed
         self.consequences = _CONSEQUENCES[failed.kind]
 

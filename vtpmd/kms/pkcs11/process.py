@@ -1,5 +1,6 @@
 """The daemon's end of the process with the module."""
 
+import contextlib
 import os
 import signal
 import socket
@@ -31,22 +32,22 @@ class Process:
     def __init__(self, environment: Mapping[str, str]) -> None:
         ours, theirs = socket.socketpair()
         inherited = {name: os.environ[name] for name in _INHERITED if name in os.environ}
-        # Not trio's way, which uses a thread: it dies with the thread that started it, and that
-        # must be the daemon's first.
-        with theirs:
-            try:
-                self._process = subprocess.Popen(
-                    [sys.executable, "-m", "vtpmd.kms.pkcs11.child"],
-                    stdin=theirs.fileno(),
-                    stdout=subprocess.DEVNULL,
-                    env=inherited | dict(environment),
-                    start_new_session=True,
-                )
-            except BaseException:
-                ours.close()
-                raise
+        with contextlib.ExitStack() as undo, theirs:
+            undo.enter_context(ours)
+            # Not trio's way, which uses a thread: it dies with the thread that started it, and that
+            # must be the daemon's first. -P: nothing is imported from the working directory.
+            self._process = subprocess.Popen(
+                [sys.executable, "-P", "-m", "vtpmd.kms.pkcs11.child"],
+                stdin=theirs.fileno(),
+                stdout=subprocess.DEVNULL,
+                env=inherited | dict(environment),
+                start_new_session=True,
+            )
+            undo.callback(self._process.wait)
+            undo.callback(self._process.kill)
+            self._pidfd = os.pidfd_open(self._process.pid)
+            undo.pop_all()
         self._stream = trio.SocketStream(trio.socket.from_stdlib_socket(ours))
-        self._pidfd = os.pidfd_open(self._process.pid)
 
     @property
     def pid(self) -> int:

@@ -1,7 +1,6 @@
 """The key provider ``pkcs11``: KEKs that never leave a token."""
 
 import importlib.util
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -33,8 +32,10 @@ from vtpmd.kms.provider import (
     KeyContext,
     KeyRefused,
     NotErased,
+    new_slot,
 )
 from vtpmd.kms.settings import checked
+from vtpmd.kms.words import printable
 from vtpmd.storage.slot import Slot
 from vtpmd.storage.wipe import wipe
 
@@ -109,12 +110,15 @@ class Pkcs11Provider:
         sealed = self._sealed(slot)
         own = self._own(context.uuid)
         version = version_of(slot.key_ref, own)
-        if version is None:
+        if version is None and self._shared_key is not None:
             return NotErased.shared(self.name)
+        if version is None:
+            return NotErased.not_own(self.name, slot.key_ref, own)
         destroyed = await self._module.ask(Destroy(own, version, sealed.kek), Destroyed)
         if destroyed.elsewhere:
             return NotErased(
-                f"the token has the key {sealed.kek.id} under the label {destroyed.elsewhere}: "
+                f"the token has the key {sealed.kek.id} under the label "
+                f"{printable(destroyed.elsewhere)}: "
                 "destroy it there if it is this instance's"
             )
         return Erased()
@@ -125,10 +129,10 @@ class Pkcs11Provider:
         return {
             "name": self.name,
             "type": self.type,
-            "library": opened.library,
-            "token": opened.token,
-            "serial": opened.serial,
-            "model": opened.model,
+            "library": printable(opened.library),
+            "token": printable(opened.token),
+            "serial": printable(opened.serial),
+            "model": printable(opened.model),
             "algorithm": opened.algorithm,
             "key_scope": "shared" if self._shared_key else "instance",
             **(
@@ -155,15 +159,7 @@ class Pkcs11Provider:
         return f"{self._key_prefix}{uuid}"
 
     def _slot(self, sealed: Sealed) -> Slot:
-        return Slot(
-            provider_type=self.type,
-            provider=self.name,
-            key_ref=sealed.kek.label,
-            key_version=sealed.kek.id,
-            algorithm=sealed.algorithm,
-            wrapped=sealed.wrapped,
-            created=int(time.time()),
-        )
+        return new_slot(self, sealed.kek.label, sealed.kek.id, sealed.algorithm, sealed.wrapped)
 
     def _sealed(self, slot: Slot) -> Sealed:
         if slot.provider_type != self.type:

@@ -12,6 +12,7 @@ from vtpmd.kms.vault.server import RequestRefused, Server
 from vtpmd.storage.errors import StorageError
 
 _MAX_SECRET = 4096
+_MAX_LEASE = 1 << 32  # seconds
 
 
 @dataclass(frozen=True)
@@ -101,23 +102,28 @@ async def _log_in(server: Server, mount: str, body: dict[str, str], what: str) -
 
 
 def _token(server: Server, facts: object, value: object, lease_name: str) -> Token:
-    lease = facts.get(lease_name) if isinstance(facts, dict) else None
-    if not isinstance(facts, dict) or not isinstance(value, str) or not isinstance(lease, int):
-        raise KeyUnavailable(
-            f"the Vault server {server.url} gave no valid answer: there is no token in it",
-            retry=False,
-        )
-    return Token(value, lease, facts.get("renewable") is True)
+    if isinstance(facts, dict) and isinstance(value, str) and _is_one_line(value):
+        lease = facts.get(lease_name)
+        if isinstance(lease, int) and 0 <= lease <= _MAX_LEASE:
+            return Token(value, lease, facts.get("renewable") is True)
+    raise KeyUnavailable(
+        f"the Vault server {server.url} gave no valid answer: there is no token in it",
+        retry=False,
+    )
+
+
+def _is_one_line(text: str) -> bool:
+    return text != "" and text.isascii() and text.isprintable()
 
 
 async def _read(path: Path) -> str:
     try:
-        content = await trio.to_thread.run_sync(read_secret, path, _MAX_SECRET, is_credential(path))
-        text = content.decode("ascii").strip()
+        content = await trio.to_thread.run_sync(
+            read_secret, path, _MAX_SECRET, is_credential(path), abandon_on_cancel=True
+        )
     except StorageError as error:
         raise KeyUnavailable(str(error), retry=error.kind == "missing") from None
-    except UnicodeDecodeError:
-        text = ""
-    if not text or not text.isprintable():
+    text = content.decode(errors="replace").strip()
+    if not _is_one_line(text):
         raise KeyUnavailable(f"{path} does not hold one line of plain text", retry=False)
     return text

@@ -1,7 +1,6 @@
 """The key provider ``vault``: KEKs in the Transit secrets engine of OpenBao or Vault."""
 
 import re
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +14,7 @@ from vtpmd.kms.provider import (
     KeyRefused,
     KeyUnavailable,
     NotErased,
+    new_slot,
 )
 from vtpmd.kms.settings import checked
 from vtpmd.kms.tls import Credentials
@@ -26,6 +26,7 @@ from vtpmd.storage.slot import Slot
 from vtpmd.storage.wipe import wipe
 
 _NOBODY = UUID(int=0)
+_ALGORITHM = "transit-"  # and the binding
 
 
 class VaultProvider:
@@ -63,9 +64,7 @@ class VaultProvider:
     async def wrap(self, dek: bytes | bytearray, context: KeyContext) -> Slot:
         """Wrap under the shared key, or that of the instance, which is made if there is none."""
         key = await self._kek(context.uuid)
-        return self._slot(
-            key.name, key.binding, await self._transit.encrypt(key, dek, context.aad())
-        )
+        return self._slot(key, await self._transit.encrypt(key, dek, context.aad()))
 
     async def unwrap(self, slot: Slot, context: KeyContext) -> bytearray:
         """Unwrap with the key that the slot names."""
@@ -77,13 +76,14 @@ class VaultProvider:
 
         Where the key can, the server does it by itself; else the DEK passes through here.
         """
+        self._binding(slot)
         key = await self._kek(context.uuid)
         if self._shared_key is None:
             await self._transit.rotate(key.name)
         with self._opening(slot, context) as (ciphertext, binding):
             if (slot.key_ref, binding) == (key.name, key.binding) and binding == "context":
                 fresh = await self._transit.rewrap(key.name, ciphertext, context.aad())
-                return self._slot(key.name, binding, fresh)
+                return self._slot(key, fresh)
         dek = await self.unwrap(slot, context)
         try:
             return await self.wrap(dek, context)
@@ -92,13 +92,12 @@ class VaultProvider:
 
     async def destroy(self, slot: Slot, context: KeyContext) -> Erased | NotErased:
         """Delete the instance's key with all its versions."""
+        self._binding(slot)
         own = self._own_key(context.uuid)
         if slot.key_ref == self._shared_key:
             return NotErased.shared(self.name)
         if slot.key_ref != own:
-            return NotErased(
-                f"key {slot.key_ref} is not {own}, this instance's own: others may need it"
-            )
+            return NotErased.not_own(self.name, slot.key_ref, own)
         if await self._transit.find(own) is not None:
             await self._transit.delete(own)
         return Erased()
@@ -153,27 +152,25 @@ class VaultProvider:
     def _own_key(self, uuid: UUID) -> str:
         return f"{self._key_prefix}{uuid}"
 
-    def _slot(self, key: str, binding: Binding, ciphertext: Ciphertext) -> Slot:
-        return Slot(
-            provider_type=self.type,
-            provider=self.name,
-            key_ref=key,
-            key_version=ciphertext.version,
-            algorithm=f"transit-{binding}",
-            wrapped=ciphertext.text,
-            created=int(time.time()),
-        )
+    def _slot(self, key: TransitKey, ciphertext: Ciphertext) -> Slot:
+        algorithm = f"{_ALGORITHM}{key.binding}"
+        return new_slot(self, key.name, ciphertext.version, algorithm, ciphertext.text)
+
+    def _binding(self, slot: Slot) -> Binding:
+        """What ties the slot to its instance. Raises KeyRefused for a slot that is not ours."""
+        for binding in get_args(Binding):
+            if (slot.provider_type, slot.algorithm) == (self.type, f"{_ALGORITHM}{binding}"):
+                return cast(Binding, binding)
+        raise KeyRefused.foreign(self.name, slot)
 
     @contextmanager
     def _opening(self, slot: Slot, context: KeyContext) -> Iterator[tuple[Ciphertext, Binding]]:
         """What a slot holds, to be opened. Raises KeyRefused if that fails."""
-        binding = slot.algorithm.removeprefix("transit-")
-        if slot.provider_type != self.type or binding not in get_args(Binding):
-            raise KeyRefused.foreign(self.name, slot)
+        binding = self._binding(slot)
         if not re.fullmatch(schema.TRANSIT_KEY, slot.key_ref):
             raise KeyRefused(f"{slot.key_ref!r} cannot be the name of a key")
         try:
-            yield Ciphertext.parse(slot.wrapped), cast(Binding, binding)
+            yield Ciphertext.parse(slot.wrapped), binding
         except NotOpened:
             raise KeyRefused.unopened(slot.key_ref, context) from None
 

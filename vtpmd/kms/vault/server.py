@@ -36,10 +36,16 @@ class _Pool:
         self.client = client
         self.users = 0
 
+    async def close(self) -> None:
+        """Close them all, even if whoever wants it is cancelled."""
+        with trio.CancelScope(shield=True):
+            await self.client.aclose()
+
 
 class Server:
     """The API at ``url``; each request has ``timeout`` seconds, connecting included.
 
+    At most MAX_CONNECTIONS requests are under way; further ones wait, without their time passing.
     It speaks to nobody but ``url``: neither proxies from the environment nor redirections count.
     """
 
@@ -53,6 +59,7 @@ class Server:
         if namespace is not None:
             self._headers["X-Vault-Namespace"] = namespace
         self._breaker = Breaker(f"the Vault server {url}")
+        self._places = trio.Semaphore(MAX_CONNECTIONS)
         self._pool: _Pool | None = None
         self._quiet_until = 0.0
 
@@ -68,21 +75,21 @@ class Server:
         Raises RequestRefused; KeyUnavailable if there is no valid answer.
         """
         headers = {"X-Vault-Token": token} if token else {}
-        self._check_quiet()
-        with self._breaker.attempt():
-            with self._explained():
-                with trio.fail_after(self._timeout):
+        async with self._places:
+            self._check_quiet()
+            with self._breaker.attempt():
+                with self._explained(), trio.fail_after(self._timeout):
                     status, answered, content = await self._exchange(method, path, headers, body)
-            try:
-                return self._judge(status, answered, content)
-            finally:
-                wipe(content)
+                try:
+                    return self._judge(status, answered, content)
+                finally:
+                    wipe(content)
 
     async def reopen(self) -> None:
         """Have the next request connect anew, with the files for TLS as they are then."""
         pool, self._pool = self._pool, None
         if pool is not None and not pool.users:
-            await pool.client.aclose()
+            await pool.close()
 
     aclose = reopen
 
@@ -110,7 +117,9 @@ class Server:
     @asynccontextmanager
     async def _client(self) -> AsyncIterator[httpx2.AsyncClient]:
         if self._pool is None:
-            context = await trio.to_thread.run_sync(self._credentials.context)
+            context = await trio.to_thread.run_sync(
+                self._credentials.context, abandon_on_cancel=True
+            )
             # Others may have come first while the files were read.
             self._pool = self._pool or _Pool(
                 httpx2.AsyncClient(
@@ -130,8 +139,7 @@ class Server:
         finally:
             pool.users -= 1
             if pool is not self._pool and not pool.users:
-                with trio.CancelScope(shield=True):
-                    await pool.client.aclose()
+                await pool.close()
 
     def _judge(self, status: int, headers: httpx2.Headers, content: bytearray) -> dict[str, Any]:
         """The answer, or the reason in it."""

@@ -9,6 +9,7 @@ from typing import Any, Literal
 from vtpmd.kms.provider import KeyUnavailable
 from vtpmd.kms.vault.server import RequestRefused
 from vtpmd.kms.vault.session import Session
+from vtpmd.storage.envelope import DEK_SIZE
 
 Binding = Literal["associated_data", "context"]
 """The parameter that ties a ciphertext to an instance. A derived key demands a ``context``, with
@@ -98,13 +99,16 @@ class Transit:
     async def decrypt(
         self, name: str, ciphertext: Ciphertext, binding: Binding, bound_to: bytes
     ) -> bytearray:
-        """Decrypt; the caller wipes the result. Raises NotOpened."""
+        """The DEK that was encrypted, which the caller wipes. Raises NotOpened."""
         body = {"ciphertext": ciphertext.text.decode(), binding: _base64(bound_to)}
         answer = await self._ask("decrypt with", _DECRYPT, name, body)
         try:
-            return bytearray(base64.b64decode(answer["plaintext"], validate=True))
+            plaintext = bytearray(base64.b64decode(answer["plaintext"], validate=True))
         except (KeyError, TypeError, ValueError):
             raise self._nonsense("there is no plaintext in it") from None
+        if len(plaintext) != DEK_SIZE:
+            raise self._nonsense(f"it gives {len(plaintext)} bytes of plaintext, not {DEK_SIZE}")
+        return plaintext
 
     async def rewrap(self, name: str, ciphertext: Ciphertext, context: bytes) -> Ciphertext:
         """The same under the latest version of a derived key. Raises NotOpened."""
@@ -133,11 +137,15 @@ class Transit:
         body: dict[str, Any] | None,
         method: str = "POST",
     ) -> dict[str, Any]:
-        """The ``data`` of an answer, which may be empty. Raises NotOpened."""
+        """The ``data`` of an answer, which may be empty.
+
+        Raises NotOpened if there is a ciphertext in ``body``.
+        """
         try:
             answer = await self._session.ask(method, self._path(operation, name), body)
         except RequestRefused as error:
-            if any(words in error.words for words in _NOT_OPENED):
+            opening = body is not None and "ciphertext" in body
+            if opening and any(words in error.words for words in _NOT_OPENED):
                 raise NotOpened from None
             raise self._explained(error, verb, name) from None
         data = answer.get("data", {})
@@ -169,7 +177,7 @@ class Transit:
     def _ciphertext(self, answer: dict[str, Any]) -> Ciphertext:
         try:
             return Ciphertext.parse(answer["ciphertext"].encode())
-        except (KeyError, AttributeError, NotOpened):
+        except (KeyError, AttributeError, UnicodeEncodeError, NotOpened):
             raise self._nonsense("there is no ciphertext in it") from None
 
     def _explained(self, error: RequestRefused, verb: str, name: str) -> KeyUnavailable:

@@ -1,5 +1,6 @@
 """Part 3, chapter 23: Enhanced Authorization, authorizations by an entity (23.2-23.5)."""
 
+from dataclasses import dataclass
 from typing import Annotated
 
 from ..command import Auth, command
@@ -28,6 +29,22 @@ class PolicyAuthorizationResponse(Structure):
     policy_ticket: TPMT_TK_AUTH
 
 
+@dataclass(frozen=True, slots=True)
+class _Qualifiers:
+    """What limits an authorization (23.3.1)."""
+
+    nonce_tpm: bytes
+    cp_hash_a: bytes
+    policy_ref: bytes
+    expiration: int
+    """In seconds, as `policy.timeout_of` takes it; negative if a ticket is wanted."""
+
+    @property
+    def to_be_signed(self) -> bytes:
+        expiration = self.expiration.to_bytes(4, signed=True)
+        return self.nonce_tpm + expiration + self.cp_hash_a + self.policy_ref
+
+
 @command(CC.POLICY_SIGNED)
 def policy_signed(
     tpm: Tpm,
@@ -41,22 +58,12 @@ def policy_signed(
     auth: TPMT_SIGNATURE,
 ) -> PolicyAuthorizationResponse:
     """Require a signature over the qualifiers of an authorization (23.3)."""
-    timeout = 0
+    given = _Qualifiers(nonce_tpm, cp_hash_a, policy_ref, expiration)
+    timeout = _check(tpm, policy_session, given)
     if not policy_session.is_trial:
-        timeout = _check(tpm, policy_session, nonce_tpm, cp_hash_a, expiration)
-        qualifiers = nonce_tpm + expiration.to_bytes(4, signed=True) + cp_hash_a + policy_ref
-        signing.verify(auth_object, auth, digest(_hash_of(auth), qualifiers), at="auth")
-    return _authorize(
-        tpm,
-        policy_session,
-        ST.AUTH_SIGNED,
-        auth_object,
-        policy_ref,
-        cp_hash_a,
-        timeout,
-        absolute=not nonce_tpm,
-        ticket=expiration < 0,
-    )
+        signed_digest = digest(_hash_of(auth), given.to_be_signed)
+        signing.verify(auth_object, auth, signed_digest, at="auth")
+    return _authorize(tpm, policy_session, ST.AUTH_SIGNED, auth_object, given, timeout)
 
 
 @command(CC.POLICY_SECRET)
@@ -71,21 +78,9 @@ def policy_secret(
     expiration: INT32,
 ) -> PolicyAuthorizationResponse:
     """Require the authValue of an entity (23.4)."""
-    timeout = 0
-    if not policy_session.is_trial:
-        timeout = _check(tpm, policy_session, nonce_tpm, cp_hash_a, expiration)
-    return _authorize(
-        tpm,
-        policy_session,
-        ST.AUTH_SECRET,
-        auth_handle,
-        policy_ref,
-        cp_hash_a,
-        timeout,
-        absolute=not nonce_tpm,
-        # A ticket would allow more uses than a PIN Pass index counts.
-        ticket=expiration < 0 and not nv_pin.is_pin_pass(auth_handle),
-    )
+    given = _Qualifiers(nonce_tpm, cp_hash_a, policy_ref, expiration)
+    timeout = _check(tpm, policy_session, given)
+    return _authorize(tpm, policy_session, ST.AUTH_SECRET, auth_handle, given, timeout)
 
 
 @command(CC.POLICY_TICKET)
@@ -133,41 +128,38 @@ def _hash_of(signature: TPMT_SIGNATURE) -> int:
             raise TpmError(RC.SCHEME, at="auth")
 
 
-def _check(tpm: Tpm, session: Session, nonce_tpm: bytes, cp_hash_a: bytes, expiration: int) -> int:
-    """The timeout of an authorization whose other qualifiers fit this session."""
-    if nonce_tpm and nonce_tpm != session.nonce_tpm:
+def _check(tpm: Tpm, session: Session, given: _Qualifiers) -> int:
+    """The timeout of an authorization that fits this session; what is a trial has none."""
+    if session.is_trial:
+        return 0
+    if given.nonce_tpm and given.nonce_tpm != session.nonce_tpm:
         raise TpmError(RC.NONCE, at="nonce_tpm")
-    timeout = policy.timeout_of(tpm, session, expiration, nonce_tpm)
-    policy.check_qualifiers(tpm, session, timeout, cp_hash_a, timeout_at="expiration")
+    timeout = policy.timeout_of(tpm, session, given.expiration, given.nonce_tpm)
+    policy.check_qualifiers(tpm, session, timeout, given.cp_hash_a, timeout_at="expiration")
     return timeout
 
 
 def _authorize(
-    tpm: Tpm,
-    session: Session,
-    tag: int,
-    entity: Entity,
-    policy_ref: bytes,
-    cp_hash_a: bytes,
-    timeout: int,
-    *,
-    absolute: bool,
-    ticket: bool,
+    tpm: Tpm, session: Session, tag: int, entity: Entity, given: _Qualifiers, timeout: int
 ) -> PolicyAuthorizationResponse:
-    """Enter an authorization; the answer has a ticket for it if one is wanted and it was proven."""
+    """Enter an authorization; the answer has a ticket for it if one is wanted and it was proven.
+
+    Never one of a PIN Pass index: it would allow more uses than the index counts.
+    """
     policy.record_authorization(
-        session, _COMMANDS[tag], entity.name, policy_ref, cp_hash_a, timeout
+        session, _COMMANDS[tag], entity.name, given.policy_ref, given.cp_hash_a, timeout
     )
-    if not ticket or session.is_trial:
+    if given.expiration >= 0 or session.is_trial or nv_pin.is_pin_pass(entity):
         return PolicyAuthorizationResponse(b"", TPMT_TK_AUTH(tag, RH.NULL, b""))
+    absolute = not given.nonce_tpm
     proof = tickets.authorization(
         tpm,
         tag,
         hierarchy_of(entity),
         timeout,
         expires_on_reset=absolute,
-        cp_hash=cp_hash_a,
-        policy_ref=policy_ref,
+        cp_hash=given.cp_hash_a,
+        policy_ref=given.policy_ref,
         auth_name=entity.name,
     )
     marked = timeout | policy.EXPIRES_ON_RESET if absolute else timeout

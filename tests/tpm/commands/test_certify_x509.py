@@ -262,6 +262,17 @@ def test_a_size_with_zeros_before_is_not_der(tester: Tester) -> None:
         assert tester.run(CC.CERTIFY_X509, handles, params(octets), auths).rc == rc
 
 
+@pytest.mark.parametrize("x", [b"\1" * 32, b"\xff" * 66])
+def test_a_point_off_the_curve_is_not_certified(tester: Tester, x: bytes) -> None:
+    """libtpms takes it as it is."""
+    signer = loaded(tester, SIGNER)
+    public = areas.ecc(ATTRIBUTES | SIGN, alg=ALG.NULL, x=x, y=bytes(32))
+    subject = loaded(tester, (public, areas.sensitive(ALG.ECC, b"\1" * 32)))
+    octets = params(partial(DIGITAL_SIGNATURE))
+    answer = tester.run(CC.CERTIFY_X509, [subject, signer], octets, [Password(), Password()])
+    assert answer.rc == RC.KEY | H1
+
+
 def test_what_else_is_refused(tester: Tester) -> None:
     """Debian's libtpms mixes the two handles up in these codes; later versions don't."""
     signer, subject = loaded(tester, SIGNER), loaded(tester, SUBJECT)

@@ -137,8 +137,8 @@ def get_session_audit_digest(
     scheme = attestation.choose_scheme(sign_handle, in_scheme)
     if not session_handle.is_audit:
         raise TpmError(RC.TYPE, at="session_handle")
-    exclusive = tpm.volatile.exclusive_audit_session == session_handle.handle
-    info = TPMS_SESSION_AUDIT_INFO(int(exclusive), session_handle.audit_digest)
+    exclusive = int(audit.is_exclusive(tpm, session_handle))
+    info = TPMS_SESSION_AUDIT_INFO(exclusive, session_handle.audit_digest)
     kind = ST.ATTEST_SESSION_AUDIT
     return GetSessionAuditDigestResponse(
         *attestation.attest(tpm, sign_handle, scheme, qualifying_data, kind, info)
@@ -216,13 +216,11 @@ def certify_x509(
     if reserved:
         raise TpmError(RC.SIZE, at="reserved")
     scheme = attestation.choose_scheme(sign_handle, in_scheme)
-    subject_key = x509.public_key_info(object_handle.public)
-    if subject_key is None:
-        raise TpmError(RC.ASYMMETRIC, at="object_handle")
+    subject_key = x509.public_key_info(object_handle.public, at="object_handle")
     certificate = x509.read_partial(partial_certificate, at="partial_certificate")
-    algorithm = certificate.signature_algorithm or x509.signature_algorithm(sign_handle, scheme)
+    algorithm = certificate.signature_algorithm
     if algorithm is None:
-        raise TpmError(RC.SCHEME, at="sign_handle")
+        algorithm = x509.signature_algorithm(sign_handle, scheme, at="sign_handle")
     x509.check_extensions(certificate, object_handle.public, at="partial_certificate")
     if sign_handle.public.name_alg == ALG.NULL:
         raise TpmError(RC.HASH, at="sign_handle")

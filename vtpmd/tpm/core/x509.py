@@ -140,28 +140,34 @@ def _extension_bits(extensions: list[der.Element], identifier: bytes) -> int | N
     return der.bits(contents)
 
 
-def public_key_info(public: TPMT_PUBLIC) -> bytes | None:
-    """SubjectPublicKeyInfo; None for a key that is not asymmetric."""
+def public_key_info(public: TPMT_PUBLIC, at: str) -> bytes:
+    """SubjectPublicKeyInfo.
+
+    Raises, at ``at``, RC.ASYMMETRIC for a key that is not asymmetric, and RC.KEY for one that is
+    not on its curve: nobody checks that of keys without a nameAlg.
+    """
     if public.type == ALG.RSA:
         key = keys.rsa_public(public)
         pair = der.sequence(der.integer(key.n), der.integer(key.e))
         return der.sequence(der.sequence(_RSA_KEY, _NULL), der.bit_string(pair))
-    if public.type == ALG.ECC:
-        curve, point = keys.ecc_curve(public), keys.ecc_public(public)
-        octets = b"\x04" + curve.octets(point.x) + curve.octets(point.y)
-        algorithm = der.sequence(_EC_KEY, _CURVES[curve.curve_id])
-        return der.sequence(algorithm, der.bit_string(octets))
-    return None
+    if public.type != ALG.ECC:
+        raise TpmError(RC.ASYMMETRIC, at=at)
+    curve, point = keys.ecc_curve(public), keys.ecc_public(public)
+    if not curve.contains(point):
+        raise TpmError(RC.KEY, at=at)
+    octets = b"\x04" + curve.octets(point.x) + curve.octets(point.y)
+    algorithm = der.sequence(_EC_KEY, _CURVES[curve.curve_id])
+    return der.sequence(algorithm, der.bit_string(octets))
 
 
-def signature_algorithm(key: LoadedObject, scheme: TPMT_SIG_SCHEME) -> bytes | None:
-    """AlgorithmIdentifier of a scheme; None if it has none."""
+def signature_algorithm(key: LoadedObject, scheme: TPMT_SIG_SCHEME, at: str) -> bytes:
+    """AlgorithmIdentifier of a scheme. RC.SCHEME at ``at`` if it has none."""
     hash_alg = hash_of(scheme)
     if scheme.scheme == ALG.RSAPSS:
         return der.sequence(_RSAPSS, _pss_parameters(key, hash_alg))
     identifier = _SIGNATURES.get((scheme.scheme, hash_alg))
     if identifier is None:
-        return None
+        raise TpmError(RC.SCHEME, at=at)
     return der.sequence(identifier, _NULL if scheme.scheme == ALG.RSASSA else b"")
 
 

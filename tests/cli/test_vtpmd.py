@@ -75,11 +75,11 @@ def test_a_provider_in_use_cannot_leave_the_configuration_unnoticed(root: Path) 
     daemon.end()
 
 
-def test_a_state_directory_that_cannot_be_had_is_told(tmp_path: Path) -> None:
-    (tmp_path / "state").write_text("a file")
-    file = tmp_path / "vtpmd.yaml"
-    file.write_text(f"state_dir: {tmp_path}/state\nruntime_dir: {tmp_path}/run\n")
+def test_a_state_directory_that_cannot_be_had_is_told(short_path: Path) -> None:
+    (short_path / "state").write_text("a file")
+    file = short_path / "vtpmd.yaml"
+    file.write_text(f"state_dir: {short_path}/state\nruntime_dir: {short_path}/run\n")
     result = vtpmd("--config", file)
     assert result.returncode == names.DAEMON_EXIT_FAILED
-    assert str(tmp_path / "state") in result.stderr
+    assert str(short_path / "state") in result.stderr
     assert "Traceback" not in result.stderr

@@ -30,10 +30,10 @@ def children(pid: int) -> list[int]:
     return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
-def test_nobody_may_look_into_the_daemon_before_it_knows_a_secret(tmp_path: Path) -> None:
+def test_nobody_may_look_into_the_daemon_before_it_knows_a_secret(short_path: Path) -> None:
     """Not even a process of the same user, which root's tests cannot show from outside."""
-    (tmp_path / "state").write_text("in the way of the directory")
-    settings = {"state_dir": f"{tmp_path}/state", "runtime_dir": f"{tmp_path}/run"}
+    (short_path / "state").write_text("in the way of the directory")
+    settings = {"state_dir": f"{short_path}/state", "runtime_dir": f"{short_path}/run"}
     asked = [sys.executable, "-c", ASK, json.dumps(settings)]
     assert subprocess.check_output(asked, text=True) == "ended, dumpable: 0\n"
 

@@ -145,3 +145,14 @@ def test_arbitrary_octets_never_raise_nor_pile_up(receives: list[bytes]) -> None
             settle(request, running=True, set_locality=True)
     parser.expire()
     assert not parser.partial
+
+
+def test_what_is_too_long_or_never_ends_is_refused_in_the_form_it_came_in() -> None:
+    for data, tcg in ((_command(bytes(9000)), False), (_tcg(0, _command(bytes(9000))), True)):
+        (request,) = DataParser().feed(data, LIMIT)
+        assert (request.tcg, request.error) == (tcg, RC.COMMAND_SIZE)
+        for cut in (7, 3968, 5000):
+            parser = DataParser()
+            assert parser.feed(data[:cut], LIMIT) == []
+            (request,) = parser.expire()
+            assert (request.tcg, request.error) == (tcg, RC.COMMAND_SIZE)

@@ -1,5 +1,6 @@
 """In the foreground or detached: who hears whether it worked, and where the process id goes."""
 
+import contextlib
 import os
 import sys
 from collections.abc import Callable
@@ -10,7 +11,7 @@ _READY = b"\0"
 
 
 class Outcome(Protocol):
-    """Who waits for the start to succeed; exactly one of these is called."""
+    """Who waits for the start to succeed. `failed` may also come later, when nobody waits."""
 
     def ready(self) -> None: ...
     def failed(self, reason: str) -> None: ...
@@ -39,8 +40,12 @@ class Detached:
         self._tell(reason.encode())
 
     def _tell(self, text: bytes) -> None:
-        os.write(self._pipe, text)
+        if self._pipe < 0:
+            return
+        with contextlib.suppress(BrokenPipeError):
+            os.write(self._pipe, text)
         os.close(self._pipe)
+        self._pipe = -1
 
 
 def detach() -> Detached:

@@ -51,6 +51,7 @@ class DataParser:
     def __init__(self) -> None:
         self._buffer = bytearray()
         self._skip = 0
+        self._skip_tcg = False
 
     @property
     def partial(self) -> bool:
@@ -69,20 +70,21 @@ class DataParser:
         """Give up on an incomplete command: its refusal."""
         if not self.partial:
             return []
+        tcg = self._skip_tcg if self._skip else _is_tcg(self._buffer)
         self._buffer.clear()
         self._skip = 0
-        return [DataRequest(error=RC.COMMAND_SIZE)]
+        return [DataRequest(tcg=tcg, error=RC.COMMAND_SIZE)]
 
     def _next(self, limit: int) -> DataRequest | None:
         if self._skip:
             skipped = min(self._skip, len(self._buffer))
             del self._buffer[:skipped]
             self._skip -= skipped
-            return None if self._skip else DataRequest(error=RC.COMMAND_SIZE)
+            return None if self._skip else DataRequest(tcg=self._skip_tcg, error=RC.COMMAND_SIZE)
         buffer = self._buffer
         if len(buffer) < _SIZE_END:
             return None
-        tcg = int.from_bytes(buffer[:4], "big") == _TPM_SEND_COMMAND
+        tcg = _is_tcg(buffer)
         if tcg and len(buffer) < _TCG_HEADER.size:
             return None
         start, size, locality = 0, int.from_bytes(buffer[2:_SIZE_END], "big"), None
@@ -93,13 +95,17 @@ class DataParser:
             buffer.clear()  # where the next command starts is anyone's guess
             return DataRequest(tcg=tcg, error=RC.COMMAND_SIZE)
         if size > limit:
-            self._skip = start + size
+            self._skip, self._skip_tcg = start + size, tcg
             return self._next(limit)
         if len(buffer) < start + size:
             return None
         command = bytes(buffer[start : start + size])
         del buffer[: start + size]
         return DataRequest(command, locality, tcg)
+
+
+def _is_tcg(begun: bytearray) -> bool:
+    return int.from_bytes(begun[:4], "big") == _TPM_SEND_COMMAND and len(begun) >= 4
 
 
 class Settled(NamedTuple):

@@ -30,6 +30,7 @@ _LAYOUTS: dict[Any, Any] = {TPMT_PUBLIC: TPMT_PUBLIC_LOADED}
 
 _RETIRED = {
     "Hierarchy": {"enabled"},
+    "LoadedObject": {"primary", "temporary"},
     "PermanentState": {"primary_epoch"},
     "Session": {"context_id"},
     "VolatileState": {"startup_type"},

@@ -39,7 +39,7 @@ def _add(tpm: Tpm, sequence: Sequence) -> int:
         TPMS_KEYEDHASH_PARMS(TPMT_KEYEDHASH_SCHEME(ALG.NULL, None)),
         b"",
     )
-    loaded = LoadedObject(public, None, b"", b"", RH.NULL, temporary=True, sequence=sequence)
+    loaded = LoadedObject(public, None, b"", b"", RH.NULL, sequence=sequence)
     return objects.add(tpm, loaded)
 
 

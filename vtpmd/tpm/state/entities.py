@@ -99,12 +99,10 @@ class LoadedObject:
     name: bytes
     qualified_name: bytes
     hierarchy: int
-    """TPM_RH_* of the hierarchy it belongs to; TPM_RH_NULL for external objects."""
+    """TPM_RH_* of the hierarchy it belongs to; the caller's choice for an external object."""
     handle: int = 0
-    primary: bool = False
     external: bool = False
-    temporary: bool = False
-    """An ancestor has stClear, or the hierarchy is NULL: it can't be made persistent."""
+    """Nothing of this TPM protects it (Part 1, 26.4)."""
     st_clear: bool = False
     """It or an ancestor has stClear: saved contexts end with Startup(CLEAR) (Part 1, 22.2.2)."""
     sequence: Sequence | None = field(default=None, repr=False)

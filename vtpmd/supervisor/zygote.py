@@ -51,8 +51,9 @@ class Zygote:
         """Start a zygote: called before trio runs and before any secret is read."""
         ours, theirs = Channel.pair()
         with theirs:
+            # -P: nothing is imported from the working directory.
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "vtpmd.worker.zygote", str(theirs.fileno())],
+                [sys.executable, "-P", "-m", "vtpmd.worker.zygote", str(theirs.fileno())],
                 stdin=subprocess.DEVNULL,
                 env=_innocuous(os.environ),
                 pass_fds=[theirs.fileno()],

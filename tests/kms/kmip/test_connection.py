@@ -240,6 +240,16 @@ async def test_files_that_cannot_be_used_are_named(
     assert fault_server.connections == 0
 
 
+async def test_authorities_may_have_words_of_any_language_beside_them(
+    fault_server: ScriptedServer, credentials: Credentials, tmp_path: Path
+) -> None:
+    ca = tmp_path / "ca"
+    ca.write_bytes("# Aussteller für Österreich\n".encode() + credentials.ca.read_bytes())
+    fault_server.script = answering(GOOD)
+    client = open_client(fault_server.port, replace(credentials, ca=ca))
+    assert await client.call(ASK_STATE) == ACTIVE
+
+
 async def test_the_key_may_be_a_credential_of_the_service(
     fault_server: ScriptedServer,
     credentials: Credentials,

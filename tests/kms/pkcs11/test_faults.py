@@ -1,5 +1,6 @@
 """What goes wrong with modules, tokens and PINs; nothing of it hurts the daemon."""
 
+import errno
 import os
 import resource
 import signal
@@ -12,7 +13,7 @@ import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from tests.kms.pkcs11.conftest import TIMEOUT, OpenProvider
+from tests.kms.pkcs11.conftest import TIMEOUT, OpenProvider, children
 from tests.kms.pkcs11.softhsm import PIN, Faulty, Token
 from tests.kms.pkcs11.waiting import ended, until
 from vtpmd.kms.breaker import FIRST_PAUSE
@@ -173,6 +174,30 @@ async def test_a_process_that_was_killed_is_replaced(open_own: OpenProvider) -> 
     ended(pidfd)
     assert await provider.unwrap(slot, CONTEXT) == DEK
     assert await _pid(provider) != pid
+
+
+async def test_a_process_that_cannot_be_watched_is_not_kept(
+    open_own: OpenProvider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    provider, before = open_own(), children()
+
+    def refuse(pid: int) -> int:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    with monkeypatch.context() as full:
+        full.setattr(os, "pidfd_open", refuse)
+        await _unavailable(provider.check(), "no process can be started: Too many open", True)
+    assert children() == before
+    await provider.check()
+
+
+async def test_nothing_is_imported_from_where_the_daemon_was_started(
+    open_own: OpenProvider, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for name in ("pkcs11", "vtpmd", "cbor2", "socket"):
+        (tmp_path / f"{name}.py").write_text("raise SystemExit(99)")
+    monkeypatch.chdir(tmp_path)
+    await open_own().check()
 
 
 @pytest.mark.parametrize("function", ["C_Login", "C_DecryptInit"])

@@ -22,7 +22,7 @@ _PLAIN: dict[Any, st.SearchStrategy[Any]] = {
     bytearray: st.binary(max_size=8).map(bytearray),
     UUID: st.uuids(),
 }
-_NAMES = st.text(st.characters(codec="ascii"), min_size=1, max_size=8)
+_NAMES = st.text(st.characters(min_codepoint=0x20, max_codepoint=0x7E), min_size=1, max_size=8)
 _SLOTS = st.builds(
     Slot,
     _NAMES,

@@ -119,7 +119,7 @@ def load(
         public_at="in_public",
         sensitive_at="in_private",
     )
-    loaded = objects.child(parent_handle, in_public, sensitive)
+    loaded = objects.child(parent_handle, in_public, sensitive, name)
     if in_public.type == ALG.RSA:
         keys.rsa_private(loaded)
     return LoadResponse(objects.add(tpm, loaded), name)

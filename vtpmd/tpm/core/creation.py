@@ -74,7 +74,7 @@ def _object(
     parent: LoadedObject | Hierarchy, template: TPMT_PUBLIC, auth_value: bytes, made: KeyMaterial
 ) -> LoadedObject:
     public, sensitive = made.areas(template, auth_value)
-    return objects.child(parent, public, sensitive, made.rsa_key)
+    return objects.child(parent, public, sensitive, object_name(public), made.rsa_key)
 
 
 def _primary_material(
@@ -105,7 +105,10 @@ def creation_data(
     creation_pcr: list[TPMS_PCR_SELECTION],
     outside_info: bytes,
 ) -> tuple[TPMS_CREATION_DATA, bytes]:
-    """(creationData, creationHash) of an object created now below ``parent`` (24.8)."""
+    """(creationData, creationHash) of an object created now below ``parent`` (24.8).
+
+    pcrDigest of no PCRs is a digest of nothing, as in libtpms, and not empty as in Part 2, 15.1.
+    """
     pcr_digest, selection = pcrs.selection_digest(tpm, name_alg, creation_pcr)
     data = TPMS_CREATION_DATA(
         selection,

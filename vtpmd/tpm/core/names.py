@@ -19,5 +19,5 @@ def parent_qualified_name(parent: LoadedObject | Hierarchy) -> bytes:
 
 
 def qualified_name(parent: LoadedObject | Hierarchy, name_alg: int, name: bytes) -> bytes:
-    """nameAlg || H(Qualified Name of the parent || Name)."""
+    """nameAlg || H(Qualified Name of the parent || Name), of an object that has a nameAlg."""
     return name_alg.to_bytes(2) + digest(name_alg, parent_qualified_name(parent), name)

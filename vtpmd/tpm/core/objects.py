@@ -87,10 +87,10 @@ def child(
     parent: LoadedObject | Hierarchy,
     public: TPMT_PUBLIC,
     sensitive: TPMT_SENSITIVE,
+    name: bytes,
     rsa_key: RsaKey | None = None,
 ) -> LoadedObject:
     """An object below a parent, or a Primary Object of a hierarchy; not in a slot yet."""
-    name = object_name(public)
     if isinstance(parent, Hierarchy):
         hierarchy, st_clear = parent.handle, False
     else:

@@ -59,13 +59,6 @@ class Cmac:
         return mac
 
 
-def cmac(alg: int, key: bytes, *parts: bytes) -> bytes:
-    """CMAC(key, parts[0] || parts[1] || …), one block."""
-    mac = Cmac(alg, key)
-    mac.update(b"".join(parts))
-    return mac.digest()
-
-
 def _double(block: bytes) -> bytes:
     value = int.from_bytes(block, "big") << 1
     if value > _MASK:

@@ -11,16 +11,10 @@ then the seedValue. A ``PrimaryDerivation`` is used for one object and in that o
 from vtpmd.tpm.crypto.drbg import Drbg
 from vtpmd.tpm.crypto.ecc import Curve, private_key
 from vtpmd.tpm.crypto.hashes import digest_size
-from vtpmd.tpm.crypto.primes import ShouldStop, prime_pair
+from vtpmd.tpm.crypto.primes import LEVEL, ShouldStop, prime_pair
 from vtpmd.tpm.crypto.rsa import RsaKey
 
 _LABEL = b"Primary Object Creation\0"
-
-LEVEL_ORIGINAL = 0
-"""Seeds made by libtpms before 0.8: another draw of RSA primes."""
-
-LEVEL = 1
-"""Every seed made here, and by libtpms since."""
 
 
 class PrimaryDerivation:

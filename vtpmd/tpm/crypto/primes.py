@@ -8,12 +8,18 @@ The speed comes from gmpy2 and from sieving with slices.
 from collections.abc import Callable
 from functools import cache
 from itertools import compress
-from typing import Protocol
+from typing import Final, Protocol
 
 import gmpy2
 from gmpy2 import mpz
 
 from vtpmd.tpm.rc import RC, TpmError
+
+LEVEL: Final = 1
+"""Seed compatibility level of every seed made here, and by libtpms since 0.8.
+
+Level 0 draws primes in another way.
+"""
 
 _FIELD = 16384
 """Odd numbers in one sieve field."""
@@ -52,8 +58,7 @@ def prime_pair(
 ) -> tuple[int, int]:
     """(first, second) prime found for an RSA modulus of ``bits``; TPM_RC_CANCELED if stopped.
 
-    ``level`` is the seed compatibility level of libtpms, 0 or 1. The second is the one that
-    libtpms keeps in the sensitive area.
+    ``level`` is `LEVEL` or 0. The second is the one that libtpms keeps in the sensitive area.
     """
     first = prime(bits // 2, exponent, generator, level, should_stop)
     while True:

@@ -6,7 +6,7 @@ save grows with what a guest sends: when it is full, every update pays for what 
 """
 
 import hashlib
-from typing import Final, Self
+from typing import Final
 
 from vtpmd.tpm.crypto.compression import COMPRESSIONS
 from vtpmd.tpm.crypto.hashes import HASHES, digest, new
@@ -47,17 +47,6 @@ class ResumableHash:
         rest = bytes(self._waiting) + self._compression.pad(self._total)
         state = self._compression.fold(self._chain, rest)
         return self._compression.words.pack(*state)[: HASHES[self.alg].digest_size]
-
-    def copy(self) -> Self:
-        """An independent hash in the same state."""
-        other = self.__class__.__new__(self.__class__)
-        other.alg = self.alg
-        other._compression = self._compression
-        other._live = self._live.copy() if self._live is not None else None
-        other._chain = self._chain
-        other._waiting = self._waiting.copy()
-        other._total = self._total
-        return other
 
     def save(self) -> bytes:
         """The state: u16 alg, u64 total octets, chaining value, octets of the unfinished block."""

@@ -16,13 +16,12 @@ from cryptography.hazmat.primitives.asymmetric.rsa import (
 )
 from gmpy2 import mpz
 
-from vtpmd.tpm.crypto.primes import ShouldStop, prime_pair
+from vtpmd.tpm.crypto.primes import LEVEL, ShouldStop, prime_pair
 from vtpmd.tpm.rc import RC, TpmError
 
 DEFAULT_EXPONENT = 65537
 """What an exponent of zero in TPMS_RSA_PARMS stands for."""
 
-_LEVEL = 1
 _BLINDING_MARGIN = 8
 
 Entropy = Callable[[int], bytes]
@@ -143,5 +142,5 @@ def generate(bits: int, e: int, entropy: Entropy, should_stop: ShouldStop) -> Rs
 
     Not OpenSSL's generator: it is no faster, cannot be stopped and knows two exponents.
     """
-    q, p = prime_pair(bits, e, _Fresh(entropy), _LEVEL, should_stop)
+    q, p = prime_pair(bits, e, _Fresh(entropy), LEVEL, should_stop)
     return RsaKey(p, q, e)

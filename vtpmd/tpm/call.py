@@ -76,7 +76,8 @@ class Call:
     """One command in flight."""
 
     spec: CommandSpec
-    tag: int
+    has_sessions: bool
+    """The tag is TPM_ST_SESSIONS, of the command and of the response."""
     buffer: bytes
     offset: int
     """How far the buffer has been read."""

@@ -8,6 +8,7 @@ from .state import Tpm
 from .wire.attributes import TPMA_SESSION
 from .wire.constants import ST
 
+_NO_SESSIONS, _SESSIONS, _SUCCESS = ST.NO_SESSIONS, ST.SESSIONS, RC.SUCCESS
 _PASSWORD_ACKNOWLEDGMENT = bytes((0, 0, TPMA_SESSION.CONTINUE_SESSION, 0, 0))
 
 
@@ -17,7 +18,7 @@ def error_response(code: int) -> bytes:
     A wrong tag is answered so too: firmware takes the tag that Part 3 has for a TPM with TPM 1.2
     compatibility as the sign of a TPM 1.2.
     """
-    return HEADER.pack(ST.NO_SESSIONS, HEADER.size, code)
+    return HEADER.pack(_NO_SESSIONS, HEADER.size, code)
 
 
 def frame_response(tpm: Tpm, call: Call) -> bytes:
@@ -30,13 +31,13 @@ def frame_response(tpm: Tpm, call: Call) -> bytes:
             use.session.nonce_tpm = tpm.random(len(use.session.nonce_tpm))
     _encrypt_parameter(call)
     _audit(tpm, call)
-    if call.tag == ST.NO_SESSIONS:
-        body = call.handle_area + call.response
-    else:
+    if call.has_sessions:
         size = len(call.response).to_bytes(4)
         acknowledgments = [_acknowledge(tpm, call, use) for use in call.uses]
-        body = b"".join((call.handle_area, size, call.response, *acknowledgments))
-    return HEADER.pack(call.tag, HEADER.size + len(body), RC.SUCCESS) + body
+        tag, body = _SESSIONS, b"".join((call.handle_area, size, call.response, *acknowledgments))
+    else:
+        tag, body = _NO_SESSIONS, call.handle_area + call.response
+    return HEADER.pack(tag, HEADER.size + len(body), _SUCCESS) + body
 
 
 def _encrypt_parameter(call: Call) -> None:

@@ -7,7 +7,7 @@ from .rc import RC, TpmError
 from .state import Entity, Session, Tpm
 from .wire.attributes import TPMA_SESSION
 from .wire.base import TPMS_AUTH_COMMAND
-from .wire.constants import ALG, RH, ST
+from .wire.constants import ALG, RH
 
 MAX_SESSIONS = 3
 MINIMUM_SIZE = 9
@@ -20,7 +20,7 @@ def parse_sessions(tpm: Tpm, call: Call) -> None:
 
     A size out of range is RC.SIZE, as in libtpms, and not RC.AUTHSIZE.
     """
-    if call.tag == ST.SESSIONS:
+    if call.has_sessions:
         _parse_area(tpm, call)
     elif call.spec.authorizations:
         raise TpmError(RC.AUTH_MISSING)

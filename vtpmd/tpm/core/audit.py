@@ -4,6 +4,8 @@ from ..crypto.hashes import digest, digest_size
 from ..state import Session, Tpm
 from ..wire.constants import CC
 
+_ALWAYS = CC.SET_COMMAND_CODE_AUDIT_STATUS
+
 
 def is_exclusive(tpm: Tpm, session: Session) -> bool:
     """Whether every command since this session's audit digest began is in it (Part 1, 17.2)."""
@@ -34,13 +36,12 @@ def extend_session(
 
 def is_audited(tpm: Tpm, code: int) -> bool:
     """Whether a command is audited: TPM2_SetCommandCodeAuditStatus always, in failure mode none."""
-    listed = code in tpm.permanent.audit_commands or code == CC.SET_COMMAND_CODE_AUDIT_STATUS
-    return listed and not tpm.failed
+    return (code in tpm.permanent.audit_commands or code == _ALWAYS) and not tpm.failed
 
 
 def commands(tpm: Tpm) -> list[int]:
     """The audited commands, ascending."""
-    return sorted({*tpm.permanent.audit_commands, CC.SET_COMMAND_CODE_AUDIT_STATUS})
+    return sorted({*tpm.permanent.audit_commands, _ALWAYS})
 
 
 def command_digest(tpm: Tpm) -> bytes:

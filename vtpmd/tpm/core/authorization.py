@@ -95,7 +95,7 @@ def authorize(
     object without userWithAuth is RC.AUTH_UNAVAILABLE and not RC.POLICY_FAIL (Part 3, 5.6). Raises
     TpmError without a position.
     """
-    if entity.handle == RH.PLATFORM and request.code in tpm.permanent.pp_commands:
+    if request.code in tpm.permanent.pp_commands and entity.handle == RH.PLATFORM:
         raise TpmError(RC.PP)  # physical presence can't be asserted on a virtual machine
     policy = session.policy if session is not None else None
     if policy is not None:
@@ -129,13 +129,11 @@ def is_bound_to(session: Session, entity: Entity) -> bool:
 
 
 def _policy_required(entity: Entity, role: Auth) -> bool:
-    if role is Auth.DUP:
-        return True
-    if role is Auth.ADMIN:
-        if isinstance(entity, LoadedObject):
-            return bool(entity.public.object_attributes & TPMA_OBJECT.ADMIN_WITH_POLICY)
-        return True
-    return isinstance(entity, Pcr) and entity.policy_alg != ALG.NULL
+    if role is Auth.USER:
+        return isinstance(entity, Pcr) and entity.policy_alg != ALG.NULL
+    if role is Auth.ADMIN and isinstance(entity, LoadedObject):
+        return bool(entity.public.object_attributes & TPMA_OBJECT.ADMIN_WITH_POLICY)
+    return True
 
 
 def _auth_value_available(entity: Entity, role: Auth, code: int) -> bool:

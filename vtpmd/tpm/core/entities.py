@@ -1,5 +1,7 @@
 """From handles to the entities they refer to (Part 3, 5.4)."""
 
+from collections.abc import Callable
+
 from ..rc import RC, TpmError
 from ..state import Entity, Hierarchy, LoadedObject, NvIndex, Session, Tpm
 from ..wire.attributes import TPMA_NV
@@ -47,43 +49,70 @@ def resolve(tpm: Tpm, handle: int, number: int, code: int) -> Entity | Session:
     RC.HIERARCHY and RC.VALUE without a position. Locks of an index are checked by the commands, as
     libtpms does: who can't authorize the index does not learn of them.
     """
-    match handle >> 24:
-        case HT.PCR:
-            return pcrs.entity(tpm, handle)
-        case HT.NV_INDEX:
-            return _nv_index(tpm, handle)
-        case HT.HMAC_SESSION | HT.POLICY_SESSION:
-            return _session(tpm, handle, number)
-        case HT.PERMANENT if handle in countdown.HANDLES:
-            return countdown.entity(tpm, handle)
-        case HT.PERMANENT:
-            found = hierarchy(tpm, handle)
-            if not is_enabled(tpm, handle):
-                raise TpmError(RC.HIERARCHY)
-            return found
-        case HT.TRANSIENT:
-            transient = tpm.volatile.objects.get(handle)
-            if transient is None:
-                raise TpmError(RC.REFERENCE_H0 + number - 1)
-            return transient
-        case HT.PERSISTENT:
-            persistent = tpm.permanent.objects.get(handle)
-            if persistent is None or not _is_usable(tpm, persistent, code):
-                raise TpmError(RC.HANDLE)
-            return persistent
-        case _:
-            raise TpmError(RC.VALUE)
+    find = _BY_TYPE.get(handle >> 24)
+    if find is None:
+        raise TpmError(RC.VALUE)
+    found = find(tpm, handle, code)
+    if found is None:
+        raise TpmError(RC.REFERENCE_H0 + number - 1)
+    return found
 
 
-def _is_usable(tpm: Tpm, persistent: LoadedObject, code: int) -> bool:
-    """Whether the hierarchy of a persistent object and the one that made it persistent let it.
+def _pcr(tpm: Tpm, handle: int, code: int) -> Entity:
+    return pcrs.entity(tpm, handle)
+
+
+def _nv_index(tpm: Tpm, handle: int, code: int) -> Entity:
+    index = tpm.permanent.nv.get(handle)
+    if index is None or not nv_index_enabled(tpm, index):
+        raise TpmError(RC.HANDLE)
+    return index
+
+
+def _session(tpm: Tpm, handle: int, code: int) -> Session | None:
+    session = sessions.find(tpm, handle)
+    if session is not None and session.handle != handle:
+        raise TpmError(RC.HANDLE)
+    return session
+
+
+def _permanent(tpm: Tpm, handle: int, code: int) -> Entity:
+    if handle in countdown.HANDLES:
+        return countdown.entity(tpm, handle)
+    found = hierarchy(tpm, handle)
+    if not is_enabled(tpm, handle):
+        raise TpmError(RC.HIERARCHY)
+    return found
+
+
+def _transient(tpm: Tpm, handle: int, code: int) -> Entity | None:
+    return tpm.volatile.objects.get(handle)
+
+
+def _persistent(tpm: Tpm, handle: int, code: int) -> Entity:
+    """An object whose hierarchy and whose keeper, owner or platform, are enabled.
 
     Its own hierarchy has no say in its eviction, as in libtpms.
     """
-    by_platform = persistent.handle >= FIRST_PLATFORM_PERSISTENT
-    if not is_enabled(tpm, RH.PLATFORM if by_platform else RH.OWNER):
-        return False
-    return code == CC.EVICT_CONTROL or is_enabled(tpm, persistent.hierarchy)
+    found = tpm.permanent.objects.get(handle)
+    keeper = RH.PLATFORM if handle >= FIRST_PLATFORM_PERSISTENT else RH.OWNER
+    if found is None or not is_enabled(tpm, keeper):
+        raise TpmError(RC.HANDLE)
+    if code != CC.EVICT_CONTROL and not is_enabled(tpm, found.hierarchy):
+        raise TpmError(RC.HANDLE)
+    return found
+
+
+_BY_TYPE: dict[int, Callable[[Tpm, int, int], Entity | Session | None]] = {
+    HT.PCR: _pcr,
+    HT.NV_INDEX: _nv_index,
+    HT.HMAC_SESSION: _session,
+    HT.POLICY_SESSION: _session,
+    HT.PERMANENT: _permanent,
+    HT.TRANSIENT: _transient,
+    HT.PERSISTENT: _persistent,
+}
+"""None is found for what is not loaded."""
 
 
 def hierarchy_of(entity: Entity) -> int:
@@ -104,19 +133,3 @@ def nv_index_enabled(tpm: Tpm, index: NvIndex) -> bool:
     if index.has(TPMA_NV.PLATFORMCREATE):
         return tpm.clear.platform_nv_enabled
     return tpm.clear.owner_enabled
-
-
-def _nv_index(tpm: Tpm, handle: int) -> NvIndex:
-    index = tpm.permanent.nv.get(handle)
-    if index is None or not nv_index_enabled(tpm, index):
-        raise TpmError(RC.HANDLE)
-    return index
-
-
-def _session(tpm: Tpm, handle: int, number: int) -> Session:
-    session = sessions.find(tpm, handle)
-    if session is None:
-        raise TpmError(RC.REFERENCE_H0 + number - 1)
-    if session.handle != handle:
-        raise TpmError(RC.HANDLE)
-    return session

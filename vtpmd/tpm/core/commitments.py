@@ -33,7 +33,10 @@ def commit(tpm: Tpm) -> int:
 
 
 def committed(tpm: Tpm, curve: Curve, name: bytes, counter: int, at: str | None = None) -> int:
-    """The value that `commit` returned ``counter`` for. RC.VALUE at ``at`` if not outstanding."""
+    """The value that `commit` returned ``counter`` for. RC.VALUE at ``at`` if not outstanding.
+
+    Part 1, 44.2.5 has RC.RANGE for those that the window has passed; libtpms has RC.VALUE.
+    """
     age = (tpm.reset.commit_counter - counter) & (1 << _COUNTER_BITS) - 1
     count = tpm.reset.commit_counter - age
     if not 0 < age <= WINDOW or count < 0 or not _bits(tpm) >> counter % WINDOW & 1:
@@ -47,6 +50,8 @@ def end(tpm: Tpm, counter: int) -> None:
 
 
 def _derive(tpm: Tpm, curve: Curve, name: bytes, count: int) -> int:
+    """44.2.2, but with SHA-512 for every key and extra bits, which nobody can tell from outside."""
+
     def octets(size: int) -> bytes:
         nonce, label = tpm.reset.commit_nonce, b"ECDAA Commit"
         return kdfa(ALG.SHA512, nonce, label, name, count.to_bytes(8), size * 8)

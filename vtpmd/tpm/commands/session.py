@@ -3,16 +3,16 @@
 from typing import Annotated
 
 from ..command import command
-from ..core import sessions, shared_seeds
+from ..core import nv_pin, sessions, shared_seeds
 from ..crypto.hashes import digest_size
 from ..crypto.kdf import kdfa
 from ..crypto.labelled import SECRET
 from ..rc import RC, TpmError
-from ..state import Entity, Hierarchy, LoadedObject, NvIndex, Session, Tpm
+from ..state import Entity, LoadedObject, Session, Tpm
 from ..wire.algorithms import TPM2B_ENCRYPTED_SECRET, TPMT_SYM_DEF, TPMT_SYM_DEF_NULL
 from ..wire.attributes import TPMA_OBJECT
 from ..wire.base import TPM2B_NONCE
-from ..wire.constants import ALG, CC, NT, RH, SE
+from ..wire.constants import ALG, CC, RH, SE
 from ..wire.interface import (
     TPM_SE,
     TPMI_ALG_HASH,
@@ -24,7 +24,6 @@ from ..wire.interface import (
 from ..wire.structure import Structure
 
 MINIMUM_NONCE_SIZE = 16
-_PIN_INDICES = (NT.PIN_PASS, NT.PIN_FAIL)
 
 
 class StartAuthSessionResponse(Structure):
@@ -94,10 +93,10 @@ def _salt(tpm: Tpm, key: LoadedObject | None, encrypted_salt: bytes) -> bytes:
 
 def _check_bind(bind: Entity | None) -> None:
     """An authValue that is not known, or that counts its uses, can't be bound to."""
-    if isinstance(bind, LoadedObject):
-        if bind.sensitive is None and bind.sequence is None:
-            raise TpmError(RC.HANDLE, at="bind")
-    elif isinstance(bind, NvIndex) and bind.nt in _PIN_INDICES:
+    if bind is None:
+        return
+    is_public = isinstance(bind, LoadedObject) and bind.sensitive is None and bind.sequence is None
+    if is_public or nv_pin.is_pin(bind):
         raise TpmError(RC.HANDLE, at="bind")
 
 
@@ -113,4 +112,4 @@ def _bind(session: Session, entity: Entity) -> None:
         session.bound_name = entity.name
         session.bound_auth_value = entity.auth_value
     session.is_da_bound = entity.da_protected
-    session.is_lockout_bound = isinstance(entity, Hierarchy) and entity.handle == RH.LOCKOUT
+    session.is_lockout_bound = entity.handle == RH.LOCKOUT

@@ -6,7 +6,7 @@ stored before it is answered. Objects and indices of the platform have no exempt
 """
 
 from ..rc import RC, TpmError
-from ..state import Entity, Hierarchy, Session, Tpm
+from ..state import Entity, Session, Tpm
 from ..wire.constants import RH
 
 
@@ -39,11 +39,11 @@ def register_failure(tpm: Tpm, entity: Entity | None, session: Session | None, u
     ``session`` is None for a password; ``used`` tells whether the authValue took part in it.
     AUTH_FAIL for what is DA protected, BAD_AUTH for the rest.
     """
-    protected = used and entity is not None and entity.da_protected
-    is_lockout = protected and isinstance(entity, Hierarchy) and entity.handle == RH.LOCKOUT
+    protected = is_lockout = False
+    if used and entity is not None:
+        protected, is_lockout = entity.da_protected, entity.handle == RH.LOCKOUT
     if session is not None and session.is_da_bound:
-        protected = True
-        is_lockout = is_lockout or session.is_lockout_bound
+        protected, is_lockout = True, is_lockout or session.is_lockout_bound
     if not protected:
         return RC.BAD_AUTH
     tpm.begin_nv_update()

@@ -9,6 +9,7 @@ import array
 import contextlib
 import os
 import socket
+import struct
 from collections.abc import Sequence
 from typing import cast
 
@@ -17,6 +18,8 @@ from vtpmd.ipc.messages import CODEC, RULES, Message, Side, State
 
 MAX_MESSAGE = 64 * 1024
 MAX_FDS = 4
+_FD = array.array("i")
+_CREDENTIALS = struct.Struct("=iII")  # struct ucred of unix(7): pid, uid, gid
 
 
 class ChannelClosed(Exception):
@@ -34,6 +37,9 @@ class Channel:
         self._socket = sock
         self._side = side
         self.state = state
+        self._room = socket.CMSG_SPACE(MAX_FDS * _FD.itemsize)
+        self.sender: int | None = None
+        """Process id of who sent the message received last, after `identify_sender`."""
 
     @classmethod
     def pair(cls) -> tuple[socket.socket, socket.socket]:
@@ -47,6 +53,11 @@ class Channel:
     def set_blocking(self, blocking: bool) -> None:
         """Whether ``send`` and ``receive`` wait."""
         self._socket.setblocking(blocking)
+
+    def identify_sender(self) -> None:
+        """Have the kernel say with every message whose it is; the sender has no say in that."""
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
+        self._room += socket.CMSG_SPACE(_CREDENTIALS.size)
 
     def close(self) -> None:
         self._socket.close()
@@ -63,7 +74,7 @@ class Channel:
         following = self._judge(message, from_us=True, fds=len(fds))
         try:
             socket.send_fds(self._socket, [data], list(fds))
-        except (BrokenPipeError, ConnectionError):
+        except ConnectionError:
             raise ChannelClosed from None
         self.state = following
 
@@ -97,13 +108,15 @@ class Channel:
 
     def _receive_packet(self) -> tuple[bytearray, list[int], bool]:
         buffer = bytearray(MAX_MESSAGE)
-        fds = array.array("i")
+        fds = _FD[:0]
         length, ancillary, flags, _ = self._socket.recvmsg_into(
-            [buffer], socket.CMSG_SPACE(MAX_FDS * fds.itemsize), socket.MSG_CMSG_CLOEXEC
+            [buffer], self._room, socket.MSG_CMSG_CLOEXEC
         )
         for level, kind, content in ancillary:
             if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
                 fds.frombytes(content[: len(content) - len(content) % fds.itemsize])
+            if level == socket.SOL_SOCKET and kind == socket.SCM_CREDENTIALS:
+                self.sender, _, _ = _CREDENTIALS.unpack(content)
         del buffer[length:]
         return buffer, list(fds), not flags & (socket.MSG_TRUNC | socket.MSG_CTRUNC)
 

@@ -142,12 +142,12 @@ class Instance:
         if not path.exists():
             return False
         try:
-            worker, status = await attach(path, self.on_event)
+            worker = await attach(path, self.on_event)
         except WorkerEnded as error:
             self._log.warning("worker-gone", reason=str(error))
             self._lost = f"its worker ended while no daemon was there; {POWERED_OFF}"
             return False
-        self._log.info("reattached", pid=status.pid)
+        self._log.info("reattached", pid=worker.pid)
         self.launch(worker)
         return True
 

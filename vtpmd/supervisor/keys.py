@@ -18,6 +18,7 @@ from vtpmd.kms.provider import (
     NotErased,
 )
 from vtpmd.storage.envelope import DEK_ID_SIZE, DEK_SIZE, Envelope
+from vtpmd.storage.errors import EnvelopeError
 from vtpmd.storage.slot import Purpose, Slot
 from vtpmd.storage.wipe import wipe
 from vtpmd.telemetry.audit import Audit
@@ -93,6 +94,7 @@ class Keys:
                 continue
             if note is not None:
                 log.warning("key-provider-initialised", provider=provider.name, note=note)
+                self._audit.record("key-made", provider=provider.name, note=note)
 
     def choose(self, name: str | None) -> KeyProvider:
         """The provider of this name, or the default one. Raises KeyMissing."""
@@ -125,19 +127,36 @@ class Keys:
         return FreshKey(dek, dek_id, tuple(slots))
 
     async def unlock(self, envelope: Envelope, uuid: UUID) -> bytearray:
-        """The DEK of a sealed state, from the first slot that opens. Raises KeyMissing."""
-        context = KeyContext(uuid, envelope.header.dek_id)
+        """The DEK of a sealed state, from the first slot that holds it.
+
+        Raises KeyMissing; EnvelopeError if slots open, but none with the key of this state.
+        """
         failures: list[KeyMissing] = []
+        wrong: EnvelopeError | None = None
         for slot in sorted(envelope.slots, key=lambda slot: slot.purpose != "primary"):
             try:
-                provider = self.choose(slot.provider)
-                return await self._use(
-                    "unwrap", provider, context, slot, provider.unwrap(slot, context)
-                )
+                return await self._open(envelope, uuid, slot)
             except KeyMissing as error:
                 failures.append(error)
+            except EnvelopeError as error:
+                wrong = error
+        if wrong is not None and not any(failure.retry for failure in failures):
+            raise wrong
         reasons = "; ".join(map(str, failures)) or "the state file holds no wrapped key"
         raise KeyMissing(reasons, any(failure.retry for failure in failures))
+
+    async def _open(self, envelope: Envelope, uuid: UUID, slot: Slot) -> bytearray:
+        """The DEK in a slot. Raises KeyMissing; EnvelopeError if it is not that of this state."""
+        context = KeyContext(uuid, envelope.header.dek_id)
+        provider = self.choose(slot.provider)
+        dek = await self._use("unwrap", provider, context, slot, provider.unwrap(slot, context))
+        try:
+            envelope.demand_key(dek)
+        except EnvelopeError as error:
+            wipe(dek)
+            log.error("wrong-key", uuid=str(uuid), provider=provider.name, reason=str(error))
+            raise
+        return dek
 
     async def rewrap(
         self, envelope: Envelope, uuid: UUID, provider: KeyProvider
@@ -145,7 +164,7 @@ class Keys:
         """New slots for the same DEK: under the current KEKs of `provider`, and for recovery.
 
         The DEK itself is only unlocked for a provider that does not have it yet, or cannot open
-        what it has. Raises KeyMissing.
+        what it has. Raises KeyMissing, EnvelopeError.
         """
         return tuple(
             [

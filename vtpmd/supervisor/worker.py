@@ -130,32 +130,39 @@ class Worker:
             return
 
 
-async def attach(path: Path, on_event: Callable[[Event], None]) -> tuple[Worker, StatusReply]:
+async def attach(path: Path, on_event: Callable[[Event], None]) -> Worker:
     """The living worker behind a reattach socket. Raises WorkerEnded when there is none."""
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     channel = Channel(sock, Side.SUPERVISOR, State.SERVING)
     pidfd = -1
     try:
+        # The kernel's word for who answers: a worker that a guest has taken over must not be able
+        # to name another process, which would then be ended in its place.
+        channel.identify_sender()
         sock.setblocking(False)
         sock.connect(bytes(path))
         with trio.fail_after(ATTACH_TIMEOUT):
-            pidfd = os.pidfd_open((await _status(channel, on_event)).pid)
+            pid = await _answering(channel, on_event)
+            pidfd = os.pidfd_open(pid)
             # An answer after pidfd_open proves that the pidfd is this worker's, not that of a
             # process which got its number.
-            status = await _status(channel, on_event)
+            if await _answering(channel, on_event) != pid:
+                raise ChannelClosed
     except (ChannelClosed, IllegalMessage, OSError, trio.TooSlowError) as error:
         channel.close()
         if pidfd >= 0:
             os.close(pidfd)
         raise WorkerEnded(f"no worker answers on {path} ({type(error).__name__})") from None
-    return Worker(Child(channel, status.pid, pidfd), on_event), status
+    return Worker(Child(channel, pid, pidfd), on_event)
 
 
-async def _status(channel: Channel, on_event: Callable[[Event], None]) -> StatusReply:
+async def _answering(channel: Channel, on_event: Callable[[Event], None]) -> int:
+    """The process id of the worker that answers a question."""
     await waiting.send(channel, Status())
     while True:
         message, _ = await waiting.receive(channel)
         if isinstance(message, StatusReply):
-            return message
+            assert channel.sender is not None
+            return channel.sender
         if isinstance(message, Event):
             on_event(message)

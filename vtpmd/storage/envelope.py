@@ -92,13 +92,8 @@ class Envelope:
                 "put each file back into the directory of its own instance",
             )
 
-    def unseal(self, dek: bytes | bytearray, uuid: UUID, kind: Kind = "permanent") -> bytearray:
-        """Return the plaintext; the caller wipes it.
-
-        Checks in this order, and raises EnvelopeError for: the instance (``wrong-instance``), the
-        key commitment (``wrong-key``), the AEAD and the payload kind (``damaged``).
-        """
-        self.demand_instance(uuid)
+    def demand_key(self, dek: bytes | bytearray) -> None:
+        """Raise EnvelopeError ``wrong-key`` unless this was sealed under ``dek``."""
         with _derived(dek, self._salt, _COMMITMENT_INFO) as commitment:
             if not hmac.compare_digest(commitment, self._commitment):
                 raise EnvelopeError(
@@ -106,6 +101,15 @@ class Envelope:
                     f"the state file was sealed under another key than the one offered as DEK "
                     f"{self.header.dek_id.hex()}: restore file and key slots from one backup",
                 )
+
+    def unseal(self, dek: bytes | bytearray, uuid: UUID, kind: Kind = "permanent") -> bytearray:
+        """Return the plaintext; the caller wipes it.
+
+        Checks in this order, and raises EnvelopeError for: the instance (``wrong-instance``), the
+        key commitment (``wrong-key``), the AEAD and the payload kind (``damaged``).
+        """
+        self.demand_instance(uuid)
+        self.demand_key(dek)
         plaintext = bytearray(len(self._ciphertext) - _TAG_SIZE)
         with _derived(dek, self._salt, _KEY_INFO) as key:
             try:

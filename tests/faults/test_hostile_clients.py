@@ -22,7 +22,7 @@ CMD_GET_CAPABILITY, CMD_HASH_START, CMD_HASH_DATA = 1, 6, 7
 CMD_SET_STATEBLOB, CMD_LOCK_STORAGE = 13, 19
 DELETE_VOLATILE = 1
 COMMANDS = 20
-DEADLINE = 20.0
+DEADLINE = 60.0
 MOST_DESCRIPTORS = 96
 EXAMPLES = settings(
     max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]

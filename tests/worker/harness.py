@@ -36,7 +36,7 @@ from vtpmd.ipc.messages import (
 from vtpmd.storage.slot import Slot
 
 ZYGOTE = [sys.executable, "-m", "vtpmd.worker.zygote"]
-DEADLINE = 20.0
+DEADLINE = 60.0
 INSTANCE = UUID("6f1f7f5e-0d0b-4b8e-9a53-2f5a44f3b001")
 DEK_ID = bytes(range(16))
 SLOTS = (Slot("local", "local", "kek", "1", "A256GCM", b"wrapped", 1, "primary"),)

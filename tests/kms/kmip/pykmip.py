@@ -46,5 +46,5 @@ class Server:
         )
 
     def stop(self) -> None:
-        """End it; it takes its time over any other signal."""
-        self._process.stop(signal.SIGINT)
+        """End it at once: it takes ten seconds over any other signal, and its keys are on disk."""
+        self._process.stop(signal.SIGKILL)

@@ -16,10 +16,10 @@ _UINT64 = 1 << 64
 class CborError(Exception):
     """The bytes are not exactly one deterministically encoded value of the expected shape.
 
-    ``kind`` says what is wrong: they end too early, they go on behind the value, or anything else.
+    ``kind`` says what is wrong: they end too early, or anything else.
     """
 
-    def __init__(self, kind: Literal["truncated", "trailing", "malformed"], reason: str) -> None:
+    def __init__(self, kind: Literal["truncated", "malformed"], reason: str) -> None:
         super().__init__(reason)
         self.kind = kind
 
@@ -47,8 +47,7 @@ def decode(data: bytes) -> object:
     if canonical == data:
         return value
     if data.startswith(canonical):
-        surplus = len(data) - len(canonical)
-        raise CborError("trailing", f"{surplus} bytes follow behind its end")
+        raise malformed(f"{len(data) - len(canonical)} bytes follow behind its end")
     raise malformed("its encoding is not the deterministic one")
 
 

@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import pytest
-import trio
 
+from tests.kms.closing import close_at_the_end
 from tests.kms.pkcs11 import softhsm
 from tests.kms.pkcs11.softhsm import Faulty, Token
 from vtpmd.kms.pkcs11.provider import Pkcs11Provider, from_settings
@@ -88,18 +88,10 @@ def _opener(token: Token, pin_file: Path, state: Path) -> OpenProvider:
             "timeout": TIMEOUT,
         }
         provider = from_settings("hsm", usual | settings, state)
-        trio.lowlevel.spawn_system_task(_close_at_the_end, provider)
+        close_at_the_end(provider)
         return provider
 
     return open_provider
-
-
-async def _close_at_the_end(provider: Pkcs11Provider) -> None:
-    try:
-        await trio.sleep_forever()
-    finally:
-        with trio.CancelScope(shield=True):
-            await provider.aclose()
 
 
 def children() -> set[int]:

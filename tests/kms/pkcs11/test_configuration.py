@@ -1,30 +1,15 @@
 """What may stand in the configuration, and what is said when the package is not installed."""
 
-import re
 import sys
 from pathlib import Path
 
 import pytest
 
 from vtpmd.config.loader import ConfigurationError, parse
-from vtpmd.config.schema import Pkcs11Provider as Entry
-from vtpmd.kms.pkcs11.provider import Pkcs11Provider
 from vtpmd.kms.provider import ConfigurationRefused
 from vtpmd.kms.registry import build
 
-EXAMPLE = Path(__file__).parents[3] / "config/vtpmd.yaml"
 SETTINGS = {"type": "pkcs11", "module": "/m.so", "token": "vtpmd", "pin_file": "/pin"}
-
-
-def test_the_example_in_the_configuration_is_one(tmp_path: Path) -> None:
-    block = re.search(r"^#  - type: pkcs11\n(#    .*\n)+", EXAMPLE.read_text(), re.MULTILINE)
-    assert block is not None
-    text = "key_providers:\n" + re.sub("^#", "", block[0], flags=re.MULTILINE)
-    (entry,) = parse(text.encode(), "example").key_providers
-    assert isinstance(entry, Entry)
-    assert entry.environment == {"SOFTHSM2_CONF": "/etc/vtpmd/softhsm2.conf"}
-    provider = build({"hsm": entry.settings()}, tmp_path)["hsm"]
-    assert isinstance(provider, Pkcs11Provider)
 
 
 @pytest.mark.parametrize(

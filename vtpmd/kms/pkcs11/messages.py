@@ -40,7 +40,7 @@ class Sealed:
 
     kek: KekName
     algorithm: str
-    wrapped: bytes
+    wrapped: bytes = field(repr=False)
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """A PKCS#11 module in a process of its own: started when needed, and anew after every failure."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
@@ -27,7 +27,7 @@ class Access:
     token: str
     serial: str
     mechanism: str
-    environment: Mapping[str, str]
+    environment: Mapping[str, str] = field(repr=False)
 
 
 class _Consequences(NamedTuple):

@@ -3,7 +3,7 @@
 import base64
 import binascii
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from vtpmd.kms.provider import KeyUnavailable
@@ -47,7 +47,7 @@ class TransitKey:
 class Ciphertext:
     """What a key made; ``text`` is the server's notation, ``version`` that of the key."""
 
-    text: bytes
+    text: bytes = field(repr=False)
     version: str
 
     @classmethod

@@ -15,7 +15,7 @@ from .wire.constants import CC, RH, ST
 from .wire.limits import MAX_COMMAND_SIZE
 
 HANDLE_SIZE = 4
-# Members of an Enum are slow to find (0.1 µs in Python 3.11): those that every command needs.
+# Members of an Enum take 0.1 µs to find in Python 3.11: these are what every command needs.
 _HAS_SESSIONS = {int(ST.NO_SESSIONS): False, int(ST.SESSIONS): True}
 _STARTUP = CC.STARTUP
 _IN_FAILURE_MODE = frozenset({CC.GET_TEST_RESULT, CC.GET_CAPABILITY})

@@ -5,6 +5,7 @@ is checked there. What is told is compared with hashlib.
 """
 
 import itertools
+import struct
 
 import pytest
 
@@ -354,6 +355,29 @@ def test_one_session_is_exclusive(both: Both) -> None:
         assert second.run() == 0
         assert not second.exclusive
         assert (first.reported(), second.reported()) == (first.digest, second.digest)
+
+
+def test_audited_names_are_those_before_the_command(both: Both) -> None:
+    """The first write changes an index' Name: cpHash has the one the caller knew."""
+    index = 0x01500000
+    attributes = 1 << 2 | 1 << 18 | 1 << 25  # AUTHWRITE, AUTHREAD, NO_DA
+    public = struct.pack(">IHI", index, ALG.SHA256, attributes) + sized(b"") + areas.words(8)
+    params = sized(bytes(8)) + areas.words(0)
+    for tester in both:
+        defined = tester.run(
+            CC.NV_DEFINE_SPACE, [RH.OWNER], sized(b"") + sized(public), [Password()]
+        )
+        assert defined.rc == 0
+        name = tester.name(index)
+        auditor = Auditor(tester)
+        auditor.session.attributes = CONTINUE | AUDIT
+        written = tester.run(CC.NV_WRITE, [index, index], params, [auditor.session])
+        assert written.rc == 0
+        assert tester.name(index) != name
+        code = CC.NV_WRITE.to_bytes(4)
+        cp_hash = digest(ALG.SHA256, code, name, name, params)
+        rp_hash = digest(ALG.SHA256, bytes(4), code)
+        assert auditor.reported() == digest(ALG.SHA256, bytes(32), cp_hash, rp_hash)
 
 
 def test_a_bound_session_that_audits_is_bound_no_more(both: Both) -> None:

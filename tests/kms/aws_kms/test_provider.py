@@ -172,6 +172,17 @@ async def test_shared_key_is_never_deleted(
     assert administrator.describe_key(KeyId=key)["KeyMetadata"]["KeyState"] == "Enabled"
 
 
+async def test_key_of_an_instance_is_deleted_whatever_new_ones_use(
+    moto: str, opened: Opener, key: str, administrator: Any, context: KeyContext
+) -> None:
+    slot = await opened(moto).wrap(DEK, context)
+    outcome = await opened(moto, key).destroy(slot, context)
+    assert isinstance(outcome, NotErased)
+    assert "until then its deletion can be cancelled" in outcome.reason
+    state = administrator.describe_key(KeyId=slot.key_ref)["KeyMetadata"]["KeyState"]
+    assert state == "PendingDeletion"
+
+
 async def test_missing_key_is_told(moto: str, opened: Opener, context: KeyContext) -> None:
     absent = f"arn:aws:kms:{REGION}:123456789012:key/{uuid4()}"
     provider = opened(moto, absent)

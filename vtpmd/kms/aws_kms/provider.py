@@ -113,7 +113,9 @@ class AwsKmsProvider:
         """Schedule the deletion of the instance's own key; AWS deletes none at once."""
         self._check(slot)
         if self._shared_key is not None:
-            return NotErased.shared(self.name)
+            shared = await self._find(self._shared_key)
+            if shared is None or shared.arn == slot.key_ref:
+                return NotErased.shared(self.name)
         alias = self._alias(context.uuid)
         key = await self._find(alias)
         if key is None and await self._find(slot.key_ref) is None:

@@ -37,16 +37,22 @@ need_packages() {
     [ ${#missing[@]} -gt 0 ] || return 0
     [ "$(id -u)" = 0 ] || die "these packages are missing: ${missing[*]}
 install them with: sudo apt-get install ${missing[*]}"
-    apt-get update -qq
+    echo "== installing ${missing[*]}"
+    update_package_lists
     DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends "${missing[@]}" \
-        </dev/null >"$root/build/apt.log" 2>&1 || die "apt-get failed: $(tail -n 5 "$root/build/apt.log")"
+        </dev/null >"$root/build/apt.log" 2>&1 || die "apt-get failed; is there a network? $(tail -n 5 "$root/build/apt.log")"
 }
 
 # The guest's image is made of packages that apt must know about.
 need_package_lists() {
     apt-cache show busybox-static >/dev/null 2>&1 && return
     [ "$(id -u)" = 0 ] || die "apt knows no packages: run sudo apt-get update"
-    apt-get update -qq
+    update_package_lists
+}
+
+update_package_lists() {
+    apt-get update -qq </dev/null >"$root/build/apt.log" 2>&1 ||
+        die "apt-get update failed; is there a network? $(tail -n 5 "$root/build/apt.log")"
 }
 
 # A Python of 3.11 or later that can make virtual environments; the system's rather than one below
@@ -65,14 +71,18 @@ python_has_headers() {
 sys.exit(not os.path.exists(sysconfig.get_path("include") + "/Python.h"))' 2>/dev/null
 }
 
-# need_venv EXTRAS: vtpmd, editable, with its dependencies ("" or "[test]") in .venv.
+# need_venv EXTRAS: vtpmd, editable, with its dependencies ("", "[test]" or "[fuzz]") in .venv.
 need_venv() {
     local python stamp=$venv/installed$1 wanted
     wanted=$(sha256sum pyproject.toml)
     [ -x "$venv/bin/vtpmd" ] && [ "$(cat "$stamp" 2>/dev/null)" = "$wanted" ] && return
-    python=$(find_python) || die "Python 3.11 or later with venv is missing"
-    [ -x "$venv/bin/python" ] || "$python" -m venv "$venv"
-    "$venv/bin/python" -m pip install -q -e ".$1" </dev/null
+    python=$(find_python) ||
+        die "Python 3.11 or later with venv is missing; on Debian: apt-get install python3 python3-venv"
+    echo "== installing vtpmd$1 into .venv"
+    [ -x "$venv/bin/python" ] || "$python" -m venv "$venv" ||
+        die "no virtual environment can be made in $venv"
+    "$venv/bin/python" -m pip install -q -e ".$1" </dev/null ||
+        die "pip could not install vtpmd$1 into $venv; is there a network?"
     echo "$wanted" >"$stamp"
 }
 

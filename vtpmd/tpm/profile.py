@@ -195,7 +195,9 @@ _ESSENTIAL: Final = frozenset(
     }
 )
 """What endorsement keys, the TPM's own secrets and every guest's firmware need."""
-_COMMANDS_V1: Final = frozenset(int(code) for code in CC if code <= CC.READ_ONLY_CONTROL)
+_COMMANDS_V1: Final = frozenset(
+    int(code) for code in CC if code <= CC.POLICY_TRANSPORT_SPDM or code == CC.VENDOR_TCG_TEST
+)
 """Those of version 184: what comes later belongs to later profiles."""
 
 _DEFAULT_V1: Final = Profile(

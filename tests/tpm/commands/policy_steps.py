@@ -51,6 +51,13 @@ def command_code(code: int) -> Assertion:
     return Assertion(CC.POLICY_COMMAND_CODE, code.to_bytes(4))
 
 
+def transport_spdm(alg: int, requester: bytes, tpm: bytes) -> Assertion:
+    """TPM2_PolicyTransportSPDM."""
+    names = sized(requester) + sized(tpm)
+    extends = digest(alg, names) if requester or tpm else b""
+    return Assertion(CC.POLICY_TRANSPORT_SPDM, names, extends)
+
+
 def locality(bits: int) -> Assertion:
     """TPM2_PolicyLocality."""
     return Assertion(CC.POLICY_LOCALITY, bytes((bits,)))

@@ -24,6 +24,7 @@ from tests.tpm.commands.policy_steps import (
     policy_digest,
     policy_of,
     session_with,
+    transport_spdm,
     written,
 )
 from tests.tpm.harness import EnginePeer, Password, Result, Tester, digest, sized
@@ -150,12 +151,21 @@ REFUSALS: list[tuple[list[Assertion], Assertion, int]] = [
     ([], counter_timer(ALG.SHA256, b"\xff" * 8, 0, EO.EQ), RC.POLICY),
     ([], counter_timer(ALG.SHA256, b"", 0, 12), parameter_error(RC.VALUE, 3)),
 ]
+CHANNEL = transport_spdm(ALG.SHA256, b"", b"")
+KEYS = b"\x00\x0b" + HASH, b"\x00\x0c" + os.urandom(48)
+NO_HASH = b"\x00\x10" + HASH
 OF_185: list[tuple[list[Assertion], Assertion, int]] = [
     ([], bound(CC.POLICY_PARAMETERS, b""), SIZE_1),
     ([PARAMETERS], PARAMETERS, RC.CPHASH),
     ([PARAMETERS], CP_HASH, RC.CPHASH),
     ([CP_HASH], PARAMETERS, RC.CPHASH),
     ([TEMPLATE], PARAMETERS, RC.CPHASH),
+    ([CHANNEL], CHANNEL, RC.VALUE),
+    ([CHANNEL], transport_spdm(ALG.SHA256, *KEYS), RC.VALUE),
+    ([], transport_spdm(ALG.SHA256, NO_HASH, b""), parameter_error(RC.HASH, 1)),
+    ([], transport_spdm(ALG.SHA256, b"", NO_HASH), parameter_error(RC.HASH, 2)),
+    ([], transport_spdm(ALG.SHA256, KEYS[0][:-1], b""), SIZE_1),
+    ([], transport_spdm(ALG.SHA256, KEYS[0], KEYS[1] + b"x"), parameter_error(RC.SIZE, 2)),
 ]
 
 
@@ -180,6 +190,17 @@ def test_refusals_of_newer_commands(
     session = session_with(tester, *before)
     assert assertion.run(tester, session).rc == rc
     assert policy_digest(tester, session) == policy_of(ALG.SHA256, *before)
+
+
+@pytest.mark.parametrize("kind", [SE.POLICY, SE.TRIAL])
+@pytest.mark.parametrize("alg", ALGORITHMS)
+@pytest.mark.parametrize("names", [(b"", b""), (KEYS[0], b""), (b"", KEYS[0]), KEYS])
+def test_secure_channel_extends_the_digest(
+    tester: Tester, alg: ALG, kind: SE, names: tuple[bytes, bytes]
+) -> None:
+    assertion = transport_spdm(alg, *names)
+    session = session_with(tester, assertion, alg=alg, kind=kind)
+    assert policy_digest(tester, session) == policy_of(alg, assertion)
 
 
 def test_a_trial_session_checks_only_what_it_must(both: tuple[Tester, Tester]) -> None:

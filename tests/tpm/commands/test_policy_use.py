@@ -23,6 +23,7 @@ from tests.tpm.commands.policy_steps import (
     policy_of,
     secret,
     session_with,
+    transport_spdm,
     updated,
     written,
 )
@@ -167,6 +168,14 @@ def test_deferred_assertions(both: tuple[Tester, Tester], name: str) -> None:
     made = policy_of(case.session_alg, *case.assertions)
     # What is used up begins anew; what is refused can still be completed.
     assert ours[1] == (made if case.rc else fresh)
+
+
+@pytest.mark.parametrize("names", [(b"", b""), (b"\x00\x0b" + ZERO, b"")])
+def test_there_is_no_secure_channel(tester: Tester, names: tuple[bytes, bytes]) -> None:
+    """libtpms 0.9.2 does not have the assertion (version 184)."""
+    channel = transport_spdm(ALG.SHA256, *names)
+    refused = session_error(RC.CHANNEL, 1)
+    assert use(tester, Use((channel,), refused)) == (refused, policy_of(ALG.SHA256, channel))
 
 
 def test_pcrs_that_have_changed(both: tuple[Tester, Tester]) -> None:

@@ -34,7 +34,7 @@ REFUSED: list[tuple[str, str, RC]] = [
     ("TPM_EO", "000c", RC.VALUE),
     ("TPM_SU", "0002", RC.VALUE),
     ("TPM_SE", "02", RC.VALUE),
-    ("TPM_CAP", "0000000b", RC.VALUE),
+    ("TPM_CAP", "0000000d", RC.VALUE),
     ("TPM_CAP", "00000101", RC.VALUE),
     ("OBJECT_ATTRIBUTES", "00000001", RC.RESERVED_BITS),
     ("OBJECT_ATTRIBUTES", "00100000", RC.RESERVED_BITS),

@@ -25,6 +25,7 @@ from . import (
     startup,
     symmetric,
     testing,
+    vendor,
 )
 
 __all__ = [
@@ -52,4 +53,5 @@ __all__ = [
     "startup",
     "symmetric",
     "testing",
+    "vendor",
 ]

@@ -18,6 +18,7 @@ from ..wire.limits import (
     MAX_CAP_HANDLES,
     MAX_ECC_CURVES,
     MAX_PCR_PROPERTIES,
+    MAX_SPDM_SESSION_INFO,
     MAX_TAGGED_POLICIES,
     MAX_TPM_PROPERTIES,
 )
@@ -35,6 +36,7 @@ _LIMITS: dict[int, int] = {
     CAP.ECC_CURVES: MAX_ECC_CURVES,
     CAP.AUTH_POLICIES: MAX_TAGGED_POLICIES,
     CAP.ACT: MAX_ACT_DATA,
+    CAP.SPDM_SESSION_INFO: MAX_SPDM_SESSION_INFO,
 }
 """Capability to how many of it fit into one answer."""
 

@@ -1,4 +1,4 @@
-"""Part 3, chapter 23: Enhanced Authorization, assertions about state, command and use (23.6-23.24).
+"""Part 3, chapter 23: Enhanced Authorization, assertions about state, command and use (23.6-23.25).
 
 Every assertion extends policyDigest. Immediate ones are checked here, except in a trial session;
 deferred ones are checked by `core.authorization` when the session authorizes a command.
@@ -45,6 +45,7 @@ _ALL_LOCALITIES = 0x1F
 _TIME_AND_CLOCK = 16
 """Octets of TPMS_TIME_INFO that stand still while the host can't store (Part 1, 34.7.2.2)."""
 _write_selection = writer(TPML_PCR_SELECTION)
+_write_name = writer(TPM2B_NAME)
 
 
 class PolicyGetDigestResponse(Structure):
@@ -221,11 +222,7 @@ def policy_authorize(
     check_ticket: TPMT_TK_VERIFIED,
 ) -> None:
     """Accept a policy that a key has signed (23.16)."""
-    name_alg = int.from_bytes(key_sign[:2])
-    if name_alg not in tpm.profile.hash_algs:
-        raise TpmError(RC.HASH, at="key_sign")
-    if len(key_sign) != 2 + digest_size(name_alg):
-        raise TpmError(RC.SIZE, at="key_sign")
+    name_alg = _name_alg(tpm, key_sign, at="key_sign")
     if not policy_session.is_trial:
         if approved_policy != policy.state_of(policy_session).digest:
             raise TpmError(RC.VALUE, at="approved_policy")
@@ -332,6 +329,44 @@ def policy_capability(
 def policy_parameters(tpm: Tpm, policy_session: PolicySession, /, p_hash: TPM2B_DIGEST) -> None:
     """Require one command with these parameters, whatever the objects (23.24)."""
     _bind(policy_session, CC.POLICY_PARAMETERS, "parameters", p_hash, at="p_hash")
+
+
+@command(CC.POLICY_TRANSPORT_SPDM)
+def policy_transport_spdm(
+    tpm: Tpm,
+    policy_session: PolicySession,
+    /,
+    req_key_name: TPM2B_NAME,
+    tpm_key_name: TPM2B_NAME,
+) -> None:
+    """Require a secure channel, established with certain keys or any (23.25).
+
+    This TPM has no secure channel, so that such a policy authorizes nothing here: the Names count
+    for the digest alone.
+    """
+    state = policy.state_of(policy_session)
+    if state.secure_channel_needed:
+        raise TpmError(RC.VALUE)
+    if req_key_name:
+        _name_alg(tpm, req_key_name, at="req_key_name")
+    if tpm_key_name:
+        _name_alg(tpm, tpm_key_name, at="tpm_key_name")
+    key_names = b""
+    if req_key_name or tpm_key_name:
+        sized = _write_name(req_key_name), _write_name(tpm_key_name)
+        key_names = digest(policy_session.auth_hash, *sized)
+    policy.extend(policy_session, CC.POLICY_TRANSPORT_SPDM, key_names)
+    state.secure_channel_needed = True
+
+
+def _name_alg(tpm: Tpm, name: bytes, at: str) -> int:
+    """nameAlg of what can be the Name of an object. Raises RC.HASH and RC.SIZE."""
+    name_alg = int.from_bytes(name[:2])
+    if name_alg not in tpm.profile.hash_algs:
+        raise TpmError(RC.HASH, at=at)
+    if len(name) != 2 + digest_size(name_alg):
+        raise TpmError(RC.SIZE, at=at)
+    return name_alg
 
 
 def _bind(session: Session, code: int, kind: str, bound_hash: bytes, at: str) -> None:

@@ -192,6 +192,8 @@ def _check_policy(
         raise TpmError(RC.LOCALITY)
     if policy.physical_presence_needed:
         raise TpmError(RC.PP)
+    if policy.secure_channel_needed:
+        raise TpmError(RC.CHANNEL)  # there is none
     if not (_is_bound_request(request, session, policy) and _is_as_written(entity, policy)):
         raise TpmError(RC.POLICY_FAIL)
 

@@ -101,7 +101,7 @@ def _audit_commands(tpm: Tpm, commands: Commands, first: int) -> Listed:
 
 
 def _tpm_properties(tpm: Tpm, commands: Commands, first: int) -> Listed:
-    for tag, value in properties.tpm_properties(tpm, len(commands), first):
+    for tag, value in properties.tpm_properties(tpm, commands.values(), first):
         yield tag, TPMS_TAGGED_PROPERTY(tag, value)
 
 
@@ -134,6 +134,17 @@ def _countdowns(tpm: Tpm, commands: Commands, first: int) -> Listed:
     return ((timer.handle, timer) for timer in countdown.data(tpm))
 
 
+def _public_keys(tpm: Tpm, commands: Commands, first: int) -> Listed:
+    # They would be those of a secure channel, which this TPM does not offer.
+    raise TpmError(RC.VALUE, at="property")
+
+
+def _secure_channel(tpm: Tpm, commands: Commands, first: int) -> Listed:
+    if first:
+        raise TpmError(RC.VALUE, at="property")
+    return ()
+
+
 def _require_permanent(first: int) -> None:
     if first >> 24 != HT.PERMANENT:
         raise TpmError(RC.VALUE, at="property")
@@ -150,4 +161,6 @@ _LISTS: dict[int, Callable[[Tpm, Commands, int], Listed]] = {
     CAP.ECC_CURVES: _ecc_curves,
     CAP.AUTH_POLICIES: _auth_policies,
     CAP.ACT: _countdowns,
+    CAP.PUB_KEYS: _public_keys,
+    CAP.SPDM_SESSION_INFO: _secure_channel,
 }

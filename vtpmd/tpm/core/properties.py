@@ -1,7 +1,7 @@
 """TPM properties (Part 2, 6.13) and the properties of algorithms (10.7.1) and PCRs (6.14)."""
 
 from bisect import bisect_left
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import Final
 
 from ..profile import Profile
@@ -15,6 +15,7 @@ from ..state import (
 from ..wire import limits
 from ..wire.attributes import (
     TPMA_ALGORITHM,
+    TPMA_CC,
     TPMA_MEMORY,
     TPMA_PERMANENT,
     TPMA_STARTUP_CLEAR,
@@ -120,7 +121,6 @@ _FIXED: Final[dict[int, int]] = {
     PT.PS_DAY_OF_YEAR: 0,
     PT.PS_YEAR: 0,
     PT.SPLIT_MAX: commitments.WINDOW,
-    PT.VENDOR_COMMANDS: 0,
     PT.NV_BUFFER_MAX: limits.MAX_NV_BUFFER_SIZE,
     PT.MODES: 0,
     PT.MAX_CAP_BUFFER: limits.MAX_CAP_BUFFER,
@@ -181,23 +181,29 @@ _VARIABLE: Final[dict[int, Callable[[Tpm], int]]] = {
 }
 
 
-_COUNTS_OF_COMMANDS: Final = (PT.TOTAL_COMMANDS, PT.LIBRARY_COMMANDS)
+_COUNTS_OF_COMMANDS: Final[dict[int, Callable[[int], bool]]] = {
+    PT.TOTAL_COMMANDS: lambda attributes: True,
+    PT.LIBRARY_COMMANDS: lambda attributes: not attributes & TPMA_CC.V,
+    PT.VENDOR_COMMANDS: lambda attributes: bool(attributes & TPMA_CC.V),
+}
 _TAGS: Final = tuple(sorted(map(int, {*_FIXED, *_VARIABLE, *_COUNTS_OF_COMMANDS})))
 
 
-def tpm_properties(tpm: Tpm, commands: int, first: int) -> Iterator[tuple[int, int]]:
+def tpm_properties(tpm: Tpm, commands: Collection[int], first: int) -> Iterator[tuple[int, int]]:
     """The TPM properties from the tag ``first`` on, each with its value as it is when asked for.
 
     Only those of the same group (30.2); the first group stands for the one before it, which is
-    empty. ``commands`` is how many are implemented.
+    empty. ``commands`` are the TPMA_CC of those that are implemented.
     """
     group = max(first // _GROUP, 1)
     end = bisect_left(_TAGS, (group + 1) * _GROUP)
     for tag in _TAGS[bisect_left(_TAGS, first) : end]:
         if tag in _VARIABLE:
             yield tag, _VARIABLE[tag](tpm)
+        elif tag in _COUNTS_OF_COMMANDS:
+            yield tag, sum(map(_COUNTS_OF_COMMANDS[tag], commands))
         else:
-            yield tag, commands if tag in _COUNTS_OF_COMMANDS else int(_FIXED[tag])
+            yield tag, int(_FIXED[tag])
 
 
 def algorithm_properties(profile: Profile) -> list[tuple[int, int]]:

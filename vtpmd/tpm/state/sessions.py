@@ -29,6 +29,7 @@ class PolicyState:
     auth_value_needed: bool = False
     physical_presence_needed: bool = False
     nv_written: bool | None = None
+    secure_channel_needed: bool = False
 
 
 @dataclass(slots=True)

@@ -3,7 +3,7 @@
 from typing import Annotated
 
 from .attributes import ACT_ATTRIBUTES, ALGORITHM_ATTRIBUTES, COMMAND_ATTRIBUTES
-from .base import PCR_SELECT, TPML_CC, TPML_PCR_SELECTION, TPMS_PCR_SELECTION, TPMT_HA
+from .base import PCR_SELECT, TPM2B_NAME, TPML_CC, TPML_PCR_SELECTION, TPMS_PCR_SELECTION, TPMT_HA
 from .constants import CAP
 from .interface import (
     TPM_ALG_ID,
@@ -22,6 +22,7 @@ from .limits import (
     MAX_CAP_HANDLES,
     MAX_ECC_CURVES,
     MAX_PCR_PROPERTIES,
+    MAX_SPDM_SESSION_INFO,
     MAX_TAGGED_POLICIES,
     MAX_TPM_PROPERTIES,
     MAX_VENDOR_PROPERTY,
@@ -66,6 +67,13 @@ class TPMS_ACT_DATA(Structure):
     attributes: ACT_ATTRIBUTES
 
 
+class TPMS_SPDM_SESSION_INFO(Structure):
+    """The keys of the current secure channel (10.7.6)."""
+
+    req_key_name: TPM2B_NAME
+    tpm_key_name: TPM2B_NAME
+
+
 TPM2B_VENDOR_PROPERTY = Annotated[bytes, Sized(MAX_VENDOR_PROPERTY_SIZE)]
 
 TPML_CCA = Annotated[list[int], ListOf(COMMAND_ATTRIBUTES, MAX_CAP_CC)]
@@ -82,6 +90,9 @@ TPML_TAGGED_POLICY = Annotated[
     list[TPMS_TAGGED_POLICY], ListOf(TPMS_TAGGED_POLICY, MAX_TAGGED_POLICIES)
 ]
 TPML_ACT_DATA = Annotated[list[TPMS_ACT_DATA], ListOf(TPMS_ACT_DATA, MAX_ACT_DATA)]
+TPML_SPDM_SESSION_INFO = Annotated[
+    list[TPMS_SPDM_SESSION_INFO], ListOf(TPMS_SPDM_SESSION_INFO, MAX_SPDM_SESSION_INFO)
+]
 TPML_VENDOR_PROPERTY = Annotated[list[bytes], ListOf(TPM2B_VENDOR_PROPERTY, MAX_VENDOR_PROPERTY)]
 
 
@@ -97,6 +108,7 @@ class TPMS_CAPABILITY_DATA(Structure):
         | list[TPMS_TAGGED_PCR_SELECT]
         | list[TPMS_TAGGED_POLICY]
         | list[TPMS_ACT_DATA]
+        | list[TPMS_SPDM_SESSION_INFO]
         | list[bytes],
         Union(
             "capability",
@@ -112,6 +124,7 @@ class TPMS_CAPABILITY_DATA(Structure):
                 CAP.ECC_CURVES: TPML_ECC_CURVE,
                 CAP.AUTH_POLICIES: TPML_TAGGED_POLICY,
                 CAP.ACT: TPML_ACT_DATA,
+                CAP.SPDM_SESSION_INFO: TPML_SPDM_SESSION_INFO,
                 CAP.VENDOR_PROPERTY: TPML_VENDOR_PROPERTY,
             },
         ),

@@ -28,8 +28,7 @@ TPM_CLOCK_ADJUST = Annotated[int, UInt(1, allowed=CLOCK_ADJUST, signed=True)]
 TPM_EO = Annotated[int, UInt(2, allowed=EO)]
 TPM_SU = Annotated[int, UInt(2, allowed=SU)]
 TPM_SE = Annotated[int, UInt(1, allowed=SE)]
-# Public keys and session information are those of SPDM, which is not implemented.
-TPM_CAP = Annotated[int, UInt(4, allowed=set(CAP) - {CAP.PUB_KEYS, CAP.SPDM_SESSION_INFO})]
+TPM_CAP = Annotated[int, UInt(4, allowed=CAP)]
 
 TPMI_YES_NO = Annotated[int, UInt(1, allowed=(0, 1))]
 

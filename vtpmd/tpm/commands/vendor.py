@@ -1,0 +1,17 @@
+"""Part 3, chapter 34: Vendor Specific."""
+
+from ..command import command
+from ..state import Tpm
+from ..wire.base import TPM2B_DATA
+from ..wire.constants import CC
+from ..wire.structure import Structure
+
+
+class VendorTcgTestResponse(Structure):
+    output_data: TPM2B_DATA
+
+
+@command(CC.VENDOR_TCG_TEST)
+def vendor_tcg_test(tpm: Tpm, /, input_data: TPM2B_DATA) -> VendorTcgTestResponse:
+    """Return what was sent: a command to test the dispatching of vendor commands with (34.2)."""
+    return VendorTcgTestResponse(input_data)

@@ -190,6 +190,24 @@ def load_external(
     return tester.run(CC.LOAD_EXTERNAL, params=parameters)
 
 
+def loaded_external(tester: Tester, public: bytes, private: bytes = b"") -> int:
+    """The handle of a key from outside, in no hierarchy."""
+    loaded = load_external(tester, public, private)
+    assert loaded.handle is not None, hex(loaded.rc)
+    return loaded.handle
+
+
+def loaded_sealed(
+    tester: Tester, policy: bytes, *, attributes: int = FIXED | NO_DA, auth: bytes = b""
+) -> int:
+    """The handle of a sealed object that this policy authorizes."""
+    parent = loaded_primary(tester, storage())
+    template = keyedhash(attributes, policy=policy)
+    handle = loaded_child(tester, parent, template, data=b"secret", auth=auth)
+    flush(tester, parent)
+    return handle
+
+
 def flush(tester: Tester, *handles: int) -> None:
     """TPM2_FlushContext; every one has to succeed."""
     for handle in handles:

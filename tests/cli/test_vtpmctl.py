@@ -103,23 +103,23 @@ def test_errors_say_what_is_wrong(
     assert (result.returncode, result.stdout) == (status, "")
     assert text in result.stderr
     assert "Traceback" not in result.stderr
-    assert daemon.json("list") == {"instances": []}
+    assert daemon.control("list") == {"instances": []}
 
 
 def test_profiles_are_chosen_and_restricted(daemon: Daemon) -> None:
     for name, profile in (("a", "fips-v1"), ("b", "default-v1 without SHA1 RSA-4096 CC_CLEAR")):
-        assert daemon.json("create", name, "--profile", profile)["state"] == "running"
-        assert daemon.json("info", name)["profile"] == profile
+        assert daemon.control("create", name, "--profile", profile)["state"] == "running"
+        assert daemon.control("info", name)["profile"] == profile
 
 
 def test_one_life_of_an_instance(daemon: Daemon) -> None:
     banks = ("--pcr-banks", "sha256,sha1")
-    info = daemon.json("create", "web1", "--uuid", UUID, *banks, "--no-data-socket")
+    info = daemon.control("create", "web1", "--uuid", UUID, *banks, "--no-data-socket")
     assert (info["uuid"], info["pcr_banks"]) == (UUID, ["sha256", "sha1"])
     assert info["data_socket"] is None
     path = f"{daemon.runtime}/web1.sock.ctrl"
 
-    assert daemon.json("info", UUID)["name"] == "web1"
+    assert daemon.control("info", UUID)["name"] == "web1"
     shown = daemon.ctl("info", "web1").stdout
     assert re.search(r"^state: +running \(ready: QEMU can connect\)$", shown, re.MULTILINE)
     assert re.search(rf"^control socket: +{path}$", shown, re.MULTILINE)
@@ -136,9 +136,11 @@ def test_one_life_of_an_instance(daemon: Daemon) -> None:
         f"-chardev socket,id=vtpm0,path={path} -tpmdev emulator,id=tpm0,chardev=vtpm0 "
         "-device tpm-tis,tpmdev=tpm0\n"
     )
-    assert " ".join(daemon.json("qemu-args", "web1", "--model", "tis")["arguments"]) + "\n" == line
+    assert (
+        " ".join(daemon.control("qemu-args", "web1", "--model", "tis")["arguments"]) + "\n" == line
+    )
 
-    tpm = ElementTree.fromstring(daemon.json("libvirt-xml", "web1")["xml"])
+    tpm = ElementTree.fromstring(daemon.control("libvirt-xml", "web1")["xml"])
     source = tpm.find("backend[@type='external']/source")
     assert tpm.get("model") == "tpm-crb"
     assert source is not None
@@ -153,18 +155,18 @@ def test_one_life_of_an_instance(daemon: Daemon) -> None:
 
 
 def test_capabilities_name_what_can_be_chosen(daemon: Daemon) -> None:
-    content = daemon.json("capabilities")
+    content = daemon.control("capabilities")
     assert content["create"] == "available"
     assert content["profiles"] == ["default-v1", "sha3-v1", "fips-v1"]
     assert content["pcr_banks"] == ["sha1", "sha256", "sha384", "sha512"]
     (provider,) = content["key_providers"]
     assert (provider["name"], provider["available"], provider["default"]) == ("local", True, True)
     assert "available (type local, default)" in daemon.ctl("capabilities").stdout
-    assert daemon.json("version") == {"vtpmctl": "0.1.0", "vtpmd": "0.1.0"}
+    assert daemon.control("version") == {"vtpmctl": "0.1.0", "vtpmd": "0.1.0"}
 
 
 def test_on_a_terminal_the_list_is_a_table(daemon: Daemon) -> None:
-    daemon.json("create", "web1", "--no-start")
+    daemon.control("create", "web1", "--no-start")
     primary, secondary = pty.openpty()
     environment = os.environ | {"COLUMNS": "120", "TERM": "xterm"}
     arguments = ["--socket", str(daemon.runtime / "admin.sock"), "list"]
@@ -203,7 +205,7 @@ def test_a_stranger_on_the_socket_is_no_daemon(tmp_path: Path, answer: bytes) ->
 @pytest.mark.skipif(shutil.which("qemu-system-x86_64") is None, reason="QEMU is not installed")
 @pytest.mark.parametrize("model", ["crb", "tis"])
 def test_qemu_takes_the_arguments_and_finds_the_tpm(daemon: Daemon, model: str) -> None:
-    daemon.json("create", "web1")
+    daemon.control("create", "web1")
     arguments = daemon.ctl("qemu-args", "web1", "--model", model).stdout.split()
     machine = ["qemu-system-x86_64", "-machine", "q35,accel=tcg", "-nodefaults"]
     machine += ["-display", "none", "-S"]
@@ -220,14 +222,14 @@ def test_qemu_takes_the_arguments_and_finds_the_tpm(daemon: Daemon, model: str) 
         assert f"model=tpm-{model}" in output
         assert "type=emulator" in output
     daemon.until("web1", lambda info: info["worker"]["clients"] == 0)
-    assert daemon.json("info", "web1")["state"] == "running"
+    assert daemon.control("info", "web1")["state"] == "running"
 
 
 @pytest.mark.skipif(shutil.which("qemu-system-x86_64") is None, reason="QEMU is not installed")
 def test_qemu_ends_at_once_when_the_instance_is_locked(daemon: Daemon) -> None:
-    daemon.json("create", "web1")
-    daemon.json("stop", "web1")
-    (daemon.state / "keyring").rename(daemon.root / "elsewhere")
+    daemon.control("create", "web1")
+    daemon.control("stop", "web1")
+    (daemon.state / "keyring").rename(daemon.directory / "elsewhere")
     assert daemon.ctl("start", "web1").returncode == 8
     arguments = daemon.ctl("qemu-args", "web1").stdout.split()
     machine = ["qemu-system-x86_64", "-machine", "q35,accel=tcg", "-nodefaults"]
@@ -242,9 +244,9 @@ def test_qemu_ends_at_once_when_the_instance_is_locked(daemon: Daemon) -> None:
     assert time.perf_counter() - begin < 5  # a tenth of a second where nothing else runs
     assert qemu.returncode == 1
     assert "tpm-emulator" in qemu.stderr
-    log = daemon.log.read_text()
+    log = daemon.log()
     assert re.search(r"keyring.*client-turned-away", log), log
-    (daemon.root / "elsewhere").rename(daemon.state / "keyring")
+    (daemon.directory / "elsewhere").rename(daemon.state / "keyring")
     assert daemon.ctl("unlock", "web1").stdout.startswith("web1 is running")
 
 
@@ -252,11 +254,11 @@ def test_unlock_wants_to_know_what(daemon: Daemon) -> None:
     assert daemon.ctl("unlock").returncode == 2
     assert daemon.ctl("unlock", "a", "--all").returncode == 2
     assert daemon.ctl("unlock", "a").returncode == 5
-    assert daemon.json("unlock", "--all") == {"unlocked": [], "failed": []}
+    assert daemon.control("unlock", "--all") == {"unlocked": [], "failed": []}
 
 
 def test_a_full_output_is_told(daemon: Daemon) -> None:
-    daemon.json("create", "web1", "--no-start")
+    daemon.control("create", "web1", "--no-start")
     for arguments in (["list"], ["backup", "web1", "-"]):
         with open("/dev/full", "wb") as full:
             result = subprocess.run(

@@ -61,7 +61,7 @@ def test_a_good_configuration_is_said_to_be_so(tmp_path: Path) -> None:
 def test_a_provider_in_use_cannot_leave_the_configuration_unnoticed(root: Path) -> None:
     with running(root) as daemon:
         for name in ("web1", "web2"):
-            daemon.json("create", name, "--no-start")
+            daemon.control("create", name, "--no-start")
     file = daemon.configuration
     assert vtpmd("--config", file, "check-config").returncode == 0
     file.write_text(f"{file.read_text()}\nkey_providers: []\n")
@@ -69,8 +69,8 @@ def test_a_provider_in_use_cannot_leave_the_configuration_unnoticed(root: Path) 
     assert result.returncode == names.DAEMON_EXIT_CONFIGURATION
     assert "key_providers: local is not configured, but holds the keys of web" in result.stderr
     daemon.start()
-    assert {info["state"] for info in daemon.json("list")["instances"]} == {"locked"}
-    assert b"key-provider-not-configured" in daemon.log.read_bytes()
+    assert {info["state"] for info in daemon.control("list")["instances"]} == {"locked"}
+    assert b"key-provider-not-configured" in daemon.log_file.read_bytes()
     assert daemon.ctl("unlock", "--all").returncode == 8
     daemon.end()
 

@@ -4,6 +4,7 @@ import functools
 import http.client
 import json
 import os
+import select
 import shutil
 import signal
 import socket
@@ -51,8 +52,13 @@ class Vtpmd:
         sandbox: str = "best-effort",
         state: Path | None = None,
         environment: Mapping[str, str] | None = None,
+        more: str = "",
+        as_root: bool = False,
     ) -> None:
-        """State is kept in `state`, an empty directory, if it shall be another than `directory`."""
+        """State is kept in `state`, an empty directory, if it shall be another than `directory`.
+
+        `more` is added to the configuration; `as_root`: as whoever runs the tests, root or not.
+        """
         self.directory = directory
         self.state = state or directory / "state"
         self.runtime = directory / "run"
@@ -60,23 +66,21 @@ class Vtpmd:
         self.configuration = directory / "vtpmd.yaml"
         self.log_file = directory / "vtpmd.log"
         self._environment = {**os.environ, **(environment or {})}
-        configuration = {
-            "state_dir": str(self.state),
-            "runtime_dir": str(self.runtime),
-            "sandbox": sandbox,
-        }
-        self.configuration.write_text(json.dumps(configuration))  # JSON is YAML, too
+        self._user = None if as_root else identity()
+        self.configuration.write_text(
+            f"state_dir: {self.state}\nruntime_dir: {self.runtime}\nsandbox: {sandbox}\n{more}"
+        )
         for path in (self.state, self.runtime):
             path.mkdir(mode=0o700, exist_ok=path == state)
-        if user := identity():
+        if user := self._user:
             directory.chmod(0o711)
             for path in (self.state, self.runtime):
                 shutil.chown(path, user, user)
         self._process = self._start()
 
-    def run(self, log: Any) -> subprocess.Popen[bytes]:
-        """Another process of the same daemon; its output goes to `log`."""
-        user = identity()
+    def run(self, log: Any, notify: Path | None = None) -> subprocess.Popen[bytes]:
+        """Another process of the same daemon, which notifies `notify`; its output goes to `log`."""
+        user = self._user
         return subprocess.Popen(
             [COMMANDS / "vtpmd", "--config", self.configuration],
             stdin=subprocess.DEVNULL,
@@ -86,20 +90,27 @@ class Vtpmd:
             group=user,
             extra_groups=[] if user else None,
             cwd="/",
-            env=self._environment,
+            env=self._environment | ({"NOTIFY_SOCKET": str(notify)} if notify else {}),
         )
 
     def _start(self) -> subprocess.Popen[bytes]:
-        with self.log_file.open("ab") as log:
-            process = self.run(log)
-
-        def answering() -> bool:
-            if process.poll() is not None:
-                raise PeerError(f"vtpmd ended: {self.log()}")
-            with socket.socket(socket.AF_UNIX) as probe:
-                return probe.connect_ex(str(self.admin)) == 0
-
-        wait_until(answering, "vtpmd's admin socket")
+        """A process that has said that it is ready."""
+        address = self.directory / "notify"
+        address.unlink(missing_ok=True)
+        with (
+            self.log_file.open("ab") as log,
+            socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notifications,
+        ):
+            notifications.bind(str(address))
+            address.chmod(0o777)
+            process = self.run(log, address)
+            ended = os.pidfd_open(process.pid)
+            said, _, _ = select.select([notifications.fileno(), ended], [], [], 60)
+            os.close(ended)
+            if notifications.fileno() not in said or b"READY=1" not in notifications.recv(4096):
+                process.kill()
+                process.wait()
+                raise PeerError(f"vtpmd is not ready: {self.log()}")
         return process
 
     def end(self, number: int = signal.SIGTERM) -> int:
@@ -111,6 +122,11 @@ class Vtpmd:
         """Start the daemon again after `end`."""
         self._process = self._start()
 
+    @property
+    def ended(self) -> bool:
+        """Whether the supervisor has ended."""
+        return self._process.poll() is not None
+
     def process(self) -> int:
         """Process id of the supervisor."""
         return self._process.pid
@@ -118,22 +134,23 @@ class Vtpmd:
     def log(self) -> str:
         return self.log_file.read_text(errors="replace")
 
+    def ctl(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run vtpmctl."""
+        command = [str(COMMANDS / "vtpmctl"), "--socket", str(self.admin), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, timeout=60)
+
     def control(self, *arguments: str) -> Any:
         """What vtpmctl answers, from its --json."""
-        done = subprocess.run(
-            [COMMANDS / "vtpmctl", "--socket", self.admin, *arguments, "--json"],
-            capture_output=True,
-            text=True,
-            timeout=60,
-        )
+        done = self.ctl(*arguments, "--json")
         if done.returncode:
             raise PeerError(f"vtpmctl {' '.join(arguments)}: {done.stdout}{done.stderr}")
         return json.loads(done.stdout) if done.stdout.strip() else None
 
     def text(self, *arguments: str) -> str:
         """What vtpmctl prints for people."""
-        command = [str(COMMANDS / "vtpmctl"), "--socket", str(self.admin), *arguments]
-        return subprocess.check_output(command, text=True, timeout=60)
+        done = self.ctl(*arguments)
+        done.check_returncode()
+        return done.stdout
 
     def request(self, method: str, path: str, content: object = None) -> tuple[int, Any]:
         """One request to the admin interface: status and content of the answer."""
@@ -158,7 +175,7 @@ class Vtpmd:
 
     def close(self) -> None:
         """Stop every instance and the daemon: workers outlive it otherwise."""
-        if self._process.poll() is None:
+        if not self.ended:
             try:
                 self.control("stop", "--all", "--temporary")
             finally:

@@ -1,18 +1,15 @@
 """A real daemon in a directory of its own, the real vtpmctl, and a plain TPM client."""
 
-import json
-import os
-import select
 import signal
 import socket
 import struct
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
+
+from tests.peers.vtpmd import Vtpmd
 
 DEADLINE = 60.0
 CMD_INIT = 2
@@ -24,50 +21,11 @@ GET_RANDOM_8 = bytes.fromhex("80010000000c0000017b0008")
 Result = TypeVar("Result")
 
 
-class Daemon:
-    """`vtpmd` with everything below `root`; `configuration` is added to its file."""
+class Daemon(Vtpmd):
+    """`vtpmd` as it is by default, with everything below `root`; `more` is added to its file."""
 
-    def __init__(self, root: Path, configuration: str = "") -> None:
-        self.root = root
-        self.state = root / "state"
-        self.runtime = root / "run"
-        self.configuration = root / "vtpmd.yaml"
-        self.configuration.write_text(
-            f"state_dir: {self.state}\nruntime_dir: {self.runtime}\n{configuration}"
-        )
-        self.log = root / "log"
-        self._process: subprocess.Popen[bytes] | None = None
-
-    @property
-    def pid(self) -> int:
-        assert self._process is not None
-        return self._process.pid
-
-    def start(self) -> None:
-        """Start it and return when it has sent READY=1."""
-        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notifications:
-            address = self.root / "notify"
-            address.unlink(missing_ok=True)
-            notifications.bind(str(address))
-            with self.log.open("ab") as log:
-                self._process = subprocess.Popen(
-                    [sys.executable, "-m", "vtpmd.cli.vtpmd", "--config", self.configuration],
-                    stderr=log,
-                    env=os.environ | {"NOTIFY_SOCKET": str(address)},
-                )
-            ended = os.pidfd_open(self._process.pid)
-            ready, _, _ = select.select([notifications.fileno(), ended], [], [], DEADLINE)
-            os.close(ended)
-            assert notifications.fileno() in ready, self.log.read_text()
-            assert b"READY=1" in notifications.recv(4096)
-
-    def end(self, number: int = signal.SIGTERM) -> int:
-        """Send a signal and return the exit status; workers live on."""
-        assert self._process is not None
-        self._process.send_signal(number)
-        status = self._process.wait(DEADLINE)
-        self._process = None
-        return status
+    def __init__(self, root: Path, more: str = "") -> None:
+        super().__init__(root, sandbox="require", more=more, as_root=True)
 
     def restart(self, number: int = signal.SIGTERM) -> None:
         """End it, start a fresh one."""
@@ -76,31 +34,13 @@ class Daemon:
 
     def clean_up(self) -> None:
         """Leave no process behind, however the test ended."""
-        if self._process is None:
+        if self.ended:
             self.start()
-        self.ctl("stop", "--all")
-        self.end()
-
-    def ctl(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """Run vtpmctl against this daemon."""
-        return subprocess.run(
-            [sys.executable, "-m", "vtpmd.cli.vtpmctl", *arguments],
-            env=os.environ | {"VTPMD_ADMIN_SOCKET": str(self.runtime / "admin.sock")},
-            capture_output=True,
-            text=True,
-            timeout=DEADLINE,
-            check=False,
-        )
-
-    def json(self, *arguments: str) -> Any:
-        """The JSON that a successful vtpmctl prints."""
-        result = self.ctl(*arguments, "--json")
-        assert result.returncode == 0, result.stdout + result.stderr
-        return json.loads(result.stdout)
+        self.close()
 
     def until(self, name: str, condition: Callable[[Any], Result | None]) -> Result:
         """Poll an instance until `condition` of its info is true; its value."""
-        return until(lambda: condition(self.json("info", name)))
+        return until(lambda: condition(self.control("info", name)))
 
 
 def until(condition: Callable[[], Result | None]) -> Result:
@@ -115,7 +55,6 @@ def until(condition: Callable[[], Result | None]) -> Result:
 def running(root: Path, configuration: str = "") -> Iterator[Daemon]:
     """A daemon that runs, and no process of it afterwards."""
     daemon = Daemon(root, configuration)
-    daemon.start()
     try:
         yield daemon
     finally:

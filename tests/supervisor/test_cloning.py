@@ -117,21 +117,21 @@ def test_a_replacement_opens_nothing_of_the_original(
 
 
 def test_nothing_to_warn_of_needs_no_confirmation(daemon: Daemon) -> None:
-    daemon.json("create", "web1", "--no-start")
-    info = daemon.json("clone", "web1", "web2", "--policy", "replace", "--no-start")
+    daemon.control("create", "web1", "--no-start")
+    info = daemon.control("clone", "web1", "web2", "--policy", "replace", "--no-start")
     assert (info["state"], info["shares_identity_with"]) == ("stopped", [])
 
 
 def test_copies_of_copies_are_all_told(daemon: Daemon) -> None:
     """The default policy is copy."""
-    daemon.json("create", "a", "--no-start", "--pcr-banks", "sha384")
-    daemon.json("clone", "a", "b", "--no-start")
-    info = daemon.json("clone", "b", "c")
+    daemon.control("create", "a", "--no-start", "--pcr-banks", "sha384")
+    daemon.control("clone", "a", "b", "--no-start")
+    info = daemon.control("clone", "b", "c")
     assert (info["shares_identity_with"], info["pcr_banks"]) == (["a", "b"], ["sha384"])
     assert info["data_socket"] is not None
     daemon.restart()
     listed = {
-        each["name"]: each["shares_identity_with"] for each in daemon.json("list")["instances"]
+        each["name"]: each["shares_identity_with"] for each in daemon.control("list")["instances"]
     }
     assert listed == {"a": ["b", "c"], "b": ["a", "c"], "c": ["a", "b"]}
 
@@ -148,24 +148,24 @@ def test_copies_of_copies_are_all_told(daemon: Daemon) -> None:
     ],
 )
 def test_a_refused_clone_leaves_nothing(daemon: Daemon, arguments: list[str], status: int) -> None:
-    uuid = daemon.json("create", "a", "--no-start")["uuid"]
+    uuid = daemon.control("create", "a", "--no-start")["uuid"]
     arguments = [uuid if word == "UUID" else word for word in arguments]
     assert daemon.ctl("clone", *arguments).returncode == status
-    assert [info["name"] for info in daemon.json("list")["instances"]] == ["a"]
+    assert [info["name"] for info in daemon.control("list")["instances"]] == ["a"]
     assert len(list((daemon.state / "instances").iterdir())) == 1
 
 
 def test_without_its_key_a_tpm_is_not_cloned(daemon: Daemon) -> None:
-    daemon.json("create", "a", "--no-start")
-    (daemon.state / "keyring").rename(daemon.root / "elsewhere")
+    daemon.control("create", "a", "--no-start")
+    (daemon.state / "keyring").rename(daemon.directory / "elsewhere")
     for policy in ("copy", "replace"):
         assert daemon.ctl("clone", "a", "b", "--policy", policy).returncode == 8
-    (daemon.root / "elsewhere").rename(daemon.state / "keyring")
+    (daemon.directory / "elsewhere").rename(daemon.state / "keyring")
     assert len(list((daemon.state / "instances").iterdir())) == 1
 
 
 def test_a_damaged_tpm_is_not_cloned(daemon: Daemon) -> None:
-    uuid = daemon.json("create", "a", "--no-start")["uuid"]
+    uuid = daemon.control("create", "a", "--no-start")["uuid"]
     nvram = daemon.state / "instances" / uuid / "nvram"
     nvram.write_bytes(nvram.read_bytes()[:-1] + b"!")
     assert daemon.ctl("clone", "a", "b").returncode == 9
@@ -173,11 +173,11 @@ def test_a_damaged_tpm_is_not_cloned(daemon: Daemon) -> None:
 
 def test_a_template_makes_new_tpms_of_the_same_kind(daemon: Daemon, tmp_path: Path) -> None:
     file = tmp_path / "template"
-    daemon.json("create", "a", "--no-start", "--pcr-banks", "sha1,sha256", "--no-data-socket")
+    daemon.control("create", "a", "--no-start", "--pcr-banks", "sha1,sha256", "--no-data-socket")
     assert daemon.ctl("export", "a", str(file)).returncode == 2
     assert daemon.ctl("export", "a", str(file), "--without-secrets").returncode == 0
     assert daemon.ctl("export", "a", str(file), "--without-secrets").returncode == 13
-    info = daemon.json("import", str(file), "b")
+    info = daemon.control("import", str(file), "b")
     assert (info["pcr_banks"], info["data_socket"]) == (["sha1", "sha256"], None)
     assert info["shares_identity_with"] == []
     for text in ("", "[]", "{}", '{"vtpmd-template": 1}', '{"vtpmd-template": 2}', "\0"):

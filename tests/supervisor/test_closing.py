@@ -61,8 +61,7 @@ def test_the_daemon_closes_its_providers_at_its_end(
     monkeypatch.setenv("PYTHONPATH", str(root / "packages"), prepend=":")
     note = root / "note"
     daemon = Daemon(root, f"key_providers: [{{type: acme, name: dc1, note: {note}}}]")
-    daemon.start()
     assert note.read_text() == "open"
     # The moment it is ready it heeds signals.
-    assert daemon.end() == 0, daemon.log.read_text()
+    assert daemon.end() == 0, daemon.log()
     assert note.read_text() == "open, closed"

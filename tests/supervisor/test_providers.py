@@ -39,7 +39,7 @@ def with_passphrase(
 def test_no_tpm_is_made_before_the_keys_are_saved(root: Path, tmp_path: Path) -> None:
     audit = root / "audit.json"
     with running(root, STRICT % audit) as daemon:
-        assert "has not been saved" in daemon.json("capabilities")["create"]
+        assert "has not been saved" in daemon.control("capabilities")["create"]
         refused = daemon.ctl("create", "web1")
         assert refused.returncode == 8
         assert "vtpmctl provider backup local FILE" in refused.stderr
@@ -47,17 +47,17 @@ def test_no_tpm_is_made_before_the_keys_are_saved(root: Path, tmp_path: Path) ->
         saved = with_passphrase(daemon, "provider", "backup", "local", str(file))
         assert saved.returncode == 0, saved.stderr
         assert stat.S_IMODE(file.stat().st_mode) == 0o600
-        assert daemon.json("create", "web1")["state"] == "running"
-        daemon.json("provider", "rotate", "local")
+        assert daemon.control("create", "web1")["state"] == "running"
+        daemon.control("provider", "rotate", "local")
         assert daemon.ctl("rekey", "web1").returncode == 8  # the new key is not saved
         assert daemon.ctl("create", "web2").returncode == 8
         with_passphrase(daemon, "provider", "backup", "local", str(tmp_path / "keys2"))
-        assert daemon.json("rekey", "web1")["changed"] is True
+        assert daemon.control("rekey", "web1")["changed"] is True
         recorded = audit.read_text()
         assert stat.S_IMODE(audit.stat().st_mode) == 0o600
         assert recorded.count('"verb": "provider backup"') == 4
         assert '"verb": "info"' not in recorded
-        for text in (recorded, daemon.log.read_text(), saved.stdout):
+        for text in (recorded, daemon.log(), saved.stdout):
             assert PASSPHRASE not in text
 
 
@@ -81,35 +81,35 @@ def test_another_host_opens_what_it_has_the_keys_of(root: Path, tmp_path: Path) 
     (root / "a").mkdir()
     (root / "b").mkdir()
     with running(root / "a") as first, running(root / "b") as second:
-        first.json("create", "web1", "--no-start")
-        first.json("backup", "web1", bundle)
+        first.control("create", "web1", "--no-start")
+        first.control("backup", "web1", bundle)
         assert with_passphrase(first, "provider", "backup", "local", keys).returncode == 0
-        assert second.json("restore", bundle)["state"] == "locked"
+        assert second.control("restore", bundle)["state"] == "locked"
         wrong = with_passphrase(second, "provider", "import", "local", keys, passphrase="x" * 20)
         assert wrong.returncode == 12
         assert "passphrase is wrong" in wrong.stderr
-        own = second.json("provider", "list")["providers"][0]["description"]["versions"]
+        own = second.control("provider", "list")["providers"][0]["description"]["versions"]
         done = with_passphrase(second, "provider", "import", "local", keys, "--json")
         assert done.returncode == 0, done.stderr
-        listed = second.json("provider", "list")["providers"][0]["description"]["versions"]
+        listed = second.control("provider", "list")["providers"][0]["description"]["versions"]
         assert {each["id"] for each in own} < {each["id"] for each in listed}
         active = [each["id"] for each in listed if each["state"] == "active"]
         assert active == [own[0]["id"]]
-        assert second.json("unlock", "web1")["state"] == "stopped"
-        assert second.json("start", "web1")["state"] == "running"
-        assert second.json("rekey", "web1")["keys"][0]["key_version"] == active[0]
+        assert second.control("unlock", "web1")["state"] == "stopped"
+        assert second.control("start", "web1")["state"] == "running"
+        assert second.control("rekey", "web1")["keys"][0]["key_version"] == active[0]
 
 
 def test_a_lost_keyring_comes_back(daemon: Daemon, tmp_path: Path) -> None:
-    daemon.json("create", "web1")
-    daemon.json("stop", "web1")
+    daemon.control("create", "web1")
+    daemon.control("stop", "web1")
     keys = str(tmp_path / "keys")
     with_passphrase(daemon, "provider", "backup", "local", keys)
     (daemon.state / "keyring").unlink()
     assert daemon.ctl("start", "web1").returncode == 8
     assert with_passphrase(daemon, "provider", "import", "local", keys).returncode == 0
-    assert daemon.json("unlock", "web1")["state"] == "running"
-    assert daemon.json("create", "web2")["state"] == "running"
+    assert daemon.control("unlock", "web1")["state"] == "running"
+    assert daemon.control("create", "web2")["state"] == "running"
 
 
 @pytest.mark.parametrize(
@@ -139,15 +139,15 @@ def test_what_is_refused_changes_nothing(
 
 
 def test_the_list_tells_who_needs_whom(daemon: Daemon) -> None:
-    daemon.json("create", "web1", "--no-start")
-    (provider,) = daemon.json("provider", "list")["providers"]
+    daemon.control("create", "web1", "--no-start")
+    (provider,) = daemon.control("provider", "list")["providers"]
     assert (provider["instances"], provider["default"], provider["recovery"]) == (1, True, False)
     shutil.rmtree(daemon.state / "nothing", ignore_errors=True)
     daemon.end()
     text = daemon.configuration.read_text()
     daemon.configuration.write_text(text + "\nkey_providers: [{type: local, name: other}]\n")
     daemon.start()
-    assert daemon.json("provider", "list")["not_configured"] == ["local"]
+    assert daemon.control("provider", "list")["not_configured"] == ["local"]
     shown = daemon.ctl("provider", "list").stdout
     assert "not configured, but needed" in shown
     assert daemon.ctl("provider", "rotate", "absent").returncode == 5

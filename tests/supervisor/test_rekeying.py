@@ -34,7 +34,7 @@ from vtpmd.supervisor.rekeying import rekey
 
 
 def envelope(daemon: Daemon, name: str, file: str = "nvram") -> Envelope:
-    uuid = daemon.json("info", name)["uuid"]
+    uuid = daemon.control("info", name)["uuid"]
     return parse((daemon.state / "instances" / uuid / file).read_bytes())
 
 
@@ -48,55 +48,55 @@ def rotate(daemon: Daemon) -> str:
 
 @pytest.mark.parametrize("running", [True, False])
 def test_a_shallow_rekey_wraps_the_same_key_anew(daemon: Daemon, running: bool) -> None:
-    info = daemon.json("create", "web1", *(() if running else ("--no-start",)))
+    info = daemon.control("create", "web1", *(() if running else ("--no-start",)))
     before = envelope(daemon, "web1")
-    assert daemon.json("rekey", "web1")["changed"] is False
+    assert daemon.control("rekey", "web1")["changed"] is False
     if running:
         power_on(info)
         assert execute(info, STARTUP_CLEAR)[0] == 0
         before = envelope(daemon, "web1")
     kek = rotate(daemon)
-    result = daemon.json("rekey", "web1")
+    result = daemon.control("rekey", "web1")
     assert result["changed"] is True
     assert [key["key_version"] for key in result["keys"]] == [kek]
     after = envelope(daemon, "web1")
     assert after.header.dek_id == before.header.dek_id
     assert [slot.key_version for slot in after.slots] == [kek]
-    assert daemon.json("info", "web1")["keys"] == result["keys"]
+    assert daemon.control("info", "web1")["keys"] == result["keys"]
     assert "already under" in daemon.ctl("rekey", "web1").stdout
     if running:
         assert execute(info, GET_RANDOM_8)[0] == 0
-        daemon.json("stop", "web1")
+        daemon.control("stop", "web1")
         assert [slot.key_version for slot in envelope(daemon, "web1").slots] == [kek]
-    assert daemon.json("start", "web1")["state"] == "running"
+    assert daemon.control("start", "web1")["state"] == "running"
 
 
 @pytest.mark.parametrize("running", [True, False])
 def test_a_deep_rekey_changes_the_key_of_all_stored_state(daemon: Daemon, running: bool) -> None:
-    info = daemon.json("create", "web1")
+    info = daemon.control("create", "web1")
     power_on(info)
     assert execute(info, STARTUP_CLEAR)[0] == 0
     assert control(info, CMD_STORE_VOLATILE) == bytes(4)
     if not running:
-        daemon.json("stop", "web1")
+        daemon.control("stop", "web1")
     before = envelope(daemon, "web1")
-    assert daemon.json("rekey", "web1", "--deep")["changed"] is True
+    assert daemon.control("rekey", "web1", "--deep")["changed"] is True
     after = envelope(daemon, "web1")
     assert after.header.dek_id != before.header.dek_id
     assert envelope(daemon, "web1", "volatile").header.dek_id == after.header.dek_id
     if running:
         assert execute(info, GET_RANDOM_8)[0] == 0
-        daemon.json("stop", "web1")
-    info = daemon.json("start", "web1")
+        daemon.control("stop", "web1")
+    info = daemon.control("start", "web1")
     power_on(info)
     assert execute(info, GET_RANDOM_8)[0] == 0  # resumed: no TPM2_Startup was needed
 
 
 def test_many_are_rekeyed_and_the_rest_later(daemon: Daemon) -> None:
     for name in ("web1", "web2", "web3"):
-        daemon.json("create", name, "--no-start")
+        daemon.control("create", name, "--no-start")
     rotate(daemon)
-    daemon.json("rekey", "web2")
+    daemon.control("rekey", "web2")
     lines = daemon.ctl("rekey", "--all").stdout.splitlines()
     assert [line.split()[:2] for line in lines] == [
         ["[1/3]", "web1:"],
@@ -104,18 +104,18 @@ def test_many_are_rekeyed_and_the_rest_later(daemon: Daemon) -> None:
         ["[3/3]", "web3:"],
     ]
     assert ["already" in line for line in lines] == [False, True, False]
-    answer = daemon.json("rekey", "--provider", "local", "--deep")
+    answer = daemon.control("rekey", "--provider", "local", "--deep")
     assert [result["changed"] for result in answer["rekeyed"]] == [True] * 3
     since = answer["rekeyed"][0]["keys"][0]["created"]
-    again = daemon.json("rekey", "--all", "--deep", "--since", since)
+    again = daemon.control("rekey", "--all", "--deep", "--since", since)
     assert [result["changed"] for result in again["rekeyed"]] == [False] * 3
-    assert daemon.json("rekey", "--provider", "unknown") == {"rekeyed": [], "failed": []}
+    assert daemon.control("rekey", "--provider", "unknown") == {"rekeyed": [], "failed": []}
 
 
 def test_one_that_fails_keeps_its_key_and_stops_no_other(daemon: Daemon) -> None:
-    daemon.json("create", "web1", "--no-start")
-    daemon.json("create", "web2", "--no-start")
-    uuid = daemon.json("info", "web1")["uuid"]
+    daemon.control("create", "web1", "--no-start")
+    daemon.control("create", "web2", "--no-start")
+    uuid = daemon.control("info", "web1")["uuid"]
     nvram = daemon.state / "instances" / uuid / "nvram"
     nvram.write_bytes(nvram.read_bytes()[:-1])
     rotate(daemon)

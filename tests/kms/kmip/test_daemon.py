@@ -30,17 +30,17 @@ key_providers:
 """
     with running(short_path, configuration) as daemon:
         try:
-            info = daemon.json("create", "web1")
+            info = daemon.control("create", "web1")
         finally:
             server.stop()
         power_on(info)
         assert execute(info, STARTUP_CLEAR)[0] == 0
         assert execute(info, GET_RANDOM_8)[0] == 0
-        assert daemon.json("info", "web1")["state"] == "running"
+        assert daemon.control("info", "web1")["state"] == "running"
 
         assert daemon.ctl("stop", "web1").returncode == 0
         assert daemon.ctl("start", "web1").returncode != 0
-        info = daemon.json("info", "web1")
+        info = daemon.control("info", "web1")
         assert info["state"] == "locked"
         assert f"localhost:{server.port} cannot be reached: Connection refused" in info["reason"]
 

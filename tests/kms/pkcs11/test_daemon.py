@@ -43,11 +43,11 @@ key_providers:
     environment: {token.environment}
 """
     with running(short_path, configuration) as daemon:
-        info = daemon.json("create", "web1")
+        info = daemon.control("create", "web1")
         power_on(info)
         assert execute(info, STARTUP_CLEAR)[0] == 0
         ((child, parent),) = holders(module).items()
-        assert parent == daemon.pid
+        assert parent == daemon.process()
 
         pidfd = os.pidfd_open(child)
         os.kill(child, signal.SIGKILL)
@@ -56,7 +56,7 @@ key_providers:
         assert execute(info, GET_RANDOM_8)[0] == 0
         assert daemon.ctl("stop", "web1").returncode == 0
         assert daemon.ctl("start", "web1").returncode != 0
-        locked = daemon.json("info", "web1")
+        locked = daemon.control("info", "web1")
         assert locked["state"] == "locked"
         assert "does not accept the PIN" in locked["reason"]
         assert holders(module) == {}

@@ -26,7 +26,7 @@ key_providers:
       secret_id_file: {secret(bao.secret_id("instance"))}
 """
     with running(short_path, configuration) as daemon:
-        info = daemon.json("create", "web1")
+        info = daemon.control("create", "web1")
         bao.ask("POST", "sys/seal")
         try:
             power_on(info)
@@ -34,7 +34,7 @@ key_providers:
             assert execute(info, GET_RANDOM_8)[0] == 0
             assert daemon.ctl("stop", "web1").returncode == 0
             assert daemon.ctl("start", "web1").returncode != 0
-            info = daemon.json("info", "web1")
+            info = daemon.control("info", "web1")
         finally:
             bao.unseal()
         assert info["state"] == "locked"

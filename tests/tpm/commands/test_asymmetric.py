@@ -1,7 +1,6 @@
 """Part 3, chapter 14: encryption and key exchange as swtpm and `cryptography` do them."""
 
 import hashlib
-from dataclasses import replace
 
 import pytest
 from cryptography.hazmat.primitives import hashes
@@ -9,7 +8,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, padding
 
 from tests.tpm import areas
 from tests.tpm.areas import DECRYPT, NONE, RESTRICTED, SIGN, words
-from tests.tpm.harness import EnginePeer, Password, Result, Tester, sized
+from tests.tpm.harness import Password, Result, Tester, sized
 from tests.tpm.known_keys import (
     H1,
     P1,
@@ -307,45 +306,6 @@ def test_what_two_phases_refuse(pair: Pair) -> None:
     assert refused(sign, good + good) == RC.ATTRIBUTES | H1
     pair.flush(sign)
     assert refused(pair.load(rsa_areas(DECRYPT)), good + good) == RC.KEY | H1
-
-
-def test_mqv_where_a_profile_has_it(tester: Tester) -> None:
-    """With the same keys on both sides, both get the same secret (Part 1, 44.8.4.3)."""
-    assert isinstance(tester.peer, EnginePeer)
-    tpm = tester.peer.engine._tpm
-    tpm.profile = replace(tpm.profile, algorithms=tpm.profile.algorithms | {ALG.ECMQV})
-    handle = loaded(tester, ecc_areas(DECRYPT))
-    first, second = (tester.run(CC.EC_EPHEMERAL, params=words(3)) for _ in range(2))
-    static = wire_point(ecc_key().public_key())
-    secrets = []
-    for own, peer in ((first, second), (second, first)):
-        scheme = words(ALG.ECMQV) + own.parameters[-2:]
-        params = static + sized(peer.sized()) + scheme
-        answer = tester.run(CC.ZGEN_2PHASE, [handle], params, [Password()])
-        assert answer.rc == 0, hex(answer.rc)
-        assert answer.sized(1) == words(0, 0)
-        secrets.append(answer.sized())
-    assert secrets[0] == secrets[1]
-
-
-def test_the_point_at_infinity_is_the_empty_point(tester: Tester) -> None:
-    """Part 3, 14.7: such an exchange succeeds, and its ephemeral key is used up."""
-    assert isinstance(tester.peer, EnginePeer)
-    tpm = tester.peer.engine._tpm
-    tpm.profile = replace(tpm.profile, algorithms=tpm.profile.algorithms | {ALG.ECMQV})
-    handle = loaded(tester, ecc_areas(DECRYPT))
-    curve = ecc.CURVES[ECC_CURVE.NIST_P256]
-    other = ec.generate_private_key(ec.SECP256R1())
-    weight = (1 << 128) + int.from_bytes(point(other.public_key())[0]) % (1 << 128)
-    secret = -other.private_numbers().private_value * pow(weight, -1, curve.n) % curve.n
-    static = ec.derive_private_key(secret, ec.SECP256R1())
-    counter = tester.run(CC.EC_EPHEMERAL, params=words(3)).parameters[-2:]
-    points = wire_point(static.public_key()) + wire_point(other.public_key())
-    params = points + words(ALG.ECMQV) + counter
-    answer = tester.run(CC.ZGEN_2PHASE, [handle], params, [Password()])
-    assert (answer.rc, answer.parameters) == (0, NO_POINT * 2)
-    again = tester.run(CC.ZGEN_2PHASE, [handle], params, [Password()])
-    assert again.rc == RC.VALUE | P4
 
 
 def kdf2(alg: str, secret: bytes, size: int) -> bytes:

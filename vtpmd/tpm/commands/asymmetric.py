@@ -1,6 +1,5 @@
 """Part 3, chapter 14: Asymmetric Primitives."""
 
-from collections.abc import Callable
 from hmac import compare_digest
 from typing import Annotated
 
@@ -219,21 +218,12 @@ def zgen_2phase(
     curve = keys.ecc_curve(key_a.public)
     static = keys.point_on(curve, in_qs_b, at="in_qs_b")
     ephemeral = keys.point_on(curve, in_qe_b, at="in_qe_b")
-    exchange = _EXCHANGES.get(in_scheme)
-    if exchange is None:
+    if in_scheme != ALG.ECDH:
         raise TpmError(RC.SCHEME, at="in_scheme")
     r = commitments.committed(tpm, curve, b"", counter, at="counter")
-    z1, z2 = exchange(curve, keys.ecc_private(key_a), r, static, ephemeral)
+    z1, z2 = ecc.full_unified_model(curve, keys.ecc_private(key_a), r, static, ephemeral)
     commitments.end(tpm, counter)
     return ZGen2PhaseResponse(keys.coordinates(curve, z1), keys.coordinates(curve, z2))
-
-
-_EXCHANGES: dict[
-    int,
-    Callable[
-        [ecc.Curve, int, int, ecc.Point, ecc.Point], tuple[ecc.Point | None, ecc.Point | None]
-    ],
-] = {ALG.ECDH: ecc.full_unified_model, ALG.ECMQV: ecc.full_mqv}
 
 
 class EccEncryptResponse(Structure):

@@ -53,12 +53,8 @@ def pcr_extend(
     digests: TPML_DIGEST_VALUES,
 ) -> None:
     """Extend one PCR in every bank a digest is given for (22.2)."""
-    if pcr_handle is None:
-        return
-    if not pcrs.extend_allowed(tpm, pcr_handle.handle):
-        raise TpmError(RC.LOCALITY)
-    for entry in digests:
-        pcrs.extend(tpm, entry.hash_alg, pcr_handle.handle, entry.digest)
+    pcrs.require_extendable(tpm, pcr_handle)
+    pcrs.extend(tpm, pcr_handle, digests)
 
 
 @command(CC.PCR_EVENT, nv=True)
@@ -69,12 +65,9 @@ def pcr_event(
     event_data: TPM2B_EVENT,
 ) -> PcrEventResponse:
     """Hash an event for every bank, and extend one PCR with it (22.3)."""
-    if pcr_handle is not None and not pcrs.extend_allowed(tpm, pcr_handle.handle):
-        raise TpmError(RC.LOCALITY)
+    pcrs.require_extendable(tpm, pcr_handle)
     digests = [TPMT_HA(bank, digest(bank, event_data)) for bank in sorted(tpm.profile.pcr_banks)]
-    if pcr_handle is not None:
-        for entry in digests:
-            pcrs.extend(tpm, entry.hash_alg, pcr_handle.handle, entry.digest)
+    pcrs.extend(tpm, pcr_handle, digests)
     return PcrEventResponse(digests)
 
 

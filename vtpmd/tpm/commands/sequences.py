@@ -108,12 +108,9 @@ def event_sequence_complete(
     sequence = sequences.find(sequence_handle)
     if not sequence.is_event:
         raise TpmError(RC.MODE, at="sequence_handle")
-    if pcr_handle is not None and not pcrs.extend_allowed(tpm, pcr_handle.handle):
-        raise TpmError(RC.LOCALITY)
+    pcrs.require_extendable(tpm, pcr_handle)
     sequences.update(sequence, buffer)
     sequences.flush(tpm, sequence_handle)
     digests = [TPMT_HA(running.alg, running.digest()) for running in sequence.hashes]
-    if pcr_handle is not None:
-        for entry in digests:
-            pcrs.extend(tpm, entry.hash_alg, pcr_handle.handle, entry.digest)
+    pcrs.extend(tpm, pcr_handle, digests)
     return EventSequenceCompleteResponse(digests)

@@ -1,10 +1,12 @@
 """Platform configuration registers (Part 1, clause 14; PC Client platform TPM profile, 3.7)."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from ..crypto.hashes import digest, digest_size
+from ..rc import RC, TpmError
 from ..state import PCR_COUNT, Pcr, Tpm
-from ..wire.base import TPMS_PCR_SELECTION
+from ..wire.base import TPMS_PCR_SELECTION, TPMT_HA
 
 SELECT_SIZE = PCR_COUNT // 8
 ALL = (1 << PCR_COUNT) - 1
@@ -100,9 +102,10 @@ def save(tpm: Tpm) -> None:
     }
 
 
-def extend_allowed(tpm: Tpm, pcr: int) -> bool:
-    """Whether the locality of the command in flight may extend a PCR."""
-    return bool(ATTRIBUTES[pcr].extend >> tpm.locality & 1)
+def require_extendable(tpm: Tpm, pcr: Pcr | None) -> None:
+    """Raise RC.LOCALITY if the locality of the command in flight may not extend this PCR."""
+    if pcr is not None and not ATTRIBUTES[pcr.handle].extend >> tpm.locality & 1:
+        raise TpmError(RC.LOCALITY)
 
 
 def reset_allowed(tpm: Tpm, pcr: int) -> bool:
@@ -115,12 +118,15 @@ def reset_allowed(tpm: Tpm, pcr: int) -> bool:
     return bool(ATTRIBUTES[pcr].reset >> tpm.locality & 1)
 
 
-def extend(tpm: Tpm, bank: int, pcr: int, measured: bytes) -> None:
-    """PCR = H(PCR || measured), in one bank; nothing if the bank doesn't have the PCR."""
-    if is_allocated(tpm, bank, pcr):
-        values = tpm.volatile.pcrs[bank]
-        values[pcr] = digest(bank, values[pcr], measured)
-        count_change(tpm, pcr)
+def extend(tpm: Tpm, pcr: Pcr | None, measured: Iterable[TPMT_HA]) -> None:
+    """PCR = H(PCR || digest), in the bank of each digest; nothing if the bank doesn't have it."""
+    if pcr is None:
+        return
+    for entry in measured:
+        if is_allocated(tpm, entry.hash_alg, pcr.handle):
+            values = tpm.volatile.pcrs[entry.hash_alg]
+            values[pcr.handle] = digest(entry.hash_alg, values[pcr.handle], entry.digest)
+            count_change(tpm, pcr.handle)
 
 
 def count_change(tpm: Tpm, pcr: int) -> None:
@@ -157,8 +163,7 @@ def _measure_d_rtm(tpm: Tpm, digests: dict[int, bytes]) -> None:
         if attributes.dynamic:
             _set_zero(tpm, pcr)
     tpm.reset.restart_count = (tpm.reset.restart_count + 1) & 0xFFFFFFFF
-    for bank, measured in digests.items():
-        extend(tpm, bank, DRTM, measured)
+    extend(tpm, entity(tpm, DRTM), [TPMT_HA(bank, value) for bank, value in digests.items()])
 
 
 def _measure_h_crtm(tpm: Tpm, digests: dict[int, bytes]) -> None:

@@ -140,7 +140,7 @@ def multiply(curve: Curve, d: int, point: Point) -> Point:
     if d == 1:
         return point
     if d == curve.n - 1:
-        return opposite(curve, point)
+        return _opposite(curve, point)
     peer = library_point(curve, point)
     x = _exchange(_library_key(curve, d), peer)
     next_x = _exchange(_library_key(curve, d + 1), peer)
@@ -152,7 +152,7 @@ def multiply(curve: Curve, d: int, point: Point) -> Point:
     return Point(x, twice_product * pow(2 * point.y, -1, p) % p)
 
 
-def opposite(curve: Curve, point: Point) -> Point:
+def _opposite(curve: Curve, point: Point) -> Point:
     """-P of a point on the curve."""
     return Point(point.x, curve.p - point.y)
 
@@ -178,28 +178,6 @@ def full_unified_model(
 ) -> tuple[Point, Point]:
     """(outZ1, outZ2) of TPM2_ZGen_2Phase with TPM_ALG_ECDH (44.8.4.2); raises as ``multiply``."""
     return multiply(curve, d_static, q_static), multiply(curve, d_ephemeral, q_ephemeral)
-
-
-def full_mqv(
-    curve: Curve, d_static: int, d_ephemeral: int, q_static: Point, q_ephemeral: Point
-) -> tuple[Point | None, None]:
-    """(outZ1, outZ2) of TPM2_ZGen_2Phase with TPM_ALG_ECMQV (44.8.4.3).
-
-    outZ1 is None for the point at infinity, outZ2 always. TPM_RC_ECC_POINT for points off the
-    curve.
-    """
-    own = public_point(curve, d_ephemeral)
-    signature = (d_ephemeral + d_static * _associated_value(curve, own)) % curve.n
-    curve.check(q_ephemeral)
-    weighted = multiply(curve, _associated_value(curve, q_ephemeral), q_static)
-    if signature == 0 or weighted == opposite(curve, q_ephemeral):
-        return None, None
-    return multiply(curve, signature, add(curve, q_ephemeral, weighted)), None
-
-
-def _associated_value(curve: Curve, point: Point) -> int:
-    half = (curve.n.bit_length() + 1) // 2
-    return 1 << half | point.x & (1 << half) - 1
 
 
 def library_point(curve: Curve, point: Point) -> ec.EllipticCurvePublicKey:

@@ -86,7 +86,9 @@ class Zygote:
             try:
                 return await self._spawn(uuid, name)
             except (ChannelClosed, IllegalMessage, trio.TooSlowError):
-                raise SpawnError("the process that starts workers ends at once: see the log") from None
+                raise SpawnError(
+                    "the process that starts workers ends at once: see the log"
+                ) from None
 
     def _replace(self) -> None:
         self._channel.close()

@@ -208,7 +208,7 @@ def engine_state(engine: Engine) -> dict[str, Any]:
 def durable_state(permanent: bytes) -> dict[str, Any]:
     """What has to survive a power cycle of an encoded permanent state, whatever happens."""
     state: dict[str, Any] = json.loads(permanent)["permanent"]
-    del state["clock"], state["clock_rate"], state["pcr_allocation"]
+    del state["clock"], state["clock_adjustment"], state["pcr_allocation"]
     state["nv"] = {
         handle: index
         for handle, index in state["nv"].items()

@@ -240,7 +240,15 @@ def test_a_state_of_an_earlier_version_opens() -> None:
 POLICY_LOCALITY = CC.POLICY_LOCALITY.to_bytes(4) + b"\x01"
 
 
-RETIRED = {"enabled", "primary", "temporary", "primary_epoch", "context_id", "startup_type"}
+RETIRED = {
+    "clock_rate",
+    "enabled",
+    "primary",
+    "temporary",
+    "primary_epoch",
+    "context_id",
+    "startup_type",
+}
 
 
 def assert_holds(whole: Any, part: Any) -> None:
@@ -256,7 +264,7 @@ def assert_holds(whole: Any, part: Any) -> None:
 
 def test_what_an_earlier_version_lacked_has_its_default(manufactured: bytes) -> None:
     def remove(document: dict[str, Any]) -> None:
-        del document["permanent"]["clock_rate"], document["clear"]["pcr_auth_value"]
+        del document["permanent"]["clock_adjustment"], document["clear"]["pcr_auth_value"]
 
     assert restored(changed(manufactured, remove)).permanent() == manufactured
 

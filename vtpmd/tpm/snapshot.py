@@ -31,7 +31,8 @@ _LAYOUTS: dict[Any, Any] = {TPMT_PUBLIC: TPMT_PUBLIC_LOADED}
 _RETIRED = {
     "Hierarchy": {"enabled"},
     "LoadedObject": {"primary", "temporary"},
-    "PermanentState": {"primary_epoch"},
+    "OrderlyState": {"clock_rate"},
+    "PermanentState": {"primary_epoch", "clock_rate"},
     "Session": {"context_id"},
     "VolatileState": {"startup_type"},
 }

@@ -3,7 +3,7 @@
 from typing import Annotated
 
 from ..command import Auth, command
-from ..core.clock import time_info
+from ..core.clock import NOMINAL_RATE, time_info
 from ..rc import RC, TpmError
 from ..state import Hierarchy, Tpm
 from ..wire.attest import TPMS_TIME_INFO
@@ -12,7 +12,9 @@ from ..wire.interface import TPM_CLOCK_ADJUST, TPMI_RH_PROVISION, UINT64
 from ..wire.structure import Structure
 
 MAX_CLOCK = 0xFFFF000000000000
-_SLOWEST, _FASTEST = -3, 3
+_STEPS = {3: NOMINAL_RATE // 100, 2: NOMINAL_RATE // 1000, 1: 1, 0: 0}
+"""Coarse, medium and fine, as Part 2, 6.7 recommends."""
+_MAX_ADJUSTMENT = NOMINAL_RATE * 15 // 100
 
 
 class ReadClockResponse(Structure):
@@ -47,10 +49,11 @@ def clock_rate_adjust(
     /,
     rate_adjust: TPM_CLOCK_ADJUST,
 ) -> None:
-    """Let Clock and Time run faster or slower (29.3); each step changes the rate by 5 %.
+    """Let Clock and Time run faster or slower, by 15 % at most (29.3).
 
     The rate stays within its limits, where 29.3 has RC.VALUE: as in the reference implementation.
     It is stored with Clock, and not for its own sake.
     """
-    rate = tpm.permanent.clock_rate + rate_adjust
-    tpm.permanent.clock_rate = max(_SLOWEST, min(_FASTEST, rate))
+    step = _STEPS[abs(rate_adjust)]
+    adjustment = tpm.permanent.clock_adjustment + (step if rate_adjust > 0 else -step)
+    tpm.permanent.clock_adjustment = max(-_MAX_ADJUSTMENT, min(_MAX_ADJUSTMENT, adjustment))

@@ -3,6 +3,9 @@
 from ..state import Tpm
 from ..wire.attest import TPMS_CLOCK_INFO, TPMS_TIME_INFO
 
+NOMINAL_RATE = 100_000
+"""To which the adjustment of Clock's rate is added, in units of 10 ppm."""
+
 
 def clock_info(tpm: Tpm) -> TPMS_CLOCK_INFO:
     """Clock and the counters that tell one period of it from another."""

@@ -7,6 +7,7 @@ from ..state import ClearState, Hierarchy, OrderlyState, ResetState, Tpm, Volati
 from ..wire.attributes import TPMA_NV
 from ..wire.constants import ALG, CC, RH, SU
 from . import audit, countdown, dictionary_attack, nv, pcrs
+from .clock import NOMINAL_RATE
 
 PROOF_SIZE = 64
 SEED_SIZE = 64
@@ -34,8 +35,6 @@ _KEEPS_ORDERLY = frozenset(
 """Commands after which a TPM2_Shutdown still holds: they change and tell nothing it has saved."""
 _STARTUP_LOCALITIES = (0, 3)
 """PC Client platform TPM profile: the static RTM's, without and with an H-CRTM of its own."""
-_RATES = {-3: 85, -2: 90, -1: 95, 0: 100, 1: 105, 2: 110, 3: 115}
-"""Percent at which Clock advances, by TPM2_ClockRateAdjust's steps."""
 
 
 def fresh_reset_state(random: Callable[[int], bytes]) -> ResetState:
@@ -57,7 +56,7 @@ def orderly_state(tpm: Tpm) -> OrderlyState:
     """What of the permanent state has changed without being stored."""
     permanent = tpm.permanent
     indices = {h: index for h, index in permanent.nv.items() if index.has(TPMA_NV.ORDERLY)}
-    return OrderlyState(permanent.clock, permanent.clock_safe, indices, permanent.clock_rate)
+    return OrderlyState(permanent.clock, permanent.clock_safe, indices, permanent.clock_adjustment)
 
 
 def go_on(
@@ -67,7 +66,7 @@ def go_on(
     permanent = tpm.permanent
     tpm.reset, tpm.clear = reset, clear
     permanent.clock, permanent.clock_safe = orderly.clock, orderly.clock_safe
-    permanent.clock_rate = orderly.clock_rate
+    permanent.clock_adjustment = orderly.clock_adjustment
     for handle, index in orderly.nv.items():
         if handle in permanent.nv and permanent.nv[handle].has(TPMA_NV.ORDERLY):
             permanent.nv[handle] = index
@@ -97,7 +96,7 @@ def tick(tpm: Tpm) -> None:
     permanent = tpm.permanent
     # Of an adjusted millisecond nothing may get lost, however often the time is looked at.
     elapsed, tpm.clock_remainder = divmod(
-        passed * _RATES[permanent.clock_rate] + tpm.clock_remainder, 100
+        passed * (NOMINAL_RATE + permanent.clock_adjustment) + tpm.clock_remainder, NOMINAL_RATE
     )
     tpm.volatile.time += elapsed
     before = permanent.clock

@@ -56,8 +56,8 @@ class PermanentState:
     clock: int = 0
     """In ms."""
     clock_safe: bool = True
-    clock_rate: int = 0
-    """-3 (slowest) to +3, as TPM2_ClockRateAdjust left it."""
+    clock_adjustment: int = 0
+    """Units of 10 ppm by which TPM2_ClockRateAdjust made Clock and Time run faster."""
     failure_timer: int = 0
     """Time when a failed try was last counted or forgiven; negative if before _TPM_Init."""
     lockout_timer: int = 0
@@ -163,4 +163,4 @@ class OrderlyState:
     clock_safe: bool
     nv: dict[int, NvIndex]
     """Indices with TPMA_NV_ORDERLY."""
-    clock_rate: int = 0
+    clock_adjustment: int = 0

@@ -279,13 +279,17 @@ def test_ctrl_c_is_told_from_a_failure(tmp_path: Path, verb: list[str]) -> None:
         silent.bind(str(tmp_path / "s"))
         silent.listen()
         with subprocess.Popen(
-            [*COMMAND, "--socket", tmp_path / "s", *verb], stderr=subprocess.PIPE, text=True
+            [*COMMAND, "--socket", tmp_path / "s", *verb],
+            stderr=subprocess.PIPE,
+            text=True,
+            # Who started the tests in the background made them, and their children, ignore it.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         ) as process:
             connection, _ = silent.accept()
-            assert connection.recv(4096)
-            process.send_signal(signal.SIGINT)
-            assert process.wait(60) == names.EXIT_INTERRUPTED
-            connection.close()
+            with connection:
+                assert connection.recv(4096)
+                process.send_signal(signal.SIGINT)
+                assert process.wait(60) == names.EXIT_INTERRUPTED
             assert process.stderr is not None
             assert process.stderr.read().startswith("vtpmctl: interrupted")
 

@@ -1,11 +1,9 @@
 """What an engine says of itself, for CMD_GET_INFO."""
 
 from vtpmd.swtpm.info import Facts
-from vtpmd.tpm.core.properties import FIRMWARE_VERSION, SPECIFICATION_REVISION
+from vtpmd.tpm.core.properties import FIRMWARE_VERSION, MANUFACTURER, SPECIFICATION_REVISION
 from vtpmd.tpm.engine import Engine
 from vtpmd.tpm.wire.constants import ALG
-
-_MANUFACTURER = b"VTPM"
 
 
 def facts_of(engine: Engine) -> Facts:
@@ -13,7 +11,7 @@ def facts_of(engine: Engine) -> Facts:
     profile = engine.profile
     return Facts(
         revision=SPECIFICATION_REVISION,
-        manufacturer=_MANUFACTURER.hex().upper(),
+        manufacturer=MANUFACTURER.hex().upper(),
         version=f"{FIRMWARE_VERSION[0]:08X}",
         model="vtpmd",
         rsa_key_sizes=tuple(sorted(profile.rsa_key_bits)),

@@ -65,6 +65,7 @@ ALGORITHM_ATTRIBUTES: Final = {
 }
 """TPMA_ALGORITHM of everything that a profile can have."""
 
+MANUFACTURER: Final = b"VTPM"
 FIRMWARE_VERSION: Final = (0x00010000, 0x00000000)
 """TPM_PT_FIRMWARE_VERSION_1 and _2: part of what attestations sign, so changed with care."""
 SPECIFICATION_REVISION: Final = 185
@@ -85,7 +86,7 @@ _FIXED: Final[dict[int, int]] = {
     PT.REVISION: SPECIFICATION_REVISION,
     PT.ERRATA: SPECIFICATION_ERRATA,
     PT.YEAR: 0,
-    PT.MANUFACTURER: _text(b"VTPM"),
+    PT.MANUFACTURER: _text(MANUFACTURER),
     PT.VENDOR_STRING_1: _text(b"vtpm"),
     PT.VENDOR_STRING_2: _text(b"d"),
     PT.VENDOR_STRING_3: 0,

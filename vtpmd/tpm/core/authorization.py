@@ -14,7 +14,7 @@ from ..rc import RC, TpmError
 from ..state import CountdownTimer, Entity, LoadedObject, NvIndex, Pcr, PolicyState, Session, Tpm
 from ..wire.attributes import TPMA_NV, TPMA_OBJECT
 from ..wire.constants import ALG, CC, RH
-from . import dictionary_attack, nv_pin, pcrs
+from . import dictionary_attack, nv, nv_pin, pcrs
 
 
 class Auth(Enum):
@@ -26,9 +26,7 @@ class Auth(Enum):
     DUP = 3
 
 
-_NV_WRITERS = frozenset(
-    {CC.NV_WRITE, CC.NV_INCREMENT, CC.NV_EXTEND, CC.NV_SET_BITS, CC.NV_WRITE_LOCK}
-)
+_NV_WRITERS = frozenset({*nv.UPDATED_BY.values(), CC.NV_WRITE_LOCK})
 """Commands that need the write authorization of an index; all others need that for reading."""
 _TEMPLATE_COMMANDS = frozenset({CC.CREATE, CC.CREATE_PRIMARY, CC.CREATE_LOADED})
 

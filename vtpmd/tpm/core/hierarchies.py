@@ -1,5 +1,6 @@
 """What changes a whole hierarchy: new seeds, new owners, enabling (Part 1, clauses 10 and 11)."""
 
+from ..crypto.primes import LEVEL
 from ..state import DictionaryAttack, Hierarchy, Tpm
 from ..wire.constants import ALG, RH
 from . import nv, objects
@@ -69,7 +70,7 @@ def clear(tpm: Tpm) -> None:
 
 def _renew(tpm: Tpm, hierarchy: Hierarchy) -> None:
     hierarchy.seed = tpm.random(SEED_SIZE)
-    hierarchy.seed_level = 1
+    hierarchy.seed_level = LEVEL
     hierarchy.proof = tpm.random(PROOF_SIZE)
     tpm.primary_cache.clear()  # keys of the seed that is gone
 

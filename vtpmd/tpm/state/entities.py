@@ -4,6 +4,7 @@ from dataclasses import dataclass, field, replace
 
 from ..crypto.cmac import Cmac
 from ..crypto.hashes import digest
+from ..crypto.primes import LEVEL
 from ..crypto.resumable import ResumableHash, ResumableHmac
 from ..crypto.rsa import RsaKey
 from ..wire.attributes import TPMA_NV, TPMA_OBJECT
@@ -21,7 +22,7 @@ class Hierarchy:
     policy_alg: int = ALG.NULL
     auth_policy: bytes = b""
     seed: bytes = field(default=b"", repr=False)
-    seed_level: int = 1
+    seed_level: int = LEVEL
     """libtpms' seed compatibility level: 0 only for seeds taken over from old instances."""
     proof: bytes = field(default=b"", repr=False)
 

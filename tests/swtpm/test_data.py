@@ -14,6 +14,10 @@ COMMAND_SIZE = bytes.fromhex("80010000000a00000142")
 LIMIT = 4096
 
 
+def test_a_command_may_hold_secrets_and_is_not_shown() -> None:
+    assert repr(DataRequest(b"a password", 3)) == "DataRequest(10 octets)"
+
+
 def _command(body: bytes, tag: int = 0x8001) -> bytes:
     return struct.pack(">HII", tag, 10 + len(body), 0x17B) + body
 

@@ -15,9 +15,12 @@ from tests.tpm.raw import (
     session_area,
     with_sessions,
 )
+from vtpmd.tpm.call import Call, PasswordUse, SessionUse
 from vtpmd.tpm.command import COMMANDS
+from vtpmd.tpm.core.authorization import Request
 from vtpmd.tpm.rc import RC
-from vtpmd.tpm.wire.constants import CC, RH, SE, ST
+from vtpmd.tpm.state import Session
+from vtpmd.tpm.wire.constants import ALG, CC, RH, SE, ST
 
 Both = tuple[Tester, Tester]
 
@@ -58,6 +61,14 @@ def start_sessions(both: Both) -> None:
         tester.reset()
         for kind in (SE.HMAC, SE.POLICY, SE.TRIAL):
             tester.start_session(kind)
+
+
+def test_a_command_in_flight_shows_nothing_secret() -> None:
+    password = PasswordUse(b"s3cret")
+    use = SessionUse(Session(0x02000000, SE.HMAC, ALG.SHA256, b"", b"s3cret"), b"", 0, b"s3cret")
+    request = Request(CC.CREATE, [], b"s3cret")
+    call = Call(COMMANDS[CC.CREATE], True, b"s3cret", 0, uses=[password, use], response=b"s3cret")
+    assert "s3cret" not in repr(password) + repr(use) + repr(request) + repr(call)
 
 
 def test_a_header_is_needed(tester: Tester) -> None:

@@ -86,6 +86,7 @@ def test_nothing_secret_is_shown(engine_peer: EnginePeer) -> None:
     reply = engine_peer.engine.execute(STARTUP, 0)
     assert reply.nv is not None
     assert "seed" not in repr(reply)
+    assert "response" not in repr(reply)
     state = engine_peer.engine._tpm
     shown = repr(state.permanent) + repr(state.reset)
     for hierarchy in (state.permanent.owner, state.reset.null):

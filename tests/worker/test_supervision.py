@@ -1,7 +1,10 @@
 """The supervisor's channel: lost, found again, and never able to stop the TPM by being slow."""
 
 import os
+import signal
 import socket
+import struct
+from pathlib import Path
 
 import pytest
 
@@ -54,6 +57,24 @@ def test_a_new_supervisor_finds_the_worker_again(host: Host, worker: WorkerProce
     assert successor.status() == before
     assert successor.ask(Stop("upgrade"), Stopped).generation == before.generation
     successor.wait_until_ended()
+
+
+def test_a_report_finds_the_supervisor_gone_while_a_client_comes(
+    host: Host, worker: WorkerProcess
+) -> None:
+    """In one round of the loop; the newcomer gets the descriptor that the channel had."""
+    state = Path(f"/proc/{worker.pid}/stat")
+    with connect(host.control_path) as first:
+        control(first, 0x02, bytes(4))
+        os.kill(worker.pid, signal.SIGSTOP)
+        wait_for(lambda: state.read_text().rpartition(")")[2].split()[0] == "T")
+        first.sendall(struct.pack(">II", 0x02, 0))  # its INIT is reported
+        worker.channel.close()
+        with connect(host.control_path) as second:
+            os.kill(worker.pid, signal.SIGCONT)
+            assert first.recv(4) == bytes(4)
+            assert control(second, 0x04, length=8) == bytes(8)
+    assert _reattach(host, worker).status().tpm == "on"
 
 
 def test_a_second_supervisor_takes_over_from_a_living_one(

@@ -33,6 +33,9 @@ class DataRequest(NamedTuple):
     tcg: bool = False
     error: RC | None = None
 
+    def __repr__(self) -> str:
+        return f"DataRequest({len(self.command)} octets)"
+
     def frame(self, response: bytes) -> bytes:
         """The response as this client expects it."""
         if not self.tcg:

@@ -19,7 +19,7 @@ EXTRA_USE = TPMA_SESSION.DECRYPT | TPMA_SESSION.ENCRYPT | TPMA_SESSION.AUDIT
 class PasswordUse:
     """A password in the authorization area."""
 
-    proof: bytes
+    proof: bytes = field(repr=False)
     entity: Entity | None = None
     """What it authorizes; None if there are more authorizations than handles need."""
     role: Auth = Auth.NONE
@@ -32,7 +32,7 @@ class SessionUse:
     session: Session
     nonce_caller: bytes
     attributes: int
-    proof: bytes
+    proof: bytes = field(repr=False)
     entity: Entity | None = None
     """What it authorizes, if anything."""
     role: Auth = Auth.NONE
@@ -71,9 +71,9 @@ class SessionUse:
         return not self.proof and not self.hmac_key
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False)
 class Call:
-    """One command in flight."""
+    """One command in flight, with all that is secret in it."""
 
     spec: CommandSpec
     has_sessions: bool

@@ -37,7 +37,7 @@ _ESTABLISHED_RESET_LOCALITIES = (3, 4)
 class Reply:
     """The answer to a command, and the permanent state to make durable before it is given."""
 
-    response: bytes
+    response: bytes = field(repr=False)
     nv: bytes | None = field(default=None, repr=False)
 
 

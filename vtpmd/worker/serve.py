@@ -68,6 +68,7 @@ class Server:
         self._side = side
         self._listeners = listeners
         self._supervision = supervision
+        supervision.on_detach = self._forget
         self._options = options
         self._selector = selectors.DefaultSelector()
         self._watched: dict[_HasFileno | int, int] = {}
@@ -135,7 +136,7 @@ class Server:
         self._watched[what] = events
 
     def _forget(self, what: _HasFileno | int) -> None:
-        """Stop waiting for something that is closed already."""
+        """Stop waiting for something whose descriptor is, or is about to be, free for another."""
         if self._watched.pop(what, 0):
             self._selector.unregister(what)
 
@@ -207,8 +208,6 @@ class Server:
         close_fds(fds)
         self._candidates.remove(candidate)
         self._forget(candidate)
-        if self._supervision.channel is not None:
-            self._forget(self._supervision.channel)
         self._supervision.adopt(candidate, message, self)
 
     def _dismiss(self, candidate: Channel) -> None:
@@ -359,13 +358,7 @@ class Server:
     def _watch_supervision(self) -> None:
         channel = self._supervision.channel
         if channel is not None:
-            self._watch(channel, self._supervision.events, self._serve_supervision)
-
-    def _serve_supervision(self) -> None:
-        channel = self._supervision.channel
-        self._supervision.ready(self)
-        if channel is not None and channel is not self._supervision.channel:
-            self._forget(channel)
+            self._watch(channel, self._supervision.events, lambda: self._supervision.ready(self))
 
 
 @contextlib.contextmanager

@@ -6,6 +6,7 @@ supervisor's Status to find out.
 
 import selectors
 from collections import deque
+from collections.abc import Callable
 from typing import Protocol
 
 from vtpmd.ipc.channel import Channel, ChannelClosed, IllegalMessage
@@ -50,13 +51,15 @@ _TURNS = {Rekey: Turn.AFTER, Rewrap: Turn.AFTER, Stop: Turn.CANCELS}
 class Supervision:
     """Owns the channel; ``channel`` is None while there is no supervisor.
 
-    ``unheard`` is told what there is no supervisor for.
+    ``unheard`` is told what there is no supervisor for; ``on_detach`` is given a channel before it
+    is closed.
     """
 
     def __init__(
         self, channel: Channel | None, unheard: Report = lambda kind, detail: None
     ) -> None:
         self.channel = channel
+        self.on_detach: Callable[[Channel], None] = lambda channel: None
         self._unheard = unheard
         self._pending: deque[Message] = deque()
         self._outgoing: deque[Message] = deque()
@@ -100,6 +103,7 @@ class Supervision:
     def detach(self) -> None:
         """The supervisor is gone."""
         if self.channel is not None:
+            self.on_detach(self.channel)
             self.channel.close()
         self.channel = None
         self._pending.clear()

@@ -40,7 +40,7 @@ class Request:
 
     code: int
     entities: Sequence[Entity | Session]
-    parameters: bytes
+    parameters: bytes = field(repr=False)
     _cp_hashes: dict[int, bytes] = field(default_factory=dict)
 
     def cp_hash(self, alg: int) -> bytes:

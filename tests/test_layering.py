@@ -51,16 +51,12 @@ DIRECT = [
     # Supervisor and worker in one process: from the supervisor's side only its listening sockets.
     Rule("vtpmd.standalone", third_party=(),
          only=("vtpmd.ipc.messages", "vtpmd.kms", "vtpmd.storage", "vtpmd.swtpm", "vtpmd.telemetry",
-               "vtpmd.peers", "vtpmd.supervisor.errors", "vtpmd.supervisor.sockets",
-               f"{TPM}.profile", f"{TPM}.snapshot", "vtpmd.worker")),
-    Rule("vtpmd.admin.names", only=(), third_party=()),
-    # System calls that a worker and the process with a PKCS#11 module make of themselves.
-    Rule("vtpmd.kernel", only=(), third_party=()),
-    # Who connects to the sockets of daemon and workers.
-    Rule("vtpmd.peers", only=(), third_party=()),
-    Rule("vtpmd.hardening", only=("vtpmd.kernel",), third_party=()),
+               "vtpmd.linux", f"{TPM}.profile", f"{TPM}.snapshot", "vtpmd.worker")),
+    # The ground floors: what programs share, and what everybody asks of the kernel.
+    Rule("vtpmd.api", only=(), third_party=()),
+    Rule("vtpmd.linux", only=(), third_party=()),
     Rule("vtpmd", never=("trio",),
-         but=("vtpmd.supervisor", "vtpmd.admin", "vtpmd.kms")),
+         but=("vtpmd.daemon", "vtpmd.supervisor", "vtpmd.operations", "vtpmd.admin", "vtpmd.kms")),
     Rule("vtpmd", never=("yaml",), but=("vtpmd.config",)),
     Rule("vtpmd", never=("structlog", "logging"), but=("vtpmd.telemetry",)),
     Rule("vtpmd", never=("asyncio", "vtpmd.cli"), but=("vtpmd.cli",)),
@@ -69,21 +65,23 @@ DIRECT = [
 VTPMCTL = (
     "vtpmd.cli.vtpmctl",
     "vtpmd.cli.verbs",
-    "vtpmd.cli.client",
     "vtpmd.cli.output",
     "vtpmd.cli.files",
     "vtpmd.cli.several",
 )
 REACH = [
-    Rule("vtpmd.supervisor", never=(TPM, "vtpmd.worker")),
+    # Nothing points back up: admin, operations, supervisor.
+    Rule("vtpmd.supervisor",
+         never=(TPM, "vtpmd.worker", "vtpmd.operations", "vtpmd.admin", "vtpmd.cli")),
+    Rule("vtpmd.operations", never=(TPM, "vtpmd.worker", "vtpmd.cli")),
     Rule("vtpmd.worker", never=("vtpmd.kms", "vtpmd.pki", "vtpmd.admin", "vtpmd.config",
                                 "vtpmd.supervisor", "trio", "yaml", "pydantic")),
-    Rule("vtpmd.kms", only=("vtpmd.config.schema", "vtpmd.hardening", "vtpmd.kernel",
+    Rule("vtpmd.kms", only=("vtpmd.config.schema", "vtpmd.linux.hardening", "vtpmd.linux.kernel",
                             "vtpmd.ipc.codec", "vtpmd.storage", "vtpmd.telemetry")),
     # Its only threads are the worker's own: one of trio's would be outside of the sandbox.
-    Rule("vtpmd.standalone", never=("vtpmd.config", "vtpmd.supervisor.daemon", "trio", "yaml",
+    Rule("vtpmd.standalone", never=("vtpmd.config", "vtpmd.daemon", "trio", "yaml",
                                     "pydantic")),
-    *(Rule(module, only=("vtpmd.admin.names", *VTPMCTL), third_party=("click", "rich"))
+    *(Rule(module, only=("vtpmd.api", *VTPMCTL), third_party=("click", "rich"))
       for module in VTPMCTL),
 ]  # fmt: skip
 
@@ -192,7 +190,7 @@ def test_the_rules_would_notice() -> None:
     assert offences(Rule("vtpmd.x", only=()), ours) == {"vtpmd.tpm.rc"}
     foreign = frozenset({"click", "attr", "re"})
     assert offences(Rule("vtpmd.x", third_party=("click",)), foreign) == {"attr"}
-    assert "trio" in reach("vtpmd.supervisor.daemon")
+    assert "trio" in reach("vtpmd.daemon")
     assert "vtpmd.storage.store" in reach("vtpmd.worker.process")
     assert within("vtpmd.tpm.rc", (TPM,))
     assert not within("vtpmd.tpmx", (TPM,))

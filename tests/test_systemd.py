@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from vtpmd.admin import names
+from vtpmd.api import names
 
 UNITS = Path(__file__).parents[1] / "systemd"
 MAX_EXPOSURE = 1.5

@@ -13,11 +13,12 @@ import trio
 import trio.testing
 from structlog.testing import capture_logs
 
-from vtpmd.admin import names, server
+from vtpmd.admin import server
 from vtpmd.admin.server import Request, Response, Server, administrators
-from vtpmd.peers import Peer
-from vtpmd.supervisor import sockets
-from vtpmd.supervisor.errors import OperationRefused
+from vtpmd.api import problems
+from vtpmd.api.problems import OperationError
+from vtpmd.linux import sockets
+from vtpmd.linux.peers import Peer
 from vtpmd.telemetry.audit import Audit
 
 
@@ -26,7 +27,7 @@ async def answer(request: Request) -> Response:
         case "/crash":
             raise RuntimeError("a defect with a SECRET")
         case "/refuse":
-            raise OperationRefused(names.EXISTS, "it is there")
+            raise OperationError(problems.EXISTS, "it is there")
     return Response(200, {"method": request.method, "body": request.body.decode()})
 
 
@@ -83,7 +84,7 @@ async def test_refusals_are_problem_documents(running: Server, path: Path) -> No
     assert status == 409
     assert document == {
         "type": "urn:vtpmd:problem:exists",
-        "title": names.EXISTS.title,
+        "title": problems.EXISTS.title,
         "status": 409,
         "detail": "it is there",
         "code": "exists",
@@ -147,10 +148,10 @@ async def test_a_slow_client_is_cut_off(
         assert await conversation.request(0) is None
         assert trio.current_time() >= server.REQUEST_TIMEOUT
         return
-    with pytest.raises(OperationRefused) as refused:
+    with pytest.raises(OperationError) as refused:
         await conversation.request(0)
-    assert refused.value.problem is names.TIMEOUT
-    assert not await conversation.respond(server.problem_response(names.TIMEOUT, "late"))
+    assert refused.value.problem is problems.TIMEOUT
+    assert not await conversation.respond(server.problem_response(problems.TIMEOUT, "late"))
     assert (await theirs.receive_some()).startswith(answered)
 
 

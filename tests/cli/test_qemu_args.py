@@ -7,7 +7,7 @@ from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vtpmd.cli.client import Client
+from vtpmd.api.client import Client
 from vtpmd.cli.verbs import qemu_args
 from vtpmd.cli.verbs.libvirt_xml import element
 

@@ -16,7 +16,7 @@ from xml.etree import ElementTree
 import pytest
 
 from tests.supervisor.harness import Daemon
-from vtpmd.admin import names
+from vtpmd.api import names
 from vtpmd.cli.vtpmctl import VERBS
 
 UUID = "7d1f2b30-8f2e-4a55-9a7c-0123456789ab"

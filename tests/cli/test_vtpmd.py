@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.supervisor.harness import running
-from vtpmd.admin import names
+from vtpmd.api import names
 
 
 def vtpmd(*arguments: str | Path) -> subprocess.CompletedProcess[str]:

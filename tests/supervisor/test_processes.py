@@ -15,9 +15,9 @@ from tests.peers.vtpmd import Vtpmd
 ASK = """
 import json, sys
 from vtpmd.config.schema import Configuration
-from vtpmd.kernel import prctl
+from vtpmd.linux.kernel import prctl
 from vtpmd.storage.errors import StorageError
-from vtpmd.supervisor import daemon
+from vtpmd import daemon
 
 try:
     daemon.run(Configuration.model_validate(json.loads(sys.argv[1])))

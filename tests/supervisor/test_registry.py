@@ -11,8 +11,8 @@ from uuid import UUID, uuid4
 import pytest
 
 from tests.supervisor.test_metadata import SAMPLE
+from vtpmd.linux.errors import InUseError
 from vtpmd.storage.errors import StorageError
-from vtpmd.supervisor.errors import AlreadyRunning
 from vtpmd.supervisor.metadata import Metadata
 from vtpmd.supervisor.registry import Registry
 
@@ -81,9 +81,9 @@ def test_whoever_holds_the_directory_keeps_others_out(registry: Registry, tmp_pa
     metadata = made(registry, "web1")
     with registry.claimed(metadata.uuid) as fd:
         handed_on = os.dup(fd)  # as over a socket: the same open directory
-    with pytest.raises(AlreadyRunning), registry.claimed(metadata.uuid):
+    with pytest.raises(InUseError), registry.claimed(metadata.uuid):
         pass
-    with pytest.raises(AlreadyRunning):
+    with pytest.raises(InUseError):
         registry.remove(metadata.uuid)
     assert len(registry.load()) == 1
     os.close(handed_on)
@@ -92,7 +92,7 @@ def test_whoever_holds_the_directory_keeps_others_out(registry: Registry, tmp_pa
 
 
 def test_a_state_directory_serves_one_registry(registry: Registry, tmp_path: Path) -> None:
-    with pytest.raises(AlreadyRunning, match=f"in use by process {os.getpid()}"):
+    with pytest.raises(InUseError, match=f"in use by process {os.getpid()}"):
         Registry(tmp_path / "state")
 
 

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from vtpmd import kernel
 from vtpmd.ipc.messages import SandboxMode
+from vtpmd.linux import kernel
 from vtpmd.storage.store import Store
 from vtpmd.worker import seccomp
 from vtpmd.worker.sandbox import Sandbox, SandboxError

@@ -9,8 +9,17 @@ from urllib.parse import parse_qsl, unquote
 
 from pydantic import BaseModel, ValidationError
 
-from vtpmd.admin import names
-from vtpmd.admin.schema import (
+from vtpmd.api import names, problems
+from vtpmd.api.problems import OperationError
+from vtpmd.operations import backup as backups
+from vtpmd.operations import clone as cloning
+from vtpmd.operations import provider as providers
+from vtpmd.operations import rekey as rekeying
+from vtpmd.operations.service import Service
+from vtpmd.supervisor.instance import Instance
+from vtpmd.telemetry.audit import Audit, acting
+
+from .schema import (
     BackupNote,
     BackupRequest,
     Body,
@@ -24,12 +33,7 @@ from vtpmd.admin.schema import (
     StopRequest,
     UnlockRequest,
 )
-from vtpmd.admin.server import Request, Response
-from vtpmd.supervisor import backups, cloning, providers, rekeying
-from vtpmd.supervisor.errors import OperationRefused
-from vtpmd.supervisor.instance import Instance
-from vtpmd.supervisor.service import Service
-from vtpmd.telemetry.audit import Audit, acting
+from .server import Request, Response
 
 SomeBody = TypeVar("SomeBody", bound=Body)
 
@@ -44,12 +48,12 @@ class Call:
     body: bytes
 
     def parse(self, model: type[SomeBody]) -> SomeBody:
-        """The body, which may be absent where all has defaults. Raises OperationRefused."""
+        """The body, which may be absent where all has defaults. Raises OperationError."""
         with _explained():
             return model.model_validate_json(self.body or b"{}")
 
     def parse_query(self, model: type[SomeBody]) -> SomeBody:
-        """What follows the question mark, where the body is a file. Raises OperationRefused."""
+        """What follows the question mark, where the body is a file. Raises OperationError."""
         with _explained():
             options = parse_qsl(self.query, strict_parsing=True) if self.query else []
             return model.model_validate_strings(dict(options))
@@ -188,7 +192,7 @@ class Routes:
         self._unrecorded = frozenset() if reads else names.READS
 
     async def __call__(self, request: Request) -> Response:
-        """Answer one request. Raises OperationRefused for what cannot be done."""
+        """Answer one request. Raises OperationError for what cannot be done."""
         path, _, query = request.target.partition("?")
         matches = {
             route.method: (route, match)
@@ -196,10 +200,10 @@ class Routes:
             if (match := pattern.fullmatch(path))
         }
         if not matches:
-            raise OperationRefused(names.NO_ROUTE, f"There is nothing at {request.target}.")
+            raise OperationError(problems.NO_ROUTE, f"There is nothing at {request.target}.")
         if request.method not in matches:
             known = ", ".join(sorted(matches))
-            raise OperationRefused(names.NO_METHOD, f"{request.target} knows only {known}.")
+            raise OperationError(problems.NO_METHOD, f"{request.target} knows only {known}.")
         route, match = matches[request.method]
         name = unquote(match.groupdict().get("name", ""))
         call = Call(self._service, name, query, request.body)
@@ -212,11 +216,11 @@ class Routes:
             response = await HANDLERS[route](call)
             outcome = "done"
             return response
-        except OperationRefused as refused:
+        except OperationError as refused:
             outcome, reason = refused.problem.code, refused.detail
             raise
         except Exception:
-            outcome = names.INTERNAL.code
+            outcome = problems.INTERNAL.code
             raise
         finally:
             if route not in self._unrecorded:
@@ -244,6 +248,6 @@ def _explained() -> Iterator[None]:
             + detail["msg"].removeprefix("Value error, ")
             for detail in error.errors(include_url=False, include_input=False)
         ]
-        raise OperationRefused(names.INVALID, "; ".join(reasons)) from None
+        raise OperationError(problems.INVALID, "; ".join(reasons)) from None
     except ValueError:
-        raise OperationRefused(names.INVALID, "The query is not understood.") from None
+        raise OperationError(problems.INVALID, "The query is not understood.") from None

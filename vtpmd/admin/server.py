@@ -11,10 +11,10 @@ import h11
 import trio
 
 from vtpmd import __version__
-from vtpmd.admin import names
+from vtpmd.api import names, problems
+from vtpmd.api.problems import OperationError
 from vtpmd.config.schema import group_id
-from vtpmd.peers import Peer, PeerPolicy, peer_of
-from vtpmd.supervisor.errors import OperationRefused
+from vtpmd.linux.peers import Peer, PeerPolicy, peer_of
 from vtpmd.telemetry.audit import Audit, acting
 from vtpmd.telemetry.log import get_logger
 
@@ -57,7 +57,7 @@ def administrators(group: str | None) -> PeerPolicy:
     return PeerPolicy()
 
 
-def problem_response(problem: names.Problem, detail: str) -> Response:
+def problem_response(problem: problems.Problem, detail: str) -> Response:
     """A problem document (RFC 9457)."""
     content = {
         "type": names.PROBLEM_TYPE_PREFIX + problem.code,
@@ -118,22 +118,22 @@ class Server:
                 if not allowed:
                     raise self._forbid(request)
                 response = await self._dispatch(request)
-            except OperationRefused as refused:
+            except OperationError as refused:
                 response = problem_response(refused.problem, refused.detail)
             except Exception:
                 log.exception("request-failed")
-                response = problem_response(names.INTERNAL, "The daemon's log has the details.")
+                response = problem_response(problems.INTERNAL, "The daemon's log has the details.")
             if not await conversation.respond(response):
                 return
 
-    def _forbid(self, request: Request) -> OperationRefused:
-        peer, outcome = request.peer, names.FORBIDDEN.code
+    def _forbid(self, request: Request) -> OperationError:
+        peer, outcome = request.peer, problems.FORBIDDEN.code
         with acting(peer.uid, peer.pid):
             self._audit.record("request", verb=request.method, subject="", outcome=outcome)
         who = f"User {peer.uid} may not use the admin socket: only root and the daemon's user may"
         if self._group is None:
-            return OperationRefused(names.FORBIDDEN, f"{who}, as no admin group is configured.")
-        return OperationRefused(names.FORBIDDEN, f"{who}, and members of the group {self._group}.")
+            return OperationError(problems.FORBIDDEN, f"{who}, as no admin group is configured.")
+        return OperationError(problems.FORBIDDEN, f"{who}, and members of the group {self._group}.")
 
 
 def _encoded(content: object) -> bytes:
@@ -151,7 +151,7 @@ class Conversation:
         self._http = h11.Connection(h11.SERVER, max_incomplete_event_size=MAX_HEADER)
 
     async def request(self, max_bundle: int) -> Request | None:
-        """The next request, None at the end. Raises OperationRefused for one that is none.
+        """The next request, None at the end. Raises OperationError for one that is none.
 
         A body may have MAX_BODY bytes, or `max_bundle` if it is a bundle.
         """
@@ -159,12 +159,13 @@ class Conversation:
             with trio.fail_after(REQUEST_TIMEOUT):
                 return await self._read(max_bundle)
         except h11.RemoteProtocolError as error:
-            raise OperationRefused(names.INVALID, f"Not HTTP: {error}") from None
+            raise OperationError(problems.INVALID, f"Not HTTP: {error}") from None
         except trio.TooSlowError:
             if self._http.their_state is h11.IDLE and not self._http.trailing_data[0]:
                 return None
-            raise OperationRefused(
-                names.TIMEOUT, f"A request must be complete within {REQUEST_TIMEOUT:.0f} seconds."
+            raise OperationError(
+                problems.TIMEOUT,
+                f"A request must be complete within {REQUEST_TIMEOUT:.0f} seconds.",
             ) from None
 
     async def _read(self, max_bundle: int) -> Request | None:
@@ -177,7 +178,7 @@ class Conversation:
         while isinstance(event := await self._event(), h11.Data):
             body += event.data
             if len(body) > limit:
-                raise OperationRefused(names.TOO_LARGE, f"A request body may have {limit} bytes.")
+                raise OperationError(problems.TOO_LARGE, f"A request body may have {limit} bytes.")
         return Request(head.method.decode(), head.target.decode(), bytes(body), self._peer)
 
     async def _event(self) -> object:

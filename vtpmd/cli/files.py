@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from vtpmd.admin import names
+from vtpmd.api import names
 
 
 class FileProblem(click.FileError):

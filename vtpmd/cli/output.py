@@ -8,9 +8,10 @@ from typing import Any, NoReturn, TypeVar
 
 import click
 
-from vtpmd.admin import names
-from vtpmd.cli import files
-from vtpmd.cli.client import Client, Failure
+from vtpmd.api import names
+from vtpmd.api.client import Client, Failure
+
+from . import files
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 

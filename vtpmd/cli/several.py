@@ -6,9 +6,10 @@ from typing import Any
 
 import click
 
-from vtpmd.admin import names
-from vtpmd.cli.client import Failure
-from vtpmd.cli.output import client, fail, show_json
+from vtpmd.api import names
+from vtpmd.api.client import Failure
+
+from .output import client, fail, show_json
 
 
 def each(

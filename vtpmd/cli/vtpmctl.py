@@ -8,8 +8,8 @@ from typing import Any, NoReturn, cast
 
 import click
 
-from vtpmd.admin import names
-from vtpmd.cli.client import Client
+from vtpmd.api import names
+from vtpmd.api.client import Client
 
 # Verb -> module below vtpmd.cli.verbs, which defines a command of the name `command`.
 VERBS = {

@@ -6,14 +6,13 @@ from typing import NoReturn
 
 import click
 
-from vtpmd import __version__
-from vtpmd.admin import names
+from vtpmd import __version__, daemon
+from vtpmd.api import names
 from vtpmd.config.loader import ConfigurationError, load
 from vtpmd.config.schema import Configuration
 from vtpmd.kms.provider import ConfigurationRefused
+from vtpmd.linux.errors import InUseError
 from vtpmd.storage.errors import StorageError
-from vtpmd.supervisor import daemon
-from vtpmd.supervisor.errors import AlreadyRunning
 from vtpmd.supervisor.usage import providers_in_use
 from vtpmd.telemetry import log
 from vtpmd.telemetry.audit import Audit
@@ -52,7 +51,7 @@ def main(context: click.Context, config: Path) -> None:
     log.configure(configuration.log.level, configuration.log.format)
     try:
         daemon.run(configuration)
-    except AlreadyRunning as error:
+    except InUseError as error:
         _end(names.DAEMON_EXIT_BUSY, str(error))
     except ConfigurationRefused as error:
         _end(names.DAEMON_EXIT_CONFIGURATION, f"{config}: {error}")

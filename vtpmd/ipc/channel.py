@@ -13,8 +13,8 @@ import struct
 from collections.abc import Sequence
 from typing import cast
 
-from vtpmd.ipc.codec import MalformedMessage
-from vtpmd.ipc.messages import CODEC, RULES, Message, Side, State
+from .codec import MalformedMessage
+from .messages import CODEC, RULES, Message, Side, State
 
 MAX_MESSAGE = 64 * 1024
 MAX_FDS = 4

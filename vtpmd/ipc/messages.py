@@ -8,8 +8,9 @@ from enum import Enum
 from typing import Literal
 from uuid import UUID
 
-from vtpmd.ipc.codec import Codec
 from vtpmd.storage.slot import Slot
+
+from .codec import Codec
 
 SandboxMode = Literal["require", "best-effort", "off"]
 TpmPower = Literal["off", "on", "failed"]

@@ -5,13 +5,14 @@ import os
 import socket
 from pathlib import Path
 
-from vtpmd.standalone.wishes import Address, Inherited, Tcp, Unix
-from vtpmd.standalone.words import UsageError
-from vtpmd.supervisor import sockets
+from vtpmd.linux import sockets
+
+from .wishes import Address, Inherited, Tcp, Unix
+from .words import UsageError
 
 
 def listen(address: Tcp | Unix) -> socket.socket:
-    """A non-blocking listener. Raises OSError, AlreadyRunning or UsageError."""
+    """A non-blocking listener. Raises OSError, InUseError or UsageError."""
     if isinstance(address, Unix):
         return sockets.listen(address.path, mode=address.mode, owner=address.uid, group=address.gid)
     try:

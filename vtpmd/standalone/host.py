@@ -12,11 +12,7 @@ from typing import Any
 from vtpmd.ipc.messages import EventKind
 from vtpmd.kms.local_keys import LocalKeys
 from vtpmd.kms.provider import KeyContext, KeyProviderError
-from vtpmd.peers import PeerPolicy
-from vtpmd.standalone.describe import FOREIGN_STATE
-from vtpmd.standalone.journal import open_log
-from vtpmd.standalone.run import SIGNALS, NotServed, Site
-from vtpmd.standalone.wishes import Wishes
+from vtpmd.linux.peers import PeerPolicy
 from vtpmd.storage.directory import KEYRING, NVRAM, DirectoryLock
 from vtpmd.storage.envelope import DEK_ID_SIZE, DEK_SIZE, Envelope, parse
 from vtpmd.storage.errors import EnvelopeError, StorageError
@@ -29,6 +25,11 @@ from vtpmd.worker.options import NEVER, Ending, Listeners, Options
 from vtpmd.worker.persist import Key
 from vtpmd.worker.sandbox import Sandbox, SandboxError
 from vtpmd.worker.supervision import Supervision
+
+from .describe import FOREIGN_STATE
+from .journal import open_log
+from .run import SIGNALS, NotServed, Site
+from .wishes import Wishes
 
 _PROFILE = "default-v1"
 _PCR_BANKS = ("sha1", "sha256", "sha384", "sha512")  # what a new TPM of swtpm has

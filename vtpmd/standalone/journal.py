@@ -3,8 +3,9 @@
 import os
 from typing import Any, TextIO
 
-from vtpmd.standalone.wishes import Log
 from vtpmd.telemetry import log
+
+from .wishes import Log
 
 _MODE = 0o640
 

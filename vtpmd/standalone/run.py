@@ -8,13 +8,14 @@ from dataclasses import dataclass
 from socket import socket
 from typing import NoReturn
 
-from vtpmd.standalone import detach
-from vtpmd.standalone.endpoints import Leftovers, inherit, listen, place_of
-from vtpmd.standalone.wishes import Endpoint, Inherited, Wishes
-from vtpmd.standalone.words import UsageError
+from vtpmd.linux.errors import InUseError
 from vtpmd.storage.errors import StorageError
 from vtpmd.storage.files import open_directory
-from vtpmd.supervisor.errors import AlreadyRunning
+
+from . import detach
+from .endpoints import Leftovers, inherit, listen, place_of
+from .wishes import Endpoint, Inherited, Wishes
+from .words import UsageError
 
 EXIT_FAILED = 1
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
@@ -59,7 +60,7 @@ def run(wishes: Wishes) -> int:
         if wishes.pid is not None:
             detach.write_pid(wishes.pid, leftovers.add)
         _serve(wishes, site, outcome.ready)
-    except (UsageError, NotServed, StorageError, AlreadyRunning, OSError) as error:
+    except (UsageError, NotServed, StorageError, InUseError, OSError) as error:
         outcome.failed(f"vtpmd-swtpm: {_text(error)}")
         return EXIT_FAILED
     finally:
@@ -100,6 +101,6 @@ def _socket(wish: Endpoint, leftovers: Leftovers, opened: contextlib.ExitStack) 
 
 
 def _serve(wishes: Wishes, site: Site, ready: Callable[[], None]) -> None:
-    from vtpmd.standalone.host import serve  # takes a moment: see ``run``
+    from .host import serve  # takes a moment: see ``run``
 
     serve(wishes, site, ready)

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from vtpmd.standalone.words import FLAG, Converter, UsageError, number, octal, one_of, path, split
-from vtpmd.standalone.words import text as any_text
+from .words import FLAG, Converter, UsageError, number, octal, one_of, path, split
+from .words import text as any_text
 
 Startup = Literal["clear", "state", "none"]
 LogLevel = Literal["error", "info", "debug"]

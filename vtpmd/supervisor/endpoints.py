@@ -9,8 +9,8 @@ from uuid import UUID
 import trio
 
 from vtpmd.config.schema import SOCKET_PATH_LIMIT, Configuration, Sockets, group_id, user_id
-from vtpmd.supervisor import sockets
-from vtpmd.supervisor.errors import AlreadyRunning
+from vtpmd.linux import sockets
+from vtpmd.linux.errors import InUseError
 
 
 class Endpoints:
@@ -39,7 +39,7 @@ class Endpoints:
     def listen(self) -> list[int]:
         """Listen on the control and the data socket; the listeners' descriptors in this order.
 
-        Raises AlreadyRunning or OSError, as `sockets.listen`.
+        Raises InUseError or OSError, as `sockets.listen`.
         """
         if not self._listeners:
             self._listeners.append(self._listen(self.control))
@@ -88,7 +88,7 @@ class Endpoints:
         if self.data is not None:
             ours.append((self.data, socket.SOCK_STREAM))
         for path, kind in ours:
-            with contextlib.suppress(AlreadyRunning, FileExistsError):
+            with contextlib.suppress(InUseError, FileExistsError):
                 sockets.clear(path, kind)
 
 

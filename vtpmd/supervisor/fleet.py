@@ -4,12 +4,13 @@ import contextlib
 from collections.abc import Iterator
 from uuid import UUID
 
-from vtpmd.admin import names
-from vtpmd.supervisor.errors import OperationRefused
-from vtpmd.supervisor.instance import Instance
-from vtpmd.supervisor.launch import Host
-from vtpmd.supervisor.metadata import Metadata
-from vtpmd.supervisor.registry import Entry
+from vtpmd.api import problems
+from vtpmd.api.problems import OperationError
+
+from .instance import Instance
+from .launch import Host
+from .metadata import Metadata
+from .registry import Entry
 
 
 class Fleet:
@@ -25,11 +26,11 @@ class Fleet:
         return iter(sorted(self._instances.values(), key=lambda each: each.metadata.name))
 
     def find(self, name: str) -> Instance:
-        """The instance of this name or UUID. Raises OperationRefused."""
+        """The instance of this name or UUID. Raises OperationError."""
         for instance in self._instances.values():
             if name in (instance.metadata.name, str(instance.metadata.uuid)):
                 return instance
-        raise OperationRefused(names.NOT_FOUND, f"There is no instance {name!r}.")
+        raise OperationError(problems.NOT_FOUND, f"There is no instance {name!r}.")
 
     def get(self, uuid: UUID) -> Instance | None:
         """The instance of this UUID, if there is one."""
@@ -54,7 +55,7 @@ class Fleet:
 
     @contextlib.contextmanager
     def reserved(self, metadata: Metadata) -> Iterator[None]:
-        """Keep name and UUID for a new instance. Raises OperationRefused if either is taken."""
+        """Keep name and UUID for a new instance. Raises OperationError if either is taken."""
         with self._keeping(metadata, list(self._instances.values())):
             yield
 
@@ -73,7 +74,7 @@ class Fleet:
         }
         ours = {metadata.name, str(metadata.uuid)}
         if both := sorted(ours & taken):
-            raise OperationRefused(names.EXISTS, f"There is an instance {both[0]} already.")
+            raise OperationError(problems.EXISTS, f"There is an instance {both[0]} already.")
         self._coming |= ours
         try:
             yield

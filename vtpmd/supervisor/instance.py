@@ -7,19 +7,20 @@ from dataclasses import replace
 
 import trio
 
-from vtpmd.admin import names
+from vtpmd.api import names, problems
+from vtpmd.api.problems import OperationError
 from vtpmd.ipc.messages import Event, Pcrs, ReadPcrs, Status, StatusReply, Stop, Stopped
 from vtpmd.storage.wipe import wipe
-from vtpmd.supervisor.backoff import Backoff
-from vtpmd.supervisor.endpoints import Endpoints
-from vtpmd.supervisor.errors import OperationRefused
-from vtpmd.supervisor.launch import Host, NotServed, refusals, serve
-from vtpmd.supervisor.metadata import Metadata
-from vtpmd.supervisor.registry import Entry
-from vtpmd.supervisor.states import Condition, Trigger
-from vtpmd.supervisor.worker import Worker, WorkerEnded, WorkerFailed, attach
 from vtpmd.telemetry.audit import acting_alone
 from vtpmd.telemetry.log import get_logger
+
+from .backoff import Backoff
+from .endpoints import Endpoints
+from .launch import Host, NotServed, refusals, serve
+from .metadata import Metadata
+from .registry import Entry
+from .states import Condition, Trigger
+from .worker import Worker, WorkerEnded, WorkerFailed, attach
 
 STOP_GRACE = 10.0
 MAX_CRASHES = 5
@@ -51,7 +52,7 @@ class Instance:
         self._log = log.bind(instance=self.metadata.name, uuid=str(self.metadata.uuid))
         self._busy = trio.Lock()
         self._worker: Worker | None = None
-        self._problem = names.INTERNAL
+        self._problem = problems.INTERNAL
         self._scope: trio.CancelScope | None = None
         self._settled = trio.Event()
         self._retry = trio.Event()
@@ -66,7 +67,7 @@ class Instance:
         }
 
     async def start(self) -> None:
-        """Serve the instance; nothing happens when it is served. Raises OperationRefused."""
+        """Serve the instance; nothing happens when it is served. Raises OperationError."""
         async with self._busy:
             self.demand_sound()
             await self.note(autostart=True)
@@ -76,7 +77,7 @@ class Instance:
     async def unlock(self) -> None:
         """Try now to get the key of a locked instance, and serve it if that is wanted.
 
-        Nothing happens in another state. Raises OperationRefused when it stays locked.
+        Nothing happens in another state. Raises OperationError when it stays locked.
         """
         async with self._busy:
             self._demand_there()
@@ -90,8 +91,8 @@ class Instance:
                 with refusals():
                     envelope = await trio.to_thread.run_sync(self._host.registry.envelope, uuid)
                     wipe(await self._host.keys.unlock(envelope, uuid))
-            except OperationRefused as refused:
-                if refused.problem is names.KEY_UNAVAILABLE:
+            except OperationError as refused:
+                if refused.problem is problems.KEY_UNAVAILABLE:
                     self.lock(refused.detail)
                 raise
             self._become(Trigger.UNLOCKED, "its key is there again; not started")
@@ -110,31 +111,31 @@ class Instance:
             self._retry.set()
         await settled.wait()
         if self.condition.state != names.RUNNING:
-            raise OperationRefused(self._problem, self.condition.reason)
+            raise OperationError(self._problem, self.condition.reason)
 
     @contextlib.asynccontextmanager
     async def at_rest(self) -> AsyncIterator[Worker | None]:
-        """Keep it as it is, served by the yielded worker or not at all. Raises OperationRefused."""
+        """Keep it as it is, served by the yielded worker or not at all. Raises OperationError."""
         async with self._busy:
             self.demand_sound()
             if self._scope is not None and self._worker is None:
                 locked = self.condition.state == names.LOCKED
-                problem = names.KEY_UNAVAILABLE if locked else names.UNAVAILABLE
-                raise OperationRefused(
+                problem = problems.KEY_UNAVAILABLE if locked else problems.UNAVAILABLE
+                raise OperationError(
                     problem,
                     f"{self.metadata.name} is {self.condition.state}: {self.condition.reason}.",
                 )
             yield self._worker
 
     def demand_sound(self) -> None:
-        """Raise OperationRefused if it is gone, or cannot be served whatever one does."""
+        """Raise OperationError if it is gone, or cannot be served whatever one does."""
         self._demand_there()
         if self.fault is not None:
-            raise OperationRefused(names.STATE_REFUSED, f"{self.fault}.")
+            raise OperationError(problems.STATE_REFUSED, f"{self.fault}.")
 
     def _demand_there(self) -> None:
         if self._gone is not None:
-            raise OperationRefused(names.NOT_FOUND, f"{self.metadata.name} was {self._gone}.")
+            raise OperationError(problems.NOT_FOUND, f"{self.metadata.name} was {self._gone}.")
 
     async def adopt(self) -> bool:
         """Be served on by a worker that outlived its daemon; whether there is one."""
@@ -177,13 +178,13 @@ class Instance:
     async def retired(self, fate: str) -> AsyncIterator[None]:
         """Serve it no longer, and never again if all goes well inside.
 
-        `fate` is what becomes of it. Raises OperationRefused while it is running, or if it is gone.
+        `fate` is what becomes of it. Raises OperationError while it is running, or if it is gone.
         """
         async with self._busy:
             self._demand_there()
             if self.condition.state == names.RUNNING:
-                raise OperationRefused(
-                    names.RUNNING_CONFLICT, f"{self.metadata.name} is running and is not {fate}."
+                raise OperationError(
+                    problems.RUNNING_CONFLICT, f"{self.metadata.name} is running and is not {fate}."
                 )
             await self._end(f"it is {fate}")
             yield
@@ -199,16 +200,16 @@ class Instance:
             return None
 
     async def pcrs(self) -> Pcrs:
-        """The PCR values of the running TPM. Raises OperationRefused."""
+        """The PCR values of the running TPM. Raises OperationError."""
         if self._worker is None:
-            raise OperationRefused(
-                names.NOT_RUNNING,
+            raise OperationError(
+                problems.NOT_RUNNING,
                 f"{self.metadata.name} is {self.condition.state}: {self.condition.reason}.",
             )
         try:
             return await self._worker.ask(ReadPcrs(), Pcrs)
         except (WorkerEnded, WorkerFailed) as error:
-            raise OperationRefused(names.INTERNAL, str(error)) from None
+            raise OperationError(problems.INTERNAL, str(error)) from None
 
     def on_event(self, event: Event) -> None:
         """Log what a worker reports."""
@@ -254,7 +255,7 @@ class Instance:
             self._log.exception("defect")
             running = self.condition.state == names.RUNNING
             trigger = Trigger.CRASHED if running else Trigger.REFUSED
-            self._fail(NotServed(trigger, names.INTERNAL, "internal error, see the log"))
+            self._fail(NotServed(trigger, problems.INTERNAL, "internal error, see the log"))
         finally:
             self.endpoints.let_go()
             self._scope = None
@@ -279,7 +280,7 @@ class Instance:
                     return
                 self._lost = f"its worker (process {worker.pid}) ended unexpectedly; {POWERED_OFF}"
                 again = self.fault is None
-                raise NotServed(Trigger.CRASHED, names.INTERNAL, self._lost, again)
+                raise NotServed(Trigger.CRASHED, problems.INTERNAL, self._lost, again)
             except NotServed as failure:
                 worker = None
                 delay = self._pauses[failure.trigger].next() if failure.again else None

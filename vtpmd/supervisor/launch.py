@@ -8,33 +8,35 @@ from typing import TypeVar
 
 import trio
 
-from vtpmd.admin import names
+from vtpmd.api import problems
+from vtpmd.api.problems import OperationError
 from vtpmd.config.schema import Configuration
 from vtpmd.ipc.messages import Event, FailureKind, Message, Ready, Serve
+from vtpmd.linux import sockets
+from vtpmd.linux.errors import InUseError
 from vtpmd.storage.envelope import Envelope
 from vtpmd.storage.errors import EnvelopeError, StorageError
 from vtpmd.storage.wipe import wipe
-from vtpmd.supervisor import sockets
-from vtpmd.supervisor.endpoints import Endpoints, ownership
-from vtpmd.supervisor.errors import AlreadyRunning, OperationRefused
-from vtpmd.supervisor.keys import KeyMissing, Keys
-from vtpmd.supervisor.metadata import Metadata
-from vtpmd.supervisor.registry import Registry
-from vtpmd.supervisor.states import Trigger
-from vtpmd.supervisor.worker import Worker, WorkerEnded, WorkerFailed
-from vtpmd.supervisor.zygote import SpawnError, Zygote
 from vtpmd.telemetry.log import get_logger
 
+from .endpoints import Endpoints, ownership
+from .keys import KeyMissing, Keys
+from .metadata import Metadata
+from .registry import Registry
+from .states import Trigger
+from .worker import Worker, WorkerEnded, WorkerFailed
+from .zygote import SpawnError, Zygote
+
 # What a worker's failure means for the instance. Only a missing key is the provider's affair.
-FAILURES: dict[FailureKind, tuple[Trigger, names.Problem]] = {
-    "key": (Trigger.KEY_UNAVAILABLE, names.KEY_UNAVAILABLE),
-    "damaged": (Trigger.REFUSED, names.STATE_REFUSED),
-    "newer": (Trigger.REFUSED, names.STATE_REFUSED),
-    "wrong-instance": (Trigger.REFUSED, names.STATE_REFUSED),
-    "storage": (Trigger.REFUSED, names.UNAVAILABLE),
-    "sandbox": (Trigger.REFUSED, names.UNAVAILABLE),
-    "model": (Trigger.REFUSED, names.INVALID),
-    "defect": (Trigger.REFUSED, names.INTERNAL),
+FAILURES: dict[FailureKind, tuple[Trigger, problems.Problem]] = {
+    "key": (Trigger.KEY_UNAVAILABLE, problems.KEY_UNAVAILABLE),
+    "damaged": (Trigger.REFUSED, problems.STATE_REFUSED),
+    "newer": (Trigger.REFUSED, problems.STATE_REFUSED),
+    "wrong-instance": (Trigger.REFUSED, problems.STATE_REFUSED),
+    "storage": (Trigger.REFUSED, problems.UNAVAILABLE),
+    "sandbox": (Trigger.REFUSED, problems.UNAVAILABLE),
+    "model": (Trigger.REFUSED, problems.INVALID),
+    "defect": (Trigger.REFUSED, problems.INTERNAL),
 }
 
 log = get_logger("launch")
@@ -56,7 +58,7 @@ class NotServed(Exception):
     """An attempt to serve an instance ended; `again`: the same may go better later."""
 
     def __init__(
-        self, trigger: Trigger, problem: names.Problem, reason: str, again: bool = False
+        self, trigger: Trigger, problem: problems.Problem, reason: str, again: bool = False
     ) -> None:
         super().__init__(reason)
         self.trigger = trigger
@@ -93,21 +95,21 @@ async def commission(
 
 @contextlib.contextmanager
 def refusals() -> Iterator[None]:
-    """Turn what can go wrong with stored states and workers into OperationRefused."""
+    """Turn what can go wrong with stored states and workers into OperationError."""
     try:
         yield
     except KeyMissing as error:
-        raise OperationRefused(names.KEY_UNAVAILABLE, f"{error}.") from None
+        raise OperationError(problems.KEY_UNAVAILABLE, f"{error}.") from None
     except WorkerFailed as error:
-        raise OperationRefused(FAILURES[error.kind][1], f"{error.reason}.") from None
+        raise OperationError(FAILURES[error.kind][1], f"{error.reason}.") from None
     except EnvelopeError as error:
-        raise OperationRefused(names.STATE_REFUSED, f"{error}.") from None
+        raise OperationError(problems.STATE_REFUSED, f"{error}.") from None
     except StorageError as error:
-        raise OperationRefused(names.UNAVAILABLE, f"The state directory: {error}.") from None
-    except AlreadyRunning as error:
-        raise OperationRefused(names.RUNNING_CONFLICT, f"{error}.") from None
+        raise OperationError(problems.UNAVAILABLE, f"The state directory: {error}.") from None
+    except InUseError as error:
+        raise OperationError(problems.RUNNING_CONFLICT, f"{error}.") from None
     except (SpawnError, WorkerEnded) as error:
-        raise OperationRefused(names.INTERNAL, f"{error}.") from None
+        raise OperationError(problems.INTERNAL, f"{error}.") from None
 
 
 async def serve(
@@ -143,7 +145,7 @@ EXPECTED = (
     WorkerFailed,
     WorkerEnded,
     SpawnError,
-    AlreadyRunning,
+    InUseError,
     OSError,
     ValueError,  # the configured user or group is no more
 )
@@ -157,10 +159,10 @@ def _explained(error: Exception) -> NotServed:
         case WorkerFailed():
             return NotServed(*FAILURES[error.kind], error.reason)
         case WorkerEnded() | SpawnError():
-            return NotServed(Trigger.REFUSED, names.INTERNAL, str(error), again=True)
+            return NotServed(Trigger.REFUSED, problems.INTERNAL, str(error), again=True)
         case EnvelopeError() | StorageError():
-            return NotServed(Trigger.REFUSED, names.STATE_REFUSED, str(error))
-    return NotServed(Trigger.REFUSED, names.UNAVAILABLE, str(error))
+            return NotServed(Trigger.REFUSED, problems.STATE_REFUSED, str(error))
+    return NotServed(Trigger.REFUSED, problems.UNAVAILABLE, str(error))
 
 
 async def _hand_over(

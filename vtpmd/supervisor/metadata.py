@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from vtpmd.admin.names import NAME_PATTERN, RESERVED_NAMES
+from vtpmd.api.names import NAME_PATTERN, RESERVED_NAMES
 
 FORMAT = 1
 

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from uuid import UUID
 
+from vtpmd.linux.errors import InUseError
 from vtpmd.storage.directory import (
     INSTANCES,
     META,
@@ -24,9 +25,9 @@ from vtpmd.storage.errors import DirectoryLocked, EnvelopeError, StorageError
 from vtpmd.storage.files import open_directory, read_file, storage_error
 from vtpmd.storage.slot import Slot
 from vtpmd.storage.store import MAX_SIZE, Store
-from vtpmd.supervisor.errors import AlreadyRunning
-from vtpmd.supervisor.metadata import Metadata, MetadataError
 from vtpmd.telemetry.log import get_logger
+
+from .metadata import Metadata, MetadataError
 
 CERTIFICATE = ".pem"
 _COMING, _GOING = ".new-", ".old-"
@@ -49,7 +50,7 @@ class Entry:
 class Registry:
     """The state directory and its instances. All methods block on the disk.
 
-    Opening it takes the directory for this process alone. Raises AlreadyRunning, StorageError.
+    Opening it takes the directory for this process alone. Raises InUseError, StorageError.
     """
 
     def __init__(self, state_dir: Path) -> None:
@@ -65,7 +66,7 @@ class Registry:
             self._root = open_directory(INSTANCES, self.state_fd)
         except DirectoryLocked as error:
             os.close(self.state_fd)
-            raise AlreadyRunning(f"{state_dir}: {error}") from None
+            raise InUseError(f"{state_dir}: {error}") from None
 
     def close(self) -> None:
         """Leave the directory to others."""
@@ -113,7 +114,7 @@ class Registry:
 
     @contextmanager
     def claimed(self, uuid: UUID) -> Iterator[int]:
-        """Like `directory`, for one holder at a time. Raises AlreadyRunning as well.
+        """Like `directory`, for one holder at a time. Raises InUseError as well.
 
         The lock belongs to the open directory, not to this process: a worker that was handed the
         descriptor keeps it for as long as it lives, whatever becomes of the supervisor.
@@ -122,7 +123,7 @@ class Registry:
             try:
                 fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                raise AlreadyRunning("another worker still uses its state directory") from None
+                raise InUseError("another worker still uses its state directory") from None
             yield fd
 
     def prepare(self, metadata: Metadata) -> int:
@@ -156,7 +157,7 @@ class Registry:
         """Replace what is stored of an instance that nobody serves; the generation there was.
 
         The sealed state changes in one step; volatile state of another time is removed before.
-        Raises AlreadyRunning, StorageError.
+        Raises InUseError, StorageError.
         """
         try:
             generation = self.envelope(metadata.uuid).header.generation
@@ -194,7 +195,7 @@ class Registry:
     def remove(self, uuid: UUID) -> None:
         """Remove an instance: it is gone, durably, once its directory has its other name.
 
-        Raises AlreadyRunning while a worker uses it.
+        Raises InUseError while a worker uses it.
         """
         going = f"{_GOING}{uuid}-{secrets.token_hex(4)}"
         with self.claimed(uuid):
@@ -224,7 +225,7 @@ class Registry:
     def rewrap(self, uuid: UUID, slots: Sequence[Slot]) -> None:
         """Replace the slots of an instance that nobody serves.
 
-        Raises AlreadyRunning, EnvelopeError, StorageError.
+        Raises InUseError, EnvelopeError, StorageError.
         """
         with self.claimed(uuid) as fd, Store(fd) as store:
             store.write(NVRAM, parse(store.read(NVRAM)).replace_slots(slots))

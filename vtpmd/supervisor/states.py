@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import Enum
 
-from vtpmd.admin.names import FAILED, LOCKED, RUNNING, STOPPED
+from vtpmd.api.names import FAILED, LOCKED, RUNNING, STOPPED
 
 
 class Trigger(Enum):

@@ -8,7 +8,8 @@ from vtpmd.storage.envelope import parse
 from vtpmd.storage.errors import EnvelopeError, StorageError
 from vtpmd.storage.files import open_directory, read_file
 from vtpmd.storage.store import MAX_SIZE
-from vtpmd.supervisor.metadata import Metadata, MetadataError
+
+from .metadata import Metadata, MetadataError
 
 
 def providers_in_use(state_dir: Path) -> dict[str, list[str]]:

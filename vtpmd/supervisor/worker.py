@@ -21,9 +21,10 @@ from vtpmd.ipc.messages import (
     Status,
     StatusReply,
 )
-from vtpmd.supervisor import waiting
-from vtpmd.supervisor.zygote import Child
 from vtpmd.telemetry.log import get_logger
+
+from . import waiting
+from .zygote import Child
 
 ATTACH_TIMEOUT = 10.0
 KILL_TIMEOUT = 5.0

@@ -12,8 +12,9 @@ import trio
 
 from vtpmd.ipc.channel import Channel, ChannelClosed, IllegalMessage
 from vtpmd.ipc.messages import Side, Spawn, Spawned, SpawnFailed, State
-from vtpmd.supervisor import waiting
 from vtpmd.telemetry.log import get_logger
+
+from . import waiting
 
 SPAWN_TIMEOUT = 30.0  # the first spawn waits until the zygote has imported the engine
 CLOSE_TIMEOUT = 5.0

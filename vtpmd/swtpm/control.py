@@ -9,8 +9,8 @@ import struct
 from collections.abc import Callable
 from typing import Protocol
 
-from vtpmd.swtpm.parser import Request
-from vtpmd.swtpm.table import (
+from .parser import Request
+from .table import (
     BLOB_ENCRYPTED,
     CAPABILITIES,
     INIT_DELETE_VOLATILE,

@@ -7,8 +7,9 @@ response is ``u32 size, response, u32 0``.
 import struct
 from typing import NamedTuple
 
-from vtpmd.swtpm.table import MAX_LOCALITY
 from vtpmd.tpm.rc import RC
+
+from .table import MAX_LOCALITY
 
 _HEADER = struct.Struct(">HII")
 _TCG_HEADER = struct.Struct(">IBI")

@@ -3,7 +3,7 @@
 import struct
 from dataclasses import dataclass
 
-from vtpmd.swtpm.table import MAX_STATEBLOB, SHAPES, Command, Result, Shape, Stream
+from .table import MAX_STATEBLOB, SHAPES, Command, Result, Shape, Stream
 
 _CODE = struct.Struct(">I")
 _PADDING = 3

@@ -11,8 +11,9 @@ from vtpmd.swtpm.data import DataParser, DataRequest, refusal, settle
 from vtpmd.swtpm.parser import Request, RequestParser
 from vtpmd.swtpm.table import SHAPES, Command, Result, Turn
 from vtpmd.tpm.rc import RC
-from vtpmd.worker.connection import Connection, close_fds
-from vtpmd.worker.instance import Instance
+
+from .connection import Connection, close_fds
+from .instance import Instance
 
 HALF_MESSAGE_SECONDS = 0.5
 

@@ -6,14 +6,15 @@ from uuid import UUID
 from vtpmd.storage.store import Store
 from vtpmd.storage.wipe import wipe
 from vtpmd.tpm.engine import Engine, Reply
-from vtpmd.worker.facts import facts_of
-from vtpmd.worker.instance import Instance, entropy, now
-from vtpmd.worker.options import Listeners, Options
-from vtpmd.worker.persist import Key, Persistence
-from vtpmd.worker.sandbox import Sandbox
-from vtpmd.worker.serve import Server
-from vtpmd.worker.side import SideThread
-from vtpmd.worker.supervision import Supervision
+
+from .facts import facts_of
+from .instance import Instance, entropy, now
+from .options import Listeners, Options
+from .persist import Key, Persistence
+from .sandbox import Sandbox
+from .serve import Server
+from .side import SideThread
+from .supervision import Supervision
 
 
 def manufacture(

@@ -23,7 +23,8 @@ from vtpmd.swtpm.table import MAX_BUFFER, MAX_LOCALITY, BlobType, Result
 from vtpmd.tpm.engine import Engine, Reply
 from vtpmd.tpm.rc import RC
 from vtpmd.tpm.snapshot import StateError
-from vtpmd.worker.persist import Key, Persistence
+
+from .persist import Key, Persistence
 
 Report = Callable[[EventKind, str], None]
 Startup = Literal["clear", "state", "none"]

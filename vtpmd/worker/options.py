@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from enum import Flag, auto
 from uuid import UUID
 
-from vtpmd.peers import PeerPolicy
+from vtpmd.linux.peers import PeerPolicy
 from vtpmd.swtpm.table import MAX_LOCALITY
-from vtpmd.worker.instance import Startup
+
+from .instance import Startup
 
 
 @dataclass(frozen=True)

@@ -19,10 +19,11 @@ from vtpmd.storage.files import read_file
 from vtpmd.storage.store import MAX_SIZE, Store
 from vtpmd.storage.wipe import wipe
 from vtpmd.tpm.engine import Engine
-from vtpmd.worker import hosting
-from vtpmd.worker.instance import entropy, now
-from vtpmd.worker.persist import Key, Persistence
-from vtpmd.worker.sandbox import Sandbox
+
+from . import hosting
+from .instance import entropy, now
+from .persist import Key, Persistence
+from .sandbox import Sandbox
 
 
 class UnknownModel(Exception):

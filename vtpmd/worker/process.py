@@ -6,18 +6,19 @@ import signal
 import socket
 import sys
 
-from vtpmd.hardening import forbid_tracing
 from vtpmd.ipc.channel import Channel, ChannelClosed, IllegalMessage
 from vtpmd.ipc.messages import Failed, FailureKind, Ready, Serve, Side, State
-from vtpmd.peers import PeerPolicy
+from vtpmd.linux.hardening import forbid_tracing
+from vtpmd.linux.peers import PeerPolicy
 from vtpmd.storage.errors import EnvelopeError, StorageError
 from vtpmd.tpm.snapshot import StateError
-from vtpmd.worker import hosting, orders
-from vtpmd.worker.instance import frames_of
-from vtpmd.worker.options import Listeners, Options
-from vtpmd.worker.persist import Key
-from vtpmd.worker.sandbox import Sandbox, SandboxError
-from vtpmd.worker.supervision import Supervision
+
+from . import hosting, orders
+from .instance import frames_of
+from .options import Listeners, Options
+from .persist import Key
+from .sandbox import Sandbox, SandboxError
+from .supervision import Supervision
 
 EXIT_FAILED = 1
 

@@ -9,10 +9,11 @@ import os
 import resource
 from collections.abc import Callable, Sequence
 
-from vtpmd import kernel
-from vtpmd.hardening import forbid_tracing
 from vtpmd.ipc.messages import SandboxMode
-from vtpmd.worker import seccomp
+from vtpmd.linux import kernel
+from vtpmd.linux.hardening import forbid_tracing
+
+from . import seccomp
 
 _PR_SET_NO_NEW_PRIVS, _PR_SET_MDWE = 38, 65
 _MDWE_REFUSE_EXEC_GAIN = 1

@@ -28,17 +28,18 @@ from typing import Protocol
 
 from vtpmd.ipc.channel import Channel, ChannelClosed, IllegalMessage
 from vtpmd.ipc.messages import Side, State, StatusReply
-from vtpmd.peers import PeerPolicy, peer_of
+from vtpmd.linux.peers import PeerPolicy, peer_of
 from vtpmd.swtpm.control import ControlError
 from vtpmd.swtpm.data import DataRequest
 from vtpmd.swtpm.table import Result, Turn
 from vtpmd.tpm.engine import Reply
-from vtpmd.worker.clients import ControlClient, DataClient
-from vtpmd.worker.connection import close_fds
-from vtpmd.worker.instance import Instance, now
-from vtpmd.worker.options import Ending, Listeners, Options
-from vtpmd.worker.side import SideThread
-from vtpmd.worker.supervision import Supervision
+
+from .clients import ControlClient, DataClient
+from .connection import close_fds
+from .instance import Instance, now
+from .options import Ending, Listeners, Options
+from .side import SideThread
+from .supervision import Supervision
 
 _MAX_CLIENTS = 16
 _MAX_CANDIDATES = 4

@@ -27,9 +27,10 @@ from vtpmd.ipc.messages import (
 )
 from vtpmd.storage.errors import EnvelopeError, StorageError
 from vtpmd.swtpm.table import Turn
-from vtpmd.worker.connection import close_fds
-from vtpmd.worker.instance import Instance, Report
-from vtpmd.worker.persist import Key
+
+from .connection import close_fds
+from .instance import Instance, Report
+from .persist import Key
 
 _MAX_DETAIL = 8000
 _MAX_QUEUED = 256

@@ -19,9 +19,10 @@ from vtpmd.ipc.messages import Side, Spawn, Spawned, SpawnFailed, State
 from vtpmd.storage.envelope import DEK_ID_SIZE, DEK_SIZE, Header, parse, seal
 from vtpmd.storage.slot import Slot
 from vtpmd.tpm.engine import Engine
-from vtpmd.worker import process
-from vtpmd.worker.connection import close_fds
-from vtpmd.worker.instance import entropy, now
+
+from . import process
+from .connection import close_fds
+from .instance import entropy, now
 
 _STDERR = 2
 _PROFILE, _BANKS = "default-v1", ("sha256",)

@@ -2,8 +2,9 @@
 
 import click
 
-from vtpmd.admin import names
-from vtpmd.cli.output import call, json_option, show_fields, show_json
+from vtpmd.api import names
+
+from ..output import call, json_option, show_fields, show_json
 
 
 @click.command

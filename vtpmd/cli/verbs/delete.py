@@ -4,9 +4,10 @@ from typing import Any
 
 import click
 
-from vtpmd.admin import names
-from vtpmd.cli.client import Failure
-from vtpmd.cli.output import call, fail, json_option, name_argument, show_json
+from vtpmd.api import names, problems
+from vtpmd.api.client import Failure
+
+from ..output import call, fail, json_option, name_argument, show_json
 
 WARNING = (
     "Deleting {name} destroys its keys. Whatever the virtual machine has sealed to this TPM, such\n"
@@ -26,7 +27,7 @@ def command(name: str, yes: bool, as_json: bool) -> None:
     Tells what was destroyed and what was not.
     """
     if not yes:
-        fail(Failure.of(names.UNCONFIRMED, WARNING.format(name=name)))
+        fail(Failure.of(problems.UNCONFIRMED, WARNING.format(name=name)))
     deletion = call(names.DELETE, name)
     if as_json:
         show_json(deletion)

@@ -5,9 +5,10 @@ from pathlib import Path
 
 import click
 
-from vtpmd.admin import names
-from vtpmd.cli import files
-from vtpmd.cli.output import call, json_option, name_argument, show_saved
+from vtpmd.api import names
+
+from .. import files
+from ..output import call, json_option, name_argument, show_saved
 
 FORMAT = 1
 FIELDS = ("profile", "pcr_banks", "data_socket")

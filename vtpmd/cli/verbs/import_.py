@@ -6,10 +6,11 @@ from typing import Any
 
 import click
 
-from vtpmd.admin import names
-from vtpmd.cli import files
-from vtpmd.cli.output import call, json_option, show_instance
-from vtpmd.cli.verbs.export import FIELDS, FORMAT
+from vtpmd.api import names
+
+from .. import files
+from ..output import call, json_option, show_instance
+from .export import FIELDS, FORMAT
 
 MAX_TEMPLATE = 64 * 1024
 

@@ -4,8 +4,9 @@ from typing import Any
 
 import click
 
-from vtpmd.admin import names
-from vtpmd.cli.output import call, json_option, show_json, show_table
+from vtpmd.api import names
+
+from ..output import call, json_option, show_json, show_table
 
 
 @click.command

@@ -7,9 +7,10 @@ from typing import Any
 
 import click
 
-from vtpmd.admin import names
-from vtpmd.cli import files
-from vtpmd.cli.output import call, json_option, show_json, show_saved, show_table
+from vtpmd.api import names
+
+from .. import files
+from ..output import call, json_option, show_json, show_saved, show_table
 
 MAX_PASSPHRASE = 1024
 MAX_KEYS = 160 * 1024  # in base64 it must fit into a request

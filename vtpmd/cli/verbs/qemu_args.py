@@ -4,9 +4,10 @@ import re
 
 import click
 
-from vtpmd.admin import names
-from vtpmd.cli.client import Failure
-from vtpmd.cli.output import call, fail, json_option, name_argument, show_json
+from vtpmd.api import names, problems
+from vtpmd.api.client import Failure
+
+from ..output import call, fail, json_option, name_argument, show_json
 
 DEVICES = {"crb": "tpm-crb", "tis": "tpm-tis"}
 
@@ -39,5 +40,5 @@ def command(name: str, model: str, as_json: bool) -> None:
     # Quotes would not survive $(…): the shell splits and globs its result and reads no quotes.
     if not all(re.fullmatch(r"[^\s*?\[\]\\]+", argument) for argument in args):
         detail = "The socket's path has characters a shell would split or expand: use --json."
-        fail(Failure.of(names.INVALID, detail))
+        fail(Failure.of(problems.INVALID, detail))
     click.echo(" ".join(args))

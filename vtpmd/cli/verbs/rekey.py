@@ -6,9 +6,10 @@ from typing import Any
 
 import click
 
-from vtpmd.admin import names
-from vtpmd.cli.output import call, json_option, show_json
-from vtpmd.cli.several import each
+from vtpmd.api import names
+
+from ..output import call, json_option, show_json
+from ..several import each
 
 
 @click.command

@@ -4,10 +4,11 @@ from pathlib import Path
 
 import click
 
-from vtpmd.admin import names
-from vtpmd.cli import files
-from vtpmd.cli.client import Failure
-from vtpmd.cli.output import client, fail, json_option, show_json
+from vtpmd.api import names
+from vtpmd.api.client import Failure
+
+from .. import files
+from ..output import client, fail, json_option, show_json
 
 
 @click.command

@@ -2,9 +2,10 @@
 
 import click
 
-from vtpmd.admin import names
-from vtpmd.cli.output import call, json_option, show_state, state_line
-from vtpmd.cli.several import each
+from vtpmd.api import names
+
+from ..output import call, json_option, show_state, state_line
+from ..several import each
 
 
 @click.command

@@ -4,8 +4,9 @@ import sys
 
 import click
 
-from vtpmd.admin import names
-from vtpmd.cli.output import call, json_option, show_json, show_state
+from vtpmd.api import names, problems
+
+from ..output import call, json_option, show_json, show_state
 
 
 @click.command
@@ -31,4 +32,4 @@ def command(name: str | None, everything: bool, provider: str | None, as_json: b
         for failure in result["failed"]:
             click.echo(f"{failure['name']} stays locked: {failure['detail']}", err=True)
     if result["failed"]:
-        sys.exit(names.PROBLEMS[result["failed"][0]["code"]].exit_status)
+        sys.exit(problems.PROBLEMS[result["failed"][0]["code"]].exit_status)

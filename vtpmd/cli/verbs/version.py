@@ -3,9 +3,10 @@
 import click
 
 from vtpmd import __version__
-from vtpmd.admin import names
-from vtpmd.cli.client import Failure
-from vtpmd.cli.output import client, json_option, show_json
+from vtpmd.api import names
+from vtpmd.api.client import Failure
+
+from ..output import client, json_option, show_json
 
 
 @click.command

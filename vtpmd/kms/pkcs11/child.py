@@ -11,7 +11,6 @@ from typing import cast
 
 from pkcs11.exceptions import PKCS11Error
 
-from vtpmd.hardening import end_with_parent, forbid_core_files, forbid_tracing
 from vtpmd.ipc.codec import MalformedMessage
 from vtpmd.kms.pkcs11.faults import Failure, meaning
 from vtpmd.kms.pkcs11.messages import (
@@ -28,6 +27,7 @@ from vtpmd.kms.pkcs11.messages import (
     frame,
 )
 from vtpmd.kms.pkcs11.token import OpenToken, open_token
+from vtpmd.linux.hardening import end_with_parent, forbid_core_files, forbid_tracing
 from vtpmd.storage.wipe import wipe
 
 

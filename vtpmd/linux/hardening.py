@@ -3,7 +3,7 @@
 import resource
 import signal
 
-from vtpmd.kernel import prctl
+from .kernel import prctl
 
 _PR_SET_PDEATHSIG, _PR_SET_DUMPABLE = 1, 4
 

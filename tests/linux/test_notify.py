@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from vtpmd.supervisor.notify import notify, watchdog_interval
+from vtpmd.linux.notify import notify, watchdog_interval
 
 
 @pytest.mark.parametrize("abstract", [False, True])

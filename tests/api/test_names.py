@@ -1,20 +1,20 @@
 """The shared words: complete, consistent, and what vtpmctl and the routes rely on."""
 
-from vtpmd.admin import names
 from vtpmd.admin.routes import HANDLERS
+from vtpmd.api import names, problems
 from vtpmd.cli.output import HINTS
 from vtpmd.supervisor.states import TRANSITIONS
 
 
 def test_every_route_has_a_handler() -> None:
-    declared = {value for value in vars(names).values() if isinstance(value, names.Route)}
+    declared = {value for value in vars(problems).values() if isinstance(value, names.Route)}
     assert declared == set(HANDLERS)
 
 
 def test_every_problem_is_listed_once_with_a_documented_exit_status() -> None:
-    declared = [value for value in vars(names).values() if isinstance(value, names.Problem)]
-    assert {problem.code: problem for problem in declared} == names.PROBLEMS
-    assert len(declared) == len(names.PROBLEMS)
+    declared = [value for value in vars(problems).values() if isinstance(value, problems.Problem)]
+    assert {problem.code: problem for problem in declared} == problems.PROBLEMS
+    assert len(declared) == len(problems.PROBLEMS)
     assert all(400 <= problem.status < 600 for problem in declared)
     used = {problem.exit_status for problem in declared} | {
         0,
@@ -26,7 +26,7 @@ def test_every_problem_is_listed_once_with_a_documented_exit_status() -> None:
 
 
 def test_hints_are_for_problems_that_exist() -> None:
-    assert set(HINTS) <= set(names.PROBLEMS)
+    assert set(HINTS) <= set(problems.PROBLEMS)
 
 
 def test_every_state_can_be_reached_and_left() -> None:

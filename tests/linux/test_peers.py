@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from vtpmd.peers import Peer, PeerPolicy, peer_of
+from vtpmd.linux.peers import Peer, PeerPolicy, peer_of
 
 CONNECT = "import socket, sys; s = socket.socket(socket.AF_UNIX); s.connect(sys.argv[1]); input()"
 

@@ -8,14 +8,14 @@ from uuid import UUID
 
 import trio
 
-from vtpmd.admin import names
 from vtpmd.admin.schema import KeySlot, RekeyRequest, RekeyResult
+from vtpmd.api import problems
+from vtpmd.api.problems import OperationError
 from vtpmd.ipc.messages import Rekey, Rekeyed, Reseal, Rewrap, Stored
 from vtpmd.kms.provider import KeyProvider
 from vtpmd.storage.envelope import Envelope
 from vtpmd.storage.slot import Slot
 from vtpmd.storage.wipe import wipe
-from vtpmd.supervisor.errors import OperationRefused
 from vtpmd.supervisor.fleet import Fleet
 from vtpmd.supervisor.instance import Instance
 from vtpmd.supervisor.launch import Host, commission, refusals
@@ -26,7 +26,7 @@ log = get_logger("rekey")
 
 
 async def rekey(fleet: Fleet, name: str, request: RekeyRequest) -> RekeyResult:
-    """Rekey one instance. Raises OperationRefused: then it opens with the key it had."""
+    """Rekey one instance. Raises OperationError: then it opens with the key it had."""
     instance, host = fleet.find(name), fleet.host
     async with instance.at_rest() as worker:
         with refusals():
@@ -44,7 +44,7 @@ async def rekey(fleet: Fleet, name: str, request: RekeyRequest) -> RekeyResult:
                     if changed := not _current(envelope.slots, slots):
                         await _store(host, uuid, worker, slots)
             except WorkerRefused as error:
-                raise OperationRefused(names.UNAVAILABLE, f"Not rekeyed: {error}.") from None
+                raise OperationError(problems.UNAVAILABLE, f"Not rekeyed: {error}.") from None
             await instance.note(provider=provider.name)
     if changed:
         name = instance.metadata.name

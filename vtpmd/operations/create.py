@@ -8,13 +8,13 @@ from uuid import UUID, uuid4
 
 import trio
 
-from vtpmd.admin import names
 from vtpmd.admin.schema import CreateRequest
+from vtpmd.api import names, problems
+from vtpmd.api.problems import OperationError
 from vtpmd.ipc.messages import Manufacture, Stored
 from vtpmd.storage.errors import StorageError
 from vtpmd.storage.wipe import wipe
 from vtpmd.supervisor.endpoints import Endpoints
-from vtpmd.supervisor.errors import OperationRefused
 from vtpmd.supervisor.fleet import Fleet
 from vtpmd.supervisor.instance import Instance
 from vtpmd.supervisor.keys import FreshKey
@@ -39,7 +39,7 @@ def planned(
 ) -> Metadata:
     """The metadata of a new instance; its identity is its own unless given.
 
-    Raises OperationRefused.
+    Raises OperationError.
     """
     check_name(host, name, uuid)
     with refusals():
@@ -59,24 +59,24 @@ def planned(
 
 
 def check_name(host: Host, name: str, uuid: UUID | None) -> None:
-    """Raise OperationRefused unless an instance may have this name."""
+    """Raise OperationError unless an instance may have this name."""
     if not valid_name(name):
-        raise OperationRefused(
-            names.INVALID,
+        raise OperationError(
+            problems.INVALID,
             "name: letters, digits and _ . : @ - are permitted, 64 at most, not beginning with "
             f"a point or dash; {' and '.join(sorted(names.RESERVED_NAMES))} is taken",
         )
     if (named := _as_uuid(name)) is not None and uuid not in (None, named):
-        raise OperationRefused(names.INVALID, "name: it is the UUID of another instance")
+        raise OperationError(problems.INVALID, "name: it is the UUID of another instance")
     endpoints = Endpoints(host.configuration, name, uuid or UUID(int=0), data_socket=False)
     if not endpoints.fit:
-        raise OperationRefused(
-            names.INVALID, f"name: the socket path {endpoints.control} would be too long"
+        raise OperationError(
+            problems.INVALID, f"name: the socket path {endpoints.control} would be too long"
         )
 
 
 async def create(fleet: Fleet, request: CreateRequest) -> Instance:
-    """A new TPM with secrets of its own, not served yet. Raises OperationRefused."""
+    """A new TPM with secrets of its own, not served yet. Raises OperationError."""
     configuration, data_socket = fleet.host.configuration, request.data_socket
     metadata = planned(
         fleet.host,
@@ -91,7 +91,7 @@ async def create(fleet: Fleet, request: CreateRequest) -> Instance:
 
 
 async def manufactured(fleet: Fleet, metadata: Metadata) -> Instance:
-    """A TPM made as `metadata` plans it. Raises OperationRefused."""
+    """A TPM made as `metadata` plans it. Raises OperationError."""
 
     async def fill(directory: int, key: FreshKey) -> None:
         order = Manufacture(
@@ -112,7 +112,7 @@ async def manufactured(fleet: Fleet, metadata: Metadata) -> Instance:
 async def born(
     fleet: Fleet, metadata: Metadata, fill: Callable[[int, FreshKey], Awaitable[None]]
 ) -> Instance:
-    """An instance with a fresh key, whose directory `fill` fills. Raises OperationRefused."""
+    """An instance with a fresh key, whose directory `fill` fills. Raises OperationError."""
     host = fleet.host
     with fleet.reserved(metadata), refusals():
         key = await host.keys.fresh(metadata.uuid, host.keys.choose(metadata.provider))

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from vtpmd.supervisor import sockets
-from vtpmd.supervisor.errors import AlreadyRunning
+from vtpmd.linux import sockets
+from vtpmd.linux.errors import InUseError
 
 NOBODY = 65534
 
@@ -38,7 +38,7 @@ def test_a_stale_socket_is_replaced(tmp_path: Path) -> None:
 def test_a_living_listener_is_not_replaced(tmp_path: Path) -> None:
     path = tmp_path / "s"
     with sockets.listen(path, mode=0o600):
-        with pytest.raises(AlreadyRunning, match="another process listens"):
+        with pytest.raises(InUseError, match="another process listens"):
             sockets.listen(path, mode=0o600)
         assert sockets.is_listening(path)
 

@@ -6,7 +6,6 @@ from typing import get_args
 import trio
 
 from vtpmd import __version__
-from vtpmd.admin import names
 from vtpmd.admin.schema import (
     Capabilities,
     CreateRequest,
@@ -19,17 +18,19 @@ from vtpmd.admin.schema import (
     UnlockResult,
     WorkerInfo,
 )
+from vtpmd.api import names
+from vtpmd.api.problems import OperationError
 from vtpmd.config.schema import PcrBank, ProfileName
 from vtpmd.storage.errors import EnvelopeError, StorageError
-from vtpmd.supervisor import creation
-from vtpmd.supervisor.errors import OperationRefused
 from vtpmd.supervisor.fleet import Fleet
 from vtpmd.supervisor.instance import Instance
 from vtpmd.supervisor.keys import Erasure, KeyMissing
 from vtpmd.supervisor.launch import Host, refusals
-from vtpmd.supervisor.providers import provider_info
 from vtpmd.supervisor.registry import Entry
 from vtpmd.telemetry.log import get_logger
+
+from . import create as creation
+from .provider import provider_info
 
 STOPPED_BY_ADMINISTRATOR = "stopped by an administrator"
 
@@ -39,7 +40,7 @@ log = get_logger("service")
 class Service:
     """All instances of this host, and what can be done with them.
 
-    Operations raise OperationRefused. `name` is an instance's name or its UUID.
+    Operations raise OperationError. `name` is an instance's name or its UUID.
     """
 
     def __init__(self, host: Host) -> None:
@@ -126,9 +127,9 @@ class Service:
         try:
             with refusals():
                 await instance.start()
-        except OperationRefused as refused:
+        except OperationError as refused:
             detail = f"{instance.metadata.name} is created, but not served: {refused.detail}"
-            raise OperationRefused(refused.problem, detail) from None
+            raise OperationError(refused.problem, detail) from None
         return await self.info_of(instance)
 
     async def start(self, name: str) -> InstanceInfo:
@@ -165,7 +166,7 @@ class Service:
             try:
                 await self.unlock(name)
                 result.unlocked.append(name)
-            except OperationRefused as refused:
+            except OperationError as refused:
                 failure = Failure(name=name, code=refused.problem.code, detail=refused.detail)
                 result.failed.append(failure)
 

@@ -13,10 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.supervisor.test_metadata import SAMPLE
+from vtpmd.operations.bundle import BundleError, decode, encode
 from vtpmd.storage.envelope import Header, seal
 from vtpmd.storage.errors import EnvelopeError
 from vtpmd.storage.slot import Slot
-from vtpmd.supervisor.bundle import BundleError, decode, encode
 
 DEK = bytes(32)
 SLOT = Slot("local", "local", "kek", "1", "A256GCM", b"wrapped", 1)

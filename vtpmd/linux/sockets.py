@@ -6,7 +6,7 @@ import socket
 import stat
 from pathlib import Path
 
-from vtpmd.supervisor.errors import AlreadyRunning
+from .errors import InUseError
 
 BACKLOG = 64
 
@@ -21,7 +21,7 @@ def listen(
 ) -> socket.socket:
     """A non-blocking listener at `path`, which appears with its mode and owner in one step.
 
-    Raises AlreadyRunning when somebody listens there, OSError when something else is in the way.
+    Raises InUseError when somebody listens there, OSError when something else is in the way.
     """
     clear(path, kind)
     temporary = path.parent / f".{secrets.token_hex(4)}"
@@ -53,7 +53,7 @@ def clear(path: Path, kind: socket.SocketKind = socket.SOCK_STREAM) -> None:
     if not stat.S_ISSOCK(found):
         raise FileExistsError(f"{path} exists and is not a socket")
     if is_listening(path, kind):
-        raise AlreadyRunning(f"another process listens on {path}")
+        raise InUseError(f"another process listens on {path}")
     path.unlink(missing_ok=True)
 
 

@@ -2,18 +2,19 @@
 
 import trio
 
-from vtpmd.admin import names
 from vtpmd.admin.schema import CloneRequest
+from vtpmd.api import problems
+from vtpmd.api.problems import OperationError
 from vtpmd.ipc.messages import Copy, Examine, Examined, Stored
 from vtpmd.storage.envelope import Envelope
 from vtpmd.storage.wipe import wipe
-from vtpmd.supervisor.creation import born, manufactured, planned
-from vtpmd.supervisor.errors import OperationRefused
 from vtpmd.supervisor.fleet import Fleet
 from vtpmd.supervisor.instance import Instance
 from vtpmd.supervisor.keys import FreshKey
 from vtpmd.supervisor.launch import Host, commission, refusals
 from vtpmd.supervisor.metadata import Metadata
+
+from .create import born, manufactured, planned
 
 REPLACE_WARNING = (
     "{name} holds {objects} and {indices} of its owner. With the policy replace the clone gets a "
@@ -23,7 +24,7 @@ REPLACE_WARNING = (
 
 
 async def clone(fleet: Fleet, name: str, request: CloneRequest) -> Instance:
-    """A new instance like another, which may be running. Raises OperationRefused."""
+    """A new instance like another, which may be running. Raises OperationError."""
     source, host = fleet.find(name), fleet.host
     source.demand_sound()
     share_identity = (request.policy or host.configuration.clone.policy) == "copy"
@@ -78,7 +79,7 @@ async def _copied(fleet: Fleet, source: Instance, metadata: Metadata) -> Instanc
 
 
 async def _demand_confirmation(host: Host, source: Instance) -> None:
-    """Raise OperationRefused if the owner has anything in the TPM that a clone would miss."""
+    """Raise OperationError if the owner has anything in the TPM that a clone would miss."""
     async with source.at_rest():
         with refusals():
             examined = await examine(host, source)
@@ -88,7 +89,7 @@ async def _demand_confirmation(host: Host, source: Instance) -> None:
         warning = REPLACE_WARNING.format(
             name=source.metadata.name, objects=objects, indices=indices
         )
-        raise OperationRefused(names.UNCONFIRMED, warning)
+        raise OperationError(problems.UNCONFIRMED, warning)
 
 
 def _counted(count: int, one: str, many: str) -> str:
@@ -96,7 +97,7 @@ def _counted(count: int, one: str, many: str) -> str:
 
 
 async def examine(host: Host, instance: Instance) -> Examined:
-    """What is in a stored TPM. Raises what `refusals` turns into OperationRefused."""
+    """What is in a stored TPM. Raises what `refusals` turns into OperationError."""
     metadata = instance.metadata
     dek = await _unlocked(host, instance)
     try:

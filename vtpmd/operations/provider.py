@@ -5,7 +5,6 @@ import contextlib
 from collections import Counter
 from collections.abc import Iterator
 
-from vtpmd.admin import names
 from vtpmd.admin.schema import (
     KeyImportRequest,
     KeyImportResult,
@@ -15,8 +14,9 @@ from vtpmd.admin.schema import (
     ProviderList,
     RotateResult,
 )
+from vtpmd.api import problems
+from vtpmd.api.problems import OperationError
 from vtpmd.kms.provider import KeyHolder, KeyProviderError, KeyUnavailable
-from vtpmd.supervisor.errors import OperationRefused
 from vtpmd.supervisor.fleet import Fleet
 from vtpmd.supervisor.keys import Keys, ProviderState
 
@@ -53,13 +53,13 @@ async def describe_all(fleet: Fleet) -> ProviderList:
 
 
 async def rotate(keys: Keys, name: str) -> RotateResult:
-    """A fresh KEK. Raises OperationRefused."""
+    """A fresh KEK. Raises OperationError."""
     with _refusals(name):
         return RotateResult(provider=name, key_version=await _holder(keys, name).rotate())
 
 
 async def backup(keys: Keys, name: str, passphrase: str) -> KeyringBackup:
-    """All KEKs, to be opened with the passphrase. Raises OperationRefused."""
+    """All KEKs, to be opened with the passphrase. Raises OperationError."""
     with _refusals(name):
         made = await _holder(keys, name).backup(passphrase)
     return KeyringBackup(
@@ -68,17 +68,17 @@ async def backup(keys: Keys, name: str, passphrase: str) -> KeyringBackup:
 
 
 async def note_backup(keys: Keys, name: str, versions: list[str]) -> None:
-    """A backup with these KEK versions has been written. Raises OperationRefused."""
+    """A backup with these KEK versions has been written. Raises OperationError."""
     with _refusals(name):
         await _holder(keys, name).note_backup(versions)
 
 
 async def restore(keys: Keys, name: str, request: KeyImportRequest) -> KeyImportResult:
-    """Add the KEKs of a backup. Raises OperationRefused."""
+    """Add the KEKs of a backup. Raises OperationError."""
     try:
         data = base64.b64decode(request.backup, validate=True)
     except ValueError:
-        raise OperationRefused(names.INVALID, "backup: not in base64") from None
+        raise OperationError(problems.INVALID, "backup: not in base64") from None
     with _refusals(name):
         added = await _holder(keys, name).restore(data, request.passphrase)
     return KeyImportResult(provider=name, added=added)
@@ -86,11 +86,11 @@ async def restore(keys: Keys, name: str, request: KeyImportRequest) -> KeyImport
 
 def _holder(keys: Keys, name: str) -> KeyHolder:
     if not keys.known(name):
-        raise OperationRefused(names.NO_PROVIDER, f"There is no key provider {name!r}.")
+        raise OperationError(problems.NO_PROVIDER, f"There is no key provider {name!r}.")
     provider = keys.choose(name)
     if not isinstance(provider, KeyHolder):
-        raise OperationRefused(
-            names.UNAVAILABLE,
+        raise OperationError(
+            problems.UNAVAILABLE,
             f"The keys of {name} (type {provider.type}) are not kept by vtpmd: rotate and save "
             "them where they are.",
         )
@@ -102,6 +102,6 @@ def _refusals(name: str) -> Iterator[None]:
     try:
         yield
     except KeyUnavailable as error:
-        raise OperationRefused(names.KEY_UNAVAILABLE, f"Key provider {name}: {error}.") from None
+        raise OperationError(problems.KEY_UNAVAILABLE, f"Key provider {name}: {error}.") from None
     except KeyProviderError as error:
-        raise OperationRefused(names.KEYS_REFUSED, f"Key provider {name}: {error}.") from None
+        raise OperationError(problems.KEYS_REFUSED, f"Key provider {name}: {error}.") from None

@@ -4,7 +4,7 @@ import json
 import socket
 from typing import Any
 
-from vtpmd.admin import names
+from . import names, problems
 
 TIMEOUT = 120.0
 UNRESERVED = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~:@")
@@ -20,7 +20,7 @@ class Failure(Exception):
         self.document = document
 
     @classmethod
-    def of(cls, problem: names.Problem, detail: str) -> "Failure":
+    def of(cls, problem: problems.Problem, detail: str) -> "Failure":
         """A failure that vtpmctl finds by itself."""
         return cls(problem.exit_status, detail, {"code": problem.code, "detail": detail})
 
@@ -102,9 +102,9 @@ def _parse(response: bytes) -> tuple[int, bytes]:
 
 
 def _failure(document: Any) -> Failure:
-    if not isinstance(document, dict) or document.get("code") not in names.PROBLEMS:
+    if not isinstance(document, dict) or document.get("code") not in problems.PROBLEMS:
         return Failure(1, "The daemon's answer is not understood.", {"code": "internal"})
-    problem = names.PROBLEMS[document["code"]]
+    problem = problems.PROBLEMS[document["code"]]
     detail = document.get("detail") or problem.title
     return Failure(problem.exit_status, str(detail), document)
 

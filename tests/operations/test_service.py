@@ -12,14 +12,14 @@ import trio.testing
 from structlog.testing import capture_logs
 
 from tests.supervisor.stage import DEADLINE, Stage
-from vtpmd.admin import names
 from vtpmd.admin.schema import CreateRequest, InstanceInfo, RekeyRequest
+from vtpmd.api import problems
+from vtpmd.api.problems import OperationError
 from vtpmd.kms.provider import KeyRefused, KeyUnavailable
+from vtpmd.operations.rekey import rekey
+from vtpmd.operations.service import Service
 from vtpmd.supervisor import instance, worker
-from vtpmd.supervisor.errors import OperationRefused
 from vtpmd.supervisor.keys import Keys
-from vtpmd.supervisor.rekeying import rekey
-from vtpmd.supervisor.service import Service
 
 GET_CAPABILITY = bytes([0, 0, 0, 1])
 
@@ -54,7 +54,7 @@ async def test_of_two_creates_at_once_one_succeeds(stage: Stage) -> None:
     async def attempt() -> None:
         try:
             outcomes.append((await stage.service.create(create("web1", start=False))).state)
-        except OperationRefused as refused:
+        except OperationError as refused:
             outcomes.append(refused.problem.code)
 
     async with trio.open_nursery() as nursery:
@@ -66,16 +66,16 @@ async def test_of_two_creates_at_once_one_succeeds(stage: Stage) -> None:
 
 async def test_a_create_without_a_key_leaves_nothing(stage: Stage) -> None:
     stage.provider.fault = KeyUnavailable("the KMS is down", retry=True)
-    with pytest.raises(OperationRefused, match="moody: the KMS is down") as refused:
+    with pytest.raises(OperationError, match="moody: the KMS is down") as refused:
         await stage.service.create(create("web1"))
-    assert refused.value.problem is names.KEY_UNAVAILABLE
+    assert refused.value.problem is problems.KEY_UNAVAILABLE
     stage.provider.fault = None
     assert (await stage.service.create(create("web1"))).state == "running"
 
 
 async def test_a_create_whose_worker_fails_leaves_nothing(stage: Stage) -> None:
     request = create("web1").model_copy(update={"profile": "no-such-profile"})
-    with pytest.raises(OperationRefused):
+    with pytest.raises(OperationError):
         await stage.service.create(request)
     assert stage.service.list() == []
     assert list((stage.directory / "state" / "instances").iterdir()) == []
@@ -90,9 +90,9 @@ async def test_the_supervisor_keeps_no_key(stage: Stage) -> None:
 async def test_a_locked_instance_is_unlocked_when_the_key_is_back(stage: Stage) -> None:
     await stage.service.create(create("web1", start=False))
     stage.provider.fault = KeyUnavailable("the KMS is down", retry=True)
-    with pytest.raises(OperationRefused) as refused:
+    with pytest.raises(OperationError) as refused:
         await stage.service.start("web1")
-    assert refused.value.problem is names.KEY_UNAVAILABLE
+    assert refused.value.problem is problems.KEY_UNAVAILABLE
     info = await stage.service.info("web1")
     assert info.state == "locked"
     assert "the KMS is down; next attempt in 1.0 s" in info.reason
@@ -107,7 +107,7 @@ async def test_unlock_tries_all_locked_instances_of_a_provider_at_once(stage: St
         await stage.service.create(CreateRequest(name=name, provider=provider, start=False))
     stage.provider.fault = stage.other.fault = KeyUnavailable("the KMS is down", retry=True)
     for name in ("web1", "web2", "db1"):
-        with pytest.raises(OperationRefused):
+        with pytest.raises(OperationError):
             await stage.service.start(name)
     stage.provider.fault = None
     result = await stage.service.unlock_all("moody")
@@ -134,7 +134,7 @@ async def test_an_instance_whose_provider_is_configured_no_more_is_locked(stage:
     }.items() <= next(entry for entry in logs if entry["log_level"] == "warning").items()
     info = await without.info("web1")
     assert (info.state, info.reason) == ("locked", "its key provider is not configured: other")
-    with pytest.raises(OperationRefused, match="there is no key provider other"):
+    with pytest.raises(OperationError, match="there is no key provider other"):
         await without.unlock("web1")
     assert (await without.info("web1")).state == "locked"
     again = Service(replace(stage.host, keys=configured))
@@ -172,7 +172,7 @@ async def test_start_tries_a_locked_instance_at_once(stage: Stage) -> None:
     await stage.service.create(create("web1", start=False))
     stage.provider.fault = KeyUnavailable("the KMS is down", retry=True)
     for _ in range(6):  # the next attempt by itself is half a minute away
-        with pytest.raises(OperationRefused):
+        with pytest.raises(OperationError):
             await stage.service.start("web1")
     stage.provider.fault = None
     with trio.fail_after(10):
@@ -185,7 +185,7 @@ async def test_start_tries_a_locked_instance_at_once(stage: Stage) -> None:
 async def test_what_no_retry_can_mend_is_not_retried(stage: Stage, fault: Exception) -> None:
     await stage.service.create(create("web1", start=False))
     stage.provider.fault = fault
-    with pytest.raises(OperationRefused):
+    with pytest.raises(OperationError):
         await stage.service.start("web1")
     info = await stage.service.info("web1")
     assert info.state == "locked"
@@ -199,7 +199,7 @@ async def test_a_locked_instance_can_be_stopped_and_deleted(stage: Stage) -> Non
     await stage.service.create(create("web1", start=False))
     stage.provider.fault = KeyUnavailable("the KMS is down", retry=True)
     for finish in (lambda: stage.service.stop("web1", True), lambda: stage.service.delete("web1")):
-        with pytest.raises(OperationRefused):
+        with pytest.raises(OperationError):
             await stage.service.start("web1")
         await finish()
     assert stage.service.list() == []
@@ -238,26 +238,26 @@ async def test_a_start_that_waited_for_a_deletion_finds_nothing(stage: Stage) ->
     async with trio.open_nursery() as nursery:
         nursery.start_soon(stage.service.delete, "web1")
         await trio.testing.wait_all_tasks_blocked()
-        with pytest.raises(OperationRefused, match="was deleted"):
+        with pytest.raises(OperationError, match="was deleted"):
             await instance.start()
 
 
 async def test_of_two_deletions_the_second_finds_nothing(stage: Stage) -> None:
     """Nor does what has taken its place meanwhile go with it."""
     await stage.service.create(create("web1", start=False))
-    refusals: list[OperationRefused] = []
+    refusals: list[OperationError] = []
 
     async def delete() -> None:
         try:
             await stage.service.delete("web1")
-        except OperationRefused as refused:
+        except OperationError as refused:
             refusals.append(refused)
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(delete)
         nursery.start_soon(delete)
     (refused,) = refusals
-    assert (refused.problem, refused.detail) == (names.NOT_FOUND, "web1 was deleted.")
+    assert (refused.problem, refused.detail) == (problems.NOT_FOUND, "web1 was deleted.")
 
 
 async def test_a_defect_of_one_provider_does_not_keep_the_recovery_slot_shut(stage: Stage) -> None:
@@ -327,8 +327,8 @@ async def test_a_worker_the_daemon_lost_sight_of_keeps_its_state_to_itself(stage
         os.unlink(path)
     blind = Service(stage.host)
     await blind.begin(stage.host.registry.load())
-    with pytest.raises(OperationRefused, match="another worker still uses"):
+    with pytest.raises(OperationError, match="another worker still uses"):
         await blind.start("web1")
-    with pytest.raises(OperationRefused, match="another worker still uses"):
+    with pytest.raises(OperationError, match="another worker still uses"):
         await blind.delete("web1")
     assert (await stage.service.info("web1")).worker is not None

@@ -4,14 +4,11 @@ from dataclasses import replace
 
 import trio
 
-from vtpmd.admin import names
 from vtpmd.admin.schema import RestoreRequest
+from vtpmd.api import problems
+from vtpmd.api.problems import OperationError
 from vtpmd.storage.directory import NVRAM
 from vtpmd.storage.wipe import wipe
-from vtpmd.supervisor.bundle import Bundle, BundleError, decode, encode
-from vtpmd.supervisor.cloning import examined
-from vtpmd.supervisor.creation import check_name, published
-from vtpmd.supervisor.errors import OperationRefused
 from vtpmd.supervisor.fleet import Fleet
 from vtpmd.supervisor.instance import Instance
 from vtpmd.supervisor.keys import KeyMissing
@@ -19,6 +16,10 @@ from vtpmd.supervisor.launch import Host, refusals
 from vtpmd.supervisor.metadata import Metadata
 from vtpmd.supervisor.registry import Entry
 from vtpmd.telemetry.log import get_logger
+
+from .bundle import Bundle, BundleError, decode, encode
+from .clone import examined
+from .create import check_name, published
 
 log = get_logger("backup")
 
@@ -37,12 +38,12 @@ async def backup(fleet: Fleet, name: str) -> bytes:
 async def restore(fleet: Fleet, data: bytes, request: RestoreRequest) -> Instance:
     """An instance from a bundle, not served yet; locked if its key is not available.
 
-    Raises OperationRefused: then everything is as it was.
+    Raises OperationError: then everything is as it was.
     """
     try:
         bundle = await trio.to_thread.run_sync(decode, data)
     except BundleError as error:
-        raise OperationRefused(names.BUNDLE_REFUSED, f"The bundle is refused: {error}.") from None
+        raise OperationError(problems.BUNDLE_REFUSED, f"The bundle is refused: {error}.") from None
     old = fleet.get(bundle.metadata.uuid)
     metadata = _plan(bundle, request, old)
     check_name(fleet.host, metadata.name, metadata.uuid)
@@ -51,8 +52,8 @@ async def restore(fleet: Fleet, data: bytes, request: RestoreRequest) -> Instanc
             fault = await _install(fleet.host, metadata, bundle)
             return _taken_in(fleet, metadata, fault)
     if not request.replace:
-        raise OperationRefused(
-            names.EXISTS,
+        raise OperationError(
+            problems.EXISTS,
             f"The bundle is of instance {metadata.uuid}, which exists here as {old.metadata.name}.",
         )
     with fleet.replacing(old, metadata):

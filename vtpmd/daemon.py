@@ -12,15 +12,15 @@ from vtpmd import __version__
 from vtpmd.admin.routes import Routes
 from vtpmd.admin.server import Server
 from vtpmd.config.schema import Configuration
-from vtpmd.hardening import forbid_core_files, forbid_tracing
 from vtpmd.kms.registry import build
+from vtpmd.linux import sockets
+from vtpmd.linux.hardening import forbid_core_files, forbid_tracing
+from vtpmd.linux.notify import notify, watchdog_interval
+from vtpmd.operations.service import Service
 from vtpmd.storage.files import storage_error
-from vtpmd.supervisor import sockets
 from vtpmd.supervisor.keys import Keys
 from vtpmd.supervisor.launch import Host
-from vtpmd.supervisor.notify import notify, watchdog_interval
 from vtpmd.supervisor.registry import Registry
-from vtpmd.supervisor.service import Service
 from vtpmd.supervisor.zygote import Zygote
 from vtpmd.telemetry.audit import Audit
 from vtpmd.telemetry.log import get_logger
@@ -42,7 +42,7 @@ def key_providers(configuration: Configuration, audit: Audit) -> Keys:
 def run(configuration: Configuration) -> None:
     """Run until SIGTERM or SIGINT; workers are left serving.
 
-    Raises AlreadyRunning, StorageError, OSError and ConfigurationRefused before anything was
+    Raises InUseError, StorageError, OSError and ConfigurationRefused before anything was
     started.
     """
     forbid_core_files()  # keys pass through us and our children

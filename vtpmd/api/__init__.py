@@ -1,0 +1,1 @@
+"""What the daemon, vtpmctl and other programs share: names, problems, the client."""

@@ -1,0 +1,68 @@
+"""Why a request was not carried out: the kinds of failure and their statuses."""
+
+from typing import Final, NamedTuple
+
+
+class Problem(NamedTuple):
+    """A kind of failure: its code, HTTP status, vtpmctl's exit status and title."""
+
+    code: str
+    status: int
+    exit_status: int
+    title: str
+
+
+INVALID: Final = Problem("invalid", 400, 2, "The request is not valid")
+FORBIDDEN: Final = Problem("forbidden", 403, 4, "Not permitted")
+NOT_FOUND: Final = Problem("not-found", 404, 5, "No such instance")
+NO_PROVIDER: Final = Problem("no-such-provider", 404, 5, "No such key provider")
+NO_ROUTE: Final = Problem("no-such-operation", 404, 2, "No such operation")
+NO_METHOD: Final = Problem("no-such-method", 405, 2, "The operation has no such method")
+TOO_LARGE: Final = Problem("too-large", 413, 2, "The request is too large")
+TIMEOUT: Final = Problem("timeout", 408, 1, "The request did not arrive in time")
+EXISTS: Final = Problem("exists", 409, 6, "The instance exists")
+RUNNING_CONFLICT: Final = Problem("running", 409, 7, "The instance is running")
+NOT_RUNNING: Final = Problem("not-running", 409, 7, "The instance is not running")
+KEY_UNAVAILABLE: Final = Problem("key-unavailable", 503, 8, "The key is not available")
+STATE_REFUSED: Final = Problem("state-refused", 500, 9, "The stored TPM state was refused")
+UNCONFIRMED: Final = Problem("unconfirmed", 409, 11, "The operation needs a confirmation")
+BUNDLE_REFUSED: Final = Problem("bundle-refused", 422, 12, "The file was refused")
+KEYS_REFUSED: Final = Problem("keys-refused", 422, 12, "The keys or the passphrase were refused")
+UNAVAILABLE: Final = Problem("unavailable", 503, 10, "The operation is not available here")
+INTERNAL: Final = Problem("internal", 500, 1, "Internal error")
+
+PROBLEMS: Final = {
+    problem.code: problem
+    for problem in (
+        INVALID,
+        FORBIDDEN,
+        NOT_FOUND,
+        NO_PROVIDER,
+        NO_ROUTE,
+        NO_METHOD,
+        TOO_LARGE,
+        TIMEOUT,
+        EXISTS,
+        RUNNING_CONFLICT,
+        NOT_RUNNING,
+        KEY_UNAVAILABLE,
+        STATE_REFUSED,
+        UNCONFIRMED,
+        BUNDLE_REFUSED,
+        KEYS_REFUSED,
+        UNAVAILABLE,
+        INTERNAL,
+    )
+}
+
+
+class OperationError(Exception):
+    """An operation was refused or failed.
+
+    `problem` is the kind of failure; the text is written for the person who asked.
+    """
+
+    def __init__(self, problem: Problem, detail: str) -> None:
+        super().__init__(detail)
+        self.problem = problem
+        self.detail = detail

@@ -1,0 +1,1 @@
+"""What administrators can ask for: one module per verb."""

@@ -7,7 +7,7 @@ from vtpmd.supervisor.states import TRANSITIONS
 
 
 def test_every_route_has_a_handler() -> None:
-    declared = {value for value in vars(problems).values() if isinstance(value, names.Route)}
+    declared = {value for value in vars(names).values() if isinstance(value, names.Route)}
     assert declared == set(HANDLERS)
 
 

@@ -9,9 +9,9 @@ from typing import Any, TypeVar
 import click
 
 from vtpmd import __version__
-from vtpmd.standalone import wishes
+from vtpmd.standalone import options
 from vtpmd.standalone.run import run
-from vtpmd.standalone.words import UsageError
+from vtpmd.standalone.syntax import UsageError
 
 T = TypeVar("T")
 
@@ -68,7 +68,7 @@ def main() -> None:
 @click.option(
     "--server",
     **_words(
-        wishes.server,
+        options.server,
         "[type=tcp,]port=N[,bindaddr=A][,disconnect] | type=unixio,path=P[,mode=M] | fd=N",
     ),
     help="Where TPM commands come in.",
@@ -78,7 +78,7 @@ def main() -> None:
     "--ctrl",
     "control",
     **_words(
-        wishes.control,
+        options.control,
         "type=tcp,port=N[,bindaddr=A] | "
         "type=unixio,path=P[,mode=M] | fd=N | clientfd=N [,terminate]",
     ),
@@ -87,13 +87,13 @@ def main() -> None:
 @click.option(
     "--tpmstate",
     "state",
-    **_words(wishes.state, "dir=D | backend-uri=dir://D"),
+    **_words(options.state, "dir=D | backend-uri=dir://D"),
     help="The state's directory, else that of the variable TPM_PATH.",
 )
 @click.option(
     "--flags",
     **_words(
-        wishes.flags,
+        options.flags,
         "not-need-init | startup-clear | startup-state | startup-none | disable-auto-shutdown",
     ),
     help="Power the TPM on without a client.",
@@ -101,19 +101,19 @@ def main() -> None:
 @click.option(
     "--locality",
     "localities",
-    **_words(wishes.localities, "allow-set-locality | reject-locality-4"),
+    **_words(options.localities, "allow-set-locality | reject-locality-4"),
     help="What clients may do.",
 )
 @click.option(
     "--log",
-    **_words(wishes.log, "file=P | fd=N [,level=N][,prefix=T][,truncate]"),
+    **_words(options.log, "file=P | fd=N [,level=N][,prefix=T][,truncate]"),
     help="Instead of standard error; file=- is nowhere, level 5 and more tells more.",
 )
-@click.option("--pid", **_words(wishes.pid, "file=P | fd=N"), help="Write the process id there.")
+@click.option("--pid", **_words(options.pid, "file=P | fd=N"), help="Write the process id there.")
 @click.option(
     "--seccomp",
     "sandboxed",
-    **_words(wishes.sandboxed, "action=kill | action=none"),
+    **_words(options.sandboxed, "action=kill | action=none"),
     help="The sandbox, seccomp and all: none switches it off.",
 )
 @click.option("-d", "--daemon", is_flag=True, help="Detach once the TPM is served.")
@@ -148,18 +148,18 @@ def socket(
         raise click.UsageError("there is no TPM 1.2 here: add --tpm2")
     try:
         if port is not None:
-            given.setdefault("server", wishes.server(f"port={port}"))
-        wish = wishes.Wishes(**given)
+            given.setdefault("server", options.server(f"port={port}"))
+        line = options.CommandLine(**given)
     except UsageError as error:
         raise click.UsageError(str(error)) from None
-    sys.exit(run(wish))
+    sys.exit(run(line))
 
 
-def _default_state() -> wishes.State:
+def _default_state() -> options.State:
     directory = os.environ.get("TPM_PATH")
     if not directory:
         raise click.UsageError("--tpmstate dir=DIRECTORY is missing, and so is TPM_PATH")
-    return wishes.state(f"dir={directory}")
+    return options.state(f"dir={directory}")
 
 
 if __name__ == "__main__":

@@ -23,14 +23,14 @@ _FEATURES = (
 
 
 def capabilities() -> dict[str, object]:
-    """The object of ``--print-capabilities``; its type is that of what we stand in for."""
+    """The object of `--print-capabilities`; its type is that of what we stand in for."""
     sizes = {bits for profile in PROFILES.values() for bits in profile.rsa_key_bits}
     rsa = [f"rsa-keysize-{bits}" for bits in sorted(sizes)]
     return {"type": "swtpm", "features": [*_FEATURES, *rsa], "version": __version__}
 
 
 def states(directory: Path) -> dict[str, object]:
-    """The object of ``--print-states``, in swtpm's words."""
+    """The object of `--print-states`, in swtpm's words."""
     names = {NVRAM: "permall", VOLATILE: "volatilestate"}
     found = [word for name, word in names.items() if (directory / name).is_file()]
     return {"type": "swtpm", "states": found}

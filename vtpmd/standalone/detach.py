@@ -75,7 +75,7 @@ def _await(reader: int) -> int:
 
 
 def write_pid(target: Path | int, remember: Callable[[Path], None]) -> None:
-    """Write our process id; ``remember`` a file, which is removed at the end. Raises OSError."""
+    """Write our process id; `remember` a file, which is removed at the end. Raises OSError."""
     line = b"%d\n" % os.getpid()
     if isinstance(target, int):
         os.write(target, line)

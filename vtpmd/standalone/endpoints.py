@@ -7,8 +7,8 @@ from pathlib import Path
 
 from vtpmd.linux import sockets
 
-from .wishes import Address, Inherited, Tcp, Unix
-from .words import UsageError
+from .options import Address, Inherited, Tcp, Unix
+from .syntax import UsageError
 
 
 def listen(address: Tcp | Unix) -> socket.socket:
@@ -16,7 +16,7 @@ def listen(address: Tcp | Unix) -> socket.socket:
     if isinstance(address, Unix):
         return sockets.listen(address.path, mode=address.mode, owner=address.uid, group=address.gid)
     try:
-        family, kind, protocol, _, place = socket.getaddrinfo(
+        family, kind, protocol, _, location = socket.getaddrinfo(
             address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
     except socket.gaierror as error:
@@ -24,7 +24,7 @@ def listen(address: Tcp | Unix) -> socket.socket:
     listener = socket.socket(family, kind, protocol)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(place)
+        listener.bind(location)
         listener.listen(sockets.BACKLOG)
     except OSError as error:
         listener.close()
@@ -45,7 +45,7 @@ def inherit(address: Inherited) -> socket.socket:
     return sock
 
 
-def place_of(address: Address) -> Path | None:
+def path_of(address: Address) -> Path | None:
     """The file that an address leaves behind."""
     return address.path if isinstance(address, Unix) else None
 
@@ -53,7 +53,7 @@ def place_of(address: Address) -> Path | None:
 class Leftovers:
     """Files to remove at the end, by descriptors of their directories.
 
-    A sandbox may grant the removal beneath ``directories`` and nothing else.
+    A sandbox may grant the removal beneath `directories` and nothing else.
     """
 
     def __init__(self) -> None:

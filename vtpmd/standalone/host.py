@@ -1,7 +1,7 @@
 """The TPM of one state directory: made at the first start, then unlocked and served.
 
-The directory holds ``nvram`` and ``volatile``, sealed under the instance's DEK; ``keyring``, whose
-KEK wraps the DEK; and ``lock``.
+The directory holds `nvram` and `volatile`, sealed under the instance's DEK; `keyring`, whose
+KEK wraps the DEK; and `lock`.
 """
 
 import os
@@ -28,8 +28,8 @@ from vtpmd.worker.supervision import Supervision
 
 from .describe import FOREIGN_STATE
 from .journal import open_log
-from .run import SIGNALS, NotServed, Site
-from .wishes import Wishes
+from .options import CommandLine
+from .resources import SIGNALS, Resources, StartError
 
 _PROFILE = "default-v1"
 _PCR_BANKS = ("sha1", "sha256", "sha384", "sha512")  # what a new TPM of swtpm has
@@ -39,37 +39,39 @@ _ALARMS: frozenset[EventKind] = frozenset(
 )
 
 
-def serve(wishes: Wishes, site: Site, ready: Callable[[], None]) -> None:
-    """Serve until the loop ends. Raises NotServed, StorageError or OSError before ``ready``."""
-    log = open_log(wishes.log)
-    if wishes.state.mode not in (None, _FILE_MODE):
-        log.warning("mode-ignored", files=f"{_FILE_MODE:04o}", asked=f"{wishes.state.mode:04o}")
+def serve(options: CommandLine, resources: Resources, ready: Callable[[], None]) -> None:
+    """Serve until the loop ends. Raises StartError, StorageError or OSError before `ready`."""
+    log = open_log(options.log)
+    if options.state.mode not in (None, _FILE_MODE):
+        log.warning("mode-ignored", files=f"{_FILE_MODE:04o}", asked=f"{options.state.mode:04o}")
     try:
-        with DirectoryLock(site.state_fd):
-            instance, key = _key(wishes, site, log)
-            _host(wishes, site, instance, key, log, ready)
+        with DirectoryLock(resources.state_fd):
+            instance, key = _key(options, resources, log)
+            _host(options, resources, instance, key, log, ready)
     except (EnvelopeError, StateError, KeyProviderError, SandboxError) as error:
-        raise NotServed(str(error)) from None
+        raise StartError(str(error)) from None
     except ControlError:
-        raise NotServed("the TPM could not be powered on; the log says why") from None
+        raise StartError("the TPM could not be powered on; the log says why") from None
 
 
-def _key(wishes: Wishes, site: Site, log: Any) -> tuple[uuid.UUID, Key]:
-    keys = LocalKeys("local", wishes.state.directory / KEYRING)
-    with Store(site.state_fd) as store:
+def _key(options: CommandLine, resources: Resources, log: Any) -> tuple[uuid.UUID, Key]:
+    keys = LocalKeys("local", options.state.directory / KEYRING)
+    with Store(resources.state_fd) as store:
         try:
             sealed = store.read(NVRAM)
         except StorageError as error:
             if error.kind != "missing":
                 raise
-            return _manufacture(wishes, store, keys, log)
+            return _manufacture(options, store, keys, log)
     envelope = parse(sealed)
     return envelope.header.uuid, _unlock(keys, envelope)
 
 
-def _manufacture(wishes: Wishes, store: Store, keys: LocalKeys, log: Any) -> tuple[uuid.UUID, Key]:
-    if foreign := [name for name in FOREIGN_STATE if (wishes.state.directory / name).exists()]:
-        raise NotServed(
+def _manufacture(
+    options: CommandLine, store: Store, keys: LocalKeys, log: Any
+) -> tuple[uuid.UUID, Key]:
+    if foreign := [name for name in FOREIGN_STATE if (options.state.directory / name).exists()]:
+        raise StartError(
             f"the directory holds state of swtpm ({', '.join(foreign)}), which would be "
             "passed over for a new TPM: name another directory"
         )
@@ -91,10 +93,16 @@ def _unlock(keys: LocalKeys, envelope: Envelope) -> Key:
 
 
 def _host(
-    wishes: Wishes, site: Site, instance: uuid.UUID, key: Key, log: Any, ready: Callable[[], None]
+    options: CommandLine,
+    resources: Resources,
+    instance: uuid.UUID,
+    key: Key,
+    log: Any,
+    ready: Callable[[], None],
 ) -> None:
     sandbox = Sandbox(
-        "best-effort" if wishes.sandboxed else "off", removable=site.leftovers.directories
+        "best-effort" if options.sandboxed else "off",
+        removable=resources.leftovers.directories,
     )
 
     def report(kind: EventKind, detail: str) -> None:
@@ -106,18 +114,18 @@ def _host(
         ready()
 
     hosting.serve(
-        site.state_fd,
+        resources.state_fd,
         key,
         sandbox,
-        _listeners(site),
+        _listeners(resources),
         Supervision(None, report),
-        _options(wishes, instance, sandbox),
+        _options(options, instance, sandbox),
         started,
     )
 
 
-def _listeners(site: Site) -> Listeners:
-    control, server = site.control, site.server
+def _listeners(resources: Resources) -> Listeners:
+    control, server = resources.control, resources.server
     return Listeners(
         control=control.sock if control and not control.connected else None,
         reattach=None,
@@ -127,21 +135,21 @@ def _listeners(site: Site) -> Listeners:
     )
 
 
-def _options(wishes: Wishes, instance: uuid.UUID, sandbox: Sandbox) -> Options:
-    server, control = wishes.server, wishes.control
+def _options(options: CommandLine, instance: uuid.UUID, sandbox: Sandbox) -> Options:
+    server, control = options.server, options.control
     ending = Ending.ON_SHUTDOWN
     ending |= Ending.ON_CONTROL_CLOSED if control and control.terminate else NEVER
-    ends_with_data = wishes.terminate or (server is not None and server.terminate)
+    ends_with_data = options.terminate or (server is not None and server.terminate)
     ending |= Ending.ON_DATA_CLOSED if ends_with_data else NEVER
     return Options(
         uuid=instance,
-        name=wishes.state.directory.name,
+        name=options.state.directory.name,
         sandbox=sandbox.active,
         peers=PeerPolicy(anybody=True),  # whoever the socket's mode or address lets in
-        startup=wishes.flags.startup,
-        set_locality=wishes.localities.vendor_command,
-        max_locality=MAX_LOCALITY - 1 if wishes.localities.reject_4 else MAX_LOCALITY,
-        auto_shutdown=wishes.flags.auto_shutdown,
+        startup=options.flags.startup,
+        set_locality=options.localities.vendor_command,
+        max_locality=MAX_LOCALITY - 1 if options.localities.reject_4 else MAX_LOCALITY,
+        auto_shutdown=options.flags.auto_shutdown,
         disconnect=server is not None and server.disconnect,
         ending=ending,
         signals=SIGNALS,

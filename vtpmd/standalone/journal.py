@@ -5,7 +5,7 @@ from typing import Any, TextIO
 
 from vtpmd.telemetry import log
 
-from .wishes import Log
+from .options import Log
 
 _MODE = 0o640
 
@@ -26,17 +26,17 @@ class _Lines:
         pass
 
 
-def open_log(wish: Log) -> Any:
-    """A logger as ``--log`` asks for it. Raises OSError."""
-    stream: TextIO = _Lines(_open(wish), wish.prefix)  # type: ignore[assignment]
-    log.configure(wish.level, "console", stream)
+def open_log(settings: Log) -> Any:
+    """A logger as `--log` asks for it. Raises OSError."""
+    stream: TextIO = _Lines(_open(settings), settings.prefix)  # type: ignore[assignment]
+    log.configure(settings.level, "console", stream)
     return log.get_logger("standalone")
 
 
-def _open(wish: Log) -> int:
-    if isinstance(wish.target, int):
-        os.fstat(wish.target)  # whoever names a descriptor that is not there shall know at once
-        return wish.target
-    truncate = os.O_TRUNC if wish.truncate else 0
+def _open(settings: Log) -> int:
+    if isinstance(settings.target, int):
+        os.fstat(settings.target)  # whoever names a descriptor that is not there shall know at once
+        return settings.target
+    truncate = os.O_TRUNC if settings.truncate else 0
     flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW | truncate
-    return os.open(wish.target or os.devnull, flags, _MODE)
+    return os.open(settings.target or os.devnull, flags, _MODE)

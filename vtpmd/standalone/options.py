@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from .words import FLAG, Converter, UsageError, number, octal, one_of, path, split
-from .words import text as any_text
+from .syntax import FLAG, Converter, UsageError, number, octal, one_of, path, split
+from .syntax import text as any_text
 
 Startup = Literal["clear", "state", "none"]
 LogLevel = Literal["error", "info", "debug"]
@@ -25,7 +25,7 @@ class Tcp:
 
 @dataclass(frozen=True)
 class Unix:
-    """``uid`` and ``gid`` are -1 where they stay as they are."""
+    """`uid` and `gid` are -1 where they stay as they are."""
 
     path: Path
     mode: int
@@ -46,7 +46,7 @@ Address = Tcp | Unix | Inherited
 
 @dataclass(frozen=True)
 class Endpoint:
-    """``disconnect``: a connection ends with its first response. ``terminate``: we end with it."""
+    """`disconnect`: a connection ends with its first response. `terminate`: we end with it."""
 
     address: Address
     disconnect: bool = False
@@ -55,7 +55,7 @@ class Endpoint:
 
 @dataclass(frozen=True)
 class State:
-    """``mode`` is what swtpm would give its files, None if it was not asked for."""
+    """`mode` is what swtpm would give its files, None if it was not asked for."""
 
     directory: Path
     mode: int | None = None
@@ -63,7 +63,7 @@ class State:
 
 @dataclass(frozen=True)
 class Flags:
-    """``startup``: power the TPM on at once, and how; None leaves that to the control channel."""
+    """`startup`: power the TPM on at once, and how; None leaves that to the control channel."""
 
     startup: Startup | None = None
     auto_shutdown: bool = True
@@ -71,7 +71,7 @@ class Flags:
 
 @dataclass(frozen=True)
 class Localities:
-    """``vendor_command``: TPM2_CC_SET_LOCALITY on the data channel is permitted."""
+    """`vendor_command`: TPM2_CC_SET_LOCALITY on the data channel is permitted."""
 
     vendor_command: bool = False
     reject_4: bool = False
@@ -79,7 +79,7 @@ class Localities:
 
 @dataclass(frozen=True)
 class Log:
-    """``target`` is a path, a descriptor, or None for nowhere."""
+    """`target` is a path, a descriptor, or None for nowhere."""
 
     target: Path | int | None
     level: LogLevel = "info"
@@ -111,7 +111,7 @@ _KINDS: Mapping[str, tuple[set[str], set[str]]] = {
 
 
 def server(text: str) -> Endpoint:
-    """``--server``: where TPM commands come in."""
+    """`--server`: where TPM commands come in."""
     words = split("--server", text, {**_ADDRESS, "disconnect": FLAG})
     disconnect = bool(words.pop("disconnect", False))
     address = _address("--server", words, connected_fd=True)
@@ -119,7 +119,7 @@ def server(text: str) -> Endpoint:
 
 
 def control(text: str) -> Endpoint:
-    """``--ctrl``: the control channel."""
+    """`--ctrl`: the control channel."""
     words = split("--ctrl", text, {**_ADDRESS, "clientfd": _FD, "terminate": FLAG})
     terminate = bool(words.pop("terminate", False))
     address = _address("--ctrl", words, connected_fd=False)
@@ -148,7 +148,7 @@ def _address(option: str, words: dict[str, Any], *, connected_fd: bool) -> Addre
 
 
 def state(text: str) -> State:
-    """``--tpmstate``: the directory, which must exist."""
+    """`--tpmstate`: the directory, which must exist."""
     table = {"dir": path, "mode": octal, "backend-uri": any_text, "lock": FLAG}
     words: dict[str, Any] = split("--tpmstate", text, table)
     uri = words.get("backend-uri")
@@ -169,7 +169,7 @@ _STARTUPS: Mapping[str, Startup] = {
 
 
 def flags(text: str) -> Flags:
-    """``--flags``: power and start-up. All startup words but startup-none imply not-need-init."""
+    """`--flags`: power and start-up. All startup words but startup-none imply not-need-init."""
     known = ["not-need-init", *_STARTUPS, "startup-deactivated", "disable-auto-shutdown"]
     words = split("--flags", text, dict.fromkeys(known, FLAG))
     if "startup-deactivated" in words:
@@ -183,13 +183,13 @@ def flags(text: str) -> Flags:
 
 
 def localities(text: str) -> Localities:
-    """``--locality``: what may be done with localities."""
+    """`--locality`: what may be done with localities."""
     words = split("--locality", text, {"reject-locality-4": FLAG, "allow-set-locality": FLAG})
     return Localities("allow-set-locality" in words, "reject-locality-4" in words)
 
 
 def log(text: str) -> Log:
-    """``--log``: where to, and how much."""
+    """`--log`: where to, and how much."""
     table = {"file": any_text, "fd": _FD, "level": number(0, 100), "prefix": any_text}
     words: dict[str, Any] = split("--log", text, {**table, "truncate": FLAG})
     target = _file_or_fd("--log", words)
@@ -201,13 +201,13 @@ def log(text: str) -> Log:
 
 
 def pid(text: str) -> PidTarget:
-    """``--pid``: where the process id is written."""
+    """`--pid`: where the process id is written."""
     target = _file_or_fd("--pid", split("--pid", text, {"file": any_text, "fd": _FD}))
     return path(target) if isinstance(target, str) else target
 
 
 def sandboxed(text: str) -> bool:
-    """``--seccomp``: False for ``action=none``. What is not permitted fails, nobody is killed."""
+    """`--seccomp`: False for `action=none`. What is not permitted fails, nobody is killed."""
     words = split("--seccomp", text, {"action": one_of("kill", "log", "none")})
     return words["action"] != "none"
 
@@ -220,7 +220,7 @@ def _file_or_fd(option: str, words: Mapping[str, Any]) -> str | int:
 
 
 @dataclass(frozen=True)
-class Wishes:
+class CommandLine:
     """All of one command line."""
 
     state: State

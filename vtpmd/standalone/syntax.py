@@ -1,4 +1,4 @@
-"""Options of swtpm's kind: ``--option word,word=value,…``, checked against a table per option."""
+"""Options of swtpm's kind: `--option word,word=value,…`, checked against a table per option."""
 
 import os
 from collections.abc import Callable, Mapping
@@ -16,9 +16,9 @@ FLAG: Final = None
 
 
 def split(option: str, text: str, known: Mapping[str, Converter | None]) -> dict[str, object]:
-    """The words of ``text`` with their values; True for a word that stands alone.
+    """The words of `text` with their values; True for a word that stands alone.
 
-    Raises UsageError for what is not ``known``, lacks its value or has one too many.
+    Raises UsageError for what is not `known`, lacks its value or has one too many.
     """
     found: dict[str, object] = {}
     for part in text.split(","):
@@ -37,7 +37,7 @@ def split(option: str, text: str, known: Mapping[str, Converter | None]) -> dict
 
 
 def number(low: int, high: int) -> Converter:
-    """A decimal number from ``low`` to ``high``."""
+    """A decimal number from `low` to `high`."""
 
     def convert(value: str) -> int:
         if not value.isdecimal() or not low <= int(value) <= high:

@@ -71,18 +71,28 @@ python_has_headers() {
 sys.exit(not os.path.exists(sysconfig.get_path("include") + "/Python.h"))' 2>/dev/null
 }
 
-# need_venv EXTRAS: vtpmd, editable, with its dependencies ("", "[test]" or "[fuzz]") in .venv.
+# What scripts/lock has locked: extras of pyproject.toml and the runtime without any ("").
+locks=$root/packaging/locks
+
+# lock_of EXTRA: the file that locks it.
+lock_of() {
+    echo "$locks/${1:-runtime}.txt"
+}
+
+# need_venv EXTRA: vtpmd, editable, with its locked dependencies ("", "test" or "fuzz") in .venv.
 need_venv() {
-    local python stamp=$venv/installed$1 wanted
-    wanted=$(sha256sum pyproject.toml)
+    local python lock stamp=$venv/installed-${1:-runtime} wanted
+    lock=$(lock_of "$1")
+    wanted=$(cat pyproject.toml "$lock" | sha256sum)
     [ -x "$venv/bin/vtpmd" ] && [ "$(cat "$stamp" 2>/dev/null)" = "$wanted" ] && return
     python=$(find_python) ||
         die "Python 3.11 or later with venv is missing; on Debian: apt-get install python3 python3-venv"
-    echo "== installing vtpmd$1 into .venv"
+    echo "== installing vtpmd${1:+[$1]} into .venv"
     [ -x "$venv/bin/python" ] || "$python" -m venv "$venv" ||
         die "no virtual environment can be made in $venv"
-    "$venv/bin/python" -m pip install -q -e ".$1" </dev/null ||
-        die "pip could not install vtpmd$1 into $venv; is there a network?"
+    "$venv/bin/python" -m pip install -q --require-hashes --no-deps -r "$lock" </dev/null &&
+        "$venv/bin/python" -m pip install -q --no-deps --no-build-isolation -e . </dev/null ||
+        die "pip could not install vtpmd${1:+[$1]} into $venv; is there a network?"
     echo "$wanted" >"$stamp"
 }
 

@@ -1,0 +1,63 @@
+"""What scripts install is locked: every dependency, one version of each, with hashes."""
+
+import re
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+ROOT = Path(__file__).parents[1]
+LOCKS = sorted((ROOT / "packaging" / "locks").glob("*.txt"))
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+
+
+def locked(file: Path) -> Iterator[tuple[Requirement, int]]:
+    """Each requirement of a lock with the number of its hashes."""
+    for entry in file.read_text().replace("\\\n", " ").splitlines():
+        requirement, *hashes = re.split(r"\s+--hash=sha256:[0-9a-f]{64}\b", entry)
+        if requirement:
+            yield Requirement(requirement), len(hashes)
+
+
+def wanted(extra: str) -> list[Requirement]:
+    """What pyproject.toml asks for, the build included."""
+    project = PROJECT["project"]
+    extras = project["optional-dependencies"].get(extra, [])
+    requires = PROJECT["build-system"]["requires"]
+    return [Requirement(text) for text in (*project["dependencies"], *extras, *requires)]
+
+
+def test_there_is_a_lock_for_whatever_scripts_install() -> None:
+    assert [file.stem for file in LOCKS] == ["fuzz", "runtime", "test"]
+
+
+@pytest.mark.parametrize("file", LOCKS, ids=lambda file: file.stem)
+def test_every_file_has_a_hash(file: Path) -> None:
+    assert [str(requirement) for requirement, hashes in locked(file) if not hashes] == []
+
+
+@pytest.mark.parametrize("file", LOCKS, ids=lambda file: file.stem)
+def test_a_lock_holds_what_the_project_asks_for(file: Path) -> None:
+    versions = {
+        canonicalize_name(requirement.name): next(iter(requirement.specifier)).version
+        for requirement, _ in locked(file)
+    }
+    missing = [
+        str(requirement)
+        for requirement in wanted(file.stem)
+        if not requirement.specifier.contains(
+            versions.get(canonicalize_name(requirement.name), "0")
+        )
+    ]
+    assert missing == [], "run scripts/lock"
+
+
+def test_what_is_tested_is_what_is_installed() -> None:
+    tested, installed = (
+        {f"{requirement.name}{requirement.specifier}" for requirement, _ in locked(file)}
+        for file in (LOCKS[2], LOCKS[1])
+    )
+    assert installed - tested == set(), "run scripts/lock"

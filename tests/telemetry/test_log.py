@@ -86,3 +86,21 @@ def test_tracebacks_show_no_values_of_variables(stream: io.StringIO, format: log
         log.get_logger("tests").exception("failed")
     assert "RuntimeError: a defect" in stream.getvalue()
     assert "TOPSECRET" not in stream.getvalue()
+
+
+@pytest.mark.parametrize("format", ["json", "console"])
+def test_text_of_others_forges_no_line_and_reaches_no_terminal(
+    stream: io.StringIO, format: log.LogFormat
+) -> None:
+    hostile = "x\n2026-01-01 [info] forged\x1b[2J\u202e\x9b"
+    log.configure("info", format, stream)
+    logger = log.get_logger("tests")
+    logger.info("worker-event", detail=hostile, deep={"list": [hostile]}, **{hostile: 1})
+    try:
+        raise ValueError(hostile)
+    except ValueError:
+        logger.exception("defect")
+    lines = stream.getvalue().splitlines()
+    assert all("\x1b" not in line and "\u202e" not in line for line in lines)
+    assert [line for line in lines if line.startswith("2026-01-01")] == []
+    assert sum("worker-event" in line for line in lines) == 1

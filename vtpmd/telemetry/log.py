@@ -8,6 +8,8 @@ from typing import Any, Literal, TextIO
 
 import structlog
 
+from vtpmd.api.text import printable
+
 LogLevel = Literal["debug", "info", "warning", "error"]
 LogFormat = Literal["json", "console"]
 
@@ -39,19 +41,18 @@ def configure(
     if format == "json":
         renderer = structlog.processors.JSONRenderer(default=str)
     else:
-        renderer = structlog.dev.ConsoleRenderer(
-            colors=False, exception_formatter=structlog.dev.plain_traceback
-        )
+        renderer = structlog.dev.ConsoleRenderer(colors=False)
     processors: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
-    if format == "json":
-        # Plain tracebacks: frames without the values of their variables.
-        processors.append(structlog.processors.format_exc_info)
+    # Plain tracebacks: frames without the values of their variables.
+    processors += [structlog.processors.format_exc_info, withhold_secrets]
+    if format == "console":  # JSON has an escape of its own for what is not to be printed
+        processors.append(escape)
     structlog.configure(
-        processors=[*processors, withhold_secrets, renderer],
+        processors=[*processors, renderer],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelName(level.upper())),
         logger_factory=lambda *_: _Printer(stream or sys.stderr),
         cache_logger_on_first_use=False,
@@ -61,6 +62,29 @@ def configure(
 def get_logger(component: str) -> Any:
     """A logger whose lines carry `component`; events are constant words, details are fields."""
     return structlog.get_logger(component=component)
+
+
+def escape(_logger: object, _method: str, event: EventDict) -> EventDict:
+    """Make text that may come from a worker, a file or a client safe to print.
+
+    The lines of a traceback are indented: none of them passes for a line of the log.
+    """
+    return {
+        printable(key): "\n  ".join(map(printable, value.splitlines()))
+        if key == "exception" and isinstance(value, str)
+        else _escaped(value)
+        for key, value in event.items()
+    }
+
+
+def _escaped(value: object) -> object:
+    if isinstance(value, str):
+        return printable(value)
+    if isinstance(value, dict):
+        return {_escaped(name): _escaped(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_escaped(item) for item in value]
+    return value
 
 
 def withhold_secrets(_logger: object, _method: str, event: EventDict) -> EventDict:

@@ -36,6 +36,7 @@ class Rule:
 
 
 TPM = "vtpmd.tpm"
+PROVIDERS = tuple(f"vtpmd.kms.{kind}" for kind in ("local", "kmip", "vault", "pkcs11", "aws_kms"))
 DIRECT = [
     Rule(TPM, only=(TPM,), never=IMPURE, third_party=(), but=(f"{TPM}.crypto",)),
     Rule(f"{TPM}.crypto", only=(f"{TPM}.rc", f"{TPM}.wire.constants"), never=IMPURE,
@@ -59,6 +60,12 @@ DIRECT = [
     # Who connects to the sockets of daemon and workers.
     Rule("vtpmd.peers", only=(), third_party=()),
     Rule("vtpmd.hardening", only=("vtpmd.kernel",), third_party=()),
+    # Of key providers the configuration knows how to find types and how settings are declared.
+    Rule("vtpmd.config", third_party=("pydantic", "yaml"),
+         only=("vtpmd.kms.registry", "vtpmd.kms.settings", "vtpmd.telemetry")),
+    # What every provider is made from knows none of them; the registry knows their names.
+    *(Rule(f"vtpmd.kms.{module}", never=PROVIDERS)
+      for module in ("provider", "settings", "errors", "contract")),
     Rule("vtpmd", never=("trio",),
          but=("vtpmd.supervisor", "vtpmd.admin", "vtpmd.kms")),
     Rule("vtpmd", never=("yaml",), but=("vtpmd.config",)),
@@ -78,7 +85,7 @@ REACH = [
     Rule("vtpmd.supervisor", never=(TPM, "vtpmd.worker")),
     Rule("vtpmd.worker", never=("vtpmd.kms", "vtpmd.pki", "vtpmd.admin", "vtpmd.config",
                                 "vtpmd.supervisor", "trio", "yaml", "pydantic")),
-    Rule("vtpmd.kms", only=("vtpmd.config.schema", "vtpmd.hardening", "vtpmd.kernel",
+    Rule("vtpmd.kms", only=("vtpmd.hardening", "vtpmd.kernel",
                             "vtpmd.ipc.codec", "vtpmd.storage", "vtpmd.telemetry")),
     # Its only threads are the worker's own: one of trio's would be outside of the sandbox.
     Rule("vtpmd.standalone", never=("vtpmd.config", "vtpmd.supervisor.daemon", "trio", "yaml",

@@ -10,7 +10,6 @@ from vtpmd import __version__
 from vtpmd.admin import names
 from vtpmd.config.loader import ConfigurationError, load
 from vtpmd.config.schema import Configuration
-from vtpmd.kms.provider import ConfigurationRefused
 from vtpmd.storage.errors import StorageError
 from vtpmd.supervisor import daemon
 from vtpmd.supervisor.errors import AlreadyRunning
@@ -54,8 +53,6 @@ def main(context: click.Context, config: Path) -> None:
         daemon.run(configuration)
     except AlreadyRunning as error:
         _end(names.DAEMON_EXIT_BUSY, str(error))
-    except ConfigurationRefused as error:
-        _end(names.DAEMON_EXIT_CONFIGURATION, f"{config}: {error}")
     except (StorageError, OSError) as error:
         _end(names.DAEMON_EXIT_FAILED, str(error))
     except Exception:
@@ -71,8 +68,6 @@ def check_config(config: Path) -> None:
     try:
         daemon.key_providers(configuration, Audit())
         users = providers_in_use(configuration.state_dir)
-    except ConfigurationRefused as error:
-        _end(names.DAEMON_EXIT_CONFIGURATION, f"{config}: {error}")
     except StorageError as error:
         _end(names.DAEMON_EXIT_FAILED, str(error))
     configured = {provider.name for provider in configuration.key_providers}

@@ -6,7 +6,7 @@ import yaml
 from pydantic import ValidationError
 from yaml.reader import ReaderError
 
-from vtpmd.config.schema import Configuration
+from .schema import Configuration
 
 MAX_SIZE = 1024 * 1024
 MAX_DEPTH = 20
@@ -83,19 +83,18 @@ def _survey(node: yaml.Node, path: KeyPath, lines: dict[KeyPath, int]) -> list[t
 
 
 def _describe(lines: dict[KeyPath, int], location: KeyPath, message: str) -> tuple[int, str]:
-    known = location = _as_written(location)
+    known = location = _as_written(lines, location)
     while known and known not in lines:
         known = known[:-1]
-    where = "".join(f"{part}." for part in location).removesuffix(".")
+    where = ".".join(map(str, location))
     reason = message.removeprefix("Value error, ")
     return lines.get(known, 1), f"{where}: {reason}" if where else reason
 
 
-def _as_written(location: KeyPath) -> KeyPath:
-    """Without the branches of unions, which pydantic names and the file does not."""
-    match location:
-        case ("key_providers", index, _type, "auth", _method, *rest):
-            return ("key_providers", index, "auth", *rest)
-        case ("key_providers", index, _type, *rest):
-            return ("key_providers", index, *rest)
-    return location
+def _as_written(lines: dict[KeyPath, int], location: KeyPath) -> KeyPath:
+    """Leave out the branches of unions, which pydantic names and the file does not."""
+    written: KeyPath = ()
+    for part in location[:-1]:
+        if (*written, part) in lines:
+            written = (*written, part)
+    return (*written, *location[-1:])

@@ -16,9 +16,11 @@ from uuid import UUID, uuid4
 
 import trio
 
-from vtpmd.kms.provider import KeyContext, KeyProvider, KeyRefused, KeyUnavailable, NotErased
 from vtpmd.storage.envelope import DEK_ID_SIZE, DEK_SIZE
 from vtpmd.storage.slot import Slot
+
+from .errors import KeyRefusedError, KeyUnavailableError
+from .provider import KeyContext, KeyProvider, NotErased
 
 
 class KeyProviderContract:
@@ -61,10 +63,10 @@ class KeyProviderContract:
             await _refuses(provider, wrong, context)
             try:
                 await provider.rewrap(wrong, context)
-            except KeyRefused:
+            except KeyRefusedError:
                 continue
             raise AssertionError("a slot was rewrapped that must not open")
-        with suppress(KeyRefused):
+        with suppress(KeyRefusedError):
             assert isinstance(await provider.destroy(foreign, context), NotErased)
         assert await provider.unwrap(slot, context) == dek
 
@@ -137,9 +139,9 @@ class KeyProviderContract:
 async def _refuses(provider: KeyProvider, slot: Slot, context: KeyContext) -> None:
     try:
         await provider.unwrap(slot, context)
-    except KeyRefused:
+    except KeyRefusedError:
         return
-    except KeyUnavailable as error:
+    except KeyUnavailableError as error:
         raise AssertionError(f"a slot that does not open is no lack of a key: {error}") from error
     raise AssertionError("a slot was opened that must not open")
 
@@ -147,7 +149,7 @@ async def _refuses(provider: KeyProvider, slot: Slot, context: KeyContext) -> No
 async def _is_lost(provider: KeyProvider, slot: Slot, context: KeyContext) -> None:
     try:
         await provider.unwrap(slot, context)
-    except KeyUnavailable as error:
+    except KeyUnavailableError as error:
         hopeful = error.retry
     else:
         raise AssertionError("a slot was opened whose key is erased")

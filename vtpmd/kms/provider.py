@@ -1,54 +1,15 @@
 """What a key provider is: it wraps and unwraps DEKs, and never sees anything else."""
 
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 from uuid import UUID
 
 from vtpmd.storage import cbor
 from vtpmd.storage.slot import Slot
 
-
-class KeyProviderError(Exception):
-    """A key provider could not do what it was asked for."""
-
-
-class KeyUnavailable(KeyProviderError):
-    """The KEK is out of reach; the instance is locked until it is back.
-
-    ``retry``: whether it may come back by itself; otherwise somebody has to act on ``reason``.
-    """
-
-    def __init__(self, reason: str, retry: bool) -> None:
-        super().__init__(reason)
-        self.reason = reason
-        self.retry = retry
-
-
-class KeyRefused(KeyProviderError):
-    """The KEK was used and does not open this slot: it is damaged or of another instance."""
-
-    @classmethod
-    def foreign(cls, provider: str, slot: Slot) -> "KeyRefused":
-        """What ``provider`` raises for a slot of a type or algorithm that is not its own."""
-        return cls(
-            f"key provider {provider} does not open a slot of type {slot.provider_type}, "
-            f"algorithm {slot.algorithm}"
-        )
-
-    @classmethod
-    def unopened(cls, kek: str, context: "KeyContext") -> "KeyRefused":
-        """What a provider raises whose ``kek`` does not open a slot."""
-        return cls(
-            f"key {kek} does not open the key slot of instance {context.uuid}: "
-            "the slot is damaged, or of another instance or DEK"
-        )
-
-
-class ConfigurationRefused(KeyProviderError):
-    """The settings of a provider make no sense; the message names provider and setting."""
+from .errors import KeyUnavailableError
 
 
 @dataclass(frozen=True)
@@ -58,13 +19,13 @@ class Erased:
 
 @dataclass(frozen=True)
 class NotErased:
-    """The KEK of a slot is still there; ``reason`` says why, for a person to read."""
+    """The KEK of a slot is still there; `reason` says why, for a person to read."""
 
     reason: str
 
     @classmethod
     def not_own(cls, provider: str, kek: str, own: str) -> "NotErased":
-        """What ``provider`` answers if ``kek`` is not ``own``, the name of the instance's key."""
+        """What `provider` answers if `kek` is not `own`, the name of the instance's key."""
         return cls(
             f"key {kek} of key provider {provider} is not {own}, this instance's own: "
             "others may need it"
@@ -72,7 +33,7 @@ class NotErased:
 
     @classmethod
     def shared(cls, provider: str) -> "NotErased":
-        """What ``provider`` answers whose KEKs protect more than one instance."""
+        """What `provider` answers whose KEKs protect more than one instance."""
         return cls(
             f"the keys of key provider {provider} are shared by its instances: what this one had "
             "can be opened for as long as a copy of its state and the key exist"
@@ -92,10 +53,10 @@ class KeyContext:
 
 
 class KeyProvider(Protocol):
-    """One configured source of KEKs. Implementations pass ``contract.KeyProviderContract``.
+    """One configured source of KEKs. Implementations pass `contract.KeyProviderContract`.
 
-    Methods raise KeyUnavailable or KeyRefused and nothing else; they may be cancelled, and called
-    concurrently.
+    Methods raise KeyUnavailableError or KeyRefusedError and nothing else. They may be cancelled,
+    and called concurrently.
     """
 
     @property
@@ -114,27 +75,27 @@ class KeyProvider(Protocol):
         """
 
     async def wrap(self, dek: bytes | bytearray, context: KeyContext) -> Slot:
-        """Wrap ``dek`` (32 bytes) under the current KEK, bound to ``context``."""
+        """Wrap `dek` (32 bytes) under the current KEK, bound to `context`."""
 
     async def unwrap(self, slot: Slot, context: KeyContext) -> bytearray:
-        """Return the DEK in ``slot``; the caller wipes it."""
+        """Return the DEK in `slot`; the caller wipes it."""
 
     async def rewrap(self, slot: Slot, context: KeyContext) -> Slot:
         """Return a slot with the same DEK under the current KEK."""
 
     async def destroy(self, slot: Slot, context: KeyContext) -> Erased | NotErased:
-        """Destroy the KEK of ``slot`` for ever, if it is the KEK of this instance alone.
+        """Destroy the KEK of `slot` for ever, if it is the KEK of this instance alone.
 
         Every other slot under that KEK is lost with it, those of backups included. Erased as well
         if it is destroyed already. Providers whose KEKs several instances share never destroy one:
-        they return ``NotErased.shared``.
+        they return `NotErased.shared`.
         """
 
     async def describe(self) -> dict[str, Any]:
         """What `vtpmctl provider` shows: JSON types, no secret."""
 
     async def check(self) -> None:
-        """Raise KeyUnavailable unless ``wrap`` would work now."""
+        """Raise KeyUnavailableError unless `wrap` would work now."""
 
     async def aclose(self) -> None:
         """Close connections and end processes, if there are any; another call opens them anew."""
@@ -151,15 +112,15 @@ class _Named(Protocol):
 def new_slot(
     provider: _Named, key_ref: str, key_version: str, algorithm: str, wrapped: bytes
 ) -> Slot:
-    """The slot for what ``provider`` has wrapped just now.
+    """The slot for what `provider` has wrapped just now.
 
-    Raises KeyUnavailable if it can be none: a service answered what nobody can keep.
+    Raises KeyUnavailableError if it can be none: a service answered what nobody can keep.
     """
     created = int(time.time())
     try:
         return Slot(provider.type, provider.name, key_ref, key_version, algorithm, wrapped, created)
     except ValueError as error:
-        raise KeyUnavailable(
+        raise KeyUnavailableError(
             f"what key provider {provider.name} was given is {error}", retry=False
         ) from None
 
@@ -190,8 +151,3 @@ class KeyHolder(Protocol):
 
     async def restore(self, data: bytes, passphrase: str) -> int:
         """Add the KEKs of a backup; how many were new."""
-
-
-ProviderFactory = Callable[[str, Mapping[str, Any], Path], KeyProvider]
-"""Makes a provider from its name, its settings (without ``type``) and the state directory; does no
-input or output. Raises ConfigurationRefused."""

@@ -23,11 +23,11 @@ def is_credential(path: Path) -> bool:
 
 
 def read_secret(path: Path, limit: int, credential: bool) -> bytes:
-    """Return the content of a regular file of at most ``limit`` bytes.
+    """Return the content of a regular file of at most `limit` bytes.
 
-    Raises StorageError: ``missing``; ``unsafe`` if it is a symbolic link or not a regular file,
+    Raises StorageError: `missing`; `unsafe` if it is a symbolic link or not a regular file,
     belongs to neither this user nor root, may be used by others, or is too large. The group may
-    read a ``credential``.
+    read a `credential`.
     """
     forbidden = _OTHERS_MAY_READ_CREDENTIAL if credential else _OTHERS_MAY_READ
     return read_file(path, limit, forbidden=forbidden)

@@ -9,22 +9,24 @@ from pathlib import Path
 
 from cryptography import x509
 
-from vtpmd.kms.secret_file import is_credential, read_secret
 from vtpmd.storage.errors import StorageError
 from vtpmd.storage.files import read_file
+
+from .errors import KmsError
+from .secret_file import is_credential, read_secret
 
 _MAX_FILE = 1 << 20
 _ALERT = "_ALERT_"
 _ABOUT_CERTIFICATES = ("CERTIFICATE", "UNKNOWN_CA", "ACCESS_DENIED")
 
 
-class CredentialsError(Exception):
+class CredentialsError(KmsError):
     """One of the files for TLS cannot be used; the message names it and says why."""
 
 
 @dataclass(frozen=True)
 class Credentials:
-    """PEM files: ``ca`` issued the server's certificate, ``certificate`` and ``key`` are ours.
+    """PEM files: `ca` issued the server's certificate, `certificate` and `key` are ours.
 
     Without the latter two, which come together, we are nobody to the server's TLS.
     """
@@ -36,7 +38,7 @@ class Credentials:
     def context(self) -> ssl.SSLContext:
         """Settings for a connection, with the files as they are now. Raises CredentialsError."""
         ca = _read(self.ca)
-        # No platform's list of authorities: only ``ca`` speaks for the server.
+        # No platform's list of authorities: only `ca` speaks for the server.
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         context.hostname_checks_common_name = False
@@ -58,7 +60,7 @@ class Credentials:
 def explain(error: BaseException) -> tuple[str, bool] | None:
     """What a failed connection tells, as the end of a sentence that begins with the server.
 
-    Looks at what ``error`` was raised from, too. The second value is whether it may pass by itself.
+    Looks at what `error` was raised from, too. The second value is whether it may pass by itself.
     None: neither TLS nor the operating system said anything.
     """
     found = list(_causes(error))

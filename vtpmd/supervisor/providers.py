@@ -15,7 +15,8 @@ from vtpmd.admin.schema import (
     ProviderList,
     RotateResult,
 )
-from vtpmd.kms.provider import KeyHolder, KeyProviderError, KeyUnavailable
+from vtpmd.kms.errors import KeyProviderError, KeyUnavailableError
+from vtpmd.kms.provider import KeyHolder
 from vtpmd.supervisor.errors import OperationRefused
 from vtpmd.supervisor.fleet import Fleet
 from vtpmd.supervisor.keys import Keys, ProviderState
@@ -101,7 +102,7 @@ def _holder(keys: Keys, name: str) -> KeyHolder:
 def _refusals(name: str) -> Iterator[None]:
     try:
         yield
-    except KeyUnavailable as error:
+    except KeyUnavailableError as error:
         raise OperationRefused(names.KEY_UNAVAILABLE, f"Key provider {name}: {error}.") from None
     except KeyProviderError as error:
         raise OperationRefused(names.KEYS_REFUSED, f"Key provider {name}: {error}.") from None

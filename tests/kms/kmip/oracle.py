@@ -1,7 +1,7 @@
 """PyKMIP's codec as a judge, in a process of its own: its package warns when it is imported.
 
-Run as a program it answers one JSON line for each: ``encode`` a value of a type, ``decode`` one,
-``request``: read a whole request and write it again.
+Run as a program it answers one JSON line for each: `encode` a value of a type, `decode` one,
+`request`: read a whole request and write it again.
 """
 
 import json

@@ -24,10 +24,10 @@ from tests.kms.kmip.scripted import (
     reply,
     state_reply,
 )
+from vtpmd.kms.errors import KeyUnavailableError
 from vtpmd.kms.kmip import operations
 from vtpmd.kms.kmip.constants import ResultReason
-from vtpmd.kms.kmip.messages import MAX_REPLY, OperationFailed, Request
-from vtpmd.kms.provider import KeyUnavailable
+from vtpmd.kms.kmip.messages import MAX_REPLY, OperationFailedError, Request
 from vtpmd.kms.tls import Credentials
 
 
@@ -188,7 +188,7 @@ async def test_refusals_are_told_in_the_words_of_the_server(
     refusal = reply(batch_item(0x0B, status=1, reason=reason, message=message))
     fault_server.script = answering(refusal, GOOD)
     client = open_client(fault_server.port, credentials)
-    with pytest.raises(OperationFailed) as caught:
+    with pytest.raises(OperationFailedError) as caught:
         await client.call(ASK_STATE)
     assert str(caught.value) == f"refuses Get Attributes: {words}"
     assert caught.value.reason == ResultReason(reason) if reason != 0x4242 else reason
@@ -242,9 +242,9 @@ async def test_a_server_that_hangs_is_given_up_in_time(
         waiting = trio.Event()
         fault_server.script = script
         async with trio.open_nursery() as nursery:
-            errors: list[KeyUnavailable] = []
+            errors: list[KeyUnavailableError] = []
 
-            async def ask(errors: list[KeyUnavailable] = errors) -> None:
+            async def ask(errors: list[KeyUnavailableError] = errors) -> None:
                 errors.append(await failure(open_client(fault_server.port, credentials)))
 
             nursery.start_soon(ask)

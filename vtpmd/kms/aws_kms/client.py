@@ -18,10 +18,10 @@ from botocore.config import Config
 from botocore.loaders import create_loader
 from botocore.parsers import ResponseParserError
 
-from vtpmd.kms.breaker import Breaker
-from vtpmd.kms.provider import KeyUnavailable
-from vtpmd.kms.tls import explain
-from vtpmd.kms.words import printable
+from ..breaker import Breaker
+from ..errors import KeyUnavailableError, KmsError, NotOpenedError
+from ..tls import explain
+from ..words import printable
 
 Field = TypeVar("Field")
 
@@ -67,11 +67,7 @@ _STATES = {
 }
 
 
-class NotOpened(Exception):
-    """The key does not open a ciphertext: it is damaged, or bound to something else."""
-
-
-class NotFound(Exception):
+class NotFoundError(KmsError):
     """There is no such key or alias."""
 
 
@@ -79,8 +75,8 @@ class NotFound(Exception):
 class Service:
     """Where the service is, and how we are known to it.
 
-    ``endpoint`` and ``ca`` take the place of the region's public ones, ``profile`` that of the
-    default profile in the AWS configuration. A call has ``timeout`` seconds.
+    `endpoint` and `ca` take the place of the region's public ones, `profile` that of the
+    default profile in the AWS configuration. A call has `timeout` seconds.
     """
 
     region: str
@@ -109,7 +105,7 @@ class Service:
 
 
 class Client:
-    """Calls ``service``; at most MAX_CALLS at a time, others wait, without their time passing.
+    """Calls `service`; at most MAX_CALLS at a time, others wait, without their time passing.
 
     Calls that were given up hold a thread until botocore gives up, too: of those there are as many.
     """
@@ -126,7 +122,7 @@ class Client:
     async def call(self, operation: str, **parameters: Any) -> dict[str, Any]:
         """Do one operation, named as its method in botocore.
 
-        Raises NotOpened, NotFound; KeyUnavailable for every other failure.
+        Raises NotOpenedError, NotFoundError; KeyUnavailableError for every other failure.
         """
         async with self._places:
             with (
@@ -141,7 +137,7 @@ class Client:
         return answer
 
     def read(self, answer: Mapping[str, Any], name: str, kind: type[Field]) -> Field:
-        """A field of an answer. Raises KeyUnavailable if it is missing or of another kind."""
+        """A field of an answer. Raises KeyUnavailableError if it is missing or of another kind."""
         value = answer.get(name)
         if not isinstance(value, kind):
             raise self.nonsense(f"there is no {name} in it")
@@ -192,9 +188,9 @@ class Client:
         words = printable(response.get("Error", {}).get("Message", ""))
         status = response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
         if code in _NOT_OPENED and operation in _OPENING:
-            return NotOpened()
+            return NotOpenedError()
         if code == _MISSING:
-            return NotFound()
+            return NotFoundError()
         if code in (*_CREDENTIALS_ENDED, *_CREDENTIALS_REFUSED):
             # The next call looks for credentials anew: they may have been replaced by then.
             self._client = None
@@ -206,21 +202,21 @@ class Client:
         meaning = _STATES.get(code, code)
         return self._unavailable(f"does not {operation}, {meaning}: {words}", retry=False)
 
-    def _too_slow(self) -> KeyUnavailable:
+    def _too_slow(self) -> KeyUnavailableError:
         if self._client is None:
             return self._not_asked(
                 f"no credentials were found within {self._service.timeout:g} s", retry=True
             )
         return self._unavailable(f"did not answer within {self._service.timeout:g} s", retry=True)
 
-    def nonsense(self, why: str) -> KeyUnavailable:
-        """What an answer means that can be none; ``why`` says what is wrong with it."""
+    def nonsense(self, why: str) -> KeyUnavailableError:
+        """What an answer means that can be none; `why` says what is wrong with it."""
         # botocore does not tell an answer that was cut off from one that makes no sense.
         return self._unavailable(f"gave no valid answer: {why}", retry=True)
 
-    def _not_asked(self, why: str, retry: bool) -> KeyUnavailable:
+    def _not_asked(self, why: str, retry: bool) -> KeyUnavailableError:
         self._client = None
         return self._unavailable(f"cannot be asked: {why}", retry)
 
-    def _unavailable(self, what: str, retry: bool) -> KeyUnavailable:
-        return KeyUnavailable(f"AWS KMS at {self.address} {what}", retry)
+    def _unavailable(self, what: str, retry: bool) -> KeyUnavailableError:
+        return KeyUnavailableError(f"AWS KMS at {self.address} {what}", retry)

@@ -1,4 +1,4 @@
-"""The key provider ``aws-kms``: KEKs that never leave the AWS Key Management Service."""
+"""The key provider `aws-kms`: KEKs that never leave the AWS Key Management Service."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,18 +8,14 @@ from uuid import UUID
 
 import trio
 
-from vtpmd.kms.aws_kms.client import Client, NotFound, NotOpened
-from vtpmd.kms.provider import (
-    Erased,
-    KeyContext,
-    KeyRefused,
-    KeyUnavailable,
-    NotErased,
-    new_slot,
-)
-from vtpmd.kms.words import printable
 from vtpmd.storage.envelope import DEK_SIZE
 from vtpmd.storage.slot import Slot
+
+from ..errors import KeyRefusedError, KeyUnavailableError, NotOpenedError
+from ..provider import Erased, KeyContext, NotErased, new_slot
+from ..words import printable
+from . import TYPE
+from .client import Client, NotFoundError
 
 ALGORITHM = "SYMMETRIC_DEFAULT"
 PENDING_DAYS = 7  # the shortest wait before a deletion that AWS offers
@@ -29,7 +25,7 @@ _NOBODY = UUID(int=0)
 
 @dataclass(frozen=True)
 class Key:
-    """A key as the service describes it; ``deletion`` says when it is deleted, if it will be."""
+    """A key as the service describes it; `deletion` says when it is deleted, if it will be."""
 
     identifier: str
     arn: str
@@ -38,14 +34,14 @@ class Key:
 
 
 class AwsKmsProvider:
-    """Wraps DEKs with symmetric keys of the service that ``client`` calls.
+    """Wraps DEKs with symmetric keys of the service that `client` calls.
 
-    With ``shared_key`` (id, ARN or alias) all instances use that key, else each has its own, whose
-    alias is ``key_prefix`` and its UUID. A slot names its key by ARN; what ties it to the instance
+    With `shared_key` (id, ARN or alias) all instances use that key, else each has its own, whose
+    alias is `key_prefix` and its UUID. A slot names its key by ARN; what ties it to the instance
     is the encryption context, which AWS CloudTrail shows.
     """
 
-    type = "aws-kms"
+    type = TYPE
 
     def __init__(
         self, name: str, client: Client, key_prefix: str, shared_key: str | None = None
@@ -182,7 +178,7 @@ class AwsKmsProvider:
     async def _find(self, key: str) -> Key | None:
         try:
             answer = await self._client.call("describe_key", KeyId=key)
-        except NotFound:
+        except NotFoundError:
             return None
         return self._key(answer)
 
@@ -195,24 +191,24 @@ class AwsKmsProvider:
 
     @contextmanager
     def _present(self, key: str) -> Iterator[None]:
-        """Raise KeyUnavailable if the service turns out not to have this key."""
+        """Raise KeyUnavailableError if the service turns out not to have this key."""
         try:
             yield
-        except NotFound:
+        except NotFoundError:
             raise self._missing(key) from None
 
     @contextmanager
     def _opening(self, key: str, context: KeyContext) -> Iterator[None]:
-        """Raise KeyRefused if this key does not open what it is to open."""
+        """Raise KeyRefusedError if this key does not open what it is to open."""
         try:
             with self._present(key):
                 yield
-        except NotOpened:
-            raise KeyRefused.unopened(key, context) from None
+        except NotOpenedError:
+            raise KeyRefusedError.unopened(key, context.uuid) from None
 
     def _check(self, slot: Slot) -> None:
         if (slot.provider_type, slot.algorithm) != (self.type, ALGORITHM):
-            raise KeyRefused.foreign(self.name, slot)
+            raise KeyRefusedError.foreign(self.name, slot)
 
     def _slot(self, answer: dict[str, Any]) -> Slot:
         """AWS counts no versions that it would show: what it rotates it finds again by itself."""
@@ -221,12 +217,14 @@ class AwsKmsProvider:
             self, key, "", ALGORITHM, self._client.read(answer, "CiphertextBlob", bytes)
         )
 
-    def _missing(self, key: str) -> KeyUnavailable:
-        return KeyUnavailable(f"AWS KMS at {self._client.address} has no key {key}", retry=False)
+    def _missing(self, key: str) -> KeyUnavailableError:
+        return KeyUnavailableError(
+            f"AWS KMS at {self._client.address} has no key {key}", retry=False
+        )
 
 
 def _bound_to(context: KeyContext) -> dict[str, str]:
-    """The encryption context: the same facts as ``KeyContext.aad``, in words."""
+    """The encryption context: the same facts as `KeyContext.aad`, in words."""
     return {
         "purpose": "vtpmd-dek-v1",
         "instance": str(context.uuid),

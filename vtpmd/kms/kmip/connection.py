@@ -4,29 +4,30 @@ import struct
 
 import trio
 
-from vtpmd.kms.kmip.constants import Tag
-from vtpmd.kms.kmip.messages import MAX_REPLY
-from vtpmd.kms.kmip.ttlv import TtlvError, Type
-from vtpmd.kms.tls import Credentials
+from ..errors import KmsError
+from ..tls import Credentials
+from .constants import Tag
+from .messages import MAX_REPLY
+from .ttlv import TtlvError, Type
 
 _HEADER = struct.Struct(">II")
 _RESPONSE_MESSAGE = Tag.RESPONSE_MESSAGE << 8 | Type.STRUCTURE
 _CHUNK = 1 << 16
 
 
-class ConnectionLost(Exception):
+class ConnectionLostError(KmsError):
     """The server closed the connection; the message says when."""
 
 
 class Connection:
-    """An open connection. After an exception of ``exchange`` it can only be aborted."""
+    """An open connection. After an exception of `exchange` it can only be aborted."""
 
     def __init__(self, stream: trio.SSLStream[trio.SocketStream]) -> None:
         self._stream = stream
 
     @classmethod
     async def open(cls, host: str, port: int, credentials: Credentials) -> "Connection":
-        """Connect and shake hands; the server's certificate must be one for ``host``.
+        """Connect and shake hands; the server's certificate must be one for `host`.
 
         Raises CredentialsError, OSError, trio.BrokenResourceError (its cause says why).
         """
@@ -45,7 +46,7 @@ class Connection:
     async def exchange(self, message: bytes | bytearray) -> bytearray:
         """Send a message, return the reply, which the caller wipes.
 
-        Raises ConnectionLost, trio.BrokenResourceError, TtlvError for what cannot be a reply.
+        Raises ConnectionLostError, trio.BrokenResourceError, TtlvError for what cannot be a reply.
         """
         await self._stream.send_all(message)
         reply = bytearray()
@@ -67,5 +68,5 @@ class Connection:
             chunk = await self._stream.receive_some(min(size - len(reply), _CHUNK))
             if not chunk:
                 when = f"after {len(reply)} bytes of its answer" if reply else "without an answer"
-                raise ConnectionLost(f"closed the connection {when}")
+                raise ConnectionLostError(f"closed the connection {when}")
             reply += chunk

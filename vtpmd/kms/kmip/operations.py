@@ -1,11 +1,11 @@
-"""The operations of KMIP 1.4 (chapter 4) that vtpmd uses, each as a ``Request``.
+"""The operations of KMIP 1.4 (chapter 4) that vtpmd uses, each as a `Request`.
 
 Keys are AES-256 and named by the server's unique identifier, a text.
 """
 
 from dataclasses import dataclass
 
-from vtpmd.kms.kmip.constants import (
+from .constants import (
     AttributeName,
     BlockCipherMode,
     CryptographicAlgorithm,
@@ -19,8 +19,8 @@ from vtpmd.kms.kmip.constants import (
     State,
     Tag,
 )
-from vtpmd.kms.kmip.messages import Request, read_version
-from vtpmd.kms.kmip.ttlv import (
+from .messages import Request, read_version
+from .ttlv import (
     Item,
     TtlvError,
     Type,
@@ -71,7 +71,7 @@ def query() -> Request[Server]:
 
 
 def create(name: str, sensitive: bool) -> Request[str]:
-    """Make a key and return its identifier (4.1); a ``sensitive`` one never leaves the server."""
+    """Make a key and return its identifier (4.1); a `sensitive` one never leaves the server."""
     mask = CryptographicUsageMask.ENCRYPT | CryptographicUsageMask.DECRYPT
     attributes = [
         _attribute(
@@ -174,7 +174,7 @@ def encrypt(key: str, plaintext: bytes | bytearray, iv: bytes, aad: bytes) -> Re
 
 
 def decrypt(key: str, encrypted: bytes, iv: bytes, aad: bytes) -> Request[bytearray]:
-    """Decrypt what ``encrypt`` returned (4.30); the caller wipes the result."""
+    """Decrypt what `encrypt` returned (4.30); the caller wipes the result."""
     ciphertext, tag = encrypted[:-TAG_SIZE], encrypted[-TAG_SIZE:]
 
     def read(payload: Item) -> bytearray:

@@ -1,35 +1,27 @@
-"""The key provider ``kmip``: KEKs that live at a key management server."""
+"""The key provider `kmip`: KEKs that live at a key management server."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import trio
 
-from vtpmd.config import schema
-from vtpmd.kms import gcm
-from vtpmd.kms.kmip import operations
-from vtpmd.kms.kmip.client import Client
-from vtpmd.kms.kmip.constants import Operation, ResultReason
-from vtpmd.kms.kmip.keys import InstanceKeys, Kek, Keys, SharedKey
-from vtpmd.kms.kmip.messages import OperationFailed, shown
-from vtpmd.kms.kmip.wrapping import Delegating, Fetching, Wrapping
-from vtpmd.kms.provider import (
-    Erased,
-    KeyContext,
-    KeyRefused,
-    KeyUnavailable,
-    NotErased,
-    new_slot,
-)
-from vtpmd.kms.settings import checked
-from vtpmd.kms.tls import Credentials, CredentialsError
-from vtpmd.kms.words import printable
 from vtpmd.storage.slot import Slot
 from vtpmd.storage.wipe import wipe
 
-_WRAPPINGS: dict[schema.KmipMode, type[Fetching] | type[Delegating]] = {
+from .. import gcm
+from ..errors import KeyRefusedError, KeyUnavailableError, NotOpenedError
+from ..provider import Erased, KeyContext, NotErased, new_slot
+from ..tls import Credentials, CredentialsError
+from ..words import printable
+from . import TYPE, operations
+from .client import Client
+from .constants import Operation, ResultReason
+from .keys import InstanceKeys, Kek, Keys, SharedKey
+from .messages import OperationFailedError, shown
+from .wrapping import Delegating, Fetching, Mode, Wrapping
+
+_WRAPPINGS: dict[Mode, type[Fetching] | type[Delegating]] = {
     "get": Fetching,
     "encrypt": Delegating,
 }
@@ -40,21 +32,21 @@ _MAY_PASS = (ResultReason.GENERAL_FAILURE, ResultReason.OPERATION_CANCELED_BY_RE
 
 
 class KmipProvider:
-    """Wraps DEKs with AES-256-GCM under keys of the server that ``client`` speaks to.
+    """Wraps DEKs with AES-256-GCM under keys of the server that `client` speaks to.
 
-    ``mode``: ``get`` fetches a KEK for every use, ``encrypt`` has the server use it. With
-    ``shared_key``, a name, all instances use that key, else each has its own, whose name begins
-    with ``key_prefix``. A slot names its key itself, whatever is configured now.
+    `mode`: `get` fetches a KEK for every use, `encrypt` has the server use it. With
+    `shared_key`, a name, all instances use that key, else each has its own, whose name begins
+    with `key_prefix`. A slot names its key itself, whatever is configured now.
     """
 
-    type = "kmip"
+    type = TYPE
 
     def __init__(
         self,
         name: str,
         client: Client,
         credentials: Credentials,
-        mode: schema.KmipMode,
+        mode: Mode,
         key_prefix: str,
         shared_key: str | None = None,
     ) -> None:
@@ -142,7 +134,7 @@ class KmipProvider:
         with self._explained():
             server = await self._client.call(operations.query())
             if missing := sorted((_NEEDED | self._wrapping.needs) - server.operations):
-                raise KeyUnavailable(
+                raise KeyUnavailableError(
                     f"the KMIP server {self._client.server} does not offer "
                     f"{', '.join(str(Operation(operation)) for operation in missing)}",
                     retry=False,
@@ -173,35 +165,22 @@ class KmipProvider:
         await self._keys.check_active(slot.key_version)
         try:
             return await self._wrapping.unwrap(slot.key_version, slot.wrapped, context.aad())
-        except gcm.NotOpened:
-            raise KeyRefused.unopened(slot.key_version, context) from None
+        except NotOpenedError:
+            raise KeyRefusedError.unopened(slot.key_version, context.uuid) from None
 
     def _check(self, slot: Slot) -> None:
         if (slot.provider_type, slot.algorithm) != (self.type, gcm.ALGORITHM):
-            raise KeyRefused.foreign(self.name, slot)
+            raise KeyRefusedError.foreign(self.name, slot)
         if not slot.key_version:
-            raise KeyRefused(f"a slot of key provider {self.name} names no key")
+            raise KeyRefusedError(f"a slot of key provider {self.name} names no key")
 
     @contextmanager
     def _explained(self) -> Iterator[None]:
         try:
             yield
-        except OperationFailed as error:
-            raise KeyUnavailable(
+        except OperationFailedError as error:
+            raise KeyUnavailableError(
                 f"the KMIP server {self._client.server} {error}", retry=error.reason in _MAY_PASS
             ) from None
         except CredentialsError as error:
-            raise KeyUnavailable(str(error), retry=False) from None
-
-
-def from_settings(name: str, settings: Mapping[str, Any], state: Path) -> KmipProvider:
-    """Make a provider from what ``config.schema.KmipProvider`` describes.
-
-    Raises ConfigurationRefused.
-    """
-    entry = checked(schema.KmipProvider, KmipProvider.type, name, settings)
-    credentials = Credentials(entry.ca, entry.certificate, entry.key)
-    client = Client(entry.host, entry.port, credentials, entry.timeout)
-    return KmipProvider(
-        name, client, credentials, entry.mode, entry.key_prefix, shared_key=entry.key_name
-    )
+            raise KeyUnavailableError(str(error), retry=False) from None

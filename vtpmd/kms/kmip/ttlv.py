@@ -1,7 +1,7 @@
 """TTLV, the encoding of KMIP: tag, type, length, value (KMIP 1.4, 9.1).
 
 Three bytes of tag, one of type, four of length, then the value, padded with zeros to a multiple of
-eight. Decoding is strict: what ``encode`` would not write is refused, but for integers of any
+eight. Decoding is strict: what `encode` would not write is refused, but for integers of any
 length, which may have more leading bytes than they need.
 """
 
@@ -10,13 +10,15 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import TypeAlias
 
+from ..errors import KmsError
+
 MAX_DEPTH = 32
 
 _HEADER = struct.Struct(">II")
 _ALIGNMENT = 8
 
 
-class TtlvError(Exception):
+class TtlvError(KmsError):
     """Bytes are not what they have to be; the message says which item is wrong and how."""
 
 
@@ -49,7 +51,7 @@ Value: TypeAlias = "int | str | bytes | bytearray | tuple[Item, ...]"
 
 @dataclass(frozen=True)
 class Item:
-    """One item. ``value``: a tuple of items, ``str``, bytes, or for all other types an ``int``.
+    """One item. `value`: a tuple of items, `str`, bytes, or for all other types an `int`.
 
     Byte strings are decoded to bytearrays, so that secrets among them can be wiped. The readers of
     a structure's fields raise TtlvError if the field is missing, there twice, or of another type.
@@ -92,13 +94,13 @@ class Item:
         return value
 
     def number(self, tag: int, kind: Type) -> int:
-        """The number of type ``kind`` with this tag."""
+        """The number of type `kind` with this tag."""
         value = self.field(tag).typed(kind).value
         assert isinstance(value, int)
         return value
 
     def typed(self, kind: Type) -> "Item":
-        """This item, if it is of type ``kind``."""
+        """This item, if it is of type `kind`."""
         if self.type != kind:
             raise TtlvError(f"item {self.tag:06x} is of type {self.type.name}, not {kind.name}")
         return self
@@ -185,7 +187,7 @@ def decode(data: bytes | bytearray) -> Item:
 
 
 def _read(view: memoryview, start: int, end: int, depth: int) -> tuple[Item, int]:
-    """The item at ``start`` and where the next one begins, which is at most at ``end``."""
+    """The item at `start` and where the next one begins, which is at most at `end`."""
     if depth > MAX_DEPTH:
         raise TtlvError(f"items are nested more than {MAX_DEPTH} deep")
     if end - start < _HEADER.size:

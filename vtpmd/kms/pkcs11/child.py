@@ -1,4 +1,4 @@
-"""The process with the module: ``python -m vtpmd.kms.pkcs11.child``, on a socket as standard input.
+"""The process with the module: `python -m vtpmd.kms.pkcs11.child`, on a socket as standard input.
 
 Vendors' modules crash, hang and start threads; here they hurt nobody else. One thread asks them one
 thing at a time. It ends when the daemon closes the socket, and with the daemon even while a module
@@ -13,8 +13,10 @@ from pkcs11.exceptions import PKCS11Error
 
 from vtpmd.hardening import end_with_parent, forbid_core_files, forbid_tracing
 from vtpmd.ipc.codec import MalformedMessage
-from vtpmd.kms.pkcs11.faults import Failure, meaning
-from vtpmd.kms.pkcs11.messages import (
+from vtpmd.storage.wipe import wipe
+
+from .errors import TokenError, meaning
+from .messages import (
     HEADER,
     REPLIES,
     REQUESTS,
@@ -27,8 +29,7 @@ from vtpmd.kms.pkcs11.messages import (
     body_size,
     frame,
 )
-from vtpmd.kms.pkcs11.token import OpenToken, open_token
-from vtpmd.storage.wipe import wipe
+from .token import OpenToken, open_token
 
 
 def main() -> None:
@@ -41,7 +42,7 @@ def main() -> None:
 
 
 def serve(link: socket.socket) -> None:
-    """Answer what comes over ``link`` until it is closed, or what comes is no request."""
+    """Answer what comes over `link` until it is closed, or what comes is no request."""
     token: OpenToken | None = None
     while (request := _receive(link)) is not None:
         try:
@@ -52,7 +53,7 @@ def serve(link: socket.socket) -> None:
                 reply = Failed("lost", "no token was opened")
             else:
                 reply = token.answer(request)
-        except Failure as error:
+        except TokenError as error:
             reply = error.reply
         except PKCS11Error as error:
             reply = meaning(error)

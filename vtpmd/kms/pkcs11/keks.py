@@ -1,6 +1,6 @@
 """The KEKs in a token: found by their labels, made, judged, destroyed.
 
-For the process with the module. Functions raise Failure and PKCS11Error.
+For the process with the module. Functions raise TokenError and PKCS11Error.
 """
 
 import os
@@ -8,10 +8,10 @@ import os
 from pkcs11 import Attribute, KeyType, ObjectClass, SecretKey, Session
 from pkcs11.exceptions import AttributeTypeInvalid
 
-from vtpmd.kms.key_names import MAX_VERSIONS, versioned
-from vtpmd.kms.pkcs11.faults import Failure
-from vtpmd.kms.pkcs11.messages import KekName
-from vtpmd.kms.pkcs11.wrapping import Wrapping
+from ..key_names import MAX_VERSIONS, versioned
+from .errors import TokenError
+from .messages import KekName
+from .wrapping import Wrapping
 
 KEK_BITS = 256
 _ID_SIZE = 16
@@ -22,13 +22,13 @@ def name_of(kek: SecretKey) -> KekName:
     try:
         return KekName(kek[Attribute.LABEL], kek[Attribute.ID].hex())
     except ValueError as error:
-        raise Failure("unusable", f"a key in the token cannot be used: {error}") from None
+        raise TokenError("unusable", f"a key in the token cannot be used: {error}") from None
 
 
 def newest(session: Session, base: str, first: int, wrapping: Wrapping) -> SecretKey | None:
-    """The newest version of ``base`` from ``first`` on; None if there is none.
+    """The newest version of `base` from `first` on; None if there is none.
 
-    Of several with one label it is one that is fit for ``wrapping``, if any is.
+    Of several with one label it is one that is fit for `wrapping`, if any is.
     """
     candidates: list[SecretKey] = []
     version = first
@@ -42,7 +42,7 @@ def newest(session: Session, base: str, first: int, wrapping: Wrapping) -> Secre
 
 
 def make(session: Session, label: str, wrapping: Wrapping) -> SecretKey:
-    """Generate a KEK that never leaves the token and can do nothing but ``wrapping``."""
+    """Generate a KEK that never leaves the token and can do nothing but `wrapping`."""
     (_, sealing), (_, opening) = wrapping.rights
     kek = session.generate_key(
         KeyType.AES,
@@ -62,10 +62,10 @@ def make(session: Session, label: str, wrapping: Wrapping) -> SecretKey:
 
 
 def check(kek: SecretKey, wrapping: Wrapping) -> None:
-    """Raise Failure unless a KEK is fit for wrapping: 256 bits, kept in the token, permitted."""
+    """Raise TokenError unless a KEK is fit for wrapping: 256 bits, kept in the token, permitted."""
     fault = _fault(kek, wrapping)
     if fault is not None:
-        raise Failure("unusable", f"key {kek[Attribute.LABEL]} cannot be used to wrap: {fault}")
+        raise TokenError("unusable", f"key {kek[Attribute.LABEL]} cannot be used to wrap: {fault}")
 
 
 def find(session: Session, name: KekName, wrapping: Wrapping) -> SecretKey:
@@ -73,12 +73,12 @@ def find(session: Session, name: KekName, wrapping: Wrapping) -> SecretKey:
     found = labelled(session, name.label, name.id)
     shown = f"key {name.label}" + (f" with id {name.id}" if name.id else "")
     if not found:
-        raise Failure("missing", f"there is no {shown} in the token")
+        raise TokenError("missing", f"there is no {shown} in the token")
     if len(found) > 1:
-        raise Failure("unusable", f"there are {len(found)} times {shown} in the token")
+        raise TokenError("unusable", f"there are {len(found)} times {shown} in the token")
     _, (opening, _) = wrapping.rights
     if not _attribute(found[0], opening):
-        raise Failure(
+        raise TokenError(
             "unusable",
             f"{shown} cannot be used to unwrap: its attribute CKA_{opening.name} is false",
         )
@@ -86,7 +86,7 @@ def find(session: Session, name: KekName, wrapping: Wrapping) -> SecretKey:
 
 
 def destroy(session: Session, base: str, known: int) -> None:
-    """Destroy all versions of ``base``, of which there were at least ``known``."""
+    """Destroy all versions of `base`, of which there were at least `known`."""
     version = 1
     while (found := labelled(session, label(base, version))) or version <= known:
         for kek in found:
@@ -108,9 +108,9 @@ def labelled(session: Session, label: str | None, id: str = "") -> list[SecretKe
 
 
 def label(base: str, version: int) -> str:
-    """What a version of ``base`` is called; there are at most MAX_VERSIONS."""
+    """What a version of `base` is called; there are at most MAX_VERSIONS."""
     if version > MAX_VERSIONS:
-        raise Failure("unusable", f"key {base} would have more than {MAX_VERSIONS} versions")
+        raise TokenError("unusable", f"key {base} would have more than {MAX_VERSIONS} versions")
     return versioned(base, version)
 
 

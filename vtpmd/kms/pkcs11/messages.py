@@ -1,7 +1,7 @@
 """What the daemon and the process with the module say to each other.
 
 Every message is a canonical CBOR map behind its length (32 bits, big-endian). The daemon asks, one
-question at a time; ``Open`` comes first, once.
+question at a time; `Open` comes first, once.
 """
 
 import re
@@ -13,6 +13,9 @@ from vtpmd.ipc.codec import Codec, MalformedMessage
 
 MAX_SIZE = 1 << 16
 HEADER = struct.Struct(">I")
+
+MechanismName = Literal["gcm", "key-wrap"]
+"""The ways to wrap, by their names in the configuration, the best one first."""
 
 FailureKind = Literal["refused", "missing", "unusable", "pin", "setup", "lost", "device"]
 
@@ -45,12 +48,15 @@ class Sealed:
 
 @dataclass(frozen=True)
 class Open:
-    """Load the module and log in; ``serial`` and ``mechanism`` are empty if any will do."""
+    """Load the module and log in; `serial` is empty if any will do.
+
+    `mechanisms`: those that may be used, the best one first.
+    """
 
     module: str
     token: str
     serial: str
-    mechanism: str
+    mechanisms: tuple[MechanismName, ...]
     pin: bytearray = field(repr=False)
 
 
@@ -61,7 +67,7 @@ class Describe:
 
 @dataclass(frozen=True)
 class Check:
-    """Try whether wrapping would work; with ``required`` a KEK ``base`` has to exist."""
+    """Try whether wrapping would work; with `required` a KEK `base` has to exist."""
 
     base: str
     required: bool
@@ -69,14 +75,14 @@ class Check:
 
 @dataclass(frozen=True)
 class Make:
-    """Make the KEK ``base`` unless there is one."""
+    """Make the KEK `base` unless there is one."""
 
     base: str
 
 
 @dataclass(frozen=True)
 class Wrap:
-    """Wrap under the newest version of ``base``, made if there is none and ``create``."""
+    """Wrap under the newest version of `base`, made if there is none and `create`."""
 
     base: str
     create: bool
@@ -94,7 +100,7 @@ class Unwrap:
 
 @dataclass(frozen=True)
 class Rewrap:
-    """Unwrap, and wrap under the newest version of ``base`` from ``first`` on, as ``Wrap`` does."""
+    """Unwrap, and wrap under the newest version of `base` from `first` on, as `Wrap` does."""
 
     sealed: Sealed
     context: bytes
@@ -105,9 +111,9 @@ class Rewrap:
 
 @dataclass(frozen=True)
 class Destroy:
-    """Destroy all versions of ``base``, of which there were at least ``known``.
+    """Destroy all versions of `base`, of which there were at least `known`.
 
-    ``kek`` is the one that it is about.
+    `kek` is the one that it is about.
     """
 
     base: str
@@ -133,7 +139,7 @@ class Checked:
 
 @dataclass(frozen=True)
 class Made:
-    """There is a KEK; ``created``: since now."""
+    """There is a KEK; `created`: since now."""
 
     created: bool
 
@@ -147,18 +153,18 @@ class Unwrapped:
 
 @dataclass(frozen=True)
 class Destroyed:
-    """They are destroyed; ``elsewhere``: a key with the same id that has this other label."""
+    """They are destroyed; `elsewhere`: a key with the same id that has this other label."""
 
     elsewhere: str
 
 
 @dataclass(frozen=True)
 class Failed:
-    """It did not work. The reason is for people; ``kind`` says whose turn it is:
+    """It did not work. The reason is for people; `kind` says whose turn it is:
 
-    ``refused`` the wrapped DEK does not belong there; ``missing`` there is no such KEK;
-    ``unusable`` the token or the KEK cannot do it; ``pin`` the PIN is wrong; ``setup`` somebody
-    has to set module or token right; ``lost`` the session is over; ``device`` it may pass.
+    `refused` the wrapped DEK does not belong there; `missing` there is no such KEK;
+    `unusable` the token or the KEK cannot do it; `pin` the PIN is wrong; `setup` somebody
+    has to set module or token right; `lost` the session is over; `device` it may pass.
     """
 
     kind: FailureKind

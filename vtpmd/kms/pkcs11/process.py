@@ -11,21 +11,23 @@ from typing import cast
 
 import trio
 
-from vtpmd.kms.pkcs11.messages import HEADER, REPLIES, REQUESTS, Reply, Request, body_size, frame
 from vtpmd.storage.wipe import wipe
+
+from ..errors import KmsError
+from .messages import HEADER, REPLIES, REQUESTS, Reply, Request, body_size, frame
 
 EXIT_TIMEOUT = 1.0  # a process in the kernel's hands, such as a driver's, does not even die
 _INHERITED = ("HOME", "LANG", "LC_ALL", "PATH", "PYTHONPATH", "TZ")
 
 
-class ProcessEnded(Exception):
+class ProcessEndedError(KmsError):
     """The process ended or closed its socket; the message says how."""
 
 
 class Process:
-    """A process that has just been started. After an exception of ``ask`` it can only be ended.
+    """A process that has just been started. After an exception of `ask` it can only be ended.
 
-    ``environment`` is what its module finds there besides the daemon's own PATH, HOME and language.
+    `environment` is what its module finds there besides the daemon's own PATH, HOME and language.
     Raises OSError.
     """
 
@@ -62,7 +64,7 @@ class Process:
     async def ask(self, request: Request) -> Reply:
         """Send a request and return the reply, whose secrets the caller wipes.
 
-        Raises ProcessEnded, MalformedMessage.
+        Raises ProcessEndedError, MalformedMessage.
         """
         message = frame(REQUESTS.encode(request))
         try:
@@ -70,7 +72,7 @@ class Process:
             size = body_size(await self._receive(HEADER.size))
             body = await self._receive(size)
         except trio.BrokenResourceError:
-            raise ProcessEnded(await self._outcome()) from None
+            raise ProcessEndedError(await self._outcome()) from None
         finally:
             wipe(message)
         try:
@@ -91,7 +93,7 @@ class Process:
         while len(received) < size:
             chunk = await self._stream.receive_some(size - len(received))
             if not chunk:
-                raise ProcessEnded(await self._outcome())
+                raise ProcessEndedError(await self._outcome())
             received += chunk
         return received
 

@@ -6,15 +6,15 @@ from typing import Any
 
 import trio
 
-from vtpmd.kms.vault.login import Login, Token, read_lease
-from vtpmd.kms.vault.server import RequestRefused, Server
+from .login import Login, Token, read_lease
+from .server import RequestRefusedError, Server
 
 _DUE = 2 / 3  # of a token's lease has passed when it is renewed
 _FORBIDDEN = 403
 
 
 class Session:
-    """Asks ``server`` as whoever ``login`` makes us; logs in when first asked."""
+    """Asks `server` as whoever `login` makes us; logs in when first asked."""
 
     def __init__(self, server: Server, login: Login) -> None:
         self._server = server
@@ -36,12 +36,12 @@ class Session:
     async def ask(
         self, method: str, path: str, body: Mapping[str, Any] | None = None
     ) -> dict[str, Any]:
-        """As ``Server.ask``, with a token."""
+        """As `Server.ask`, with a token."""
         known = self._token
         token = await self._current()
         try:
             return await self._server.ask(method, path, token.value, body)
-        except RequestRefused as error:
+        except RequestRefusedError as error:
             # With a token just received it is the policy that forbids.
             if error.status != _FORBIDDEN or token is not known:
                 raise
@@ -53,7 +53,7 @@ class Session:
         await self._server.aclose()
 
     async def _current(self, instead_of: Token | None = None) -> Token:
-        """A token that should count; another than ``instead_of``, which was not accepted."""
+        """A token that should count; another than `instead_of`, which was not accepted."""
         async with self._changing:
             token = self._token
             if token is not None and token is not instead_of:
@@ -69,7 +69,7 @@ class Session:
         """The same token with a new lease, unless it is revoked or near its maximum age."""
         try:
             answer = await self._server.ask("POST", "auth/token/renew-self", token.value, {})
-        except RequestRefused:
+        except RequestRefusedError:
             return None
         renewed = read_lease(self._server, answer)
         return renewed if renewed.lease >= token.lease else None

@@ -1,24 +1,21 @@
-"""The embedded key provider: KEKs in a keyring on this host, see ``local_keys``."""
+"""The embedded key provider: KEKs in a keyring on this host, see `local_keys`."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
 import trio
 
-from vtpmd.config import schema
-from vtpmd.kms.local_keys import CREDENTIAL, LocalKeys
-from vtpmd.kms.provider import KeyBackup, KeyContext, NotErased
-from vtpmd.kms.secret_file import credentials_directory
-from vtpmd.kms.settings import checked
-from vtpmd.storage.directory import KEYRING
 from vtpmd.storage.slot import Slot
+
+from ..provider import KeyBackup, KeyContext, NotErased
+from .keys import LocalKeys
 
 
 class LocalProvider:
-    """``LocalKeys`` in threads: files may be slow.
+    """`LocalKeys` in threads: files may be slow.
 
-    ``keyring`` is the file, ``credential`` the credential to use in its place where that exists.
+    `keyring` is the file, `credential` the credential to use in its place where that exists.
     """
 
     type = LocalKeys.type
@@ -69,7 +66,7 @@ class LocalProvider:
         """Nothing: nothing stays open."""
 
     async def rotate(self) -> str:
-        """Add a fresh active KEK to the keyring file. Raises as ``LocalKeys.rotate``."""
+        """Add a fresh active KEK to the keyring file. Raises as `LocalKeys.rotate`."""
         async with self._change:
             return await trio.to_thread.run_sync(self._keys.rotate)
 
@@ -83,17 +80,6 @@ class LocalProvider:
             await trio.to_thread.run_sync(self._keys.note_backup, versions)
 
     async def restore(self, data: bytes, passphrase: str) -> int:
-        """Add the versions of a backup. Raises as ``LocalKeys.restore``."""
+        """Add the versions of a backup. Raises as `LocalKeys.restore`."""
         async with self._change:
             return await trio.to_thread.run_sync(self._keys.restore, data, passphrase)
-
-
-def from_settings(name: str, settings: Mapping[str, Any], state: Path) -> LocalProvider:
-    """Make a provider from what ``config.schema.LocalProvider`` describes.
-
-    The credential is looked for in ``$CREDENTIALS_DIRECTORY``. Raises ConfigurationRefused.
-    """
-    entry = checked(schema.LocalProvider, LocalProvider.type, name, settings)
-    directory = credentials_directory()
-    credential = directory and directory / CREDENTIAL
-    return LocalProvider(name, entry.keyring or state / KEYRING, credential, entry.require_backup)

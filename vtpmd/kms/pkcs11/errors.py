@@ -2,10 +2,11 @@
 
 from pkcs11 import exceptions as ck
 
-from vtpmd.kms.pkcs11.messages import Failed, FailureKind
+from ..errors import KmsError
+from .messages import Failed, FailureKind
 
 
-class Failure(Exception):
+class TokenError(KmsError):
     """What was asked for cannot be done."""
 
     def __init__(self, kind: FailureKind, reason: str) -> None:

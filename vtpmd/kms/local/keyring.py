@@ -1,7 +1,7 @@
 """The keyring of the local provider: versions of its KEK, one of them active.
 
-Format version 1, deterministic CBOR: a map with ``format`` (1), ``keks`` (an array of maps with
-``id``, ``created`` in seconds since 1970, ``state``, ``key``) and ``checksum``, the SHA-256 of the
+Format version 1, deterministic CBOR: a map with `format` (1), `keks` (an array of maps with
+`id`, `created` in seconds since 1970, `state`, `key`) and `checksum`, the SHA-256 of the
 same map encoded without it.
 """
 
@@ -14,6 +14,8 @@ from typing import Literal, cast, get_args
 
 from vtpmd.storage import cbor
 
+from ..errors import KmsError
+
 KekState = Literal["active", "retired"]
 
 FORMAT_VERSION = 1
@@ -23,13 +25,13 @@ MAX_VERSIONS = 1024
 _KEK_FIELDS = ["id", "created", "state", "key"]
 
 
-class KeyringError(Exception):
+class KeyringError(KmsError):
     """What should be a keyring is none that this vtpmd reads; the message says why."""
 
 
 @dataclass(frozen=True)
 class KekVersion:
-    """One KEK: a random ``id``, ``created`` in seconds since 1970, ``key`` of 32 bytes."""
+    """One KEK: a random `id`, `created` in seconds since 1970, `key` of 32 bytes."""
 
     id: str
     created: int
@@ -60,7 +62,7 @@ class Keyring:
         return next((version for version in self.versions if version.id == version_id), None)
 
     def rotated(self, now: int) -> "Keyring":
-        """This keyring with a fresh active version, created at ``now``, and all others retired.
+        """This keyring with a fresh active version, created at `now`, and all others retired.
 
         Raises KeyringError.
         """
@@ -77,7 +79,7 @@ class Keyring:
         return Keyring(tuple(sorted((*new, *self.versions), key=lambda kek: kek.created)))
 
     def encode(self) -> bytes:
-        """The file's content; ``parse`` reads it."""
+        """The file's content; `parse` reads it."""
         content: dict[str, object] = {
             "format": FORMAT_VERSION,
             "keks": [asdict(version) for version in self.versions],
@@ -87,7 +89,7 @@ class Keyring:
 
 
 def parse(data: bytes) -> Keyring:
-    """Read a keyring; raises KeyringError for all that ``Keyring.encode`` would not have written.
+    """Read a keyring; raises KeyringError for all that `Keyring.encode` would not have written.
 
     A format version above FORMAT_VERSION is refused as such, before anything else is looked at.
     """

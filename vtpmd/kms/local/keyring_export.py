@@ -1,8 +1,8 @@
 """A keyring in a file that only a passphrase opens, for a place other than this host.
 
-Format version 1, deterministic CBOR: a map with ``format`` (1), ``kind`` ("vtpmd-keyring"), the
-parameters of scrypt (RFC 7914) ``n``, ``r``, ``p`` and ``salt``, ``iv``, and ``ciphertext``: the
-encoded keyring under AES-256-GCM, with the same map without ``ciphertext`` as associated data.
+Format version 1, deterministic CBOR: a map with `format` (1), `kind` ("vtpmd-keyring"), the
+parameters of scrypt (RFC 7914) `n`, `r`, `p` and `salt`, `iv`, and `ciphertext`: the
+encoded keyring under AES-256-GCM, with the same map without `ciphertext` as associated data.
 """
 
 import os
@@ -12,8 +12,10 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
 
-from vtpmd.kms.keyring import Keyring, KeyringError, parse
 from vtpmd.storage import cbor
+
+from ..errors import KmsError
+from .keyring import Keyring, KeyringError, parse
 
 FORMAT_VERSION = 1
 MIN_PASSPHRASE = 12
@@ -25,7 +27,7 @@ _SALT_SIZE, _IV_SIZE, _KEY_SIZE = 16, 12, 32
 _HEADER = ["format", "kind", "n", "r", "p", "salt", "iv"]
 
 
-class ExportError(Exception):
+class ExportError(KmsError):
     """The file, or the passphrase, is refused; the text says why."""
 
 

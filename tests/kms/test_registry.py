@@ -10,8 +10,9 @@ import pytest
 
 import vtpmd
 from tests.kms import configured
+from tests.kms.packages import note_installed
 from vtpmd.kms.local.provider import LocalProvider
-from vtpmd.kms.registry import BUILT_IN_TYPES, check, default
+from vtpmd.kms.registry import BUILT_IN_TYPES, GROUP, check, default
 
 MODULE = """
 from vtpmd.kms.local.provider import LocalProvider
@@ -23,31 +24,31 @@ class AcmeSettings(ProviderSettings):
     def open(self, state_dir):
         return LocalProvider(self.name, state_dir / self.url)
 
+class PartialSettings(ProviderSettings):
+    pass
+
 def provider(name, settings, state_dir):
     pass
 """
-ENTRY_POINTS = """
-[vtpmd.key_providers]
-acme = acme_vtpmd:AcmeSettings
-absent = acme_vtpmd:Absent
-another = acme_vtpmd:provider
-local = acme_vtpmd:AcmeSettings
-"""
+ENTRY_POINTS = {
+    "acme": "acme_vtpmd:AcmeSettings",
+    "absent": "acme_vtpmd:Absent",
+    "partial": "acme_vtpmd:PartialSettings",
+    "another": "acme_vtpmd:provider",
+    "local": "acme_vtpmd:AcmeSettings",
+}
 ACME = {"type": "acme", "name": "dc1", "url": "kms"}
 
 
 @pytest.fixture
-def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A third-party package as an installer leaves it."""
+def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another package is installed."""
     packages = tmp_path / "packages"
-    metadata = packages / "acme_vtpmd-1.0.dist-info"
-    metadata.mkdir(parents=True)
+    packages.mkdir()
     (packages / "acme_vtpmd.py").write_text(MODULE)
-    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: acme-vtpmd\nVersion: 1.0\n")
-    (metadata / "entry_points.txt").write_text(ENTRY_POINTS)
-    monkeypatch.setattr(sys, "path", [*sys.path, str(packages)])
+    note_installed(packages, "acme-vtpmd", "1.0", {GROUP: ENTRY_POINTS})
+    monkeypatch.syspath_prepend(packages)
     monkeypatch.delitem(sys.modules, "acme_vtpmd", raising=False)
-    return packages
 
 
 def test_the_default_is_a_keyring_of_this_host(tmp_path: Path) -> None:
@@ -85,7 +86,8 @@ def test_no_other_package_takes_the_place_of_a_built_in_type() -> None:
     ("kind", "reason"),
     [
         ("absent", "cannot load type 'absent' from acme_vtpmd:Absent: "),
-        ("another", "type 'another': acme_vtpmd:provider is not a subclass of ProviderSettings"),
+        ("another", "acme_vtpmd:provider of type 'another' is not a subclass of ProviderSettings"),
+        ("partial", "acme_vtpmd:PartialSettings of type 'partial' is not a subclass of Provider"),
     ],
 )
 def test_an_entry_point_that_cannot_be_used_is_named(kind: str, reason: str) -> None:

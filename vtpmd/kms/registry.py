@@ -9,8 +9,9 @@ where `AcmeSettings` is a subclass of `settings.ProviderSettings`. `examples/key
 package. The built-in types are declared in the same way, in a table here.
 """
 
+import inspect
 from importlib.metadata import EntryPoint, entry_points
-from typing import Annotated
+from typing import Annotated, TypeGuard
 
 from pydantic import BeforeValidator, ConfigDict
 
@@ -54,11 +55,18 @@ def _load(kind: object) -> type[ProviderSettings]:
         loaded = known[kind].load()
     except Exception as error:  # whatever a foreign package does when it is imported
         raise ValueError(f"cannot load type {kind!r} from {known[kind].value}: {error}") from error
-    if not isinstance(loaded, type) or not issubclass(loaded, ProviderSettings):
+    if not _is_complete(loaded):
         raise ValueError(
-            f"type {kind!r}: {known[kind].value} is not a subclass of ProviderSettings"
+            f"{known[kind].value} of type {kind!r} is not a subclass of ProviderSettings that can "
+            "open a provider"
         )
     return loaded
+
+
+def _is_complete(loaded: object) -> TypeGuard[type[ProviderSettings]]:
+    return inspect.isclass(loaded) and (
+        issubclass(loaded, ProviderSettings) and not inspect.isabstract(loaded)
+    )
 
 
 class _Entry(Section):

@@ -76,6 +76,18 @@ async def test_a_certificate_of_another_authority_is_refused(
     assert "refused: unable to get local issuer certificate" in reason
 
 
+async def test_an_authority_that_only_the_platform_trusts_is_refused(
+    authority: Authority,
+    credentials: Credentials,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    platform = Authority(tmp_path, "platform")
+    monkeypatch.setenv("SSL_CERT_FILE", str(platform.certificate))
+    reason = await refusal_of_server(platform.server("localhost"), authority, credentials)
+    assert "refused: unable to get local issuer certificate" in reason
+
+
 async def test_a_certificate_for_clients_is_refused_of_a_server(
     authority: Authority, credentials: Credentials
 ) -> None:

@@ -226,6 +226,17 @@ async def test_only_keks_that_there_are_can_have_been_saved(keyring: Path) -> No
     await provider.check()
 
 
+async def test_keks_that_were_saved_before_stay_saved(keyring: Path) -> None:
+    provider = LocalProvider("host", keyring, require_backup=True)
+    await provider.initialise()
+    before = keyring.read_bytes()
+    await provider.note_backup([parse(before).active.id])
+    await provider.note_backup([await provider.rotate()])
+    await provider.check()
+    keyring.write_bytes(before)
+    await provider.check()
+
+
 async def test_directory_that_cannot_be_written_is_told(tmp_path: Path) -> None:
     provider = LocalProvider("host", tmp_path / "missing" / "keyring")
     with pytest.raises(KeyUnavailableError, match="cannot be created: cannot open directory"):

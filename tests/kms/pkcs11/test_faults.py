@@ -401,12 +401,13 @@ async def test_the_second_best_mechanism_is_used_where_the_best_is_unknown(
     await _unavailable(other.check(), "does not offer AES_KEY_WRAP_PAD$", False)
 
 
-async def test_what_cannot_be_opened_is_never_given_out(
-    open_faulty: OpenProvider, faulty: Faulty
+@pytest.mark.parametrize("function", ["C_Encrypt", "C_Decrypt"])
+async def test_what_does_not_open_to_the_same_dek_is_never_given_out(
+    open_faulty: OpenProvider, faulty: Faulty, function: str
 ) -> None:
     provider = open_faulty(mechanism="gcm", key_scope="shared", key_name="shared")
     await provider.initialise()
-    faulty.order("C_Encrypt corrupt")
+    faulty.order(f"{function} corrupt")
     for attempt in (provider.wrap(DEK, CONTEXT), provider.check()):
         with pytest.raises(KeyUnavailableError):
             await attempt

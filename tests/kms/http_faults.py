@@ -134,16 +134,20 @@ class HttpFaults:
         mock_clock.jump(FIRST_PAUSE)
         assert await provider.unwrap(self.slot, CONTEXT) == DEK
 
-    @pytest.mark.parametrize("wrong", ["host", "authority"])
+    @pytest.mark.parametrize("wrong", ["host", "authority", "authority of the platform"])
     async def test_wrong_certificate_is_told(
         self,
         nursery: trio.Nursery,
         authority: Authority,
         connect: Connect,
         tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
         wrong: str,
     ) -> None:
         issuer = authority if wrong == "host" else Authority(tmp_path)
+        if wrong == "authority of the platform":
+            for variable in ("SSL_CERT_FILE", "AWS_CA_BUNDLE", "REQUESTS_CA_BUNDLE"):
+                monkeypatch.setenv(variable, str(issuer.certificate))
         host = "elsewhere.example" if wrong == "host" else "localhost"
         server = FaultServer([self.opened])
         await server.start(nursery, issuer.server(host))

@@ -10,13 +10,14 @@ from vtpmd.storage.envelope import DEK_SIZE
 from .errors import NotOpenedError
 
 ALGORITHM = "A256GCM"
+KEK_SIZE = 32
 IV_SIZE = 12
 TAG_SIZE = 16
 WRAPPED_SIZE = IV_SIZE + DEK_SIZE + TAG_SIZE
 
 
 def wrap(kek: bytes | bytearray, dek: bytes | bytearray, aad: bytes) -> bytes:
-    """Wrap `dek` (32 bytes) under `kek` (32 bytes), bound to `aad`."""
+    """Wrap `dek` under `kek` (DEK_SIZE and KEK_SIZE octets), bound to `aad`."""
     iv = os.urandom(IV_SIZE)
     return iv + AESGCM(kek).encrypt(iv, dek, aad)
 

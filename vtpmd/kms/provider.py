@@ -7,9 +7,13 @@ from typing import Any, Protocol, runtime_checkable
 from uuid import UUID
 
 from vtpmd.storage import cbor
+from vtpmd.storage.envelope import DEK_ID_SIZE
 from vtpmd.storage.slot import Slot
 
 from .errors import KeyUnavailableError
+
+PURPOSE = "vtpmd-dek-v1"
+"""What wrapped DEKs are bound to, besides instance and DEK."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +53,11 @@ class KeyContext:
 
     def aad(self) -> bytes:
         """The additional authenticated data of the wrapping: deterministic CBOR."""
-        return cbor.encode(["vtpmd-dek-v1", self.uuid.bytes, self.dek_id])
+        return cbor.encode([PURPOSE, self.uuid.bytes, self.dek_id])
+
+
+TRIAL = KeyContext(UUID(int=0), bytes(DEK_ID_SIZE))
+"""The context of a DEK that a provider wraps only to see whether it can; no instance has it."""
 
 
 class KeyProvider(Protocol):

@@ -15,6 +15,9 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_valida
 from .provider import KeyProvider
 
 KeyScope = Literal["instance", "shared"]
+KEY_PREFIX = "vtpmd-"
+"""What the names of instances' keys begin with unless the configuration says otherwise."""
+
 _HOST = r"([A-Za-z0-9.-]{1,253}|\[[0-9A-Fa-f:.]+\])"
 
 

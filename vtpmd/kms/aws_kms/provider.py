@@ -12,7 +12,7 @@ from vtpmd.storage.envelope import DEK_SIZE
 from vtpmd.storage.slot import Slot
 
 from ..errors import KeyRefusedError, KeyUnavailableError, NotOpenedError
-from ..provider import Erased, KeyContext, NotErased, new_slot
+from ..provider import PURPOSE, TRIAL, Erased, KeyContext, NotErased, new_slot
 from ..words import printable
 from . import TYPE
 from .client import Client, NotFoundError
@@ -20,7 +20,6 @@ from .client import Client, NotFoundError
 ALGORITHM = "SYMMETRIC_DEFAULT"
 PENDING_DAYS = 7  # the shortest wait before a deletion that AWS offers
 _PENDING = "PendingDeletion"
-_NOBODY = UUID(int=0)
 
 
 @dataclass(frozen=True)
@@ -43,9 +42,7 @@ class AwsKmsProvider:
 
     type = TYPE
 
-    def __init__(
-        self, name: str, client: Client, key_prefix: str, shared_key: str | None = None
-    ) -> None:
+    def __init__(self, name: str, client: Client, key_prefix: str, shared_key: str | None) -> None:
         self.name = name
         self._client = client
         self._key_prefix = key_prefix
@@ -148,9 +145,9 @@ class AwsKmsProvider:
     async def check(self) -> None:
         """Wrap nothing of value under the shared key, or ask for a key that there cannot be."""
         if self._shared_key is not None:
-            await self.wrap(bytes(32), KeyContext(_NOBODY, bytes(16)))
+            await self.wrap(bytes(DEK_SIZE), TRIAL)
         else:
-            await self._find(self._alias(_NOBODY))
+            await self._find(self._alias(TRIAL.uuid))
 
     async def aclose(self) -> None:
         """Close the connections to the service."""
@@ -226,7 +223,7 @@ class AwsKmsProvider:
 def _bound_to(context: KeyContext) -> dict[str, str]:
     """The encryption context: the same facts as `KeyContext.aad`, in words."""
     return {
-        "purpose": "vtpmd-dek-v1",
+        "purpose": PURPOSE,
         "instance": str(context.uuid),
         "dek": context.dek_id.hex(),
     }

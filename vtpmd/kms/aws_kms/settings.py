@@ -7,6 +7,7 @@ from pydantic import Field, model_validator
 
 from ..provider import KeyProvider
 from ..settings import (
+    KEY_PREFIX,
     AbsolutePath,
     HttpsUrl,
     KeyScope,
@@ -32,7 +33,7 @@ class AwsKmsSettings(KeyServiceSettings):
     ca: AbsolutePath | None = None
     profile: PlainText | None = None
     key_scope: KeyScope = "shared"
-    key_prefix: AliasPrefix = "vtpmd-"
+    key_prefix: AliasPrefix = KEY_PREFIX
     key_name: KeyName | None = None
 
     @model_validator(mode="after")

@@ -5,6 +5,7 @@ Keys are AES-256 and named by the server's unique identifier, a text.
 
 from dataclasses import dataclass
 
+from ..gcm import KEK_SIZE, TAG_SIZE
 from .constants import (
     AttributeName,
     BlockCipherMode,
@@ -32,8 +33,6 @@ from .ttlv import (
     text,
 )
 
-KEY_SIZE = 32
-TAG_SIZE = 16
 _LONGEST_IDENTIFIER = 256  # characters; the standard knows no limit, a slot should have one
 
 
@@ -78,7 +77,7 @@ def create(name: str, sensitive: bool) -> Request[str]:
             AttributeName.CRYPTOGRAPHIC_ALGORITHM,
             enumeration(Tag.ATTRIBUTE_VALUE, CryptographicAlgorithm.AES),
         ),
-        _attribute(AttributeName.CRYPTOGRAPHIC_LENGTH, integer(Tag.ATTRIBUTE_VALUE, 8 * KEY_SIZE)),
+        _attribute(AttributeName.CRYPTOGRAPHIC_LENGTH, integer(Tag.ATTRIBUTE_VALUE, 8 * KEK_SIZE)),
         _attribute(AttributeName.CRYPTOGRAPHIC_USAGE_MASK, integer(Tag.ATTRIBUTE_VALUE, mask)),
         _name(name),
     ]
@@ -131,8 +130,8 @@ def get(key: str) -> Request[bytearray]:
         if form != KeyFormatType.RAW:
             raise TtlvError(f"it gives a key in format {form}, not raw")
         material = block.structure(Tag.KEY_VALUE).octets(Tag.KEY_MATERIAL)
-        if len(material) != KEY_SIZE:
-            raise TtlvError(f"it gives a key of {len(material)} bytes, not {KEY_SIZE}")
+        if len(material) != KEK_SIZE:
+            raise TtlvError(f"it gives a key of {len(material)} bytes, not {KEK_SIZE}")
         return material
 
     wanted = (_identifier(key), enumeration(Tag.KEY_FORMAT_TYPE, KeyFormatType.RAW))

@@ -48,7 +48,7 @@ class KmipProvider:
         credentials: Credentials,
         mode: Mode,
         key_prefix: str,
-        shared_key: str | None = None,
+        shared_key: str | None,
     ) -> None:
         self.name = name
         self._client = client

@@ -5,7 +5,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from ..settings import AbsolutePath, KeyLabel, KeyServiceSettings
+from ..settings import KEY_PREFIX, AbsolutePath, KeyLabel, KeyServiceSettings
 from ..tls import Credentials
 from .client import Client
 from .provider import KmipProvider
@@ -25,7 +25,7 @@ class KmipSettings(KeyServiceSettings):
     certificate: AbsolutePath
     key: AbsolutePath
     mode: Mode = "get"
-    key_prefix: KeyLabel = "vtpmd-"
+    key_prefix: KeyLabel = KEY_PREFIX
     key_name: KeyLabel | None = None
 
     def open(self, state_dir: Path) -> KmipProvider:

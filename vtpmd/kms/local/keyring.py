@@ -15,11 +15,11 @@ from typing import Literal, cast, get_args
 from vtpmd.storage import cbor
 
 from ..errors import KmsError
+from ..gcm import KEK_SIZE
 
 KekState = Literal["active", "retired"]
 
 FORMAT_VERSION = 1
-KEK_SIZE = 32
 MAX_VERSIONS = 1024
 
 _KEK_FIELDS = ["id", "created", "state", "key"]

@@ -8,12 +8,13 @@ import os
 from pkcs11 import Attribute, KeyType, ObjectClass, SecretKey, Session
 from pkcs11.exceptions import AttributeTypeInvalid
 
+from ..gcm import KEK_SIZE
 from ..key_names import MAX_VERSIONS, versioned
 from .errors import TokenError
 from .messages import KekName
 from .wrapping import Wrapping
 
-KEK_BITS = 256
+KEK_BITS = 8 * KEK_SIZE
 _ID_SIZE = 16
 
 
@@ -115,7 +116,7 @@ def label(base: str, version: int) -> str:
 
 
 def _fault(kek: SecretKey, wrapping: Wrapping) -> str | None:
-    if _attribute(kek, Attribute.VALUE_LEN) != KEK_BITS // 8:
+    if _attribute(kek, Attribute.VALUE_LEN) != KEK_SIZE:
         return f"it does not have {KEK_BITS} bits"
     if _attribute(kek, Attribute.EXTRACTABLE) or not _attribute(kek, Attribute.SENSITIVE):
         return "it may leave the token (CKA_EXTRACTABLE, or not CKA_SENSITIVE)"

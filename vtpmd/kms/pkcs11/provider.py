@@ -8,7 +8,7 @@ from vtpmd.storage.wipe import wipe
 
 from ..errors import KeyRefusedError
 from ..key_names import version_of
-from ..provider import Erased, KeyContext, NotErased, new_slot
+from ..provider import TRIAL, Erased, KeyContext, NotErased, new_slot
 from ..words import printable
 from . import TYPE
 from .messages import (
@@ -29,8 +29,6 @@ from .messages import (
 )
 from .module import Module
 
-_NOBODY = UUID(int=0)
-
 
 class Pkcs11Provider:
     """Wraps DEKs with AES-256 under keys of the token that `module` has opened.
@@ -48,8 +46,8 @@ class Pkcs11Provider:
         name: str,
         module: Module,
         key_prefix: str,
-        shared_key: str | None = None,
-        create: bool = True,
+        shared_key: str | None,
+        create: bool,
     ) -> None:
         self.name = name
         self._module = module
@@ -136,7 +134,7 @@ class Pkcs11Provider:
     async def check(self) -> None:
         """Log in, and wrap nothing of value if there is a shared key."""
         required = self._shared_key is not None and not self._create
-        await self._module.ask(Check(self._base(_NOBODY), required), Checked)
+        await self._module.ask(Check(self._base(TRIAL.uuid), required), Checked)
 
     async def aclose(self) -> None:
         """End the process with the module."""

@@ -5,7 +5,14 @@ from typing import Annotated, Self, get_args
 
 from pydantic import Field, model_validator
 
-from ..settings import AbsolutePath, KeyLabel, KeyServiceSettings, Timeout, require_package
+from ..settings import (
+    KEY_PREFIX,
+    AbsolutePath,
+    KeyLabel,
+    KeyServiceSettings,
+    Timeout,
+    require_package,
+)
 from .messages import MechanismName
 from .module import Access, Module
 from .pin import PinFile
@@ -32,7 +39,7 @@ class Pkcs11Settings(KeyServiceSettings):
     mechanism: MechanismName | None = None
     create: bool = True
     environment: dict[VariableName, str] = Field(default_factory=dict)
-    key_prefix: KeyLabel = "vtpmd-"
+    key_prefix: KeyLabel = KEY_PREFIX
     key_name: KeyLabel | None = None
     timeout: Timeout = 10.0
 

@@ -6,16 +6,16 @@ from contextlib import contextmanager
 from typing import Any, cast, get_args
 from uuid import UUID
 
+from vtpmd.storage.envelope import DEK_SIZE
 from vtpmd.storage.slot import Slot
 from vtpmd.storage.wipe import wipe
 
 from ..errors import KeyRefusedError, KeyUnavailableError, NotOpenedError
-from ..provider import Erased, KeyContext, NotErased, new_slot
+from ..provider import TRIAL, Erased, KeyContext, NotErased, new_slot
 from . import TYPE
 from .session import Session
 from .transit import KEY_NAME, Binding, Ciphertext, Transit, TransitKey
 
-_NOBODY = UUID(int=0)
 _ALGORITHM = "transit-"  # and the binding
 
 
@@ -35,7 +35,7 @@ class VaultProvider:
         session: Session,
         mount: str,
         key_prefix: str,
-        shared_key: str | None = None,
+        shared_key: str | None,
     ) -> None:
         self.name = name
         self._session = session
@@ -104,7 +104,7 @@ class VaultProvider:
         }
         if self._shared_key is None:
             return {**description, "key_prefix": self._key_prefix}
-        key = await self._kek(_NOBODY)
+        key = await self._kek(TRIAL.uuid)
         return {
             **description,
             "key_name": key.name,
@@ -116,9 +116,9 @@ class VaultProvider:
     async def check(self) -> None:
         """Wrap nothing of value under the shared key, or ask whether we may make keys and wrap."""
         if self._shared_key is not None:
-            await self.wrap(bytes(32), KeyContext(_NOBODY, bytes(16)))
+            await self.wrap(bytes(DEK_SIZE), TRIAL)
         else:
-            await self._transit.check_permitted(self._own_key(_NOBODY))
+            await self._transit.check_permitted(self._own_key(TRIAL.uuid))
 
     async def aclose(self) -> None:
         """Close the connections to the server."""

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import Discriminator, Field
 
-from ..settings import AbsolutePath, HttpsUrl, KeyServiceSettings, PlainText, Section
+from ..settings import KEY_PREFIX, AbsolutePath, HttpsUrl, KeyServiceSettings, PlainText, Section
 from ..tls import Credentials
 from .login import AppRoleLogin, CertificateLogin, Login, TokenLogin
 from .provider import VaultProvider
@@ -69,7 +69,7 @@ class VaultSettings(KeyServiceSettings):
     namespace: PlainText | None = None
     mount: MountPath = "transit"
     auth: Annotated[AppRoleSettings | CertificateSettings | TokenSettings, Discriminator("method")]
-    key_prefix: KeyPrefix = "vtpmd-"
+    key_prefix: KeyPrefix = KEY_PREFIX
     key_name: KeyName | None = None
 
     def open(self, state_dir: Path) -> VaultProvider:

@@ -166,6 +166,13 @@ def test_problems_are_named_as_the_file_names_them(text: str, problem: str) -> N
     assert found.startswith(f"file:1: key_providers.0.{problem}")
 
 
+@pytest.mark.parametrize("entry", ["local", "[local]", "null"])
+def test_a_provider_without_settings_is_refused(entry: str) -> None:
+    assert problems(f"key_providers: [{entry}]") == [
+        "file:1: key_providers.0: a mapping with type and name is expected"
+    ]
+
+
 def test_a_runtime_directory_too_long_for_sockets_is_refused() -> None:
     assert "too long for a Unix socket" in problems(f"runtime_dir: /{'x' * 120}")[0]
     assert "too long for a Unix socket" in problems(f"runtime_dir: /{'x' * 62}")[0]

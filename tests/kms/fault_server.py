@@ -32,7 +32,7 @@ def answer(
     headers: Mapping[str, str] | None = None,
     missing: int = 0,
 ) -> bytes:
-    """The bytes of an HTTP answer, without its last `missing` ones."""
+    """The octets of an HTTP answer, without its last `missing` ones."""
     content = body if isinstance(body, bytes) else json.dumps(body).encode()
     lines = {"Content-Length": str(len(content)), "Content-Type": "application/json"}
     head = "".join(f"{name}: {value}\r\n" for name, value in {**lines, **(headers or {})}.items())

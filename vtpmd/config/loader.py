@@ -1,4 +1,4 @@
-"""From a YAML file to a Configuration, or to every reason why not at once."""
+"""Reads a YAML file into a Configuration, or reports all its problems at once."""
 
 from pathlib import Path
 
@@ -15,7 +15,7 @@ KeyPath = tuple[str | int, ...]
 
 
 class ConfigurationError(Exception):
-    """The configuration cannot be used. `problems` has one line for each reason."""
+    """The configuration cannot be used; `problems` has one line for each problem."""
 
     def __init__(self, problems: list[str]) -> None:
         super().__init__("; ".join(problems))
@@ -23,7 +23,7 @@ class ConfigurationError(Exception):
 
 
 def load(path: Path) -> Configuration:
-    """Read and check `path`. Raises ConfigurationError with all problems, each with its line."""
+    """Read and check `path`. Raises ConfigurationError with all problems and their lines."""
     try:
         with path.open("rb") as file:
             text = file.read(MAX_SIZE + 1)
@@ -35,7 +35,7 @@ def load(path: Path) -> Configuration:
 
 
 def parse(text: bytes, source: str) -> Configuration:
-    """Check the text of a configuration; `source` names it in errors."""
+    """Check the text of a configuration, named `source` in problems. Raises ConfigurationError."""
     try:
         root = yaml.compose(text, Loader=yaml.SafeLoader)
         lines: dict[KeyPath, int] = {}
@@ -60,7 +60,7 @@ def parse(text: bytes, source: str) -> Configuration:
 
 
 def _survey(node: yaml.Node, path: KeyPath, lines: dict[KeyPath, int]) -> list[tuple[int, str]]:
-    """Note the line of every path; report what YAML silently accepts and nobody can mean."""
+    """Record the line of every path; report mistakes that YAML silently accepts."""
     lines[path] = line = node.start_mark.line + 1
     if len(path) > MAX_DEPTH:
         return [(line, "nested too deeply")]
@@ -92,7 +92,7 @@ def _describe(lines: dict[KeyPath, int], location: KeyPath, message: str) -> tup
 
 
 def _as_written(lines: dict[KeyPath, int], location: KeyPath) -> KeyPath:
-    """Leave out the branches of unions, which pydantic names and the file does not."""
+    """Leave out the branches of unions, which are in pydantic's locations but not in the file."""
     written: KeyPath = ()
     for part in location[:-1]:
         if (*written, part) in lines:

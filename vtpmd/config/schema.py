@@ -1,4 +1,4 @@
-"""What may stand in vtpmd.yaml: strict types, no unknown keys, sensible defaults."""
+"""The content of vtpmd.yaml: strict types, no unknown keys, sensible defaults."""
 
 import grp
 import pwd
@@ -84,19 +84,19 @@ SocketMode = Annotated[int, BeforeValidator(_mode)]
 UserName = Annotated[str, AfterValidator(_user)]
 GroupName = Annotated[str, AfterValidator(_group)]
 Profile = Annotated[str, Field(max_length=1000), AfterValidator(_profile)]
-"""What a TPM offers: a profile's name and, after "without", what it is to lack of it."""
+"""A profile's name and, after "without", the features that a TPM is to lack."""
 PcrBanks = Annotated[list[PcrBank], Field(min_length=1), AfterValidator(_distinct)]
 AnyProvider = Annotated[ProviderSettings, PlainValidator(registry.check)]
 
 
 class Admin(Section):
-    """Who may use the admin socket, besides root and the daemon's own user."""
+    """Who may use the admin socket, in addition to root and the daemon's own user."""
 
     group: GroupName | None = None
 
 
 class Sockets(Section):
-    """The sockets virtual machines connect to."""
+    """The sockets that QEMU connects to."""
 
     mode: SocketMode = 0o660
     owner: UserName | None = None
@@ -118,9 +118,9 @@ class Clone(Section):
 
 
 class Audit(Section):
-    """Where the audit log goes: to `file`, or without one into the log.
+    """Where the audit log goes: to `file`, or into the log if there is none.
 
-    `reads`: also requests that only look.
+    With `reads` also requests that change nothing.
     """
 
     file: AbsolutePath | None = None
@@ -165,16 +165,16 @@ class Configuration(Section):
 
     @property
     def admin_socket(self) -> Path:
-        """Where vtpmctl connects."""
+        """The socket that vtpmctl connects to."""
         return self.runtime_dir / "admin.sock"
 
     @property
     def workers_dir(self) -> Path:
-        """Where the sockets are on which workers wait for the next daemon."""
+        """The directory of the sockets on which workers wait for the next daemon."""
         return self.runtime_dir / "workers"
 
     def reattach_socket(self, uuid: UUID) -> Path:
-        """Where the worker of an instance waits for the next daemon."""
+        """The socket on which the worker of an instance waits for the next daemon."""
         return self.workers_dir / str(uuid)
 
     @property

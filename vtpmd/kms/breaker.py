@@ -1,11 +1,11 @@
-"""A circuit breaker: a service that does not answer is left alone for a while.
+"""A circuit breaker: a service that keeps failing is not asked again for a while.
 
     closed ──threshold failures in a row──▶ open ──pause over──▶ one attempt as probe
        ▲                                     ▲                        │
        └──────────────success────────────────┼────────────────────────┤
                                              └─────failure, pause doubled
 
-Without it every instance that starts while a key service hangs would wait for its own time-out.
+Without it, every instance that starts while a key service hangs would wait for its own timeout.
 """
 
 from collections.abc import Iterator
@@ -21,7 +21,7 @@ LONGEST_PAUSE = 60.0
 
 
 class Breaker:
-    """Guards the attempts to use one service; `service` names it in reasons.
+    """Guards the attempts to use one service, which reasons call `service`.
 
     `threshold` failures in a row open it; pauses are in seconds, by trio's clock, and double from
     `first_pause` up to `longest_pause`.
@@ -89,7 +89,7 @@ class Breaker:
     def _failed(self, reason: str, probing: bool) -> None:
         self._failures += 1
         self._reason = reason
-        # Attempts that were under way when it opened tell nothing new when they fail as well.
+        # An attempt that was under way when the breaker opened is not another sign of failure.
         if probing or self._failures == self._threshold:
             self._until = trio.current_time() + self._pause
             self._pause = min(2 * self._pause, self._longest_pause)

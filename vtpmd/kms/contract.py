@@ -1,6 +1,6 @@
-"""The tests that every key provider must pass, for providers of other packages as well.
+"""The tests that every key provider must pass, those of other packages included.
 
-Derive a test class and say how to open the provider, ready to wrap::
+Derive a test class that returns the provider, ready to wrap:
 
     class TestAcme(KeyProviderContract):
         async def open_provider(self) -> KeyProvider: …
@@ -24,7 +24,7 @@ from .provider import KeyContext, KeyProvider, NotErased
 
 
 class KeyProviderContract:
-    """Test methods; each opens the provider anew."""
+    """The test methods; each opens its own provider."""
 
     async def open_provider(self) -> KeyProvider:
         """Return the provider under test."""
@@ -142,7 +142,9 @@ async def _refuses(provider: KeyProvider, slot: Slot, context: KeyContext) -> No
     except KeyRefusedError:
         return
     except KeyUnavailableError as error:
-        raise AssertionError(f"a slot that does not open is no lack of a key: {error}") from error
+        raise AssertionError(
+            f"a slot that does not open was reported as a missing key: {error}"
+        ) from error
     raise AssertionError("a slot was opened that must not open")
 
 

@@ -23,7 +23,7 @@ def wrap(kek: bytes | bytearray, dek: bytes | bytearray, aad: bytes) -> bytes:
 
 
 def unwrap(kek: bytes | bytearray, wrapped: bytes, aad: bytes) -> bytearray:
-    """Return the DEK that `wrap` got, for the caller to wipe. Raises NotOpenedError."""
+    """Return the DEK, which the caller wipes. Raises NotOpenedError."""
     if len(wrapped) != WRAPPED_SIZE:
         raise NotOpenedError
     dek = bytearray(DEK_SIZE)

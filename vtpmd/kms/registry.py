@@ -1,12 +1,12 @@
-"""From the configuration to key providers: built-in types and the entry points of other packages.
+"""Types of key providers: built in, or declared by the entry points of other packages.
 
-A package declares a provider type `acme` so:
+A package declares a type `acme` like this:
 
     [project.entry-points."vtpmd.key_providers"]
     acme = "acme_vtpmd:AcmeSettings"
 
 where `AcmeSettings` is a subclass of `settings.ProviderSettings`. `examples/key_provider` is such a
-package. The built-in types are declared in the same way, in a table here.
+package. The built-in types are declared in the same way, but in a table.
 """
 
 import inspect
@@ -36,13 +36,16 @@ BUILT_IN_TYPES = tuple(_BUILT_IN)
 def check(entry: object) -> ProviderSettings:
     """Return the checked settings of one entry of `key_providers`, a mapping with `type`.
 
-    Raises pydantic.ValidationError, also for an unknown type and one that cannot be loaded.
+    Raises ValueError, as a pydantic.ValidationError if settings are wrong or the type is unknown
+    or cannot be loaded.
     """
+    if not isinstance(entry, dict):
+        raise ValueError("a mapping with type and name is expected")
     return _Entry.model_validate(entry).type.model_validate(entry)
 
 
 def default() -> ProviderSettings:
-    """The settings of the provider that is used when the configuration has none."""
+    """Return the settings of the provider that is used when none is configured."""
     return check({"type": local.TYPE, "name": local.TYPE})
 
 
@@ -70,7 +73,7 @@ def _is_complete(loaded: object) -> TypeGuard[type[ProviderSettings]]:
 
 
 class _Entry(Section):
-    """An entry of which only the type is looked at."""
+    """The type of an entry; the rest is for the settings of that type to check."""
 
     model_config = ConfigDict(extra="ignore")
 

@@ -64,14 +64,15 @@ class ProviderSettings(Section):
 
     @abstractmethod
     def open(self, state_dir: Path) -> KeyProvider:
-        """Return the provider with these settings; no input or output, and nothing to raise.
+        """Return the provider with these settings, without any input or output.
 
-        `state_dir` is the state directory of the daemon.
+        `state_dir` is the state directory of the daemon. Settings that cannot be used are refused
+        by validators: this raises nothing.
         """
 
 
 class KeyServiceSettings(ProviderSettings):
-    """Base for providers whose keys are made and kept elsewhere.
+    """Base for providers whose keys are made and kept by a service or device.
 
     With `key_scope: instance` every instance has a key of its own there; with `shared` all use the
     key that `key_name` names. A request has `timeout` seconds.

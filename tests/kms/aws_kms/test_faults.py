@@ -67,7 +67,7 @@ FAULTS = {
     "short": (
         answer(200, {"Plaintext": SHORT_IN_BASE64}),
         True,
-        "gave no valid answer: it gives 16 bytes of plaintext, not 32",
+        "gave no valid answer: it gives 16 octets of plaintext, not 32",
     ),
     "odd": (answer(200, {"Plaintext": 5}), True, "gave no valid answer"),
     "no object": (answer(200, b"[]"), True, "gave no valid answer"),

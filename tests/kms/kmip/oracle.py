@@ -37,7 +37,7 @@ class Oracle:
             self._process.stdin.close()
 
     def encode(self, kind: str, value: object) -> bytes:
-        """The bytes of an item with TAG."""
+        """The octets of an item with TAG."""
         return bytes.fromhex(self._ask("encode", kind, value))
 
     def decode(self, kind: str, data: bytes | bytearray) -> object:

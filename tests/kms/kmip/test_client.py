@@ -56,16 +56,17 @@ def sending(data: bytes) -> Script:
     [
         pytest.param(close_without_answer, "closed the connection without an answer", True,
                      id="closed before the answer"),
-        pytest.param(answering(GOOD[:5]), "closed the connection after 5 bytes of its answer", True,
+        pytest.param(answering(GOOD[:5]),
+                     "closed the connection after 5 octets of its answer", True,
                      id="closed in the header"),
         pytest.param(answering(GOOD[:-1]),
-                     f"closed the connection after {len(GOOD) - 1} bytes of its answer", True,
-                     id="closed one byte too early"),
+                     f"closed the connection after {len(GOOD) - 1} octets of its answer", True,
+                     id="closed one octet too early"),
         pytest.param(sending(GOOD[:4] + (MAX_REPLY + 1).to_bytes(4)),
-                     "gave no valid answer: the reply would have 1048577 bytes, 1048576 are "
+                     "gave no valid answer: the reply would have 1048577 octets, 1048576 are "
                      "permitted", False, id="oversized"),
         pytest.param(sending(GOOD[:4] + b"\xff\xff\xff\xff"),
-                     "gave no valid answer: the reply would have 4294967295 bytes, 1048576 are "
+                     "gave no valid answer: the reply would have 4294967295 octets, 1048576 are "
                      "permitted", False, id="as large as can be"),
         pytest.param(sending(b"HTTP/1.1 400 Bad Request\r\n\r\n"),
                      "gave no valid answer: the reply begins with 48545450", False, id="HTTP"),
@@ -142,12 +143,12 @@ DECRYPT = operations.decrypt("1", bytes(48), bytes(12), b"")
     [
         (operations.get("1"), key_reply(key="2"), "it answers with another key"),
         (operations.get("1"), key_reply(form=2), "it gives a key in format 2, not raw"),
-        (operations.get("1"), key_reply(size=16), "it gives a key of 16 bytes, not 32"),
+        (operations.get("1"), key_reply(size=16), "it gives a key of 16 octets, not 32"),
         (ENCRYPT, cipher_reply(0x1F, 32, 16, key="2"), "it answers with another key"),
         (ENCRYPT, cipher_reply(0x1F, 48), "item 4200ff is missing"),
-        (ENCRYPT, cipher_reply(0x1F, 31, 16), "it gives 31 bytes of ciphertext and 16 of tag"),
-        (ENCRYPT, cipher_reply(0x1F, 32, 12), "it gives 32 bytes of ciphertext and 12 of tag"),
-        (DECRYPT, cipher_reply(0x20, 31), "it gives 31 bytes of plaintext, not 32"),
+        (ENCRYPT, cipher_reply(0x1F, 31, 16), "it gives 31 octets of ciphertext and 16 of tag"),
+        (ENCRYPT, cipher_reply(0x1F, 32, 12), "it gives 32 octets of ciphertext and 12 of tag"),
+        (DECRYPT, cipher_reply(0x20, 31), "it gives 31 octets of plaintext, not 32"),
         (DECRYPT, cipher_reply(0x20, 32, key="2"), "it answers with another key"),
         (operations.create("n", False), reply(batch_item(1)), "item 420094 is missing in 42007c"),
         (operations.create("n", False), reply(batch_item(1, item(0x94, TEXT, ""))),

@@ -288,7 +288,7 @@ async def test_a_request_that_is_given_up_disturbs_no_other(
 @pytest.mark.parametrize(
     ("octets", "reason"),
     [
-        (b"\xff" * 64, "a message of 4294967295 bytes, 65536 are permitted"),
+        (b"\xff" * 64, "a message of 4294967295 octets, 65536 are permitted"),
         (b"\0\0\0\1\0", "not one canonical CBOR map"),
         (b"\0\0\0\3\xa0\xa0\xa0", "not one canonical CBOR map"),
         (b"\0\0\0\1\xff", "not CBOR"),

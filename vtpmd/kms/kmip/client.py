@@ -1,4 +1,4 @@
-"""A client of one KMIP server: connections kept open, deadlines, and reasons for every failure."""
+"""A client of one KMIP server: keeps connections open, limits time, gives reasons for failures."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -81,7 +81,7 @@ class Client:
 
     @contextmanager
     def _explained(self, request: Request[Result]) -> Iterator[None]:
-        """Turn what a request may fail with into a reason that a person can act on."""
+        """Turn the failures of a request into reasons that a person can act on."""
         try:
             yield
         except trio.TooSlowError:

@@ -1,4 +1,4 @@
-"""One TLS connection to a KMIP server: a message out, a message in."""
+"""One TLS connection to a KMIP server: sends a request, receives the reply."""
 
 import struct
 
@@ -33,7 +33,7 @@ class Connection:
         """
         context = await trio.to_thread.run_sync(credentials.context, abandon_on_cancel=True)
         stream = await trio.open_ssl_over_tcp_stream(
-            # KMIP servers end connections without a TLS farewell; lengths tell what is cut off.
+            # KMIP servers close connections without close_notify; lengths show what is truncated.
             host, port, ssl_context=context, https_compatible=True
         )  # fmt: skip
         try:
@@ -46,7 +46,7 @@ class Connection:
     async def exchange(self, message: bytes | bytearray) -> bytearray:
         """Send a message, return the reply, which the caller wipes.
 
-        Raises ConnectionLostError, trio.BrokenResourceError, TtlvError for what cannot be a reply.
+        Raises ConnectionLostError, trio.BrokenResourceError, TtlvError if it cannot be a reply.
         """
         await self._stream.send_all(message)
         reply = bytearray()
@@ -55,7 +55,7 @@ class Connection:
         if word != _RESPONSE_MESSAGE:
             raise TtlvError(f"the reply begins with {word:08x}")
         if length > MAX_REPLY:
-            raise TtlvError(f"the reply would have {length} bytes, {MAX_REPLY} are permitted")
+            raise TtlvError(f"the reply would have {length} octets, {MAX_REPLY} are permitted")
         await self._receive(reply, _HEADER.size + length)
         return reply
 
@@ -67,6 +67,6 @@ class Connection:
         while len(reply) < size:
             chunk = await self._stream.receive_some(min(size - len(reply), _CHUNK))
             if not chunk:
-                when = f"after {len(reply)} bytes of its answer" if reply else "without an answer"
+                when = f"after {len(reply)} octets of its answer" if reply else "without an answer"
                 raise ConnectionLostError(f"closed the connection {when}")
             reply += chunk

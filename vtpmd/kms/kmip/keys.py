@@ -1,7 +1,7 @@
-"""Which KEK of a KMIP server is whose, and their lives from creation to destruction.
+"""The KEKs of a KMIP server: finding, making and destroying those of an instance.
 
 The KEKs of an instance are named after it: version 1 is `<prefix><uuid>`, version 2
-`<prefix><uuid>.2`. Since names are looked up, what was begun and broken off is completed.
+`<prefix><uuid>.2`. Keys are found by name, so an interrupted operation is completed by the next.
 """
 
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ from .messages import OperationFailedError
 
 @dataclass(frozen=True)
 class Kek:
-    """A KEK: what it was named, and the server's identifier of it, which never changes."""
+    """A KEK: its name, and the server's identifier of it, which never changes."""
 
     name: str
     identifier: str
@@ -70,7 +70,7 @@ class Keys:
         }
 
     async def usable(self, keys: dict[str, State]) -> str | None:
-        """One of `keys` that is Active, or else Pre-Active and now activated; None without."""
+        """One of `keys` that is Active, else a Pre-Active one, which is activated, else None."""
         for wanted in (State.ACTIVE, State.PRE_ACTIVE):
             for identifier, state in keys.items():
                 if state == wanted:
@@ -86,7 +86,7 @@ class Keys:
         return identifier
 
     async def destroy(self, identifier: str, state: State) -> None:
-        """Destroy a key in this state for ever."""
+        """Destroy a key in this state permanently."""
         if state == State.ACTIVE:
             await self._client.call(operations.revoke(identifier))
         await self._client.call(operations.destroy(identifier))
@@ -100,15 +100,15 @@ class InstanceKeys:
         self._prefix = prefix
 
     def base(self, uuid: UUID) -> str:
-        """What all names of the instance's keys begin with."""
+        """The beginning of the names of all the instance's keys."""
         return f"{self._prefix}{uuid}"
 
     def version(self, uuid: UUID, name: str) -> int | None:
-        """Which version of the instance's key this is the name of; None if it is of another."""
+        """The version of the instance's key that has this name; None if no version has it."""
         return version_of(name, self.base(uuid))
 
     async def newest(self, uuid: UUID, first: int = 1) -> Kek:
-        """The newest usable key from version `first` on, made if there is none."""
+        """The newest usable key from version `first` on, made if it is missing."""
         newest = None
         version = first
         while keys := await self._keys.named(name := self._name(uuid, version)):
@@ -155,7 +155,7 @@ class SharedKey:
         return Kek(self._name, identifier)
 
     async def make(self) -> bool:
-        """Create the key unless there is one, whatever its state; returns whether it was made."""
+        """Create the key unless it exists in any state; return whether it was created."""
         if await self._keys.named(self._name):
             return False
         await self._keys.make(self._name)

@@ -25,7 +25,7 @@ Result = TypeVar("Result", covariant=True)
 
 
 class OperationFailedError(KmsError):
-    """The server understood a request and did not do it; `message` is what it says about it."""
+    """The server understood a request and did not do it; `message` is its explanation."""
 
     def __init__(self, operation: Operation, reason: int, message: str) -> None:
         try:
@@ -42,8 +42,8 @@ class OperationFailedError(KmsError):
 class Request(Generic[Result]):
     """One operation, the fields of its payload, and how to read the payload of the answer.
 
-    `repeatable`: doing it twice is the same as doing it once, so that it may be sent again when
-    nobody knows whether it was done.
+    A `repeatable` request has the same effect when it is carried out twice, so that it may be sent
+    again if its outcome is unknown.
     """
 
     operation: Operation

@@ -33,19 +33,19 @@ from .ttlv import (
     text,
 )
 
-_LONGEST_IDENTIFIER = 256  # characters; the standard knows no limit, a slot should have one
+_LONGEST_IDENTIFIER = 256  # characters; the standard has no limit, but a slot needs one
 
 
 @dataclass(frozen=True)
 class Server:
-    """What a server says of itself: its maker's words and the operations that it knows."""
+    """A server's description of itself: its vendor and the operations that it offers."""
 
     vendor: str
     operations: frozenset[int]
 
 
 def discover_versions() -> Request[list[tuple[int, int]]]:
-    """The protocol versions that the server speaks, the preferred one first (4.26)."""
+    """The protocol versions that the server supports, the preferred one first (4.26)."""
 
     def read(payload: Item) -> list[tuple[int, int]]:
         return [read_version(item) for item in payload.all(Tag.PROTOCOL_VERSION)]
@@ -100,7 +100,7 @@ def locate(name: str) -> Request[list[str]]:
 
 
 def get_state(key: str) -> Request[State]:
-    """Where a key is in its life, by Get Attributes (4.12)."""
+    """The state of a key, by Get Attributes (4.12)."""
 
     def read(payload: Item) -> State:
         _check_identifier(payload, key)
@@ -121,7 +121,7 @@ def get_state(key: str) -> Request[State]:
 
 
 def get(key: str) -> Request[bytearray]:
-    """The key itself, 32 bytes (4.11), which the caller wipes."""
+    """The key itself, 32 octets (4.11), which the caller wipes."""
 
     def read(payload: Item) -> bytearray:
         _check_identifier(payload, key)
@@ -131,7 +131,7 @@ def get(key: str) -> Request[bytearray]:
             raise TtlvError(f"it gives a key in format {form}, not raw")
         material = block.structure(Tag.KEY_VALUE).octets(Tag.KEY_MATERIAL)
         if len(material) != KEK_SIZE:
-            raise TtlvError(f"it gives a key of {len(material)} bytes, not {KEK_SIZE}")
+            raise TtlvError(f"it gives a key of {len(material)} octets, not {KEK_SIZE}")
         return material
 
     wanted = (_identifier(key), enumeration(Tag.KEY_FORMAT_TYPE, KeyFormatType.RAW))
@@ -139,19 +139,19 @@ def get(key: str) -> Request[bytearray]:
 
 
 def activate(key: str) -> Request[None]:
-    """Make a key fit for use (4.19)."""
+    """Activate a key (4.19)."""
     return Request(Operation.ACTIVATE, (_identifier(key),), _read_nothing, repeatable=False)
 
 
 def revoke(key: str) -> Request[None]:
-    """Make a key unfit for use, since nobody needs it any more (4.20)."""
+    """Deactivate a key that is no longer needed (4.20)."""
     code = enumeration(Tag.REVOCATION_REASON_CODE, RevocationReasonCode.CESSATION_OF_OPERATION)
     payload = (_identifier(key), structure(Tag.REVOCATION_REASON, code))
     return Request(Operation.REVOKE, payload, _read_nothing, repeatable=False)
 
 
 def destroy(key: str) -> Request[None]:
-    """Destroy a key for ever (4.21)."""
+    """Destroy a key permanently (4.21)."""
     return Request(Operation.DESTROY, (_identifier(key),), _read_nothing, repeatable=False)
 
 
@@ -164,7 +164,7 @@ def encrypt(key: str, plaintext: bytes | bytearray, iv: bytes, aad: bytes) -> Re
         tag = payload.octets(Tag.AUTHENTICATED_ENCRYPTION_TAG)
         if (len(ciphertext), len(tag)) != (len(plaintext), TAG_SIZE):
             raise TtlvError(
-                f"it gives {len(ciphertext)} bytes of ciphertext and {len(tag)} of tag, "
+                f"it gives {len(ciphertext)} octets of ciphertext and {len(tag)} of tag, "
                 f"not {len(plaintext)} and {TAG_SIZE}"
             )
         return bytes(ciphertext + tag)
@@ -180,7 +180,7 @@ def decrypt(key: str, encrypted: bytes, iv: bytes, aad: bytes) -> Request[bytear
         _check_identifier(payload, key)
         plaintext = payload.octets(Tag.DATA)
         if len(plaintext) != len(ciphertext):
-            raise TtlvError(f"it gives {len(plaintext)} bytes of plaintext, not {len(ciphertext)}")
+            raise TtlvError(f"it gives {len(plaintext)} octets of plaintext, not {len(ciphertext)}")
         return plaintext
 
     payload = (

@@ -1,4 +1,4 @@
-"""The key provider `kmip`: KEKs that live at a key management server."""
+"""The key provider `kmip`: KEKs at a key management server."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -64,7 +64,7 @@ class KmipProvider:
         return f"KmipProvider({self.name!r}, {self._client.server!r})"
 
     async def initialise(self) -> str | None:
-        """Create the shared key, if one is configured and the server has none of that name."""
+        """Create the shared key, if one is configured and the server has no key of that name."""
         if self._shared is None:
             return None
         with self._explained():
@@ -74,7 +74,7 @@ class KmipProvider:
         )
 
     async def wrap(self, dek: bytes | bytearray, context: KeyContext) -> Slot:
-        """Wrap under the shared key, or the newest key of the instance, made if there is none."""
+        """Wrap under the shared key, or the newest key of the instance, made if it is missing."""
         with self._explained():
             return await self._wrap(dek, context)
 
@@ -113,7 +113,7 @@ class KmipProvider:
         return Erased()
 
     async def describe(self) -> dict[str, Any]:
-        """Name, type, server, how its keys are used, and until when our certificate is valid."""
+        """Name, type, server, how its keys are used, and when the client certificate expires."""
         with self._explained():
             versions = await self._client.call(operations.discover_versions())
             server = await self._client.call(operations.query())
@@ -130,7 +130,7 @@ class KmipProvider:
         }
 
     async def check(self) -> None:
-        """Ask the server whether it can do what is needed, and whether the shared key is fit."""
+        """Check that the server offers the operations needed, and that the shared key is usable."""
         with self._explained():
             server = await self._client.call(operations.query())
             if missing := sorted((_NEEDED | self._wrapping.needs) - server.operations):
@@ -157,7 +157,7 @@ class KmipProvider:
         """The KEK to wrap with: of the instance's keys one of this version or newer."""
         if self._shared is not None:
             return await self._shared.find()
-        async with self._making:  # two at a time would make two keys of one name
+        async with self._making:  # concurrent calls would make two keys of the same name
             return await self._own.newest(context.uuid, version)
 
     async def _unwrap(self, slot: Slot, context: KeyContext) -> bytearray:

@@ -1,4 +1,4 @@
-"""The two ways to use a KEK of a KMIP server; each opens what the other has wrapped."""
+"""Two ways to use a KEK of a KMIP server; each can unwrap what the other has wrapped."""
 
 import os
 from typing import Literal, Protocol
@@ -28,14 +28,14 @@ class Wrapping(Protocol):
     """Whether keys made for it stay at the server."""
 
     async def wrap(self, key: str, dek: bytes | bytearray, aad: bytes) -> bytes:
-        """What `gcm.wrap` returns for that key."""
+        """As `gcm.wrap` with that key."""
 
     async def unwrap(self, key: str, wrapped: bytes, aad: bytes) -> bytearray:
-        """What `gcm.unwrap` returns for that key."""
+        """As `gcm.unwrap` with that key."""
 
 
 class Fetching:
-    """Fetches the KEK, uses it and wipes it: what every KMIP server can serve."""
+    """Fetches the KEK, uses it and wipes it, which works with every KMIP server."""
 
     needs = frozenset({Operation.GET})
     sensitive = False
@@ -81,8 +81,8 @@ class Delegating:
         try:
             return await self._decrypt(key, wrapped, aad)
         except OperationFailedError:
-            # Servers do not agree on the reason they give for a wrong tag. A trial with something
-            # that must open tells whether the key or the wrapped DEK is at fault.
+            # Servers give different reasons for a wrong tag. A trial DEK, which must open, tells
+            # whether the key or the wrapped DEK is the cause.
             trial = await self.wrap(key, bytes(DEK_SIZE), aad)
             await self._decrypt(key, trial, aad)
             raise NotOpenedError from None

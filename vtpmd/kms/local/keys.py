@@ -1,9 +1,10 @@
-"""DEKs wrapped under the KEKs of a keyring on this host, without trio: the local provider's work.
+"""DEKs wrapped under the KEKs of a keyring on this host: the local provider without trio.
 
 The keyring is the systemd credential `kek` if the service has it, else a file of mode 0600. It is
-read for every operation: no key is kept in memory, and a restored keyring works at once. It
-protects state that leaves the host, not against root of this host, and a stolen disk only if the
-keyring is not on it (a credential sealed to the host's TPM).
+read for every operation, so that no key is kept in memory and a restored keyring works at once.
+
+It protects state that leaves the host. It does not protect against root on this host, nor against
+theft of the disk unless the keyring is elsewhere (a credential sealed to the host's TPM).
 """
 
 import os
@@ -35,7 +36,7 @@ _MAX_KEYRING = 1 << 20
 class LocalKeys:
     """Wraps DEKs with AES-256-GCM under the active KEK of a keyring.
 
-    `keyring` is the file, `credential` the credential to use in its place where that exists.
+    `keyring` is the file; if `credential` exists, it is used instead.
     With `require_backup` only a KEK that has been saved wraps; which those are is in the file
     `<keyring>.saved`, one id on each line.
 
@@ -105,7 +106,7 @@ class LocalKeys:
         return {"name": self.name, "type": self.type, "keyring": str(source), "versions": versions}
 
     def rotate(self) -> str:
-        """Add a fresh active KEK to the keyring file, durable, and return its id.
+        """Add a new active KEK to the keyring file durably and return its id.
 
         Raises KeyUnavailableError; KeyProviderError if the keyring is a credential, which only the
         administrator can replace, or cannot be written. Slots keep the KEK they have until they
@@ -121,7 +122,7 @@ class LocalKeys:
         return rotated.active.id
 
     def backup(self, passphrase: str) -> KeyBackup:
-        """The keyring, to be opened with the passphrase only. Raises KeyProviderError."""
+        """Return the keyring encrypted under the passphrase. Raises KeyProviderError."""
         keyring, _ = self.load()
         try:
             data = export(keyring, passphrase)
@@ -130,7 +131,7 @@ class LocalKeys:
         return KeyBackup(data, tuple(version.id for version in keyring.versions))
 
     def note_backup(self, versions: Collection[str]) -> None:
-        """Remember, durably, that these versions are saved elsewhere. Raises KeyProviderError."""
+        """Record durably that these versions are saved elsewhere. Raises KeyProviderError."""
         keyring, source = self.load()
         if unknown := set(versions) - {kek.id for kek in keyring.versions}:
             raise KeyProviderError(
@@ -141,7 +142,7 @@ class LocalKeys:
         self._write(self._record, "".join(f"{line}\n" for line in lines).encode())
 
     def restore(self, data: bytes, passphrase: str) -> int:
-        """Add the versions of a backup to the keyring file, durable; how many were new.
+        """Add the versions of a backup to the keyring file durably and return how many were new.
 
         The active KEK stays the active one, if there is a keyring. Raises KeyProviderError, also if
         the keyring is a credential.
@@ -167,7 +168,7 @@ class LocalKeys:
         self._demand_backup(keyring)
 
     def _demand_file(self, action: str) -> None:
-        """Raise KeyProviderError if the keyring is a credential: only its maker can change it."""
+        """Raise KeyProviderError if the keyring is a credential, which is read-only."""
         if self._credential is not None and os.path.lexists(self._credential):
             raise KeyProviderError(
                 f"the keyring {self._credential} is a credential of the service and read-only: "

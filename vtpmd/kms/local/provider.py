@@ -1,4 +1,4 @@
-"""The embedded key provider: KEKs in a keyring on this host, see `local_keys`."""
+"""The key provider `local`: KEKs in a keyring on this host, see `keys`."""
 
 from collections.abc import Collection
 from pathlib import Path
@@ -13,9 +13,9 @@ from .keys import LocalKeys
 
 
 class LocalProvider:
-    """`LocalKeys` in threads: files may be slow.
+    """`LocalKeys` in threads, since files may be slow.
 
-    `keyring` is the file, `credential` the credential to use in its place where that exists.
+    `keyring` is the file; if `credential` exists, it is used instead.
     """
 
     type = LocalKeys.type
@@ -51,7 +51,7 @@ class LocalProvider:
         return await trio.to_thread.run_sync(self._keys.rewrap, slot, context)
 
     async def destroy(self, slot: Slot, context: KeyContext) -> NotErased:
-        """Nothing: the KEKs of a keyring are shared by all instances."""
+        """Destroy nothing: all instances share the KEKs of a keyring."""
         return NotErased.shared(self.name)
 
     async def describe(self) -> dict[str, Any]:
@@ -59,23 +59,23 @@ class LocalProvider:
         return await trio.to_thread.run_sync(self._keys.describe)
 
     async def check(self) -> None:
-        """Read the keyring, and whether its active KEK may wrap."""
+        """Raise KeyUnavailableError unless the keyring can be read and its active KEK may wrap."""
         await trio.to_thread.run_sync(self._keys.check)
 
     async def aclose(self) -> None:
-        """Nothing: nothing stays open."""
+        """Close nothing: no file stays open."""
 
     async def rotate(self) -> str:
-        """Add a fresh active KEK to the keyring file. Raises as `LocalKeys.rotate`."""
+        """Add a new active KEK to the keyring file. Raises as `LocalKeys.rotate`."""
         async with self._change:
             return await trio.to_thread.run_sync(self._keys.rotate)
 
     async def backup(self, passphrase: str) -> KeyBackup:
-        """The keyring, to be opened with the passphrase only. Raises KeyProviderError."""
+        """Return the keyring encrypted under the passphrase. Raises KeyProviderError."""
         return await trio.to_thread.run_sync(self._keys.backup, passphrase)
 
     async def note_backup(self, versions: Collection[str]) -> None:
-        """Remember that these versions are saved elsewhere. Raises KeyProviderError."""
+        """Record that these versions are saved elsewhere. Raises KeyProviderError."""
         async with self._change:
             await trio.to_thread.run_sync(self._keys.note_backup, versions)
 

@@ -1,8 +1,8 @@
 """The process with the module: `python -m vtpmd.kms.pkcs11.child`, on a socket as standard input.
 
-Vendors' modules crash, hang and start threads; here they hurt nobody else. One thread asks them one
-thing at a time. It ends when the daemon closes the socket, and with the daemon even while a module
-hangs.
+Vendors' modules crash, hang and start threads; here they cannot harm the daemon. One thread makes
+one call at a time. The process ends when the daemon closes the socket, and when the daemon ends,
+even while a module hangs.
 """
 
 import os
@@ -42,7 +42,7 @@ def main() -> None:
 
 
 def serve(link: socket.socket) -> None:
-    """Answer what comes over `link` until it is closed, or what comes is no request."""
+    """Answer requests on `link` until it is closed or something else arrives."""
     token: OpenToken | None = None
     while (request := _receive(link)) is not None:
         try:
@@ -74,7 +74,7 @@ def _wipe_secrets(message: bytearray, request: Request, reply: Reply) -> None:
 
 
 def _receive(link: socket.socket) -> Request | None:
-    """The next request; None if there is none, or what comes is none."""
+    """The next request; None at the end, or for anything that is not a request."""
     try:
         header = _exactly(link, HEADER.size)
         body = _exactly(link, body_size(header))
@@ -99,7 +99,7 @@ def _exactly(link: socket.socket, size: int) -> bytearray:
 
 
 def _take_standard_input() -> socket.socket:
-    """The socket; a module that reads standard input or writes to standard output finds nothing."""
+    """Return the socket, and replace standard input and output by /dev/null for the module."""
     link = socket.socket(fileno=os.dup(0))
     null = os.open(os.devnull, os.O_RDWR)
     for descriptor in (0, 1):

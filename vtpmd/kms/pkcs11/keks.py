@@ -1,4 +1,4 @@
-"""The KEKs in a token: found by their labels, made, judged, destroyed.
+"""The KEKs in a token: finding them by their labels, making, checking and destroying them.
 
 For the process with the module. Functions raise TokenError and PKCS11Error.
 """
@@ -19,7 +19,7 @@ _ID_SIZE = 16
 
 
 def name_of(kek: SecretKey) -> KekName:
-    """What a KEK can be found by."""
+    """The name by which a KEK is found."""
     try:
         return KekName(kek[Attribute.LABEL], kek[Attribute.ID].hex())
     except ValueError as error:
@@ -29,7 +29,7 @@ def name_of(kek: SecretKey) -> KekName:
 def newest(session: Session, base: str, first: int, wrapping: Wrapping) -> SecretKey | None:
     """The newest version of `base` from `first` on; None if there is none.
 
-    Of several with one label it is one that is fit for `wrapping`, if any is.
+    Of several with the same label, one that is fit for `wrapping` is preferred.
     """
     candidates: list[SecretKey] = []
     version = first
@@ -37,13 +37,13 @@ def newest(session: Session, base: str, first: int, wrapping: Wrapping) -> Secre
         candidates = found
         version += 1
     for kek in candidates:
-        if _fault(kek, wrapping) is None:
+        if _unfit(kek, wrapping) is None:
             return kek
     return candidates[0] if candidates else None
 
 
 def make(session: Session, label: str, wrapping: Wrapping) -> SecretKey:
-    """Generate a KEK that never leaves the token and can do nothing but `wrapping`."""
+    """Generate a KEK that never leaves the token and is permitted nothing but `wrapping`."""
     (_, sealing), (_, opening) = wrapping.rights
     kek = session.generate_key(
         KeyType.AES,
@@ -64,9 +64,9 @@ def make(session: Session, label: str, wrapping: Wrapping) -> SecretKey:
 
 def check(kek: SecretKey, wrapping: Wrapping) -> None:
     """Raise TokenError unless a KEK is fit for wrapping: 256 bits, kept in the token, permitted."""
-    fault = _fault(kek, wrapping)
-    if fault is not None:
-        raise TokenError("unusable", f"key {kek[Attribute.LABEL]} cannot be used to wrap: {fault}")
+    reason = _unfit(kek, wrapping)
+    if reason is not None:
+        raise TokenError("unusable", f"key {kek[Attribute.LABEL]} cannot be used to wrap: {reason}")
 
 
 def find(session: Session, name: KekName, wrapping: Wrapping) -> SecretKey:
@@ -109,13 +109,14 @@ def labelled(session: Session, label: str | None, id: str = "") -> list[SecretKe
 
 
 def label(base: str, version: int) -> str:
-    """What a version of `base` is called; there are at most MAX_VERSIONS."""
+    """The label of a version of `base`. Raises TokenError above MAX_VERSIONS."""
     if version > MAX_VERSIONS:
         raise TokenError("unusable", f"key {base} would have more than {MAX_VERSIONS} versions")
     return versioned(base, version)
 
 
-def _fault(kek: SecretKey, wrapping: Wrapping) -> str | None:
+def _unfit(kek: SecretKey, wrapping: Wrapping) -> str | None:
+    """Why a KEK must not be used with `wrapping`; None if it may."""
     if _attribute(kek, Attribute.VALUE_LEN) != KEK_SIZE:
         return f"it does not have {KEK_BITS} bits"
     if _attribute(kek, Attribute.EXTRACTABLE) or not _attribute(kek, Attribute.SENSITIVE):

@@ -1,7 +1,7 @@
-"""What the daemon and the process with the module say to each other.
+"""The messages between the daemon and the process with the module.
 
-Every message is a canonical CBOR map behind its length (32 bits, big-endian). The daemon asks, one
-question at a time; `Open` comes first, once.
+Every message is a canonical CBOR map that follows its length (32 bits, big-endian). The daemon
+sends one request at a time; the first is `Open`, which is sent only once.
 """
 
 import re
@@ -22,9 +22,9 @@ FailureKind = Literal["refused", "missing", "unusable", "pin", "setup", "lost", 
 
 @dataclass(frozen=True)
 class KekName:
-    """What a KEK is found by: CKA_LABEL, and CKA_ID in hexadecimal, empty if it has none.
+    """How a KEK is found: CKA_LABEL, and CKA_ID in hexadecimal, empty if it has none.
 
-    Raises ValueError for what no key of ours is called.
+    Raises ValueError for names that no KEK has.
     """
 
     label: str
@@ -62,7 +62,7 @@ class Open:
 
 @dataclass(frozen=True)
 class Describe:
-    """Say once more what was opened."""
+    """Repeat the reply to `Open`."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ class Make:
 
 @dataclass(frozen=True)
 class Wrap:
-    """Wrap under the newest version of `base`, made if there is none and `create`."""
+    """Wrap under the newest version of `base`; if it is missing and `create` is set, make it."""
 
     base: str
     create: bool
@@ -113,7 +113,7 @@ class Rewrap:
 class Destroy:
     """Destroy all versions of `base`, of which there were at least `known`.
 
-    `kek` is the one that it is about.
+    `kek` is the one that the slot names.
     """
 
     base: str
@@ -123,7 +123,7 @@ class Destroy:
 
 @dataclass(frozen=True)
 class Opened:
-    """Whose module and which token is in use, and the algorithm that wraps there."""
+    """The module and the token in use, and the algorithm that wraps."""
 
     library: str
     token: str
@@ -139,7 +139,7 @@ class Checked:
 
 @dataclass(frozen=True)
 class Made:
-    """There is a KEK; `created`: since now."""
+    """The KEK exists; `created` if it did not before."""
 
     created: bool
 
@@ -160,7 +160,7 @@ class Destroyed:
 
 @dataclass(frozen=True)
 class Failed:
-    """It did not work. The reason is for people; `kind` says whose turn it is:
+    """The request failed. `reason` is for people; `kind` says what has to happen:
 
     `refused` the wrapped DEK does not belong there; `missing` there is no such KEK;
     `unusable` the token or the KEK cannot do it; `pin` the PIN is wrong; `setup` somebody
@@ -179,13 +179,13 @@ REPLIES = Codec((Opened, Checked, Made, Sealed, Unwrapped, Destroyed, Failed))
 
 
 def frame(body: bytes) -> bytearray:
-    """A message with its length, which the sender wipes."""
+    """Return a message with its length, which the sender wipes."""
     return bytearray(HEADER.pack(len(body))) + body
 
 
 def body_size(header: bytes | bytearray) -> int:
-    """How many bytes follow. Raises MalformedMessage for more than MAX_SIZE."""
+    """How many octets follow. Raises MalformedMessage for more than MAX_SIZE."""
     (size,) = HEADER.unpack(header)
     if size > MAX_SIZE:
-        raise MalformedMessage(f"a message of {size} bytes, {MAX_SIZE} are permitted")
+        raise MalformedMessage(f"a message of {size} octets, {MAX_SIZE} are permitted")
     return int(size)

@@ -1,4 +1,4 @@
-"""A PKCS#11 module in a process of its own: started when needed, and anew after every failure."""
+"""A PKCS#11 module in its own process, which is started on demand and again after a failure."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -55,7 +55,7 @@ _CONSEQUENCES: dict[FailureKind, _Consequences] = {
 
 
 class _FailedError(KmsError):
-    """The module answered that it cannot."""
+    """The module answered that the request failed."""
 
     def __init__(self, failed: Failed) -> None:
         super().__init__(printable(failed.reason))
@@ -64,10 +64,10 @@ class _FailedError(KmsError):
 
 
 class Module:
-    """Asks the token that `access` describes, one request at a time.
+    """Sends requests to the token that `access` describes, one at a time.
 
-    A request has `timeout` seconds from when it is its turn, starting the process and logging in
-    included; then the process is killed, as it is when the request is cancelled.
+    A request has `timeout` seconds from the start of its turn, which include starting the process
+    and logging in. Then the process is killed, as it is when the request is cancelled.
     """
 
     def __init__(self, access: Access, pin: PinFile, timeout: float) -> None:
@@ -81,7 +81,7 @@ class Module:
 
     @property
     def pid(self) -> int | None:
-        """The id of the process, None while there is none."""
+        """The id of the process, if one is running."""
         return self._process.pid if self._process is not None else None
 
     async def ask(self, request: Request, expected: type[Expected]) -> Expected:

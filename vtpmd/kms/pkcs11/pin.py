@@ -1,4 +1,4 @@
-"""The PIN of a token, from a file; a wrong one is not tried twice, which would lock the token."""
+"""The PIN of a token, from a file. A wrong PIN is not tried twice, lest the token be locked."""
 
 import hashlib
 import hmac
@@ -15,9 +15,9 @@ MAX_PIN = 255
 
 
 class PinFile:
-    """The one line of the file `path`, which may be a credential of the service.
+    """The only line of the file `path`, which may be a credential of the service.
 
-    What is remembered of a refused PIN is a digest under a key of this process.
+    Of a refused PIN, only a digest under a key of this process is kept.
     """
 
     def __init__(self, path: Path) -> None:

@@ -16,7 +16,7 @@ from vtpmd.storage.wipe import wipe
 from ..errors import KmsError
 from .messages import HEADER, REPLIES, REQUESTS, Reply, Request, body_size, frame
 
-EXIT_TIMEOUT = 1.0  # a process in the kernel's hands, such as a driver's, does not even die
+EXIT_TIMEOUT = 1.0  # a process blocked in the kernel, in a driver for example, cannot be killed
 _INHERITED = ("HOME", "LANG", "LC_ALL", "PATH", "PYTHONPATH", "TZ")
 
 
@@ -25,9 +25,9 @@ class ProcessEndedError(KmsError):
 
 
 class Process:
-    """A process that has just been started. After an exception of `ask` it can only be ended.
+    """A newly started process. After an exception of `ask` it can only be ended.
 
-    `environment` is what its module finds there besides the daemon's own PATH, HOME and language.
+    `environment` is added to the variables of the daemon that it inherits, such as PATH.
     Raises OSError.
     """
 
@@ -36,8 +36,8 @@ class Process:
         inherited = {name: os.environ[name] for name in _INHERITED if name in os.environ}
         with contextlib.ExitStack() as undo, theirs:
             undo.enter_context(ours)
-            # Not trio's way, which uses a thread: it dies with the thread that started it, and that
-            # must be the daemon's first. -P: nothing is imported from the working directory.
+            # Not by trio, which starts processes in a thread: this one ends with the thread that
+            # started it, which must be the main thread. -P: imports ignore the working directory.
             self._process = subprocess.Popen(
                 [sys.executable, "-P", "-m", "vtpmd.kms.pkcs11.child"],
                 stdin=theirs.fileno(),
@@ -81,7 +81,7 @@ class Process:
             wipe(body)
 
     async def end(self) -> None:
-        """Kill it, whatever it is doing."""
+        """Kill the process."""
         self._process.kill()
         with trio.CancelScope(shield=True):
             await trio.aclose_forcefully(self._stream)

@@ -34,8 +34,8 @@ class Pkcs11Provider:
     """Wraps DEKs with AES-256 under keys of the token that `module` has opened.
 
     With `shared_key`, a label, all instances use that key, else each has its own, whose label is
-    `key_prefix` and its UUID. Keys that are missing are made if `create`. Later versions of a
-    key have labels that end in their number; the newest wraps. A slot names its key by label and
+    `key_prefix` and its UUID. Keys that are missing are made if `create`. Labels of
+    later versions end in their number; the newest version wraps. A slot names its key by label and
     id, whatever is configured now.
     """
 
@@ -59,7 +59,7 @@ class Pkcs11Provider:
         return f"Pkcs11Provider({self.name!r}, {self._module.name!r})"
 
     async def initialise(self) -> str | None:
-        """Make the shared key, if one is configured, may be made, and is not there."""
+        """Make the shared key, if one is configured, missing, and may be made."""
         if self._shared_key is None or not self._create:
             return None
         if not (await self._module.ask(Make(self._shared_key), Made)).created:
@@ -83,7 +83,7 @@ class Pkcs11Provider:
     async def rewrap(self, slot: Slot, context: KeyContext) -> Slot:
         """Wrap under the newest shared key, or a new version of the key of the instance.
 
-        The DEK stays with the module: it does not pass through here.
+        The DEK stays in the process with the module.
         """
         first = 1
         if self._shared_key is None:
@@ -132,7 +132,7 @@ class Pkcs11Provider:
         }
 
     async def check(self) -> None:
-        """Log in, and wrap nothing of value if there is a shared key."""
+        """Log in, and wrap a trial DEK if there is a shared key."""
         required = self._shared_key is not None and not self._create
         await self._module.ask(Check(self._base(TRIAL.uuid), required), Checked)
 

@@ -1,4 +1,4 @@
-"""One token, opened and logged in to. For the process with the module, which has no other."""
+"""One token, opened and logged in to. For the process with the module."""
 
 from collections.abc import Iterator
 
@@ -46,7 +46,7 @@ class OpenToken:
         self._wrapping = wrapping
 
     def answer(self, request: Request) -> Reply:
-        """Do what is asked for; the caller wipes what the request and the reply hold."""
+        """Carry out a request; the caller wipes the secrets in the request and the reply."""
         match request:
             case Describe():
                 return self.opened
@@ -104,7 +104,7 @@ class OpenToken:
 
     def _destroy(self, request: Destroy) -> Destroyed:
         keks.destroy(self._session, request.base, request.known)
-        # A key that has lost its label since is not destroyed: nothing authenticates a slot's id.
+        # A key whose label has changed is not destroyed: nothing authenticates the id in a slot.
         others = keks.labelled(self._session, None, request.kek.id) if request.kek.id else []
         return Destroyed(others[0][Attribute.LABEL] if others else "")
 

@@ -1,10 +1,10 @@
-"""The ways to wrap a DEK under a KEK that stays in the token. For the process with the module.
+"""Ways to wrap a DEK under a KEK that stays in the token. For the process with the module.
 
-`A256GCM` has the layout of `kms.gcm`. Tokens without it may know RFC 5649, which has no
+`A256GCM` has the layout of `kms.gcm`. Tokens without AES-GCM may offer RFC 5649, which has no
 additional data: `A256KWP-SHA256` wraps the DEK followed by SHA-256 of the context. RFC 5649
-authenticates all it wraps as one block, so nobody without the KEK can put another context behind a
-DEK, and who has another context does not get the DEK. A KEK is made for one of the two ways: what
-may encrypt may not wrap keys.
+authenticates all of it as one block: without the KEK nobody can combine a DEK with another context,
+and a DEK is not returned for another context. A KEK is made for one of the two ways: one that may
+encrypt may not wrap keys.
 """
 
 import hashlib
@@ -45,7 +45,7 @@ class Wrapping(Protocol):
     algorithm: str
     mechanism: Mechanism
     rights: Rights
-    """What the KEK must be permitted to do, to wrap and to unwrap."""
+    """What the KEK must be permitted to do: first to wrap, then to unwrap."""
 
     def wrap(self, kek: SecretKey, dek: bytes | bytearray, context: bytes) -> bytes:
         """The wrapped DEK, bound to `context`."""
@@ -98,7 +98,7 @@ class KeyWrap:
     _wrapped_size = 8 + DEK_SIZE + hashlib.sha256().digest_size
 
     def wrap(self, kek: SecretKey, dek: bytes | bytearray, context: bytes) -> bytes:
-        """Have a key of the session wrapped: tokens wrap nothing else."""
+        """Wrap a session key that holds the DEK: tokens wrap only keys."""
         assert isinstance(kek, WrapMixin)
         subject = kek.session.create_object(
             {
@@ -114,7 +114,7 @@ class KeyWrap:
             subject.destroy()
 
     def unwrap(self, kek: SecretKey, wrapped: bytes, context: bytes) -> bytearray:
-        """Have a key of the session unwrapped, and read it."""
+        """Unwrap to a session key, and read it."""
         if len(wrapped) != self._wrapped_size:
             raise _not_opened()
         assert isinstance(kek, UnwrapMixin)
@@ -163,7 +163,7 @@ def by_algorithm(algorithm: str) -> Wrapping:
 
 
 def wrap(wrapping: Wrapping, kek: SecretKey, dek: bytes | bytearray, context: bytes) -> bytes:
-    """Wrap, and make sure that it can be unwrapped: some tokens take another IV than they get.
+    """Wrap, and check that it can be unwrapped: some tokens use another IV than the one given.
 
     Raises PKCS11Error and TokenError.
     """
@@ -189,9 +189,8 @@ def wrap(wrapping: Wrapping, kek: SecretKey, dek: bytes | bytearray, context: by
 def unwrap(wrapping: Wrapping, kek: SecretKey, wrapped: bytes, context: bytes) -> bytearray:
     """Unwrap. Raises TokenError and PKCS11Error.
 
-    Modules do not agree on their error for a wrong tag: SoftHSM's is the one for everything. A
-    trial with something that must open, and a second attempt, tell whether the token or the wrapped
-    DEK is at fault.
+    Modules report a wrong tag by different errors; SoftHSM has one for everything. A trial DEK that
+    must open, and a second attempt, tell whether the token or the wrapped DEK is the cause.
     """
     try:
         return wrapping.unwrap(kek, wrapped, context)

@@ -18,7 +18,7 @@ _MAX_LEASE = 1 << 32  # seconds
 
 @dataclass(frozen=True)
 class Token:
-    """Who we are to the server, for `lease` seconds from when it was given (0: for ever)."""
+    """Authenticates us to the server for `lease` seconds from when it was issued (0: no limit)."""
 
     value: str = field(repr=False)
     lease: float
@@ -36,7 +36,7 @@ class Login(Protocol):
 
 @dataclass(frozen=True)
 class AppRoleLogin:
-    """The auth method AppRole: `role_id` is a name, `secret_id` a file with the password."""
+    """The auth method AppRole: `role_id` is a name, `secret_id` a file with the secret id."""
 
     mount: str
     role_id: str
@@ -52,7 +52,7 @@ class AppRoleLogin:
 
 @dataclass(frozen=True)
 class CertificateLogin:
-    """The auth method of TLS certificates: `role` as the server names it, or any that fits."""
+    """The auth method for TLS certificates, with `role` or, without one, any role that matches."""
 
     mount: str
     role: str | None = None
@@ -77,7 +77,7 @@ class TokenLogin:
         try:
             answer = await server.ask("GET", "auth/token/lookup-self", value)
         except RequestRefusedError as error:
-            # Whoever keeps the file may put a better token into it.
+            # A valid token may be put into the file.
             raise KeyUnavailableError(
                 f"the Vault server {server.url} refuses the token in {self.file}: {error}",
                 retry=True,

@@ -24,7 +24,7 @@ class VaultProvider:
 
     With `shared_key`, a name, all instances use that key, else each has its own, whose name is
     `key_prefix` and its UUID. A slot names its key itself, whatever is configured now; its
-    algorithm is the parameter that ties it to the instance.
+    algorithm is the parameter that binds it to the instance.
     """
 
     type = TYPE
@@ -48,11 +48,11 @@ class VaultProvider:
         return f"VaultProvider({self.name!r}, {self._session.url!r})"
 
     async def initialise(self) -> str | None:
-        """Do nothing: a shared key is made by whoever rules the server."""
+        """Create nothing: the administrator of the server makes a shared key."""
         return None
 
     async def wrap(self, dek: bytes | bytearray, context: KeyContext) -> Slot:
-        """Wrap under the shared key, or that of the instance, which is made if there is none."""
+        """Wrap under the shared key, or that of the instance, which is made if it is missing."""
         key = await self._kek(context.uuid)
         return self._slot(key, await self._transit.encrypt(key, dek, context.aad()))
 
@@ -64,7 +64,7 @@ class VaultProvider:
     async def rewrap(self, slot: Slot, context: KeyContext) -> Slot:
         """Wrap under the shared key's latest version, or under a new version of the instance's key.
 
-        Where the key can, the server does it by itself; else the DEK passes through here.
+        The server does it by itself if the key permits it; otherwise the DEK passes through here.
         """
         self._binding(slot)
         key = await self._kek(context.uuid)
@@ -114,7 +114,7 @@ class VaultProvider:
         }
 
     async def check(self) -> None:
-        """Wrap nothing of value under the shared key, or ask whether we may make keys and wrap."""
+        """Wrap a trial DEK under the shared key, or ask whether we may make keys and wrap."""
         if self._shared_key is not None:
             await self.wrap(bytes(DEK_SIZE), TRIAL)
         else:
@@ -125,7 +125,7 @@ class VaultProvider:
         await self._session.aclose()
 
     async def _kek(self, uuid: UUID) -> TransitKey:
-        """The key to wrap with. Encrypting with none could make one that nobody asked for."""
+        """The key to wrap with; encrypting with a missing key could make one by accident."""
         name = self._shared_key or self._own_key(uuid)
         key = await self._transit.find(name)
         if key is None and self._shared_key is None:
@@ -155,7 +155,7 @@ class VaultProvider:
 
     @contextmanager
     def _opening(self, slot: Slot, context: KeyContext) -> Iterator[tuple[Ciphertext, Binding]]:
-        """What a slot holds, to be opened. Raises KeyRefusedError if that fails."""
+        """Yields what a slot holds. Raises KeyRefusedError if it is not opened inside."""
         binding = self._binding(slot)
         if not re.fullmatch(KEY_NAME, slot.key_ref):
             raise KeyRefusedError(f"{slot.key_ref!r} cannot be the name of a key")

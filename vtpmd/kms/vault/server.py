@@ -1,4 +1,4 @@
-"""Requests to a server of OpenBao or HashiCorp Vault: JSON over HTTPS, reasons for failures."""
+"""Requests to an OpenBao or HashiCorp Vault server: JSON over HTTPS, and reasons for failures."""
 
 import json
 import re
@@ -22,7 +22,7 @@ _IDLE = 60.0  # seconds that a connection is kept open unused
 
 
 class RequestRefusedError(KmsError):
-    """The server understood a request and refuses it: HTTP `status` and its own `words`."""
+    """The server understood a request and refused it, with an HTTP `status` and a text, `words`."""
 
     def __init__(self, status: int, words: str) -> None:
         super().__init__(words)
@@ -31,14 +31,14 @@ class RequestRefusedError(KmsError):
 
 
 class _Pool:
-    """Connections that are kept open, and how many requests use them now."""
+    """Connections that are kept open, and the number of requests that use them."""
 
     def __init__(self, client: httpx2.AsyncClient) -> None:
         self.client = client
         self.users = 0
 
     async def close(self) -> None:
-        """Close them all, even if whoever wants it is cancelled."""
+        """Close them all, even if the caller is cancelled."""
         with trio.CancelScope(shield=True):
             await self.client.aclose()
 
@@ -46,8 +46,8 @@ class _Pool:
 class Server:
     """The API at `url`; each request has `timeout` seconds, connecting included.
 
-    At most MAX_CONNECTIONS requests are under way; further ones wait, without their time passing.
-    It speaks to nobody but `url`: neither proxies from the environment nor redirections count.
+    At most MAX_CONNECTIONS requests are under way; others wait, and waiting does not count towards
+    their timeout. Proxies from the environment and redirections are ignored.
     """
 
     def __init__(
@@ -87,7 +87,7 @@ class Server:
                     wipe(content)
 
     async def reopen(self) -> None:
-        """Have the next request connect anew, with the files for TLS as they are then."""
+        """Make the next request open a new connection, for which the TLS files are read again."""
         pool, self._pool = self._pool, None
         if pool is not None and not pool.users:
             await pool.close()
@@ -109,10 +109,10 @@ class Server:
             size = 0
             async for chunk in response.aiter_raw():
                 size += len(chunk)
-                if size <= MAX_ANSWER:  # the rest is only counted, as long as time permits
+                if size <= MAX_ANSWER:  # the rest is only counted, until the timeout
                     content += chunk
         if size > MAX_ANSWER:
-            raise self._unavailable(f"answers more than {MAX_ANSWER} bytes", retry=False)
+            raise self._unavailable(f"answers more than {MAX_ANSWER} octets", retry=False)
         return response.status_code, response.headers, content
 
     @asynccontextmanager
@@ -143,7 +143,7 @@ class Server:
                 await pool.close()
 
     def _judge(self, status: int, headers: httpx2.Headers, content: bytearray) -> dict[str, Any]:
-        """The answer, or the reason in it."""
+        """Return the answer, or raise what it means."""
         if 300 <= status < 400:
             target = printable(headers.get("location", "nowhere"))
             raise self._unavailable(f"redirects to {target}, which is not followed", retry=True)
@@ -175,7 +175,7 @@ class Server:
 
     @contextmanager
     def _explained(self) -> Iterator[None]:
-        """Turn what a request may fail with into a reason that a person can act on."""
+        """Turn the failures of a request into reasons that a person can act on."""
         try:
             yield
         except (trio.TooSlowError, httpx2.TimeoutException):
@@ -202,7 +202,7 @@ def _decode(content: bytearray) -> dict[str, Any] | None:
 
 
 def _words(content: bytearray) -> str:
-    """What an error's body says, on one line: the list `errors`, whose items may be lists."""
+    """The text of an error's body on one line: the list `errors`, whose items may be lists."""
     errors = (_decode(content) or {}).get("errors")
     if not isinstance(errors, list):
         return ""

@@ -13,8 +13,8 @@ from .server import RequestRefusedError
 from .session import Session
 
 Binding = Literal["associated_data", "context"]
-"""The parameter that ties a ciphertext to an instance. A derived key demands a `context`, with
-which the server can rewrap by itself; to rewrap with `associated_data` it does not know how."""
+"""The parameter that binds a ciphertext to an instance. A derived key requires a `context`, with
+which the server can rewrap by itself; it cannot rewrap with `associated_data`."""
 
 KEY_NAME = r"[A-Za-z0-9_]([A-Za-z0-9_.-]{0,126}[A-Za-z0-9_])?"
 """What a key may be called, as a regular expression."""
@@ -23,7 +23,7 @@ _AEAD_KEYS = ("aes128-gcm96", "aes256-gcm96", "chacha20-poly1305", "xchacha20-po
 _CIPHERTEXT = re.compile(rb"vault:v([1-9][0-9]{0,8}):([A-Za-z0-9+/]+={0,2})")
 _KEY, _ENCRYPT, _DECRYPT = "keys/{}", "encrypt/{}", "decrypt/{}"
 
-# Statuses are the same for most refusals; only the words tell them apart.
+# Most refusals have the same status; only their texts differ.
 _NO_ENGINE = "no handler for route"
 _NOT_OPENED = ("authentication failed", "invalid ciphertext length", "unable to decrypt")
 _MEANINGS = (
@@ -35,7 +35,7 @@ _MEANINGS = (
 
 @dataclass(frozen=True)
 class TransitKey:
-    """A key that can wrap: version `latest` does, versions from `oldest` on are opened."""
+    """A key that can wrap, with version `latest`, and unwrap, with versions from `oldest` on."""
 
     name: str
     binding: Binding
@@ -45,14 +45,14 @@ class TransitKey:
 
 @dataclass(frozen=True)
 class Ciphertext:
-    """What a key made; `text` is the server's notation, `version` that of the key."""
+    """A ciphertext: `text` is the server's notation, `version` the version of the key."""
 
     text: bytes = field(repr=False)
     version: str
 
     @classmethod
     def parse(cls, text: bytes) -> "Ciphertext":
-        """Raises NotOpenedError for what no server writes."""
+        """Raises NotOpenedError for a text that no server writes."""
         found = _CIPHERTEXT.fullmatch(text)
         if found is None or _canonical(found[2]) != found[2]:
             raise NotOpenedError
@@ -60,7 +60,7 @@ class Ciphertext:
 
 
 class Transit:
-    """The engine mounted at `mount`. Everything raises KeyUnavailableError."""
+    """The engine mounted at `mount`. All methods raise KeyUnavailableError."""
 
     def __init__(self, session: Session, mount: str) -> None:
         self._session = session
@@ -81,11 +81,11 @@ class Transit:
         await self._ask("create", _KEY, name, {"type": "aes256-gcm96", "derived": True})
 
     async def rotate(self, name: str) -> None:
-        """Give a key another version, with which it wraps from now on."""
+        """Add a version to a key, which wraps from now on."""
         await self._ask("rotate", f"{_KEY}/rotate", name, {})
 
     async def delete(self, name: str) -> None:
-        """Destroy all versions of a key for ever."""
+        """Destroy all versions of a key permanently."""
         await self._ask("delete", f"{_KEY}/config", name, {"deletion_allowed": True})
         await self._ask("delete", _KEY, name, None, method="DELETE")
 
@@ -99,7 +99,7 @@ class Transit:
     async def decrypt(
         self, name: str, ciphertext: Ciphertext, binding: Binding, bound_to: bytes
     ) -> bytearray:
-        """The DEK that was encrypted, which the caller wipes. Raises NotOpenedError."""
+        """Return the DEK, which the caller wipes. Raises NotOpenedError."""
         body = {"ciphertext": ciphertext.text.decode(), binding: _base64(bound_to)}
         answer = await self._ask("decrypt with", _DECRYPT, name, body)
         try:
@@ -107,11 +107,11 @@ class Transit:
         except (KeyError, TypeError, ValueError):
             raise self._nonsense("there is no plaintext in it") from None
         if len(plaintext) != DEK_SIZE:
-            raise self._nonsense(f"it gives {len(plaintext)} bytes of plaintext, not {DEK_SIZE}")
+            raise self._nonsense(f"it gives {len(plaintext)} octets of plaintext, not {DEK_SIZE}")
         return plaintext
 
     async def rewrap(self, name: str, ciphertext: Ciphertext, context: bytes) -> Ciphertext:
-        """The same under the latest version of a derived key. Raises NotOpenedError."""
+        """Encrypt the same DEK under the latest version of a derived key. Raises NotOpenedError."""
         body = {"ciphertext": ciphertext.text.decode(), "context": _base64(context)}
         return self._ciphertext(await self._ask("rewrap with", "rewrap/{}", name, body))
 
@@ -205,7 +205,7 @@ def _base64(data: bytes | bytearray) -> str:
 
 
 def _canonical(text: bytes) -> bytes | None:
-    """The one encoding of what `text` stands for; other encodings of it are damage."""
+    """The only valid base64 encoding of what `text` stands for; others count as damaged."""
     try:
         return base64.b64encode(base64.b64decode(text, validate=True))
     except binascii.Error:

@@ -37,7 +37,7 @@ path "transit/rewrap/vtpmd-*" { capabilities = ["update"] }
 """
 
 
-class Refused(AssertionError):
+class RefusedError(AssertionError):
     """The server refused what a test asked of it as its administrator."""
 
 
@@ -68,7 +68,7 @@ class Bao:
         """One request with the root token."""
         response = self._client.request(method, f"/v1/{path}", json=body)
         if response.is_error:
-            raise Refused(f"{method} {path}: {response.status_code} {response.text}")
+            raise RefusedError(f"{method} {path}: {response.status_code} {response.text}")
         answer: dict[str, Any] = response.json() if response.content else {}
         return answer
 

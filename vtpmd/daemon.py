@@ -12,7 +12,6 @@ from vtpmd import __version__
 from vtpmd.admin.routes import Routes
 from vtpmd.admin.server import Server
 from vtpmd.config.schema import Configuration
-from vtpmd.kms.registry import build
 from vtpmd.linux import sockets
 from vtpmd.linux.hardening import forbid_core_files, forbid_tracing
 from vtpmd.linux.notify import notify, watchdog_interval
@@ -32,9 +31,9 @@ log = get_logger("daemon")
 
 
 def key_providers(configuration: Configuration, audit: Audit) -> Keys:
-    """The configured key providers. Raises ConfigurationRefused."""
-    settings = {each.name: each.settings() for each in configuration.key_providers}
-    providers = build(settings, configuration.state_dir)
+    """The configured key providers."""
+    state = configuration.state_dir
+    providers = {each.name: each.open(state) for each in configuration.key_providers}
     default = configuration.provider_for_new_instances
     return Keys(providers, default, configuration.recovery_provider, audit)
 
@@ -42,8 +41,7 @@ def key_providers(configuration: Configuration, audit: Audit) -> Keys:
 def run(configuration: Configuration) -> None:
     """Run until SIGTERM or SIGINT; workers are left serving.
 
-    Raises InUseError, StorageError, OSError and ConfigurationRefused before anything was
-    started.
+    Raises InUseError, StorageError and OSError before anything was started.
     """
     forbid_core_files()  # keys pass through us and our children
     forbid_tracing()

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from vtpmd.config.loader import ConfigurationError, load, parse
-from vtpmd.config.schema import KmipProvider, LocalProvider, OtherProvider
+from vtpmd.kms.kmip.settings import KmipSettings
 
 
 def problems(text: str) -> list[str]:
@@ -97,19 +97,15 @@ def test_what_is_no_configuration_is_refused(text: str, start: str) -> None:
 def test_providers_need_distinct_names_and_the_default_must_be_one_of_them() -> None:
     two = "key_providers: [{type: local, name: a}, {type: local, name: a}]"
     assert "two providers have the same name" in problems(two)[0]
-    assert "no key provider is named x" in problems("default_provider: x")[0]
+    assert problems("default_provider: x") == [
+        "file:1: default_provider: no key provider is named x"
+    ]
+    assert problems("recovery_provider: x") == [
+        "file:1: recovery_provider: no key provider is named x"
+    ]
     assert parse(b"key_providers: []", "file").provider_for_new_instances is None
     several = b"key_providers: [{type: local, name: a}, {type: local, name: b}]"
     assert parse(several, "file").provider_for_new_instances is None
-
-
-def test_settings_of_other_providers_are_passed_on() -> None:
-    text = b"key_providers: [{type: acme, name: a, url: 'https://kms'}, {type: local, name: b}]"
-    other, local = parse(text, "file").key_providers
-    assert isinstance(other, OtherProvider)
-    assert other.settings() == {"type": "acme", "url": "https://kms"}
-    assert isinstance(local, LocalProvider)
-    assert local.settings() == {"type": "local"}
 
 
 KMIP = "type: kmip, name: k, host: kms.example.com, ca: /ca, certificate: /c, key: /k"
@@ -117,11 +113,11 @@ KMIP = "type: kmip, name: k, host: kms.example.com, ca: /ca, certificate: /c, ke
 
 def test_kmip_providers_have_defaults() -> None:
     (provider,) = parse(f"key_providers: [{{{KMIP}}}]".encode(), "file").key_providers
-    assert isinstance(provider, KmipProvider)
+    assert isinstance(provider, KmipSettings)
     assert (provider.port, provider.timeout) == (5696, 5.0)
     assert (provider.mode, provider.key_scope) == ("get", "instance")
     assert (provider.key_prefix, provider.key_name) == ("vtpmd-", None)
-    assert (str(provider.ca), provider.settings()["ca"]) == ("/ca", "/ca")
+    assert provider.ca == Path("/ca")
 
 
 @pytest.mark.parametrize(
@@ -152,7 +148,10 @@ def test_kmip_providers_are_checked(text: str, problem: str) -> None:
     [
         ("type: pkcs11, name: hsm, module: /m.so, pin_file: /pin", "token: Field required"),
         ("type: pkcs11, name: hsm, module: /m.so, pin_file: /pin, token: ''", "token: String"),
-        ("type: acme, name: 7", "name: Input should be a valid string"),
+        ("type: local, name: 7", "name: Input should be a valid string"),
+        ("type: acme, name: 7", "type: there is no type 'acme'; known are aws-kms, kmip, local, "),
+        ("type: [local], name: a", "type: there is no type ['local']; known are "),
+        ("name: a", "type: Field required"),
         (
             "type: vault, name: v, url: 'https://v', ca: /ca, auth: {method: token, token_file: t}",
             "auth.token_file: the path must be absolute",
@@ -165,6 +164,13 @@ def test_kmip_providers_are_checked(text: str, problem: str) -> None:
 def test_problems_are_named_as_the_file_names_them(text: str, problem: str) -> None:
     (found,) = problems(f"key_providers: [{{{text}}}]")
     assert found.startswith(f"file:1: key_providers.0.{problem}")
+
+
+@pytest.mark.parametrize("entry", ["local", "[local]", "null"])
+def test_a_provider_without_settings_is_refused(entry: str) -> None:
+    assert problems(f"key_providers: [{entry}]") == [
+        "file:1: key_providers.0: a mapping with type and name is expected"
+    ]
 
 
 def test_a_runtime_directory_too_long_for_sockets_is_refused() -> None:

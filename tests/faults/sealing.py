@@ -5,7 +5,7 @@ from uuid import UUID
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from tests.peers.vtpmd import VtpmdInstance
-from vtpmd.kms.keyring import parse as parse_keyring
+from vtpmd.kms.local.keyring import parse as parse_keyring
 from vtpmd.kms.provider import KeyContext
 from vtpmd.storage.envelope import parse
 

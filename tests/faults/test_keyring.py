@@ -10,7 +10,7 @@ import pytest
 from tests.faults.bystander import Bystander
 from tests.faults.machine import INDEX_SIZE, Machine
 from tests.peers.vtpmd import Vtpmd, VtpmdInstance
-from vtpmd.kms.keyring import Keyring
+from vtpmd.kms.local.keyring import Keyring
 from vtpmd.storage.envelope import parse
 
 CONTENT = b"\x42" * INDEX_SIZE

@@ -17,7 +17,7 @@ from tests.faults.sealing import dek_of
 from tests.faults.test_killed_processes import children
 from tests.faults.tracing import needs_root
 from tests.peers.vtpmd import Vtpmd, VtpmdInstance
-from vtpmd.kms.keyring import parse as parse_keyring
+from vtpmd.kms.local.keyring import parse as parse_keyring
 
 NV_READ = 0x14E
 RC_BAD_AUTH = 0x9A2  # of the first session

@@ -24,7 +24,7 @@ class Pair:
 
 
 class Authority:
-    """A certificate authority that keeps what it issues in ``directory``."""
+    """A certificate authority that keeps what it issues in `directory`."""
 
     def __init__(self, directory: Path, name: str = "authority") -> None:
         self._directory = directory
@@ -47,13 +47,13 @@ class Authority:
         return self.issue(f"server-{hosts[0]}", ssl.Purpose.SERVER_AUTH, *hosts)
 
     def client(self, name: str, shift: timedelta = timedelta()) -> Pair:
-        """A certificate for a client, valid from yesterday to tomorrow, or ``shift`` later."""
+        """A certificate for a client, valid from yesterday to tomorrow, or `shift` later."""
         return self.issue(name, ssl.Purpose.CLIENT_AUTH, shift=shift)
 
     def issue(
         self, name: str, purpose: ssl.Purpose, *hosts: str, shift: timedelta = timedelta()
     ) -> Pair:
-        """Any certificate for servers or clients; ``name`` is also that of its files."""
+        """Any certificate for servers or clients; `name` is also that of its files."""
         key = ec.generate_private_key(ec.SECP256R1())
         builder = self._builder(_name(name), key.public_key(), shift)
         usage = x509.ExtendedKeyUsage([x509.ObjectIdentifier(purpose.oid)])

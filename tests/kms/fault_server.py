@@ -32,7 +32,7 @@ def answer(
     headers: Mapping[str, str] | None = None,
     missing: int = 0,
 ) -> bytes:
-    """The bytes of an HTTP answer, without its last ``missing`` ones."""
+    """The octets of an HTTP answer, without its last `missing` ones."""
     content = body if isinstance(body, bytes) else json.dumps(body).encode()
     lines = {"Content-Length": str(len(content)), "Content-Type": "application/json"}
     head = "".join(f"{name}: {value}\r\n" for name, value in {**lines, **(headers or {})}.items())
@@ -45,7 +45,7 @@ HANG = b"HANG"
 
 @dataclass
 class FaultServer:
-    """Gives ``answers`` in turn, one per request, the last one again and again.
+    """Gives `answers` in turn, one per request, the last one again and again.
 
     HANG is never an answer; every other one that does not end as HTTP does closes the connection.
     """

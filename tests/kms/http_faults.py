@@ -13,7 +13,8 @@ from tests.kms.fault_server import HANG, FaultServer, answer
 from tests.kms.reasons import reason
 from tests.kms.server_process import free_port
 from vtpmd.kms.breaker import FIRST_PAUSE, THRESHOLD
-from vtpmd.kms.provider import KeyContext, KeyProvider, KeyUnavailable
+from vtpmd.kms.errors import KeyUnavailableError
+from vtpmd.kms.provider import KeyContext, KeyProvider
 from vtpmd.storage.slot import Slot
 
 CONTEXT = KeyContext(UUID("6ba7b810-9dad-11d1-80b4-00c04fd430c8"), bytes(range(16)))
@@ -23,7 +24,7 @@ SHORT_IN_BASE64 = "MDEyMzQ1Njc4OWFiY2RlZg=="
 
 
 class Connect(Protocol):
-    """Makes a provider that asks the service at ``url``."""
+    """Makes a provider that asks the service at `url`."""
 
     def __call__(self, url: str, **settings: Any) -> KeyProvider: ...
 
@@ -36,12 +37,12 @@ async def serving(nursery: trio.Nursery, authority: Authority, *answers: bytes) 
 
 
 class HttpFaults:
-    """Test methods; a class for a provider says what it asks for, and has a fixture ``connect``."""
+    """Test methods; a class for a provider says what it asks for, and has a fixture `connect`."""
 
     greeting: ClassVar[list[bytes]] = []
     """The answers to what is asked before a slot can be opened."""
     opened: ClassVar[bytes]
-    """The answer that opens ``slot``."""
+    """The answer that opens `slot`."""
     slot: ClassVar[Slot]
     at_once: ClassVar[int]
     """How many requests are under way at most."""
@@ -79,7 +80,7 @@ class HttpFaults:
         async def unwrap() -> None:
             try:
                 await provider.unwrap(self.slot, CONTEXT)
-            except KeyUnavailable as error:
+            except KeyUnavailableError as error:
                 reasons.append(error.reason)
 
         async with trio.open_nursery() as asking:
@@ -133,16 +134,20 @@ class HttpFaults:
         mock_clock.jump(FIRST_PAUSE)
         assert await provider.unwrap(self.slot, CONTEXT) == DEK
 
-    @pytest.mark.parametrize("wrong", ["host", "authority"])
+    @pytest.mark.parametrize("wrong", ["host", "authority", "authority of the platform"])
     async def test_wrong_certificate_is_told(
         self,
         nursery: trio.Nursery,
         authority: Authority,
         connect: Connect,
         tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
         wrong: str,
     ) -> None:
         issuer = authority if wrong == "host" else Authority(tmp_path)
+        if wrong == "authority of the platform":
+            for variable in ("SSL_CERT_FILE", "AWS_CA_BUNDLE", "REQUESTS_CA_BUNDLE"):
+                monkeypatch.setenv(variable, str(issuer.certificate))
         host = "elsewhere.example" if wrong == "host" else "localhost"
         server = FaultServer([self.opened])
         await server.start(nursery, issuer.server(host))

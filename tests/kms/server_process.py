@@ -21,7 +21,7 @@ def free_port() -> int:
 
 
 class ServerProcess:
-    """A command that serves ``port``, in a session of its own; ``output`` gets what it writes."""
+    """A command that serves `port`, in a session of its own; `output` gets what it writes."""
 
     def __init__(self, command: Sequence[str], port: int, output: Path) -> None:
         """Start it and return when it listens."""

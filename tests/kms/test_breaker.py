@@ -7,9 +7,9 @@ import trio
 from trio.testing import MockClock
 
 from vtpmd.kms.breaker import Breaker
-from vtpmd.kms.provider import KeyRefused, KeyUnavailable
+from vtpmd.kms.errors import KeyRefusedError, KeyUnavailableError
 
-DOWN = KeyUnavailable("nobody answers", retry=True)
+DOWN = KeyUnavailableError("nobody answers", retry=True)
 
 
 def fail(breaker: Breaker, error: Exception = DOWN) -> None:
@@ -24,7 +24,7 @@ def succeed(breaker: Breaker) -> None:
 
 def is_refused(breaker: Breaker) -> str:
     """Whether an attempt is refused before it is made; returns the reason."""
-    with pytest.raises(KeyUnavailable, match="kms failed") as caught, breaker.attempt():
+    with pytest.raises(KeyUnavailableError, match="kms failed") as caught, breaker.attempt():
         raise AssertionError("the attempt was made")
     assert caught.value.retry
     return caught.value.reason
@@ -52,7 +52,11 @@ async def test_a_success_between_them_forgets_failures(breaker: Breaker) -> None
 
 @pytest.mark.parametrize(
     "answer",
-    [KeyUnavailable("denied", retry=False), KeyRefused("damaged"), ValueError("a defect")],
+    [
+        KeyUnavailableError("denied", retry=False),
+        KeyRefusedError("damaged"),
+        ValueError("a defect"),
+    ],
 )
 async def test_an_answer_is_no_failure_of_the_service(breaker: Breaker, answer: Exception) -> None:
     for _ in range(5):
@@ -96,7 +100,7 @@ async def test_attempts_that_fail_together_make_one_pause(
     breaker: Breaker, autojump_clock: MockClock
 ) -> None:
     async def hang() -> None:
-        with suppress(KeyUnavailable), breaker.attempt():
+        with suppress(KeyUnavailableError), breaker.attempt():
             await trio.sleep(1)
             raise DOWN
 

@@ -27,8 +27,8 @@ from tests.supervisor.stage import Stage
 from vtpmd.admin.schema import CreateRequest, RekeyRequest
 from vtpmd.api import names
 from vtpmd.api.problems import OperationError
-from vtpmd.kms.keyring import parse as parse_keyring
-from vtpmd.kms.provider import KeyUnavailable
+from vtpmd.kms.errors import KeyUnavailableError
+from vtpmd.kms.local.keyring import parse as parse_keyring
 from vtpmd.operations.rekey import rekey
 from vtpmd.storage.envelope import Envelope, parse
 
@@ -154,7 +154,7 @@ async def test_a_key_moves_to_another_provider(stage: Stage) -> None:
 @pytest.mark.parametrize("deep", [False, True])
 async def test_without_the_new_key_the_old_one_stays(stage: Stage, deep: bool) -> None:
     info = await stage.service.create(CreateRequest(name="web1"))
-    stage.other.fault = KeyUnavailable("no quorum", retry=True)
+    stage.other.fault = KeyUnavailableError("no quorum", retry=True)
     with pytest.raises(OperationError, match="no quorum"):
         await rekey(stage.service.fleet, "web1", RekeyRequest(provider="other", deep=deep))
     assert (await stage.service.info("web1")).keys == info.keys
@@ -167,7 +167,7 @@ async def test_every_use_of_a_key_is_recorded_and_no_key(stage: Stage) -> None:
     await rekey(stage.service.fleet, "web1", RekeyRequest(deep=True))
     stage.provider.version += 1
     await rekey(stage.service.fleet, "web1", RekeyRequest())
-    stage.provider.fault = KeyUnavailable("the KMS is down", retry=True)
+    stage.provider.fault = KeyUnavailableError("the KMS is down", retry=True)
     with pytest.raises(OperationError):
         await rekey(stage.service.fleet, "web1", RekeyRequest())
     lines = [json.loads(line) for line in (stage.directory / "audit").read_text().splitlines()]

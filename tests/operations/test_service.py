@@ -15,7 +15,7 @@ from tests.supervisor.stage import DEADLINE, Stage
 from vtpmd.admin.schema import CreateRequest, InstanceInfo, RekeyRequest
 from vtpmd.api import problems
 from vtpmd.api.problems import OperationError
-from vtpmd.kms.provider import KeyRefused, KeyUnavailable
+from vtpmd.kms.errors import KeyRefusedError, KeyUnavailableError
 from vtpmd.operations.rekey import rekey
 from vtpmd.operations.service import Service
 from vtpmd.supervisor import instance, worker
@@ -65,7 +65,7 @@ async def test_of_two_creates_at_once_one_succeeds(stage: Stage) -> None:
 
 
 async def test_a_create_without_a_key_leaves_nothing(stage: Stage) -> None:
-    stage.provider.fault = KeyUnavailable("the KMS is down", retry=True)
+    stage.provider.fault = KeyUnavailableError("the KMS is down", retry=True)
     with pytest.raises(OperationError, match="moody: the KMS is down") as refused:
         await stage.service.create(create("web1"))
     assert refused.value.problem is problems.KEY_UNAVAILABLE
@@ -89,7 +89,7 @@ async def test_the_supervisor_keeps_no_key(stage: Stage) -> None:
 
 async def test_a_locked_instance_is_unlocked_when_the_key_is_back(stage: Stage) -> None:
     await stage.service.create(create("web1", start=False))
-    stage.provider.fault = KeyUnavailable("the KMS is down", retry=True)
+    stage.provider.fault = KeyUnavailableError("the KMS is down", retry=True)
     with pytest.raises(OperationError) as refused:
         await stage.service.start("web1")
     assert refused.value.problem is problems.KEY_UNAVAILABLE
@@ -105,7 +105,7 @@ async def test_a_locked_instance_is_unlocked_when_the_key_is_back(stage: Stage) 
 async def test_unlock_tries_all_locked_instances_of_a_provider_at_once(stage: Stage) -> None:
     for name, provider in (("web1", "moody"), ("web2", "moody"), ("db1", "other")):
         await stage.service.create(CreateRequest(name=name, provider=provider, start=False))
-    stage.provider.fault = stage.other.fault = KeyUnavailable("the KMS is down", retry=True)
+    stage.provider.fault = stage.other.fault = KeyUnavailableError("the KMS is down", retry=True)
     for name in ("web1", "web2", "db1"):
         with pytest.raises(OperationError):
             await stage.service.start(name)
@@ -170,7 +170,7 @@ async def test_the_recovery_slot_opens_when_the_primary_key_is_lost(stage: Stage
 
 async def test_start_tries_a_locked_instance_at_once(stage: Stage) -> None:
     await stage.service.create(create("web1", start=False))
-    stage.provider.fault = KeyUnavailable("the KMS is down", retry=True)
+    stage.provider.fault = KeyUnavailableError("the KMS is down", retry=True)
     for _ in range(6):  # the next attempt by itself is half a minute away
         with pytest.raises(OperationError):
             await stage.service.start("web1")
@@ -180,7 +180,7 @@ async def test_start_tries_a_locked_instance_at_once(stage: Stage) -> None:
 
 
 @pytest.mark.parametrize(
-    "fault", [KeyUnavailable("no such KEK", retry=False), KeyRefused("it does not open")]
+    "fault", [KeyUnavailableError("no such KEK", retry=False), KeyRefusedError("it does not open")]
 )
 async def test_what_no_retry_can_mend_is_not_retried(stage: Stage, fault: Exception) -> None:
     await stage.service.create(create("web1", start=False))
@@ -197,7 +197,7 @@ async def test_what_no_retry_can_mend_is_not_retried(stage: Stage, fault: Except
 
 async def test_a_locked_instance_can_be_stopped_and_deleted(stage: Stage) -> None:
     await stage.service.create(create("web1", start=False))
-    stage.provider.fault = KeyUnavailable("the KMS is down", retry=True)
+    stage.provider.fault = KeyUnavailableError("the KMS is down", retry=True)
     for finish in (lambda: stage.service.stop("web1", True), lambda: stage.service.delete("web1")):
         with pytest.raises(OperationError):
             await stage.service.start("web1")
@@ -218,7 +218,7 @@ async def test_deleting_destroys_the_key_of_the_instance_alone(stage: Stage) -> 
 
 async def test_an_unreachable_provider_does_not_keep_an_instance(stage: Stage) -> None:
     await stage.service.create(create("web1", start=False))
-    stage.provider.fault = KeyUnavailable("the KMS is down", retry=True)
+    stage.provider.fault = KeyUnavailableError("the KMS is down", retry=True)
     deletion = await stage.service.delete("web1")
     assert deletion.keys is not None
     assert [key.destroyed for key in deletion.keys] == [False]

@@ -12,7 +12,8 @@ import trio
 
 from vtpmd.admin.schema import InstanceInfo
 from vtpmd.config.schema import Configuration
-from vtpmd.kms.provider import Erased, KeyContext, KeyUnavailable, NotErased
+from vtpmd.kms.errors import KeyUnavailableError
+from vtpmd.kms.provider import Erased, KeyContext, NotErased
 from vtpmd.operations.service import Service
 from vtpmd.storage.slot import Slot
 from vtpmd.supervisor.keys import Keys
@@ -54,14 +55,14 @@ class Moody:
         self.unwrapped += 1
         await self.check()
         if context.aad() not in self._deks:
-            raise KeyUnavailable("no such KEK", retry=False)
+            raise KeyUnavailableError("no such KEK", retry=False)
         self.handed_out = bytearray(self._deks[context.aad()])
         return self.handed_out
 
     async def rewrap(self, slot: Slot, context: KeyContext) -> Slot:
         await self.check()
         if context.aad() not in self._deks:
-            raise KeyUnavailable("no such KEK", retry=False)
+            raise KeyUnavailableError("no such KEK", retry=False)
         return self._slot()
 
     def forget(self) -> None:

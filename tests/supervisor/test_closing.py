@@ -13,12 +13,21 @@ from vtpmd.supervisor.keys import CLOSE_TIMEOUT, Keys
 PACKAGE = """
 from pathlib import Path
 
+from vtpmd.kms.settings import ProviderSettings
+
+
+class AcmeSettings(ProviderSettings):
+    note: str
+
+    def open(self, state_dir):
+        return Provider(self.name, Path(self.note))
+
 
 class Provider:
     type = "acme"
 
-    def __init__(self, name, settings, state):
-        self.name, self._note = name, Path(settings["note"])
+    def __init__(self, name, note):
+        self.name, self._note = name, note
 
     async def initialise(self):
         self._note.write_text("open")
@@ -55,7 +64,7 @@ def test_the_daemon_closes_its_providers_at_its_end(
     metadata.mkdir(parents=True)
     (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: acme-vtpmd\nVersion: 1.0\n")
     (metadata / "entry_points.txt").write_text(
-        "[vtpmd.key_providers]\nacme = acme_vtpmd:Provider\n"
+        "[vtpmd.key_providers]\nacme = acme_vtpmd:AcmeSettings\n"
     )
     (root / "packages" / "acme_vtpmd.py").write_text(PACKAGE)
     monkeypatch.setenv("PYTHONPATH", str(root / "packages"), prepend=":")

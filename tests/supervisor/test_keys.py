@@ -8,7 +8,7 @@ from uuid import UUID
 
 import pytest
 
-from vtpmd.kms.local import LocalProvider
+from vtpmd.kms.local.provider import LocalProvider
 from vtpmd.kms.provider import KeyContext
 from vtpmd.storage.envelope import Envelope, Header, parse, seal
 from vtpmd.storage.errors import EnvelopeError

@@ -10,7 +10,6 @@ from vtpmd import __version__, daemon
 from vtpmd.api import names
 from vtpmd.config.loader import ConfigurationError, load
 from vtpmd.config.schema import Configuration
-from vtpmd.kms.provider import ConfigurationRefused
 from vtpmd.linux.errors import InUseError
 from vtpmd.storage.errors import StorageError
 from vtpmd.supervisor.usage import providers_in_use
@@ -53,8 +52,6 @@ def main(context: click.Context, config: Path) -> None:
         daemon.run(configuration)
     except InUseError as error:
         _end(names.DAEMON_EXIT_BUSY, str(error))
-    except ConfigurationRefused as error:
-        _end(names.DAEMON_EXIT_CONFIGURATION, f"{config}: {error}")
     except (StorageError, OSError) as error:
         _end(names.DAEMON_EXIT_FAILED, str(error))
     except Exception:
@@ -70,8 +67,6 @@ def check_config(config: Path) -> None:
     try:
         daemon.key_providers(configuration, Audit())
         users = providers_in_use(configuration.state_dir)
-    except ConfigurationRefused as error:
-        _end(names.DAEMON_EXIT_CONFIGURATION, f"{config}: {error}")
     except StorageError as error:
         _end(names.DAEMON_EXIT_FAILED, str(error))
     configured = {provider.name for provider in configuration.key_providers}

@@ -1,4 +1,4 @@
-"""From a YAML file to a Configuration, or to every reason why not at once."""
+"""Reads a YAML file into a Configuration, or reports all its problems at once."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ import yaml
 from pydantic import ValidationError
 from yaml.reader import ReaderError
 
-from vtpmd.config.schema import Configuration
+from .schema import Configuration
 
 MAX_SIZE = 1024 * 1024
 MAX_DEPTH = 20
@@ -15,7 +15,7 @@ KeyPath = tuple[str | int, ...]
 
 
 class ConfigurationError(Exception):
-    """The configuration cannot be used. `problems` has one line for each reason."""
+    """The configuration cannot be used; `problems` has one line for each problem."""
 
     def __init__(self, problems: list[str]) -> None:
         super().__init__("; ".join(problems))
@@ -23,7 +23,7 @@ class ConfigurationError(Exception):
 
 
 def load(path: Path) -> Configuration:
-    """Read and check `path`. Raises ConfigurationError with all problems, each with its line."""
+    """Read and check `path`. Raises ConfigurationError with all problems and their lines."""
     try:
         with path.open("rb") as file:
             text = file.read(MAX_SIZE + 1)
@@ -35,7 +35,7 @@ def load(path: Path) -> Configuration:
 
 
 def parse(text: bytes, source: str) -> Configuration:
-    """Check the text of a configuration; `source` names it in errors."""
+    """Check the text of a configuration, named `source` in problems. Raises ConfigurationError."""
     try:
         root = yaml.compose(text, Loader=yaml.SafeLoader)
         lines: dict[KeyPath, int] = {}
@@ -60,7 +60,7 @@ def parse(text: bytes, source: str) -> Configuration:
 
 
 def _survey(node: yaml.Node, path: KeyPath, lines: dict[KeyPath, int]) -> list[tuple[int, str]]:
-    """Note the line of every path; report what YAML silently accepts and nobody can mean."""
+    """Record the line of every path; report mistakes that YAML silently accepts."""
     lines[path] = line = node.start_mark.line + 1
     if len(path) > MAX_DEPTH:
         return [(line, "nested too deeply")]
@@ -83,19 +83,18 @@ def _survey(node: yaml.Node, path: KeyPath, lines: dict[KeyPath, int]) -> list[t
 
 
 def _describe(lines: dict[KeyPath, int], location: KeyPath, message: str) -> tuple[int, str]:
-    known = location = _as_written(location)
+    known = location = _as_written(lines, location)
     while known and known not in lines:
         known = known[:-1]
-    where = "".join(f"{part}." for part in location).removesuffix(".")
+    where = ".".join(map(str, location))
     reason = message.removeprefix("Value error, ")
     return lines.get(known, 1), f"{where}: {reason}" if where else reason
 
 
-def _as_written(location: KeyPath) -> KeyPath:
-    """Without the branches of unions, which pydantic names and the file does not."""
-    match location:
-        case ("key_providers", index, _type, "auth", _method, *rest):
-            return ("key_providers", index, "auth", *rest)
-        case ("key_providers", index, _type, *rest):
-            return ("key_providers", index, *rest)
-    return location
+def _as_written(lines: dict[KeyPath, int], location: KeyPath) -> KeyPath:
+    """Leave out the branches of unions, which are in pydantic's locations but not in the file."""
+    written: KeyPath = ()
+    for part in location[:-1]:
+        if (*written, part) in lines:
+            written = (*written, part)
+    return (*written, *location[-1:])

@@ -1,45 +1,29 @@
-"""What may stand in vtpmd.yaml: strict types, no unknown keys, sensible defaults."""
+"""The content of vtpmd.yaml: strict types, no unknown keys, sensible defaults."""
 
 import grp
 import pwd
 import re
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, get_args
+from typing import Annotated, Literal, Self, get_args
 from uuid import UUID
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
-    Discriminator,
     Field,
-    Tag,
+    PlainValidator,
     model_validator,
 )
 
+from vtpmd.kms import registry
+from vtpmd.kms.settings import AbsolutePath, ProviderName, ProviderSettings, Section
 from vtpmd.telemetry.log import LogFormat, LogLevel
 
 PcrBank = Literal["sha1", "sha256", "sha384", "sha512"]
 ProfileName = Literal["default-v1", "sha3-v1", "fips-v1"]
 Sandbox = Literal["require", "best-effort", "off"]
 ClonePolicy = Literal["copy", "replace"]
-KmipMode = Literal["get", "encrypt"]
-Pkcs11Mechanism = Literal["gcm", "key-wrap"]
-KeyScope = Literal["instance", "shared"]
-TRANSIT_KEY = r"[A-Za-z0-9_]([A-Za-z0-9_.-]{0,126}[A-Za-z0-9_])?"
-_HOST = r"([A-Za-z0-9.-]{1,253}|\[[0-9A-Fa-f:.]+\])"
-_MOUNT = r"[A-Za-z0-9_-]{1,64}"
 SOCKET_PATH_LIMIT = 107  # sun_path holds 108 octets with the closing NUL (unix(7))
-
-
-def _path(value: object) -> Path:
-    if not isinstance(value, str) or not value or "\0" in value:
-        raise ValueError("a path is expected")
-    path = Path(value)
-    if not path.is_absolute():
-        raise ValueError("the path must be absolute")
-    return path
 
 
 def _mode(value: object) -> int:
@@ -96,41 +80,23 @@ def _group(name: str) -> str:
     return name
 
 
-AbsolutePath = Annotated[Path, BeforeValidator(_path)]
 SocketMode = Annotated[int, BeforeValidator(_mode)]
 UserName = Annotated[str, AfterValidator(_user)]
 GroupName = Annotated[str, AfterValidator(_group)]
-ProviderName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_.-]{0,62}$")]
-KeyLabel = Annotated[str, Field(pattern=r"^[!-~]{1,64}$")]
-TransitKeyName = Annotated[str, Field(pattern=f"^{TRANSIT_KEY}$")]
-TransitKeyPrefix = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}$")]
-AliasPrefix = Annotated[str, Field(pattern=r"^[A-Za-z0-9/_-]{1,128}$")]
-AwsKeyName = Annotated[str, Field(pattern=r"^[A-Za-z0-9:/_-]{1,2048}$")]
-MountPath = Annotated[str, Field(pattern=f"^{_MOUNT}(/{_MOUNT})*$")]
-HttpsUrl = Annotated[str, Field(pattern=f"^https://{_HOST}(:[0-9]{{1,5}})?$")]
-PlainText = Annotated[str, Field(pattern=r"^[!-~]{1,256}$")]
-TokenText = Annotated[str, Field(pattern=r"^[ -~]{0,31}[!-~]$")]
-VariableName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,127}$")]
-Timeout = Annotated[float, Field(gt=0, le=60)]
 Profile = Annotated[str, Field(max_length=1000), AfterValidator(_profile)]
-"""What a TPM offers: a profile's name and, after "without", what it is to lack of it."""
+"""A profile's name and, after "without", the features that a TPM is to lack."""
 PcrBanks = Annotated[list[PcrBank], Field(min_length=1), AfterValidator(_distinct)]
-
-
-class Section(BaseModel):
-    """Base of all sections: exact types, nothing unknown, immutable."""
-
-    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+AnyProvider = Annotated[ProviderSettings, PlainValidator(registry.check)]
 
 
 class Admin(Section):
-    """Who may use the admin socket, besides root and the daemon's own user."""
+    """Who may use the admin socket, in addition to root and the daemon's own user."""
 
     group: GroupName | None = None
 
 
 class Sockets(Section):
-    """The sockets virtual machines connect to."""
+    """The sockets that QEMU connects to."""
 
     mode: SocketMode = 0o660
     owner: UserName | None = None
@@ -141,175 +107,8 @@ class Sockets(Section):
 class Defaults(Section):
     """What `vtpmctl create` uses unless told otherwise."""
 
-    pcr_banks: PcrBanks = ["sha256", "sha384"]
+    pcr_banks: PcrBanks = Field(default=["sha256", "sha384"])
     profile: Profile = "default-v1"
-
-
-class Provider(Section):
-    """Base of the key providers: where the keys come from that protect the instances' keys."""
-
-    type: str
-    name: ProviderName
-
-    def settings(self) -> dict[str, Any]:
-        """What the provider is made from: everything but its name."""
-        return self.model_dump(mode="json", exclude={"name"}, exclude_defaults=True)
-
-
-class LocalProvider(Provider):
-    """A keyring on this host; `keyring` defaults to `<state_dir>/keyring`.
-
-    With `require_backup` no key is wrapped before `vtpmctl provider backup` has saved the keyring.
-    """
-
-    type: Literal["local"]
-    keyring: AbsolutePath | None = None
-    require_backup: bool = False
-
-
-class KeyService(Provider):
-    """Base of the providers whose keys are made and kept elsewhere.
-
-    With `key_scope: instance` every instance has a key of its own there; with `shared` all use the
-    one that `key_name` names. A request has `timeout` seconds.
-    """
-
-    key_scope: KeyScope = "instance"
-    key_name: str | None = None
-    timeout: Timeout = 5.0
-
-    @model_validator(mode="after")
-    def _consistent(self) -> Self:
-        if (self.key_scope == "shared") != (self.key_name is not None):
-            raise ValueError("key_name belongs to key_scope: shared, which needs it")
-        return self
-
-
-class KmipProvider(KeyService):
-    """Keys at a key management server that speaks KMIP 1.4, reached with a client certificate.
-
-    The names of instances' keys begin with `key_prefix`. `mode: get` fetches the key for every
-    use, `encrypt` leaves it at the server, which then has to know AES-GCM.
-    """
-
-    type: Literal["kmip"]
-    host: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.:-]{1,253}$")]
-    port: Annotated[int, Field(ge=1, le=65535)] = 5696
-    ca: AbsolutePath
-    certificate: AbsolutePath
-    key: AbsolutePath
-    mode: KmipMode = "get"
-    key_prefix: KeyLabel = "vtpmd-"
-    key_name: KeyLabel | None = None
-
-
-class VaultAppRole(Section):
-    """Login with a role id and a secret id; the file with the latter may be a credential."""
-
-    method: Literal["approle"]
-    mount: MountPath = "approle"
-    role_id: PlainText
-    secret_id_file: AbsolutePath
-
-
-class VaultCertificate(Section):
-    """Login with a client certificate, as `role` or whichever role it fits."""
-
-    method: Literal["cert"]
-    mount: MountPath = "cert"
-    role: PlainText | None = None
-    certificate: AbsolutePath
-    key: AbsolutePath
-
-
-class VaultToken(Section):
-    """A token that somebody else, such as an agent, keeps in a file."""
-
-    method: Literal["token"]
-    token_file: AbsolutePath
-
-
-class VaultProvider(KeyService):
-    """Keys in the Transit secrets engine, mounted at `mount`, of OpenBao or HashiCorp Vault.
-
-    The names of instances' keys begin with `key_prefix`. `ca` issued the server's certificate.
-    """
-
-    type: Literal["vault"]
-    url: HttpsUrl
-    ca: AbsolutePath
-    namespace: PlainText | None = None
-    mount: MountPath = "transit"
-    auth: Annotated[VaultAppRole | VaultCertificate | VaultToken, Discriminator("method")]
-    key_prefix: TransitKeyPrefix = "vtpmd-"
-    key_name: TransitKeyName | None = None
-
-
-class Pkcs11Provider(KeyService):
-    """Keys that never leave a token, such as a hardware security module, used through a PKCS#11
-    `module`, which finds `environment` in its process.
-
-    The token has the label `token` and, if that is not enough, the `serial` number; the PIN of its
-    user is in `pin_file`, which may be a credential. `mechanism`: AES-GCM or AES key wrap, by
-    default the first of them that the token knows. Keys are named by labels, those of instances
-    begin with `key_prefix`; without `create` somebody else has to make them.
-    """
-
-    type: Literal["pkcs11"]
-    module: AbsolutePath
-    token: TokenText
-    serial: TokenText | None = None
-    pin_file: AbsolutePath
-    mechanism: Pkcs11Mechanism | None = None
-    create: bool = True
-    environment: dict[VariableName, str] = {}
-    key_prefix: KeyLabel = "vtpmd-"
-    key_name: KeyLabel | None = None
-    timeout: Timeout = 10.0
-
-
-class AwsKmsProvider(KeyService):
-    """Keys of the AWS Key Management Service, with the credentials that the AWS SDK finds.
-
-    `key_name` is a key's id, ARN or alias. AWS charges for every key: here `key_scope: instance`,
-    whose keys have aliases that begin with `key_prefix`, has to be asked for. `endpoint` and the
-    `ca` of its certificate take the place of the region's public ones.
-    """
-
-    type: Literal["aws-kms"]
-    region: Annotated[str, Field(pattern=r"^[a-z]{2,}(-[a-z0-9]+)+$")]
-    endpoint: HttpsUrl | None = None
-    ca: AbsolutePath | None = None
-    profile: PlainText | None = None
-    key_scope: KeyScope = "shared"
-    key_prefix: AliasPrefix = "vtpmd-"
-    key_name: AwsKeyName | None = None
-
-
-class OtherProvider(Provider):
-    """A provider of another package, which checks its settings itself."""
-
-    model_config = ConfigDict(extra="allow")
-
-
-PROVIDER_KINDS = ("local", "kmip", "vault", "pkcs11", "aws-kms")
-_OTHER_KIND = "other"
-
-
-def _provider_kind(value: object) -> str:
-    kind = value.get("type") if isinstance(value, dict) else getattr(value, "type", None)
-    return str(kind) if kind in PROVIDER_KINDS else _OTHER_KIND
-
-
-AnyProvider = Annotated[
-    Annotated[LocalProvider, Tag("local")]
-    | Annotated[KmipProvider, Tag("kmip")]
-    | Annotated[VaultProvider, Tag("vault")]
-    | Annotated[Pkcs11Provider, Tag("pkcs11")]
-    | Annotated[AwsKmsProvider, Tag("aws-kms")]
-    | Annotated[OtherProvider, Tag(_OTHER_KIND)],
-    Discriminator(_provider_kind),
-]
 
 
 class Clone(Section):
@@ -319,9 +118,9 @@ class Clone(Section):
 
 
 class Audit(Section):
-    """Where the audit log goes: to `file`, or without one into the log.
+    """Where the audit log goes: to `file`, or into the log if there is none.
 
-    `reads`: also requests that only look.
+    With `reads` also requests that change nothing.
     """
 
     file: AbsolutePath | None = None
@@ -344,7 +143,7 @@ class Configuration(Section):
     sockets: Sockets = Sockets()
     sandbox: Sandbox = "require"
     defaults: Defaults = Defaults()
-    key_providers: list[AnyProvider] = [LocalProvider(type="local", name="local")]
+    key_providers: list[AnyProvider] = Field(default_factory=lambda: [registry.default()])
     default_provider: ProviderName | None = None
     recovery_provider: ProviderName | None = None
     clone: Clone = Clone()
@@ -352,7 +151,7 @@ class Configuration(Section):
     log: Log = Log()
 
     @model_validator(mode="after")
-    def _consistent(self) -> "Configuration":
+    def _consistent(self) -> Self:
         names = [provider.name for provider in self.key_providers]
         if len(set(names)) != len(names):
             raise ValueError("key_providers: two providers have the same name")
@@ -366,16 +165,16 @@ class Configuration(Section):
 
     @property
     def admin_socket(self) -> Path:
-        """Where vtpmctl connects."""
+        """The socket that vtpmctl connects to."""
         return self.runtime_dir / "admin.sock"
 
     @property
     def workers_dir(self) -> Path:
-        """Where the sockets are on which workers wait for the next daemon."""
+        """The directory of the sockets on which workers wait for the next daemon."""
         return self.runtime_dir / "workers"
 
     def reattach_socket(self, uuid: UUID) -> Path:
-        """Where the worker of an instance waits for the next daemon."""
+        """The socket on which the worker of an instance waits for the next daemon."""
         return self.workers_dir / str(uuid)
 
     @property

@@ -1,11 +1,11 @@
-"""A circuit breaker: a service that does not answer is left alone for a while.
+"""A circuit breaker: a service that keeps failing is not asked again for a while.
 
     closed ──threshold failures in a row──▶ open ──pause over──▶ one attempt as probe
        ▲                                     ▲                        │
        └──────────────success────────────────┼────────────────────────┤
                                              └─────failure, pause doubled
 
-Without it every instance that starts while a key service hangs would wait for its own time-out.
+Without it, every instance that starts while a key service hangs would wait for its own timeout.
 """
 
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ from contextlib import contextmanager
 
 import trio
 
-from vtpmd.kms.provider import KeyUnavailable
+from .errors import KeyUnavailableError
 
 THRESHOLD = 3
 FIRST_PAUSE = 5.0
@@ -21,10 +21,10 @@ LONGEST_PAUSE = 60.0
 
 
 class Breaker:
-    """Guards the attempts to use one service; ``service`` names it in reasons.
+    """Guards the attempts to use one service, which reasons call `service`.
 
-    ``threshold`` failures in a row open it; pauses are in seconds, by trio's clock, and double from
-    ``first_pause`` up to ``longest_pause``.
+    `threshold` failures in a row open it; pauses are in seconds, by trio's clock, and double from
+    `first_pause` up to `longest_pause`.
     """
 
     def __init__(
@@ -46,17 +46,17 @@ class Breaker:
 
     @contextmanager
     def attempt(self) -> Iterator[None]:
-        """Put one attempt in it; raises KeyUnavailable at once while the service is left alone.
+        """Run one attempt; raises KeyUnavailableError without running it while the breaker is open.
 
-        A KeyUnavailable that may be retried is a failure. Every other end of the attempt but its
-        cancellation is a success: the service answered, be it with a refusal.
+        A KeyUnavailableError that may be retried is a failure. Every other end of the attempt but
+        its cancellation is a success: the service answered, even if it refused.
         """
         probing = self._opened()
         try:
             yield
         except trio.Cancelled:
             raise
-        except KeyUnavailable as error:
+        except KeyUnavailableError as error:
             if error.retry:
                 self._failed(error.reason, probing)
             else:
@@ -72,7 +72,7 @@ class Breaker:
                 self._probing = False
 
     def _opened(self) -> bool:
-        """Whether this attempt is the probe of a breaker that is open; raises KeyUnavailable."""
+        """Whether this attempt probes an open breaker. Raises KeyUnavailableError if none may."""
         if self._failures < self._threshold:
             return False
         remaining = self._until - trio.current_time()
@@ -80,7 +80,7 @@ class Breaker:
             self._probing = True
             return True
         when = f"in {remaining:.0f} s" if remaining > 0 else "now"
-        raise KeyUnavailable(
+        raise KeyUnavailableError(
             f"{self._service} failed {self._failures} times in a row and is tried again {when}; "
             f"the last time: {self._reason}",
             retry=True,
@@ -89,7 +89,7 @@ class Breaker:
     def _failed(self, reason: str, probing: bool) -> None:
         self._failures += 1
         self._reason = reason
-        # Attempts that were under way when it opened tell nothing new when they fail as well.
+        # An attempt that was under way when the breaker opened is not another sign of failure.
         if probing or self._failures == self._threshold:
             self._until = trio.current_time() + self._pause
             self._pause = min(2 * self._pause, self._longest_pause)

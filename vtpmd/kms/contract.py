@@ -1,6 +1,6 @@
-"""The tests that every key provider must pass, for providers of other packages as well.
+"""The tests that every key provider must pass, those of other packages included.
 
-Derive a test class and say how to open the provider, ready to wrap::
+Derive a test class that returns the provider, ready to wrap:
 
     class TestAcme(KeyProviderContract):
         async def open_provider(self) -> KeyProvider: …
@@ -16,13 +16,15 @@ from uuid import UUID, uuid4
 
 import trio
 
-from vtpmd.kms.provider import KeyContext, KeyProvider, KeyRefused, KeyUnavailable, NotErased
 from vtpmd.storage.envelope import DEK_ID_SIZE, DEK_SIZE
 from vtpmd.storage.slot import Slot
 
+from .errors import KeyRefusedError, KeyUnavailableError
+from .provider import KeyContext, KeyProvider, NotErased
+
 
 class KeyProviderContract:
-    """Test methods; each opens the provider anew."""
+    """The test methods; each opens its own provider."""
 
     async def open_provider(self) -> KeyProvider:
         """Return the provider under test."""
@@ -61,10 +63,10 @@ class KeyProviderContract:
             await _refuses(provider, wrong, context)
             try:
                 await provider.rewrap(wrong, context)
-            except KeyRefused:
+            except KeyRefusedError:
                 continue
             raise AssertionError("a slot was rewrapped that must not open")
-        with suppress(KeyRefused):
+        with suppress(KeyRefusedError):
             assert isinstance(await provider.destroy(foreign, context), NotErased)
         assert await provider.unwrap(slot, context) == dek
 
@@ -137,17 +139,19 @@ class KeyProviderContract:
 async def _refuses(provider: KeyProvider, slot: Slot, context: KeyContext) -> None:
     try:
         await provider.unwrap(slot, context)
-    except KeyRefused:
+    except KeyRefusedError:
         return
-    except KeyUnavailable as error:
-        raise AssertionError(f"a slot that does not open is no lack of a key: {error}") from error
+    except KeyUnavailableError as error:
+        raise AssertionError(
+            f"a slot that does not open was reported as a missing key: {error}"
+        ) from error
     raise AssertionError("a slot was opened that must not open")
 
 
 async def _is_lost(provider: KeyProvider, slot: Slot, context: KeyContext) -> None:
     try:
         await provider.unwrap(slot, context)
-    except KeyUnavailable as error:
+    except KeyUnavailableError as error:
         hopeful = error.retry
     else:
         raise AssertionError("a slot was opened whose key is erased")

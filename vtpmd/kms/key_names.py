@@ -1,6 +1,6 @@
-"""Names of the versions of a KEK, where versions are told apart by their names.
+"""Names of the versions of a KEK, for services that know keys by name only.
 
-Version 1 of ``base`` is called ``base``, version 2 ``base.2`` and so on.
+Version 1 of `base` is named `base`, version 2 `base.2`, and so on.
 """
 
 MAX_VERSIONS = 1000
@@ -12,7 +12,7 @@ def versioned(base: str, version: int) -> str:
 
 
 def version_of(name: str, base: str) -> int | None:
-    """Which version of ``base`` is called ``name``; None if it is the name of something else."""
+    """The version of `base` that has this name; None if no version has it."""
     suffix = name.removeprefix(base).removeprefix(".") or "1"
     if not suffix.isascii() or not suffix.isdecimal() or len(suffix) > len(str(MAX_VERSIONS)):
         return None

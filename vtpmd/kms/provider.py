@@ -1,70 +1,35 @@
-"""What a key provider is: it wraps and unwraps DEKs, and never sees anything else."""
+"""The interface of key providers, which wrap and unwrap DEKs and see nothing else."""
 
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 from uuid import UUID
 
 from vtpmd.storage import cbor
+from vtpmd.storage.envelope import DEK_ID_SIZE
 from vtpmd.storage.slot import Slot
 
+from .errors import KeyUnavailableError
 
-class KeyProviderError(Exception):
-    """A key provider could not do what it was asked for."""
-
-
-class KeyUnavailable(KeyProviderError):
-    """The KEK is out of reach; the instance is locked until it is back.
-
-    ``retry``: whether it may come back by itself; otherwise somebody has to act on ``reason``.
-    """
-
-    def __init__(self, reason: str, retry: bool) -> None:
-        super().__init__(reason)
-        self.reason = reason
-        self.retry = retry
-
-
-class KeyRefused(KeyProviderError):
-    """The KEK was used and does not open this slot: it is damaged or of another instance."""
-
-    @classmethod
-    def foreign(cls, provider: str, slot: Slot) -> "KeyRefused":
-        """What ``provider`` raises for a slot of a type or algorithm that is not its own."""
-        return cls(
-            f"key provider {provider} does not open a slot of type {slot.provider_type}, "
-            f"algorithm {slot.algorithm}"
-        )
-
-    @classmethod
-    def unopened(cls, kek: str, context: "KeyContext") -> "KeyRefused":
-        """What a provider raises whose ``kek`` does not open a slot."""
-        return cls(
-            f"key {kek} does not open the key slot of instance {context.uuid}: "
-            "the slot is damaged, or of another instance or DEK"
-        )
-
-
-class ConfigurationRefused(KeyProviderError):
-    """The settings of a provider make no sense; the message names provider and setting."""
+PURPOSE = "vtpmd-dek-v1"
+"""The use that wrapped DEKs are bound to, in addition to the instance and the DEK's id."""
 
 
 @dataclass(frozen=True)
 class Erased:
-    """The KEK of a slot is destroyed: nobody opens the slot again, whatever copy they have."""
+    """The KEK of a slot is destroyed: no copy of the slot can be opened any more."""
 
 
 @dataclass(frozen=True)
 class NotErased:
-    """The KEK of a slot is still there; ``reason`` says why, for a person to read."""
+    """The KEK of a slot still exists; `reason` tells a person why."""
 
     reason: str
 
     @classmethod
     def not_own(cls, provider: str, kek: str, own: str) -> "NotErased":
-        """What ``provider`` answers if ``kek`` is not ``own``, the name of the instance's key."""
+        """The answer of `provider` if `kek` is not `own`, the name of the instance's key."""
         return cls(
             f"key {kek} of key provider {provider} is not {own}, this instance's own: "
             "others may need it"
@@ -72,7 +37,7 @@ class NotErased:
 
     @classmethod
     def shared(cls, provider: str) -> "NotErased":
-        """What ``provider`` answers whose KEKs protect more than one instance."""
+        """The answer of a `provider` whose KEKs protect more than one instance."""
         return cls(
             f"the keys of key provider {provider} are shared by its instances: what this one had "
             "can be opened for as long as a copy of its state and the key exist"
@@ -81,21 +46,25 @@ class NotErased:
 
 @dataclass(frozen=True)
 class KeyContext:
-    """What a wrapped DEK is bound to: the instance and the id (16 bytes) of the DEK."""
+    """What a wrapped DEK is bound to: the instance and the id (16 octets) of the DEK."""
 
     uuid: UUID
     dek_id: bytes
 
     def aad(self) -> bytes:
         """The additional authenticated data of the wrapping: deterministic CBOR."""
-        return cbor.encode(["vtpmd-dek-v1", self.uuid.bytes, self.dek_id])
+        return cbor.encode([PURPOSE, self.uuid.bytes, self.dek_id])
+
+
+TRIAL = KeyContext(UUID(int=0), bytes(DEK_ID_SIZE))
+"""The context of a DEK that a provider wraps only to see whether it can; no instance has it."""
 
 
 class KeyProvider(Protocol):
-    """One configured source of KEKs. Implementations pass ``contract.KeyProviderContract``.
+    """One configured source of KEKs. Implementations pass `contract.KeyProviderContract`.
 
-    Methods raise KeyUnavailable or KeyRefused and nothing else; they may be cancelled, and called
-    concurrently.
+    Methods raise KeyUnavailableError or KeyRefusedError and nothing else. They may be cancelled,
+    and called concurrently.
     """
 
     @property
@@ -107,37 +76,37 @@ class KeyProvider(Protocol):
         """The type in the configuration, which is also the name of the entry point."""
 
     async def initialise(self) -> str | None:
-        """Create what the provider needs and does not have yet, if it can.
+        """Create what the provider needs and lacks, if it can.
 
         Called when the daemon has no instances. Returns a note for the log if something was
-        created that somebody must know of, else None.
+        created that the administrator must know of, else None.
         """
 
     async def wrap(self, dek: bytes | bytearray, context: KeyContext) -> Slot:
-        """Wrap ``dek`` (32 bytes) under the current KEK, bound to ``context``."""
+        """Wrap `dek` (32 octets) under the current KEK, bound to `context`."""
 
     async def unwrap(self, slot: Slot, context: KeyContext) -> bytearray:
-        """Return the DEK in ``slot``; the caller wipes it."""
+        """Return the DEK in `slot`; the caller wipes it."""
 
     async def rewrap(self, slot: Slot, context: KeyContext) -> Slot:
         """Return a slot with the same DEK under the current KEK."""
 
     async def destroy(self, slot: Slot, context: KeyContext) -> Erased | NotErased:
-        """Destroy the KEK of ``slot`` for ever, if it is the KEK of this instance alone.
+        """Destroy the KEK of `slot` permanently, if only this instance uses it.
 
         Every other slot under that KEK is lost with it, those of backups included. Erased as well
         if it is destroyed already. Providers whose KEKs several instances share never destroy one:
-        they return ``NotErased.shared``.
+        they return `NotErased.shared`.
         """
 
     async def describe(self) -> dict[str, Any]:
         """What `vtpmctl provider` shows: JSON types, no secret."""
 
     async def check(self) -> None:
-        """Raise KeyUnavailable unless ``wrap`` would work now."""
+        """Raise KeyUnavailableError unless `wrap` would work now."""
 
     async def aclose(self) -> None:
-        """Close connections and end processes, if there are any; another call opens them anew."""
+        """Close connections and end processes; the next call opens them again."""
 
 
 class _Named(Protocol):
@@ -151,15 +120,15 @@ class _Named(Protocol):
 def new_slot(
     provider: _Named, key_ref: str, key_version: str, algorithm: str, wrapped: bytes
 ) -> Slot:
-    """The slot for what ``provider`` has wrapped just now.
+    """Return the slot for a DEK that `provider` has just wrapped.
 
-    Raises KeyUnavailable if it can be none: a service answered what nobody can keep.
+    Raises KeyUnavailableError if a slot cannot hold what the service answered.
     """
     created = int(time.time())
     try:
         return Slot(provider.type, provider.name, key_ref, key_version, algorithm, wrapped, created)
     except ValueError as error:
-        raise KeyUnavailable(
+        raise KeyUnavailableError(
             f"what key provider {provider.name} was given is {error}", retry=False
         ) from None
 
@@ -174,24 +143,19 @@ class KeyBackup:
 
 @runtime_checkable
 class KeyHolder(Protocol):
-    """A key provider that keeps its KEKs itself: they are rotated and saved through vtpmd.
+    """A key provider that stores its KEKs itself, so that vtpmd rotates and saves them.
 
     Methods raise KeyProviderError.
     """
 
     async def rotate(self) -> str:
-        """Add a fresh KEK version, which wraps from now on; its id."""
+        """Add a KEK version, which wraps from now on, and return its id."""
 
     async def backup(self, passphrase: str) -> KeyBackup:
-        """All KEKs, to be opened with the passphrase only."""
+        """Return all KEKs, encrypted under the passphrase."""
 
     async def note_backup(self, versions: Collection[str]) -> None:
-        """These versions are safe: the file they are in has been written."""
+        """Record that these versions are saved: their backup file has been written."""
 
     async def restore(self, data: bytes, passphrase: str) -> int:
-        """Add the KEKs of a backup; how many were new."""
-
-
-ProviderFactory = Callable[[str, Mapping[str, Any], Path], KeyProvider]
-"""Makes a provider from its name, its settings (without ``type``) and the state directory; does no
-input or output. Raises ConfigurationRefused."""
+        """Add the KEKs of a backup and return how many were new."""

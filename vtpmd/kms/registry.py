@@ -1,51 +1,80 @@
-"""From the configuration to key providers: built-in types and the entry points of others.
+"""Types of key providers: built in, or declared by the entry points of other packages.
 
-A third-party package declares, for a provider type ``acme``::
+A package declares a type `acme` like this:
 
     [project.entry-points."vtpmd.key_providers"]
-    acme = "acme_vtpmd:provider"
+    acme = "acme_vtpmd:AcmeSettings"
 
-where ``provider`` is a ``provider.ProviderFactory``.
+where `AcmeSettings` is a subclass of `settings.ProviderSettings`. `examples/key_provider` is such a
+package. The built-in types are declared in the same way, but in a table.
 """
 
-from collections.abc import Mapping
+import inspect
 from importlib.metadata import EntryPoint, entry_points
-from pathlib import Path
-from typing import Any
+from typing import Annotated, TypeGuard
 
-from vtpmd.kms.provider import ConfigurationRefused, KeyProvider, ProviderFactory
+from pydantic import BeforeValidator, ConfigDict
+
+from . import aws_kms, kmip, local, pkcs11, vault
+from .settings import ProviderSettings, Section
 
 GROUP = "vtpmd.key_providers"
 
 _BUILT_IN = {
-    "local": EntryPoint("local", "vtpmd.kms.local:from_settings", GROUP),
-    "kmip": EntryPoint("kmip", "vtpmd.kms.kmip.provider:from_settings", GROUP),
-    "vault": EntryPoint("vault", "vtpmd.kms.vault.provider:from_settings", GROUP),
-    "pkcs11": EntryPoint("pkcs11", "vtpmd.kms.pkcs11.provider:from_settings", GROUP),
-    "aws-kms": EntryPoint("aws-kms", "vtpmd.kms.aws_kms.factory:from_settings", GROUP),
+    package.TYPE: EntryPoint(package.TYPE, f"{package.__name__}.settings:{settings}", GROUP)
+    for package, settings in (
+        (local, "LocalSettings"),
+        (kmip, "KmipSettings"),
+        (vault, "VaultSettings"),
+        (pkcs11, "Pkcs11Settings"),
+        (aws_kms, "AwsKmsSettings"),
+    )
 }
+BUILT_IN_TYPES = tuple(_BUILT_IN)
 
 
-def build(providers: Mapping[str, Mapping[str, Any]], state: Path) -> dict[str, KeyProvider]:
-    """Make one provider per entry of ``providers`` (name → settings with ``type``).
+def check(entry: object) -> ProviderSettings:
+    """Return the checked settings of one entry of `key_providers`, a mapping with `type`.
 
-    Raises ConfigurationRefused for an unknown type, one that cannot be loaded, or bad settings.
+    Raises ValueError, as a pydantic.ValidationError if settings are wrong or the type is unknown
+    or cannot be loaded.
     """
-    return {name: _build(name, settings, state) for name, settings in providers.items()}
+    if not isinstance(entry, dict):
+        raise ValueError("a mapping with type and name is expected")
+    return _Entry.model_validate(entry).type.model_validate(entry)
 
 
-def _build(name: str, settings: Mapping[str, Any], state: Path) -> KeyProvider:
-    # What comes with vtpmd wins: no other package can put itself in its place.
+def default() -> ProviderSettings:
+    """Return the settings of the provider that is used when none is configured."""
+    return check({"type": local.TYPE, "name": local.TYPE})
+
+
+def _load(kind: object) -> type[ProviderSettings]:
+    # Built-in types win: no other package can put itself in their place.
     known = {point.name: point for point in entry_points(group=GROUP)} | _BUILT_IN
-    kind = settings.get("type")
-    if kind not in known:
-        raise ConfigurationRefused(
-            f"key provider {name}: there is no type {kind!r}; known are {', '.join(sorted(known))}"
-        )
+    if not isinstance(kind, str) or kind not in known:
+        raise ValueError(f"there is no type {kind!r}; known are {', '.join(sorted(known))}")
     try:
-        factory: ProviderFactory = known[kind].load()
+        loaded = known[kind].load()
     except Exception as error:  # whatever a foreign package does when it is imported
-        raise ConfigurationRefused(
-            f"key provider {name}: cannot load type {kind!r} from {known[kind].value}: {error}"
-        ) from error
-    return factory(name, {key: settings[key] for key in settings if key != "type"}, state)
+        raise ValueError(f"cannot load type {kind!r} from {known[kind].value}: {error}") from error
+    if not _is_complete(loaded):
+        raise ValueError(
+            f"{known[kind].value} of type {kind!r} is not a subclass of ProviderSettings that can "
+            "open a provider"
+        )
+    return loaded
+
+
+def _is_complete(loaded: object) -> TypeGuard[type[ProviderSettings]]:
+    return inspect.isclass(loaded) and (
+        issubclass(loaded, ProviderSettings) and not inspect.isabstract(loaded)
+    )
+
+
+class _Entry(Section):
+    """The type of an entry; the rest is for the settings of that type to check."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    type: Annotated[type[ProviderSettings], BeforeValidator(_load)]

@@ -1,4 +1,4 @@
-"""Files that hold what others must not read: keyrings, private keys, tokens, PINs."""
+"""Files that other users must not read: keyrings, private keys, tokens, PINs."""
 
 import os
 from pathlib import Path
@@ -6,13 +6,13 @@ from pathlib import Path
 from vtpmd.storage.files import read_file
 
 _OTHERS_MAY_READ = 0o077
-# systemd gives a credential to the service's user by an access control list, which shows in the
-# mode as readable by the group.
+# systemd grants the service's user access to a credential by an access control list, which the mode
+# shows as readable by the group.
 _OTHERS_MAY_READ_CREDENTIAL = 0o037
 
 
 def credentials_directory() -> Path | None:
-    """Where systemd puts the credentials of this service, if it has any."""
+    """The directory with the systemd credentials of this service, if it has any."""
     directory = os.environ.get("CREDENTIALS_DIRECTORY")
     return Path(directory) if directory else None
 
@@ -23,11 +23,11 @@ def is_credential(path: Path) -> bool:
 
 
 def read_secret(path: Path, limit: int, credential: bool) -> bytes:
-    """Return the content of a regular file of at most ``limit`` bytes.
+    """Return the content of a regular file of at most `limit` octets.
 
-    Raises StorageError: ``missing``; ``unsafe`` if it is a symbolic link or not a regular file,
+    Raises StorageError: `missing`; `unsafe` if it is a symbolic link or not a regular file,
     belongs to neither this user nor root, may be used by others, or is too large. The group may
-    read a ``credential``.
+    read a `credential`.
     """
     forbidden = _OTHERS_MAY_READ_CREDENTIAL if credential else _OTHERS_MAY_READ
     return read_file(path, limit, forbidden=forbidden)

@@ -1,4 +1,4 @@
-"""TLS to a key service: whom we trust, who we are, and what goes wrong."""
+"""TLS to a key service: trusted authority, client certificate, reasons for failures."""
 
 import os
 import ssl
@@ -9,24 +9,26 @@ from pathlib import Path
 
 from cryptography import x509
 
-from vtpmd.kms.secret_file import is_credential, read_secret
 from vtpmd.storage.errors import StorageError
 from vtpmd.storage.files import read_file
+
+from .errors import KmsError
+from .secret_file import is_credential, read_secret
 
 _MAX_FILE = 1 << 20
 _ALERT = "_ALERT_"
 _ABOUT_CERTIFICATES = ("CERTIFICATE", "UNKNOWN_CA", "ACCESS_DENIED")
 
 
-class CredentialsError(Exception):
+class CredentialsError(KmsError):
     """One of the files for TLS cannot be used; the message names it and says why."""
 
 
 @dataclass(frozen=True)
 class Credentials:
-    """PEM files: ``ca`` issued the server's certificate, ``certificate`` and ``key`` are ours.
+    """PEM files: `ca` issued the server's certificate, `certificate` and `key` are the client's.
 
-    Without the latter two, which come together, we are nobody to the server's TLS.
+    Without the latter two, which are given together, the client has no certificate.
     """
 
     ca: Path
@@ -34,14 +36,14 @@ class Credentials:
     key: Path | None = None
 
     def context(self) -> ssl.SSLContext:
-        """Settings for a connection, with the files as they are now. Raises CredentialsError."""
+        """Read the files and return the context of a connection. Raises CredentialsError."""
         ca = _read(self.ca)
-        # No platform's list of authorities: only ``ca`` speaks for the server.
+        # Only `ca` is trusted, none of the platform's authorities.
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         context.hostname_checks_common_name = False
         try:
-            # Between certificates there may be words of any language.
+            # Text between the certificates need not be ASCII.
             context.load_verify_locations(cadata=ca.decode("ascii", "ignore"))
         except (ssl.SSLError, ValueError):
             raise CredentialsError(f"{self.ca} holds no certificates in PEM") from None
@@ -51,15 +53,15 @@ class Credentials:
         return context
 
     def expiry(self) -> datetime | None:
-        """Until when our certificate is valid, if we have one. Raises CredentialsError."""
+        """When the client certificate expires, if there is one. Raises CredentialsError."""
         return _check_validity(self.certificate) if self.certificate is not None else None
 
 
 def explain(error: BaseException) -> tuple[str, bool] | None:
-    """What a failed connection tells, as the end of a sentence that begins with the server.
+    """Explain a failed connection: a predicate whose subject is the server, and whether to retry.
 
-    Looks at what ``error`` was raised from, too. The second value is whether it may pass by itself.
-    None: neither TLS nor the operating system said anything.
+    Also looks at the exceptions that `error` was raised from. None if neither TLS nor the operating
+    system gave a reason.
     """
     found = list(_causes(error))
     for cause in found:
@@ -67,7 +69,7 @@ def explain(error: BaseException) -> tuple[str, bool] | None:
             return _explain_tls(cause), False
     for cause in found:
         if isinstance(cause, OSError) and cause.strerror and not isinstance(cause, ssl.SSLError):
-            # trio puts addresses before the words of the system; the resolver has its own words.
+            # trio prefixes the system's text with addresses; the resolver has texts of its own.
             number = cause.errno or 0
             words = os.strerror(number) if number > 0 else cause.strerror
             return f"cannot be reached: {words}", True
@@ -78,10 +80,10 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
     while error is not None:
         yield error
         if isinstance(error, BaseExceptionGroup):
-            # trio tries the addresses of a host in turn: the first failure speaks for all.
+            # trio tries the addresses of a host in turn; the first failure is reported.
             error = error.exceptions[0]
         else:
-            # httpx2 hides what its errors were raised from, but does not forget it.
+            # httpx2 raises from None, but the context is still there.
             error = error.__cause__ or error.__context__
 
 
@@ -102,7 +104,7 @@ def _identify(context: ssl.SSLContext, certificate: Path, key: Path) -> None:
     except StorageError as error:
         raise CredentialsError(str(error)) from None
     try:
-        # Without a password OpenSSL would ask for one on the terminal.
+        # Without a password, OpenSSL would ask for one on the terminal.
         context.load_cert_chain(certificate, key, password="")
     except (ssl.SSLError, OSError) as error:
         raise CredentialsError(

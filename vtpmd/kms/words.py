@@ -1,9 +1,9 @@
-"""Other people's words in our reasons and logs."""
+"""Texts of services in our reasons and logs."""
 
 _LONGEST = 300  # characters
 
 
 def printable(said: object) -> str:
-    """What a service said, on one line, without characters that do something, and not too long."""
+    """Return a text on one line, without control characters, and cut if it is long."""
     plain = "".join(letter if letter.isprintable() else " " for letter in str(said)).strip()
     return plain if len(plain) <= _LONGEST else f"{plain[:_LONGEST]}…"

@@ -16,7 +16,8 @@ from vtpmd.admin.schema import (
 )
 from vtpmd.api import problems
 from vtpmd.api.problems import OperationError
-from vtpmd.kms.provider import KeyHolder, KeyProviderError, KeyUnavailable
+from vtpmd.kms.errors import KeyProviderError, KeyUnavailableError
+from vtpmd.kms.provider import KeyHolder
 from vtpmd.supervisor.fleet import Fleet
 from vtpmd.supervisor.keys import Keys, ProviderState
 
@@ -101,7 +102,7 @@ def _holder(keys: Keys, name: str) -> KeyHolder:
 def _refusals(name: str) -> Iterator[None]:
     try:
         yield
-    except KeyUnavailable as error:
+    except KeyUnavailableError as error:
         raise OperationError(problems.KEY_UNAVAILABLE, f"Key provider {name}: {error}.") from None
     except KeyProviderError as error:
         raise OperationError(problems.KEYS_REFUSED, f"Key provider {name}: {error}.") from None

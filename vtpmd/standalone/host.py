@@ -10,8 +10,9 @@ from collections.abc import Callable
 from typing import Any
 
 from vtpmd.ipc.messages import EventKind
-from vtpmd.kms.local_keys import LocalKeys
-from vtpmd.kms.provider import KeyContext, KeyProviderError
+from vtpmd.kms.errors import KeyProviderError
+from vtpmd.kms.local.keys import LocalKeys
+from vtpmd.kms.provider import KeyContext
 from vtpmd.linux.peers import PeerPolicy
 from vtpmd.storage.directory import KEYRING, NVRAM, DirectoryLock
 from vtpmd.storage.envelope import DEK_ID_SIZE, DEK_SIZE, Envelope, parse

@@ -8,15 +8,8 @@ from uuid import UUID
 
 import trio
 
-from vtpmd.kms.provider import (
-    Erased,
-    KeyContext,
-    KeyProvider,
-    KeyProviderError,
-    KeyRefused,
-    KeyUnavailable,
-    NotErased,
-)
+from vtpmd.kms.errors import KeyProviderError, KeyRefusedError, KeyUnavailableError
+from vtpmd.kms.provider import Erased, KeyContext, KeyProvider, NotErased
 from vtpmd.storage.envelope import DEK_ID_SIZE, DEK_SIZE, Envelope
 from vtpmd.storage.errors import EnvelopeError
 from vtpmd.storage.slot import Purpose, Slot
@@ -296,8 +289,8 @@ async def _close(provider: KeyProvider) -> None:
 
 def _missing(provider: str, error: KeyProviderError) -> KeyMissing:
     match error:
-        case KeyUnavailable():
+        case KeyUnavailableError():
             return KeyMissing(f"key provider {provider}: {error.reason}", error.retry)
-        case KeyRefused():
+        case KeyRefusedError():
             return KeyMissing(f"key provider {provider} refuses this key: {error}", retry=False)
     return KeyMissing(f"key provider {provider}: {error}", retry=False)

@@ -8,10 +8,10 @@ from typing import Any
 import botocore.session
 import pytest
 
+from tests.kms import configured
 from tests.kms.certificates import Authority
 from tests.kms.closing import close_at_the_end
 from tests.kms.server_process import ServerProcess, free_port
-from vtpmd.kms.aws_kms.factory import from_settings
 from vtpmd.kms.aws_kms.provider import AwsKmsProvider
 
 REGION = "eu-central-1"
@@ -66,6 +66,8 @@ def opened(authority: Authority, tmp_path: Path) -> Opener:
 
     def open_provider(endpoint: str, key: str | None = None, **more: Any) -> AwsKmsProvider:
         settings = {
+            "type": "aws-kms",
+            "name": "aws1",
             "region": REGION,
             "endpoint": endpoint,
             "ca": str(authority.certificate),
@@ -73,8 +75,7 @@ def opened(authority: Authority, tmp_path: Path) -> Opener:
             **({"key_name": key} if key else {"key_scope": "instance"}),
             **more,
         }
-        provider = from_settings("aws1", settings, tmp_path)
-        assert isinstance(provider, AwsKmsProvider)
+        provider = configured.opened(AwsKmsProvider, settings, tmp_path)
         close_at_the_end(provider)
         return provider
 

@@ -26,7 +26,7 @@ from tests.kms.http_faults import (
 )
 from tests.kms.reasons import reason
 from vtpmd.kms.aws_kms.client import MAX_CALLS
-from vtpmd.kms.provider import KeyRefused
+from vtpmd.kms.errors import KeyRefusedError
 from vtpmd.storage.slot import Slot
 
 KEY = f"arn:aws:kms:{REGION}:123456789012:key/1234abcd-12ab-34cd-56ef-1234567890ab"
@@ -67,7 +67,7 @@ FAULTS = {
     "short": (
         answer(200, {"Plaintext": SHORT_IN_BASE64}),
         True,
-        "gave no valid answer: it gives 16 bytes of plaintext, not 32",
+        "gave no valid answer: it gives 16 octets of plaintext, not 32",
     ),
     "odd": (answer(200, {"Plaintext": 5}), True, "gave no valid answer"),
     "no object": (answer(200, b"[]"), True, "gave no valid answer"),
@@ -138,7 +138,7 @@ async def test_ciphertext_that_does_not_open_is_refused(
     nursery: trio.Nursery, authority: Authority, opened: Opener, code: str
 ) -> None:
     server = await serving(nursery, authority, refusal(code))
-    with pytest.raises(KeyRefused, match="is damaged, or of another instance or DEK"):
+    with pytest.raises(KeyRefusedError, match="is damaged, or of another instance or DEK"):
         await opened(server.url, KEY).unwrap(SLOT, CONTEXT)
 
 

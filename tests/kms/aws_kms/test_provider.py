@@ -1,6 +1,6 @@
 """The AWS KMS provider with a moto server: contract, encryption context, own keys, deletion.
 
-moto knows no key states: what it does with disabled keys is in ``test_faults``.
+moto knows no key states: what it does with disabled keys is in `test_faults`.
 """
 
 import sys
@@ -11,18 +11,12 @@ from uuid import uuid4
 import pytest
 import trio
 
+from tests.kms import configured
 from tests.kms.aws_kms.conftest import REGION, Opener
 from tests.kms.reasons import reason
-from vtpmd.kms.aws_kms.factory import from_settings
 from vtpmd.kms.contract import KeyProviderContract
-from vtpmd.kms.provider import (
-    ConfigurationRefused,
-    Erased,
-    KeyContext,
-    KeyProvider,
-    KeyRefused,
-    NotErased,
-)
+from vtpmd.kms.errors import KeyRefusedError
+from vtpmd.kms.provider import Erased, KeyContext, KeyProvider, NotErased
 
 MOTO_HEADER = 36
 DEK = b"0123456789abcdef" * 2
@@ -56,7 +50,7 @@ class Contract(KeyProviderContract):
             slot.wrapped[:-1],
             slot.wrapped + b"\0",
         ):
-            with pytest.raises(KeyRefused):
+            with pytest.raises(KeyRefusedError):
                 await provider.unwrap(replace(slot, wrapped=wrapped), context)
 
 
@@ -190,11 +184,10 @@ async def test_missing_key_is_told(moto: str, opened: Opener, context: KeyContex
         assert (await reason(attempt)).endswith(f"has no key {absent}")
 
 
-def test_without_botocore_the_configuration_is_refused(
-    tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+def test_without_botocore_the_configuration_says_what_to_install(
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setitem(sys.modules, "botocore", None)
-    monkeypatch.delitem(sys.modules, "vtpmd.kms.aws_kms.client")
-    monkeypatch.delitem(sys.modules, "vtpmd.kms.aws_kms.provider")
-    with pytest.raises(ConfigurationRefused, match=r"needs the package botocore: .* vtpmd\[aws\]"):
-        from_settings("aws1", {"region": REGION, "key_name": "alias/vtpmd"}, tmp_path)
+    settings = {"type": "aws-kms", "name": "aws1", "region": REGION, "key_name": "alias/vtpmd"}
+    (problem,) = configured.problems(settings)
+    assert problem.endswith("needs the package botocore: pip install 'vtpmd[aws]'")

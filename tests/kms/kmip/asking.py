@@ -7,11 +7,11 @@ import pytest
 from tests.kms.closing import close_at_the_end
 from tests.kms.kmip.conftest import TIMEOUT
 from tests.kms.kmip.scripted import state_reply
+from vtpmd.kms.errors import KeyUnavailableError
 from vtpmd.kms.kmip import operations
 from vtpmd.kms.kmip.client import Client
 from vtpmd.kms.kmip.constants import State
 from vtpmd.kms.kmip.messages import Request
-from vtpmd.kms.provider import KeyUnavailable
 from vtpmd.kms.tls import Credentials
 
 ASK_STATE = operations.get_state("1")
@@ -26,10 +26,10 @@ def open_client(port: int, credentials: Credentials, host: str = "localhost") ->
     return client
 
 
-async def failure(client: Client, request: Request[Any] = ASK_STATE) -> KeyUnavailable:
+async def failure(client: Client, request: Request[Any] = ASK_STATE) -> KeyUnavailableError:
     """How the request fails, without the words that every reason begins with."""
-    with pytest.raises(KeyUnavailable) as caught:
+    with pytest.raises(KeyUnavailableError) as caught:
         await client.call(request)
     beginning = f"the KMIP server {client.server} "
     assert caught.value.reason.startswith(beginning)
-    return KeyUnavailable(caught.value.reason.removeprefix(beginning), caught.value.retry)
+    return KeyUnavailableError(caught.value.reason.removeprefix(beginning), caught.value.retry)

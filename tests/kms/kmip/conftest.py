@@ -6,12 +6,13 @@ from typing import Any, Protocol
 
 import pytest
 
+from tests.kms import configured
 from tests.kms.certificates import Authority, Pair
 from tests.kms.closing import close_at_the_end
 from tests.kms.kmip.pykmip import Server
 from tests.kms.kmip.scripted import ScriptedServer, scripted, server_context
 from vtpmd.kms.kmip.client import Client
-from vtpmd.kms.kmip.provider import KmipProvider, from_settings
+from vtpmd.kms.kmip.provider import KmipProvider
 from vtpmd.kms.tls import Credentials
 
 TIMEOUT = 20.0  # of real servers on a busy machine; hanging ones are tested with a clock of ours
@@ -83,6 +84,8 @@ def open_provider(server: Server, credentials: Credentials, tmp_path: Path) -> O
 
     def open_provider(**settings: Any) -> KmipProvider:
         usual = {
+            "type": "kmip",
+            "name": "kms1",
             "host": "localhost",
             "port": server.port,
             "ca": str(credentials.ca),
@@ -90,7 +93,7 @@ def open_provider(server: Server, credentials: Credentials, tmp_path: Path) -> O
             "key": str(credentials.key),
             "timeout": TIMEOUT,
         }
-        provider = from_settings("kms1", usual | settings, tmp_path)
+        provider = configured.opened(KmipProvider, usual | settings, tmp_path)
         close_at_the_end(provider)
         return provider
 

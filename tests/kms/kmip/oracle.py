@@ -1,7 +1,7 @@
 """PyKMIP's codec as a judge, in a process of its own: its package warns when it is imported.
 
-Run as a program it answers one JSON line for each: ``encode`` a value of a type, ``decode`` one,
-``request``: read a whole request and write it again.
+Run as a program it answers one JSON line for each: `encode` a value of a type, `decode` one,
+`request`: read a whole request and write it again.
 """
 
 import json
@@ -37,7 +37,7 @@ class Oracle:
             self._process.stdin.close()
 
     def encode(self, kind: str, value: object) -> bytes:
-        """The bytes of an item with TAG."""
+        """The octets of an item with TAG."""
         return bytes.fromhex(self._ask("encode", kind, value))
 
     def decode(self, kind: str, data: bytes | bytearray) -> object:

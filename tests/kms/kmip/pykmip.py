@@ -25,7 +25,7 @@ database_path={directory}/keys.db
 
 
 class Server:
-    """PyKMIP's server with everything it writes below ``directory``."""
+    """PyKMIP's server with everything it writes below `directory`."""
 
     def __init__(self, directory: Path, ca: Path, pair: Pair) -> None:
         self._directory = directory

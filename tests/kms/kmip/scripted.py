@@ -18,7 +18,7 @@ STRUCTURE, INTEGER, ENUMERATION, TEXT, BYTES = 1, 2, 5, 7, 8
 
 
 def item(tag: int, kind: int, *values: bytes | int | str) -> bytes:
-    """One TTLV item; ``tag`` without its first byte, 0x42."""
+    """One TTLV item; `tag` without its first byte, 0x42."""
     content = b""
     for value in values:
         if isinstance(value, int):
@@ -89,7 +89,7 @@ def answering(*replies: bytes) -> Script:
 
 
 class ScriptedServer:
-    """Listens on ``port`` of localhost; ``connections`` counts who came, TLS or not."""
+    """Listens on `port` of localhost; `connections` counts who came, TLS or not."""
 
     def __init__(self, port: int) -> None:
         self.port = port

@@ -24,10 +24,10 @@ from tests.kms.kmip.scripted import (
     reply,
     state_reply,
 )
+from vtpmd.kms.errors import KeyUnavailableError
 from vtpmd.kms.kmip import operations
 from vtpmd.kms.kmip.constants import ResultReason
-from vtpmd.kms.kmip.messages import MAX_REPLY, OperationFailed, Request
-from vtpmd.kms.provider import KeyUnavailable
+from vtpmd.kms.kmip.messages import MAX_REPLY, OperationFailedError, Request
 from vtpmd.kms.tls import Credentials
 
 
@@ -56,16 +56,17 @@ def sending(data: bytes) -> Script:
     [
         pytest.param(close_without_answer, "closed the connection without an answer", True,
                      id="closed before the answer"),
-        pytest.param(answering(GOOD[:5]), "closed the connection after 5 bytes of its answer", True,
+        pytest.param(answering(GOOD[:5]),
+                     "closed the connection after 5 octets of its answer", True,
                      id="closed in the header"),
         pytest.param(answering(GOOD[:-1]),
-                     f"closed the connection after {len(GOOD) - 1} bytes of its answer", True,
-                     id="closed one byte too early"),
+                     f"closed the connection after {len(GOOD) - 1} octets of its answer", True,
+                     id="closed one octet too early"),
         pytest.param(sending(GOOD[:4] + (MAX_REPLY + 1).to_bytes(4)),
-                     "gave no valid answer: the reply would have 1048577 bytes, 1048576 are "
+                     "gave no valid answer: the reply would have 1048577 octets, 1048576 are "
                      "permitted", False, id="oversized"),
         pytest.param(sending(GOOD[:4] + b"\xff\xff\xff\xff"),
-                     "gave no valid answer: the reply would have 4294967295 bytes, 1048576 are "
+                     "gave no valid answer: the reply would have 4294967295 octets, 1048576 are "
                      "permitted", False, id="as large as can be"),
         pytest.param(sending(b"HTTP/1.1 400 Bad Request\r\n\r\n"),
                      "gave no valid answer: the reply begins with 48545450", False, id="HTTP"),
@@ -142,12 +143,12 @@ DECRYPT = operations.decrypt("1", bytes(48), bytes(12), b"")
     [
         (operations.get("1"), key_reply(key="2"), "it answers with another key"),
         (operations.get("1"), key_reply(form=2), "it gives a key in format 2, not raw"),
-        (operations.get("1"), key_reply(size=16), "it gives a key of 16 bytes, not 32"),
+        (operations.get("1"), key_reply(size=16), "it gives a key of 16 octets, not 32"),
         (ENCRYPT, cipher_reply(0x1F, 32, 16, key="2"), "it answers with another key"),
         (ENCRYPT, cipher_reply(0x1F, 48), "item 4200ff is missing"),
-        (ENCRYPT, cipher_reply(0x1F, 31, 16), "it gives 31 bytes of ciphertext and 16 of tag"),
-        (ENCRYPT, cipher_reply(0x1F, 32, 12), "it gives 32 bytes of ciphertext and 12 of tag"),
-        (DECRYPT, cipher_reply(0x20, 31), "it gives 31 bytes of plaintext, not 32"),
+        (ENCRYPT, cipher_reply(0x1F, 31, 16), "it gives 31 octets of ciphertext and 16 of tag"),
+        (ENCRYPT, cipher_reply(0x1F, 32, 12), "it gives 32 octets of ciphertext and 12 of tag"),
+        (DECRYPT, cipher_reply(0x20, 31), "it gives 31 octets of plaintext, not 32"),
         (DECRYPT, cipher_reply(0x20, 32, key="2"), "it answers with another key"),
         (operations.create("n", False), reply(batch_item(1)), "item 420094 is missing in 42007c"),
         (operations.create("n", False), reply(batch_item(1, item(0x94, TEXT, ""))),
@@ -188,7 +189,7 @@ async def test_refusals_are_told_in_the_words_of_the_server(
     refusal = reply(batch_item(0x0B, status=1, reason=reason, message=message))
     fault_server.script = answering(refusal, GOOD)
     client = open_client(fault_server.port, credentials)
-    with pytest.raises(OperationFailed) as caught:
+    with pytest.raises(OperationFailedError) as caught:
         await client.call(ASK_STATE)
     assert str(caught.value) == f"refuses Get Attributes: {words}"
     assert caught.value.reason == ResultReason(reason) if reason != 0x4242 else reason
@@ -242,9 +243,9 @@ async def test_a_server_that_hangs_is_given_up_in_time(
         waiting = trio.Event()
         fault_server.script = script
         async with trio.open_nursery() as nursery:
-            errors: list[KeyUnavailable] = []
+            errors: list[KeyUnavailableError] = []
 
-            async def ask(errors: list[KeyUnavailable] = errors) -> None:
+            async def ask(errors: list[KeyUnavailableError] = errors) -> None:
                 errors.append(await failure(open_client(fault_server.port, credentials)))
 
             nursery.start_soon(ask)

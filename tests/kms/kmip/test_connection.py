@@ -21,7 +21,7 @@ from tests.kms.kmip.scripted import (
     scripted,
     server_context,
 )
-from vtpmd.kms.provider import KeyUnavailable
+from vtpmd.kms.errors import KeyUnavailableError
 from vtpmd.kms.tls import Credentials
 
 
@@ -73,6 +73,18 @@ async def test_a_certificate_of_another_authority_is_refused(
 ) -> None:
     pair = Authority(tmp_path, "stranger").server("localhost")
     reason = await refusal_of_server(pair, authority, credentials)
+    assert "refused: unable to get local issuer certificate" in reason
+
+
+async def test_an_authority_that_only_the_platform_trusts_is_refused(
+    authority: Authority,
+    credentials: Credentials,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    platform = Authority(tmp_path, "platform")
+    monkeypatch.setenv("SSL_CERT_FILE", str(platform.certificate))
+    reason = await refusal_of_server(platform.server("localhost"), authority, credentials)
     assert "refused: unable to get local issuer certificate" in reason
 
 
@@ -233,7 +245,7 @@ async def test_files_that_cannot_be_used_are_named(
     spoil: Spoil,
     reason: str,
 ) -> None:
-    with pytest.raises(KeyUnavailable, match=reason) as caught:
+    with pytest.raises(KeyUnavailableError, match=reason) as caught:
         await open_client(fault_server.port, spoil(credentials, tmp_path)).call(ASK_STATE)
     assert not caught.value.retry
     assert "cannot be asked: " in caught.value.reason
@@ -268,7 +280,7 @@ async def test_a_renewed_certificate_is_used_by_the_next_connection(
     fault_server.script = answering(GOOD)
     spoilt = _expired(credentials, tmp_path)
     client = open_client(fault_server.port, spoilt)
-    with pytest.raises(KeyUnavailable, match="expired at"):
+    with pytest.raises(KeyUnavailableError, match="expired at"):
         await client.call(ASK_STATE)
     pair_of(spoilt).certificate.write_bytes(pair_of(credentials).certificate.read_bytes())
     pair_of(spoilt).key.write_bytes(pair_of(credentials).key.read_bytes())

@@ -129,20 +129,20 @@ def test_what_is_cut_off_is_refused(item: Item, data: st.DataObject) -> None:
 @pytest.mark.parametrize(
     ("data", "reason"),
     [
-        ("", "0 bytes are left where an item has to begin"),
+        ("", "0 octets are left where an item has to begin"),
         ("42002002 00000004 00000008", "is cut off: its length is 4"),
         ("42002002 FFFFFFFF 00000008 00000000", "is cut off: its length is 4294967295"),
         ("42002002 00000004 00000008 00000001", "padded with something else than zeros"),
-        ("42002002 00000008 0000000800000000", "has 8 bytes, too many or too few"),
+        ("42002002 00000008 0000000800000000", "has 8 octets, too many or too few"),
         ("42002006 00000008 0000000000000002", "is neither true nor false"),
-        ("42002004 00000004 00000001 00000000", "has 4 bytes: no multiple of eight"),
-        ("42002004 00000000", "has 0 bytes: no multiple of eight"),
+        ("42002004 00000004 00000001 00000000", "has 4 octets: no multiple of eight"),
+        ("42002004 00000000", "has 0 octets: no multiple of eight"),
         ("42002007 00000001 FF00000000000000", "is no text in UTF-8"),
         ("42002000 00000000", "has an unknown type 0"),
         ("4200200B 00000008 0000000000000000", "has an unknown type 11"),
-        ("42002001 00000004 00000000 00000000", "4 bytes are left"),
+        ("42002001 00000004 00000000 00000000", "4 octets are left"),
         ("42002001 00000008 42002002 00000004", "is cut off"),
-        ("42002001 00000000 42002001 00000000", "8 bytes follow the last item"),
+        ("42002001 00000000 42002001 00000000", "8 octets follow the last item"),
     ],
 )
 def test_malformed_bytes_are_refused_with_the_reason(data: str, reason: str) -> None:

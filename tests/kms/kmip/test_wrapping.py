@@ -20,7 +20,8 @@ from tests.kms.kmip.scripted import (
     reply,
 )
 from vtpmd.kms import gcm
-from vtpmd.kms.kmip.messages import OperationFailed
+from vtpmd.kms.errors import NotOpenedError
+from vtpmd.kms.kmip.messages import OperationFailedError
 from vtpmd.kms.kmip.ttlv import Item, Type, decode
 from vtpmd.kms.kmip.wrapping import Delegating
 from vtpmd.kms.tls import Credentials
@@ -33,7 +34,7 @@ Answer = Callable[[int, bytes, bytes, bytes, bytes], bytes]
 
 
 def cipher(reason: int, broken: frozenset[int] = frozenset()) -> Answer:
-    """Encrypts and decrypts under KEK, and gives ``reason`` when it cannot."""
+    """Encrypts and decrypts under KEK, and gives `reason` when it cannot."""
 
     def answer(operation: int, data: bytes, tag: bytes, iv: bytes, aad: bytes) -> bytes:
         failed = batch_item(operation, status=1, reason=reason)
@@ -89,9 +90,9 @@ async def test_a_damaged_slot_is_told_from_a_broken_server(
 ) -> None:
     fault_server.script = script_of(cipher(reason))
     wrapped = gcm.wrap(KEK, DEK, b"aad")
-    with pytest.raises(gcm.NotOpened):
+    with pytest.raises(NotOpenedError):
         await wrapping.unwrap("1", wrapped, b"other")
-    with pytest.raises(gcm.NotOpened):
+    with pytest.raises(NotOpenedError):
         await wrapping.unwrap("1", wrapped[:-1], b"aad")
 
 
@@ -100,5 +101,5 @@ async def test_a_broken_server_is_not_taken_for_a_damaged_slot(
     fault_server: ScriptedServer, wrapping: Delegating, broken: set[int]
 ) -> None:
     fault_server.script = script_of(cipher(CRYPTOGRAPHIC_FAILURE, frozenset(broken)))
-    with pytest.raises(OperationFailed, match="Cryptographic Failure"):
+    with pytest.raises(OperationFailedError, match="Cryptographic Failure"):
         await wrapping.unwrap("1", gcm.wrap(KEK, DEK, b"aad"), b"aad")

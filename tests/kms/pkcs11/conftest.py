@@ -6,10 +6,11 @@ from typing import Any, Protocol
 
 import pytest
 
+from tests.kms import configured
 from tests.kms.closing import close_at_the_end
 from tests.kms.pkcs11 import softhsm
 from tests.kms.pkcs11.softhsm import Faulty, Token
-from vtpmd.kms.pkcs11.provider import Pkcs11Provider, from_settings
+from vtpmd.kms.pkcs11.provider import Pkcs11Provider
 
 TIMEOUT = 60.0  # of a busy machine; what hangs is tested with a clock of ours
 
@@ -81,13 +82,15 @@ def open_faulty(token: Token, faulty: Faulty, open_own: OpenProvider) -> OpenPro
 def _opener(token: Token, pin_file: Path, state: Path) -> OpenProvider:
     def open_provider(**settings: Any) -> Pkcs11Provider:
         usual = {
+            "type": "pkcs11",
+            "name": "hsm",
             "module": str(softhsm.module()),
             "token": token.label,
             "pin_file": str(pin_file),
             "environment": token.environment,
             "timeout": TIMEOUT,
         }
-        provider = from_settings("hsm", usual | settings, state)
+        provider = configured.opened(Pkcs11Provider, usual | settings, state)
         close_at_the_end(provider)
         return provider
 

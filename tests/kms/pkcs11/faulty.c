@@ -23,7 +23,8 @@ typedef ulong_t (*function_t)();
 
 enum {
     INITIALIZE = 0, GET_TOKEN_INFO = 6, GET_MECHANISM_INFO = 8, LOGIN = 18, FIND_OBJECTS_INIT = 26,
-    ENCRYPT_INIT = 29, ENCRYPT = 30, DECRYPT_INIT = 33, GENERATE_KEY = 58, FUNCTIONS = 68,
+    ENCRYPT_INIT = 29, ENCRYPT = 30, DECRYPT_INIT = 33, DECRYPT = 34, GENERATE_KEY = 58,
+    FUNCTIONS = 68,
     MECHANISM_INVALID = 0x70, TOKEN_FLAGS_AT = 96
 };
 
@@ -117,14 +118,22 @@ static ulong_t C_GetMechanismInfo(void *slot, ulong_t mechanism, void *info)
     return theirs->function[GET_MECHANISM_INFO](slot, mechanism, info);
 }
 
-static ulong_t C_Encrypt(void *session, void *data, ulong_t size, unsigned char *out, ulong_t *length)
+static ulong_t corrupted(int index, const char *name, void *session, void *data, ulong_t size,
+                         unsigned char *out, ulong_t *length)
 {
-    struct order order = ordered("C_Encrypt");
-    ulong_t result = theirs->function[ENCRYPT](session, data, size, out, length);
+    struct order order = ordered(name);
+    ulong_t result = theirs->function[index](session, data, size, out, length);
     if (!result && out && !strcmp(order.what, "corrupt"))
         out[0] ^= 1;
     return result;
 }
+
+#define CORRUPTED(index, name) \
+    static ulong_t name(void *a, void *b, ulong_t c, unsigned char *d, ulong_t *e) \
+    { return corrupted(index, #name, a, b, c, d, e); }
+
+CORRUPTED(ENCRYPT, C_Encrypt)
+CORRUPTED(DECRYPT, C_Decrypt)
 
 ulong_t C_GetFunctionList(void *list)
 {
@@ -141,6 +150,7 @@ ulong_t C_GetFunctionList(void *list)
     ours.function[ENCRYPT_INIT] = (function_t)C_EncryptInit;
     ours.function[ENCRYPT] = (function_t)C_Encrypt;
     ours.function[DECRYPT_INIT] = (function_t)C_DecryptInit;
+    ours.function[DECRYPT] = (function_t)C_Decrypt;
     ours.function[GENERATE_KEY] = (function_t)C_GenerateKey;
     *(void **)list = &ours;
     return 0;

@@ -21,9 +21,9 @@ USUAL = {
 
 
 def main(module: str, token: str, pin: str, action: str, label: str, *rest: str) -> Any:
-    """``list``, ``import`` (key, attributes), ``set`` (attributes), ``destroy``.
+    """`list`, `import` (key, attributes), `set` (attributes), `destroy`.
 
-    ``pin``: set the user's PIN anew; then ``pin`` is the officer's, and ``label`` the new one.
+    `pin`: set the user's PIN anew; then `pin` is the officer's, and `label` the new one.
     """
     opened = pkcs11.lib(module).get_token(token_label=token)
     if action == "pin":

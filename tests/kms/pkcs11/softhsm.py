@@ -30,7 +30,7 @@ def module() -> Path:
 
 @dataclass(frozen=True)
 class Token:
-    """A token in ``directory`` with the label ``label``."""
+    """A token in `directory` with the label `label`."""
 
     directory: Path
     label: str = LABEL
@@ -61,7 +61,7 @@ class Token:
         return found
 
     def import_key(self, label: str, key: bytes, **attributes: object) -> None:
-        """Put a key there, made to stay there unless ``attributes`` say otherwise."""
+        """Put a key there, made to stay there unless `attributes` say otherwise."""
         self._officer("import", label, key.hex(), json.dumps(attributes))
 
     def set(self, prefix: str, **attributes: object) -> None:
@@ -92,7 +92,7 @@ class Token:
 
 @dataclass(frozen=True)
 class Faulty:
-    """The module of ``faulty.c``: SoftHSM's, with orders for single functions."""
+    """The module of `faulty.c`: SoftHSM's, with orders for single functions."""
 
     path: Path
     directory: Path
@@ -119,7 +119,7 @@ class Faulty:
 
 
 def build(directory: Path) -> Path:
-    """Compile ``faulty.c``; skips the test where that is not possible."""
+    """Compile `faulty.c`; skips the test where that is not possible."""
     compiler = shutil.which("cc")
     if compiler is None:
         pytest.skip("there is no C compiler")

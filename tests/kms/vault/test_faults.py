@@ -78,10 +78,10 @@ FAULTS = {
     "short": (
         answer(200, {"data": {"plaintext": SHORT_IN_BASE64}}),
         False,
-        "gave no valid answer: it gives 16 bytes of plaintext, not 32",
+        "gave no valid answer: it gives 16 octets of plaintext, not 32",
     ),
     "no string": (answer(200, {"data": {"plaintext": 5}}), False, "no plaintext in it"),
-    "endless": (answer(200, b" " * (2 << 20)), False, "answers more than 1048576 bytes"),
+    "endless": (answer(200, b" " * (2 << 20)), False, "answers more than 1048576 octets"),
     "truncated": (answer(200, b"x" * 99, missing=9), True, "broke off"),
     "cut head": (b"HTTP/1.1 200 O", True, "broke off"),
     "closed": (b"", True, "broke off"),

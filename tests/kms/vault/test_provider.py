@@ -9,10 +9,11 @@ import cbor2
 import pytest
 
 from tests.kms.reasons import reason
-from tests.kms.vault.bao import SHARED_POLICY, Bao, Refused
+from tests.kms.vault.bao import SHARED_POLICY, Bao, RefusedError
 from tests.kms.vault.conftest import Opener
 from vtpmd.kms.contract import KeyProviderContract
-from vtpmd.kms.provider import Erased, KeyContext, KeyProvider, KeyRefused, NotErased
+from vtpmd.kms.errors import KeyRefusedError
+from vtpmd.kms.provider import Erased, KeyContext, KeyProvider, NotErased
 from vtpmd.storage.slot import Slot
 
 CONTEXT = KeyContext(UUID("6ba7b810-9dad-11d1-80b4-00c04fd430c8"), bytes(range(16)))
@@ -23,7 +24,7 @@ DEK = b"0123456789abcdef" * 2
 
 @pytest.fixture
 def plain_key(bao: Bao) -> None:
-    """The key ``vtpmd`` is one without derivation."""
+    """The key `vtpmd` is one without derivation."""
     bao.delete("vtpmd")
     bao.ask("POST", "transit/keys/vtpmd", {"derived": False})
 
@@ -79,7 +80,7 @@ async def test_plain_key_is_bound_by_associated_data(bao: Bao, opened: Opener) -
     slot = await opened(bao, key_name="vtpmd").wrap(DEK, CONTEXT)
     assert slot.algorithm == "transit-associated_data"
     assert raw_decrypt(bao, slot, associated_data=AAD) == DEK
-    with pytest.raises(Refused, match="authentication failed"):
+    with pytest.raises(RefusedError, match="authentication failed"):
         raw_decrypt(bao, slot)
 
 
@@ -130,7 +131,7 @@ async def test_key_of_an_instance_is_deleted_with_all_versions(bao: Bao, opened:
     slot = await provider.wrap(DEK, context)
     assert slot.key_ref == f"vtpmd-{context.uuid}"
     assert await provider.destroy(slot, context) == Erased()
-    with pytest.raises(Refused, match="404"):
+    with pytest.raises(RefusedError, match="404"):
         bao.ask("GET", f"transit/keys/{slot.key_ref}")
     assert "deleted, or never made" in await reason(provider.unwrap(slot, context))
     assert await provider.destroy(slot, context) == Erased()
@@ -150,7 +151,7 @@ async def test_missing_shared_key_is_told_and_not_made(bao: Bao, opened: Opener)
     assert await provider.initialise() is None
     for attempt in (provider.check(), provider.wrap(DEK, CONTEXT), provider.describe()):
         assert "has no key absent in transit: make it" in await reason(attempt)
-    with pytest.raises(Refused, match="404"):
+    with pytest.raises(RefusedError, match="404"):
         bao.ask("GET", "transit/keys/absent")
 
 
@@ -192,5 +193,5 @@ async def test_version_that_the_server_lost_is_told(bao: Bao, opened: Opener) ->
 async def test_slot_cannot_name_another_path(bao: Bao, opened: Opener, key_ref: str) -> None:
     provider = opened(bao, key_name="vtpmd")
     slot = replace(await provider.wrap(DEK, CONTEXT), key_ref=key_ref)
-    with pytest.raises(KeyRefused, match="cannot be the name of a key"):
+    with pytest.raises(KeyRefusedError, match="cannot be the name of a key"):
         await provider.unwrap(slot, CONTEXT)

@@ -1,1 +1,3 @@
 """Keys of the AWS Key Management Service."""
+
+TYPE = "aws-kms"

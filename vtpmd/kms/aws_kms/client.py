@@ -1,7 +1,6 @@
 """Calls of the AWS Key Management Service through botocore, and reasons for their failures.
 
-botocore knows all that AWS has of sources for credentials; its calls block, so they are made in
-threads.
+botocore knows all the sources of AWS credentials. Its calls block, so they are made in threads.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -18,10 +17,10 @@ from botocore.config import Config
 from botocore.loaders import create_loader
 from botocore.parsers import ResponseParserError
 
-from vtpmd.kms.breaker import Breaker
-from vtpmd.kms.provider import KeyUnavailable
-from vtpmd.kms.tls import explain
-from vtpmd.kms.words import printable
+from ..breaker import Breaker
+from ..errors import KeyUnavailableError, KmsError, NotOpenedError
+from ..tls import explain
+from ..words import printable
 
 Field = TypeVar("Field")
 
@@ -30,7 +29,7 @@ MAX_CALLS = 4
 # Descriptions of the service are read from botocore's files once.
 _LOADER = create_loader()
 
-# Our own attempts are counted by who asks for keys.
+# No retries: whoever needs the key tries again.
 _ATTEMPTS = {"total_max_attempts": 1, "mode": "standard"}
 
 _NOT_OPENED = ("InvalidCiphertextException", "IncorrectKeyException")
@@ -56,7 +55,7 @@ _MAY_PASS = (
     "ServiceUnavailable",
     "InternalFailure",
 )
-# What botocore's parser fails with, depending on where an answer is not what it should be.
+# What botocore's parser raises for malformed answers, depending on where they are malformed.
 _NONSENSE = (
     ResponseParserError, ValueError, TypeError, AttributeError, LookupError, RecursionError,
 )  # fmt: skip
@@ -67,20 +66,16 @@ _STATES = {
 }
 
 
-class NotOpened(Exception):
-    """The key does not open a ciphertext: it is damaged, or bound to something else."""
-
-
-class NotFound(Exception):
+class NotFoundError(KmsError):
     """There is no such key or alias."""
 
 
 @dataclass(frozen=True)
 class Service:
-    """Where the service is, and how we are known to it.
+    """The address of the service, and our credentials.
 
-    ``endpoint`` and ``ca`` take the place of the region's public ones, ``profile`` that of the
-    default profile in the AWS configuration. A call has ``timeout`` seconds.
+    `endpoint` and `ca` replace the region's public ones, `profile` the default profile in the AWS
+    configuration. A call has `timeout` seconds.
     """
 
     region: str
@@ -109,9 +104,9 @@ class Service:
 
 
 class Client:
-    """Calls ``service``; at most MAX_CALLS at a time, others wait, without their time passing.
+    """Makes at most MAX_CALLS calls to `service` at a time; waiting does not use up a call's time.
 
-    Calls that were given up hold a thread until botocore gives up, too: of those there are as many.
+    A cancelled call occupies its thread until botocore gives up; MAX_CALLS also limits threads.
     """
 
     def __init__(self, service: Service) -> None:
@@ -126,7 +121,7 @@ class Client:
     async def call(self, operation: str, **parameters: Any) -> dict[str, Any]:
         """Do one operation, named as its method in botocore.
 
-        Raises NotOpened, NotFound; KeyUnavailable for every other failure.
+        Raises NotOpenedError, NotFoundError; KeyUnavailableError for every other failure.
         """
         async with self._places:
             with (
@@ -141,7 +136,7 @@ class Client:
         return answer
 
     def read(self, answer: Mapping[str, Any], name: str, kind: type[Field]) -> Field:
-        """A field of an answer. Raises KeyUnavailable if it is missing or of another kind."""
+        """A field of an answer. Raises KeyUnavailableError if it is missing or of another kind."""
         value = answer.get(name)
         if not isinstance(value, kind):
             raise self.nonsense(f"there is no {name} in it")
@@ -156,7 +151,7 @@ class Client:
     async def _connected(self) -> Any:
         async with self._connecting:
             if self._client is None:
-                # Looks for credentials: asks other services, or a program that may never end.
+                # The search for credentials asks other services, or a program that may never end.
                 self._client = await self._in_thread(self._service.connect)
             return self._client
 
@@ -165,7 +160,7 @@ class Client:
 
     @contextmanager
     def _explained(self, operation: str) -> Iterator[None]:
-        """Turn what a call may fail with into a reason that a person can act on."""
+        """Turn the failures of a call into reasons that a person can act on."""
         try:
             yield
         except (trio.TooSlowError, exceptions.ConnectTimeoutError, exceptions.ReadTimeoutError):
@@ -173,7 +168,7 @@ class Client:
         except exceptions.ClientError as error:
             raise self._judged(operation, error.response) from None
         except exceptions.SSLError as error:
-            # What is no failure of TLS itself is urllib3's: another host's certificate.
+            # urllib3 reports a certificate of another host by an error of its own.
             words = f"has a certificate that is refused: {printable(error.kwargs['error'])}"
             raise self._unavailable(*(explain(error) or (words, False))) from None
         except (exceptions.ConnectionError, exceptions.HTTPClientError) as error:
@@ -192,11 +187,11 @@ class Client:
         words = printable(response.get("Error", {}).get("Message", ""))
         status = response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
         if code in _NOT_OPENED and operation in _OPENING:
-            return NotOpened()
+            return NotOpenedError()
         if code == _MISSING:
-            return NotFound()
+            return NotFoundError()
         if code in (*_CREDENTIALS_ENDED, *_CREDENTIALS_REFUSED):
-            # The next call looks for credentials anew: they may have been replaced by then.
+            # The next call looks for credentials again: they may have been replaced by then.
             self._client = None
             return self._unavailable(
                 f"refuses our credentials ({code}): {words}", code in _CREDENTIALS_ENDED
@@ -206,21 +201,21 @@ class Client:
         meaning = _STATES.get(code, code)
         return self._unavailable(f"does not {operation}, {meaning}: {words}", retry=False)
 
-    def _too_slow(self) -> KeyUnavailable:
+    def _too_slow(self) -> KeyUnavailableError:
         if self._client is None:
             return self._not_asked(
                 f"no credentials were found within {self._service.timeout:g} s", retry=True
             )
         return self._unavailable(f"did not answer within {self._service.timeout:g} s", retry=True)
 
-    def nonsense(self, why: str) -> KeyUnavailable:
-        """What an answer means that can be none; ``why`` says what is wrong with it."""
-        # botocore does not tell an answer that was cut off from one that makes no sense.
+    def nonsense(self, why: str) -> KeyUnavailableError:
+        """The error for an invalid answer; `why` says what is wrong with it."""
+        # botocore does not distinguish truncated answers from malformed ones, so a retry may help.
         return self._unavailable(f"gave no valid answer: {why}", retry=True)
 
-    def _not_asked(self, why: str, retry: bool) -> KeyUnavailable:
+    def _not_asked(self, why: str, retry: bool) -> KeyUnavailableError:
         self._client = None
         return self._unavailable(f"cannot be asked: {why}", retry)
 
-    def _unavailable(self, what: str, retry: bool) -> KeyUnavailable:
-        return KeyUnavailable(f"AWS KMS at {self.address} {what}", retry)
+    def _unavailable(self, what: str, retry: bool) -> KeyUnavailableError:
+        return KeyUnavailableError(f"AWS KMS at {self.address} {what}", retry)

@@ -1,4 +1,4 @@
-"""The key provider ``aws-kms``: KEKs that never leave the AWS Key Management Service."""
+"""The key provider `aws-kms`: KEKs that never leave the AWS Key Management Service."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,28 +8,23 @@ from uuid import UUID
 
 import trio
 
-from vtpmd.kms.aws_kms.client import Client, NotFound, NotOpened
-from vtpmd.kms.provider import (
-    Erased,
-    KeyContext,
-    KeyRefused,
-    KeyUnavailable,
-    NotErased,
-    new_slot,
-)
-from vtpmd.kms.words import printable
 from vtpmd.storage.envelope import DEK_SIZE
 from vtpmd.storage.slot import Slot
+
+from ..errors import KeyRefusedError, KeyUnavailableError, NotOpenedError
+from ..provider import PURPOSE, TRIAL, Erased, KeyContext, NotErased, new_slot
+from ..words import printable
+from . import TYPE
+from .client import Client, NotFoundError
 
 ALGORITHM = "SYMMETRIC_DEFAULT"
 PENDING_DAYS = 7  # the shortest wait before a deletion that AWS offers
 _PENDING = "PendingDeletion"
-_NOBODY = UUID(int=0)
 
 
 @dataclass(frozen=True)
 class Key:
-    """A key as the service describes it; ``deletion`` says when it is deleted, if it will be."""
+    """A key as the service describes it; `deletion` says when it is deleted, if it will be."""
 
     identifier: str
     arn: str
@@ -38,18 +33,16 @@ class Key:
 
 
 class AwsKmsProvider:
-    """Wraps DEKs with symmetric keys of the service that ``client`` calls.
+    """Wraps DEKs with symmetric keys of the service that `client` calls.
 
-    With ``shared_key`` (id, ARN or alias) all instances use that key, else each has its own, whose
-    alias is ``key_prefix`` and its UUID. A slot names its key by ARN; what ties it to the instance
-    is the encryption context, which AWS CloudTrail shows.
+    With `shared_key` (id, ARN or alias) all instances use that key, else each has its own, whose
+    alias is `key_prefix` and its UUID. A slot names its key by ARN and is bound to the
+    instance by the encryption context, which AWS CloudTrail shows.
     """
 
-    type = "aws-kms"
+    type = TYPE
 
-    def __init__(
-        self, name: str, client: Client, key_prefix: str, shared_key: str | None = None
-    ) -> None:
+    def __init__(self, name: str, client: Client, key_prefix: str, shared_key: str | None) -> None:
         self.name = name
         self._client = client
         self._key_prefix = key_prefix
@@ -60,11 +53,11 @@ class AwsKmsProvider:
         return f"AwsKmsProvider({self.name!r}, {self._client.address!r})"
 
     async def initialise(self) -> str | None:
-        """Do nothing: a shared key is made by whoever pays for it."""
+        """Create nothing: the administrator makes a shared key, for which AWS charges."""
         return None
 
     async def wrap(self, dek: bytes | bytearray, context: KeyContext) -> Slot:
-        """Wrap under the shared key, or that of the instance, which is made if there is none."""
+        """Wrap under the shared key, or that of the instance, which is made if it is missing."""
         key = await self._kek(context.uuid)
         with self._present(key):
             answer = await self._client.call(
@@ -89,11 +82,11 @@ class AwsKmsProvider:
             )
         dek = bytearray(self._client.read(answer, "Plaintext", bytes))
         if len(dek) != DEK_SIZE:
-            raise self._client.nonsense(f"it gives {len(dek)} bytes of plaintext, not {DEK_SIZE}")
+            raise self._client.nonsense(f"it gives {len(dek)} octets of plaintext, not {DEK_SIZE}")
         return dek
 
     async def rewrap(self, slot: Slot, context: KeyContext) -> Slot:
-        """Have the service wrap under the key of now, without the DEK passing through here."""
+        """Have the service wrap under the current key; the DEK does not pass through here."""
         self._check(slot)
         key = await self._kek(context.uuid)
         with self._opening(slot.key_ref, context):
@@ -110,7 +103,7 @@ class AwsKmsProvider:
         return self._slot(answer)
 
     async def destroy(self, slot: Slot, context: KeyContext) -> Erased | NotErased:
-        """Schedule the deletion of the instance's own key; AWS deletes none at once."""
+        """Schedule the deletion of the instance's own key; AWS deletes no key at once."""
         self._check(slot)
         if self._shared_key is not None:
             shared = await self._find(self._shared_key)
@@ -150,11 +143,11 @@ class AwsKmsProvider:
         return {**description, "key_name": self._shared_key, "arn": key.arn, "state": key.state}
 
     async def check(self) -> None:
-        """Wrap nothing of value under the shared key, or ask for a key that there cannot be."""
+        """Wrap a trial DEK under the shared key, or ask for a key that cannot exist."""
         if self._shared_key is not None:
-            await self.wrap(bytes(32), KeyContext(_NOBODY, bytes(16)))
+            await self.wrap(bytes(DEK_SIZE), TRIAL)
         else:
-            await self._find(self._alias(_NOBODY))
+            await self._find(self._alias(TRIAL.uuid))
 
     async def aclose(self) -> None:
         """Close the connections to the service."""
@@ -165,7 +158,7 @@ class AwsKmsProvider:
         if self._shared_key is not None:
             return self._shared_key
         alias = self._alias(uuid)
-        async with self._making:  # two at a time would make two keys
+        async with self._making:  # concurrent calls would make two keys
             if await self._find(alias) is None:
                 tags = [{"TagKey": "vtpmd-instance", "TagValue": str(uuid)}]
                 with self._present(alias):
@@ -182,7 +175,7 @@ class AwsKmsProvider:
     async def _find(self, key: str) -> Key | None:
         try:
             answer = await self._client.call("describe_key", KeyId=key)
-        except NotFound:
+        except NotFoundError:
             return None
         return self._key(answer)
 
@@ -195,40 +188,42 @@ class AwsKmsProvider:
 
     @contextmanager
     def _present(self, key: str) -> Iterator[None]:
-        """Raise KeyUnavailable if the service turns out not to have this key."""
+        """Raise KeyUnavailableError if the service does not have this key."""
         try:
             yield
-        except NotFound:
+        except NotFoundError:
             raise self._missing(key) from None
 
     @contextmanager
     def _opening(self, key: str, context: KeyContext) -> Iterator[None]:
-        """Raise KeyRefused if this key does not open what it is to open."""
+        """Raise KeyRefusedError if this key does not open the slot."""
         try:
             with self._present(key):
                 yield
-        except NotOpened:
-            raise KeyRefused.unopened(key, context) from None
+        except NotOpenedError:
+            raise KeyRefusedError.unopened(key, context.uuid) from None
 
     def _check(self, slot: Slot) -> None:
         if (slot.provider_type, slot.algorithm) != (self.type, ALGORITHM):
-            raise KeyRefused.foreign(self.name, slot)
+            raise KeyRefusedError.foreign(self.name, slot)
 
     def _slot(self, answer: dict[str, Any]) -> Slot:
-        """AWS counts no versions that it would show: what it rotates it finds again by itself."""
+        """The slot for an answer, without a version: AWS hides the versions of a rotated key."""
         key = self._client.read(answer, "KeyId", str)
         return new_slot(
             self, key, "", ALGORITHM, self._client.read(answer, "CiphertextBlob", bytes)
         )
 
-    def _missing(self, key: str) -> KeyUnavailable:
-        return KeyUnavailable(f"AWS KMS at {self._client.address} has no key {key}", retry=False)
+    def _missing(self, key: str) -> KeyUnavailableError:
+        return KeyUnavailableError(
+            f"AWS KMS at {self._client.address} has no key {key}", retry=False
+        )
 
 
 def _bound_to(context: KeyContext) -> dict[str, str]:
-    """The encryption context: the same facts as ``KeyContext.aad``, in words."""
+    """The encryption context: the same facts as `KeyContext.aad`, as texts."""
     return {
-        "purpose": "vtpmd-dek-v1",
+        "purpose": PURPOSE,
         "instance": str(context.uuid),
         "dek": context.dek_id.hex(),
     }

@@ -1,4 +1,4 @@
-"""A client of one KMIP server: connections kept open, deadlines, and reasons for every failure."""
+"""A client of one KMIP server: keeps connections open, limits time, gives reasons for failures."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -6,13 +6,14 @@ from typing import TypeVar
 
 import trio
 
-from vtpmd.kms.breaker import Breaker
-from vtpmd.kms.kmip.connection import Connection, ConnectionLost
-from vtpmd.kms.kmip.messages import OperationFailed, Request
-from vtpmd.kms.kmip.ttlv import TtlvError
-from vtpmd.kms.provider import KeyUnavailable
-from vtpmd.kms.tls import Credentials, CredentialsError, explain
 from vtpmd.storage.wipe import wipe
+
+from ..breaker import Breaker
+from ..errors import KeyUnavailableError
+from ..tls import Credentials, CredentialsError, explain
+from .connection import Connection, ConnectionLostError
+from .messages import OperationFailedError, Request
+from .ttlv import TtlvError
 
 MAX_CONNECTIONS = 4
 
@@ -20,7 +21,7 @@ Result = TypeVar("Result")
 
 
 class Client:
-    """Sends requests to ``host`` and ``port``; each has ``timeout`` seconds, connecting included.
+    """Sends requests to `host` and `port`; each has `timeout` seconds, connecting included.
 
     At most MAX_CONNECTIONS are open, each with one request under way; further requests wait.
     """
@@ -35,7 +36,10 @@ class Client:
         self._breaker = Breaker(f"the KMIP server {self.server}")
 
     async def call(self, request: Request[Result]) -> Result:
-        """Do one operation. Raises OperationFailed, KeyUnavailable if there is no valid answer."""
+        """Do one operation.
+
+        Raises OperationFailedError; KeyUnavailableError if there is no valid answer.
+        """
         async with self._places:
             with self._breaker.attempt(), self._explained(request):
                 with trio.fail_after(self._timeout):
@@ -50,7 +54,7 @@ class Client:
         if self._idle:
             try:
                 return await self._converse(self._idle.pop(), request)
-            except (ConnectionLost, trio.BrokenResourceError):
+            except (ConnectionLostError, trio.BrokenResourceError):
                 # Servers close connections that were idle for long, or have been restarted.
                 if not request.repeatable:
                     raise
@@ -63,7 +67,7 @@ class Client:
             message = request.encode()
             reply = await connection.exchange(message)
             result = request.result(reply)
-        except OperationFailed:
+        except OperationFailedError:
             self._idle.append(connection)
             raise
         except BaseException:
@@ -77,22 +81,22 @@ class Client:
 
     @contextmanager
     def _explained(self, request: Request[Result]) -> Iterator[None]:
-        """Turn what a request may fail with into a reason that a person can act on."""
+        """Turn the failures of a request into reasons that a person can act on."""
         try:
             yield
         except trio.TooSlowError:
             raise self._unavailable(
                 f"did not answer {request.operation} within {self._timeout:g} s", retry=True
             ) from None
-        except ConnectionLost as error:
+        except ConnectionLostError as error:
             raise self._unavailable(str(error), retry=True) from None
         except CredentialsError as error:
             reason = f"the KMIP server {self.server} cannot be asked: {error}"
-            raise KeyUnavailable(reason, retry=False) from None
+            raise KeyUnavailableError(reason, retry=False) from None
         except TtlvError as error:
             raise self._unavailable(f"gave no valid answer: {error}", retry=False) from None
         except (trio.BrokenResourceError, OSError) as error:
             raise self._unavailable(*(explain(error) or ("broke the connection", True))) from None
 
-    def _unavailable(self, what: str, retry: bool) -> KeyUnavailable:
-        return KeyUnavailable(f"the KMIP server {self.server} {what}", retry)
+    def _unavailable(self, what: str, retry: bool) -> KeyUnavailableError:
+        return KeyUnavailableError(f"the KMIP server {self.server} {what}", retry)

@@ -65,7 +65,7 @@ class Operation(IntEnum):
     DECRYPT = 0x20
 
     def __str__(self) -> str:
-        """As the standard writes it: ``Get Attributes``."""
+        """As the standard writes it: `Get Attributes`."""
         return _plain(self.name)
 
 
@@ -108,7 +108,7 @@ class ResultReason(IntEnum):
     GENERAL_FAILURE = 0x100
 
     def __str__(self) -> str:
-        """As the standard writes it: ``Item Not Found``."""
+        """As the standard writes it: `Item Not Found`."""
         return _plain(self.name)
 
 
@@ -123,7 +123,7 @@ class State(IntEnum):
     DESTROYED_COMPROMISED = 6
 
     def __str__(self) -> str:
-        """As the standard writes it: ``Pre Active``."""
+        """As the standard writes it: `Pre Active`."""
         return _plain(self.name)
 
 

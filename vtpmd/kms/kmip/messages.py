@@ -4,8 +4,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
-from vtpmd.kms.kmip.constants import Operation, ResultReason, ResultStatus, Tag
-from vtpmd.kms.kmip.ttlv import (
+from ..errors import KmsError
+from ..words import printable
+from .constants import Operation, ResultReason, ResultStatus, Tag
+from .ttlv import (
     Item,
     TtlvError,
     Type,
@@ -15,7 +17,6 @@ from vtpmd.kms.kmip.ttlv import (
     integer,
     structure,
 )
-from vtpmd.kms.words import printable
 
 VERSION = (1, 4)
 MAX_REPLY = 1 << 20
@@ -23,8 +24,8 @@ MAX_REPLY = 1 << 20
 Result = TypeVar("Result", covariant=True)
 
 
-class OperationFailed(Exception):
-    """The server understood a request and did not do it; ``message`` is what it says about it."""
+class OperationFailedError(KmsError):
+    """The server understood a request and did not do it; `message` is its explanation."""
 
     def __init__(self, operation: Operation, reason: int, message: str) -> None:
         try:
@@ -41,8 +42,8 @@ class OperationFailed(Exception):
 class Request(Generic[Result]):
     """One operation, the fields of its payload, and how to read the payload of the answer.
 
-    ``repeatable``: doing it twice is the same as doing it once, so that it may be sent again when
-    nobody knows whether it was done.
+    A `repeatable` request has the same effect when it is carried out twice, so that it may be sent
+    again if its outcome is unknown.
     """
 
     operation: Operation
@@ -71,7 +72,10 @@ class Request(Generic[Result]):
         return encode(structure(Tag.REQUEST_MESSAGE, header, batch_item))
 
     def result(self, reply: bytes | bytearray) -> Result:
-        """What the reply says. Raises TtlvError if it is no answer to this, OperationFailed."""
+        """What the reply says.
+
+        Raises OperationFailedError; TtlvError if it is not a reply to this request.
+        """
         message = decode(reply)
         if message.tag != Tag.RESPONSE_MESSAGE:
             raise TtlvError(f"the message is {message.tag:06x} and no reply")
@@ -99,7 +103,7 @@ class Request(Generic[Result]):
         reason = batch_item.number(Tag.RESULT_REASON, Type.ENUMERATION)
         words = batch_item.find(Tag.RESULT_MESSAGE)
         message = "" if words is None else str(words.typed(Type.TEXT_STRING).value)
-        raise OperationFailed(self.operation, reason, message)
+        raise OperationFailedError(self.operation, reason, message)
 
 
 def read_version(item: Item) -> tuple[int, int]:
@@ -111,5 +115,5 @@ def read_version(item: Item) -> tuple[int, int]:
 
 
 def shown(version: tuple[int, int]) -> str:
-    """A protocol version for people: ``1.4``."""
+    """A protocol version for people: `1.4`."""
     return "{}.{}".format(*version)

@@ -1,11 +1,12 @@
-"""The operations of KMIP 1.4 (chapter 4) that vtpmd uses, each as a ``Request``.
+"""The operations of KMIP 1.4 (chapter 4) that vtpmd uses, each as a `Request`.
 
 Keys are AES-256 and named by the server's unique identifier, a text.
 """
 
 from dataclasses import dataclass
 
-from vtpmd.kms.kmip.constants import (
+from ..gcm import KEK_SIZE, TAG_SIZE
+from .constants import (
     AttributeName,
     BlockCipherMode,
     CryptographicAlgorithm,
@@ -19,8 +20,8 @@ from vtpmd.kms.kmip.constants import (
     State,
     Tag,
 )
-from vtpmd.kms.kmip.messages import Request, read_version
-from vtpmd.kms.kmip.ttlv import (
+from .messages import Request, read_version
+from .ttlv import (
     Item,
     TtlvError,
     Type,
@@ -32,21 +33,19 @@ from vtpmd.kms.kmip.ttlv import (
     text,
 )
 
-KEY_SIZE = 32
-TAG_SIZE = 16
-_LONGEST_IDENTIFIER = 256  # characters; the standard knows no limit, a slot should have one
+_LONGEST_IDENTIFIER = 256  # characters; the standard has no limit, but a slot needs one
 
 
 @dataclass(frozen=True)
 class Server:
-    """What a server says of itself: its maker's words and the operations that it knows."""
+    """A server's description of itself: its vendor and the operations that it offers."""
 
     vendor: str
     operations: frozenset[int]
 
 
 def discover_versions() -> Request[list[tuple[int, int]]]:
-    """The protocol versions that the server speaks, the preferred one first (4.26)."""
+    """The protocol versions that the server supports, the preferred one first (4.26)."""
 
     def read(payload: Item) -> list[tuple[int, int]]:
         return [read_version(item) for item in payload.all(Tag.PROTOCOL_VERSION)]
@@ -71,14 +70,14 @@ def query() -> Request[Server]:
 
 
 def create(name: str, sensitive: bool) -> Request[str]:
-    """Make a key and return its identifier (4.1); a ``sensitive`` one never leaves the server."""
+    """Make a key and return its identifier (4.1); a `sensitive` one never leaves the server."""
     mask = CryptographicUsageMask.ENCRYPT | CryptographicUsageMask.DECRYPT
     attributes = [
         _attribute(
             AttributeName.CRYPTOGRAPHIC_ALGORITHM,
             enumeration(Tag.ATTRIBUTE_VALUE, CryptographicAlgorithm.AES),
         ),
-        _attribute(AttributeName.CRYPTOGRAPHIC_LENGTH, integer(Tag.ATTRIBUTE_VALUE, 8 * KEY_SIZE)),
+        _attribute(AttributeName.CRYPTOGRAPHIC_LENGTH, integer(Tag.ATTRIBUTE_VALUE, 8 * KEK_SIZE)),
         _attribute(AttributeName.CRYPTOGRAPHIC_USAGE_MASK, integer(Tag.ATTRIBUTE_VALUE, mask)),
         _name(name),
     ]
@@ -101,7 +100,7 @@ def locate(name: str) -> Request[list[str]]:
 
 
 def get_state(key: str) -> Request[State]:
-    """Where a key is in its life, by Get Attributes (4.12)."""
+    """The state of a key, by Get Attributes (4.12)."""
 
     def read(payload: Item) -> State:
         _check_identifier(payload, key)
@@ -122,7 +121,7 @@ def get_state(key: str) -> Request[State]:
 
 
 def get(key: str) -> Request[bytearray]:
-    """The key itself, 32 bytes (4.11), which the caller wipes."""
+    """The key itself, 32 octets (4.11), which the caller wipes."""
 
     def read(payload: Item) -> bytearray:
         _check_identifier(payload, key)
@@ -131,8 +130,8 @@ def get(key: str) -> Request[bytearray]:
         if form != KeyFormatType.RAW:
             raise TtlvError(f"it gives a key in format {form}, not raw")
         material = block.structure(Tag.KEY_VALUE).octets(Tag.KEY_MATERIAL)
-        if len(material) != KEY_SIZE:
-            raise TtlvError(f"it gives a key of {len(material)} bytes, not {KEY_SIZE}")
+        if len(material) != KEK_SIZE:
+            raise TtlvError(f"it gives a key of {len(material)} octets, not {KEK_SIZE}")
         return material
 
     wanted = (_identifier(key), enumeration(Tag.KEY_FORMAT_TYPE, KeyFormatType.RAW))
@@ -140,19 +139,19 @@ def get(key: str) -> Request[bytearray]:
 
 
 def activate(key: str) -> Request[None]:
-    """Make a key fit for use (4.19)."""
+    """Activate a key (4.19)."""
     return Request(Operation.ACTIVATE, (_identifier(key),), _read_nothing, repeatable=False)
 
 
 def revoke(key: str) -> Request[None]:
-    """Make a key unfit for use, since nobody needs it any more (4.20)."""
+    """Deactivate a key that is no longer needed (4.20)."""
     code = enumeration(Tag.REVOCATION_REASON_CODE, RevocationReasonCode.CESSATION_OF_OPERATION)
     payload = (_identifier(key), structure(Tag.REVOCATION_REASON, code))
     return Request(Operation.REVOKE, payload, _read_nothing, repeatable=False)
 
 
 def destroy(key: str) -> Request[None]:
-    """Destroy a key for ever (4.21)."""
+    """Destroy a key permanently (4.21)."""
     return Request(Operation.DESTROY, (_identifier(key),), _read_nothing, repeatable=False)
 
 
@@ -165,7 +164,7 @@ def encrypt(key: str, plaintext: bytes | bytearray, iv: bytes, aad: bytes) -> Re
         tag = payload.octets(Tag.AUTHENTICATED_ENCRYPTION_TAG)
         if (len(ciphertext), len(tag)) != (len(plaintext), TAG_SIZE):
             raise TtlvError(
-                f"it gives {len(ciphertext)} bytes of ciphertext and {len(tag)} of tag, "
+                f"it gives {len(ciphertext)} octets of ciphertext and {len(tag)} of tag, "
                 f"not {len(plaintext)} and {TAG_SIZE}"
             )
         return bytes(ciphertext + tag)
@@ -174,14 +173,14 @@ def encrypt(key: str, plaintext: bytes | bytearray, iv: bytes, aad: bytes) -> Re
 
 
 def decrypt(key: str, encrypted: bytes, iv: bytes, aad: bytes) -> Request[bytearray]:
-    """Decrypt what ``encrypt`` returned (4.30); the caller wipes the result."""
+    """Decrypt what `encrypt` returned (4.30); the caller wipes the result."""
     ciphertext, tag = encrypted[:-TAG_SIZE], encrypted[-TAG_SIZE:]
 
     def read(payload: Item) -> bytearray:
         _check_identifier(payload, key)
         plaintext = payload.octets(Tag.DATA)
         if len(plaintext) != len(ciphertext):
-            raise TtlvError(f"it gives {len(plaintext)} bytes of plaintext, not {len(ciphertext)}")
+            raise TtlvError(f"it gives {len(plaintext)} octets of plaintext, not {len(ciphertext)}")
         return plaintext
 
     payload = (

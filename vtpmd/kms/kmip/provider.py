@@ -1,35 +1,27 @@
-"""The key provider ``kmip``: KEKs that live at a key management server."""
+"""The key provider `kmip`: KEKs at a key management server."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import trio
 
-from vtpmd.config import schema
-from vtpmd.kms import gcm
-from vtpmd.kms.kmip import operations
-from vtpmd.kms.kmip.client import Client
-from vtpmd.kms.kmip.constants import Operation, ResultReason
-from vtpmd.kms.kmip.keys import InstanceKeys, Kek, Keys, SharedKey
-from vtpmd.kms.kmip.messages import OperationFailed, shown
-from vtpmd.kms.kmip.wrapping import Delegating, Fetching, Wrapping
-from vtpmd.kms.provider import (
-    Erased,
-    KeyContext,
-    KeyRefused,
-    KeyUnavailable,
-    NotErased,
-    new_slot,
-)
-from vtpmd.kms.settings import checked
-from vtpmd.kms.tls import Credentials, CredentialsError
-from vtpmd.kms.words import printable
 from vtpmd.storage.slot import Slot
 from vtpmd.storage.wipe import wipe
 
-_WRAPPINGS: dict[schema.KmipMode, type[Fetching] | type[Delegating]] = {
+from .. import gcm
+from ..errors import KeyRefusedError, KeyUnavailableError, NotOpenedError
+from ..provider import Erased, KeyContext, NotErased, new_slot
+from ..tls import Credentials, CredentialsError
+from ..words import printable
+from . import TYPE, operations
+from .client import Client
+from .constants import Operation, ResultReason
+from .keys import InstanceKeys, Kek, Keys, SharedKey
+from .messages import OperationFailedError, shown
+from .wrapping import Delegating, Fetching, Mode, Wrapping
+
+_WRAPPINGS: dict[Mode, type[Fetching] | type[Delegating]] = {
     "get": Fetching,
     "encrypt": Delegating,
 }
@@ -40,23 +32,23 @@ _MAY_PASS = (ResultReason.GENERAL_FAILURE, ResultReason.OPERATION_CANCELED_BY_RE
 
 
 class KmipProvider:
-    """Wraps DEKs with AES-256-GCM under keys of the server that ``client`` speaks to.
+    """Wraps DEKs with AES-256-GCM under keys of the server that `client` speaks to.
 
-    ``mode``: ``get`` fetches a KEK for every use, ``encrypt`` has the server use it. With
-    ``shared_key``, a name, all instances use that key, else each has its own, whose name begins
-    with ``key_prefix``. A slot names its key itself, whatever is configured now.
+    `mode`: `get` fetches a KEK for every use, `encrypt` has the server use it. With
+    `shared_key`, a name, all instances use that key, else each has its own, whose name begins
+    with `key_prefix`. A slot names its key itself, whatever is configured now.
     """
 
-    type = "kmip"
+    type = TYPE
 
     def __init__(
         self,
         name: str,
         client: Client,
         credentials: Credentials,
-        mode: schema.KmipMode,
+        mode: Mode,
         key_prefix: str,
-        shared_key: str | None = None,
+        shared_key: str | None,
     ) -> None:
         self.name = name
         self._client = client
@@ -72,7 +64,7 @@ class KmipProvider:
         return f"KmipProvider({self.name!r}, {self._client.server!r})"
 
     async def initialise(self) -> str | None:
-        """Create the shared key, if one is configured and the server has none of that name."""
+        """Create the shared key, if one is configured and the server has no key of that name."""
         if self._shared is None:
             return None
         with self._explained():
@@ -82,7 +74,7 @@ class KmipProvider:
         )
 
     async def wrap(self, dek: bytes | bytearray, context: KeyContext) -> Slot:
-        """Wrap under the shared key, or the newest key of the instance, made if there is none."""
+        """Wrap under the shared key, or the newest key of the instance, made if it is missing."""
         with self._explained():
             return await self._wrap(dek, context)
 
@@ -121,7 +113,7 @@ class KmipProvider:
         return Erased()
 
     async def describe(self) -> dict[str, Any]:
-        """Name, type, server, how its keys are used, and until when our certificate is valid."""
+        """Name, type, server, how its keys are used, and when the client certificate expires."""
         with self._explained():
             versions = await self._client.call(operations.discover_versions())
             server = await self._client.call(operations.query())
@@ -138,11 +130,11 @@ class KmipProvider:
         }
 
     async def check(self) -> None:
-        """Ask the server whether it can do what is needed, and whether the shared key is fit."""
+        """Check that the server offers the operations needed, and that the shared key is usable."""
         with self._explained():
             server = await self._client.call(operations.query())
             if missing := sorted((_NEEDED | self._wrapping.needs) - server.operations):
-                raise KeyUnavailable(
+                raise KeyUnavailableError(
                     f"the KMIP server {self._client.server} does not offer "
                     f"{', '.join(str(Operation(operation)) for operation in missing)}",
                     retry=False,
@@ -165,7 +157,7 @@ class KmipProvider:
         """The KEK to wrap with: of the instance's keys one of this version or newer."""
         if self._shared is not None:
             return await self._shared.find()
-        async with self._making:  # two at a time would make two keys of one name
+        async with self._making:  # concurrent calls would make two keys of the same name
             return await self._own.newest(context.uuid, version)
 
     async def _unwrap(self, slot: Slot, context: KeyContext) -> bytearray:
@@ -173,35 +165,22 @@ class KmipProvider:
         await self._keys.check_active(slot.key_version)
         try:
             return await self._wrapping.unwrap(slot.key_version, slot.wrapped, context.aad())
-        except gcm.NotOpened:
-            raise KeyRefused.unopened(slot.key_version, context) from None
+        except NotOpenedError:
+            raise KeyRefusedError.unopened(slot.key_version, context.uuid) from None
 
     def _check(self, slot: Slot) -> None:
         if (slot.provider_type, slot.algorithm) != (self.type, gcm.ALGORITHM):
-            raise KeyRefused.foreign(self.name, slot)
+            raise KeyRefusedError.foreign(self.name, slot)
         if not slot.key_version:
-            raise KeyRefused(f"a slot of key provider {self.name} names no key")
+            raise KeyRefusedError(f"a slot of key provider {self.name} names no key")
 
     @contextmanager
     def _explained(self) -> Iterator[None]:
         try:
             yield
-        except OperationFailed as error:
-            raise KeyUnavailable(
+        except OperationFailedError as error:
+            raise KeyUnavailableError(
                 f"the KMIP server {self._client.server} {error}", retry=error.reason in _MAY_PASS
             ) from None
         except CredentialsError as error:
-            raise KeyUnavailable(str(error), retry=False) from None
-
-
-def from_settings(name: str, settings: Mapping[str, Any], state: Path) -> KmipProvider:
-    """Make a provider from what ``config.schema.KmipProvider`` describes.
-
-    Raises ConfigurationRefused.
-    """
-    entry = checked(schema.KmipProvider, KmipProvider.type, name, settings)
-    credentials = Credentials(entry.ca, entry.certificate, entry.key)
-    client = Client(entry.host, entry.port, credentials, entry.timeout)
-    return KmipProvider(
-        name, client, credentials, entry.mode, entry.key_prefix, shared_key=entry.key_name
-    )
+            raise KeyUnavailableError(str(error), retry=False) from None

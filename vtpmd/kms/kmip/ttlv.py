@@ -1,8 +1,8 @@
 """TTLV, the encoding of KMIP: tag, type, length, value (KMIP 1.4, 9.1).
 
-Three bytes of tag, one of type, four of length, then the value, padded with zeros to a multiple of
-eight. Decoding is strict: what ``encode`` would not write is refused, but for integers of any
-length, which may have more leading bytes than they need.
+Three octets of tag, one of type, four of length, then the value, padded with zeros to a multiple of
+eight. Decoding is strict: what `encode` would not write is refused, but for integers of any
+length, which may have more leading octets than they need.
 """
 
 import struct
@@ -10,14 +10,16 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import TypeAlias
 
+from ..errors import KmsError
+
 MAX_DEPTH = 32
 
 _HEADER = struct.Struct(">II")
 _ALIGNMENT = 8
 
 
-class TtlvError(Exception):
-    """Bytes are not what they have to be; the message says which item is wrong and how."""
+class TtlvError(KmsError):
+    """Octets are not what they have to be; the message says which item is wrong and how."""
 
 
 class Type(IntEnum):
@@ -49,7 +51,7 @@ Value: TypeAlias = "int | str | bytes | bytearray | tuple[Item, ...]"
 
 @dataclass(frozen=True)
 class Item:
-    """One item. ``value``: a tuple of items, ``str``, bytes, or for all other types an ``int``.
+    """One item. `value`: a tuple of items, `str`, bytes, or for all other types an `int`.
 
     Byte strings are decoded to bytearrays, so that secrets among them can be wiped. The readers of
     a structure's fields raise TtlvError if the field is missing, there twice, or of another type.
@@ -92,13 +94,13 @@ class Item:
         return value
 
     def number(self, tag: int, kind: Type) -> int:
-        """The number of type ``kind`` with this tag."""
+        """The number of type `kind` with this tag."""
         value = self.field(tag).typed(kind).value
         assert isinstance(value, int)
         return value
 
     def typed(self, kind: Type) -> "Item":
-        """This item, if it is of type ``kind``."""
+        """This item, if it is of type `kind`."""
         if self.type != kind:
             raise TtlvError(f"item {self.tag:06x} is of type {self.type.name}, not {kind.name}")
         return self
@@ -137,12 +139,12 @@ def text(tag: int, value: str) -> Item:
 
 
 def octets(tag: int, value: bytes | bytearray) -> Item:
-    """An item with bytes."""
+    """An item with octets."""
     return Item(tag, Type.BYTE_STRING, value)
 
 
 def encode(item: Item) -> bytearray:
-    """The bytes of an item, which the caller wipes if there are secrets among them.
+    """The octets of an item, which the caller wipes if there are secrets among them.
 
     Raises TtlvError for values that do not fit their type.
     """
@@ -176,20 +178,20 @@ def _write(item: Item, out: bytearray) -> None:
 
 
 def decode(data: bytes | bytearray) -> Item:
-    """Read exactly one item; raises TtlvError for anything else, whatever the bytes are."""
+    """Read exactly one item; raises TtlvError for anything else, whatever the octets are."""
     with memoryview(data) as view:
         item, end = _read(view, 0, len(view), 0)
     if end != len(data):
-        raise TtlvError(f"{len(data) - end} bytes follow the last item")
+        raise TtlvError(f"{len(data) - end} octets follow the last item")
     return item
 
 
 def _read(view: memoryview, start: int, end: int, depth: int) -> tuple[Item, int]:
-    """The item at ``start`` and where the next one begins, which is at most at ``end``."""
+    """The item at `start` and where the next one begins, which is at most at `end`."""
     if depth > MAX_DEPTH:
         raise TtlvError(f"items are nested more than {MAX_DEPTH} deep")
     if end - start < _HEADER.size:
-        raise TtlvError(f"{end - start} bytes are left where an item has to begin")
+        raise TtlvError(f"{end - start} octets are left where an item has to begin")
     word, length = _HEADER.unpack_from(view, start)
     tag = word >> 8
     try:
@@ -221,10 +223,10 @@ def _value(tag: int, kind: Type, view: memoryview) -> Value:
             raise TtlvError(f"item {tag:06x} is no text in UTF-8") from None
     if kind == Type.BIG_INTEGER:
         if not view or len(view) % _ALIGNMENT:
-            raise TtlvError(f"item {tag:06x} has {len(view)} bytes: no multiple of eight")
+            raise TtlvError(f"item {tag:06x} has {len(view)} octets: no multiple of eight")
         return int.from_bytes(view, "big", signed=True)
     if len(view) != _NUMBERS[kind].size:
-        raise TtlvError(f"item {tag:06x} has {len(view)} bytes, too many or too few for its type")
+        raise TtlvError(f"item {tag:06x} has {len(view)} octets, too many or too few for its type")
     (number,) = _NUMBERS[kind].unpack(view)
     if kind == Type.BOOLEAN and number > 1:
         raise TtlvError(f"item {tag:06x} is neither true nor false")

@@ -1,21 +1,25 @@
-"""The two ways to use a KEK of a KMIP server; each opens what the other has wrapped."""
+"""Two ways to use a KEK of a KMIP server; each can unwrap what the other has wrapped."""
 
 import os
-from typing import Protocol
+from typing import Literal, Protocol
 
-from vtpmd.kms import gcm
-from vtpmd.kms.kmip import operations
-from vtpmd.kms.kmip.client import Client
-from vtpmd.kms.kmip.constants import Operation
-from vtpmd.kms.kmip.messages import OperationFailed
 from vtpmd.storage.envelope import DEK_SIZE
 from vtpmd.storage.wipe import wipe
 
+from .. import gcm
+from ..errors import NotOpenedError
+from . import operations
+from .client import Client
+from .constants import Operation
+from .messages import OperationFailedError
+
+Mode = Literal["get", "encrypt"]
+
 
 class Wrapping(Protocol):
-    """Wraps DEKs under the key that the server calls ``key``.
+    """Wraps DEKs under the key that the server calls `key`.
 
-    Methods raise OperationFailed and KeyUnavailable, ``unwrap`` also gcm.NotOpened.
+    Methods raise OperationFailedError and KeyUnavailableError, `unwrap` also NotOpenedError.
     """
 
     needs: frozenset[Operation]
@@ -24,14 +28,14 @@ class Wrapping(Protocol):
     """Whether keys made for it stay at the server."""
 
     async def wrap(self, key: str, dek: bytes | bytearray, aad: bytes) -> bytes:
-        """What ``gcm.wrap`` returns for that key."""
+        """As `gcm.wrap` with that key."""
 
     async def unwrap(self, key: str, wrapped: bytes, aad: bytes) -> bytearray:
-        """What ``gcm.unwrap`` returns for that key."""
+        """As `gcm.unwrap` with that key."""
 
 
 class Fetching:
-    """Fetches the KEK, uses it and wipes it: what every KMIP server can serve."""
+    """Fetches the KEK, uses it and wipes it, which works with every KMIP server."""
 
     needs = frozenset({Operation.GET})
     sensitive = False
@@ -73,15 +77,15 @@ class Delegating:
     async def unwrap(self, key: str, wrapped: bytes, aad: bytes) -> bytearray:
         """Have the server decrypt."""
         if len(wrapped) != gcm.WRAPPED_SIZE:
-            raise gcm.NotOpened
+            raise NotOpenedError
         try:
             return await self._decrypt(key, wrapped, aad)
-        except OperationFailed:
-            # Servers do not agree on the reason they give for a wrong tag. A trial with something
-            # that must open tells whether the key or the wrapped DEK is at fault.
+        except OperationFailedError:
+            # Servers give different reasons for a wrong tag. A trial DEK, which must open, tells
+            # whether the key or the wrapped DEK is the cause.
             trial = await self.wrap(key, bytes(DEK_SIZE), aad)
             await self._decrypt(key, trial, aad)
-            raise gcm.NotOpened from None
+            raise NotOpenedError from None
 
     async def _decrypt(self, key: str, wrapped: bytes, aad: bytes) -> bytearray:
         iv, encrypted = wrapped[: gcm.IV_SIZE], wrapped[gcm.IV_SIZE :]

@@ -1,8 +1,8 @@
-"""The process with the module: ``python -m vtpmd.kms.pkcs11.child``, on a socket as standard input.
+"""The process with the module: `python -m vtpmd.kms.pkcs11.child`, on a socket as standard input.
 
-Vendors' modules crash, hang and start threads; here they hurt nobody else. One thread asks them one
-thing at a time. It ends when the daemon closes the socket, and with the daemon even while a module
-hangs.
+Vendors' modules crash, hang and start threads; here they cannot harm the daemon. One thread makes
+one call at a time. The process ends when the daemon closes the socket, and when the daemon ends,
+even while a module hangs.
 """
 
 import os
@@ -12,8 +12,11 @@ from typing import cast
 from pkcs11.exceptions import PKCS11Error
 
 from vtpmd.ipc.codec import MalformedMessage
-from vtpmd.kms.pkcs11.faults import Failure, meaning
-from vtpmd.kms.pkcs11.messages import (
+from vtpmd.linux.hardening import end_with_parent, forbid_core_files, forbid_tracing
+from vtpmd.storage.wipe import wipe
+
+from .errors import TokenError, meaning
+from .messages import (
     HEADER,
     REPLIES,
     REQUESTS,
@@ -26,9 +29,7 @@ from vtpmd.kms.pkcs11.messages import (
     body_size,
     frame,
 )
-from vtpmd.kms.pkcs11.token import OpenToken, open_token
-from vtpmd.linux.hardening import end_with_parent, forbid_core_files, forbid_tracing
-from vtpmd.storage.wipe import wipe
+from .token import OpenToken, open_token
 
 
 def main() -> None:
@@ -41,7 +42,7 @@ def main() -> None:
 
 
 def serve(link: socket.socket) -> None:
-    """Answer what comes over ``link`` until it is closed, or what comes is no request."""
+    """Answer requests on `link` until it is closed or something else arrives."""
     token: OpenToken | None = None
     while (request := _receive(link)) is not None:
         try:
@@ -52,7 +53,7 @@ def serve(link: socket.socket) -> None:
                 reply = Failed("lost", "no token was opened")
             else:
                 reply = token.answer(request)
-        except Failure as error:
+        except TokenError as error:
             reply = error.reply
         except PKCS11Error as error:
             reply = meaning(error)
@@ -73,7 +74,7 @@ def _wipe_secrets(message: bytearray, request: Request, reply: Reply) -> None:
 
 
 def _receive(link: socket.socket) -> Request | None:
-    """The next request; None if there is none, or what comes is none."""
+    """The next request; None at the end, or for anything that is not a request."""
     try:
         header = _exactly(link, HEADER.size)
         body = _exactly(link, body_size(header))
@@ -98,7 +99,7 @@ def _exactly(link: socket.socket, size: int) -> bytearray:
 
 
 def _take_standard_input() -> socket.socket:
-    """The socket; a module that reads standard input or writes to standard output finds nothing."""
+    """Return the socket, and replace standard input and output by /dev/null for the module."""
     link = socket.socket(fileno=os.dup(0))
     null = os.open(os.devnull, os.O_RDWR)
     for descriptor in (0, 1):

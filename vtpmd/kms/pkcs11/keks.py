@@ -1,6 +1,6 @@
-"""The KEKs in a token: found by their labels, made, judged, destroyed.
+"""The KEKs in a token: finding them by their labels, making, checking and destroying them.
 
-For the process with the module. Functions raise Failure and PKCS11Error.
+For the process with the module. Functions raise TokenError and PKCS11Error.
 """
 
 import os
@@ -8,27 +8,28 @@ import os
 from pkcs11 import Attribute, KeyType, ObjectClass, SecretKey, Session
 from pkcs11.exceptions import AttributeTypeInvalid
 
-from vtpmd.kms.key_names import MAX_VERSIONS, versioned
-from vtpmd.kms.pkcs11.faults import Failure
-from vtpmd.kms.pkcs11.messages import KekName
-from vtpmd.kms.pkcs11.wrapping import Wrapping
+from ..gcm import KEK_SIZE
+from ..key_names import MAX_VERSIONS, versioned
+from .errors import TokenError
+from .messages import KekName
+from .wrapping import Wrapping
 
-KEK_BITS = 256
+KEK_BITS = 8 * KEK_SIZE
 _ID_SIZE = 16
 
 
 def name_of(kek: SecretKey) -> KekName:
-    """What a KEK can be found by."""
+    """The name by which a KEK is found."""
     try:
         return KekName(kek[Attribute.LABEL], kek[Attribute.ID].hex())
     except ValueError as error:
-        raise Failure("unusable", f"a key in the token cannot be used: {error}") from None
+        raise TokenError("unusable", f"a key in the token cannot be used: {error}") from None
 
 
 def newest(session: Session, base: str, first: int, wrapping: Wrapping) -> SecretKey | None:
-    """The newest version of ``base`` from ``first`` on; None if there is none.
+    """The newest version of `base` from `first` on; None if there is none.
 
-    Of several with one label it is one that is fit for ``wrapping``, if any is.
+    Of several with the same label, one that is fit for `wrapping` is preferred.
     """
     candidates: list[SecretKey] = []
     version = first
@@ -36,13 +37,13 @@ def newest(session: Session, base: str, first: int, wrapping: Wrapping) -> Secre
         candidates = found
         version += 1
     for kek in candidates:
-        if _fault(kek, wrapping) is None:
+        if _unfit(kek, wrapping) is None:
             return kek
     return candidates[0] if candidates else None
 
 
 def make(session: Session, label: str, wrapping: Wrapping) -> SecretKey:
-    """Generate a KEK that never leaves the token and can do nothing but ``wrapping``."""
+    """Generate a KEK that never leaves the token and is permitted nothing but `wrapping`."""
     (_, sealing), (_, opening) = wrapping.rights
     kek = session.generate_key(
         KeyType.AES,
@@ -62,10 +63,10 @@ def make(session: Session, label: str, wrapping: Wrapping) -> SecretKey:
 
 
 def check(kek: SecretKey, wrapping: Wrapping) -> None:
-    """Raise Failure unless a KEK is fit for wrapping: 256 bits, kept in the token, permitted."""
-    fault = _fault(kek, wrapping)
-    if fault is not None:
-        raise Failure("unusable", f"key {kek[Attribute.LABEL]} cannot be used to wrap: {fault}")
+    """Raise TokenError unless a KEK is fit for wrapping: 256 bits, kept in the token, permitted."""
+    reason = _unfit(kek, wrapping)
+    if reason is not None:
+        raise TokenError("unusable", f"key {kek[Attribute.LABEL]} cannot be used to wrap: {reason}")
 
 
 def find(session: Session, name: KekName, wrapping: Wrapping) -> SecretKey:
@@ -73,12 +74,12 @@ def find(session: Session, name: KekName, wrapping: Wrapping) -> SecretKey:
     found = labelled(session, name.label, name.id)
     shown = f"key {name.label}" + (f" with id {name.id}" if name.id else "")
     if not found:
-        raise Failure("missing", f"there is no {shown} in the token")
+        raise TokenError("missing", f"there is no {shown} in the token")
     if len(found) > 1:
-        raise Failure("unusable", f"there are {len(found)} times {shown} in the token")
+        raise TokenError("unusable", f"there are {len(found)} times {shown} in the token")
     _, (opening, _) = wrapping.rights
     if not _attribute(found[0], opening):
-        raise Failure(
+        raise TokenError(
             "unusable",
             f"{shown} cannot be used to unwrap: its attribute CKA_{opening.name} is false",
         )
@@ -86,7 +87,7 @@ def find(session: Session, name: KekName, wrapping: Wrapping) -> SecretKey:
 
 
 def destroy(session: Session, base: str, known: int) -> None:
-    """Destroy all versions of ``base``, of which there were at least ``known``."""
+    """Destroy all versions of `base`, of which there were at least `known`."""
     version = 1
     while (found := labelled(session, label(base, version))) or version <= known:
         for kek in found:
@@ -108,14 +109,15 @@ def labelled(session: Session, label: str | None, id: str = "") -> list[SecretKe
 
 
 def label(base: str, version: int) -> str:
-    """What a version of ``base`` is called; there are at most MAX_VERSIONS."""
+    """The label of a version of `base`. Raises TokenError above MAX_VERSIONS."""
     if version > MAX_VERSIONS:
-        raise Failure("unusable", f"key {base} would have more than {MAX_VERSIONS} versions")
+        raise TokenError("unusable", f"key {base} would have more than {MAX_VERSIONS} versions")
     return versioned(base, version)
 
 
-def _fault(kek: SecretKey, wrapping: Wrapping) -> str | None:
-    if _attribute(kek, Attribute.VALUE_LEN) != KEK_BITS // 8:
+def _unfit(kek: SecretKey, wrapping: Wrapping) -> str | None:
+    """Why a KEK must not be used with `wrapping`; None if it may."""
+    if _attribute(kek, Attribute.VALUE_LEN) != KEK_SIZE:
         return f"it does not have {KEK_BITS} bits"
     if _attribute(kek, Attribute.EXTRACTABLE) or not _attribute(kek, Attribute.SENSITIVE):
         return "it may leave the token (CKA_EXTRACTABLE, or not CKA_SENSITIVE)"

@@ -1,7 +1,7 @@
-"""What the daemon and the process with the module say to each other.
+"""The messages between the daemon and the process with the module.
 
-Every message is a canonical CBOR map behind its length (32 bits, big-endian). The daemon asks, one
-question at a time; ``Open`` comes first, once.
+Every message is a canonical CBOR map that follows its length (32 bits, big-endian). The daemon
+sends one request at a time; the first is `Open`, which is sent only once.
 """
 
 import re
@@ -14,14 +14,17 @@ from vtpmd.ipc.codec import Codec, MalformedMessage
 MAX_SIZE = 1 << 16
 HEADER = struct.Struct(">I")
 
+MechanismName = Literal["gcm", "key-wrap"]
+"""The ways to wrap, by their names in the configuration, the best one first."""
+
 FailureKind = Literal["refused", "missing", "unusable", "pin", "setup", "lost", "device"]
 
 
 @dataclass(frozen=True)
 class KekName:
-    """What a KEK is found by: CKA_LABEL, and CKA_ID in hexadecimal, empty if it has none.
+    """How a KEK is found: CKA_LABEL, and CKA_ID in hexadecimal, empty if it has none.
 
-    Raises ValueError for what no key of ours is called.
+    Raises ValueError for names that no KEK has.
     """
 
     label: str
@@ -45,23 +48,26 @@ class Sealed:
 
 @dataclass(frozen=True)
 class Open:
-    """Load the module and log in; ``serial`` and ``mechanism`` are empty if any will do."""
+    """Load the module and log in; `serial` is empty if any will do.
+
+    `mechanisms`: those that may be used, the best one first.
+    """
 
     module: str
     token: str
     serial: str
-    mechanism: str
+    mechanisms: tuple[MechanismName, ...]
     pin: bytearray = field(repr=False)
 
 
 @dataclass(frozen=True)
 class Describe:
-    """Say once more what was opened."""
+    """Repeat the reply to `Open`."""
 
 
 @dataclass(frozen=True)
 class Check:
-    """Try whether wrapping would work; with ``required`` a KEK ``base`` has to exist."""
+    """Try whether wrapping would work; with `required` a KEK `base` has to exist."""
 
     base: str
     required: bool
@@ -69,14 +75,14 @@ class Check:
 
 @dataclass(frozen=True)
 class Make:
-    """Make the KEK ``base`` unless there is one."""
+    """Make the KEK `base` unless there is one."""
 
     base: str
 
 
 @dataclass(frozen=True)
 class Wrap:
-    """Wrap under the newest version of ``base``, made if there is none and ``create``."""
+    """Wrap under the newest version of `base`; if it is missing and `create` is set, make it."""
 
     base: str
     create: bool
@@ -94,7 +100,7 @@ class Unwrap:
 
 @dataclass(frozen=True)
 class Rewrap:
-    """Unwrap, and wrap under the newest version of ``base`` from ``first`` on, as ``Wrap`` does."""
+    """Unwrap, and wrap under the newest version of `base` from `first` on, as `Wrap` does."""
 
     sealed: Sealed
     context: bytes
@@ -105,9 +111,9 @@ class Rewrap:
 
 @dataclass(frozen=True)
 class Destroy:
-    """Destroy all versions of ``base``, of which there were at least ``known``.
+    """Destroy all versions of `base`, of which there were at least `known`.
 
-    ``kek`` is the one that it is about.
+    `kek` is the one that the slot names.
     """
 
     base: str
@@ -117,7 +123,7 @@ class Destroy:
 
 @dataclass(frozen=True)
 class Opened:
-    """Whose module and which token is in use, and the algorithm that wraps there."""
+    """The module and the token in use, and the algorithm that wraps."""
 
     library: str
     token: str
@@ -133,7 +139,7 @@ class Checked:
 
 @dataclass(frozen=True)
 class Made:
-    """There is a KEK; ``created``: since now."""
+    """The KEK exists; `created` if it did not before."""
 
     created: bool
 
@@ -147,18 +153,18 @@ class Unwrapped:
 
 @dataclass(frozen=True)
 class Destroyed:
-    """They are destroyed; ``elsewhere``: a key with the same id that has this other label."""
+    """They are destroyed; `elsewhere`: a key with the same id that has this other label."""
 
     elsewhere: str
 
 
 @dataclass(frozen=True)
 class Failed:
-    """It did not work. The reason is for people; ``kind`` says whose turn it is:
+    """The request failed. `reason` is for people; `kind` says what has to happen:
 
-    ``refused`` the wrapped DEK does not belong there; ``missing`` there is no such KEK;
-    ``unusable`` the token or the KEK cannot do it; ``pin`` the PIN is wrong; ``setup`` somebody
-    has to set module or token right; ``lost`` the session is over; ``device`` it may pass.
+    `refused` the wrapped DEK does not belong there; `missing` there is no such KEK;
+    `unusable` the token or the KEK cannot do it; `pin` the PIN is wrong; `setup` somebody
+    has to set module or token right; `lost` the session is over; `device` it may pass.
     """
 
     kind: FailureKind
@@ -173,13 +179,13 @@ REPLIES = Codec((Opened, Checked, Made, Sealed, Unwrapped, Destroyed, Failed))
 
 
 def frame(body: bytes) -> bytearray:
-    """A message with its length, which the sender wipes."""
+    """Return a message with its length, which the sender wipes."""
     return bytearray(HEADER.pack(len(body))) + body
 
 
 def body_size(header: bytes | bytearray) -> int:
-    """How many bytes follow. Raises MalformedMessage for more than MAX_SIZE."""
+    """How many octets follow. Raises MalformedMessage for more than MAX_SIZE."""
     (size,) = HEADER.unpack(header)
     if size > MAX_SIZE:
-        raise MalformedMessage(f"a message of {size} bytes, {MAX_SIZE} are permitted")
+        raise MalformedMessage(f"a message of {size} octets, {MAX_SIZE} are permitted")
     return int(size)

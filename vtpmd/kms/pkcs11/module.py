@@ -1,4 +1,4 @@
-"""A PKCS#11 module in a process of its own: started when needed, and anew after every failure."""
+"""A PKCS#11 module in its own process, which is started on demand and again after a failure."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -8,32 +8,33 @@ from typing import NamedTuple, TypeVar
 import trio
 
 from vtpmd.ipc.codec import MalformedMessage
-from vtpmd.kms.breaker import Breaker
-from vtpmd.kms.pkcs11.messages import Failed, FailureKind, Open, Opened, Reply, Request
-from vtpmd.kms.pkcs11.pin import PinFile
-from vtpmd.kms.pkcs11.process import Process, ProcessEnded
-from vtpmd.kms.provider import KeyRefused, KeyUnavailable
-from vtpmd.kms.words import printable
 from vtpmd.storage.wipe import wipe
+
+from ..breaker import Breaker
+from ..errors import KeyRefusedError, KeyUnavailableError, KmsError
+from ..words import printable
+from .messages import Failed, FailureKind, MechanismName, Open, Opened, Reply, Request
+from .pin import PinFile
+from .process import Process, ProcessEndedError
 
 Expected = TypeVar("Expected", bound=Reply)
 
 
 @dataclass(frozen=True)
 class Access:
-    """How to get at a token; ``serial`` and ``mechanism`` are empty if any will do."""
+    """How to reach a token; an empty `serial` means any, the first usable of `mechanisms` wraps."""
 
     module: Path
     token: str
     serial: str
-    mechanism: str
+    mechanisms: tuple[MechanismName, ...]
     environment: Mapping[str, str] = field(repr=False)
 
 
 class _Consequences(NamedTuple):
     """What follows from a failure.
 
-    ``retry``: it may pass by itself. ``fresh``: the next request gets a fresh process. ``again``:
+    `retry`: it may pass by itself. `fresh`: the next request gets a fresh process. `again`:
     an old session may be at fault, so a request in one is repeated in a fresh process.
     """
 
@@ -53,8 +54,8 @@ _CONSEQUENCES: dict[FailureKind, _Consequences] = {
 }
 
 
-class _Failure(Exception):
-    """The module answered that it cannot."""
+class _FailedError(KmsError):
+    """The module answered that the request failed."""
 
     def __init__(self, failed: Failed) -> None:
         super().__init__(printable(failed.reason))
@@ -63,10 +64,10 @@ class _Failure(Exception):
 
 
 class Module:
-    """Asks the token that ``access`` describes, one request at a time.
+    """Sends requests to the token that `access` describes, one at a time.
 
-    A request has ``timeout`` seconds from when it is its turn, starting the process and logging in
-    included; then the process is killed, as it is when the request is cancelled.
+    A request has `timeout` seconds from the start of its turn, which include starting the process
+    and logging in. Then the process is killed, as it is when the request is cancelled.
     """
 
     def __init__(self, access: Access, pin: PinFile, timeout: float) -> None:
@@ -80,34 +81,36 @@ class Module:
 
     @property
     def pid(self) -> int | None:
-        """The id of the process, None while there is none."""
+        """The id of the process, if one is running."""
         return self._process.pid if self._process is not None else None
 
     async def ask(self, request: Request, expected: type[Expected]) -> Expected:
-        """Do one request. Raises KeyUnavailable, and KeyRefused for what does not open."""
+        """Do one request. Raises KeyUnavailableError; KeyRefusedError for what does not open."""
         async with self._turn:
             with self._breaker.attempt():
                 try:
                     with trio.fail_after(self._timeout):
                         return await self._answer(request, expected)
                 except trio.TooSlowError:
-                    raise KeyUnavailable(
+                    raise KeyUnavailableError(
                         f"{self.name} did not answer within {self._timeout:g} s", retry=True
                     ) from None
-                except ProcessEnded as error:
-                    raise KeyUnavailable(f"{self.name}: its process {error}", retry=True) from None
+                except ProcessEndedError as error:
+                    raise KeyUnavailableError(
+                        f"{self.name}: its process {error}", retry=True
+                    ) from None
                 except MalformedMessage as error:
-                    raise KeyUnavailable(
+                    raise KeyUnavailableError(
                         f"{self.name}: its process gave no valid answer: {error}", retry=True
                     ) from None
                 except OSError as error:
-                    raise KeyUnavailable(
+                    raise KeyUnavailableError(
                         f"{self.name}: no process can be started: {error.strerror}", retry=True
                     ) from None
-                except _Failure as error:
+                except _FailedError as error:
                     if error.failed.kind == "refused":
-                        raise KeyRefused(str(error)) from None
-                    raise KeyUnavailable(
+                        raise KeyRefusedError(str(error)) from None
+                    raise KeyUnavailableError(
                         f"{self.name}, token {self._access.token}: {error}",
                         error.consequences.retry,
                     ) from None
@@ -128,7 +131,7 @@ class Module:
         if self._process is not None:
             try:
                 return await self._converse(self._process, request, expected)
-            except _Failure as error:
+            except _FailedError as error:
                 if not error.consequences.again:
                     raise
             await self._discard()
@@ -140,9 +143,9 @@ class Module:
         try:
             self._process = Process(self._access.environment)
             access = self._access
-            order = Open(str(access.module), access.token, access.serial, access.mechanism, pin)
+            order = Open(str(access.module), access.token, access.serial, access.mechanisms, pin)
             await self._converse(self._process, order, Opened)
-        except _Failure as error:
+        except _FailedError as error:
             if error.failed.kind == "pin":
                 self._pin.refuse(pin)
             raise
@@ -156,10 +159,10 @@ class Module:
         try:
             reply = await process.ask(request)
             if isinstance(reply, Failed):
-                raise _Failure(reply)
+                raise _FailedError(reply)
             if not isinstance(reply, expected):
                 raise MalformedMessage(f"{type(reply).__name__} in place of {expected.__name__}")
-        except _Failure as error:
+        except _FailedError as error:
             if error.consequences.fresh:
                 await self._discard()
             raise

@@ -11,21 +11,23 @@ from typing import cast
 
 import trio
 
-from vtpmd.kms.pkcs11.messages import HEADER, REPLIES, REQUESTS, Reply, Request, body_size, frame
 from vtpmd.storage.wipe import wipe
 
-EXIT_TIMEOUT = 1.0  # a process in the kernel's hands, such as a driver's, does not even die
+from ..errors import KmsError
+from .messages import HEADER, REPLIES, REQUESTS, Reply, Request, body_size, frame
+
+EXIT_TIMEOUT = 1.0  # a process blocked in the kernel, in a driver for example, cannot be killed
 _INHERITED = ("HOME", "LANG", "LC_ALL", "PATH", "PYTHONPATH", "TZ")
 
 
-class ProcessEnded(Exception):
+class ProcessEndedError(KmsError):
     """The process ended or closed its socket; the message says how."""
 
 
 class Process:
-    """A process that has just been started. After an exception of ``ask`` it can only be ended.
+    """A newly started process. After an exception of `ask` it can only be ended.
 
-    ``environment`` is what its module finds there besides the daemon's own PATH, HOME and language.
+    `environment` is added to the variables of the daemon that it inherits, such as PATH.
     Raises OSError.
     """
 
@@ -34,8 +36,8 @@ class Process:
         inherited = {name: os.environ[name] for name in _INHERITED if name in os.environ}
         with contextlib.ExitStack() as undo, theirs:
             undo.enter_context(ours)
-            # Not trio's way, which uses a thread: it dies with the thread that started it, and that
-            # must be the daemon's first. -P: nothing is imported from the working directory.
+            # Not by trio, which starts processes in a thread: this one ends with the thread that
+            # started it, which must be the main thread. -P: imports ignore the working directory.
             self._process = subprocess.Popen(
                 [sys.executable, "-P", "-m", "vtpmd.kms.pkcs11.child"],
                 stdin=theirs.fileno(),
@@ -62,7 +64,7 @@ class Process:
     async def ask(self, request: Request) -> Reply:
         """Send a request and return the reply, whose secrets the caller wipes.
 
-        Raises ProcessEnded, MalformedMessage.
+        Raises ProcessEndedError, MalformedMessage.
         """
         message = frame(REQUESTS.encode(request))
         try:
@@ -70,7 +72,7 @@ class Process:
             size = body_size(await self._receive(HEADER.size))
             body = await self._receive(size)
         except trio.BrokenResourceError:
-            raise ProcessEnded(await self._outcome()) from None
+            raise ProcessEndedError(await self._outcome()) from None
         finally:
             wipe(message)
         try:
@@ -79,7 +81,7 @@ class Process:
             wipe(body)
 
     async def end(self) -> None:
-        """Kill it, whatever it is doing."""
+        """Kill the process."""
         self._process.kill()
         with trio.CancelScope(shield=True):
             await trio.aclose_forcefully(self._stream)
@@ -91,7 +93,7 @@ class Process:
         while len(received) < size:
             chunk = await self._stream.receive_some(size - len(received))
             if not chunk:
-                raise ProcessEnded(await self._outcome())
+                raise ProcessEndedError(await self._outcome())
             received += chunk
         return received
 

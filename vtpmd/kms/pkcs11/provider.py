@@ -1,14 +1,17 @@
-"""The key provider ``pkcs11``: KEKs that never leave a token."""
+"""The key provider `pkcs11`: KEKs that never leave a token."""
 
-import importlib.util
-from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-from vtpmd.config import schema
-from vtpmd.kms.key_names import version_of
-from vtpmd.kms.pkcs11.messages import (
+from vtpmd.storage.slot import Slot
+from vtpmd.storage.wipe import wipe
+
+from ..errors import KeyRefusedError
+from ..key_names import version_of
+from ..provider import TRIAL, Erased, KeyContext, NotErased, new_slot
+from ..words import printable
+from . import TYPE
+from .messages import (
     Check,
     Checked,
     Describe,
@@ -24,42 +27,27 @@ from vtpmd.kms.pkcs11.messages import (
     Unwrapped,
     Wrap,
 )
-from vtpmd.kms.pkcs11.module import Access, Module
-from vtpmd.kms.pkcs11.pin import PinFile
-from vtpmd.kms.provider import (
-    ConfigurationRefused,
-    Erased,
-    KeyContext,
-    KeyRefused,
-    NotErased,
-    new_slot,
-)
-from vtpmd.kms.settings import checked
-from vtpmd.kms.words import printable
-from vtpmd.storage.slot import Slot
-from vtpmd.storage.wipe import wipe
-
-_NOBODY = UUID(int=0)
+from .module import Module
 
 
 class Pkcs11Provider:
-    """Wraps DEKs with AES-256 under keys of the token that ``module`` has opened.
+    """Wraps DEKs with AES-256 under keys of the token that `module` has opened.
 
-    With ``shared_key``, a label, all instances use that key, else each has its own, whose label is
-    ``key_prefix`` and its UUID. Keys that are missing are made if ``create``. Later versions of a
-    key have labels that end in their number; the newest wraps. A slot names its key by label and
+    With `shared_key`, a label, all instances use that key, else each has its own, whose label is
+    `key_prefix` and its UUID. Keys that are missing are made if `create`. Labels of
+    later versions end in their number; the newest version wraps. A slot names its key by label and
     id, whatever is configured now.
     """
 
-    type = "pkcs11"
+    type = TYPE
 
     def __init__(
         self,
         name: str,
         module: Module,
         key_prefix: str,
-        shared_key: str | None = None,
-        create: bool = True,
+        shared_key: str | None,
+        create: bool,
     ) -> None:
         self.name = name
         self._module = module
@@ -71,7 +59,7 @@ class Pkcs11Provider:
         return f"Pkcs11Provider({self.name!r}, {self._module.name!r})"
 
     async def initialise(self) -> str | None:
-        """Make the shared key, if one is configured, may be made, and is not there."""
+        """Make the shared key, if one is configured, missing, and may be made."""
         if self._shared_key is None or not self._create:
             return None
         if not (await self._module.ask(Make(self._shared_key), Made)).created:
@@ -95,7 +83,7 @@ class Pkcs11Provider:
     async def rewrap(self, slot: Slot, context: KeyContext) -> Slot:
         """Wrap under the newest shared key, or a new version of the key of the instance.
 
-        The DEK stays with the module: it does not pass through here.
+        The DEK stays in the process with the module.
         """
         first = 1
         if self._shared_key is None:
@@ -144,9 +132,9 @@ class Pkcs11Provider:
         }
 
     async def check(self) -> None:
-        """Log in, and wrap nothing of value if there is a shared key."""
+        """Log in, and wrap a trial DEK if there is a shared key."""
         required = self._shared_key is not None and not self._create
-        await self._module.ask(Check(self._base(_NOBODY), required), Checked)
+        await self._module.ask(Check(self._base(TRIAL.uuid), required), Checked)
 
     async def aclose(self) -> None:
         """End the process with the module."""
@@ -163,27 +151,10 @@ class Pkcs11Provider:
 
     def _sealed(self, slot: Slot) -> Sealed:
         if slot.provider_type != self.type:
-            raise KeyRefused.foreign(self.name, slot)
+            raise KeyRefusedError.foreign(self.name, slot)
         try:
             return Sealed(KekName(slot.key_ref, slot.key_version), slot.algorithm, slot.wrapped)
         except ValueError as error:
-            raise KeyRefused(f"a slot of key provider {self.name} names no key: {error}") from None
-
-
-def from_settings(name: str, settings: Mapping[str, Any], state: Path) -> Pkcs11Provider:
-    """Make a provider from what ``config.schema.Pkcs11Provider`` describes.
-
-    Raises ConfigurationRefused, also where the package python-pkcs11 is not installed.
-    """
-    entry = checked(schema.Pkcs11Provider, Pkcs11Provider.type, name, settings)
-    # Looked for and not imported: the daemon never loads it.
-    if importlib.util.find_spec("pkcs11") is None:
-        raise ConfigurationRefused(
-            f"key provider {name}: type pkcs11 needs the package python-pkcs11, which is not "
-            "installed: pip install 'vtpmd[pkcs11]'"
-        )
-    access = Access(
-        entry.module, entry.token, entry.serial or "", entry.mechanism or "", entry.environment
-    )
-    module = Module(access, PinFile(entry.pin_file), entry.timeout)
-    return Pkcs11Provider(name, module, entry.key_prefix, entry.key_name, entry.create)
+            raise KeyRefusedError(
+                f"a slot of key provider {self.name} names no key: {error}"
+            ) from None

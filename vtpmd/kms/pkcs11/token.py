@@ -1,4 +1,4 @@
-"""One token, opened and logged in to. For the process with the module, which has no other."""
+"""One token, opened and logged in to. For the process with the module."""
 
 from collections.abc import Iterator
 
@@ -11,9 +11,12 @@ from pkcs11.exceptions import (
     UserAlreadyLoggedIn,
 )
 
-from vtpmd.kms.pkcs11 import keks, wrapping
-from vtpmd.kms.pkcs11.faults import Failure
-from vtpmd.kms.pkcs11.messages import (
+from vtpmd.storage.envelope import DEK_SIZE
+from vtpmd.storage.wipe import wipe
+
+from . import keks, wrapping
+from .errors import TokenError
+from .messages import (
     Check,
     Checked,
     Describe,
@@ -31,13 +34,11 @@ from vtpmd.kms.pkcs11.messages import (
     Unwrapped,
     Wrap,
 )
-from vtpmd.kms.pkcs11.wrapping import Wrapping
-from vtpmd.storage.envelope import DEK_SIZE
-from vtpmd.storage.wipe import wipe
+from .wrapping import Wrapping
 
 
 class OpenToken:
-    """Answers requests with the keys of one token. Methods raise Failure and PKCS11Error."""
+    """Answers requests with the keys of one token. Methods raise TokenError and PKCS11Error."""
 
     def __init__(self, session: Session, opened: Opened, wrapping: Wrapping) -> None:
         self.opened = opened
@@ -45,7 +46,7 @@ class OpenToken:
         self._wrapping = wrapping
 
     def answer(self, request: Request) -> Reply:
-        """Do what is asked for; the caller wipes what the request and the reply hold."""
+        """Carry out a request; the caller wipes the secrets in the request and the reply."""
         match request:
             case Describe():
                 return self.opened
@@ -65,7 +66,7 @@ class OpenToken:
             case Destroy():
                 return self._destroy(request)
             case Open():
-                raise Failure("setup", "the token was opened already")
+                raise TokenError("setup", "the token was opened already")
 
     def _check(self, request: Check) -> Checked:
         kek = keks.newest(self._session, request.base, 1, self._wrapping)
@@ -103,19 +104,19 @@ class OpenToken:
 
     def _destroy(self, request: Destroy) -> Destroyed:
         keks.destroy(self._session, request.base, request.known)
-        # A key that has lost its label since is not destroyed: nothing authenticates a slot's id.
+        # A key whose label has changed is not destroyed: nothing authenticates the id in a slot.
         others = keks.labelled(self._session, None, request.kek.id) if request.kek.id else []
         return Destroyed(others[0][Attribute.LABEL] if others else "")
 
 
 def open_token(order: Open) -> OpenToken:
-    """Load the module, which stays loaded, find the token and log in. Raises Failure."""
+    """Load the module, which stays loaded, find the token and log in. Raises TokenError."""
     try:
         library = pkcs11.lib(order.module)
     except PKCS11Error as error:
-        raise Failure("setup", f"it cannot be loaded: {error or type(error).__name__}") from None
+        raise TokenError("setup", f"it cannot be loaded: {error or type(error).__name__}") from None
     token = _find(library.get_slots(token_present=True), order)
-    way = wrapping.choose(token.slot, order.mechanism)
+    way = wrapping.choose(token.slot, order.mechanisms)
     session = _log_in(token, order)
     opened = Opened(
         library=f"{library.manufacturer_id} {library.library_description}".strip(),
@@ -130,9 +131,9 @@ def open_token(order: Open) -> OpenToken:
 def _log_in(token: Token, order: Open) -> Session:
     flags = token.flags
     if TokenFlag.USER_PIN_LOCKED in flags:
-        raise Failure("setup", "the PIN is locked: unlock it as the token's security officer")
+        raise TokenError("setup", "the PIN is locked: unlock it as the token's security officer")
     if TokenFlag.USER_PIN_FINAL_TRY in flags:
-        raise Failure(
+        raise TokenError(
             "setup",
             "one more wrong PIN would lock the token: log in to it by hand, which sets its counter "
             "back, or change the PIN as its security officer",
@@ -155,10 +156,12 @@ def _find(slots: list[Slot], order: Open) -> Token:
     )
     if not found:
         seen = ", ".join(sorted({token.label for token in tokens if token.label})) or "none"
-        raise Failure("device", f"there is no {wanted}; present: {seen}")
+        raise TokenError("device", f"there is no {wanted}; present: {seen}")
     if len(found) > 1:
         serials = ", ".join(sorted(map(_serial, found)))
-        raise Failure("setup", f"there are several tokens {order.token}, serial numbers: {serials}")
+        raise TokenError(
+            "setup", f"there are several tokens {order.token}, serial numbers: {serials}"
+        )
     return found[0]
 
 
@@ -174,5 +177,5 @@ def _serial(token: Token) -> str:
     return token.serial.decode("ascii", "replace").rstrip("\0")
 
 
-def _missing(label: str) -> Failure:
-    return Failure("missing", f"there is no key {label} in the token, and create is false")
+def _missing(label: str) -> TokenError:
+    return TokenError("missing", f"there is no key {label} in the token, and create is false")

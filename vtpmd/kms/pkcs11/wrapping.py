@@ -1,10 +1,10 @@
-"""The ways to wrap a DEK under a KEK that stays in the token. For the process with the module.
+"""Ways to wrap a DEK under a KEK that stays in the token. For the process with the module.
 
-``A256GCM`` has the layout of ``kms.gcm``. Tokens without it may know RFC 5649, which has no
-additional data: ``A256KWP-SHA256`` wraps the DEK followed by SHA-256 of the context. RFC 5649
-authenticates all it wraps as one block, so nobody without the KEK can put another context behind a
-DEK, and who has another context does not get the DEK. A KEK is made for one of the two ways: what
-may encrypt may not wrap keys.
+`A256GCM` has the layout of `kms.gcm`. Tokens without AES-GCM may offer RFC 5649, which has no
+additional data: `A256KWP-SHA256` wraps the DEK followed by SHA-256 of the context. RFC 5649
+authenticates all of it as one block: without the KEK nobody can combine a DEK with another context,
+and a DEK is not returned for another context. A KEK is made for one of the two ways: one that may
+encrypt may not wrap keys.
 """
 
 import hashlib
@@ -29,31 +29,33 @@ from pkcs11 import (
 )
 from pkcs11.exceptions import MechanismInvalid, PKCS11Error
 
-from vtpmd.kms import gcm
-from vtpmd.kms.pkcs11.faults import Failure, meaning
 from vtpmd.storage.envelope import DEK_SIZE
 from vtpmd.storage.wipe import wipe
+
+from .. import gcm
+from .errors import TokenError, meaning
+from .messages import MechanismName
 
 Rights = tuple[tuple[Attribute, MechanismFlag], tuple[Attribute, MechanismFlag]]
 
 
 class Wrapping(Protocol):
-    """One way to wrap. Methods raise PKCS11Error, ``unwrap`` also Failure."""
+    """One way to wrap. Methods raise PKCS11Error, `unwrap` also TokenError."""
 
     algorithm: str
     mechanism: Mechanism
     rights: Rights
-    """What the KEK must be permitted to do, to wrap and to unwrap."""
+    """What the KEK must be permitted to do: first to wrap, then to unwrap."""
 
     def wrap(self, kek: SecretKey, dek: bytes | bytearray, context: bytes) -> bytes:
-        """The wrapped DEK, bound to ``context``."""
+        """The wrapped DEK, bound to `context`."""
 
     def unwrap(self, kek: SecretKey, wrapped: bytes, context: bytes) -> bytearray:
         """The DEK."""
 
 
 class Gcm:
-    """AES-GCM with a random IV, as ``kms.gcm``."""
+    """AES-GCM with a random IV, as `kms.gcm`."""
 
     algorithm = gcm.ALGORITHM
     mechanism = Mechanism.AES_GCM
@@ -96,7 +98,7 @@ class KeyWrap:
     _wrapped_size = 8 + DEK_SIZE + hashlib.sha256().digest_size
 
     def wrap(self, kek: SecretKey, dek: bytes | bytearray, context: bytes) -> bytes:
-        """Have a key of the session wrapped: tokens wrap nothing else."""
+        """Wrap a session key that holds the DEK: tokens wrap only keys."""
         assert isinstance(kek, WrapMixin)
         subject = kek.session.create_object(
             {
@@ -112,7 +114,7 @@ class KeyWrap:
             subject.destroy()
 
     def unwrap(self, kek: SecretKey, wrapped: bytes, context: bytes) -> bytearray:
-        """Have a key of the session unwrapped, and read it."""
+        """Unwrap to a session key, and read it."""
         if len(wrapped) != self._wrapped_size:
             raise _not_opened()
         assert isinstance(kek, UnwrapMixin)
@@ -134,44 +136,43 @@ class KeyWrap:
         return content[:DEK_SIZE]
 
 
-WRAPPINGS: dict[str, Wrapping] = {"gcm": Gcm(), "key-wrap": KeyWrap()}
-"""By the name in the configuration, the best one first."""
+WRAPPINGS: dict[MechanismName, Wrapping] = {"gcm": Gcm(), "key-wrap": KeyWrap()}
 
 _READABLE = {Attribute.TOKEN: False, Attribute.EXTRACTABLE: True, Attribute.SENSITIVE: False}
 
 
-def choose(slot: Slot, wanted: str) -> Wrapping:
-    """The wrapping named ``wanted``, or if that is empty the best that the token knows.
+def choose(slot: Slot, permitted: tuple[MechanismName, ...]) -> Wrapping:
+    """The first of the `permitted` wrappings that the token offers.
 
-    Raises Failure.
+    Raises TokenError.
     """
-    candidates = [WRAPPINGS[wanted]] if wanted else list(WRAPPINGS.values())
+    candidates = [WRAPPINGS[name] for name in permitted]
     for wrapping in candidates:
         if _offers(slot, wrapping):
             return wrapping
     names = " or ".join(wrapping.mechanism.name for wrapping in candidates)
-    raise Failure("setup", f"the token does not offer {names}")
+    raise TokenError("setup", f"the token does not offer {names}")
 
 
 def by_algorithm(algorithm: str) -> Wrapping:
-    """The wrapping that a slot names. Raises Failure."""
+    """The wrapping that a slot names. Raises TokenError."""
     for wrapping in WRAPPINGS.values():
         if wrapping.algorithm == algorithm:
             return wrapping
-    raise Failure("refused", f"there is no algorithm {algorithm}")
+    raise TokenError("refused", f"there is no algorithm {algorithm}")
 
 
 def wrap(wrapping: Wrapping, kek: SecretKey, dek: bytes | bytearray, context: bytes) -> bytes:
-    """Wrap, and make sure that it can be unwrapped: some tokens take another IV than they get.
+    """Wrap, and check that it can be unwrapped: some tokens use another IV than the one given.
 
-    Raises PKCS11Error and Failure.
+    Raises PKCS11Error and TokenError.
     """
     wrapped = wrapping.wrap(kek, dek, context)
     try:
         opened = wrapping.unwrap(kek, wrapped, context)
     except PKCS11Error as error:
         found = meaning(error)
-    except Failure as error:
+    except TokenError as error:
         found = error.reply
     else:
         same = hmac.compare_digest(opened, dek)
@@ -181,16 +182,15 @@ def wrap(wrapping: Wrapping, kek: SecretKey, dek: bytes | bytearray, context: by
         found = _not_opened().reply
     if found.kind == "refused":
         name = wrapping.mechanism.name
-        raise Failure("unusable", f"the token does not open what it wrapped itself with {name}")
-    raise Failure(found.kind, found.reason)
+        raise TokenError("unusable", f"the token does not open what it wrapped itself with {name}")
+    raise TokenError(found.kind, found.reason)
 
 
 def unwrap(wrapping: Wrapping, kek: SecretKey, wrapped: bytes, context: bytes) -> bytearray:
-    """Unwrap. Raises Failure and PKCS11Error.
+    """Unwrap. Raises TokenError and PKCS11Error.
 
-    Modules do not agree on their error for a wrong tag: SoftHSM's is the one for everything. A
-    trial with something that must open, and a second attempt, tell whether the token or the wrapped
-    DEK is at fault.
+    Modules report a wrong tag by different errors; SoftHSM has one for everything. A trial DEK that
+    must open, and a second attempt, tell whether the token or the wrapped DEK is the cause.
     """
     try:
         return wrapping.unwrap(kek, wrapped, context)
@@ -199,7 +199,7 @@ def unwrap(wrapping: Wrapping, kek: SecretKey, wrapped: bytes, context: bytes) -
     if found.kind == "refused":
         raise _not_opened()
     if found.kind == "lost" or not all(kek[right] for right, _ in wrapping.rights):
-        raise Failure(found.kind, found.reason)
+        raise TokenError(found.kind, found.reason)
     wrap(wrapping, kek, bytes(DEK_SIZE), context)
     try:
         return wrapping.unwrap(kek, wrapped, context)
@@ -207,8 +207,8 @@ def unwrap(wrapping: Wrapping, kek: SecretKey, wrapped: bytes, context: bytes) -
         raise _not_opened() from None
 
 
-def _not_opened() -> Failure:
-    return Failure("refused", "the slot is damaged, or of another instance or DEK")
+def _not_opened() -> TokenError:
+    return TokenError("refused", "the slot is damaged, or of another instance or DEK")
 
 
 def _offers(slot: Slot, wrapping: Wrapping) -> bool:

@@ -1,1 +1,3 @@
 """Keys of the Transit secrets engine of OpenBao or HashiCorp Vault."""
+
+TYPE = "vault"

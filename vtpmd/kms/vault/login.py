@@ -6,10 +6,11 @@ from typing import Any, Protocol
 
 import trio
 
-from vtpmd.kms.provider import KeyUnavailable
-from vtpmd.kms.secret_file import is_credential, read_secret
-from vtpmd.kms.vault.server import RequestRefused, Server
 from vtpmd.storage.errors import StorageError
+
+from ..errors import KeyUnavailableError
+from ..secret_file import is_credential, read_secret
+from .server import RequestRefusedError, Server
 
 _MAX_SECRET = 4096
 _MAX_LEASE = 1 << 32  # seconds
@@ -17,7 +18,7 @@ _MAX_LEASE = 1 << 32  # seconds
 
 @dataclass(frozen=True)
 class Token:
-    """Who we are to the server, for ``lease`` seconds from when it was given (0: for ever)."""
+    """Authenticates us to the server for `lease` seconds from when it was issued (0: no limit)."""
 
     value: str = field(repr=False)
     lease: float
@@ -30,12 +31,12 @@ class Login(Protocol):
     method: str
 
     async def log_in(self, server: Server) -> Token:
-        """Return a token. Raises KeyUnavailable."""
+        """Return a token. Raises KeyUnavailableError."""
 
 
 @dataclass(frozen=True)
 class AppRoleLogin:
-    """The auth method AppRole: ``role_id`` is a name, ``secret_id`` a file with the password."""
+    """The auth method AppRole: `role_id` is a name, `secret_id` a file with the secret id."""
 
     mount: str
     role_id: str
@@ -51,7 +52,7 @@ class AppRoleLogin:
 
 @dataclass(frozen=True)
 class CertificateLogin:
-    """The auth method of TLS certificates: ``role`` as the server names it, or any that fits."""
+    """The auth method for TLS certificates, with `role` or, without one, any role that matches."""
 
     mount: str
     role: str | None = None
@@ -75,9 +76,9 @@ class TokenLogin:
         value = await _read(self.file)
         try:
             answer = await server.ask("GET", "auth/token/lookup-self", value)
-        except RequestRefused as error:
-            # Whoever keeps the file may put a better token into it.
-            raise KeyUnavailable(
+        except RequestRefusedError as error:
+            # A valid token may be put into the file.
+            raise KeyUnavailableError(
                 f"the Vault server {server.url} refuses the token in {self.file}: {error}",
                 retry=True,
             ) from None
@@ -85,7 +86,7 @@ class TokenLogin:
 
 
 def read_lease(server: Server, answer: dict[str, Any]) -> Token:
-    """The token in the answer to a login or a renewal. Raises KeyUnavailable."""
+    """The token in the answer to a login or a renewal. Raises KeyUnavailableError."""
     auth = answer.get("auth")
     value = auth.get("client_token") if isinstance(auth, dict) else None
     return _token(server, auth, value, "lease_duration")
@@ -94,8 +95,8 @@ def read_lease(server: Server, answer: dict[str, Any]) -> Token:
 async def _log_in(server: Server, mount: str, body: dict[str, str], what: str) -> Token:
     try:
         answer = await server.ask("POST", f"auth/{mount}/login", None, body)
-    except RequestRefused as error:
-        raise KeyUnavailable(
+    except RequestRefusedError as error:
+        raise KeyUnavailableError(
             f"the Vault server {server.url} refuses {what}: {error}", retry=False
         ) from None
     return read_lease(server, answer)
@@ -106,7 +107,7 @@ def _token(server: Server, facts: object, value: object, lease_name: str) -> Tok
         lease = facts.get(lease_name)
         if isinstance(lease, int) and 0 <= lease <= _MAX_LEASE:
             return Token(value, lease, facts.get("renewable") is True)
-    raise KeyUnavailable(
+    raise KeyUnavailableError(
         f"the Vault server {server.url} gave no valid answer: there is no token in it",
         retry=False,
     )
@@ -122,8 +123,8 @@ async def _read(path: Path) -> str:
             read_secret, path, _MAX_SECRET, is_credential(path), abandon_on_cancel=True
         )
     except StorageError as error:
-        raise KeyUnavailable(str(error), retry=error.kind == "missing") from None
+        raise KeyUnavailableError(str(error), retry=error.kind == "missing") from None
     text = content.decode(errors="replace").strip()
     if not _is_one_line(text):
-        raise KeyUnavailable(f"{path} does not hold one line of plain text", retry=False)
+        raise KeyUnavailableError(f"{path} does not hold one line of plain text", retry=False)
     return text

@@ -1,43 +1,33 @@
-"""The key provider ``vault``: KEKs in the Transit secrets engine of OpenBao or Vault."""
+"""The key provider `vault`: KEKs in the Transit secrets engine of OpenBao or Vault."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any, cast, get_args
 from uuid import UUID
 
-from vtpmd.config import schema
-from vtpmd.kms.provider import (
-    Erased,
-    KeyContext,
-    KeyRefused,
-    KeyUnavailable,
-    NotErased,
-    new_slot,
-)
-from vtpmd.kms.settings import checked
-from vtpmd.kms.tls import Credentials
-from vtpmd.kms.vault.login import AppRoleLogin, CertificateLogin, Login, TokenLogin
-from vtpmd.kms.vault.server import Server
-from vtpmd.kms.vault.session import Session
-from vtpmd.kms.vault.transit import Binding, Ciphertext, NotOpened, Transit, TransitKey
+from vtpmd.storage.envelope import DEK_SIZE
 from vtpmd.storage.slot import Slot
 from vtpmd.storage.wipe import wipe
 
-_NOBODY = UUID(int=0)
+from ..errors import KeyRefusedError, KeyUnavailableError, NotOpenedError
+from ..provider import TRIAL, Erased, KeyContext, NotErased, new_slot
+from . import TYPE
+from .session import Session
+from .transit import KEY_NAME, Binding, Ciphertext, Transit, TransitKey
+
 _ALGORITHM = "transit-"  # and the binding
 
 
 class VaultProvider:
-    """Wraps DEKs with keys of the engine mounted at ``mount``.
+    """Wraps DEKs with keys of the engine mounted at `mount`.
 
-    With ``shared_key``, a name, all instances use that key, else each has its own, whose name is
-    ``key_prefix`` and its UUID. A slot names its key itself, whatever is configured now; its
-    algorithm is the parameter that ties it to the instance.
+    With `shared_key`, a name, all instances use that key, else each has its own, whose name is
+    `key_prefix` and its UUID. A slot names its key itself, whatever is configured now; its
+    algorithm is the parameter that binds it to the instance.
     """
 
-    type = "vault"
+    type = TYPE
 
     def __init__(
         self,
@@ -45,7 +35,7 @@ class VaultProvider:
         session: Session,
         mount: str,
         key_prefix: str,
-        shared_key: str | None = None,
+        shared_key: str | None,
     ) -> None:
         self.name = name
         self._session = session
@@ -58,11 +48,11 @@ class VaultProvider:
         return f"VaultProvider({self.name!r}, {self._session.url!r})"
 
     async def initialise(self) -> str | None:
-        """Do nothing: a shared key is made by whoever rules the server."""
+        """Create nothing: the administrator of the server makes a shared key."""
         return None
 
     async def wrap(self, dek: bytes | bytearray, context: KeyContext) -> Slot:
-        """Wrap under the shared key, or that of the instance, which is made if there is none."""
+        """Wrap under the shared key, or that of the instance, which is made if it is missing."""
         key = await self._kek(context.uuid)
         return self._slot(key, await self._transit.encrypt(key, dek, context.aad()))
 
@@ -74,7 +64,7 @@ class VaultProvider:
     async def rewrap(self, slot: Slot, context: KeyContext) -> Slot:
         """Wrap under the shared key's latest version, or under a new version of the instance's key.
 
-        Where the key can, the server does it by itself; else the DEK passes through here.
+        The server does it by itself if the key permits it; otherwise the DEK passes through here.
         """
         self._binding(slot)
         key = await self._kek(context.uuid)
@@ -114,7 +104,7 @@ class VaultProvider:
         }
         if self._shared_key is None:
             return {**description, "key_prefix": self._key_prefix}
-        key = await self._kek(_NOBODY)
+        key = await self._kek(TRIAL.uuid)
         return {
             **description,
             "key_name": key.name,
@@ -124,25 +114,25 @@ class VaultProvider:
         }
 
     async def check(self) -> None:
-        """Wrap nothing of value under the shared key, or ask whether we may make keys and wrap."""
+        """Wrap a trial DEK under the shared key, or ask whether we may make keys and wrap."""
         if self._shared_key is not None:
-            await self.wrap(bytes(32), KeyContext(_NOBODY, bytes(16)))
+            await self.wrap(bytes(DEK_SIZE), TRIAL)
         else:
-            await self._transit.check_permitted(self._own_key(_NOBODY))
+            await self._transit.check_permitted(self._own_key(TRIAL.uuid))
 
     async def aclose(self) -> None:
         """Close the connections to the server."""
         await self._session.aclose()
 
     async def _kek(self, uuid: UUID) -> TransitKey:
-        """The key to wrap with. Encrypting with none could make one that nobody asked for."""
+        """The key to wrap with; encrypting with a missing key could make one by accident."""
         name = self._shared_key or self._own_key(uuid)
         key = await self._transit.find(name)
         if key is None and self._shared_key is None:
             await self._transit.create(name)
             key = await self._transit.find(name)
         if key is None:
-            raise KeyUnavailable(
+            raise KeyUnavailableError(
                 f"the Vault server {self._session.url} has no key {name} in {self._mount}: "
                 f"make it, with derived=true",
                 retry=False,
@@ -157,41 +147,19 @@ class VaultProvider:
         return new_slot(self, key.name, ciphertext.version, algorithm, ciphertext.text)
 
     def _binding(self, slot: Slot) -> Binding:
-        """What ties the slot to its instance. Raises KeyRefused for a slot that is not ours."""
+        """What binds the slot to its instance. Raises KeyRefusedError for a foreign slot."""
         for binding in get_args(Binding):
             if (slot.provider_type, slot.algorithm) == (self.type, f"{_ALGORITHM}{binding}"):
                 return cast(Binding, binding)
-        raise KeyRefused.foreign(self.name, slot)
+        raise KeyRefusedError.foreign(self.name, slot)
 
     @contextmanager
     def _opening(self, slot: Slot, context: KeyContext) -> Iterator[tuple[Ciphertext, Binding]]:
-        """What a slot holds, to be opened. Raises KeyRefused if that fails."""
+        """Yields what a slot holds. Raises KeyRefusedError if it is not opened inside."""
         binding = self._binding(slot)
-        if not re.fullmatch(schema.TRANSIT_KEY, slot.key_ref):
-            raise KeyRefused(f"{slot.key_ref!r} cannot be the name of a key")
+        if not re.fullmatch(KEY_NAME, slot.key_ref):
+            raise KeyRefusedError(f"{slot.key_ref!r} cannot be the name of a key")
         try:
             yield Ciphertext.parse(slot.wrapped), binding
-        except NotOpened:
-            raise KeyRefused.unopened(slot.key_ref, context) from None
-
-
-def from_settings(name: str, settings: Mapping[str, Any], state: Path) -> VaultProvider:
-    """Make a provider from what ``config.schema.VaultProvider`` describes.
-
-    Raises ConfigurationRefused.
-    """
-    entry = checked(schema.VaultProvider, VaultProvider.type, name, settings)
-    credentials, login = _identity(entry)
-    server = Server(entry.url, credentials, entry.timeout, entry.namespace)
-    session = Session(server, login)
-    return VaultProvider(name, session, entry.mount, entry.key_prefix, entry.key_name)
-
-
-def _identity(entry: schema.VaultProvider) -> tuple[Credentials, Login]:
-    match entry.auth:
-        case schema.VaultAppRole(mount=mount, role_id=role_id, secret_id_file=file):
-            return Credentials(entry.ca), AppRoleLogin(mount, role_id, file)
-        case schema.VaultCertificate(mount=mount, role=role, certificate=certificate, key=key):
-            return Credentials(entry.ca, certificate, key), CertificateLogin(mount, role)
-        case schema.VaultToken(token_file=file):
-            return Credentials(entry.ca), TokenLogin(file)
+        except NotOpenedError:
+            raise KeyRefusedError.unopened(slot.key_ref, context.uuid) from None

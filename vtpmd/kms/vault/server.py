@@ -1,4 +1,4 @@
-"""Requests to a server of OpenBao or HashiCorp Vault: JSON over HTTPS, reasons for failures."""
+"""Requests to an OpenBao or HashiCorp Vault server: JSON over HTTPS, and reasons for failures."""
 
 import json
 import re
@@ -9,19 +9,20 @@ from typing import Any
 import httpx2
 import trio
 
-from vtpmd.kms.breaker import LONGEST_PAUSE, Breaker
-from vtpmd.kms.provider import KeyUnavailable
-from vtpmd.kms.tls import Credentials, CredentialsError, explain
-from vtpmd.kms.words import printable
 from vtpmd.storage.wipe import wipe
+
+from ..breaker import LONGEST_PAUSE, Breaker
+from ..errors import KeyUnavailableError, KmsError
+from ..tls import Credentials, CredentialsError, explain
+from ..words import printable
 
 MAX_CONNECTIONS = 8
 MAX_ANSWER = 1 << 20
 _IDLE = 60.0  # seconds that a connection is kept open unused
 
 
-class RequestRefused(Exception):
-    """The server understood a request and refuses it: HTTP ``status`` and its own ``words``."""
+class RequestRefusedError(KmsError):
+    """The server understood a request and refused it, with an HTTP `status` and a text, `words`."""
 
     def __init__(self, status: int, words: str) -> None:
         super().__init__(words)
@@ -30,23 +31,23 @@ class RequestRefused(Exception):
 
 
 class _Pool:
-    """Connections that are kept open, and how many requests use them now."""
+    """Connections that are kept open, and the number of requests that use them."""
 
     def __init__(self, client: httpx2.AsyncClient) -> None:
         self.client = client
         self.users = 0
 
     async def close(self) -> None:
-        """Close them all, even if whoever wants it is cancelled."""
+        """Close them all, even if the caller is cancelled."""
         with trio.CancelScope(shield=True):
             await self.client.aclose()
 
 
 class Server:
-    """The API at ``url``; each request has ``timeout`` seconds, connecting included.
+    """The API at `url`; each request has `timeout` seconds, connecting included.
 
-    At most MAX_CONNECTIONS requests are under way; further ones wait, without their time passing.
-    It speaks to nobody but ``url``: neither proxies from the environment nor redirections count.
+    At most MAX_CONNECTIONS requests are under way; others wait, and waiting does not count towards
+    their timeout. Proxies from the environment and redirections are ignored.
     """
 
     def __init__(
@@ -72,7 +73,7 @@ class Server:
     ) -> dict[str, Any]:
         """Return the answer to one request (empty for 204).
 
-        Raises RequestRefused; KeyUnavailable if there is no valid answer.
+        Raises RequestRefusedError; KeyUnavailableError if there is no valid answer.
         """
         headers = {"X-Vault-Token": token} if token else {}
         async with self._places:
@@ -86,7 +87,7 @@ class Server:
                     wipe(content)
 
     async def reopen(self) -> None:
-        """Have the next request connect anew, with the files for TLS as they are then."""
+        """Make the next request open a new connection, for which the TLS files are read again."""
         pool, self._pool = self._pool, None
         if pool is not None and not pool.users:
             await pool.close()
@@ -108,10 +109,10 @@ class Server:
             size = 0
             async for chunk in response.aiter_raw():
                 size += len(chunk)
-                if size <= MAX_ANSWER:  # the rest is only counted, as long as time permits
+                if size <= MAX_ANSWER:  # the rest is only counted, until the timeout
                     content += chunk
         if size > MAX_ANSWER:
-            raise self._unavailable(f"answers more than {MAX_ANSWER} bytes", retry=False)
+            raise self._unavailable(f"answers more than {MAX_ANSWER} octets", retry=False)
         return response.status_code, response.headers, content
 
     @asynccontextmanager
@@ -142,7 +143,7 @@ class Server:
                 await pool.close()
 
     def _judge(self, status: int, headers: httpx2.Headers, content: bytearray) -> dict[str, Any]:
-        """The answer, or the reason in it."""
+        """Return the answer, or raise what it means."""
         if 300 <= status < 400:
             target = printable(headers.get("location", "nowhere"))
             raise self._unavailable(f"redirects to {target}, which is not followed", retry=True)
@@ -154,13 +155,13 @@ class Server:
                 raise self._unavailable("is sealed: unseal it", retry=True)
             if status >= 500:
                 raise self._unavailable(f"is in trouble: {words}", retry=True)
-            raise RequestRefused(status, words)
+            raise RequestRefusedError(status, words)
         answer = _decode(content) if content else {}
         if answer is None:
             raise self._unavailable("gave no valid answer: it is not a JSON object", retry=False)
         return answer
 
-    def _asked_to_wait(self, headers: httpx2.Headers) -> KeyUnavailable:
+    def _asked_to_wait(self, headers: httpx2.Headers) -> KeyUnavailableError:
         wait = re.fullmatch(r"\d{1,9}", headers.get("retry-after", ""))
         seconds = min(float(wait[0]), LONGEST_PAUSE) if wait else 0.0
         self._quiet_until = trio.current_time() + seconds
@@ -174,22 +175,22 @@ class Server:
 
     @contextmanager
     def _explained(self) -> Iterator[None]:
-        """Turn what a request may fail with into a reason that a person can act on."""
+        """Turn the failures of a request into reasons that a person can act on."""
         try:
             yield
         except (trio.TooSlowError, httpx2.TimeoutException):
             raise self._unavailable(f"did not answer within {self._timeout:g} s", True) from None
         except CredentialsError as error:
             reason = f"the Vault server {self.url} cannot be asked: {error}"
-            raise KeyUnavailable(reason, retry=False) from None
+            raise KeyUnavailableError(reason, retry=False) from None
         except httpx2.RemoteProtocolError:
             raise self._unavailable("broke off, or does not speak HTTP", retry=True) from None
         except httpx2.TransportError as error:
             words, retry = explain(error) or ("broke the connection", True)
             raise self._unavailable(words, retry) from None
 
-    def _unavailable(self, what: str, retry: bool) -> KeyUnavailable:
-        return KeyUnavailable(f"the Vault server {self.url} {what}", retry)
+    def _unavailable(self, what: str, retry: bool) -> KeyUnavailableError:
+        return KeyUnavailableError(f"the Vault server {self.url} {what}", retry)
 
 
 def _decode(content: bytearray) -> dict[str, Any] | None:
@@ -201,7 +202,7 @@ def _decode(content: bytearray) -> dict[str, Any] | None:
 
 
 def _words(content: bytearray) -> str:
-    """What an error's body says, on one line: the list ``errors``, whose items may be lists."""
+    """The text of an error's body on one line: the list `errors`, whose items may be lists."""
     errors = (_decode(content) or {}).get("errors")
     if not isinstance(errors, list):
         return ""

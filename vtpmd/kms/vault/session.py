@@ -1,4 +1,4 @@
-"""Requests with a token that is renewed in time and replaced when it no longer counts."""
+"""Requests with a token that is renewed in time and replaced when it is no longer valid."""
 
 import math
 from collections.abc import Mapping
@@ -6,15 +6,15 @@ from typing import Any
 
 import trio
 
-from vtpmd.kms.vault.login import Login, Token, read_lease
-from vtpmd.kms.vault.server import RequestRefused, Server
+from .login import Login, Token, read_lease
+from .server import RequestRefusedError, Server
 
 _DUE = 2 / 3  # of a token's lease has passed when it is renewed
 _FORBIDDEN = 403
 
 
 class Session:
-    """Asks ``server`` as whoever ``login`` makes us; logs in when first asked."""
+    """Sends requests to `server` with a token from `login`, which is first used when needed."""
 
     def __init__(self, server: Server, login: Login) -> None:
         self._server = server
@@ -36,24 +36,24 @@ class Session:
     async def ask(
         self, method: str, path: str, body: Mapping[str, Any] | None = None
     ) -> dict[str, Any]:
-        """As ``Server.ask``, with a token."""
+        """As `Server.ask`, with a token."""
         known = self._token
         token = await self._current()
         try:
             return await self._server.ask(method, path, token.value, body)
-        except RequestRefused as error:
-            # With a token just received it is the policy that forbids.
+        except RequestRefusedError as error:
+            # If the token was just issued, the policy forbids the request.
             if error.status != _FORBIDDEN or token is not known:
                 raise
         token = await self._current(instead_of=token)
         return await self._server.ask(method, path, token.value, body)
 
     async def aclose(self) -> None:
-        """Close the connections; the token stays valid for its time."""
+        """Close the connections; the token stays valid until it expires."""
         await self._server.aclose()
 
     async def _current(self, instead_of: Token | None = None) -> Token:
-        """A token that should count; another than ``instead_of``, which was not accepted."""
+        """A token that should be valid; not `instead_of`, which was refused."""
         async with self._changing:
             token = self._token
             if token is not None and token is not instead_of:
@@ -61,7 +61,7 @@ class Session:
                     return token
                 if token.renewable and (renewed := await self._renewed(token)):
                     return self._keep(renewed)
-            # What is kept open was opened with the certificate that we had then.
+            # Open connections still use the certificate that they were opened with.
             await self._server.reopen()
             return self._keep(await self._login.log_in(self._server))
 
@@ -69,7 +69,7 @@ class Session:
         """The same token with a new lease, unless it is revoked or near its maximum age."""
         try:
             answer = await self._server.ask("POST", "auth/token/renew-self", token.value, {})
-        except RequestRefused:
+        except RequestRefusedError:
             return None
         renewed = read_lease(self._server, answer)
         return renewed if renewed.lease >= token.lease else None

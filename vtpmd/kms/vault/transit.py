@@ -6,20 +6,24 @@ import re
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from vtpmd.kms.provider import KeyUnavailable
-from vtpmd.kms.vault.server import RequestRefused
-from vtpmd.kms.vault.session import Session
 from vtpmd.storage.envelope import DEK_SIZE
 
+from ..errors import KeyUnavailableError, NotOpenedError
+from .server import RequestRefusedError
+from .session import Session
+
 Binding = Literal["associated_data", "context"]
-"""The parameter that ties a ciphertext to an instance. A derived key demands a ``context``, with
-which the server can rewrap by itself; to rewrap with ``associated_data`` it does not know how."""
+"""The parameter that binds a ciphertext to an instance. A derived key requires a `context`, with
+which the server can rewrap by itself; it cannot rewrap with `associated_data`."""
+
+KEY_NAME = r"[A-Za-z0-9_]([A-Za-z0-9_.-]{0,126}[A-Za-z0-9_])?"
+"""What a key may be called, as a regular expression."""
 
 _AEAD_KEYS = ("aes128-gcm96", "aes256-gcm96", "chacha20-poly1305", "xchacha20-poly1305")
 _CIPHERTEXT = re.compile(rb"vault:v([1-9][0-9]{0,8}):([A-Za-z0-9+/]+={0,2})")
 _KEY, _ENCRYPT, _DECRYPT = "keys/{}", "encrypt/{}", "decrypt/{}"
 
-# Statuses are the same for most refusals; only the words tell them apart.
+# Most refusals have the same status; only their texts differ.
 _NO_ENGINE = "no handler for route"
 _NOT_OPENED = ("authentication failed", "invalid ciphertext length", "unable to decrypt")
 _MEANINGS = (
@@ -29,13 +33,9 @@ _MEANINGS = (
 )
 
 
-class NotOpened(Exception):
-    """The key does not open a ciphertext: it is damaged, or bound to something else."""
-
-
 @dataclass(frozen=True)
 class TransitKey:
-    """A key that can wrap: version ``latest`` does, versions from ``oldest`` on are opened."""
+    """A key that can wrap, with version `latest`, and unwrap, with versions from `oldest` on."""
 
     name: str
     binding: Binding
@@ -45,22 +45,22 @@ class TransitKey:
 
 @dataclass(frozen=True)
 class Ciphertext:
-    """What a key made; ``text`` is the server's notation, ``version`` that of the key."""
+    """A ciphertext: `text` is the server's notation, `version` the version of the key."""
 
     text: bytes = field(repr=False)
     version: str
 
     @classmethod
     def parse(cls, text: bytes) -> "Ciphertext":
-        """Raises NotOpened for what no server writes."""
+        """Raises NotOpenedError for a text that no server writes."""
         found = _CIPHERTEXT.fullmatch(text)
         if found is None or _canonical(found[2]) != found[2]:
-            raise NotOpened
+            raise NotOpenedError
         return cls(text, found[1].decode())
 
 
 class Transit:
-    """The engine mounted at ``mount``. Everything raises KeyUnavailable."""
+    """The engine mounted at `mount`. All methods raise KeyUnavailableError."""
 
     def __init__(self, session: Session, mount: str) -> None:
         self._session = session
@@ -70,7 +70,7 @@ class Transit:
         """The key of this name, if there is one."""
         try:
             answer = await self._session.ask("GET", self._path(_KEY, name))
-        except RequestRefused as error:
+        except RequestRefusedError as error:
             if error.status == 404 and _NO_ENGINE not in error.words:
                 return None
             raise self._explained(error, "read", name) from None
@@ -81,11 +81,11 @@ class Transit:
         await self._ask("create", _KEY, name, {"type": "aes256-gcm96", "derived": True})
 
     async def rotate(self, name: str) -> None:
-        """Give a key another version, with which it wraps from now on."""
+        """Add a version to a key, which wraps from now on."""
         await self._ask("rotate", f"{_KEY}/rotate", name, {})
 
     async def delete(self, name: str) -> None:
-        """Destroy all versions of a key for ever."""
+        """Destroy all versions of a key permanently."""
         await self._ask("delete", f"{_KEY}/config", name, {"deletion_allowed": True})
         await self._ask("delete", _KEY, name, None, method="DELETE")
 
@@ -99,7 +99,7 @@ class Transit:
     async def decrypt(
         self, name: str, ciphertext: Ciphertext, binding: Binding, bound_to: bytes
     ) -> bytearray:
-        """The DEK that was encrypted, which the caller wipes. Raises NotOpened."""
+        """Return the DEK, which the caller wipes. Raises NotOpenedError."""
         body = {"ciphertext": ciphertext.text.decode(), binding: _base64(bound_to)}
         answer = await self._ask("decrypt with", _DECRYPT, name, body)
         try:
@@ -107,20 +107,20 @@ class Transit:
         except (KeyError, TypeError, ValueError):
             raise self._nonsense("there is no plaintext in it") from None
         if len(plaintext) != DEK_SIZE:
-            raise self._nonsense(f"it gives {len(plaintext)} bytes of plaintext, not {DEK_SIZE}")
+            raise self._nonsense(f"it gives {len(plaintext)} octets of plaintext, not {DEK_SIZE}")
         return plaintext
 
     async def rewrap(self, name: str, ciphertext: Ciphertext, context: bytes) -> Ciphertext:
-        """The same under the latest version of a derived key. Raises NotOpened."""
+        """Encrypt the same DEK under the latest version of a derived key. Raises NotOpenedError."""
         body = {"ciphertext": ciphertext.text.decode(), "context": _base64(context)}
         return self._ciphertext(await self._ask("rewrap with", "rewrap/{}", name, body))
 
     async def check_permitted(self, name: str) -> None:
-        """Raise KeyUnavailable unless our token may make a key of this name and wrap with it."""
+        """Raise KeyUnavailableError unless our token may make and use a key of this name."""
         paths = [self._path(operation, name) for operation in (_KEY, _ENCRYPT, _DECRYPT)]
         try:
             answer = await self._session.ask("POST", "sys/capabilities-self", {"paths": paths})
-        except RequestRefused as error:
+        except RequestRefusedError as error:
             raise self._explained(error, "ask for our rights to", name) from None
         for path in paths:
             granted = answer.get(path)
@@ -137,16 +137,16 @@ class Transit:
         body: dict[str, Any] | None,
         method: str = "POST",
     ) -> dict[str, Any]:
-        """The ``data`` of an answer, which may be empty.
+        """The `data` of an answer, which may be empty.
 
-        Raises NotOpened if there is a ciphertext in ``body``.
+        Raises NotOpenedError if there is a ciphertext in `body`.
         """
         try:
             answer = await self._session.ask(method, self._path(operation, name), body)
-        except RequestRefused as error:
+        except RequestRefusedError as error:
             opening = body is not None and "ciphertext" in body
             if opening and any(words in error.words for words in _NOT_OPENED):
-                raise NotOpened from None
+                raise NotOpenedError from None
             raise self._explained(error, verb, name) from None
         data = answer.get("data", {})
         if not isinstance(data, dict):
@@ -177,10 +177,10 @@ class Transit:
     def _ciphertext(self, answer: dict[str, Any]) -> Ciphertext:
         try:
             return Ciphertext.parse(answer["ciphertext"].encode())
-        except (KeyError, AttributeError, UnicodeEncodeError, NotOpened):
+        except (KeyError, AttributeError, UnicodeEncodeError, NotOpenedError):
             raise self._nonsense("there is no ciphertext in it") from None
 
-    def _explained(self, error: RequestRefused, verb: str, name: str) -> KeyUnavailable:
+    def _explained(self, error: RequestRefusedError, verb: str, name: str) -> KeyUnavailableError:
         if error.status == 403:
             return self._unavailable(
                 f"does not permit us to {verb} key {name} in {self._mount}: "
@@ -193,11 +193,11 @@ class Transit:
                 return self._unavailable(f"cannot {verb} key {name} in {self._mount}, {meaning}")
         return self._unavailable(f"does not {verb} key {name} in {self._mount}: {error}")
 
-    def _nonsense(self, why: str) -> KeyUnavailable:
+    def _nonsense(self, why: str) -> KeyUnavailableError:
         return self._unavailable(f"gave no valid answer: {why}")
 
-    def _unavailable(self, what: str) -> KeyUnavailable:
-        return KeyUnavailable(f"the Vault server {self._session.url} {what}", retry=False)
+    def _unavailable(self, what: str) -> KeyUnavailableError:
+        return KeyUnavailableError(f"the Vault server {self._session.url} {what}", retry=False)
 
 
 def _base64(data: bytes | bytearray) -> str:
@@ -205,7 +205,7 @@ def _base64(data: bytes | bytearray) -> str:
 
 
 def _canonical(text: bytes) -> bytes | None:
-    """The one encoding of what ``text`` stands for; other encodings of it are damage."""
+    """The only valid base64 encoding of what `text` stands for; others count as damaged."""
     try:
         return base64.b64encode(base64.b64decode(text, validate=True))
     except binascii.Error:

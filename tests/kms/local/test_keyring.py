@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vtpmd.kms.keyring import KekVersion, Keyring, KeyringError, parse
+from vtpmd.kms.local.keyring import KekVersion, Keyring, KeyringError, parse
 
 OLD = KekVersion("00", 1, "retired", b"o" * 32)
 NEW = KekVersion("11", 2, "active", b"n" * 32)

@@ -1,24 +1,21 @@
-"""The embedded key provider: KEKs in a keyring on this host, see ``local_keys``."""
+"""The key provider `local`: KEKs in a keyring on this host, see `keys`."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
 import trio
 
-from vtpmd.config import schema
-from vtpmd.kms.local_keys import CREDENTIAL, LocalKeys
-from vtpmd.kms.provider import KeyBackup, KeyContext, NotErased
-from vtpmd.kms.secret_file import credentials_directory
-from vtpmd.kms.settings import checked
-from vtpmd.storage.directory import KEYRING
 from vtpmd.storage.slot import Slot
+
+from ..provider import KeyBackup, KeyContext, NotErased
+from .keys import LocalKeys
 
 
 class LocalProvider:
-    """``LocalKeys`` in threads: files may be slow.
+    """`LocalKeys` in threads, since files may be slow.
 
-    ``keyring`` is the file, ``credential`` the credential to use in its place where that exists.
+    `keyring` is the file; if `credential` exists, it is used instead.
     """
 
     type = LocalKeys.type
@@ -54,7 +51,7 @@ class LocalProvider:
         return await trio.to_thread.run_sync(self._keys.rewrap, slot, context)
 
     async def destroy(self, slot: Slot, context: KeyContext) -> NotErased:
-        """Nothing: the KEKs of a keyring are shared by all instances."""
+        """Destroy nothing: all instances share the KEKs of a keyring."""
         return NotErased.shared(self.name)
 
     async def describe(self) -> dict[str, Any]:
@@ -62,38 +59,27 @@ class LocalProvider:
         return await trio.to_thread.run_sync(self._keys.describe)
 
     async def check(self) -> None:
-        """Read the keyring, and whether its active KEK may wrap."""
+        """Raise KeyUnavailableError unless the keyring can be read and its active KEK may wrap."""
         await trio.to_thread.run_sync(self._keys.check)
 
     async def aclose(self) -> None:
-        """Nothing: nothing stays open."""
+        """Close nothing: no file stays open."""
 
     async def rotate(self) -> str:
-        """Add a fresh active KEK to the keyring file. Raises as ``LocalKeys.rotate``."""
+        """Add a new active KEK to the keyring file. Raises as `LocalKeys.rotate`."""
         async with self._change:
             return await trio.to_thread.run_sync(self._keys.rotate)
 
     async def backup(self, passphrase: str) -> KeyBackup:
-        """The keyring, to be opened with the passphrase only. Raises KeyProviderError."""
+        """Return the keyring encrypted under the passphrase. Raises KeyProviderError."""
         return await trio.to_thread.run_sync(self._keys.backup, passphrase)
 
     async def note_backup(self, versions: Collection[str]) -> None:
-        """Remember that these versions are saved elsewhere. Raises KeyProviderError."""
+        """Record that these versions are saved elsewhere. Raises KeyProviderError."""
         async with self._change:
             await trio.to_thread.run_sync(self._keys.note_backup, versions)
 
     async def restore(self, data: bytes, passphrase: str) -> int:
-        """Add the versions of a backup. Raises as ``LocalKeys.restore``."""
+        """Add the versions of a backup. Raises as `LocalKeys.restore`."""
         async with self._change:
             return await trio.to_thread.run_sync(self._keys.restore, data, passphrase)
-
-
-def from_settings(name: str, settings: Mapping[str, Any], state: Path) -> LocalProvider:
-    """Make a provider from what ``config.schema.LocalProvider`` describes.
-
-    The credential is looked for in ``$CREDENTIALS_DIRECTORY``. Raises ConfigurationRefused.
-    """
-    entry = checked(schema.LocalProvider, LocalProvider.type, name, settings)
-    directory = credentials_directory()
-    credential = directory and directory / CREDENTIAL
-    return LocalProvider(name, entry.keyring or state / KEYRING, credential, entry.require_backup)

@@ -8,8 +8,8 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vtpmd.kms.keyring import Keyring, KeyringError
-from vtpmd.kms.keyring_export import ExportError, export, import_
+from vtpmd.kms.local.keyring import Keyring, KeyringError
+from vtpmd.kms.local.keyring_export import ExportError, export, import_
 
 RING = Keyring().rotated(now=1).rotated(now=2)
 PASSPHRASE = "correct horse battery"

@@ -1,9 +1,10 @@
-"""DEKs wrapped under the KEKs of a keyring on this host, without trio: the local provider's work.
+"""DEKs wrapped under the KEKs of a keyring on this host: the local provider without trio.
 
-The keyring is the systemd credential ``kek`` if the service has it, else a file of mode 0600. It is
-read for every operation: no key is kept in memory, and a restored keyring works at once. It
-protects state that leaves the host, not against root of this host, and a stolen disk only if the
-keyring is not on it (a credential sealed to the host's TPM).
+The keyring is the systemd credential `kek` if the service has it, else a file of mode 0600. It is
+read for every operation, so that no key is kept in memory and a restored keyring works at once.
+
+It protects state that leaves the host. It does not protect against root on this host, nor against
+theft of the disk unless the keyring is elsewhere (a credential sealed to the host's TPM).
 """
 
 import os
@@ -13,24 +14,20 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from vtpmd.kms import gcm
-from vtpmd.kms.keyring import Keyring, KeyringError, parse
-from vtpmd.kms.keyring_export import ExportError, export, import_
-from vtpmd.kms.provider import (
-    KeyBackup,
-    KeyContext,
-    KeyProviderError,
-    KeyRefused,
-    KeyUnavailable,
-    new_slot,
-)
-from vtpmd.kms.secret_file import read_secret
-from vtpmd.kms.words import printable
 from vtpmd.storage.errors import StorageError
 from vtpmd.storage.files import open_directory
 from vtpmd.storage.slot import Slot
 from vtpmd.storage.store import Store
 from vtpmd.storage.wipe import wipe
+
+from .. import gcm
+from ..errors import KeyProviderError, KeyRefusedError, KeyUnavailableError, NotOpenedError
+from ..provider import KeyBackup, KeyContext, new_slot
+from ..secret_file import read_secret
+from ..words import printable
+from . import TYPE
+from .keyring import Keyring, KeyringError, parse
+from .keyring_export import ExportError, export, import_
 
 CREDENTIAL = "kek"
 _MAX_KEYRING = 1 << 20
@@ -39,14 +36,14 @@ _MAX_KEYRING = 1 << 20
 class LocalKeys:
     """Wraps DEKs with AES-256-GCM under the active KEK of a keyring.
 
-    ``keyring`` is the file, ``credential`` the credential to use in its place where that exists.
-    With ``require_backup`` only a KEK that has been saved wraps; which those are is in the file
-    ``<keyring>.saved``, one id on each line.
+    `keyring` is the file; if `credential` exists, it is used instead.
+    With `require_backup` only a KEK that has been saved wraps; which those are is in the file
+    `<keyring>.saved`, one id on each line.
 
-    The methods read files and raise as ``provider.KeyProvider`` says.
+    The methods read files and raise as `provider.KeyProvider` says.
     """
 
-    type = "local"
+    type = TYPE
 
     def __init__(
         self,
@@ -73,7 +70,7 @@ class LocalKeys:
         except StorageError as error:
             if error.kind == "exists":
                 return None
-            raise KeyUnavailable(
+            raise KeyUnavailableError(
                 f"the keyring {self.keyring} cannot be created: {error}", retry=True
             ) from None
         return (
@@ -109,9 +106,9 @@ class LocalKeys:
         return {"name": self.name, "type": self.type, "keyring": str(source), "versions": versions}
 
     def rotate(self) -> str:
-        """Add a fresh active KEK to the keyring file, durable, and return its id.
+        """Add a new active KEK to the keyring file durably and return its id.
 
-        Raises KeyUnavailable; KeyProviderError if the keyring is a credential, which only the
+        Raises KeyUnavailableError; KeyProviderError if the keyring is a credential, which only the
         administrator can replace, or cannot be written. Slots keep the KEK they have until they
         are rewrapped.
         """
@@ -125,7 +122,7 @@ class LocalKeys:
         return rotated.active.id
 
     def backup(self, passphrase: str) -> KeyBackup:
-        """The keyring, to be opened with the passphrase only. Raises KeyProviderError."""
+        """Return the keyring encrypted under the passphrase. Raises KeyProviderError."""
         keyring, _ = self.load()
         try:
             data = export(keyring, passphrase)
@@ -134,7 +131,7 @@ class LocalKeys:
         return KeyBackup(data, tuple(version.id for version in keyring.versions))
 
     def note_backup(self, versions: Collection[str]) -> None:
-        """Remember, durably, that these versions are saved elsewhere. Raises KeyProviderError."""
+        """Record durably that these versions are saved elsewhere. Raises KeyProviderError."""
         keyring, source = self.load()
         if unknown := set(versions) - {kek.id for kek in keyring.versions}:
             raise KeyProviderError(
@@ -145,7 +142,7 @@ class LocalKeys:
         self._write(self._record, "".join(f"{line}\n" for line in lines).encode())
 
     def restore(self, data: bytes, passphrase: str) -> int:
-        """Add the versions of a backup to the keyring file, durable; how many were new.
+        """Add the versions of a backup to the keyring file durably and return how many were new.
 
         The active KEK stays the active one, if there is a keyring. Raises KeyProviderError, also if
         the keyring is a credential.
@@ -166,12 +163,12 @@ class LocalKeys:
         return len(merged.versions) - len(mine.versions)
 
     def check(self) -> None:
-        """Raise KeyUnavailable unless ``wrap`` would work now."""
+        """Raise KeyUnavailableError unless `wrap` would work now."""
         keyring, _ = self.load()
         self._demand_backup(keyring)
 
     def _demand_file(self, action: str) -> None:
-        """Raise KeyProviderError if the keyring is a credential: only its maker can change it."""
+        """Raise KeyProviderError if the keyring is a credential, which is read-only."""
         if self._credential is not None and os.path.lexists(self._credential):
             raise KeyProviderError(
                 f"the keyring {self._credential} is a credential of the service and read-only: "
@@ -180,7 +177,7 @@ class LocalKeys:
 
     def _demand_backup(self, keyring: Keyring) -> None:
         if self._require_backup and keyring.active.id not in self._saved():
-            raise KeyUnavailable(
+            raise KeyUnavailableError(
                 f"the active KEK {keyring.active.id} has not been saved yet, and require_backup is "
                 f"set: save it with `vtpmctl provider backup {self.name} FILE`",
                 retry=False,
@@ -211,7 +208,7 @@ class LocalKeys:
             data = _read_if_there(source, credential)
             if data is not None:
                 return _parsed(data, source), source
-        raise KeyUnavailable(
+        raise KeyUnavailableError(
             f"the keyring {self.keyring} is missing: restore it from its backup", retry=True
         )
 
@@ -223,18 +220,18 @@ class LocalKeys:
 
     def _unwrap(self, keyring: Keyring, source: Path, slot: Slot, context: KeyContext) -> bytearray:
         if (slot.provider_type, slot.algorithm) != (self.type, gcm.ALGORITHM):
-            raise KeyRefused.foreign(self.name, slot)
+            raise KeyRefusedError.foreign(self.name, slot)
         kek = keyring.find(slot.key_version)
         if kek is None:
-            raise KeyUnavailable(
+            raise KeyUnavailableError(
                 f"KEK {slot.key_version} is not in the keyring {source}, whose active KEK is "
                 f"{keyring.active.id}: restore the keyring that has it",
                 retry=False,
             )
         try:
             return gcm.unwrap(kek.key, slot.wrapped, context.aad())
-        except gcm.NotOpened:
-            raise KeyRefused.unopened(kek.id, context) from None
+        except NotOpenedError:
+            raise KeyRefusedError.unopened(kek.id, context.uuid) from None
 
 
 def _read_if_there(path: Path, credential: bool) -> bytes | None:
@@ -243,7 +240,7 @@ def _read_if_there(path: Path, credential: bool) -> bytes | None:
     except StorageError as error:
         if error.kind == "missing":
             return None
-        raise KeyUnavailable(
+        raise KeyUnavailableError(
             f"the keyring cannot be used: {error}", retry=error.kind == "failed"
         ) from None
 
@@ -252,7 +249,7 @@ def _parsed(data: bytes, source: Path) -> Keyring:
     try:
         return parse(data)
     except KeyringError as error:
-        raise KeyUnavailable(
+        raise KeyUnavailableError(
             f"the keyring {source} cannot be used, {error}; it was left as it is: "
             "restore it from its backup",
             retry=False,

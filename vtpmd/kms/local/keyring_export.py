@@ -1,8 +1,8 @@
-"""A keyring in a file that only a passphrase opens, for a place other than this host.
+"""A keyring encrypted under a passphrase, in a file that is kept away from this host.
 
-Format version 1, deterministic CBOR: a map with ``format`` (1), ``kind`` ("vtpmd-keyring"), the
-parameters of scrypt (RFC 7914) ``n``, ``r``, ``p`` and ``salt``, ``iv``, and ``ciphertext``: the
-encoded keyring under AES-256-GCM, with the same map without ``ciphertext`` as associated data.
+Format version 1, deterministic CBOR: a map with `format` (1), `kind` ("vtpmd-keyring"), the
+parameters of scrypt (RFC 7914) `n`, `r`, `p` and `salt`, `iv`, and `ciphertext`: the
+encoded keyring under AES-256-GCM, with the same map without `ciphertext` as associated data.
 """
 
 import os
@@ -12,25 +12,27 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
 
-from vtpmd.kms.keyring import Keyring, KeyringError, parse
 from vtpmd.storage import cbor
+
+from ..errors import KmsError
+from .keyring import Keyring, KeyringError, parse
 
 FORMAT_VERSION = 1
 MIN_PASSPHRASE = 12
 MAX_EXPORT = 1 << 20
 _KIND = "vtpmd-keyring"
 _N, _R, _P = 1 << 17, 8, 1  # 128 MiB and a third of a second
-_COSTS = [1 << bits for bits in range(10, 19)]  # of whatever file is given to us, too
+_COSTS = [1 << bits for bits in range(10, 19)]  # accepted in a file
 _SALT_SIZE, _IV_SIZE, _KEY_SIZE = 16, 12, 32
 _HEADER = ["format", "kind", "n", "r", "p", "salt", "iv"]
 
 
-class ExportError(Exception):
-    """The file, or the passphrase, is refused; the text says why."""
+class ExportError(KmsError):
+    """The file or the passphrase is refused; the message says why."""
 
 
 def export(keyring: Keyring, passphrase: str, n: int = _N) -> bytes:
-    """`keyring` for a file. `n` is the cost of guessing the passphrase. Raises ExportError."""
+    """Encrypt `keyring`; `n` is the cost parameter of scrypt. Raises ExportError."""
     if len(passphrase) < MIN_PASSPHRASE:
         raise ExportError(f"the passphrase must have {MIN_PASSPHRASE} characters or more")
     header: dict[str, object] = {
@@ -48,9 +50,9 @@ def export(keyring: Keyring, passphrase: str, n: int = _N) -> bytes:
 
 
 def import_(data: bytes, passphrase: str) -> Keyring:
-    """The keyring in a file. Raises ExportError."""
+    """Decrypt the keyring in a file. Raises ExportError."""
     if len(data) > MAX_EXPORT:
-        raise ExportError(f"it has more than {MAX_EXPORT} bytes")
+        raise ExportError(f"it has more than {MAX_EXPORT} octets")
     try:
         header, ciphertext = _read(cbor.decode(data))
     except cbor.CborError as error:

@@ -1,12 +1,13 @@
-"""What a module's errors mean for whoever waits for a key. For the process with the module."""
+"""What a module's errors mean for a request. For the process with the module."""
 
 from pkcs11 import exceptions as ck
 
-from vtpmd.kms.pkcs11.messages import Failed, FailureKind
+from ..errors import KmsError
+from .messages import Failed, FailureKind
 
 
-class Failure(Exception):
-    """What was asked for cannot be done."""
+class TokenError(KmsError):
+    """The request cannot be carried out; `reply` says why."""
 
     def __init__(self, kind: FailureKind, reason: str) -> None:
         super().__init__(reason)
@@ -47,7 +48,7 @@ _MEANINGS: tuple[tuple[FailureKind, str, tuple[type[ck.PKCS11Error], ...]], ...]
 
 
 def meaning(error: ck.PKCS11Error) -> Failed:
-    """The reply for an error of the module; what is in no table may pass."""
+    """Return the reply for an error of the module; one that is in no table may pass by itself."""
     name = type(error).__name__
     for kind, words, errors in _MEANINGS:
         if isinstance(error, errors):

@@ -1,7 +1,7 @@
 """The keyring of the local provider: versions of its KEK, one of them active.
 
-Format version 1, deterministic CBOR: a map with ``format`` (1), ``keks`` (an array of maps with
-``id``, ``created`` in seconds since 1970, ``state``, ``key``) and ``checksum``, the SHA-256 of the
+Format version 1, deterministic CBOR: a map with `format` (1), `keks` (an array of maps with
+`id`, `created` in seconds since 1970, `state`, `key`) and `checksum`, the SHA-256 of the
 same map encoded without it.
 """
 
@@ -14,22 +14,24 @@ from typing import Literal, cast, get_args
 
 from vtpmd.storage import cbor
 
+from ..errors import KmsError
+from ..gcm import KEK_SIZE
+
 KekState = Literal["active", "retired"]
 
 FORMAT_VERSION = 1
-KEK_SIZE = 32
 MAX_VERSIONS = 1024
 
 _KEK_FIELDS = ["id", "created", "state", "key"]
 
 
-class KeyringError(Exception):
-    """What should be a keyring is none that this vtpmd reads; the message says why."""
+class KeyringError(KmsError):
+    """This is not a keyring that this vtpmd can read or write; the message says why."""
 
 
 @dataclass(frozen=True)
 class KekVersion:
-    """One KEK: a random ``id``, ``created`` in seconds since 1970, ``key`` of 32 bytes."""
+    """One KEK: a random `id`, `created` in seconds since 1970, `key` of 32 octets."""
 
     id: str
     created: int
@@ -39,9 +41,9 @@ class KekVersion:
 
 @dataclass(frozen=True)
 class Keyring:
-    """KEK versions, oldest first: one active, which wraps; retired ones only unwrap.
+    """KEK versions, oldest first. The active one wraps; retired ones only unwrap.
 
-    Raises KeyringError for more than MAX_VERSIONS of them, which could not be read back.
+    Raises KeyringError for more than MAX_VERSIONS, which could not be read back.
     """
 
     versions: tuple[KekVersion, ...] = ()
@@ -60,7 +62,7 @@ class Keyring:
         return next((version for version in self.versions if version.id == version_id), None)
 
     def rotated(self, now: int) -> "Keyring":
-        """This keyring with a fresh active version, created at ``now``, and all others retired.
+        """Return this keyring with a new active version, created at `now`, and all others retired.
 
         Raises KeyringError.
         """
@@ -68,7 +70,7 @@ class Keyring:
         return Keyring((*(replace(old, state="retired") for old in self.versions), fresh))
 
     def merged(self, other: "Keyring") -> "Keyring":
-        """This keyring and the versions of another one, retired. Raises KeyringError."""
+        """Return this keyring plus the versions of another one, retired. Raises KeyringError."""
         for version in other.versions:
             mine = self.find(version.id)
             if mine is not None and not hmac.compare_digest(mine.key, version.key):
@@ -77,7 +79,7 @@ class Keyring:
         return Keyring(tuple(sorted((*new, *self.versions), key=lambda kek: kek.created)))
 
     def encode(self) -> bytes:
-        """The file's content; ``parse`` reads it."""
+        """Return the content of the file, which `parse` reads."""
         content: dict[str, object] = {
             "format": FORMAT_VERSION,
             "keks": [asdict(version) for version in self.versions],
@@ -87,9 +89,9 @@ class Keyring:
 
 
 def parse(data: bytes) -> Keyring:
-    """Read a keyring; raises KeyringError for all that ``Keyring.encode`` would not have written.
+    """Read a keyring. Raises KeyringError for anything that `Keyring.encode` does not write.
 
-    A format version above FORMAT_VERSION is refused as such, before anything else is looked at.
+    A format version above FORMAT_VERSION is refused as such, before anything else is checked.
     """
     try:
         keyring = _read(cbor.decode(data))

@@ -12,20 +12,17 @@ import pytest
 import trio
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+from tests.kms import configured
 from vtpmd.kms.contract import KeyProviderContract
-from vtpmd.kms.keyring import MAX_VERSIONS, KekVersion, Keyring, parse
-from vtpmd.kms.keyring_export import export
-from vtpmd.kms.local import LocalProvider, from_settings
-from vtpmd.kms.provider import (
-    ConfigurationRefused,
-    KeyContext,
-    KeyProvider,
-    KeyProviderError,
-    KeyUnavailable,
-)
+from vtpmd.kms.errors import KeyProviderError, KeyUnavailableError
+from vtpmd.kms.local.keyring import MAX_VERSIONS, KekVersion, Keyring, parse
+from vtpmd.kms.local.keyring_export import export
+from vtpmd.kms.local.provider import LocalProvider
+from vtpmd.kms.provider import KeyContext, KeyProvider
 
 CONTEXT = KeyContext(UUID("6ba7b810-9dad-11d1-80b4-00c04fd430c8"), bytes(range(16)))
 DEK = b"0123456789abcdef" * 2
+SETTINGS: dict[str, object] = {"type": "local", "name": "host"}
 PASSPHRASE = "correct horse battery"
 
 
@@ -75,7 +72,7 @@ async def test_keyring_is_created_once_with_a_note(keyring: Path) -> None:
 
 async def test_missing_keyring_is_not_created_by_use(keyring: Path) -> None:
     provider = LocalProvider("host", keyring)
-    with pytest.raises(KeyUnavailable, match=f"{keyring} is missing: restore it") as caught:
+    with pytest.raises(KeyUnavailableError, match=f"{keyring} is missing: restore it") as caught:
         await provider.wrap(DEK, CONTEXT)
     assert caught.value.retry
     assert not keyring.exists()
@@ -86,7 +83,7 @@ async def test_restored_keyring_works_at_once(keyring: Path) -> None:
     await provider.initialise()
     slot = await provider.wrap(DEK, CONTEXT)
     keyring.rename(keyring.with_name("backup"))
-    with pytest.raises(KeyUnavailable):
+    with pytest.raises(KeyUnavailableError):
         await provider.unwrap(slot, CONTEXT)
     keyring.with_name("backup").rename(keyring)
     assert await provider.unwrap(slot, CONTEXT) == DEK
@@ -97,7 +94,9 @@ async def test_missing_kek_is_named(keyring: Path) -> None:
     provider = LocalProvider("host", keyring)
     slot = await provider.wrap(DEK, CONTEXT)
     write_keyring(keyring, Keyring().rotated(now=2))
-    with pytest.raises(KeyUnavailable, match=f"KEK {slot.key_version} is not in the") as caught:
+    with pytest.raises(
+        KeyUnavailableError, match=f"KEK {slot.key_version} is not in the"
+    ) as caught:
         await provider.unwrap(slot, CONTEXT)
     assert not caught.value.retry
 
@@ -105,7 +104,7 @@ async def test_missing_kek_is_named(keyring: Path) -> None:
 @pytest.mark.parametrize("mode", [0o640, 0o604, 0o620, 0o610, 0o644])
 async def test_keyring_open_to_others_is_refused(keyring: Path, mode: int) -> None:
     write_keyring(keyring, Keyring().rotated(now=1), mode)
-    with pytest.raises(KeyUnavailable, match=f"mode {mode:04o}; take") as caught:
+    with pytest.raises(KeyUnavailableError, match=f"mode {mode:04o}; take") as caught:
         await LocalProvider("host", keyring).check()
     assert not caught.value.retry
 
@@ -114,7 +113,7 @@ async def test_keyring_open_to_others_is_refused(keyring: Path, mode: int) -> No
 async def test_keyring_of_another_user_is_refused(keyring: Path) -> None:
     write_keyring(keyring, Keyring().rotated(now=1))
     os.chown(keyring, 65534, 65534)
-    with pytest.raises(KeyUnavailable, match="belongs to user 65534"):
+    with pytest.raises(KeyUnavailableError, match="belongs to user 65534"):
         await LocalProvider("host", keyring).check()
 
 
@@ -123,7 +122,7 @@ async def test_keyring_that_is_a_link_is_refused_and_not_replaced(keyring: Path)
     keyring.symlink_to("elsewhere")
     provider = LocalProvider("host", keyring)
     assert await provider.initialise() is None
-    with pytest.raises(KeyUnavailable, match="cannot be used"):
+    with pytest.raises(KeyUnavailableError, match="cannot be used"):
         await provider.check()
     assert keyring.is_symlink()
 
@@ -135,7 +134,7 @@ async def test_damaged_keyring_is_told_and_left_as_it_is(keyring: Path) -> None:
     provider = LocalProvider("host", keyring)
     assert await provider.initialise() is None
     for attempt in (provider.check, provider.rotate, provider.describe):
-        with pytest.raises(KeyUnavailable, match="damaged") as caught:
+        with pytest.raises(KeyUnavailableError, match="damaged") as caught:
             await attempt()
         assert not caught.value.retry
     assert keyring.read_bytes() == damaged
@@ -158,7 +157,7 @@ async def test_credential_open_to_all_is_refused_and_the_file_not_used(keyring: 
     credential = keyring.with_name("kek")
     write_keyring(credential, Keyring().rotated(now=1), 0o444)
     write_keyring(keyring, Keyring().rotated(now=2))
-    with pytest.raises(KeyUnavailable, match="mode 0444"):
+    with pytest.raises(KeyUnavailableError, match="mode 0444"):
         await LocalProvider("host", keyring, credential).check()
 
 
@@ -221,15 +220,26 @@ async def test_only_keks_that_there_are_can_have_been_saved(keyring: Path) -> No
     for unknown in ("0000", f"{active}\n", "x" * (1 << 20)):
         with pytest.raises(KeyProviderError, match="what was saved is not what is in use"):
             await provider.note_backup([active, unknown])
-    with pytest.raises(KeyUnavailable, match="has not been saved yet"):
+    with pytest.raises(KeyUnavailableError, match="has not been saved yet"):
         await provider.check()
     await provider.note_backup([active])
     await provider.check()
 
 
+async def test_keks_that_were_saved_before_stay_saved(keyring: Path) -> None:
+    provider = LocalProvider("host", keyring, require_backup=True)
+    await provider.initialise()
+    before = keyring.read_bytes()
+    await provider.note_backup([parse(before).active.id])
+    await provider.note_backup([await provider.rotate()])
+    await provider.check()
+    keyring.write_bytes(before)
+    await provider.check()
+
+
 async def test_directory_that_cannot_be_written_is_told(tmp_path: Path) -> None:
     provider = LocalProvider("host", tmp_path / "missing" / "keyring")
-    with pytest.raises(KeyUnavailable, match="cannot be created: cannot open directory"):
+    with pytest.raises(KeyUnavailableError, match="cannot be created: cannot open directory"):
         await provider.initialise()
 
 
@@ -244,17 +254,24 @@ async def test_nothing_secret_is_described(keyring: Path) -> None:
 
 def test_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("CREDENTIALS_DIRECTORY", raising=False)
-    assert repr(from_settings("host", {}, tmp_path)).endswith(f"'{tmp_path}/keyring')")
-    elsewhere = from_settings("host", {"keyring": "/etc/vtpmd/keyring"}, tmp_path)
-    assert repr(elsewhere).endswith("'/etc/vtpmd/keyring')")
-    for wrong in (
-        {"keyring": "relative"},
-        {"keyring": 5},
-        {"path": "/x"},
-        {"require_backup": "yes"},
-    ):
-        with pytest.raises(ConfigurationRefused, match=f"key provider host: {next(iter(wrong))}: "):
-            from_settings("host", wrong, tmp_path)
+    usual = configured.opened(LocalProvider, SETTINGS, tmp_path)
+    assert repr(usual) == f"LocalProvider('host', '{tmp_path}/keyring')"
+    elsewhere = SETTINGS | {"keyring": "/etc/vtpmd/keyring"}
+    provider = configured.opened(LocalProvider, elsewhere, tmp_path)
+    assert repr(provider) == "LocalProvider('host', '/etc/vtpmd/keyring')"
+
+
+@pytest.mark.parametrize(
+    ("wrong", "problem"),
+    [
+        ({"keyring": "relative"}, "keyring: the path must be absolute"),
+        ({"keyring": 5}, "keyring: a path is expected"),
+        ({"path": "/x"}, "path: Extra inputs are not permitted"),
+        ({"require_backup": "yes"}, "require_backup: Input should be a valid boolean"),
+    ],
+)
+def test_wrong_settings_are_refused(wrong: dict[str, object], problem: str) -> None:
+    assert configured.problems(SETTINGS | wrong) == [problem]
 
 
 async def test_credential_directory_is_taken_from_the_environment(
@@ -263,5 +280,5 @@ async def test_credential_directory_is_taken_from_the_environment(
     (tmp_path / "credentials").mkdir(0o700)
     write_keyring(tmp_path / "credentials" / "kek", Keyring().rotated(now=1), 0o400)
     monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path / "credentials"))
-    description = await from_settings("host", {}, tmp_path).describe()
+    description = await configured.opened(LocalProvider, SETTINGS, tmp_path).describe()
     assert description["keyring"] == str(tmp_path / "credentials" / "kek")

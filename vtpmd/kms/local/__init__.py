@@ -1,0 +1,3 @@
+"""The key provider for KEKs in a keyring on this host."""
+
+TYPE = "local"

@@ -1,7 +1,7 @@
 """The data channel: TPM commands framed by their size field, and what is answered before a TPM.
 
-Two forms: the bare command, and the TCG form ``u32 8, u8 locality, u32 size, command`` whose
-response is ``u32 size, response, u32 0``.
+Two forms: the bare command, and the TCG form `u32 8, u8 locality, u32 size, command` whose
+response is `u32 size, response, u32 0`.
 """
 
 import struct
@@ -45,10 +45,10 @@ class DataRequest(NamedTuple):
 
 
 class DataParser:
-    """Incremental. ``limit`` is the negotiated buffer size: longer commands are never buffered.
+    """Incremental. `limit` is the negotiated buffer size: longer commands are never buffered.
 
     A client may announce more than it sends (a guest writes the header, QEMU cuts at its buffer):
-    ``expire``, called once the client has been silent for the deadline, refuses what is incomplete
+    `expire`, called once the client has been silent for the deadline, refuses what is incomplete
     and starts afresh with the next octet.
     """
 
@@ -63,7 +63,7 @@ class DataParser:
         return bool(self._buffer or self._skip)
 
     def feed(self, data: bytes, limit: int) -> list[DataRequest]:
-        """The commands that ``data`` completed, in order."""
+        """The commands that `data` completed, in order."""
         self._buffer += data
         requests = []
         while (request := self._next(limit)) is not None:
@@ -124,8 +124,8 @@ def settle(
 ) -> Settled:
     """Judge a request before it reaches the TPM.
 
-    ``set_locality``: whether the vendor command TPM2_CC_SET_LOCALITY is permitted;
-    ``max_locality``: the highest locality that may be set.
+    `set_locality`: whether the vendor command TPM2_CC_SET_LOCALITY is permitted;
+    `max_locality`: the highest locality that may be set.
     """
     if request.error is not None:
         return Settled(refusal(request.error))

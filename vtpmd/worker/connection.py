@@ -20,8 +20,8 @@ _RECEIVE = 16 * 1024
 class Connection(Generic[R]):
     """One client: its socket, the requests parsed and not yet answered, the octets not yet sent.
 
-    ``deadline`` (monotonic seconds) is when an incomplete request is given up; ``last_heard`` when
-    the client last sent anything. Up to ``MAX_FDS`` descriptors are taken beside the octets, the
+    `deadline` (monotonic seconds) is when an incomplete request is given up; `last_heard` when
+    the client last sent anything. Up to `MAX_FDS` descriptors are taken beside the octets, the
     kernel drops all others.
     """
 

@@ -9,7 +9,8 @@ from typing import cast
 from tests.swtpm.fake_host import FakeHost
 from vtpmd.swtpm.table import Turn
 from vtpmd.worker.control_client import ControlClient
-from vtpmd.worker.data_client import DataClient
+from vtpmd.worker.data_client import DataClient, Dialect
+from vtpmd.worker.drops import Drops
 from vtpmd.worker.instance import Instance
 
 
@@ -50,12 +51,18 @@ class Always:
         raise NotImplementedError
 
 
+_NO_DROPS = Drops(lambda kind, detail: None)
+
+
 def _control_client(sock: socket.socket, host: BrokenHost) -> ControlClient:
-    return ControlClient(sock, 0.0, Always(), host.note_defect, host, Always())
+    return ControlClient(
+        sock, 0.0, Always(), host.note_defect, host, Always(), _NO_DROPS.of("a client")
+    )
 
 
-def _data_client(sock: socket.socket, host: BrokenHost) -> DataClient:
-    return DataClient(sock, 0.0, Always(), cast(Instance, host))
+def _data_client(sock: socket.socket, host: BrokenHost, drops: Drops | None = None) -> DataClient:
+    of = (drops or _NO_DROPS).of("a client")
+    return DataClient(sock, 0.0, Always(), cast(Instance, host), Dialect(False), of)
 
 
 def test_a_defect_is_answered_noted_and_survived() -> None:
@@ -76,19 +83,30 @@ def test_a_defect_is_answered_noted_and_survived() -> None:
     assert [type(error) for error in host.defects] == [KeyError] * 4
 
 
-def test_a_reader_that_does_not_read_is_not_read_from_either() -> None:
+def test_what_comes_before_an_answer_is_out_is_dropped() -> None:
+    """Also while a client does not read: nothing is queued for it."""
     host = BrokenHost()
+    drops = Drops(lambda kind, detail: events.append((kind, detail)))
+    events: list[tuple[str, str]] = []
+    command = bytes.fromhex("80010000000a00000181")
     ours, theirs = socket.socketpair()
     with theirs:
-        client = _data_client(ours, host)
+        client = _data_client(ours, host, drops)
         client.send(bytes(4 << 20))
-        assert client.outgoing
-        theirs.sendall(bytes.fromhex("80010000000a00000181"))
-        received = b""
-        while len(received) < (4 << 20) + 10:
-            assert not (client.outgoing and host.defects)
+        received = 0
+        while client.outgoing:
+            theirs.sendall(command)
             client.ready(0.0)
             with contextlib.suppress(BlockingIOError):
-                received += theirs.recv(1 << 20, socket.MSG_DONTWAIT)
-        assert received.endswith(bytes.fromhex("80010000000a00000101"))
+                received += len(theirs.recv(1 << 20, socket.MSG_DONTWAIT))
+        assert not host.defects  # none of these commands got as far as the TPM
+        while received < 4 << 20:
+            received += len(theirs.recv(1 << 20))
+        theirs.sendall(command)
+        client.ready(0.0)
+        assert theirs.recv(64).hex() == "80010000000a00000101"
         client.close()
+    assert drops.octets > len(command)
+    assert drops.octets % len(command) == 0
+    assert [kind for kind, _ in events] == ["octets-dropped"]
+    assert events[0][1].startswith("a client sent ")

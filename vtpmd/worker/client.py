@@ -52,7 +52,7 @@ class Client(Connection[R], Generic[R]):
                 self.handle(request)
             except Exception as error:  # ours alone to answer for: no input may end the worker
                 self._note_defect(error)
-                self.send(self.failure(request))
+                self.fail(request)
         if self.closing and not self.outgoing:
             self.close()
 
@@ -102,7 +102,7 @@ class Client(Connection[R], Generic[R]):
     def handle(self, request: R) -> None: ...
 
     @abstractmethod
-    def failure(self, request: R) -> bytes: ...
+    def fail(self, request: R) -> None: ...
 
     @abstractmethod
     def give_up(self) -> None: ...

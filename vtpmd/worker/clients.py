@@ -5,14 +5,17 @@ there, a newcomer takes the place of the one that has been silent longest. So no
 out by saying nothing.
 """
 
+import contextlib
 import socket
 import time
 from collections.abc import Callable, Sequence
 
+from vtpmd.linux.peers import peer_of
 from vtpmd.tpm.engine import Reply
 
 from .control_client import Attachment, ControlClient
-from .data_client import DataClient
+from .data_client import DataClient, Dialect
+from .drops import Drops
 from .instance import Instance
 from .long_commands import LongCommands
 from .loop import Loop
@@ -20,6 +23,7 @@ from .options import Ending, Options
 from .side import SideThread
 
 _MAX_CLIENTS = 16
+_RAW = Dialect(extensions=False)
 
 Client = ControlClient | DataClient
 
@@ -32,7 +36,9 @@ class Clients:
     ) -> None:
         self._loop = loop
         self._instance = instance
-        self._options = options
+        self._ending = options.ending
+        self._listener_dialect = Dialect(True, options.set_locality, options.disconnect)
+        self.drops = Drops(instance.execution.report)
         self.long_commands: LongCommands[DataClient] = LongCommands(instance.execution, side)
         self.controls: list[ControlClient] = []
         self.datas: list[DataClient] = []
@@ -49,18 +55,27 @@ class Clients:
             self._instance.execution.note_defect,
             self._instance,
             attachment,
+            self.drops.of(str(peer_of(sock))),
         )
         self.controls.append(client)
         self.tend(client)
 
     def add_data(self, sock: socket.socket) -> DataClient:
+        """Serve a connection of the data listener."""
+        return self._add_data(sock, self._listener_dialect)
+
+    def add_descriptor(self, sock: socket.socket) -> DataClient:
+        """Serve the descriptor of SET_DATAFD: raw TPM commands and nothing else."""
+        return self._add_data(sock, _RAW)
+
+    def _add_data(self, sock: socket.socket, dialect: Dialect) -> DataClient:
         client = DataClient(
             sock,
             time.monotonic(),
             self.long_commands,
             self._instance,
-            set_locality=self._options.set_locality,
-            disconnect=self._options.disconnect,
+            dialect,
+            self.drops.of(str(peer_of(sock))),
         )
         self.datas.append(client)
         self.tend(client)
@@ -75,6 +90,12 @@ class Clients:
     def close(self, client: Client) -> None:
         client.close()
         self.tend(client)
+
+    def shut_down_data(self) -> None:
+        """End every data channel for all who hold a descriptor of it; what waits for us goes on."""
+        for client in self.datas:
+            with contextlib.suppress(OSError):
+                client.socket.shutdown(socket.SHUT_RDWR)
 
     def tend(self, client: Client) -> None:
         """After anything that may have changed a client: wait for the right thing, or forget it."""
@@ -98,7 +119,7 @@ class Clients:
 
     def end_if(self, reason: Ending) -> None:
         """Ask for the end if the options say that this brings it about."""
-        if reason in self._options.ending:
+        if reason in self._ending:
             self._loop.request_end()
 
     @property

@@ -13,6 +13,7 @@ from vtpmd.swtpm.table import Command, Result, Turn
 
 from .client import Client, Turns
 from .connection import close_fds
+from .drops import ClientDrops
 
 
 class Attachment(Protocol):
@@ -23,9 +24,9 @@ class Attachment(Protocol):
 
 
 class ControlClient(Client[Request]):
-    """A half message closes it."""
+    """A half message closes it. At most one descriptor is kept, until its message is answered."""
 
-    MAX_FDS = 4
+    MAX_FDS = 1
 
     def __init__(
         self,
@@ -35,12 +36,14 @@ class ControlClient(Client[Request]):
         note_defect: Callable[[Exception], None],
         host: Host,
         attachment: Attachment,
+        drops: ClientDrops,
     ) -> None:
         super().__init__(sock, heard, turns, note_defect)
         self._attachment = attachment
+        self._drops = drops
         self._parser = RequestParser()
         self._channel = ControlChannel(host, self._attach)
-        self._fds: list[int] = []
+        self._fd: int | None = None
 
     @property
     def partial(self) -> bool:
@@ -51,7 +54,10 @@ class ControlClient(Client[Request]):
         return self._parser.streaming
 
     def parse(self, data: bytes, fds: list[int]) -> None:
-        self._fds += fds
+        if self._fd is None and fds:
+            self._fd = fds.pop(0)
+        close_fds(fds)
+        self._drops.descriptors(len(fds) + self.truncated)
         self.pending.extend(self._parser.feed(data))
 
     def turn(self, request: Request) -> Turn:
@@ -64,26 +70,26 @@ class ControlClient(Client[Request]):
         if response:
             self.send(response)
         if not self.pending and not self._parser.partial:
-            self._drop_fds()
+            self._drop_fd()
         if request.close:
             self.closing = True
         if request.command is Command.SHUTDOWN:
             self._attachment.shut_down(self)
 
-    def failure(self, request: Request) -> bytes:
-        return refuse(request, Result.FAIL)
+    def fail(self, request: Request) -> None:
+        self.send(refuse(request, Result.FAIL))
 
     def give_up(self) -> None:
         self.close()
 
     def close(self) -> None:
-        self._drop_fds()
+        self._drop_fd()
         super().close()
 
     def _attach(self) -> None:
-        if not self._fds:
+        if self._fd is None:
             raise ControlError(Result.IOERROR)
-        fd = self._fds.pop(0)
+        fd, self._fd = self._fd, None
         try:
             if not stat.S_ISSOCK(os.fstat(fd).st_mode):
                 raise ControlError(Result.IOERROR)
@@ -97,6 +103,8 @@ class ControlClient(Client[Request]):
             data.close()
             raise
 
-    def _drop_fds(self) -> None:
-        close_fds(self._fds)
-        self._fds = []
+    def _drop_fd(self) -> None:
+        if self._fd is not None:
+            self._drops.descriptors(1)
+            close_fds([self._fd])
+            self._fd = None

@@ -2,14 +2,22 @@
 
 import socket
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Protocol
 
-from vtpmd.swtpm.data import DataParser, DataRequest, refusal, settle
-from vtpmd.swtpm.host import ChannelSettings
+from vtpmd.swtpm.data import (
+    DataParser,
+    DataRequest,
+    bounded,
+    judge,
+    refusal,
+    vendor_set_locality,
+)
 from vtpmd.swtpm.table import Turn
 from vtpmd.tpm.rc import RC
 
 from .client import Client, Turns
+from .drops import ClientDrops
 from .instance import Instance
 
 
@@ -25,11 +33,23 @@ class LongCommands(Turns, Protocol):
     ) -> None: ...
 
 
-class DataClient(Client[DataRequest]):
-    """An incomplete command is refused and forgotten, but the connection stays: QEMU has no other.
+@dataclass(frozen=True)
+class Dialect:
+    """What a data connection understands besides TPM commands, and when it ends.
 
-    `set_locality` permits the vendor command; with `disconnect` the connection ends with its first
-    response.
+    `extensions`: the TCG form and the vendor command for localities, which `set_locality` permits;
+    `disconnect`: it ends with its first response.
+    """
+
+    extensions: bool
+    set_locality: bool = False
+    disconnect: bool = False
+
+
+class DataClient(Client[DataRequest]):
+    """One command at a time: what comes behind it before its answer is dropped, not queued.
+
+    An incomplete command is refused and forgotten, but the connection stays: QEMU has no other.
     """
 
     def __init__(
@@ -38,59 +58,87 @@ class DataClient(Client[DataRequest]):
         heard: float,
         long_commands: LongCommands,
         instance: Instance,
-        *,
-        set_locality: bool = False,
-        disconnect: bool = False,
+        dialect: Dialect,
+        drops: ClientDrops,
     ) -> None:
         super().__init__(sock, heard, long_commands, instance.execution.note_defect)
         self._long_commands = long_commands
         self._instance = instance
-        self._set_locality = set_locality
-        self._disconnect = disconnect
-        self._parser = DataParser()
+        self._dialect = dialect
+        self._drops = drops
+        self._parser = DataParser(tcg_form=dialect.extensions)
+        self._running_aside = False
 
     @property
     def partial(self) -> bool:
         return self._parser.partial
 
     @property
-    def _settings(self) -> ChannelSettings:
-        return self._instance.settings
+    def events(self) -> int:
+        return 0 if self._running_aside else super().events
 
     def parse(self, data: bytes, fds: list[int]) -> None:
-        self.pending.extend(self._parser.feed(data, self._settings.buffer_size))
+        self._take(self._parser.feed(data, self._instance.settings.buffer_size))
 
     def turn(self, request: DataRequest) -> Turn:
-        return Turn.AFTER
+        return Turn.AT_ONCE if request.error is not None else Turn.AFTER
 
     def handle(self, request: DataRequest) -> None:
-        settled = settle(
-            request,
-            running=self._instance.power.running,
-            set_locality=self._set_locality,
-            max_locality=self._settings.max_locality,
-        )
-        if settled.locality is not None:
-            self._settings.locality = settled.locality
-        execution, locality = self._instance.execution, self._settings.locality
-        response = settled.response or execution.prepare()
+        response = self._answer_without_tpm(request)
         if response is not None:
             self._respond(request, response)
-        elif execution.is_long(request.command):
+            return
+        execution, locality = self._instance.execution, self._instance.settings.locality
+        if request.tcg_locality is not None:
+            locality = request.tcg_locality
+        if execution.is_long(request.command):
+            self._running_aside = True
             self._long_commands.run(
                 self, request.command, locality, lambda response: self._respond(request, response)
             )
         else:
             self._respond(request, execution.settle(execution.run(request.command, locality)))
 
-    def failure(self, request: DataRequest) -> bytes:
-        return request.frame(refusal(RC.FAILURE))
+    def fail(self, request: DataRequest) -> None:
+        self._respond(request, refusal(RC.FAILURE))
 
     def give_up(self) -> None:
-        self.pending.extend(self._parser.expire())
+        self._take(self._parser.expire())
+
+    def flush(self) -> None:
+        self._drop_unread()
+        super().flush()
+
+    def _take(self, request: DataRequest | None) -> None:
+        if request is not None:
+            self.pending.append(request)
+
+    def _answer_without_tpm(self, request: DataRequest) -> bytes | None:
+        settings, running = self._instance.settings, self._instance.power.running
+        if self._dialect.extensions and request.error is None:
+            vendor = vendor_set_locality(
+                request.command,
+                permitted=self._dialect.set_locality,
+                max_locality=settings.max_locality,
+            )
+            if vendor is not None:
+                if vendor.locality is not None:
+                    settings.locality = vendor.locality
+                return vendor.response
+        refused = judge(request, running=running, max_locality=settings.max_locality)
+        return refused or self._instance.execution.prepare()
 
     def _respond(self, request: DataRequest, response: bytes) -> None:
         """Answer a command; one that has run aside may find its client gone."""
-        if not self.closed:
-            self.send(request.frame(response))
-            self.closing = self.closing or self._disconnect
+        self._running_aside = False
+        if self.closed:
+            return
+        self._drop_unread()
+        limit = self._instance.settings.buffer_size
+        self.send(request.frame(bounded(response, limit)))
+        self.closing = self.closing or self._dialect.disconnect
+
+    def _drop_unread(self) -> None:
+        """A conforming client has sent nothing: its answer is not out."""
+        dropped, self._parser.dropped = self._parser.dropped, 0
+        self._drops.octets(dropped + self.drop_unread())

@@ -60,7 +60,7 @@ class Ownership:
             if self._owned() and not self.attached.hung_up():
                 raise ControlError(Result.IOERROR)
             self._clients.close(self.attached)
-        self._owner, self.attached = client, self._clients.add_data(data)
+        self._owner, self.attached = client, self._clients.add_descriptor(data)
         self._report("client-connected", str(peer_of(client.socket)))
         self.review()
 

@@ -81,7 +81,12 @@ class Server:
             since=self._since,
             commands=execution.commands,
             storage=execution.storage,
+            dropped_octets=self._clients.drops.octets,
+            refused_descriptors=self._clients.drops.descriptors,
         )
+
+    def release_clients(self) -> None:
+        self._clients.shut_down_data()
 
     def end(self) -> None:
         """Leave the loop; the instance is powered off and durable."""

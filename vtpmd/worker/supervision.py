@@ -44,6 +44,7 @@ class Worker(Protocol):
 
     def free_for(self, turn: Turn) -> bool: ...
     def status(self) -> StatusReply: ...
+    def release_clients(self) -> None: ...
     def end(self) -> None: ...
 
 
@@ -128,6 +129,8 @@ class Supervision:
     def pump(self, worker: Worker) -> None:
         """Answer what may be answered now."""
         while self._pending:
+            if isinstance(self._pending[0], Stop) and self._pending[0].force:
+                worker.release_clients()
             if not worker.free_for(_TURNS.get(type(self._pending[0]), Turn.AT_ONCE)):
                 return
             self._answer(self._pending.popleft(), worker)

@@ -7,7 +7,7 @@ from vtpmd.tpm.wire.constants import ALG
 
 
 def facts_of(engine: Engine) -> Facts:
-    """The facts of the TPM behind ``engine``; they never change."""
+    """The facts of the TPM behind `engine`; they never change."""
     profile = engine.profile
     return Facts(
         revision=SPECIFICATION_REVISION,

@@ -70,6 +70,8 @@ class Case:
     name: str
     octets: bytes
     expected: int | str
+    locality: int = 0
+    """By whose registers."""
 
 
 def cases(model: str) -> Iterator[Case]:
@@ -105,8 +107,12 @@ def cases(model: str) -> Iterator[Case]:
     unknown = struct.pack(">HII", 0x8001, 10, 0xDEADBEEF)
     yield Case("unknown command", filled(unknown, room), COMMAND_CODE)
     if model == "tis":
-        for locality in range(5):
-            yield Case(f"size 0 at locality {locality}", filled(random(8, 0), room), COMMAND_SIZE)
+        for locality, code in enumerate((LOCALITY, LOCALITY, SUCCESS, LOCALITY, "no locality")):
+            # A guest has the localities that QEMU gives it, and each for its own command only.
+            yield Case(f"PCR_Reset at locality {locality}", pcr_reset(20), code, locality)
+            octets = filled(random(8, 0), enough)
+            code = "no locality" if locality == 4 else COMMAND_SIZE
+            yield Case(f"size 0 at locality {locality}", octets, code, locality)
 
 
 def code_of(answer: bytes | str) -> int | str:
@@ -140,7 +146,7 @@ def find_master(guest: AttackingGuest) -> None:
 
 
 def try_case(guest: AttackingGuest, case: Case) -> None:
-    guest.start(case.octets)
+    guest.start(case.octets, case.locality)
     find_master(guest)  # while it is on its way, too
     assert code_of(guest.answer()) == case.expected
     find_in_step(guest)

@@ -33,8 +33,8 @@ class Silent(Exception):
 
 def build(target: Path) -> Path:
     """Compile the kernel, with nothing but gcc, to an ELF file of a multiboot kernel."""
-    sources = sorted([*SOURCES.glob("*.S"), *SOURCES.glob("*.c")])
-    command = ["gcc", *CFLAGS, "-T", SOURCES / "link.ld", *sources, "-o", target]
+    sources = sorted(map(str, [*SOURCES.glob("*.S"), *SOURCES.glob("*.c")]))
+    command = ["gcc", *CFLAGS, "-T", str(SOURCES / "link.ld"), *sources, "-o", str(target)]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return target

@@ -107,12 +107,12 @@ def cases(model: str) -> Iterator[Case]:
     unknown = struct.pack(">HII", 0x8001, 10, 0xDEADBEEF)
     yield Case("unknown command", filled(unknown, room), COMMAND_CODE)
     if model == "tis":
-        for locality, code in enumerate((LOCALITY, LOCALITY, SUCCESS, LOCALITY, "no locality")):
-            # A guest has the localities that QEMU gives it, and each for its own command only.
+        # A guest has the localities that QEMU gives it, and each for its own command only.
+        for locality, code in enumerate((LOCALITY, LOCALITY, SUCCESS, LOCALITY)):
             yield Case(f"PCR_Reset at locality {locality}", pcr_reset(20), code, locality)
             octets = filled(random(8, 0), enough)
-            code = "no locality" if locality == 4 else COMMAND_SIZE
-            yield Case(f"size 0 at locality {locality}", octets, code, locality)
+            yield Case(f"size 0 at locality {locality}", octets, COMMAND_SIZE, locality)
+        yield Case("PCR_Reset at locality 4", pcr_reset(20), "no locality", 4)
 
 
 def code_of(answer: bytes | str) -> int | str:
@@ -204,20 +204,31 @@ def test_guest_reaches_nobody(
         migrate(guest)
         find_in_step(guest)
         reset(guest, model)
-        if model == "crb":
-            never_answered(guest, instance)
-        else:
-            guest.terminate()
+        guest.terminate()
     assert instance.process() == worker
     assert "defect" not in daemon.log()
     with Machine(instance) as machine:
         assert machine.read() == b"\x47" * INDEX_SIZE
 
 
-def never_answered(guest: AttackingGuest, instance: VtpmdInstance) -> None:
-    """With a size field of 0 QEMU sends nothing and waits for ever, by itself."""
-    guest.start(random(8, 0))
-    with pytest.raises(Silent):
-        guest.answer(2.0)
-    assert guest.qmp.command("query-status", PROMPTLY)["status"] == "running"
-    assert instance.daemon.ctl("info", instance.name).returncode == 0
+FATAL = bytes.fromhex("00c40000000a00000009")
+"""What QEMU tells the guest when it has lost its TPM."""
+
+
+@pytest.mark.xfail(reason="vtpmctl stop --force is to come")
+def test_size_of_zero(
+    kernel: Path, daemon: Vtpmd, instance: VtpmdInstance, short_path: Path
+) -> None:
+    """QEMU sends nothing then and waits for ever by itself: an administrator can free it."""
+    with AttackingGuest(kernel, instance.control, "crb", short_path / "qemu.log") as guest:
+        guest.start(random(8, 0))
+        with pytest.raises(Silent):
+            guest.answer(1.0)
+        assert guest.qmp.command("query-status", PROMPTLY)["status"] == "running"
+        assert daemon.ctl("stop", instance.name, "--force").returncode == 0
+        assert guest.answer() == FATAL
+        find_master(guest)
+        guest.terminate()
+    daemon.control("start", instance.name)
+    with Machine(instance) as machine:
+        assert machine.read() == b"\x47" * INDEX_SIZE

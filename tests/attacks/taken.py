@@ -1,0 +1,45 @@
+"""Workers that were taken over: Python text is executed inside the sealed process."""
+
+import os
+import select
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tests.attacks.takeover.sitecustomize import COMMAND
+from tests.bench.encoding import command, response
+from tests.faults.machine import Machine
+from tests.peers.vtpmd import Vtpmd, VtpmdInstance
+
+TAKEOVER = Path(__file__).with_name("takeover")
+LONGEST = 4096
+DEADLINE = 20.0
+
+
+class TakenOver:
+    """The worker of a machine that has found a hole in it."""
+
+    def __init__(self, machine: Machine) -> None:
+        self._machine = machine
+
+    def run(self, text: str) -> str:
+        """Execute statements; what they assign to `answer`, or the name of the error they got."""
+        message = command(COMMAND, (), text.encode())
+        assert len(message) <= LONGEST
+        data = self._machine.data
+        data.send(message)
+        assert select.select([data], [], [], DEADLINE)[0], "it neither answers nor ends"
+        return response(data.receive()).parameters.decode()
+
+
+@contextmanager
+def taken_over(instance: VtpmdInstance) -> Iterator[TakenOver]:
+    """Take the worker of an instance over, as its machine."""
+    with Machine(instance) as machine:
+        yield TakenOver(machine)
+
+
+def daemon_with_hole(directory: Path, more: str = "") -> Vtpmd:
+    """A daemon whose workers can be taken over; they are in the whole sandbox."""
+    path = os.pathsep.join(filter(None, [str(TAKEOVER), os.environ.get("PYTHONPATH", "")]))
+    return Vtpmd(directory, sandbox="require", environment={"PYTHONPATH": path}, more=more)

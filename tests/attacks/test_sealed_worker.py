@@ -1,0 +1,412 @@
+"""What a worker that was taken over finds when it looks for a way out of its sandbox."""
+
+import ast
+import os
+import platform
+import shutil
+import signal
+import socket
+import stat
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.attacks.taken import TakenOver, daemon_with_hole, taken_over
+from tests.faults.bystander import Bystander
+from tests.faults.machine import INDEX_SIZE, Machine
+from tests.peers.client import PeerError
+from tests.peers.instance import wait_until
+from tests.peers.vtpmd import Vtpmd, VtpmdInstance
+
+pytestmark = [
+    pytest.mark.served,
+    pytest.mark.skipif(platform.machine() != "x86_64", reason="system calls of x86_64"),
+]
+
+STORAGE = "the storage that gives a worker descriptors of its files and no directory is to come"
+LOG = "a worker that has no descriptor of the log is to come"
+LIMITS = "the limit of a worker's memory is to come"
+
+SPACE = 64 << 20
+"""Octets on disk: more than any state that the engine can make, whatever a worker does."""
+
+
+@pytest.fixture(scope="module")
+def daemon() -> Iterator[Vtpmd]:
+    directory = Path(tempfile.mkdtemp(prefix="vtpm."))
+    daemon = daemon_with_hole(directory)
+    yield daemon
+    daemon.close()
+    shutil.rmtree(directory)
+
+
+@pytest.fixture(scope="module")
+def other(daemon: Vtpmd) -> VtpmdInstance:
+    """The instance of another machine."""
+    other = daemon.create("other")
+    with Machine(other) as machine:
+        machine.define_indices()
+        machine.write(b"\x61" * INDEX_SIZE)
+    return other
+
+
+@pytest.fixture(scope="module")
+def neighbour(other: VtpmdInstance) -> Iterator[Bystander]:
+    """That machine uses its TPM all the time."""
+    with Bystander(other) as neighbour:
+        yield neighbour
+
+
+@pytest.fixture(autouse=True)
+def unharmed(neighbour: Bystander) -> Iterator[None]:
+    yield
+    neighbour.check()
+
+
+@pytest.fixture(scope="module")
+def instance(daemon: Vtpmd) -> VtpmdInstance:
+    return daemon.create("taken")
+
+
+@pytest.fixture(scope="module")
+def worker(daemon: Vtpmd, instance: VtpmdInstance) -> Iterator[TakenOver]:
+    with taken_over(instance) as worker:
+        assert worker.run(f"supervisor = {daemon.process()}") == ""
+        yield worker
+
+
+# What is refused by seccomp is EPERM, by Landlock EACCES.
+PROCESSES = {
+    "kill the supervisor": "os.kill(supervisor, 0)",
+    "kill itself": "os.kill(os.getpid(), 0)",
+    "kill all": "os.kill(-1, 0)",
+    "tgkill": "syscall(234, os.getpid(), os.getpid(), 0)",
+    "pidfd_open": "os.pidfd_open(supervisor)",
+    "fork": "os.fork()",
+    "vfork": "syscall(58)",
+    "clone": "syscall(56, 17, 0, 0, 0, 0)",
+    "clone3": "syscall(435, 0, 0)",
+    "thread": "syscall(56, 0x50f00, 0, 0, 0, 0)",
+    "execve": "os.execv('/bin/true', ['true'])",
+    "execveat": "syscall(322, -100, b'/bin/true', 0, 0, 0)",
+    "ptrace": "syscall(101, 16, supervisor, 0, 0)",
+    "process_vm_readv": "syscall(310, supervisor, 0, 0, 0, 0, 0)",
+    "process_vm_writev": "syscall(311, supervisor, 0, 0, 0, 0, 0)",
+    "kcmp": "syscall(312, os.getpid(), supervisor, 0, 0, 0)",
+    "setpriority": "os.setpriority(os.PRIO_PROCESS, 0, 5)",
+    "sched_setaffinity": "os.sched_setaffinity(supervisor, [0])",
+    "setsid": "os.setsid()",
+}
+MEMORY = {
+    "memfd": "os.memfd_create('x')",
+    "memfd_secret": "syscall(447, 0)",
+    "executable memory": "mmap.mmap(-1, 4096, prot=7)",
+    "executable and not writable": "mmap.mmap(-1, 4096, prot=5)",
+    "memory made executable": (
+        "m = mmap.mmap(-1, 4096)\n"
+        "syscall(10, ctypes.addressof(ctypes.c_char.from_buffer(m)), 4096, 5)"
+    ),
+    "userfaultfd": "syscall(323, 0)",
+    "shared memory": "syscall(29, 0, 4096, 0o1600)",
+    "semaphores": "syscall(64, 0, 1, 0o1600)",
+    "message queue": "syscall(68, 0, 0o1600)",
+    "POSIX message queue": "syscall(240, b'/x', 0o102, 0o600, 0)",
+    "pkey_mprotect": "syscall(329, 0, 4096, 7, 0)",
+}
+KERNEL = {
+    "io_uring": "syscall(425, 1, 0)",
+    "bpf": "syscall(321, 0, 0, 0)",
+    "perf": "syscall(298, 0, 0, -1, -1, 0)",
+    "keyring": "syscall(250, 0, -3, 1)",
+    "add_key": "syscall(248, b'user', b'x', b'y', 1, -3)",
+    "request_key": "syscall(249, b'user', b'x', 0, -3)",
+    "mount": "syscall(165, b'x', b'/tmp', b'tmpfs', 0, 0)",
+    "open_tree": "syscall(428, -100, b'/', 0)",
+    "fsopen": "syscall(430, b'tmpfs', 0)",
+    "unshare": "syscall(272, 0x10000000)",
+    "setns": "syscall(308, 3, 0)",
+    "chroot": "os.chroot('.')",
+    "reboot": "syscall(169, 0, 0, 0, 0)",
+    "load a module": "syscall(313, 0, b'', 0)",
+    "set a host name": "syscall(170, b'x', 1)",
+    "set the clock": "syscall(227, 0, 0)",
+    "seccomp": "syscall(317, 2, 0, 0)",
+    "prctl": "syscall(157, 4, 1, 0, 0, 0)",
+    "personality": "syscall(135, 0)",
+    "limits": "syscall(302, 0, 7, struct.pack('QQ', 9, 9), 0)",
+    "limits of another": "syscall(302, supervisor, 7, 0, 0)",
+    "setuid": "os.setuid(0)",
+    "setresgid": "os.setresgid(0, 0, 0)",
+    "setgroups": "os.setgroups([0])",
+    "capset": "syscall(126, 0, 0)",
+    "type into a terminal": "fcntl.ioctl(0, 0x5412, b'x')",
+    "inotify": "syscall(294, 0)",
+    "fanotify": "syscall(300, 0, 0)",
+    "system log": "syscall(103, 3, 0, 0)",
+    "landlock": "syscall(444, 0, 0, 1)",
+}
+SOCKETS = {
+    "socket": "socket.socket()",
+    "Unix socket": "socket.socket(socket.AF_UNIX)",
+    "netlink": "socket.socket(socket.AF_NETLINK, socket.SOCK_RAW)",
+    "socketpair": "socket.socketpair()",
+    "connect": "syscall(42, 3, b'x', 1)",
+    "bind": "syscall(49, 3, b'x', 1)",
+    "listen": "syscall(50, 3, 1)",
+    "options": "syscall(54, 3, 1, 16, b'1111', 4)",
+    "take descriptors of a process": "syscall(438, 3, 0, 0)",
+}
+FILES = {
+    "chmod": "os.chmod('/tmp', 0o777)",
+    "fchmod": "os.fchmod(0, 0o777)",
+    "chown": "os.chown('/tmp', 0, 0)",
+    "link": "os.link('/etc/passwd', '/tmp/vtpmd-link')",
+    "symlink": "os.symlink('/etc/passwd', '/tmp/vtpmd-link')",
+    "mkdir": "os.mkdir('/tmp/vtpmd-directory')",
+    "fifo": "os.mkfifo('/tmp/vtpmd-fifo')",
+    "device": "os.mknod('/tmp/vtpmd-device', 0o20600, 0x103)",
+    "times": "os.utime('/tmp')",
+    "extended attributes": "os.setxattr('/tmp', 'user.x', b'y')",
+    "open by handle": "syscall(304, -100, 0, 0)",
+    "name to handle": "syscall(303, -100, b'/', 0, 0, 0)",
+    "chdir": "os.chdir('/')",
+}
+REACHES_OUT = {
+    "read a file": "os.open('/etc/passwd', os.O_RDONLY)",
+    "list the root": "os.open('/', os.O_RDONLY | os.O_DIRECTORY)",
+    "make a file": "os.open('/tmp/vtpmd-made', os.O_CREAT | os.O_WRONLY)",
+    "own memory": "os.open('/proc/self/mem', os.O_RDWR)",
+    "own descriptors": "os.open('/proc/self/fd', os.O_RDONLY | os.O_DIRECTORY)",
+    "the supervisor's environment": "os.open(f'/proc/{supervisor}/environ', os.O_RDONLY)",
+    "a terminal": "os.open('/dev/tty', os.O_RDWR)",
+    "kernel's settings": "os.open('/proc/sys/kernel/hostname', os.O_RDWR)",
+}
+REFUSED = [
+    *(
+        (act, "EPERM")
+        for table in (PROCESSES, MEMORY, KERNEL, SOCKETS, FILES)
+        for act in table.items()
+    ),
+    *((act, "EACCES") for act in REACHES_OUT.items()),
+]
+
+
+@pytest.mark.parametrize(
+    ("text", "error"), [pytest.param(text, error, id=name) for (name, text), error in REFUSED]
+)
+def test_refused(worker: TakenOver, text: str, error: str) -> None:
+    assert worker.run(text) == error
+
+
+# Below, paths are of the instance's own directory `own`, and of another's, `theirs`.
+OTHERS = {
+    "read its state": "os.open(f'{theirs}/nvram', os.O_RDONLY)",
+    "write its state": "os.open(f'{theirs}/nvram', os.O_WRONLY)",
+    "make a file there": "os.open(f'{theirs}/new', os.O_CREAT | os.O_WRONLY)",
+    "list its directory": "os.open(theirs, os.O_RDONLY | os.O_DIRECTORY)",
+    "remove its state": "os.unlink(f'{theirs}/nvram')",
+    "give it ours": "os.rename(f'{own}/nvram', f'{theirs}/nvram')",
+    "take its state": "os.rename(f'{theirs}/nvram', f'{own}/nvram')",
+    "read the keyring": "os.open(f'{own}/../../keyring', os.O_RDONLY)",
+    "read the configuration": "os.open(f'{own}/../../../vtpmd.yaml', os.O_RDONLY)",
+}
+OWN = {
+    "write what the supervisor believes": "os.open(f'{own}/meta.json', os.O_WRONLY)",
+    "read what the supervisor believes": "os.open(f'{own}/meta.json', os.O_RDONLY)",
+    "replace what the supervisor believes": "os.rename(f'{own}/nvram', f'{own}/meta.json')",
+    "remove what the supervisor believes": "os.unlink(f'{own}/meta.json')",
+    "make a file": "os.open(f'{own}/more', os.O_CREAT | os.O_WRONLY)",
+    "list the directory": "os.open(own, os.O_RDONLY | os.O_DIRECTORY)",
+    "link": "os.link(f'{own}/nvram', f'{own}/link')",
+}
+
+
+@pytest.fixture(scope="module")
+def paths(worker: TakenOver, instance: VtpmdInstance, other: VtpmdInstance) -> None:
+    text = f"own, theirs = {str(instance.directory)!r}, {str(other.directory)!r}"
+    assert worker.run(text) == ""
+
+
+@pytest.mark.usefixtures("paths")
+@pytest.mark.parametrize("text", OTHERS.values(), ids=OTHERS)
+def test_files_of_others_are_out_of_reach(worker: TakenOver, text: str) -> None:
+    assert worker.run(text) in ("EACCES", "EPERM")
+
+
+@pytest.mark.xfail(reason=STORAGE)
+@pytest.mark.usefixtures("paths")
+def test_nothing_in_its_own_directory_can_be_named(
+    worker: TakenOver, instance: VtpmdInstance
+) -> None:
+    before = {path.name: path.read_bytes() for path in instance.directory.glob("*.json")}
+    try:
+        for name, text in OWN.items():
+            assert worker.run(text) in ("EACCES", "EPERM"), name
+    finally:  # whatever a wall that is not there yet has let through
+        for name, content in before.items():
+            (instance.directory / name).write_bytes(content)
+
+
+DESCRIPTORS = """
+found = []
+for fd in range(1024):
+    try:
+        status = os.fstat(fd)
+    except OSError:
+        continue
+    found.append((fd, status.st_mode, status.st_dev, status.st_ino, status.st_rdev))
+answer = found
+"""
+NULL = os.makedev(1, 3)
+
+
+def descriptors(worker: TakenOver) -> list[tuple[int, int, int, int, int]]:
+    """Number, mode, device, inode and device number of all that is open."""
+    found: list[tuple[int, int, int, int, int]] = ast.literal_eval(worker.run(DESCRIPTORS))
+    return found
+
+
+@pytest.mark.xfail(reason=STORAGE)
+def test_files_that_are_open(worker: TakenOver, instance: VtpmdInstance) -> None:
+    """Those of its own state, and the null device; no directory."""
+    files = {(s.st_dev, s.st_ino) for s in map(os.stat, instance.directory.rglob("*"))}
+    metadata = os.stat(instance.directory / "meta.json")
+    files -= {(metadata.st_dev, metadata.st_ino)}
+    for fd, mode, device, inode, number in descriptors(worker):
+        if stat.S_ISREG(mode):
+            assert (device, inode) in files, fd
+        elif stat.S_ISCHR(mode):
+            assert number == NULL, fd
+        else:
+            # A directory is what there must not be; the rest is sockets, pipes and what is polled.
+            assert stat.S_ISSOCK(mode) or stat.S_ISFIFO(mode) or not stat.S_IFMT(mode), fd
+
+
+NAMES = """
+found = []
+for fd in range(1024):
+    try:
+        with socket.socket(fileno=os.dup(fd)) as s:
+            found.append((int(s.type), os.path.dirname(s.getsockname())))
+    except OSError:
+        continue
+answer = found
+"""
+
+
+def test_sockets_that_are_open(worker: TakenOver, instance: VtpmdInstance) -> None:
+    """Three listeners, the connection and the descriptor of QEMU, and the supervisor's channel."""
+    run, workers = str(instance.control.parent), str(instance.reattach.parent)
+    stream, messages = int(socket.SOCK_STREAM), int(socket.SOCK_SEQPACKET)
+    expected = [(stream, run)] * 3 + [(stream, ""), (messages, ""), (messages, workers)]
+    assert sorted(ast.literal_eval(worker.run(NAMES))) == sorted(expected)
+
+
+@pytest.mark.xfail(reason=LOG)
+def test_no_descriptor_of_the_log(worker: TakenOver, daemon: Vtpmd) -> None:
+    log = os.stat(daemon.log_file)
+    for fd, _, device, inode, _ in descriptors(worker):
+        assert (device, inode) != (log.st_dev, log.st_ino), fd
+
+
+FORGERY = '{"component": "audit", "verb": "delete", "subject": "other", "uid": 0}\n'
+
+
+@pytest.mark.xfail(reason=LOG)
+def test_log_cannot_be_forged(worker: TakenOver, daemon: Vtpmd) -> None:
+    for fd in (0, 1, 2):
+        worker.run(f"os.write({fd}, {FORGERY.encode()!r})")
+    daemon.control("info", "other")  # something of the supervisor's own behind it
+    assert FORGERY not in daemon.log()
+
+
+@pytest.mark.xfail(reason=LOG)
+def test_log_cannot_be_erased(worker: TakenOver, daemon: Vtpmd) -> None:
+    before = daemon.log()
+    for fd, mode, *_ in descriptors(worker):
+        if stat.S_ISREG(mode) and fd < 3:
+            worker.run(f"os.ftruncate({fd}, 0)")
+    assert daemon.log().startswith(before)
+
+
+def test_memory_of_executable_pages_is_refused_after_all(worker: TakenOver) -> None:
+    """What stays executable is what was loaded before: no page changes its kind."""
+    text = (
+        "m = mmap.mmap(-1, 4096, prot=3)\n"
+        "syscall(25, ctypes.addressof(ctypes.c_char.from_buffer(m)), 4096, 8192, 1)\n"
+        "syscall(10, ctypes.addressof(ctypes.c_char.from_buffer(m)), 4096, 4)"
+    )
+    assert worker.run(text) == "EPERM"
+
+
+@pytest.mark.xfail(reason=LIMITS)
+@pytest.mark.parametrize("kind", ["MAP_PRIVATE", "MAP_SHARED"])
+def test_memory_is_bounded(worker: TakenOver, kind: str) -> None:
+    """4 GiB, of which not a page is touched: the limit is what refuses them."""
+    text = f"mmap.mmap(-1, 4 << 30, mmap.{kind} | mmap.MAP_ANONYMOUS).close()"
+    assert worker.run(text) == "ENOMEM"
+
+
+FILL = """
+written = 0
+for fd in range(1024):
+    for step in range(1 << 10):
+        try:
+            written += os.pwrite(fd, bytes(1 << 18), step << 18)
+        except OSError:
+            break
+def fill(directory):
+    total = 0
+    for number in range(64):
+        fd = os.open(f'fill{number}', os.O_CREAT | os.O_WRONLY, dir_fd=directory)
+        try:
+            for step in range(64):
+                total += os.write(fd, bytes(1 << 18))
+        except OSError:
+            pass
+        finally:
+            os.close(fd)
+    return total
+for fd in range(1024):
+    try:
+        written += fill(fd)
+    except OSError:
+        continue
+answer = written
+"""
+
+
+@pytest.fixture
+def spendthrift(daemon: Vtpmd) -> Iterator[VtpmdInstance]:
+    """An instance whose state may be ruined."""
+    instance = daemon.create("spendthrift")
+    yield instance
+    instance.stop()
+    daemon.control("delete", "spendthrift", "--yes")
+
+
+@pytest.mark.xfail(reason=STORAGE)
+def test_space_is_bounded(daemon: Vtpmd, spendthrift: VtpmdInstance) -> None:
+    def used() -> int:
+        return sum(path.lstat().st_blocks * 512 for path in daemon.directory.rglob("*"))
+
+    before = used()
+    with taken_over(spendthrift) as worker:
+        assert worker.run(FILL).isdigit()
+        assert used() - before < SPACE
+
+
+def test_call_of_another_architecture_ends_it(daemon: Vtpmd, spendthrift: VtpmdInstance) -> None:
+    """int 0x80 calls i386's numbers: the process dies at once, and another takes its place."""
+    with taken_over(spendthrift) as worker:
+        taken = spendthrift.process()
+        with pytest.raises(PeerError):
+            worker.run("call_of_i386()")
+        spendthrift.wait_for(
+            lambda info: info["worker"] is not None and info["worker"]["pid"] != taken, "another"
+        )
+        told = f"worker {taken} ended by signal {signal.SIGSYS.value}"
+        wait_until(lambda: told in daemon.log(), "word of its end")
+    assert not os.path.exists(f"/proc/{taken}")

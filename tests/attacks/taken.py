@@ -12,7 +12,7 @@ from tests.faults.machine import Machine
 from tests.peers.vtpmd import Vtpmd, VtpmdInstance
 
 TAKEOVER = Path(__file__).with_name("takeover")
-LONGEST = 4096
+LONGEST, PART = 4096, 1900
 DEADLINE = 20.0
 
 
@@ -30,6 +30,12 @@ class TakenOver:
         data.send(message)
         assert select.select([data], [], [], DEADLINE)[0], "it neither answers nor ends"
         return response(data.receive()).parameters.decode()
+
+    def put(self, name: str, octets: bytes) -> None:
+        """Assign octets to a variable, however many."""
+        self.run(f"{name} = bytearray()")
+        for at in range(0, len(octets), PART):
+            self.run(f"{name} += bytes.fromhex('{octets[at : at + PART].hex()}')")
 
 
 @contextmanager

@@ -1,10 +1,12 @@
 """A worker that was taken over lies to its supervisor, which believes little and goes on."""
 
+import contextlib
 import json
 import os
 import platform
 import re
 import shutil
+import signal
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -66,6 +68,7 @@ def liar(daemon: Vtpmd, neighbour: Bystander) -> Iterator[VtpmdInstance]:
     """An instance whose worker lies; supervisor and neighbour are unharmed by it afterwards."""
     supervisor, before = daemon.process(), descriptors(daemon)
     liar = daemon.create("liar")
+    process = os.pidfd_open(liar.process())
     try:
         yield liar
         neighbour.check()
@@ -73,12 +76,14 @@ def liar(daemon: Vtpmd, neighbour: Bystander) -> Iterator[VtpmdInstance]:
         assert daemon.process() == supervisor
         assert daemon.control("info", "other")["state"] == "running"
     finally:
+        with contextlib.suppress(ProcessLookupError):  # it was replaced
+            signal.pidfd_send_signal(process, signal.SIGKILL)  # what may not listen any more
+        os.close(process)
         liar.stop()
         daemon.control("delete", "liar", "--yes")
     wait_until(lambda: descriptors(daemon) <= before, "no descriptor too many")
-    assert "defect" not in [
-        json.loads(line)["event"] for line in daemon.log().splitlines() if line[0] == "{"
-    ]
+    lines = [line for line in daemon.log().splitlines() if line.startswith("{")]
+    assert "defect" not in [json.loads(line)["event"] for line in lines]
 
 
 def descriptors(daemon: Vtpmd) -> int:

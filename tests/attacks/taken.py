@@ -9,6 +9,7 @@ from pathlib import Path
 from tests.attacks.takeover.sitecustomize import COMMAND
 from tests.bench.encoding import command, response
 from tests.faults.machine import Machine
+from tests.peers.client import Data
 from tests.peers.vtpmd import Vtpmd, VtpmdInstance
 
 TAKEOVER = Path(__file__).with_name("takeover")
@@ -17,19 +18,18 @@ DEADLINE = 20.0
 
 
 class TakenOver:
-    """The worker of a machine that has found a hole in it."""
+    """The worker at the other end of a machine's data channel: the machine has found a hole."""
 
-    def __init__(self, machine: Machine) -> None:
-        self._machine = machine
+    def __init__(self, data: Data) -> None:
+        self._data = data
 
     def run(self, text: str) -> str:
         """Execute statements; what they assign to `answer`, or the name of the error they got."""
         message = command(COMMAND, (), text.encode())
         assert len(message) <= LONGEST
-        data = self._machine.data
-        data.send(message)
-        assert select.select([data], [], [], DEADLINE)[0], "it neither answers nor ends"
-        return response(data.receive()).parameters.decode()
+        self._data.send(message)
+        assert select.select([self._data], [], [], DEADLINE)[0], "it neither answers nor ends"
+        return response(self._data.receive()).parameters.decode()
 
     def put(self, name: str, octets: bytes) -> None:
         """Assign octets to a variable, however many."""
@@ -42,7 +42,7 @@ class TakenOver:
 def taken_over(instance: VtpmdInstance) -> Iterator[TakenOver]:
     """Take the worker of an instance over, as its machine."""
     with Machine(instance) as machine:
-        yield TakenOver(machine)
+        yield TakenOver(machine.data)
 
 
 def daemon_with_hole(directory: Path, more: str = "") -> Vtpmd:

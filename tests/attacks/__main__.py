@@ -3,7 +3,7 @@
     python -m tests.attacks [--seconds N] [--quiet N]
 
 Takes root: the attackers are users of their own. While a guest, a worker that was taken over, a
-member of the sockets' group and a user without rights attack from one core, TPM2_PCR_Extend of
+member of the sockets' group and users without rights attack from one core, TPM2_PCR_Extend of
 another machine and what `vtpmctl list` asks as root are measured on the other cores, beside a quiet
 run before.
 
@@ -34,6 +34,7 @@ def table(outcome: Outcome) -> Iterator[str]:
             f"{attacked.median:15.2f}{attacked.p99:9.2f}{attacked.samples:10}"
         )
     yield "rounds:  " + ", ".join(f"{name} {count}" for name, count in outcome.rounds.items())
+    yield f"memory:  {outcome.memory >> 20} MiB more for the supervisor"
     yield f"log:     {outcome.octets} octets"
     for event, count in outcome.lines.most_common():
         yield f"         {count:8} {event}"

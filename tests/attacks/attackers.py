@@ -4,17 +4,20 @@
     python -m tests.attacks.attackers worker CONTROL
     python -m tests.attacks.attackers member CONTROL-OF-IDLE CONTROL-OF-ANOTHER
     python -m tests.attacks.attackers user ADMIN
+    python -m tests.attacks.attackers crowd ADMIN
 
 Each prints how many rounds of its attack it has made.
 """
 
 import contextlib
 import os
+import resource
 import select
 import signal
 import socket
 import struct
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -24,6 +27,7 @@ from tests.bench.encoding import SIGNING as SIGNING_KEY
 from tests.peers.client import CMD_STOP, STARTUP_CLEAR, Control, Data, PeerError
 
 BUFFER = 3968
+CROWD, CONNECTIONS, FIRST_OF_CROWD = 60, 32, 100_000
 CMD_SET_STATEBLOB = 13
 TROUBLE = (OSError, PeerError, AssertionError)
 """What an attacker gets when it is shut out: it tries again."""
@@ -137,8 +141,41 @@ def user(admin: str) -> Iterator[None]:
         yield
 
 
+def crowd(admin: str) -> Iterator[None]:
+    """Many such users, each with many connections that announce a body and send most of it."""
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit))
+    head = b"POST /v1/instances HTTP/1.1\r\nHost: a\r\nContent-Length: 262144\r\n\r\n"
+    while True:
+        with contextlib.ExitStack() as stack:
+            unsent: dict[socket.socket, bytes] = {}
+            for user in range(CROWD):
+                os.seteuid(FIRST_OF_CROWD + user)
+                for _ in range(CONNECTIONS):
+                    client = stack.enter_context(socket.socket(socket.AF_UNIX))
+                    client.setblocking(False)
+                    with contextlib.suppress(OSError):
+                        client.connect(admin)
+                        unsent[client] = head + bytes(250_000)
+                os.seteuid(0)
+            end = time.monotonic() + 2.0
+            while unsent and time.monotonic() < end:
+                for client, octets in list(unsent.items()):
+                    try:
+                        unsent[client] = octets[client.send(octets) :]
+                    except BlockingIOError:
+                        continue
+                    except OSError:
+                        del unsent[client]
+                    else:
+                        if not unsent[client]:
+                            del unsent[client]
+                select.select([], [], [], 0.02)
+        yield
+
+
 ATTACKERS: dict[str, Callable[..., Iterator[None]]] = {
-    attacker.__name__: attacker for attacker in (guest, worker, member, user)
+    attacker.__name__: attacker for attacker in (guest, worker, member, user, crowd)
 }
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.attacks.memory import peak_memory
 from tests.attacks.taken import daemon_with_hole, taken_over
 from tests.faults.bystander import Bystander
 from tests.faults.machine import Machine
@@ -288,11 +289,3 @@ def test_bombs() -> None:
             assert peak_memory(daemon) - before < MEMORY_OF_A_MESSAGE
         with Machine(other) as machine:
             machine.pcr()
-
-
-def peak_memory(daemon: Vtpmd) -> int:
-    """The most memory that the supervisor has ever had, in bytes."""
-    status = Path(f"/proc/{daemon.process()}/status").read_text()
-    match = re.search(r"VmHWM:\s+(\d+) kB", status)
-    assert match is not None
-    return int(match[1]) << 10

@@ -3,8 +3,10 @@
 import contextlib
 import grp
 import hashlib
+import http.client
 import json
 import os
+import socket
 import subprocess
 import sys
 import threading
@@ -14,6 +16,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.attacks.memory import peak_memory
 from tests.attacks.taken import daemon_with_hole
 from tests.bench.measure import Timing, timing
 from tests.faults.machine import INDEX_SIZE, Machine
@@ -27,6 +30,7 @@ MEMBER, STRANGER = 23456, 34567
 ROOTS = (0, 0)
 """Who QEMU runs as is no matter: its guest is the attacker."""
 
+DEADLINE = 60.0
 SECRET = b"\x29" * INDEX_SIZE
 PAUSE_OF_EXTEND, PAUSE_OF_LIST = 0.002, 0.05
 """Seconds between two questions: neither machine nor administrator wants more."""
@@ -50,6 +54,8 @@ class Outcome:
     """Events in log and audit during the attack, and how often."""
     octets: int
     """By how much log and audit have grown."""
+    memory: int
+    """By how many octets the supervisor's peak has grown."""
     lost: list[str]
     """What is not as it should be."""
 
@@ -77,9 +83,15 @@ class Victim:
 
     def _list(self) -> None:
         """What vtpmctl list asks; the start of its Python is not what is measured."""
-        status, _ = self._daemon.request("GET", "/instances")
-        if status != 200:
-            raise ConnectionError(f"list: {status}")
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.connect(str(self._daemon.admin))  # with a timeout it would not wait
+            connection.settimeout(DEADLINE)
+            connection.sendall(b"GET /v1/instances HTTP/1.1\r\nHost: vtpmd\r\n\r\n")
+            response = http.client.HTTPResponse(connection)
+            response.begin()
+            response.read()
+        if response.status != 200:
+            raise ConnectionError(f"list: status {response.status}")
 
     def measure(self, seconds: float) -> Measured:
         """Go about one's business for some seconds."""
@@ -137,6 +149,7 @@ def attackers(daemon: Vtpmd, victim: VtpmdInstance) -> Iterator[dict[str, int]]:
         "worker": (ROOTS, [controls["worker"]]),
         "member": ((MEMBER, GROUP), [controls["idle"], str(victim.control)]),
         "user": ((STRANGER, STRANGER), [str(daemon.admin)]),
+        "crowd": (ROOTS, [str(daemon.admin)]),  # in the name of many users
     }
     processes = {}
     rounds: dict[str, int] = {}
@@ -184,13 +197,13 @@ def attack(directory: Path, quiet_seconds: float, seconds: float) -> Outcome:
         with contextlib.closing(Victim(daemon, instance)) as victim:
             quiet = victim.measure(quiet_seconds)
             with attackers(daemon, instance) as rounds:
-                before = daemon.log_file.stat().st_size
+                before, memory = daemon.log_file.stat().st_size, peak_memory(daemon)
                 attacked = victim.measure(seconds)
-                after = daemon.log_file.stat().st_size
+                after, memory = daemon.log_file.stat().st_size, peak_memory(daemon) - memory
             lost = list(victim.lost())
         lines, about = _read(daemon.log_file, before, after)
         lost += [f"the log speaks of the victim: {line}" for line in about[:3]]
-        return Outcome(quiet, attacked, rounds, lines, after - before, lost)
+        return Outcome(quiet, attacked, rounds, lines, after - before, memory, lost)
     finally:
         daemon.close()
 

@@ -54,6 +54,8 @@ DIRECT = [
                "vtpmd.peers", "vtpmd.supervisor.errors", "vtpmd.supervisor.sockets",
                f"{TPM}.profile", f"{TPM}.snapshot", "vtpmd.worker")),
     Rule("vtpmd.admin.names", only=(), third_party=()),
+    # The ground of all that is stored or sent.
+    Rule("vtpmd.encoding", only=(), third_party=("cbor2",)),
     # System calls that a worker and the process with a PKCS#11 module make of themselves.
     Rule("vtpmd.kernel", only=(), third_party=()),
     # Who connects to the sockets of daemon and workers.
@@ -78,8 +80,9 @@ REACH = [
     Rule("vtpmd.supervisor", never=(TPM, "vtpmd.worker")),
     Rule("vtpmd.worker", never=("vtpmd.kms", "vtpmd.pki", "vtpmd.admin", "vtpmd.config",
                                 "vtpmd.supervisor", "trio", "yaml", "pydantic")),
-    Rule("vtpmd.kms", only=("vtpmd.config.schema", "vtpmd.hardening", "vtpmd.kernel",
-                            "vtpmd.ipc.codec", "vtpmd.storage", "vtpmd.telemetry")),
+    Rule("vtpmd.kms", only=("vtpmd.config.schema", "vtpmd.encoding", "vtpmd.hardening",
+                            "vtpmd.kernel", "vtpmd.ipc.codec", "vtpmd.storage",
+                            "vtpmd.telemetry")),
     # Its only threads are the worker's own: one of trio's would be outside of the sandbox.
     Rule("vtpmd.standalone", never=("vtpmd.config", "vtpmd.supervisor.daemon", "trio", "yaml",
                                     "pydantic")),

@@ -190,6 +190,11 @@ def test_what_is_never_written_is_refused(name: str) -> None:
     assert refusal(data) == expected
 
 
+def test_items_that_can_not_follow_are_missed_before_the_first_is_read() -> None:
+    assert refusal(bytes.fromhex("85f7")) == "truncated"
+    assert refusal(bytes.fromhex("a3f700")) == "truncated"
+
+
 def test_only_the_permitted_tags() -> None:
     assert decode(bytes.fromhex("d86000"), tags=[TAG]) == cbor2.CBORTag(TAG, 0)
     assert refusal(bytes.fromhex("d86100"), tags=[TAG]) == "malformed"

@@ -47,6 +47,25 @@ def open_directory(path: str | Path, dir_fd: int | None = None) -> int:
     return _checked(fd, str(path), forbidden=_OTHERS_MAY_WRITE)
 
 
+def open_file(
+    path: str | Path,
+    dir_fd: int | None = None,
+    *,
+    writable: bool = False,
+    forbidden: int = _OTHERS_MAY_WRITE,
+) -> int:
+    """Open a regular file and return its descriptor, which the caller closes.
+
+    Raises StorageError: ``missing``; ``unsafe`` if it is a symbolic link or not a regular file,
+    belongs to neither this user nor root, or has one of the ``forbidden`` mode bits.
+    """
+    try:
+        fd = os.open(path, _READ | (os.O_RDWR if writable else 0), dir_fd=dir_fd)
+    except OSError as error:
+        raise storage_error(f"{'open' if writable else 'read'} {path}", error) from None
+    return _checked(fd, str(path), forbidden, regular=True)
+
+
 def read_file(
     path: str | Path, limit: int, dir_fd: int | None = None, forbidden: int = _OTHERS_MAY_WRITE
 ) -> bytes:
@@ -55,11 +74,7 @@ def read_file(
     Raises StorageError: ``missing``; ``unsafe`` if it is a symbolic link or not a regular file,
     belongs to neither this user nor root, has one of the ``forbidden`` mode bits or is too large.
     """
-    try:
-        fd = os.open(path, _READ, dir_fd=dir_fd)
-    except OSError as error:
-        raise storage_error(f"read {path}", error) from None
-    _checked(fd, str(path), forbidden, regular=True)
+    fd = open_file(path, dir_fd, forbidden=forbidden)
     try:
         data = _read_all(fd, limit + 1)
     except OSError as error:

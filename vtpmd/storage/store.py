@@ -13,21 +13,15 @@ the file system knows no fallocate (NFS before 4.2), the C library takes fcntl (
 pread64 and pwrite64 in its place.
 """
 
-import fcntl
 import os
 from contextlib import suppress
 from typing import Self
 
 from vtpmd.storage.errors import StorageError
 from vtpmd.storage.files import read_file, storage_error
-
-MAX_SIZE = 4 << 20
-"""The most bytes that a stored file may have."""
-
-_PREFIX, _SUFFIX = ".vtpmd-", ".tmp"
-_CREATE = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-_LEFTOVER = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
-_STEP = 16 << 10  # bytes by which preallocation grows; more than one command can add
+from vtpmd.storage.record import MAX_SIZE as MAX_SIZE
+from vtpmd.storage.record import with_headroom
+from vtpmd.storage.temporary import create_locked, remove_leftovers
 
 
 class Store:
@@ -44,13 +38,7 @@ class Store:
         self._reserved = 0
         self.shortage: str | None = None
         """Why the last ``reserve`` returned False."""
-        try:
-            names = os.listdir(dir_fd)
-        except OSError as error:
-            raise storage_error("list the directory", error) from None
-        for name in names:
-            if name.startswith(_PREFIX) and name.endswith(_SUFFIX):
-                _remove_leftover(dir_fd, name)
+        remove_leftovers(dir_fd)
 
     def read(self, name: str) -> bytes:
         """Return the content of ``name``; raises StorageError as ``files.read_file`` does."""
@@ -69,9 +57,9 @@ class Store:
             return True
         try:
             if self._spare is None:
-                self._spare = _Temporary(self._dir_fd, _with_headroom(size))
+                self._spare = _Temporary(self._dir_fd, with_headroom(size))
             else:
-                self._spare.grow(_with_headroom(size))
+                self._spare.grow(with_headroom(size))
         except OSError as error:
             self.shortage = str(storage_error(f"reserve {size} bytes", error))
             return False
@@ -141,7 +129,7 @@ class _Temporary:
 
     def __init__(self, dir_fd: int, capacity: int) -> None:
         self._dir_fd = dir_fd
-        self._name, self._fd = _create_locked(dir_fd)
+        self._name, self._fd = create_locked(dir_fd)
         self.capacity = 0
         try:
             self.grow(capacity)
@@ -189,47 +177,6 @@ class _Temporary:
         if len(data) != self.capacity:
             os.ftruncate(self._fd, len(data))
         os.fsync(self._fd)
-
-
-def _create_locked(dir_fd: int) -> tuple[str, int]:
-    while True:
-        name = f"{_PREFIX}{os.urandom(8).hex()}{_SUFFIX}"
-        fd = os.open(name, _CREATE, 0o600, dir_fd=dir_fd)
-        try:
-            if _lock(fd) and os.fstat(fd).st_nlink:
-                return name, fd
-        except OSError:
-            os.close(fd)
-            raise
-        os.close(fd)  # taken for a leftover in the moment before it was locked
-
-
-def _remove_leftover(dir_fd: int, name: str) -> None:
-    try:
-        fd = os.open(name, _LEFTOVER, dir_fd=dir_fd)
-    except OSError:
-        return  # gone meanwhile, or never a file of ours
-    try:
-        if _lock(fd):
-            os.unlink(name, dir_fd=dir_fd)
-    except FileNotFoundError:
-        return  # no leftover: its owner has just finished it
-    except OSError as error:
-        raise storage_error(f"remove the unfinished file {name}", error) from None
-    finally:
-        os.close(fd)
-
-
-def _lock(fd: int) -> bool:
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
-
-
-def _with_headroom(size: int) -> int:
-    return (size + size // 4 + _STEP) // _STEP * _STEP + _STEP
 
 
 def _plain(name: str) -> str:

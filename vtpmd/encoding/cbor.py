@@ -71,6 +71,13 @@ def decode(
     return value
 
 
+def octets_at(data: bytes, position: int) -> bytes:
+    """The byte string that begins at `position`, whatever surrounds it. Raises as `decode` does."""
+    scanner = _Scanner(data, (), max_items=1)
+    scanner.position = position
+    return octets(scanner.item(0))
+
+
 class _Scanner:
     """One pass over `data`: `position` is where the next item begins."""
 

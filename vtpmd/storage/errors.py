@@ -1,6 +1,7 @@
 """What can go wrong with stored state; each error says what a person can do about it."""
 
 from typing import Literal
+from uuid import UUID
 
 EnvelopeKind = Literal["damaged", "truncated", "newer", "wrong-instance", "wrong-key"]
 StorageKind = Literal["missing", "exists", "full", "unsafe", "locked", "failed"]
@@ -16,6 +17,38 @@ class EnvelopeError(Exception):
     def __init__(self, kind: EnvelopeKind, message: str) -> None:
         super().__init__(message)
         self.kind = kind
+
+
+def damaged(reason: str) -> EnvelopeError:
+    """The EnvelopeError for state that nobody wrote like that."""
+    return EnvelopeError(
+        "damaged", f"the state file is damaged: {reason}; restore it from a backup"
+    )
+
+
+def truncated(reason: str) -> EnvelopeError:
+    """The EnvelopeError for state whose end is missing."""
+    return EnvelopeError(
+        "truncated", f"the state file is truncated: {reason}; restore it from a backup"
+    )
+
+
+def newer(version: int, known: int) -> EnvelopeError:
+    """The EnvelopeError for state of a format `version` above the `known` one."""
+    return EnvelopeError(
+        "newer",
+        f"the state file has format version {version}, this vtpmd reads {known} and "
+        "older: start it with the newer vtpmd that wrote it",
+    )
+
+
+def wrong_instance(owner: UUID, here: UUID) -> EnvelopeError:
+    """The EnvelopeError for state of instance `owner` where that of `here` belongs."""
+    return EnvelopeError(
+        "wrong-instance",
+        f"the state file belongs to instance {owner}, not to {here}: "
+        "put each file back into the directory of its own instance",
+    )
 
 
 class StorageError(Exception):

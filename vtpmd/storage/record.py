@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from typing import Literal, get_args
 from uuid import UUID
 
-from .errors import EnvelopeError
+from .errors import newer
 
 Role = Literal["nvram", "volatile", "incoming"]
 """The state files of an instance: permanent, volatile and received state."""
@@ -80,11 +80,7 @@ def size(head: bytes) -> int:
     if magic != _MAGIC:
         return HEAD_SIZE
     if version > RECORD_VERSION:
-        raise EnvelopeError(
-            "newer",
-            f"the state file has format version {version}, this vtpmd reads {RECORD_VERSION} and "
-            "older: start it with the newer vtpmd that wrote it",
-        )
+        raise newer(version, RECORD_VERSION)
     return HEAD_SIZE + min(int(_HEAD.unpack_from(head)[-1]), MAX_SIZE)
 
 

@@ -16,7 +16,7 @@ from typing import Literal
 from uuid import UUID
 
 from .device import Device
-from .errors import EnvelopeError, StorageError
+from .errors import EnvelopeError, StorageError, damaged, truncated, wrong_instance
 from .files import storage_error
 from .record import HEAD_SIZE, MAX_SIZE, Home, Record, Role, parse, size, with_headroom
 
@@ -192,19 +192,12 @@ class StateFile:
         here = self._homes[0].uuid
         for home in strangers:
             if home.uuid != here:
-                return EnvelopeError(
-                    "wrong-instance",
-                    f"the state file belongs to instance {home.uuid}, not to {here}: "
-                    "put each file back into the directory of its own instance",
-                )
+                return wrong_instance(home.uuid, here)
         if strangers:
-            return _damaged(f"it holds a record of {_called(strangers[0])}")
+            return damaged(f"it holds a record of {_called(strangers[0])}")
         if short:
-            return EnvelopeError(
-                "truncated",
-                "the state file is truncated: it ends too early; restore it from a backup",
-            )
-        return _damaged("neither of its places holds a whole record")
+            return truncated("it ends before its second place")
+        return damaged("neither of its places holds a whole record")
 
 
 def _discord(one: Record, other: Record) -> str:
@@ -215,15 +208,9 @@ def _discord(one: Record, other: Record) -> str:
     if distance:
         return f"a write between numbers {one.sequence} and {other.sequence} is missing"
     if one.content != other.content:
-        raise _damaged(f"its places hold two different states with number {one.sequence}")
+        raise damaged(f"its places hold two different states with number {one.sequence}")
     return f"both places hold write number {one.sequence}"
 
 
 def _called(home: Home) -> str:
     return f"place {home.place} of {home.role} of instance {home.uuid}"
-
-
-def _damaged(reason: str) -> EnvelopeError:
-    return EnvelopeError(
-        "damaged", f"the state file is damaged: {reason}; restore it from a backup"
-    )

@@ -453,7 +453,9 @@ def test_number_of_slots_is_limited(count: int) -> None:
         pytest.param(DEK, replace(HEADER, branch=b""), STATE, id="no branch"),
         pytest.param(DEK, replace(HEADER, epoch=-1), STATE, id="negative epoch"),
         pytest.param(DEK, replace(HEADER, epoch=2**64), STATE, id="large epoch"),
-        pytest.param(DEK, replace(HEADER, handover=cast(Any, "gone")), STATE, id="state of hand-over"),
+        pytest.param(
+            DEK, replace(HEADER, handover=cast(Any, "gone")), STATE, id="state of hand-over"
+        ),
     ],
 )
 def test_nothing_is_sealed_that_could_not_be_read(dek: bytes, header: Header, state: bytes) -> None:

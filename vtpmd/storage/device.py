@@ -1,8 +1,8 @@
 """What a state file is written to: octets at offsets, durable when a write returns.
 
 System calls, for a sandbox: fstat, pread64, pwritev2, fallocate; pwrite64 where a write was short,
-and pwritev and fdatasync where the file system refuses synced writes. Where it knows no fallocate
-(NFS before 4.2), the C library takes fcntl (F_GETFL), fstatfs, pread64 and pwrite64 in its place.
+with fdatasync where the file system refuses synced writes. Where it knows no fallocate (NFS before
+4.2), the C library takes fcntl (F_GETFL), fstatfs, pread64 and pwrite64 in its place.
 """
 
 import errno
@@ -76,6 +76,6 @@ class FileDevice:
                 if error.errno not in _NO_SYNCED_WRITES:
                     raise
                 self._synced_writes = False
-        written = os.pwritev(self._fd, [data], offset)
+        written = os.pwrite(self._fd, data, offset)
         os.fdatasync(self._fd)
         return written

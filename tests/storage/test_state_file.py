@@ -251,6 +251,12 @@ def test_write_that_landed_in_the_place_of_the_current_record() -> None:
     assert loaded(disk) == Loaded(b"again", "whole")
 
 
+def test_write_that_landed_in_both_places() -> None:
+    disk = worn()
+    disk.put(PLACE_SIZE, disk.read(0, HEAD_SIZE + len(NOW)))
+    assert (loaded(disk).content, loaded(disk).condition) == (NOW, "damaged")
+
+
 @pytest.mark.parametrize(
     "home", [Home(OTHER_VM, "nvram", 1), Home(VM, "volatile", 1), Home(OTHER_VM, "volatile", 0)]
 )
@@ -337,6 +343,22 @@ def test_length_in_a_head_is_bounded() -> None:
     watched = Watched(disk.stable, disk.cached, disk.length)
     assert StateFile(watched, VM, "nvram").load().content == OLD
     assert max(asked) <= MAX_SIZE
+
+
+def test_reader_that_meets_a_writer_in_both_places_looks_again() -> None:
+    disk = worn()
+
+    class Busy(Disk):
+        """While it is read for the first time, the writer is in the place that is looked at."""
+
+        reads = 0
+
+        def read(self, offset: int, size: int) -> bytes:
+            self.reads += 1
+            return b"" if self.reads <= 4 else super().read(offset, size)
+
+    busy = Busy(disk.stable, disk.cached, disk.length)
+    assert StateFile(busy, VM, "nvram").load() == Loaded(NOW, "whole")
 
 
 # ── Space ────────────────────────────────────────────────────────────────────────────────────

@@ -87,6 +87,8 @@ def names(calls: list[Call]) -> list[str]:
 def test_cost(tmp_path: Path, way: str, expected: list[str]) -> None:
     _, _, calls = run(directory(tmp_path / "file", way), way, module=WRITER)
     assert names(calls) == expected
+    log = (tmp_path / "file.strace").read_text().splitlines()
+    assert all("RWF_DSYNC" in line for line in log if line.startswith("pwritev2"))
     assert set(names(calls)) <= DOCUMENTED
 
 

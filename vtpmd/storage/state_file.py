@@ -171,17 +171,16 @@ class StateFile:
 
     def _judge(self, found: list[Record | None]) -> tuple[list[Record], str]:
         """The records that belong here, and what no interrupted write explains."""
-        ours = [
-            record
-            for record, home in zip(found, self._homes, strict=True)
-            if record and record.home == home
-        ]
-        strangers = [record.home for record in found if record and record not in ours]
+        ours: list[Record] = []
+        strangers: list[Record] = []
+        for record, home in zip(found, self._homes, strict=True):
+            if record:
+                (ours if record.home == home else strangers).append(record)
         short = self._device.size() < PLACE_SIZE + HEAD_SIZE
         if not ours:
-            raise self._refusal(strangers, short)
+            raise self._refusal([record.home for record in strangers], short)
         if strangers:
-            return ours, f"one place holds a record of {_called(strangers[0])}"
+            return ours, f"one place holds a record of {_called(strangers[0].home)}"
         if short:
             return ours, "it is shorter than it was made"
         if len(ours) == 2:

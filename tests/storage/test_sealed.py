@@ -200,6 +200,13 @@ def test_failed_rekey_goes_on_with_the_old_key_and_loses_nothing(
     powerless = host.copy()
     powerless.lose_power()
     assert powerless.started()[1:] == (b"third", VOLATILE)
+    # The old volatile state is there until the next is.
+    host.volatile.faults = [None, Fault(OSError, range(1), range(1))]
+    with pytest.raises(StorageError):
+        state.save_volatile(b"later")
+    powerless = host.copy()
+    powerless.lose_power()
+    assert powerless.started()[1:] == (b"third", VOLATILE)
     state.save_volatile(b"later")
     host.lose_power()
     state, *states = host.started()

@@ -17,7 +17,6 @@ from tests.compat.stored import (
     SLOTS,
     STATE,
     VM,
-    Disk,
     read_sample,
     write_down,
 )  # fmt: skip

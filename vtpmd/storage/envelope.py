@@ -136,7 +136,7 @@ def seal(
     envelope could not be read back: sizes, ranges, more than MAX_SIZE octets.
     """
     if len(dek) != DEK_SIZE or len(header.dek_id) != DEK_ID_SIZE:
-        raise ValueError("a DEK has 32 octets, its id 16")
+        raise ValueError("a DEK has 32 bytes, its id 16")
     salt, iv = entropy(_SALT_SIZE), entropy(_IV_SIZE)
     with _derived(dek, salt, _COMMITMENT_INFO) as commitment:
         protected = protect(header, bytes(commitment))

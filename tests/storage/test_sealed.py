@@ -129,6 +129,18 @@ def test_what_was_loaded_is_durable() -> None:
     assert host.started()[1] == b"second"
 
 
+def test_where_nothing_can_be_written_state_is_loaded_and_nothing_is_promised() -> None:
+    host = Host()
+    state = host.open(key(1))
+    host.nvram.faults = [Fault(OSError, (), ())] * 2
+    assert state.load() == PERMANENT
+    assert not state.reserve()
+    assert state.shortage == "cannot write nvram: Input/output error"
+    assert state.reserve()
+    state.save(b"second")
+    assert host.started()[1] == b"second"
+
+
 def test_rekey() -> None:
     for volatile in (VOLATILE, None):
         host = Host(volatile)

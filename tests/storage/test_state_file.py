@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from tests.storage.simulated import OTHER_VM, SECTOR, VM, Disk, Fault, KilledError, fresh
 from vtpmd.storage.errors import EnvelopeError, StorageError
-from vtpmd.storage.record import HEAD_SIZE, MAX_SIZE, Home, Record, parse
+from vtpmd.storage.record import HEAD_SIZE, MAX_SEQUENCE, MAX_SIZE, Home, Record, parse
 from vtpmd.storage.state_file import FILE_SIZE, PLACE_SIZE, Loaded, StateFile
 
 OLD, NOW, NEXT = b"old" * 500, b"now" * 600, b"next" * 700
@@ -326,6 +326,14 @@ def test_any_flipped_bit_of_a_record_is_noticed(position: int, bit: int) -> None
             parse(bytes(data))
     else:
         assert parse(bytes(data)) is None
+
+
+def test_numbers_that_are_used_up_are_told() -> None:
+    disk = fresh(b"x")
+    disk.put(0, Record(Home(VM, "nvram", 0), MAX_SEQUENCE, b"x").encode())
+    with pytest.raises(StorageError, match="used up"):
+        opened(disk).save(b"one more")
+    assert loaded(disk).content == b"x"
 
 
 def test_length_in_a_head_is_bounded() -> None:

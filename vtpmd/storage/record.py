@@ -24,6 +24,8 @@ Role = Literal["nvram", "volatile", "incoming"]
 
 MAX_SIZE = 4 << 20
 """The most octets that a record may hold, and an envelope may have."""
+MAX_SEQUENCE = (1 << 64) - 1
+"""The number of the last record that a file can hold; no honest one comes near it."""
 RECORD_VERSION = 1
 
 _MAGIC = b"vtpmd\r\n\x1a"

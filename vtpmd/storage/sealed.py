@@ -51,16 +51,17 @@ class SealedState:
         self._certain = True  # which key opens the permanent state on the disk
 
     def load(self) -> bytes:
-        """The permanent state, durable when it returns.
+        """The permanent state; it is durable when this returns, or else `reserve` says no.
 
-        Raises StorageError or EnvelopeError; the file stays as it is.
+        Raises StorageError or EnvelopeError; the content of the file stays as it is.
         """
         content = self._found("permanent", self._nvram.load())
         if content is None:
             raise damaged("it holds no state")
         envelope = parse(content)
         permanent = _take(envelope.unseal(self.key.dek, self._uuid))
-        self._nvram.settle()
+        with suppress(StorageError):  # where nothing can be written, the rest of the TPM works
+            self._nvram.settle()
         self.header = envelope.header
         self._size = len(permanent)
         return permanent

@@ -18,7 +18,17 @@ from uuid import UUID
 from .device import Device
 from .errors import EnvelopeError, StorageError, damaged, truncated, wrong_instance
 from .files import storage_error
-from .record import HEAD_SIZE, MAX_SIZE, Home, Record, Role, parse, size, with_headroom
+from .record import (
+    HEAD_SIZE,
+    MAX_SEQUENCE,
+    MAX_SIZE,
+    Home,
+    Record,
+    Role,
+    parse,
+    size,
+    with_headroom,
+)
 
 PLACE_SIZE = MAX_SIZE + 4096
 """The distance of the places, a multiple of 4 KiB: sectors are never shared."""
@@ -107,10 +117,16 @@ class StateFile:
     def reserve(self, size: int) -> bool:
         """Make sure that saves of up to `size` octets find their space already allocated.
 
-        Costs nothing while that is known. Returns False, with the reason in `shortage`, if there is
-        no space or `size` is beyond MAX_SIZE; the next call tries again.
+        Settles, too, if that is still to be done. Costs nothing while both are known. Returns
+        False, with the reason in `shortage`, if that can't be written, there is no space or `size`
+        is beyond MAX_SIZE; the next call tries again.
         """
         self.shortage = None
+        try:
+            self.settle()
+        except StorageError as error:
+            self.shortage = str(error)
+            return False
         if size <= self._capacity:
             return True
         if size > MAX_SIZE:
@@ -128,6 +144,8 @@ class StateFile:
 
     def _replace(self, content: bytes) -> None:
         current = self._known()
+        if current.sequence == MAX_SEQUENCE:
+            raise StorageError("failed", f"cannot write {self._role}: its numbers are used up")
         home = self._homes[1 - current.home.place]
         self._write(Record(home, current.sequence + 1, content))
 

@@ -56,6 +56,7 @@ DIRECT = [
     Rule("vtpmd.admin.names", only=(), third_party=()),
     # The ground of all that is stored or sent.
     Rule("vtpmd.encoding", only=(), third_party=("cbor2",)),
+    Rule("vtpmd.storage", only=("vtpmd.encoding",), third_party=("cbor2", "cryptography")),
     # System calls that a worker and the process with a PKCS#11 module make of themselves.
     Rule("vtpmd.kernel", only=(), third_party=()),
     # Who connects to the sockets of daemon and workers.

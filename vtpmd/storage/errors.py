@@ -10,8 +10,8 @@ StorageKind = Literal["missing", "exists", "full", "unsafe", "locked", "failed"]
 class EnvelopeError(Exception):
     """An envelope is refused; the file it came from is left as it is.
 
-    ``kind``: ``damaged`` and ``truncated`` ask for a backup, ``newer`` for a newer vtpmd,
-    ``wrong-instance`` for the right file, ``wrong-key`` for the right DEK.
+    `kind`: `damaged` and `truncated` ask for a backup, `newer` for a newer vtpmd,
+    `wrong-instance` for the right file, `wrong-key` for the right DEK.
     """
 
     def __init__(self, kind: EnvelopeKind, message: str) -> None:
@@ -54,9 +54,9 @@ def wrong_instance(owner: UUID, here: UUID) -> EnvelopeError:
 class StorageError(Exception):
     """The file system refused, or what it holds cannot be trusted.
 
-    ``kind``: ``missing`` no such file; ``exists`` it is there already; ``full`` no space, quota or
-    size limit; ``unsafe`` not a regular file of ours; ``locked`` another process holds it;
-    ``failed`` anything else, fsync included: the change may or may not survive a power cut.
+    `kind`: `missing` no such file; `exists` it is there already; `full` no space, quota or
+    size limit; `unsafe` not a regular file of ours; `locked` another process holds it;
+    `failed` anything else, fsync included: the change may or may not survive a power cut.
     """
 
     def __init__(self, kind: StorageKind, message: str) -> None:
@@ -65,7 +65,7 @@ class StorageError(Exception):
 
 
 class DirectoryLocked(StorageError):
-    """Another process holds the state directory; ``pid`` is its process id where known."""
+    """Another process holds the state directory; `pid` is its process id where known."""
 
     def __init__(self, pid: int | None) -> None:
         holder = "another process" if pid is None else f"process {pid}"

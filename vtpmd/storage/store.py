@@ -1,7 +1,7 @@
 """Files in one directory that a crash leaves either old or new, and a full disk leaves whole.
 
 Every write goes to a temporary file, is made durable there, takes the place of the old file and is
-made durable as such. A worker keeps the *next* temporary file preallocated (``reserve``): no space
+made durable as such. A worker keeps the *next* temporary file preallocated (`reserve`): no space
 is then noticed before a command runs, and never in the middle of one.
 
 Temporary files have names of their own and are locked (flock) while they are in use: a store can
@@ -17,17 +17,17 @@ import os
 from contextlib import suppress
 from typing import Self
 
-from vtpmd.storage.errors import StorageError
-from vtpmd.storage.files import read_file, storage_error
-from vtpmd.storage.record import MAX_SIZE as MAX_SIZE
-from vtpmd.storage.record import with_headroom
-from vtpmd.storage.temporary import create_locked, remove_leftovers
+from .errors import StorageError
+from .files import read_file, storage_error
+from .record import MAX_SIZE as MAX_SIZE
+from .record import with_headroom
+from .temporary import create_locked, remove_leftovers
 
 
 class Store:
     """The files of one directory.
 
-    ``dir_fd`` is a readable descriptor of it (``files.open_directory``), which must stay open as
+    `dir_fd` is a readable descriptor of it (`files.open_directory`), which must stay open as
     long as the store is used and is not closed with it. Opening a store removes what an earlier
     process left half-written. Names are plain file names that do not begin with a dot.
     """
@@ -37,18 +37,18 @@ class Store:
         self._spare: _Temporary | None = None
         self._reserved = 0
         self.shortage: str | None = None
-        """Why the last ``reserve`` returned False."""
+        """Why the last `reserve` returned False."""
         remove_leftovers(dir_fd)
 
     def read(self, name: str) -> bytes:
-        """Return the content of ``name``; raises StorageError as ``files.read_file`` does."""
+        """Return the content of `name`; raises StorageError as `files.read_file` does."""
         return read_file(_plain(name), MAX_SIZE, dir_fd=self._dir_fd)
 
     def reserve(self, size: int) -> bool:
-        """Make sure that a write of up to ``size`` bytes finds its space already allocated.
+        """Make sure that a write of up to `size` bytes finds its space already allocated.
 
         Costs nothing while the spare is large enough. Returns False, with the reason in
-        ``shortage``, if there is no space; the next call tries again. From the first call on, every
+        `shortage`, if there is no space; the next call tries again. From the first call on, every
         write allocates the next spare, as large as last asked for, when it is done.
         """
         self._reserved = size
@@ -67,19 +67,19 @@ class Store:
         return True
 
     def write(self, name: str, data: bytes | bytearray) -> None:
-        """Replace or create ``name`` (mode 0600) and return when that is durable.
+        """Replace or create `name` (mode 0600) and return when that is durable.
 
-        Raises StorageError: ``full``; ``failed`` for everything else. The old file is then still in
+        Raises StorageError: `full`; `failed` for everything else. The old file is then still in
         place, unless making the directory durable failed: then it is one or the other, whole.
         """
         self._write(name, data, replace=True)
 
     def create(self, name: str, data: bytes | bytearray) -> None:
-        """Like ``write``, but raises StorageError ``exists`` if there is such a file already."""
+        """Like `write`, but raises StorageError `exists` if there is such a file already."""
         self._write(name, data, replace=False)
 
     def remove(self, name: str) -> None:
-        """Remove ``name`` and return when that is durable; it is no error if it does not exist."""
+        """Remove `name` and return when that is durable; it is no error if it does not exist."""
         try:
             os.unlink(_plain(name), dir_fd=self._dir_fd)
         except FileNotFoundError:
@@ -138,7 +138,7 @@ class _Temporary:
             raise
 
     def grow(self, capacity: int) -> None:
-        """Allocate up to ``capacity`` bytes; on OSError the capacity is what it was."""
+        """Allocate up to `capacity` bytes; on OSError the capacity is what it was."""
         if capacity <= self.capacity:
             return
         try:

@@ -6,7 +6,7 @@ import pytest
 
 from tests.tpm import areas
 from tests.tpm.agreement import agreed, session_error
-from tests.tpm.harness import EnginePeer, Password, Result, Tester, digest, sized
+from tests.tpm.harness import EnginePeer, Password, Result, Session, Tester, digest, sized
 from vtpmd.tpm.rc import RC
 from vtpmd.tpm.wire.constants import ALG, CC, PT, RH, SE
 
@@ -14,6 +14,7 @@ Both = tuple[Tester, Tester]
 
 FAILED = session_error(RC.AUTH_FAIL, 1)
 SECRET = b"secret"
+NO_POLICY = sized(b"") + ALG.NULL.to_bytes(2)
 
 
 def property_of(tester: Tester, tag: int) -> int:
@@ -303,3 +304,146 @@ def test_parameters_need_lockout_auth(both: Both) -> None:
         agreed(both, other, handle)
     for tag in (PT.MAX_AUTH_FAIL, PT.LOCKOUT_INTERVAL, PT.LOCKOUT_RECOVERY):
         assert [property_of(tester, tag) for tester in both] == [1, 1]
+
+
+def set_owner_policy(tester: Tester, session: Session | None = None) -> int:
+    """TPM2_SetPrimaryPolicy, as something that the owner authorizes."""
+    auth = session or Password()
+    return tester.run(CC.SET_PRIMARY_POLICY, [RH.OWNER], NO_POLICY, [auth]).rc
+
+
+@pytest.mark.parametrize("kind", [SE.HMAC, SE.POLICY])
+def test_a_session_bound_to_lockout_is_one_guess_at_it(both: Both, kind: int) -> None:
+    """Whatever the session is for: a try at lockoutAuth, of which there is one, and no other."""
+    policy = digest(ALG.SHA256, bytes(32), CC.POLICY_AUTH_VALUE.to_bytes(4))
+    for tester in both:
+        set_lockout_auth(tester, SECRET)
+        if kind == SE.POLICY:
+            params = sized(policy) + ALG.SHA256.to_bytes(2)
+            changed = tester.run(CC.SET_PRIMARY_POLICY, [RH.OWNER], params, [Password()])
+            assert changed.rc == 0
+        right, guess = (
+            tester.start_session(kind, bind=RH.LOCKOUT, bind_auth=auth)
+            for auth in (SECRET, b"guess")
+        )
+        if kind == SE.POLICY:
+            for session in (right, guess):
+                assert tester.run(CC.POLICY_AUTH_VALUE, [session.handle]).rc == 0
+        assert set_owner_policy(tester, guess) == FAILED
+        assert counter(tester) == 0
+        assert not in_lockout(tester)
+        assert lock_reset(tester, SECRET) == RC.LOCKOUT
+        # What is bound to lockoutAuth may not be used while lockoutAuth may not; others may.
+        assert set_owner_policy(tester, right) == RC.LOCKOUT
+        assert set_owner_policy(tester) == 0
+        assert unseal(tester, sealed(tester), SECRET) == 0
+
+
+def test_failed_tries_do_not_concern_a_session_bound_to_lockout(both: Both) -> None:
+    for tester in both:
+        set_lockout_auth(tester, SECRET)
+        bound = tester.start_session(bind=RH.LOCKOUT, bind_auth=SECRET)
+        handle = sealed(tester)
+        assert set_parameters(tester, 1, 1000, 1000, SECRET) == 0
+        assert unseal(tester, handle, b"guess") == FAILED
+        assert unseal(tester, handle, SECRET) == RC.LOCKOUT
+        assert set_owner_policy(tester, bound) == 0
+        assert lock_reset(tester, SECRET) == 0
+        assert unseal(tester, handle, SECRET) == 0
+
+
+@pytest.mark.parametrize("wrong", ["bound authValue", "lockoutAuth"])
+def test_a_session_bound_to_an_object_guesses_at_lockout_auth(both: Both, wrong: str) -> None:
+    """The entity that it authorizes counts, not the one it is bound to, though both take part."""
+    for tester in both:
+        set_lockout_auth(tester, SECRET)
+        handle = sealed(tester)
+        bind_auth = b"guess" if wrong == "bound authValue" else SECRET
+        session = tester.start_session(bind=handle, bind_auth=bind_auth)
+        session.auth_value = b"guess" if wrong == "lockoutAuth" else SECRET
+        code = CC.DICTIONARY_ATTACK_LOCK_RESET
+        assert tester.run(code, [RH.LOCKOUT], auths=[session]).rc == FAILED
+        assert counter(tester) == 0
+        assert lock_reset(tester, SECRET) == RC.LOCKOUT
+        assert unseal(tester, handle, SECRET) == 0
+
+
+def test_a_session_bound_to_an_object_is_locked_out_with_it(both: Both) -> None:
+    """Even of authorizing lockoutAuth: its key is a try at the object's authValue."""
+    for tester in both:
+        handle = sealed(tester)
+        session = tester.start_session(bind=handle, bind_auth=SECRET)
+        assert set_parameters(tester, 0, 1000, 1000) == 0
+        code = CC.DICTIONARY_ATTACK_LOCK_RESET
+        assert tester.run(code, [RH.LOCKOUT], auths=[session]).rc == RC.LOCKOUT
+        assert set_owner_policy(tester, session) == RC.LOCKOUT
+        assert lock_reset(tester) == 0
+
+
+def test_waiting_for_lockout_auth_begins_with_the_failure(
+    tester: Tester, engine_peer: EnginePeer
+) -> None:
+    """Not with the power cycle, and anew with every failure."""
+    set_lockout_auth(tester, SECRET)
+    assert set_parameters(tester, 3, 100, 500, SECRET) == 0
+    for _ in range(2):
+        engine_peer.clock.milliseconds += 1_000_000
+        assert lock_reset(tester, b"guess") == FAILED
+        engine_peer.clock.milliseconds += 499_999
+        assert lock_reset(tester, SECRET) == RC.LOCKOUT
+        engine_peer.clock.milliseconds += 1
+        assert lock_reset(tester, SECRET) == 0
+
+
+@pytest.mark.parametrize("orderly", [True, False])
+def test_waiting_for_lockout_auth_goes_on_over_an_orderly_end_only(
+    tester: Tester, engine_peer: EnginePeer, orderly: bool
+) -> None:
+    set_lockout_auth(tester, SECRET)
+    assert set_parameters(tester, 3, 100, 500, SECRET) == 0
+    engine_peer.clock.milliseconds += 1_000_000
+    assert lock_reset(tester, b"guess") == FAILED
+    engine_peer.clock.milliseconds += 200_000
+    if orderly:
+        assert tester.run(CC.SHUTDOWN, params=b"\0\0").rc == 0
+    engine_peer.clock.milliseconds += 50_000  # after the TPM2_Shutdown it counts for nothing
+    tester.reset()
+    remaining = 300_000 if orderly else 500_000
+    engine_peer.clock.milliseconds += remaining - 1
+    assert lock_reset(tester, SECRET) == RC.LOCKOUT
+    engine_peer.clock.milliseconds += 1
+    assert lock_reset(tester, SECRET) == 0
+
+
+def test_waiting_after_a_failure_goes_on_from_when_it_was(
+    tester: Tester, engine_peer: EnginePeer
+) -> None:
+    """What is left of a recoveryTime when a try is forgiven counts for the next."""
+    assert set_parameters(tester, 5, 100, 1000) == 0
+    handle = sealed(tester)
+    engine_peer.clock.milliseconds += 70_000
+    for _ in range(3):
+        assert unseal(tester, handle, b"guess") == FAILED
+    engine_peer.clock.milliseconds += 99_999
+    assert counter(tester) == 3
+    engine_peer.clock.milliseconds += 60_001
+    assert counter(tester) == 2
+    engine_peer.clock.milliseconds += 39_999
+    assert counter(tester) == 2
+    engine_peer.clock.milliseconds += 1
+    assert counter(tester) == 1
+
+
+def test_a_disorderly_end_is_no_try_too_many(tester: Tester) -> None:
+    """failedTries ends at maxTries, and without a recoveryTime it stays as it is."""
+    assert set_parameters(tester, 2, 1000, 1000) == 0
+    handle = sealed(tester)
+    for _ in range(2):
+        assert unseal(tester, handle, b"guess") == FAILED
+    tester.reset()
+    assert counter(tester) == 2
+    assert set_parameters(tester, 9, 0, 1000) == 0
+    assert lock_reset(tester) == 0
+    assert unseal(tester, sealed(tester), SECRET) == 0
+    tester.reset()
+    assert counter(tester) == 0

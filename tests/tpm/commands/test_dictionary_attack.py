@@ -5,10 +5,10 @@ import struct
 import pytest
 
 from tests.tpm import areas
-from tests.tpm.agreement import agreed, session_error
+from tests.tpm.agreement import agreed, parameter_error, session_error
 from tests.tpm.harness import EnginePeer, Password, Result, Session, Tester, digest, sized
 from vtpmd.tpm.rc import RC
-from vtpmd.tpm.wire.constants import ALG, CC, PT, RH, SE
+from vtpmd.tpm.wire.constants import ALG, CC, PT, RH, SE, SU
 
 Both = tuple[Tester, Tester]
 
@@ -264,6 +264,17 @@ def test_use_after_a_shutdown_counts(tester: Tester) -> None:
     assert unseal(tester, handle, SECRET) == 0
     tester.reset()
     assert counter(tester) == 1
+
+
+def test_a_failure_after_a_shutdown_ends_what_was_orderly(tester: Tester) -> None:
+    """One for the failure, one for the disorderly end after a use; and there is no resuming."""
+    handle = sealed(tester)
+    assert tester.run(CC.SHUTDOWN, params=SU.STATE.to_bytes(2)).rc == 0
+    assert unseal(tester, handle, b"guess") == FAILED
+    tester.peer.reset()
+    assert tester.startup(SU.STATE) == parameter_error(RC.VALUE, 1)
+    assert tester.startup() == 0
+    assert counter(tester) == 2
 
 
 def test_lockout_auth_and_what_has_no_protection_do_not_count_as_use(tester: Tester) -> None:

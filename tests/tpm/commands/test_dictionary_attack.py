@@ -391,6 +391,23 @@ def test_a_session_bound_to_an_object_is_locked_out_with_it(both: Both) -> None:
         assert lock_reset(tester) == 0
 
 
+def test_a_wrong_hmac_guesses_at_nothing_that_it_does_not_prove(both: Both) -> None:
+    """A policy without the authValue: RC.BAD_AUTH, and no try is counted."""
+    for tester in both:
+        params = sized(bytes(32)) + ALG.SHA256.to_bytes(2)
+        changed = tester.run(CC.SET_PRIMARY_POLICY, [RH.LOCKOUT], params, [Password()])
+        assert changed.rc == 0
+        template = areas.keyedhash(areas.FIXED, policy=bytes(32))
+        handle = areas.loaded_primary(tester, template, auth=SECRET, data=b"data")
+        session = tester.start_session(SE.POLICY)
+        session.always_proves = session.tamper = True
+        for code, entity in ((CC.UNSEAL, handle), (CC.DICTIONARY_ATTACK_LOCK_RESET, RH.LOCKOUT)):
+            answer = tester.run(code, [entity], auths=[session])
+            assert answer.rc == session_error(RC.BAD_AUTH, 1)
+        assert counter(tester) == 0
+        assert lock_reset(tester) == 0
+
+
 def test_waiting_for_lockout_auth_begins_with_the_failure(
     tester: Tester, engine_peer: EnginePeer
 ) -> None:

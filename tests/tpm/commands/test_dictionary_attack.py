@@ -6,6 +6,13 @@ import pytest
 
 from tests.tpm import areas
 from tests.tpm.agreement import agreed, parameter_error, session_error
+from tests.tpm.commands.policy_steps import (
+    AUTH_VALUE,
+    PASSWORD,
+    Assertion,
+    policy_of,
+    session_with,
+)
 from tests.tpm.harness import EnginePeer, Password, Result, Session, Tester, digest, sized
 from vtpmd.tpm.rc import RC
 from vtpmd.tpm.wire.constants import ALG, CC, PT, RH, SE, SU
@@ -389,6 +396,32 @@ def test_a_session_bound_to_an_object_is_locked_out_with_it(both: Both) -> None:
         assert tester.run(code, [RH.LOCKOUT], auths=[session]).rc == RC.LOCKOUT
         assert set_owner_policy(tester, session) == RC.LOCKOUT
         assert lock_reset(tester) == 0
+
+
+@pytest.mark.parametrize("assertion", [AUTH_VALUE, PASSWORD], ids=["authValue", "password"])
+def test_a_policy_that_needs_the_auth_value_is_a_try(both: Both, assertion: Assertion) -> None:
+    """Given in clear or proven: wrong, it is counted, and in lockout it isn't looked at."""
+    policy = policy_of(ALG.SHA256, assertion)
+
+    def attempt(tester: Tester, handle: int, value: bytes) -> int:
+        session = session_with(tester, assertion)
+        session.auth_value = value
+        session.password = value if assertion is PASSWORD else None
+        rc = tester.run(CC.UNSEAL, [handle], auths=[session]).rc
+        areas.flush(tester, session.handle)
+        return rc
+
+    for tester in both:
+        assert set_parameters(tester, 2, 1000, 1000) == 0
+        template = areas.keyedhash(areas.FIXED, policy=policy)
+        handle = areas.loaded_primary(tester, template, auth=SECRET, data=b"data")
+        assert attempt(tester, handle, SECRET) == 0
+        for count in (1, 2):
+            assert attempt(tester, handle, b"guess") == FAILED
+            assert counter(tester) == count
+        assert attempt(tester, handle, SECRET) == RC.LOCKOUT
+        assert lock_reset(tester) == 0
+        assert attempt(tester, handle, SECRET) == 0
 
 
 def test_a_wrong_hmac_guesses_at_nothing_that_it_does_not_prove(both: Both) -> None:

@@ -174,6 +174,28 @@ def test_a_trial_session_needs_no_signature(both: tuple[Tester, Tester]) -> None
 CP_HASH = bytes(range(32))
 
 
+@pytest.mark.parametrize("way", [CC.POLICY_SIGNED, CC.POLICY_SECRET])
+def test_a_trial_session_has_no_qualifiers_to_check(both: tuple[Tester, Tester], way: int) -> None:
+    """Nonce, cpHashA and expiration are taken as they are: only the Name and policyRef count."""
+    name = RH.OWNER.to_bytes(4) if way == CC.POLICY_SECRET else areas.name_of(EC[0])
+    expected = updated(ALG.SHA256, bytes(32), way, name, REFERENCE)
+    no_ticket = NO_TICKET
+    if way == CC.POLICY_SECRET:
+        no_ticket = NO_TICKET.replace(areas.words(ST.AUTH_SIGNED), areas.words(ST.AUTH_SECRET), 1)
+    for tester in both:
+        for qualifiers in (
+            {"nonce": bytes(16)},
+            {"cp_hash": bytes(20)},
+            {"expiration": 1},
+            {"expiration": -1},
+        ):
+            session = tester.start_session(SE.TRIAL)
+            answer = authorize(tester, way, session, reference=REFERENCE, **qualifiers)
+            assert (answer.rc, answer.parameters) == (0, no_ticket), qualifiers
+            assert policy_digest(tester, session) == expected
+            flush(tester, session)
+
+
 def authorize(tester: Tester, way: int, session: Session, **qualifiers: bytes | int) -> Result:
     """PolicySigned or PolicySecret with the same qualifiers."""
     if way == CC.POLICY_SECRET:

@@ -398,6 +398,23 @@ def test_a_session_bound_to_an_object_is_locked_out_with_it(both: Both) -> None:
         assert lock_reset(tester) == 0
 
 
+def test_lockout_concerns_what_proves_a_protected_auth_value(both: Both) -> None:
+    """Neither a policy without the authValue nor what has no protection."""
+    for tester in both:
+        assert set_parameters(tester, 0, 1000, 1000) == 0
+        assert in_lockout(tester)
+        template = areas.keyedhash(areas.FIXED | areas.USER_AUTH, policy=bytes(32))
+        handle = areas.loaded_primary(tester, template, auth=SECRET, data=b"data")
+        assert unseal(tester, handle, SECRET) == RC.LOCKOUT
+        session = tester.start_session(SE.POLICY)
+        assert tester.run(CC.UNSEAL, [handle], auths=[session]).rc == 0
+        template = areas.sealed(areas.FIXED | areas.USER_AUTH | areas.NO_DA)
+        exempt = areas.loaded_primary(tester, template, auth=SECRET, data=b"data")
+        assert unseal(tester, exempt, b"guess") == session_error(RC.BAD_AUTH, 1)
+        assert unseal(tester, exempt, SECRET) == 0
+        assert lock_reset(tester) == 0
+
+
 @pytest.mark.parametrize("assertion", [AUTH_VALUE, PASSWORD], ids=["authValue", "password"])
 def test_a_policy_that_needs_the_auth_value_is_a_try(both: Both, assertion: Assertion) -> None:
     """Given in clear or proven: wrong, it is counted, and in lockout it isn't looked at."""

@@ -5,7 +5,7 @@ import struct
 import pytest
 
 from tests.tpm import areas
-from tests.tpm.harness import Password, Tester, sized
+from tests.tpm.harness import EnginePeer, Password, Tester, sized
 from vtpmd.tpm.command import COMMANDS
 from vtpmd.tpm.rc import RC
 from vtpmd.tpm.wire.constants import ALG, CAP, CC, PT, RH, SU
@@ -23,6 +23,14 @@ def test_pp_commands_needs_a_presence_that_nobody_has(
     params = (1).to_bytes(4) + lists + bytes(4)
     codes = [t.run(CC.PP_COMMANDS, [RH.PLATFORM], params, [Password(password)]).rc for t in both]
     assert codes == [RC.PP | 0x900] * 2
+
+
+def test_presence_is_asked_of_the_platform_only(tester: Tester, engine_peer: EnginePeer) -> None:
+    """A list of commands that came with the state of another TPM; nobody can change it here."""
+    engine_peer.engine._tpm.permanent.pp_commands.append(CC.CLEAR)
+    engine_peer.keep()
+    assert tester.run(CC.CLEAR, [RH.PLATFORM], auths=[Password()]).rc == RC.PP | 0x900
+    assert tester.run(CC.CLEAR, [RH.LOCKOUT], auths=[Password()]).rc == 0
 
 
 def test_algorithm_set_is_reported(both: tuple[Tester, Tester]) -> None:

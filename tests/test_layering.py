@@ -87,7 +87,8 @@ REACH = [
     Rule("vtpmd.worker", never=("vtpmd.kms", "vtpmd.pki", "vtpmd.admin", "vtpmd.config",
                                 "vtpmd.supervisor", "trio", "yaml", "pydantic")),
     Rule("vtpmd.kms", only=("vtpmd.api.text", "vtpmd.encoding", "vtpmd.linux.hardening",
-                            "vtpmd.linux.kernel", "vtpmd.ipc.codec", "vtpmd.storage", "vtpmd.telemetry")),
+                            "vtpmd.linux.kernel", "vtpmd.ipc.codec", "vtpmd.storage",
+                            "vtpmd.telemetry")),
     # Its only threads are the worker's own: one of trio's would be outside of the sandbox.
     Rule("vtpmd.standalone", never=("vtpmd.config", "vtpmd.daemon", "trio", "yaml",
                                     "pydantic")),

@@ -50,7 +50,7 @@ def sample(annotation: Any) -> tuple[Any, Any]:
 def filled(kind: Any) -> tuple[Any, dict[str, Any]]:
     """A request or report with a sample in each field, and its document."""
     hints = typing.get_type_hints(kind)
-    pairs = {each.name: sample(hints[each.name]) for each in fields(kind)}
+    pairs = {each.name: sample(hints[each.name]) for each in fields(kind) if each.init}
     return (
         kind(**{name: value for name, (value, _) in pairs.items()}),
         {name: plain for name, (_, plain) in pairs.items()},

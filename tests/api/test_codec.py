@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from tests.api.samples import REPORTS, REQUESTS, filled
 from vtpmd.api import schema
-from vtpmd.api.codec import ReportError, decode, encode_report, encode_request
+from vtpmd.api.codec import ReportError, declared, decode, encode_report, encode_request
 
 ANY_JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
@@ -44,7 +44,10 @@ def test_a_request_without_wishes_is_empty() -> None:
 @pytest.mark.parametrize("kind", REPORTS)
 def test_unknown_fields_of_a_newer_daemon_are_ignored(kind: type[schema.Report]) -> None:
     report, document = filled(kind)
-    assert decode(kind, _with_more(document)) == report
+    more = _with_more(document)
+    assert decode(kind, more) == report
+    assert decode(kind, more).document == more
+    assert report.document == {}
 
 
 def _with_more(document: Any) -> Any:
@@ -57,11 +60,11 @@ def _with_more(document: Any) -> Any:
 
 
 def _is_report(document: dict[str, Any]) -> bool:
-    return any(document.keys() == {each.name for each in fields(kind)} for kind in REPORTS)
+    return any(document.keys() == {each.name for each in declared(kind)} for kind in REPORTS)
 
 
 @pytest.mark.parametrize(
-    ("kind", "name"), [(kind, each.name) for kind in REPORTS for each in fields(kind)]
+    ("kind", "name"), [(kind, each.name) for kind in REPORTS for each in declared(kind)]
 )
 def test_a_field_that_an_older_daemon_lacks_has_a_default(
     kind: type[schema.Report], name: str
@@ -69,7 +72,7 @@ def test_a_field_that_an_older_daemon_lacks_has_a_default(
     report, document = filled(kind)
     del document[name]
     read = decode(kind, document)
-    others = [each.name for each in fields(kind) if each.name != name]
+    others = [each.name for each in declared(kind) if each.name != name]
     assert [getattr(read, other) for other in others] == [
         getattr(report, other) for other in others
     ]

@@ -20,7 +20,12 @@ class ReportError(ValueError):
 
 def encode_report(report: Report) -> dict[str, object]:
     """The document of a report, with all its fields."""
-    return {each.name: _plain(getattr(report, each.name)) for each in fields(report)}
+    return {each.name: _plain(getattr(report, each.name)) for each in declared(report)}
+
+
+def declared(report: Report | type[Report]) -> list[Field[Any]]:
+    """The fields that a report has on the wire, in order."""
+    return [each for each in fields(report) if each.init]
 
 
 def encode_request(request: Request) -> dict[str, object]:
@@ -61,7 +66,9 @@ def decode(report: type[SomeReport], document: object) -> SomeReport:
             values[name] = reader.read(document[name]) if name in document else default()
         except ReportError as error:
             raise ReportError(f"{name}: {error}") from None
-    return report(**values)
+    made = report(**values)
+    made.document.update(document)
+    return made
 
 
 class _Reader(NamedTuple):
@@ -119,7 +126,7 @@ _KEYS: dict[object, Callable[[str], Any]] = {str: str, int: _index}
 @cache
 def _readers(report: type[Report]) -> dict[str, tuple[_Reader, Callable[[], Any]]]:
     hints = typing.get_type_hints(report)
-    readers = {each.name: (each, _reader(hints[each.name])) for each in fields(report)}
+    readers = {each.name: (each, _reader(hints[each.name])) for each in declared(report)}
     return {name: (reader, _default(each, reader)) for name, (each, reader) in readers.items()}
 
 

@@ -22,7 +22,15 @@ class Request:
 
 @dataclass(frozen=True)
 class Report:
-    """Base of what the daemon answers."""
+    """Base of what the daemon answers.
+
+    `document`: all that a daemon has sent, fields included that are unknown here; empty in a
+    report that was not received.
+    """
+
+    document: dict[str, object] = field(
+        init=False, repr=False, compare=False, default_factory=dict, kw_only=True
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,6 +4,7 @@ import base64
 import contextlib
 from collections import Counter
 from collections.abc import Collection, Iterator
+from typing import Any
 
 from vtpmd.api import problems
 from vtpmd.api.problems import OperationError
@@ -22,15 +23,19 @@ from vtpmd.supervisor.keys import Keys, ProviderState
 
 
 def provider_info(state: ProviderState) -> ProviderInfo:
-    """A provider as it is shown, without what it tells about itself."""
-    return ProviderInfo(
-        name=state.provider.name,
-        type=state.provider.type,
-        default=state.is_default,
-        recovery=state.is_recovery,
-        available=state.fault is None,
-        reason=state.fault or "ready",
-    )
+    """A provider as it is shown, without what it reports about itself."""
+    return ProviderInfo(**_shown(state))
+
+
+def _shown(state: ProviderState) -> dict[str, Any]:
+    return {
+        "name": state.provider.name,
+        "type": state.provider.type,
+        "default": state.is_default,
+        "recovery": state.is_recovery,
+        "available": state.fault is None,
+        "reason": state.fault or "ready",
+    }
 
 
 async def describe_all(fleet: Fleet) -> ProviderList:
@@ -43,7 +48,7 @@ async def describe_all(fleet: Fleet) -> ProviderList:
             description = await provider.describe()
         providers.append(
             ProviderDetails(
-                **vars(provider_info(state)),
+                **_shown(state),
                 instances=users[provider.name],
                 description=description,
             )

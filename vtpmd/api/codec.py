@@ -35,6 +35,11 @@ def encode_request(request: Request) -> dict[str, object]:
     return {name: _plain(value) for name, value in values.items() if value != defaults[name]}
 
 
+def time_text(moment: datetime) -> str:
+    """A time in ISO 8601, with its zone."""
+    return moment.isoformat().replace("+00:00", "Z")
+
+
 def _plain(value: object) -> object:
     match value:
         case Report():
@@ -44,7 +49,7 @@ def _plain(value: object) -> object:
         case tuple() | list():
             return [_plain(each) for each in value]
         case datetime():
-            return value.isoformat().replace("+00:00", "Z")
+            return time_text(value)
         case UUID():
             return str(value)
         case str() | int() | float() | None:

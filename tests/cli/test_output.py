@@ -5,13 +5,10 @@ import unicodedata
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from tests.api.samples import SAMPLES
 from tests.cli.calls import CALLS
 from tests.cli.conftest import Ctl
-from vtpmd.cli.output import printable
 from vtpmd.cli.vtpmctl import VERBS
 
 HOSTILE = {
@@ -23,7 +20,7 @@ HOSTILE = {
     "others": "\x00\x7f\udfff\ud800\ufeff\u200b\U000e0001",
 }
 PLAIN = SAMPLES[str][1]
-FORBIDDEN = {"Cc", "Cf", "Cs", "Zl", "Zp"}
+FORBIDDEN = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
 
 
 def poisoned(content: Any, text: str) -> Any:
@@ -113,16 +110,3 @@ def test_programs_get_all_documents_of_several(ctl: Ctl) -> None:
         instances, content = CALLS[arguments, "--all"]
         result, _ = ctl([arguments, "--all", "--json"], [instances, with_more(content)])
         assert json.loads(result.stdout) == {name: [with_more(content)], "failed": []}
-
-
-@given(st.text())
-def test_what_is_printed_is_one_line_and_harmless(text: str) -> None:
-    shown = printable(text)
-    assert unsafe(shown) == set()
-    assert "\n" not in shown
-    assert printable(shown) == shown
-
-
-def test_ordinary_text_is_printed_as_it_is() -> None:
-    text = "Zustand: geöffnet (99 %) — “日本語” \\n /run/x's"
-    assert printable(text) == text

@@ -12,6 +12,7 @@ from vtpmd.api.client import Client
 from vtpmd.api.codec import time_text
 from vtpmd.api.errors import ClientError
 from vtpmd.api.schema import InstanceInfo, KeySlot, ProviderInfo, WorkerInfo
+from vtpmd.api.text import printable
 
 from . import files
 
@@ -53,17 +54,6 @@ def client() -> Client:
     found = click.get_current_context().find_object(Client)
     assert found is not None
     return found
-
-
-def printable(text: str) -> str:
-    """The text with everything escaped that a terminal would obey or not show.
-
-    That is all but letters, marks, digits, punctuation, symbols and the space: control characters
-    (ESC and C1 among them), line ends, bidirectional controls, and what is no character at all.
-    """
-    return "".join(
-        each if each.isprintable() else each.encode("unicode_escape").decode() for each in text
-    )
 
 
 def demand_printable(*texts: str) -> None:

@@ -8,9 +8,9 @@ from uuid import UUID, uuid4
 
 import trio
 
-from vtpmd.admin.schema import CreateRequest
 from vtpmd.api import names, problems
 from vtpmd.api.problems import OperationError
+from vtpmd.api.schema import CreateRequest
 from vtpmd.ipc.messages import Manufacture, Stored
 from vtpmd.storage.errors import StorageError
 from vtpmd.storage.wipe import wipe

@@ -4,11 +4,8 @@ from pathlib import Path
 
 import click
 
-from vtpmd.api import names
-from vtpmd.api.client import Failure
-
 from .. import files
-from ..output import client, fail, json_option, name_argument, show_saved
+from ..output import client, json_option, name_argument, show_saved
 
 
 @click.command
@@ -22,10 +19,7 @@ def command(name: str, file: Path, as_json: bool) -> None:
     without the key provider. Back the key provider up, too.
     """
     files.check_absent(file)
-    try:
-        bundle = client().download(names.BACKUP, name)
-    except Failure as failure:
-        fail(failure)
+    bundle = client().backup(name)
     files.write(file, bundle)
     line = f"{name} is saved in {file} ({len(bundle)} bytes)."
     show_saved(file, {"size": len(bundle)}, line, as_json)

@@ -5,10 +5,10 @@ from pathlib import Path
 import click
 
 from vtpmd.api import names
-from vtpmd.api.client import Failure
+from vtpmd.api.schema import RestoreRequest
 
 from .. import files
-from ..output import client, fail, json_option, show_json
+from ..output import client, json_option, say, show_json
 
 
 @click.command
@@ -24,14 +24,9 @@ def command(file: Path, name: str | None, replace: bool, start: bool, as_json: b
     instance is left alone unless --replace is given; then it must not be running.
     """
     bundle = files.read(file, names.MAX_BUNDLE)
-    options = {"replace": str(replace).lower(), "start": str(start).lower()}
-    if name is not None:
-        options["name"] = name
-    try:
-        info = client().upload(names.RESTORE, bundle, options)
-    except Failure as failure:
-        fail(failure)
+    request = RestoreRequest(name=name, replace=replace, start=start)
+    info = client().restore(bundle, request)
     if as_json:
-        show_json(info)
+        show_json(info.document)
     else:
-        click.echo(f"{info['name']} is restored; it is {info['state']}: {info['reason']}")
+        say(f"{info.name} is restored; it is {info.state}: {info.reason}")

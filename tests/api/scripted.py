@@ -51,6 +51,7 @@ def scripted(
                     connection.settimeout(DEADLINE)
                     asked.append(_request(connection, size))
                     connection.sendall(answer)
+            listener.close()  # whoever asks once more is refused, and does not wait
 
         thread = threading.Thread(target=serve)
         thread.start()

@@ -36,15 +36,22 @@ def ctl(tmp_path: Path) -> Iterator[Ctl]:
         return str(reader)
 
     def run(
-        arguments: Sequence[str], answers: Sequence[Any] = (), status: int = 200, **files: Path
+        arguments: Sequence[str],
+        answers: Sequence[Any] = (),
+        status: int = 200,
+        statuses: Sequence[int] = (),
+        **files: Path,
     ) -> tuple[Result, list[Asked]]:
+        codes = statuses or [status] * len(answers)
         paths = {name: str(tmp_path / name) for name in ("OUT", "BUNDLE", "TEMPLATE")}
         paths |= {name: str(path) for name, path in files.items()}
         words = [passphrase() if word == "FD" else paths.get(word, word) for word in arguments]
         path = tmp_path / "s"
         for stale in (path, tmp_path / "OUT"):
             stale.unlink(missing_ok=True)
-        with scripted(path, [http(status, octets(each)) for each in answers]) as asked:
+        with scripted(
+            path, [http(*each) for each in zip(codes, map(octets, answers), strict=True)]
+        ) as asked:
             result = CliRunner().invoke(main, ["--socket", str(path), *words])
         assert result.exception is None or isinstance(result.exception, SystemExit), words
         return result, asked

@@ -131,11 +131,17 @@ def test_a_problem_of_the_daemon_ends_every_verb_alike(ctl: Ctl, problem: proble
 def test_a_problem_with_one_of_several_ends_as_with_one(
     ctl: Ctl, arguments: tuple[str, ...]
 ) -> None:
-    instances, *_ = CALLS[arguments]
-    if "instances" not in instances:
+    document = {"code": "not-found", "detail": "it is so"}
+    first, *_ = CALLS[arguments]
+    if "instances" not in first:
         return
+    instances = {"instances": [*first["instances"], *first["instances"]]}
+    result, _ = ctl(arguments, [instances, document, document], statuses=[200, 404, 404])
+    assert result.exit_code == problems.NOT_FOUND.exit_status
+    assert [line[:5] for line in result.stderr.splitlines()] == ["[1/2]", "[2/2]"]
     result, asked = ctl(arguments, [instances, b"no JSON"])
     assert (result.exit_code, len(asked)) == (UNREACHABLE.exit_status, 2)
+    assert result.stderr.startswith("vtpmctl: No answer from vtpmd")
 
 
 def test_what_unlock_tells_of_several_has_its_exit_status(ctl: Ctl) -> None:
@@ -144,6 +150,13 @@ def test_what_unlock_tells_of_several_has_its_exit_status(ctl: Ctl) -> None:
         result, _ = ctl(["unlock", "--all"], [{"unlocked": ["b"], "failed": failed}])
         assert (result.exit_code, result.stdout) == (status, "unlocked: b\n")
         assert result.stderr == "a stays locked: it is so\n"
+
+
+def test_a_backup_that_cannot_be_decoded_is_not_written(ctl: Ctl, tmp_path: Path) -> None:
+    arguments = ["provider", "backup", "p", "OUT", "--passphrase-fd", "FD"]
+    result, asked = ctl(arguments, [{"backup": "eA==!", "key_versions": ["1"]}])
+    assert (result.exit_code, len(asked)) == (problems.INTERNAL.exit_status, 1)
+    assert not (tmp_path / "OUT").exists()
 
 
 @pytest.mark.parametrize("content", [b"{", b"[]", b'{"vtpmd-template": 2}', b'{"profile": "x"}'])

@@ -1,6 +1,7 @@
 """What vtpmctl prints of what a daemon says, whatever that is."""
 
 import json
+import sys
 import unicodedata
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 from tests.api.samples import SAMPLES
 from tests.cli.calls import CALLS
 from tests.cli.conftest import Ctl
+from vtpmd.cli.output import show_fields, show_table
 from vtpmd.cli.vtpmctl import VERBS
 
 HOSTILE = {
@@ -110,3 +112,24 @@ def test_programs_get_all_documents_of_several(ctl: Ctl) -> None:
         instances, content = CALLS[arguments, "--all"]
         result, _ = ctl([arguments, "--all", "--json"], [instances, with_more(content)])
         assert json.loads(result.stdout) == {name: [with_more(content)], "failed": []}
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+def test_a_table_is_aligned_and_harmless(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, terminal: bool
+) -> None:
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: terminal)
+    monkeypatch.setenv("TERM", "dumb")  # or rich has escape sequences of its own
+    show_table(("A", "B"), [("\x9b\n", "x"), ("a", "y")])
+    lines = [line.strip() for line in capsys.readouterr().out.splitlines() if line.strip()]
+    assert not terminal or "─" in lines.pop(1)
+    assert [unsafe(line) for line in lines] == [set()] * 3
+    assert lines[1].startswith("\\x9b\\n")
+    assert [lines[0].index("B"), lines[1].index("x", 5), lines[2].index("y")] == [
+        lines[0].index("B")
+    ] * 3
+
+
+def test_fields_are_aligned(capsys: pytest.CaptureFixture[str]) -> None:
+    show_fields([("\x9b", "x"), ("a", "y")])
+    assert capsys.readouterr().out == "\\x9b:  x\na:     y\n"

@@ -47,7 +47,7 @@ def test_a_path_a_shell_would_split_is_not_printed(
 
 
 def test_a_path_that_cannot_be_printed_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
-    info = decode(InstanceInfo, {"control_socket": "/run/a\x1b[2J"})
+    info = decode(InstanceInfo, {"control_socket": "/run/a\x1bc"})
     monkeypatch.setattr(Client, "info", lambda *_: info)
     for verb in ("qemu-args", "libvirt-xml"):
         result = CliRunner().invoke(main, [verb, "web1"])

@@ -4,8 +4,8 @@ from dataclasses import dataclass, field
 from struct import Struct
 from typing import Any
 
-from .command import CommandSpec
-from .core.authorization import Auth, Request
+from .core.authorization import Request
+from .core.command_spec import Auth, CommandSpec
 from .state import Entity, Session
 from .wire.attributes import TPMA_SESSION
 

@@ -14,6 +14,9 @@ from typing import Final
 
 from .wire.constants import ALG, CC, ECC_CURVE
 
+FIRST_VERSION: Final = 184
+"""Version of the library specification whose commands the first profiles have."""
+
 _HASHES: Final = frozenset(
     {
         ALG.SHA1,
@@ -41,8 +44,8 @@ class Profile:
     """Algorithms and commands of a TPM.
 
     ``algorithms`` are all that GetCapability(ALGS) reports; ``key_bits`` gives the sizes of RSA and
-    of every block cipher among them. ``pcr_banks`` are the hashes a PCR bank may have; ``commands``
-    the codes that may be used, whether the engine has such a command or not.
+    of every block cipher among them. ``pcr_banks`` are the hashes a PCR bank may have. The
+    commands are those of ``version`` of the library specification, but ``without_commands``.
     """
 
     name: str
@@ -50,11 +53,8 @@ class Profile:
     key_bits: Mapping[int, frozenset[int]]
     ecc_curves: frozenset[int]
     pcr_banks: frozenset[int]
-    commands: frozenset[int]
-
-    def allows_command(self, code: int) -> bool:
-        """Whether the command with this code exists in the profile."""
-        return code in self.commands
+    version: int = FIRST_VERSION
+    without_commands: frozenset[int] = frozenset()
 
     @cached_property
     def hash_algs(self) -> frozenset[int]:
@@ -170,7 +170,8 @@ class Profile:
             },
             ecc_curves=self.ecc_curves - {value for kind, value in gone if kind == "ECC"},
             pcr_banks=self.pcr_banks & algorithms,
-            commands=self.commands - {value for kind, value in gone if kind == "CC"},
+            without_commands=self.without_commands
+            | {value for kind, value in gone if kind == "CC"},
         )
 
     @cached_property
@@ -179,7 +180,8 @@ class Profile:
         found: dict[str, tuple[int | str, int]] = {}
         found |= {ALG(alg).name: ("ALG", alg) for alg in self.algorithms}
         found |= {ECC_CURVE(curve).name: ("ECC", curve) for curve in self.ecc_curves}
-        found |= {f"CC_{CC(code).name}": ("CC", code) for code in self.commands}
+        commands = set(CC) - self.without_commands
+        found |= {f"CC_{code.name}": ("CC", int(code)) for code in commands}
         for alg, sizes in self.key_bits.items():
             found |= {f"{ALG(alg).name}-{bits}": (alg, bits) for bits in sizes}
         return found
@@ -195,10 +197,6 @@ _ESSENTIAL: Final = frozenset(
     }
 )
 """What endorsement keys, the TPM's own secrets and every guest's firmware need."""
-_COMMANDS_V1: Final = frozenset(
-    int(code) for code in CC if code <= CC.POLICY_TRANSPORT_SPDM or code == CC.VENDOR_TCG_TEST
-)
-"""Those of version 184: what comes later belongs to later profiles."""
 
 _DEFAULT_V1: Final = Profile(
     name="default-v1",
@@ -243,7 +241,6 @@ _DEFAULT_V1: Final = Profile(
     },
     ecc_curves=frozenset({ECC_CURVE.NIST_P256, ECC_CURVE.NIST_P384, ECC_CURVE.NIST_P521}),
     pcr_banks=frozenset({ALG.SHA1, ALG.SHA256, ALG.SHA384, ALG.SHA512}),
-    commands=_COMMANDS_V1,
 )
 
 # Not in the default: the feature API of tpm2-tss (3.2.1 of Debian 12, and newer sources) refuses to

@@ -25,7 +25,7 @@ def parse_sessions(tpm: Tpm, call: Call) -> None:
     elif call.spec.authorizations:
         raise TpmError(RC.AUTH_MISSING)
     call.parameters = call.buffer[call.offset :]
-    call.request = Request(call.spec.code, call.entities, call.parameters)
+    call.request = Request(call.spec, call.entities, call.parameters)
 
 
 def _parse_area(tpm: Tpm, call: Call) -> None:

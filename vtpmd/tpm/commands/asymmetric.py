@@ -177,7 +177,7 @@ class EccParametersResponse(Structure):
     parameters: TPMS_ALGORITHM_DETAIL_ECC
 
 
-@command(CC.ECC_PARAMETERS)
+@command(CC.ECC_PARAMETERS, keeps_orderly=True)
 def ecc_parameters(tpm: Tpm, /, curve_id: TPMI_ECC_CURVE) -> EccParametersResponse:
     """Return the parameters of a curve (14.6)."""
     curve = ecc.CURVES[curve_id]

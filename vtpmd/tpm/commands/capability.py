@@ -3,7 +3,7 @@
 from itertools import islice
 from typing import Annotated
 
-from ..command import Auth, attributes_of_commands, command
+from ..command import Auth, ReadOnly, attributes_of_commands, command
 from ..core import capabilities, pcrs
 from ..rc import RC, TpmError
 from ..state import Hierarchy, Tpm
@@ -46,7 +46,7 @@ class GetCapabilityResponse(Structure):
     capability_data: TPMS_CAPABILITY_DATA
 
 
-@command(CC.GET_CAPABILITY)
+@command(CC.GET_CAPABILITY, keeps_orderly=True, in_failure_mode=True)
 def get_capability(
     tpm: Tpm, /, capability: TPM_CAP, property: UINT32, property_count: UINT32
 ) -> GetCapabilityResponse:
@@ -62,12 +62,12 @@ def get_capability(
     )
 
 
-@command(CC.TEST_PARMS)
+@command(CC.TEST_PARMS, keeps_orderly=True)
 def test_parms(tpm: Tpm, /, parameters: TPMT_PUBLIC_PARMS) -> None:
     """Tell whether algorithm parameters are supported (30.3): they are if they unmarshal."""
 
 
-@command(CC.SET_CAPABILITY, nv=True)
+@command(CC.SET_CAPABILITY, nv=True, read_only=ReadOnly.REFUSED)
 def set_capability(
     tpm: Tpm,
     auth_handle: Annotated[Hierarchy, TPMI_RH_HIERARCHY_AUTH_NULL, Auth.USER],

@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from ..command import Auth, command
+from ..command import Auth, ReadOnly, command
 from ..core.clock import NOMINAL_RATE, time_info
 from ..rc import RC, TpmError
 from ..state import Hierarchy, Tpm
@@ -27,7 +27,7 @@ def read_clock(tpm: Tpm, /) -> ReadClockResponse:
     return ReadClockResponse(time_info(tpm))
 
 
-@command(CC.CLOCK_SET, nv=True)
+@command(CC.CLOCK_SET, nv=True, read_only=ReadOnly.REFUSED)
 def clock_set(
     tpm: Tpm,
     auth: Annotated[Hierarchy, TPMI_RH_PROVISION, Auth.USER],
@@ -42,7 +42,7 @@ def clock_set(
     tpm.permanent.clock_safe = True
 
 
-@command(CC.CLOCK_RATE_ADJUST)
+@command(CC.CLOCK_RATE_ADJUST, read_only=ReadOnly.REFUSED)
 def clock_rate_adjust(
     tpm: Tpm,
     auth: Annotated[Hierarchy, TPMI_RH_PROVISION, Auth.USER],

@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from ..command import Auth, command
+from ..command import Auth, ReadOnly, ResponseHandle, command
 from ..core import contexts, nv_space, sessions
 from ..core.entities import FIRST_PLATFORM_PERSISTENT
 from ..rc import RC, TpmError
@@ -24,7 +24,7 @@ class ContextSaveResponse(Structure):
 
 
 class ContextLoadResponse(Structure):
-    loaded_handle: TPM_HANDLE
+    loaded_handle: Annotated[TPM_HANDLE, ResponseHandle]
 
 
 @command(CC.CONTEXT_SAVE, sessions=False)
@@ -56,7 +56,7 @@ def flush_context(tpm: Tpm, /, flush_handle: TPMI_DH_CONTEXT) -> None:
     sessions.flush(tpm, active)
 
 
-@command(CC.EVICT_CONTROL, nv=True)
+@command(CC.EVICT_CONTROL, nv=True, read_only=ReadOnly.REFUSED)
 def evict_control(
     tpm: Tpm,
     auth: Annotated[Hierarchy, TPMI_RH_PROVISION, Auth.USER],

@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from ..command import Auth, command
+from ..command import Auth, ReadOnly, command
 from ..core import dictionary_attack
 from ..state import Hierarchy, Tpm
 from ..wire.constants import CC
@@ -18,7 +18,7 @@ def dictionary_attack_lock_reset(
     dictionary_attack.reset(tpm)
 
 
-@command(CC.DICTIONARY_ATTACK_PARAMETERS, nv=True)
+@command(CC.DICTIONARY_ATTACK_PARAMETERS, nv=True, read_only=ReadOnly.REFUSED)
 def dictionary_attack_parameters(
     tpm: Tpm,
     lock_handle: Annotated[Hierarchy, TPMI_RH_LOCKOUT, Auth.USER],

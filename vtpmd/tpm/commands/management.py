@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from ..command import Auth, command
+from ..command import Auth, ReadOnly, command
 from ..rc import RC, TpmError
 from ..state import Hierarchy, Tpm
 from ..wire.base import TPML_CC
@@ -10,7 +10,7 @@ from ..wire.constants import CC
 from ..wire.interface import TPMI_RH_PLATFORM, UINT32
 
 
-@command(CC.PP_COMMANDS, nv=True)
+@command(CC.PP_COMMANDS, nv=True, read_only=ReadOnly.REFUSED)
 def pp_commands(
     tpm: Tpm,
     auth: Annotated[Hierarchy, TPMI_RH_PLATFORM, Auth.USER],
@@ -26,7 +26,7 @@ def pp_commands(
     raise TpmError(RC.PP)
 
 
-@command(CC.SET_ALGORITHM_SET, nv=True)
+@command(CC.SET_ALGORITHM_SET, nv=True, read_only=ReadOnly.REFUSED)
 def set_algorithm_set(
     tpm: Tpm,
     auth_handle: Annotated[Hierarchy, TPMI_RH_PLATFORM, Auth.USER],

@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from ..command import Auth, command
+from ..command import Auth, ReadOnly, ResponseHandle, command
 from ..core import creation, entities, keys, objects, protection, shared_seeds, templates, tickets
 from ..core.bindings import check_loadable
 from ..core.names import object_name
@@ -53,7 +53,7 @@ class CreateResponse(Structure):
     creation_ticket: TPMT_TK_CREATION
 
 
-@command(CC.CREATE, long=True)
+@command(CC.CREATE, long=True, read_only=ReadOnly.REFUSED, has_template=True)
 def create(
     tpm: Tpm,
     parent_handle: Annotated[LoadedObject, TPMI_DH_OBJECT, Auth.USER],
@@ -90,7 +90,7 @@ def _private_area(tpm: Tpm, parent: LoadedObject, created: LoadedObject) -> byte
 
 
 class LoadResponse(Structure):
-    object_handle: TPM_HANDLE
+    object_handle: Annotated[TPM_HANDLE, ResponseHandle]
     name: TPM2B_NAME
 
 
@@ -126,7 +126,7 @@ def load(
 
 
 class LoadExternalResponse(Structure):
-    object_handle: TPM_HANDLE
+    object_handle: Annotated[TPM_HANDLE, ResponseHandle]
     name: TPM2B_NAME
 
 
@@ -167,7 +167,7 @@ class ReadPublicResponse(Structure):
     qualified_name: TPM2B_NAME
 
 
-@command(CC.READ_PUBLIC)
+@command(CC.READ_PUBLIC, keeps_orderly=True)
 def read_public(
     tpm: Tpm, object_handle: Annotated[LoadedObject, TPMI_DH_OBJECT], /
 ) -> ReadPublicResponse:
@@ -252,7 +252,7 @@ class ObjectChangeAuthResponse(Structure):
     out_private: TPM2B_PRIVATE
 
 
-@command(CC.OBJECT_CHANGE_AUTH)
+@command(CC.OBJECT_CHANGE_AUTH, read_only=ReadOnly.REFUSED)
 def object_change_auth(
     tpm: Tpm,
     object_handle: Annotated[LoadedObject, TPMI_DH_OBJECT, Auth.ADMIN],
@@ -279,13 +279,13 @@ def object_change_auth(
 
 
 class CreateLoadedResponse(Structure):
-    object_handle: TPM_HANDLE
+    object_handle: Annotated[TPM_HANDLE, ResponseHandle]
     out_private: TPM2B_PRIVATE
     out_public: TPM2B_PUBLIC
     name: TPM2B_NAME
 
 
-@command(CC.CREATE_LOADED, long=True)
+@command(CC.CREATE_LOADED, long=True, read_only=ReadOnly.REFUSED, has_template=True)
 def create_loaded(
     tpm: Tpm,
     parent_handle: Annotated[LoadedObject | Hierarchy, TPMI_DH_PARENT, Auth.USER],

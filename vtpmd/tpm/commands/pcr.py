@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from ..command import Auth, command
+from ..command import Auth, ReadOnly, command
 from ..core import pcrs
 from ..crypto.hashes import digest, digest_size
 from ..rc import RC, TpmError
@@ -71,7 +71,7 @@ def pcr_event(
     return PcrEventResponse(digests)
 
 
-@command(CC.PCR_READ)
+@command(CC.PCR_READ, keeps_orderly=True)
 def pcr_read(tpm: Tpm, /, pcr_selection_in: TPML_PCR_SELECTION) -> PcrReadResponse:
     """Return PCRs, as many as fit into a TPML_DIGEST; the selection tells which (22.4)."""
     values: list[bytes] = []
@@ -83,7 +83,7 @@ def pcr_read(tpm: Tpm, /, pcr_selection_in: TPML_PCR_SELECTION) -> PcrReadRespon
     return PcrReadResponse(tpm.reset.pcr_update_counter, returned, values)
 
 
-@command(CC.PCR_ALLOCATE, nv=True)
+@command(CC.PCR_ALLOCATE, nv=True, read_only=ReadOnly.REFUSED)
 def pcr_allocate(
     tpm: Tpm,
     auth_handle: Annotated[Hierarchy, TPMI_RH_PLATFORM, Auth.USER],
@@ -107,7 +107,7 @@ def pcr_allocate(
     return PcrAllocateResponse(1, PCR_COUNT, needed, available)
 
 
-@command(CC.PCR_SET_AUTH_POLICY, nv=True)
+@command(CC.PCR_SET_AUTH_POLICY, nv=True, read_only=ReadOnly.REFUSED)
 def pcr_set_auth_policy(
     tpm: Tpm,
     auth_handle: Annotated[Hierarchy, TPMI_RH_PLATFORM, Auth.USER],
@@ -125,7 +125,7 @@ def pcr_set_auth_policy(
     tpm.permanent.pcr_policy_alg, tpm.permanent.pcr_policy = hash_alg, auth_policy
 
 
-@command(CC.PCR_SET_AUTH_VALUE)
+@command(CC.PCR_SET_AUTH_VALUE, read_only=ReadOnly.REFUSED)
 def pcr_set_auth_value(
     tpm: Tpm,
     pcr_handle: Annotated[Pcr, TPMI_DH_PCR, Auth.USER],

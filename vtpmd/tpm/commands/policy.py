@@ -6,7 +6,7 @@ deferred ones are checked by `core.authorization` when the session authorizes a 
 
 from typing import Annotated
 
-from ..command import COMMANDS, Auth, attributes_of_commands, command
+from ..command import Auth, attributes_of_commands, command, find
 from ..core import capabilities, clock, nv, policy, tickets
 from ..core.pcrs import selection_digest
 from ..crypto.hashes import digest, digest_size
@@ -156,7 +156,7 @@ def policy_command_code(tpm: Tpm, policy_session: PolicySession, /, code: TPM_CC
     state = policy.state_of(policy_session)
     if state.command_code not in (0, code):
         raise TpmError(RC.VALUE, at="code")
-    if code not in COMMANDS or not tpm.profile.allows_command(code):
+    if find(code, tpm.profile) is None:
         raise TpmError(RC.POLICY_CC, at="code")
     policy.extend(policy_session, CC.POLICY_COMMAND_CODE, code.to_bytes(4))
     state.command_code = code

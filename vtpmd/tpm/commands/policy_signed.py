@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Annotated
 
-from ..command import Auth, command
+from ..command import Auth, ReadOnly, command
 from ..core import nv_pin, policy, signing, tickets
 from ..core.entities import hierarchy_of
 from ..crypto.hashes import digest
@@ -66,7 +66,7 @@ def policy_signed(
     return _authorize(tpm, policy_session, ST.AUTH_SIGNED, auth_object, given, timeout)
 
 
-@command(CC.POLICY_SECRET)
+@command(CC.POLICY_SECRET, read_only=ReadOnly.NO_PIN_INDEX)
 def policy_secret(
     tpm: Tpm,
     auth_handle: Annotated[Entity, TPMI_DH_ENTITY, Auth.USER],

@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from ..command import Auth, command
+from ..command import Auth, ResponseHandle, command
 from ..core import macs, pcrs, sequences, tickets
 from ..rc import RC, TpmError
 from ..state import LoadedObject, Pcr, Tpm
@@ -28,7 +28,7 @@ SequenceHandle = Annotated[LoadedObject, TPMI_DH_OBJECT, Auth.USER]
 
 
 class MacStartResponse(Structure):
-    sequence_handle: TPMI_DH_OBJECT
+    sequence_handle: Annotated[TPMI_DH_OBJECT, ResponseHandle]
 
 
 @command(CC.HMAC_START)
@@ -45,7 +45,7 @@ def mac_start(
 
 
 class HashSequenceStartResponse(Structure):
-    sequence_handle: TPMI_DH_OBJECT
+    sequence_handle: Annotated[TPMI_DH_OBJECT, ResponseHandle]
 
 
 @command(CC.HASH_SEQUENCE_START)

@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from ..command import command
+from ..command import ResponseHandle, command
 from ..core import nv_pin, sessions, shared_seeds
 from ..crypto.hashes import digest_size
 from ..crypto.kdf import kdfa
@@ -27,7 +27,7 @@ MINIMUM_NONCE_SIZE = 16
 
 
 class StartAuthSessionResponse(Structure):
-    session_handle: TPMI_SH_AUTH_SESSION
+    session_handle: Annotated[TPMI_SH_AUTH_SESSION, ResponseHandle]
     nonce_tpm: TPM2B_NONCE
 
 

@@ -22,12 +22,12 @@ class GetTestResultResponse(Structure):
     test_result: UINT32
 
 
-@command(CC.SELF_TEST, nv=True)
+@command(CC.SELF_TEST, nv=True, keeps_orderly=True)
 def self_test(tpm: Tpm, /, full_test: TPMI_YES_NO) -> None:
     """Test what has not been tested yet, or everything (10.2)."""
 
 
-@command(CC.INCREMENTAL_SELF_TEST, nv=True)
+@command(CC.INCREMENTAL_SELF_TEST, nv=True, keeps_orderly=True)
 def incremental_self_test(tpm: Tpm, /, to_test: TPML_ALG) -> IncrementalSelfTestResponse:
     """Test some algorithms; tell which are still untested (10.3)."""
     if not tpm.profile.algorithms.issuperset(to_test):
@@ -35,7 +35,7 @@ def incremental_self_test(tpm: Tpm, /, to_test: TPML_ALG) -> IncrementalSelfTest
     return IncrementalSelfTestResponse([])
 
 
-@command(CC.GET_TEST_RESULT)
+@command(CC.GET_TEST_RESULT, keeps_orderly=True, in_failure_mode=True)
 def get_test_result(tpm: Tpm, /) -> GetTestResultResponse:
     """Tell how the tests went; works in failure mode too (10.4)."""
     return GetTestResultResponse(b"", RC.FAILURE if tpm.failed else RC.SUCCESS)

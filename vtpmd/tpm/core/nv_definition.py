@@ -36,7 +36,7 @@ def check(tpm: Tpm, creator: Hierarchy, public: TPMS_NV_PUBLIC, auth_value: byte
     index_type = (attributes & TPMA_NV.NT) >> TPMA_NV.NT_SHIFT
     name_size = digest_size(public.name_alg)
     special = attributes & TPMA_NV.POLICY_DELETE
-    if special and not tpm.profile.allows_command(CC.NV_UNDEFINE_SPACE_SPECIAL):
+    if special and CC.NV_UNDEFINE_SPACE_SPECIAL in tpm.profile.without_commands:
         raise TpmError(RC.ATTRIBUTES, at="public_info")
     if len(public.auth_policy) not in (0, name_size):
         raise TpmError(RC.SIZE, at="public_info")
@@ -45,7 +45,7 @@ def check(tpm: Tpm, creator: Hierarchy, public: TPMS_NV_PUBLIC, auth_value: byte
     if by_platform and not tpm.clear.platform_nv_enabled:
         raise TpmError(RC.HIERARCHY, at="auth_handle")
     update = nv.UPDATED_BY.get(index_type)
-    if update is None or not tpm.profile.allows_command(update):
+    if update is None or update in tpm.profile.without_commands:
         raise TpmError(RC.ATTRIBUTES, at="public_info")
     if not _size_fits(index_type, public.data_size, name_size):
         raise TpmError(RC.SIZE, at="public_info")

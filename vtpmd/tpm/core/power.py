@@ -5,9 +5,10 @@ from collections.abc import Callable
 from ..rc import RC, TpmError
 from ..state import ClearState, Hierarchy, OrderlyState, ResetState, Tpm, VolatileState
 from ..wire.attributes import TPMA_NV
-from ..wire.constants import ALG, CC, RH, SU
+from ..wire.constants import ALG, RH, SU
 from . import audit, countdown, dictionary_attack, nv, pcrs
 from .clock import NOMINAL_RATE
+from .command_spec import CommandSpec
 
 PROOF_SIZE = 64
 SEED_SIZE = 64
@@ -15,24 +16,6 @@ CONTEXT_KEY_SIZE = 32
 COMMIT_NONCE_SIZE = 64
 CLOCK_UPDATE_INTERVAL = 1 << 22
 """Ms after which Clock is stored at the latest (TPM_PT_CLOCK_UPDATE)."""
-_KEEPS_ORDERLY = frozenset(
-    {
-        CC.STARTUP,
-        CC.SHUTDOWN,
-        CC.GET_CAPABILITY,
-        CC.TEST_PARMS,
-        CC.ECC_PARAMETERS,
-        CC.GET_RANDOM,
-        CC.GET_TEST_RESULT,
-        CC.SELF_TEST,
-        CC.INCREMENTAL_SELF_TEST,
-        CC.PCR_READ,
-        CC.READ_PUBLIC,
-        CC.NV_READ_PUBLIC,
-        CC.NV_READ_PUBLIC2,
-    }
-)
-"""Commands after which a TPM2_Shutdown still holds: they change and tell nothing it has saved."""
 _STARTUP_LOCALITIES = (0, 3)
 """PC Client platform TPM profile: the static RTM's, without and with an H-CRTM of its own."""
 
@@ -166,14 +149,14 @@ def shutdown(tpm: Tpm, shutdown_type: int) -> None:
     permanent.orderly = shutdown_type
 
 
-def ends_orderly(tpm: Tpm, code: int) -> bool:
+def ends_orderly(tpm: Tpm, spec: CommandSpec) -> bool:
     """Whether a command, if it succeeds, undoes the TPM2_Shutdown before (Part 3, 9.4).
 
     Raises RC.NV_UNAVAILABLE if that can't be stored.
     """
     if tpm.permanent.orderly is None:
         return False
-    if code in _KEEPS_ORDERLY and not audit.is_audited(tpm, code):
+    if spec.keeps_orderly and not audit.is_audited(tpm, spec.code):
         return False
     tpm.require_nv()
     return True

@@ -1,14 +1,10 @@
 """The layouts Part 2 is made of, one small class each."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..rc import RC
-from .codec import Kind, Reader, Source, Writer, kind_of
-
-if TYPE_CHECKING:
-    from .structure import Structure
+from .codec import Kind, Source, kind_of
 
 
 class UInt(Kind):
@@ -165,33 +161,6 @@ class ListOf(Kind):
     def emit_write(self, out: Source, value: str) -> str:
         item = self.of.emit_write(out, "item")
         return f"len({value}).to_bytes(4), *[part for item in {value} for part in ({item},)]"
-
-
-class Nested(Kind):
-    """A structure in its place.
-
-    ``relaxed`` gives some of its fields another hint when it is read: the tables mark such a use
-    with a plus sign, usually because a selector may then be ALG.NULL. The value is of the same
-    class, and written the same way.
-    """
-
-    def __init__(self, of: "type[Structure]", **relaxed: Any) -> None:
-        self.of = of
-        self.relaxed = {field: kind_of(hint) for field, hint in relaxed.items()}
-
-    @cached_property
-    def reader(self) -> Reader:
-        return self.of.compiled_reader(self.relaxed)
-
-    @cached_property
-    def writer(self) -> Writer:
-        return self.of.compiled_writer()
-
-    def emit_read(self, out: Source, var: str) -> None:
-        out.line(f"{var}, offset = {out.constant('read', self.reader)}(buffer, offset, profile)")
-
-    def emit_write(self, out: Source, value: str) -> str:
-        return f"{out.constant('write', self.writer)}({value})"
 
 
 class SizedStructure(Kind):

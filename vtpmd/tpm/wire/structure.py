@@ -11,13 +11,13 @@ them would be paid by every process that imports this package.
 """
 
 from collections.abc import Mapping
+from functools import cached_property
 from typing import Any, ClassVar, Self, dataclass_transform
 
 from .codec import AllowedSets, Empty, Kind, Reader, Source, Writer, kind_of, parse, reader, writer
 from .kinds import (
     Digest,
     ListOf,
-    Nested,
     PcrSelect,
     Rest,
     Sized,
@@ -47,6 +47,33 @@ __all__ = [
     "reader",
     "writer",
 ]
+
+
+class Nested(Kind):
+    """A structure in its place.
+
+    ``relaxed`` gives some of its fields another hint when it is read: the tables mark such a use
+    with a plus sign, usually because a selector may then be ALG.NULL. The value is of the same
+    class, and written the same way.
+    """
+
+    def __init__(self, of: "type[Structure]", **relaxed: Any) -> None:
+        self.of = of
+        self.relaxed = {field: kind_of(hint) for field, hint in relaxed.items()}
+
+    @cached_property
+    def reader(self) -> Reader:
+        return self.of.compiled_reader(self.relaxed)
+
+    @cached_property
+    def writer(self) -> Writer:
+        return self.of.compiled_writer()
+
+    def emit_read(self, out: Source, var: str) -> None:
+        out.line(f"{var}, offset = {out.constant('read', self.reader)}(buffer, offset, profile)")
+
+    def emit_write(self, out: Source, value: str) -> str:
+        return f"{out.constant('write', self.writer)}({value})"
 
 
 class _StructureMeta(type):

@@ -52,7 +52,7 @@ DIRECT = [
     Rule("vtpmd.standalone", third_party=(),
          only=("vtpmd.ipc.messages", "vtpmd.kms", "vtpmd.storage", "vtpmd.swtpm", "vtpmd.telemetry",
                "vtpmd.peers", "vtpmd.supervisor.errors", "vtpmd.supervisor.sockets",
-               f"{TPM}.profile", f"{TPM}.snapshot", "vtpmd.worker")),
+               f"{TPM}.engine", "vtpmd.worker")),
     Rule("vtpmd.admin.names", only=(), third_party=()),
     # System calls that a worker and the process with a PKCS#11 module make of themselves.
     Rule("vtpmd.kernel", only=(), third_party=()),

@@ -7,15 +7,18 @@ it releases `Reply.response`.
 import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Final, Literal
 
 from . import dispatch
+from .call import HEADER
 from .core import pcrs, power
 from .crypto.hashes import HASHES
 from .crypto.resumable import ResumableHash
+from .facts import Facts, bank_names, facts_of, profile_names, rsa_key_sizes
 from .manufacture import manufacture
 from .profile import Profile, named
 from .rc import RC
-from .response import error_response
+from .response import error_response as refusal
 from .snapshot import StateError, decode, encode
 from .state import (
     ClearState,
@@ -26,9 +29,24 @@ from .state import (
     VolatileState,
 )
 from .wire.attributes import TPMA_NV
-from .wire.constants import RH
+from .wire.constants import CC, RH, ST, SU
 
-__all__ = ["Engine", "Reply", "StateError"]
+__all__ = [
+    "RC",
+    "Engine",
+    "Facts",
+    "Reply",
+    "StartupType",
+    "StateError",
+    "bank_names",
+    "profile_names",
+    "refusal",
+    "rsa_key_sizes",
+]
+
+StartupType = Literal["clear", "state"]
+"""TPM_SU_CLEAR, TPM_SU_STATE: what TPM2_Startup and TPM2_Shutdown do with the state."""
+_SU: Final[dict[StartupType, SU]] = {"clear": SU.CLEAR, "state": SU.STATE}
 
 _ESTABLISHED_RESET_LOCALITIES = (3, 4)
 
@@ -85,6 +103,11 @@ class Engine:
         """What this TPM implements, since it was manufactured."""
         return self._tpm.profile
 
+    @property
+    def facts(self) -> Facts:
+        """What this TPM reports of itself and never changes."""
+        return facts_of(self._tpm.profile)
+
     def permanent(self) -> bytes:
         """The encoding of all that outlives a power cycle."""
         tpm = self._tpm
@@ -138,7 +161,25 @@ class Engine:
             return Reply(response, self._changed())
         except Exception as error:
             self._fail(error)
-            return Reply(error_response(RC.FAILURE))
+            return Reply(refusal(RC.FAILURE))
+
+    def startup(self, kind: StartupType, locality: int = 0) -> Reply:
+        """Run TPM2_Startup in the place of a guest."""
+        return self.execute(_command(CC.STARTUP, _SU[kind].to_bytes(2)), locality)
+
+    def shutdown(self, kind: StartupType) -> Reply:
+        """Run TPM2_Shutdown in the place of a guest."""
+        return self.execute(_command(CC.SHUTDOWN, _SU[kind].to_bytes(2)), 0)
+
+    def warm_up(self) -> None:
+        """Run some commands of each kind once, so that what is compiled on first use is there.
+
+        Meant for a TPM that is powered on and that nobody will use, before a process forks.
+        """
+        self.startup("clear")
+        self.execute(_command(CC.GET_RANDOM, (16).to_bytes(2)), 0)
+        self.execute(_command(CC.READ_CLOCK), 0)
+        self.shutdown("state")
 
     def hash_start(self) -> Reply:
         """_TPM_Hash_Start: a D-RTM event, or an H-CRTM event before TPM2_Startup.
@@ -254,6 +295,10 @@ class Engine:
         self.defect = f"{type(error).__name__} at " + " < ".join(reversed(where))
         self._tpm.failed = True
         self._tpm.nv_dirty = False
+
+
+def _command(code: int, parameters: bytes = b"") -> bytes:
+    return HEADER.pack(ST.NO_SESSIONS, HEADER.size + len(parameters), code) + parameters
 
 
 _PERMANENT = {"permanent": PermanentState, "reset": ResetState, "clear": ClearState}

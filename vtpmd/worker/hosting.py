@@ -6,7 +6,6 @@ from uuid import UUID
 from vtpmd.storage.store import Store
 from vtpmd.storage.wipe import wipe
 from vtpmd.tpm.engine import Engine, Reply
-from vtpmd.worker.facts import facts_of
 from vtpmd.worker.instance import Instance, entropy, now
 from vtpmd.worker.options import Listeners, Options
 from vtpmd.worker.persist import Key, Persistence
@@ -54,7 +53,7 @@ def serve(
         instance = Instance(
             engine,
             persistence,
-            facts_of(engine),
+            engine.facts,
             supervision.report,
             max_locality=options.max_locality,
             auto_shutdown=options.auto_shutdown,

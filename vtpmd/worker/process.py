@@ -11,7 +11,7 @@ from vtpmd.ipc.channel import Channel, ChannelClosed, IllegalMessage
 from vtpmd.ipc.messages import Failed, FailureKind, Ready, Serve, Side, State
 from vtpmd.peers import PeerPolicy
 from vtpmd.storage.errors import EnvelopeError, StorageError
-from vtpmd.tpm.snapshot import StateError
+from vtpmd.tpm.engine import StateError
 from vtpmd.worker import hosting, orders
 from vtpmd.worker.instance import frames_of
 from vtpmd.worker.options import Listeners, Options

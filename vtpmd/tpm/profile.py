@@ -12,24 +12,16 @@ from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from typing import Final
 
+from .crypto.ecc import CURVES
+from .crypto.hashes import HASHES
+from .crypto.symmetric import CIPHERS
 from .wire.constants import ALG, CC, ECC_CURVE
 
 FIRST_VERSION: Final = 184
 """Version of the library specification whose commands the first profiles have."""
 
-_HASHES: Final = frozenset(
-    {
-        ALG.SHA1,
-        ALG.SHA256,
-        ALG.SHA384,
-        ALG.SHA512,
-        ALG.SM3_256,
-        ALG.SHA3_256,
-        ALG.SHA3_384,
-        ALG.SHA3_512,
-    }
-)
-_BLOCK_CIPHERS: Final = frozenset({ALG.TDES, ALG.AES, ALG.SM4, ALG.CAMELLIA})
+_HASHES: Final = frozenset(HASHES)
+_BLOCK_CIPHERS: Final = frozenset(CIPHERS)
 _CIPHER_MODES: Final = frozenset({ALG.CTR, ALG.OFB, ALG.CBC, ALG.CFB, ALG.ECB})
 _ECC_SIGNING: Final = frozenset(
     {ALG.ECDSA, ALG.ECDAA, ALG.SM2, ALG.ECSCHNORR, ALG.EDDSA, ALG.HASH_EDDSA}
@@ -266,6 +258,23 @@ PROFILES: Final[Mapping[str, Profile]] = {
     profile.name: profile for profile in (_DEFAULT_V1, _SHA3_V1, _FIPS_V1)
 }
 """The profiles an instance can be manufactured with, by name."""
+
+
+def check_implemented(profile: Profile) -> None:
+    """Raise ImportError for what a profile names and the tables of `crypto` lack.
+
+    Otherwise the first guest to use it would find out.
+    """
+    implemented = profile.pcr_banks <= profile.hash_algs and profile.ecc_curves <= set(CURVES)
+    for alg, sizes in profile.key_bits.items():
+        if alg != ALG.RSA:
+            implemented &= alg in CIPHERS and sizes <= CIPHERS[alg].key_bits
+    if not implemented:
+        raise ImportError(f"profile {profile.name} names a hash, cipher or curve that is not there")
+
+
+for _profile in PROFILES.values():
+    check_implemented(_profile)
 
 
 @lru_cache

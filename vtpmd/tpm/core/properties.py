@@ -4,7 +4,9 @@ from bisect import bisect_left
 from collections.abc import Callable, Collection, Iterator
 from typing import Final
 
-from ..profile import Profile
+from ..crypto.hashes import HASHES
+from ..crypto.symmetric import CIPHERS
+from ..profile import PROFILES, Profile
 from ..state import (
     MAX_ACTIVE_SESSIONS,
     MAX_LOADED_OBJECTS,
@@ -28,17 +30,14 @@ _HASH, _OBJECT = TPMA_ALGORITHM.HASH, TPMA_ALGORITHM.OBJECT
 _SIGNING, _ENCRYPTING = TPMA_ALGORITHM.SIGNING, TPMA_ALGORITHM.ENCRYPTING
 _METHOD = TPMA_ALGORITHM.METHOD
 
-ALGORITHM_ATTRIBUTES: Final = {
+ALGORITHM_ATTRIBUTES: Final[dict[int, int]] = {
+    **dict.fromkeys(HASHES, _HASH),
+    **dict.fromkeys(CIPHERS, _SYMMETRIC),
     ALG.RSA: _ASYMMETRIC | _OBJECT,
-    ALG.SHA1: _HASH,
     ALG.HMAC: _HASH | _SIGNING,
-    ALG.AES: _SYMMETRIC,
     ALG.MGF1: _HASH | _METHOD,
     ALG.KEYEDHASH: _HASH | _OBJECT | _SIGNING | _ENCRYPTING,
     ALG.XOR: _HASH | _SYMMETRIC,
-    ALG.SHA256: _HASH,
-    ALG.SHA384: _HASH,
-    ALG.SHA512: _HASH,
     ALG.RSASSA: _ASYMMETRIC | _SIGNING,
     ALG.RSAES: _ASYMMETRIC | _ENCRYPTING,
     ALG.RSAPSS: _ASYMMETRIC | _SIGNING,
@@ -52,10 +51,6 @@ ALGORITHM_ATTRIBUTES: Final = {
     ALG.KDF1_SP800_108: _HASH | _METHOD,
     ALG.ECC: _ASYMMETRIC | _OBJECT,
     ALG.SYMCIPHER: _OBJECT,
-    ALG.CAMELLIA: _SYMMETRIC,
-    ALG.SHA3_256: _HASH,
-    ALG.SHA3_384: _HASH,
-    ALG.SHA3_512: _HASH,
     ALG.CMAC: _SYMMETRIC | _SIGNING,
     ALG.CTR: _SYMMETRIC | _ENCRYPTING,
     ALG.OFB: _SYMMETRIC | _ENCRYPTING,
@@ -64,6 +59,11 @@ ALGORITHM_ATTRIBUTES: Final = {
     ALG.ECB: _SYMMETRIC | _ENCRYPTING,
 }
 """TPMA_ALGORITHM of everything that a profile can have."""
+
+if _without := {alg for profile in PROFILES.values() for alg in profile.algorithms}.difference(
+    ALGORITHM_ATTRIBUTES
+):
+    raise ImportError(f"profiles name algorithms that have no attributes: {sorted(_without)}")
 
 MANUFACTURER: Final = b"VTPM"
 FIRMWARE_VERSION: Final = (0x00010000, 0x00000000)
@@ -208,7 +208,7 @@ def tpm_properties(tpm: Tpm, commands: Collection[int], first: int) -> Iterator[
 
 def algorithm_properties(profile: Profile) -> list[tuple[int, int]]:
     """Every algorithm of a profile with its TPMA_ALGORITHM, in order."""
-    return sorted((int(alg), ALGORITHM_ATTRIBUTES[ALG(alg)]) for alg in profile.algorithms)
+    return sorted((int(alg), ALGORITHM_ATTRIBUTES[alg]) for alg in profile.algorithms)
 
 
 _Holds = Callable[[pcrs.Attributes], bool]

@@ -3,15 +3,16 @@
 from dataclasses import dataclass
 from typing import Final
 
+from ..crypto import der
 from ..crypto.hashes import HASHES, digest
 from ..crypto.rsa_schemes import pss_salt_size
 from ..rc import RC, TpmError
 from ..state import LoadedObject
 from ..wire.algorithms import TPMT_SIG_SCHEME
 from ..wire.attributes import TPMA_OBJECT, TPMA_X509_KEY_USAGE
-from ..wire.constants import ALG, ECC_CURVE
+from ..wire.constants import ALG
 from ..wire.objects import TPMT_PUBLIC
-from . import der, keys
+from . import keys
 from .objects import has
 from .signing import hash_of
 
@@ -25,26 +26,9 @@ _RSAPSS: Final = der.oid("1.2.840.113549.1.1.10")
 _MGF1: Final = der.oid("1.2.840.113549.1.1.8")
 _KEY_USAGE: Final = der.oid("2.5.29.15")
 _TPMA_OBJECT: Final = der.oid("2.23.133.10.1.1.1")
-_CURVES: Final[dict[int, bytes]] = {
-    ECC_CURVE.NIST_P256: der.oid("1.2.840.10045.3.1.7"),
-    ECC_CURVE.NIST_P384: der.oid("1.3.132.0.34"),
-    ECC_CURVE.NIST_P521: der.oid("1.3.132.0.35"),
-}
 _SIGNATURES: Final[dict[tuple[int, int], bytes]] = {
-    (ALG.RSASSA, ALG.SHA1): der.oid("1.2.840.113549.1.1.5"),
-    (ALG.RSASSA, ALG.SHA256): der.oid("1.2.840.113549.1.1.11"),
-    (ALG.RSASSA, ALG.SHA384): der.oid("1.2.840.113549.1.1.12"),
-    (ALG.RSASSA, ALG.SHA512): der.oid("1.2.840.113549.1.1.13"),
-    (ALG.RSASSA, ALG.SHA3_256): der.oid("2.16.840.1.101.3.4.3.14"),
-    (ALG.RSASSA, ALG.SHA3_384): der.oid("2.16.840.1.101.3.4.3.15"),
-    (ALG.RSASSA, ALG.SHA3_512): der.oid("2.16.840.1.101.3.4.3.16"),
-    (ALG.ECDSA, ALG.SHA1): der.oid("1.2.840.10045.4.1"),
-    (ALG.ECDSA, ALG.SHA256): der.oid("1.2.840.10045.4.3.2"),
-    (ALG.ECDSA, ALG.SHA384): der.oid("1.2.840.10045.4.3.3"),
-    (ALG.ECDSA, ALG.SHA512): der.oid("1.2.840.10045.4.3.4"),
-    (ALG.ECDSA, ALG.SHA3_256): der.oid("2.16.840.1.101.3.4.3.10"),
-    (ALG.ECDSA, ALG.SHA3_384): der.oid("2.16.840.1.101.3.4.3.11"),
-    (ALG.ECDSA, ALG.SHA3_512): der.oid("2.16.840.1.101.3.4.3.12"),
+    **{(ALG.RSASSA, alg): hash_.rsassa_oid for alg, hash_ in HASHES.items()},
+    **{(ALG.ECDSA, alg): hash_.ecdsa_oid for alg, hash_ in HASHES.items()},
 }
 _USAGES: Final = (
     (
@@ -156,7 +140,7 @@ def public_key_info(public: TPMT_PUBLIC, at: str) -> bytes:
     if not curve.contains(point):
         raise TpmError(RC.KEY, at=at)
     octets = b"\x04" + curve.octets(point.x) + curve.octets(point.y)
-    algorithm = der.sequence(_EC_KEY, _CURVES[curve.curve_id])
+    algorithm = der.sequence(_EC_KEY, curve.oid)
     return der.sequence(algorithm, der.bit_string(octets))
 
 

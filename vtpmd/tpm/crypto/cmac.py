@@ -3,8 +3,7 @@
 from vtpmd.tpm.crypto.kdf import xor
 from vtpmd.tpm.crypto.symmetric import (
     BLOCK_SIZE,
-    KEY_BITS,
-    block_size,
+    CIPHERS,
     cbc_encrypt,
     ecb_encrypt,
 )
@@ -51,7 +50,7 @@ class Cmac:
         """The object ``save`` was called on. ValueError if ``saved`` cannot be a state."""
         alg, size = int.from_bytes(saved[:2], "big"), int.from_bytes(saved[2:_HEADER], "big")
         key, state = saved[_HEADER : _HEADER + size], saved[_HEADER + size :]
-        suits = block_size(alg) and len(key) * 8 in KEY_BITS
+        suits = alg in CIPHERS and len(key) * 8 in CIPHERS[alg].key_bits
         if not suits or not BLOCK_SIZE <= len(state) <= 2 * BLOCK_SIZE:
             raise ValueError("not a CMAC state")
         mac = cls(alg, key)

@@ -10,8 +10,9 @@ from typing import NamedTuple
 
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from vtpmd.tpm.crypto import der
 from vtpmd.tpm.rc import RC, TpmError
-from vtpmd.tpm.wire.constants import ECC_CURVE
+from vtpmd.tpm.wire.constants import ALG, ECC_CURVE
 
 _EXTRA_BITS = 64
 
@@ -37,6 +38,10 @@ class Curve:
     g: Point
     n: int
     library: ec.EllipticCurve
+    hash_alg: int
+    """A hash of its strength: of the KDF that is reported for it, and no longer than its order."""
+    oid: bytes
+    """In DER."""
 
     @property
     def a(self) -> int:
@@ -84,6 +89,8 @@ _P256 = Curve(
     ),
     0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551,
     ec.SECP256R1(),
+    ALG.SHA256,
+    der.oid("1.2.840.10045.3.1.7"),
 )
 _P384 = Curve(
     ECC_CURVE.NIST_P384,
@@ -96,6 +103,8 @@ _P384 = Curve(
     ),
     0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFC7634D81F4372DDF581A0DB248B0A77AECEC196ACCC52973,
     ec.SECP384R1(),
+    ALG.SHA384,
+    der.oid("1.3.132.0.34"),
 )
 _P521 = Curve(
     ECC_CURVE.NIST_P521,
@@ -108,6 +117,8 @@ _P521 = Curve(
     ),
     0x01FFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFA51868783BF2F966B7FCC0148F709A5D03BB5C9B8899C47AEBB6FB71E91386409,
     ec.SECP521R1(),
+    ALG.SHA512,
+    der.oid("1.3.132.0.35"),
 )
 CURVES: dict[int, Curve] = {curve.curve_id: curve for curve in (_P256, _P384, _P521)}
 

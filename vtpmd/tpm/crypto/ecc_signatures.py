@@ -1,7 +1,6 @@
 """Signatures over elliptic curves: ECDSA, ECDAA and EC Schnorr (Part 1, 44.2 and 44.3)."""
 
 from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives import hashes as library_hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.utils import (
     Prehashed,
@@ -10,6 +9,7 @@ from cryptography.hazmat.primitives.asymmetric.utils import (
 )
 
 from vtpmd.tpm.crypto.ecc import (
+    CURVES,
     Curve,
     Octets,
     Point,
@@ -19,17 +19,13 @@ from vtpmd.tpm.crypto.ecc import (
     private_key,
     public_point,
 )
-from vtpmd.tpm.crypto.hashes import digest
+from vtpmd.tpm.crypto.hashes import HASHES, digest
 from vtpmd.tpm.rc import RC, TpmError
-from vtpmd.tpm.wire.constants import ECC_CURVE
 
 _ECDSA: dict[int, tuple[int, ec.ECDSA]] = {
-    curve_id: (hash_.digest_size, ec.ECDSA(Prehashed(hash_)))
-    for curve_id, hash_ in (
-        (ECC_CURVE.NIST_P256, library_hashes.SHA256()),
-        (ECC_CURVE.NIST_P384, library_hashes.SHA384()),
-        (ECC_CURVE.NIST_P521, library_hashes.SHA512()),
-    )
+    curve.curve_id: (hash_.digest_size, ec.ECDSA(Prehashed(hash_.library())))
+    for curve in CURVES.values()
+    for hash_ in (HASHES[curve.hash_alg],)
 }
 """By curve, a digest size that needs no truncation; the library asks for some hash of that size."""
 

@@ -8,7 +8,6 @@ save grows with what a guest sends: when it is full, every update pays for what 
 import hashlib
 from typing import Final
 
-from vtpmd.tpm.crypto.compression import COMPRESSIONS
 from vtpmd.tpm.crypto.hashes import HASHES, digest, new
 from vtpmd.tpm.crypto.kdf import xor
 
@@ -26,7 +25,7 @@ class ResumableHash:
 
     def __init__(self, alg: int) -> None:
         self.alg = alg
-        self._compression = COMPRESSIONS[alg]
+        self._compression = HASHES[alg].compression
         self._live: hashlib._Hash | None = new(alg)
         self._chain = self._compression.initial
         self._waiting = bytearray()
@@ -60,9 +59,9 @@ class ResumableHash:
         """The hash that ``save`` was called on. ValueError if ``saved`` cannot be a state."""
         alg = int.from_bytes(saved[:2], "big")
         total = int.from_bytes(saved[2:_HEADER], "big")
-        if len(saved) < _HEADER or alg not in COMPRESSIONS or total > _MAX_TOTAL:
+        if len(saved) < _HEADER or alg not in HASHES or total > _MAX_TOTAL:
             raise ValueError("not a hash state")
-        compression, block = COMPRESSIONS[alg], HASHES[alg].block_size
+        compression, block = HASHES[alg].compression, HASHES[alg].block_size
         rest = _HEADER + compression.words.size
         if len(saved) != rest + total % block:
             raise ValueError("hash state of the wrong size")

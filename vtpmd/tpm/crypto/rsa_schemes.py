@@ -8,7 +8,6 @@ block and decide once, so that timing tells as little as Python allows which che
 import hmac
 
 from cryptography.exceptions import InternalError
-from cryptography.hazmat.primitives import hashes as library_hashes
 from cryptography.hazmat.primitives.asymmetric.padding import MGF1, PSS, PKCS1v15
 from cryptography.hazmat.primitives.asymmetric.utils import NoDigestInfo, Prehashed
 
@@ -16,18 +15,8 @@ from vtpmd.tpm.crypto.hashes import HASHES, digest
 from vtpmd.tpm.crypto.kdf import mgf1, xor
 from vtpmd.tpm.crypto.rsa import Entropy, RsaKey, RsaPublicKey
 from vtpmd.tpm.rc import RC, TpmError
-from vtpmd.tpm.wire.constants import ALG
 
 _PKCS1_OVERHEAD = 11
-_LIBRARY_HASHES: dict[int, type[library_hashes.HashAlgorithm]] = {
-    ALG.SHA1: library_hashes.SHA1,
-    ALG.SHA256: library_hashes.SHA256,
-    ALG.SHA384: library_hashes.SHA384,
-    ALG.SHA512: library_hashes.SHA512,
-    ALG.SHA3_256: library_hashes.SHA3_256,
-    ALG.SHA3_384: library_hashes.SHA3_384,
-    ALG.SHA3_512: library_hashes.SHA3_512,
-}
 
 
 def encrypt_raw(key: RsaPublicKey, message: bytes) -> bytes:
@@ -150,7 +139,7 @@ def sign_rsapss(key: RsaKey, alg: int, hashed: bytes) -> bytes:
     """
     if key.public.size < HASHES[alg].digest_size + 2:
         raise TpmError(RC.SIZE)
-    hash_ = _LIBRARY_HASHES[alg]()
+    hash_ = HASHES[alg].library()
     padding = PSS(MGF1(hash_), pss_salt_size(alg, key.public.size))
     signature = _signed(key, alg, hashed, hashed, padding, Prehashed(hash_))
     if not verify_rsapss(key.public, alg, hashed, signature):

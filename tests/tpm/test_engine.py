@@ -1,25 +1,31 @@
 """What a host does with an engine, and what it can rely on."""
 
+import importlib
 import os
 import struct
 from collections.abc import Callable
+from pkgutil import walk_packages
 
 import pytest
 
 from tests.tpm import areas
 from tests.tpm.harness import EnginePeer, HostClock, Password, Tester, engine_state, sized
 from tests.tpm.raw import code_of, framed
+from vtpmd import tpm
 from vtpmd.tpm.command import COMMANDS
 from vtpmd.tpm.engine import (
     Engine,
+    EngineError,
+    ProfileError,
     Reply,
     StartupType,
+    StateError,
     bank_names,
     profile_names,
     refusal,
     rsa_key_sizes,
 )
-from vtpmd.tpm.rc import RC
+from vtpmd.tpm.rc import RC, TpmError
 from vtpmd.tpm.wire.constants import ALG, CAP, CC, PT, RH, SE
 
 STARTUP = framed(CC.STARTUP, b"\0\0")
@@ -448,3 +454,20 @@ def test_moving_to_another_host(tester: Tester, engine_peer: EnginePeer) -> None
     after = tester.run(CC.READ_CLOCK).parameters
     assert int.from_bytes(after[:8]) - int.from_bytes(before[:8]) == 100
     assert after[16:] == before[16:]
+
+
+def test_what_the_engine_raises_is_one_tree() -> None:
+    modules = [
+        importlib.import_module(found.name) for found in walk_packages(tpm.__path__, "vtpmd.tpm.")
+    ]
+    raised = {
+        found
+        for module in modules
+        for found in vars(module).values()
+        if isinstance(found, type) and issubclass(found, Exception)
+        if found.__module__.startswith("vtpmd.tpm.")
+    }
+    assert {TpmError, StateError, ProfileError} < raised
+    for error in raised:
+        assert issubclass(error, EngineError)
+        assert error.__name__.endswith("Error")

@@ -16,8 +16,8 @@ from .crypto.hashes import HASHES
 from .crypto.resumable import ResumableHash
 from .facts import Facts, bank_names, facts_of, profile_names, rsa_key_sizes
 from .manufacture import manufacture
-from .profile import Profile, named
-from .rc import RC
+from .profile import Profile, ProfileError, named
+from .rc import RC, EngineError
 from .response import error_response as refusal
 from .snapshot import StateError, decode, encode
 from .state import (
@@ -34,7 +34,9 @@ from .wire.constants import CC, RH, ST, SU
 __all__ = [
     "RC",
     "Engine",
+    "EngineError",
     "Facts",
+    "ProfileError",
     "Reply",
     "StartupType",
     "StateError",
@@ -78,13 +80,13 @@ class Engine:
     ) -> "Engine":
         """A new TPM with its own seeds and EKs, powered off.
 
-        ``now`` is a monotonic clock in ms. Raises ValueError for an unknown profile or bank.
+        ``now`` is a monotonic clock in ms. Raises ProfileError for an unknown profile or bank.
         """
         profile = named(profile_name)
         by_name = {found.name: alg for alg, found in HASHES.items() if alg in profile.pcr_banks}
         unknown = [name for name in pcr_banks if name not in by_name]
         if unknown or not pcr_banks:
-            raise ValueError(f"PCR banks are chosen from {', '.join(by_name)}, not {unknown}")
+            raise ProfileError(f"PCR banks are chosen from {', '.join(by_name)}, not {unknown}")
         banks = [by_name[name] for name in pcr_banks]
         return cls(manufacture(profile, banks, entropy, now))
 

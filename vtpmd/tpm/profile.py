@@ -15,6 +15,7 @@ from typing import Final
 from .crypto.ecc import CURVES
 from .crypto.hashes import HASHES
 from .crypto.symmetric import CIPHERS
+from .rc import EngineError
 from .wire.constants import ALG, CC, ECC_CURVE
 
 FIRST_VERSION: Final = 184
@@ -29,6 +30,10 @@ _ECC_SIGNING: Final = frozenset(
 _ECC_KEY_EXCHANGES: Final = frozenset({ALG.ECDH, ALG.ECMQV, ALG.SM2})
 _RSA_SIGNING: Final = frozenset({ALG.RSASSA, ALG.RSAPSS})
 _RSA_ENCRYPTION: Final = frozenset({ALG.RSAES, ALG.OAEP})
+
+
+class ProfileError(EngineError, ValueError):
+    """There is no such profile or PCR bank, or no such restriction of it."""
 
 
 @dataclass(frozen=True)
@@ -142,13 +147,13 @@ class Profile:
     def without(self, *names: str) -> "Profile":
         """This profile without some algorithms, key sizes, curves or commands.
 
-        Raises ValueError for a name that it does not have or cannot do without.
+        Raises ProfileError for a name that it does not have or cannot do without.
         """
         removed = {name: self._parts.get(name) for name in names}
         for name, part in removed.items():
             if part is None or name in _ESSENTIAL:
                 why = "has no such thing" if part is None else "needs it, or its keys do"
-                raise ValueError(f"profile {self.name} without {name}: it {why}")
+                raise ProfileError(f"profile {self.name} without {name}: it {why}")
         gone = {part for part in removed.values() if part is not None}
         algorithms = self.algorithms - {value for kind, value in gone if kind == "ALG"}
         return replace(
@@ -279,9 +284,9 @@ for _profile in PROFILES.values():
 
 @lru_cache
 def named(name: str) -> Profile:
-    """The profile of a name, with its restrictions. Raises ValueError."""
+    """The profile of a name, with its restrictions. Raises ProfileError."""
     base, _, restrictions = name.partition(" without ")
     profile = PROFILES.get(base)
     if profile is None:
-        raise ValueError(f"unknown profile {base!r}: there are {', '.join(PROFILES)}")
+        raise ProfileError(f"unknown profile {base!r}: there are {', '.join(PROFILES)}")
     return profile.without(*restrictions.split()) if restrictions else profile

@@ -1,4 +1,4 @@
-"""TPM_RC values (Part 2, 6.6) and the one exception the engine raises for bad input."""
+"""TPM_RC values (Part 2, 6.6) and the exceptions of the engine."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -110,8 +110,12 @@ class RC(IntEnum):
     NV_UNAVAILABLE = 0x923
 
 
-class TpmError(Exception):
-    """A command failed; ``code`` is what the guest sees.
+class EngineError(Exception):
+    """The base of what this package raises for input, whoever it is from."""
+
+
+class TpmError(EngineError):
+    """A command failed; `code` is what the guest sees.
 
     Actions raise ``TpmError(RC.SCHEME, at="in_scheme")`` and never compute positions: the
     dispatcher knows which handle or parameter of the running command has that name. A code that

@@ -15,8 +15,8 @@ from functools import cache
 from types import NoneType, UnionType
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
-from .profile import Profile, named
-from .rc import TpmError
+from .profile import Profile, ProfileError, named
+from .rc import EngineError, TpmError
 from .wire.objects import TPMT_PUBLIC, TPMT_PUBLIC_LOADED
 from .wire.structure import Structure, parse
 
@@ -39,8 +39,8 @@ _RETIRED = {
 """Fields that stored states may have and nothing needs any more, by their dataclass."""
 
 
-class StateError(Exception):
-    """A state that can't be used; ``kind`` is "damaged" or "newer"."""
+class StateError(EngineError):
+    """A state that can't be used; `kind` is "damaged" or "newer"."""
 
     def __init__(self, kind: str, reason: str) -> None:
         super().__init__(reason)
@@ -74,7 +74,7 @@ def decode(kind: str, data: bytes, **groups: type[Any]) -> tuple[Profile, dict[s
         raise StateError("damaged", f"this is not {kind} state")
     try:
         profile = named(str(document.get("profile")))
-    except ValueError:
+    except ProfileError:
         raise StateError(
             "newer", "the state was made for a profile that this vtpmd doesn't know"
         ) from None

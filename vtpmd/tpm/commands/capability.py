@@ -50,7 +50,7 @@ class GetCapabilityResponse(Structure):
 def get_capability(
     tpm: Tpm, /, capability: TPM_CAP, property: UINT32, property_count: UINT32
 ) -> GetCapabilityResponse:
-    """Tell what this TPM is, has and can do (30.2)."""
+    """Report what this TPM supports, and its current state (30.2)."""
     if capability == CAP.PCRS:
         return _pcr_allocation(tpm, property, property_count)
     listed = capabilities.list_all(tpm, attributes_of_commands(tpm.profile), capability, property)
@@ -64,7 +64,7 @@ def get_capability(
 
 @command(CC.TEST_PARMS, keeps_orderly=True)
 def test_parms(tpm: Tpm, /, parameters: TPMT_PUBLIC_PARMS) -> None:
-    """Tell whether algorithm parameters are supported (30.3): they are if they unmarshal."""
+    """Check that algorithm parameters are supported (30.3): they are if they unmarshal."""
 
 
 @command(CC.SET_CAPABILITY, nv=True, read_only=ReadOnly.REFUSED)
@@ -74,7 +74,7 @@ def set_capability(
     /,
     set_capability_data: TPM2B_SET_CAPABILITY_DATA,
 ) -> None:
-    """Set one property (30.4): none of those that there are is settable."""
+    """Set a property (30.4): no property of this TPM can be set."""
     raise TpmError(RC.VALUE, at="set_capability_data")
 
 

@@ -23,7 +23,7 @@ class ReadClockResponse(Structure):
 
 @command(CC.READ_CLOCK)
 def read_clock(tpm: Tpm, /) -> ReadClockResponse:
-    """Tell Time, Clock and the reset counters (29.1)."""
+    """Return Time, Clock and the reset counters (29.1)."""
     return ReadClockResponse(time_info(tpm))
 
 
@@ -49,10 +49,10 @@ def clock_rate_adjust(
     /,
     rate_adjust: TPM_CLOCK_ADJUST,
 ) -> None:
-    """Let Clock and Time run faster or slower, by 15 % at most (29.3).
+    """Make Clock and Time run faster or slower, by at most 15 % (29.3).
 
-    The rate stays within its limits, where 29.3 has RC.VALUE: as in the reference implementation.
-    It is stored with Clock, and not for its own sake.
+    At its limits the rate stays as it is, as in the reference implementation, where 29.3 requires
+    RC.VALUE. The rate is stored when Clock is, not by this command.
     """
     step = _STEPS[abs(rate_adjust)]
     adjustment = tpm.permanent.clock_adjustment + (step if rate_adjust > 0 else -step)

@@ -100,7 +100,7 @@ def rewrap(
     name: TPM2B_NAME,
     in_sym_seed: TPM2B_ENCRYPTED_SECRET,
 ) -> RewrapResponse:
-    """Pass a duplicate on to another parent (13.2)."""
+    """Encrypt a duplicate for another new parent (13.2)."""
     if (old_parent is None) == bool(in_sym_seed):
         raise TpmError(RC.HANDLE, at="old_parent")
     blob = in_duplicate
@@ -171,9 +171,9 @@ def import_(
 
 
 def _check_imported(parent: LoadedObject, public: TPMT_PUBLIC, sensitive: TPMT_SENSITIVE) -> None:
-    """Check, below a fixedTPM parent, once and for all: TPM2_Load trusts its children.
+    """Check an object imported below a fixedTPM parent, whose children TPM2_Load trusts.
 
-    Another parent may be anywhere and vouches for nothing, so that TPM2_Load checks every time.
+    Any other parent may exist elsewhere too, so TPM2_Load checks its children every time.
     """
     if objects.has(parent.public, TPMA_OBJECT.FIXED_TPM):
         check_loadable(

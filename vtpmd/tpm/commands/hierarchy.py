@@ -85,7 +85,7 @@ def hierarchy_control(
 ) -> None:
     """Enable or disable a hierarchy and its NV indices (24.2).
 
-    Only the platform can enable one again: what is disabled has no say any more.
+    Only the platform can enable a hierarchy again: a disabled one can't authorize anything.
     """
     if auth_handle.handle not in _CONTROLLED_BY[RH(enable)]:
         raise TpmError(RC.AUTH_TYPE)
@@ -126,7 +126,7 @@ def change_eps(tpm: Tpm, auth_handle: Annotated[Hierarchy, TPMI_RH_PLATFORM, Aut
 
 @command(CC.CLEAR, nv=True, extensive=True, read_only=ReadOnly.REFUSED)
 def clear(tpm: Tpm, auth_handle: Annotated[Hierarchy, TPMI_RH_CLEAR, Auth.USER], /) -> None:
-    """Remove all that belongs to an owner (24.6)."""
+    """Remove everything that belongs to the owner (24.6)."""
     if tpm.permanent.disable_clear:
         raise TpmError(RC.DISABLED)
     tpm.begin_nv_update()

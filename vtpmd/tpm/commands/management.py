@@ -20,8 +20,8 @@ def pp_commands(
 ) -> None:
     """Choose the commands that need physical presence (26.2).
 
-    It needs it itself, and nobody can assert it on a virtual machine: authorization ends with
-    RC.PP, and so the list stays as it is.
+    This command needs it too, and nobody can assert it on a virtual machine: authorization fails
+    with RC.PP, so the list never changes.
     """
     raise TpmError(RC.PP)
 
@@ -33,10 +33,10 @@ def set_algorithm_set(
     /,
     algorithm_set: UINT32,
 ) -> None:
-    """Note the platform's choice of an algorithm set (26.3).
+    """Record the platform's choice of an algorithm set (26.3).
 
-    As in the reference implementation it changes nothing but what is reported: the algorithms are
-    those of the profile.
+    As in the reference implementation it only changes what is reported: the profile determines the
+    algorithms.
     """
     tpm.begin_nv_update()
     tpm.permanent.algorithm_set = algorithm_set

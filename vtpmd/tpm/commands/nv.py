@@ -65,7 +65,7 @@ def nv_define_space2(
     auth: TPM2B_AUTH,
     public_info: TPM2B_NV_PUBLIC_2,
 ) -> None:
-    """Define an index of any kind (31.17); those of external NV are not offered."""
+    """Define an index of any kind (31.17); external NV is not supported."""
     public = public_info.public_area
     if public_info.handle_type != HT.NV_INDEX or not isinstance(public, TPMS_NV_PUBLIC):
         raise TpmError(RC.HANDLE, at="public_info")
@@ -100,7 +100,7 @@ def nv_undefine_space_special(
     platform: Annotated[Hierarchy, TPMI_RH_PLATFORM, Auth.USER],
     /,
 ) -> None:
-    """Delete an index whose deletion takes its policy (31.5)."""
+    """Delete an index whose own policy must authorize it (31.5)."""
     if not nv_index.has(TPMA_NV.POLICY_DELETE):
         raise TpmError(RC.ATTRIBUTES, at="nv_index")
     nv.undefine(tpm, nv_index)
@@ -176,7 +176,7 @@ def _require_updated_by(code: int, index: NvIndex) -> None:
 
 @command(CC.NV_WRITE_LOCK, nv=True, read_only=ReadOnly.VOLATILE_INDICES, writes_index=True)
 def nv_write_lock(tpm: Tpm, auth_handle: Authority, nv_index: Index, /) -> None:
-    """Lock an index against writing (31.11); one that is locked stays so."""
+    """Lock an index against writing (31.11); a locked one stays locked."""
     if nv_index.has(TPMA_NV.WRITELOCKED):
         return
     nv.require_write_authority(auth_handle, nv_index)
@@ -209,7 +209,7 @@ def nv_read(
 
 @command(CC.NV_READ_LOCK, nv=True, read_only=ReadOnly.VOLATILE_INDICES)
 def nv_read_lock(tpm: Tpm, auth_handle: Authority, nv_index: Index, /) -> None:
-    """Lock an index, written or not, against reading (31.14); one that is locked stays so."""
+    """Lock an index, written or not, against reading (31.14); a locked one stays locked."""
     if nv_index.has(TPMA_NV.READLOCKED):
         return
     nv.require_read_authority(auth_handle, nv_index)

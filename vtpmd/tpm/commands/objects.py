@@ -63,7 +63,7 @@ def create(
     outside_info: TPM2B_DATA,
     creation_pcr: TPML_PCR_SELECTION,
 ) -> CreateResponse:
-    """Create an object to be loaded below a parent (12.1)."""
+    """Create an object that can be loaded below a parent (12.1)."""
     if not objects.is_parent(parent_handle):
         raise TpmError(RC.TYPE, at="parent_handle")
     # libtpms builds the object in a slot; clients know that Create needs a free one.
@@ -82,7 +82,7 @@ def create(
 
 
 def _private_area(tpm: Tpm, parent: LoadedObject, created: LoadedObject) -> bytes:
-    """What a new object can be loaded from, below its parent."""
+    """The private area from which a new object can be loaded below its parent."""
     assert created.sensitive is not None
     return protection.wrap_sensitive(
         tpm, parent, created.name, created.public.name_alg, created.sensitive
@@ -171,7 +171,7 @@ class ReadPublicResponse(Structure):
 def read_public(
     tpm: Tpm, object_handle: Annotated[LoadedObject, TPMI_DH_OBJECT], /
 ) -> ReadPublicResponse:
-    """Give the public area of a loaded object (12.4)."""
+    """Return the public area of a loaded object (12.4)."""
     if object_handle.sequence is not None:
         raise TpmError(RC.SEQUENCE)
     return ReadPublicResponse(
@@ -192,7 +192,7 @@ def activate_credential(
     credential_blob: TPM2B_ID_OBJECT,
     secret: TPM2B_ENCRYPTED_SECRET,
 ) -> ActivateCredentialResponse:
-    """Give the secret that was meant for an object beside a key, both on this TPM (12.5)."""
+    """Recover a credential, which shows that object and key are in one TPM (12.5)."""
     _require_credential_key(key_handle, at="key_handle")
     with blame("secret"):
         seed = shared_seeds.decapsulate(tpm, key_handle, IDENTITY, secret)
@@ -216,7 +216,7 @@ def make_credential(
     credential: TPM2B_DIGEST,
     object_name: TPM2B_NAME,
 ) -> MakeCredentialResponse:
-    """Encrypt a secret for the TPM that has a key and an object of a given Name (12.6)."""
+    """Encrypt a credential for the TPM that holds a key and the object of this Name (12.6)."""
     _require_credential_key(handle, at="handle")
     if len(credential) > digest_size(handle.public.name_alg):
         raise TpmError(RC.SIZE, at="credential")
@@ -226,7 +226,7 @@ def make_credential(
 
 
 def _require_credential_key(key: LoadedObject, at: str) -> None:
-    """An asymmetric key that is restricted: only such a key has a symmetric algorithm."""
+    """Require a restricted asymmetric key: no other has a symmetric algorithm."""
     if key.public.type not in (ALG.RSA, ALG.ECC) or not objects.has(key.public, objects.STORAGE):
         raise TpmError(RC.TYPE, at=at)
 
@@ -239,7 +239,7 @@ class UnsealResponse(Structure):
 def unseal(
     tpm: Tpm, item_handle: Annotated[LoadedObject, TPMI_DH_OBJECT, Auth.USER], /
 ) -> UnsealResponse:
-    """Give the data of a sealed data object (12.7)."""
+    """Return the data of a sealed data object (12.7)."""
     if item_handle.public.type != ALG.KEYEDHASH:
         raise TpmError(RC.TYPE, at="item_handle")
     if item_handle.public.object_attributes & _KEY:
@@ -260,9 +260,9 @@ def object_change_auth(
     /,
     new_auth: TPM2B_AUTH,
 ) -> ObjectChangeAuthResponse:
-    """Wrap an object anew with another authValue; the loaded one stays as it is (12.8).
+    """Wrap an object again with a new authValue; the loaded object does not change (12.8).
 
-    What no Storage Parent protects has no such authValue: Primary, derived and external objects.
+    Only for objects that a Storage Parent protects: not for Primary, derived or external objects.
     """
     if object_handle.sequence is not None:
         raise TpmError(RC.TYPE, at="object_handle")

@@ -129,7 +129,7 @@ def _hash_of(signature: TPMT_SIGNATURE) -> int:
 
 
 def _check(tpm: Tpm, session: Session, given: _Qualifiers) -> int:
-    """The timeout of an authorization that fits this session; what is a trial has none."""
+    """Check an authorization against the session and return its timeout; a trial has none."""
     if session.is_trial:
         return 0
     if given.nonce_tpm and given.nonce_tpm != session.nonce_tpm:
@@ -142,9 +142,9 @@ def _check(tpm: Tpm, session: Session, given: _Qualifiers) -> int:
 def _authorize(
     tpm: Tpm, session: Session, tag: int, entity: Entity, given: _Qualifiers, timeout: int
 ) -> PolicyAuthorizationResponse:
-    """Enter an authorization; the answer has a ticket for it if one is wanted and it was proven.
+    """Record an authorization; the response holds a ticket if one is wanted and it was proven.
 
-    Never one of a PIN Pass index: it would allow more uses than the index counts.
+    A PIN Pass index never gives a ticket, which would allow more uses than the index counts.
     """
     policy.record_authorization(
         session, _COMMANDS[tag], entity.name, given.policy_ref, given.cp_hash_a, timeout

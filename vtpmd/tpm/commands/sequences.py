@@ -39,7 +39,7 @@ def mac_start(
     auth: TPM2B_AUTH,
     in_scheme: TPMI_ALG_MAC_SCHEME_NULL,
 ) -> MacStartResponse:
-    """Start a sequence for a HMAC or CMAC (17.2 and 17.3, which have one code)."""
+    """Start a sequence for an HMAC or CMAC (17.2 and 17.3, which share one code)."""
     scheme = macs.select(tpm.profile, handle, in_scheme)
     return MacStartResponse(sequences.start_mac(tpm, auth, macs.start(handle, scheme)))
 
@@ -77,7 +77,7 @@ def sequence_complete(
     buffer: TPM2B_MAX_BUFFER,
     hierarchy: TPMI_RH_HIERARCHY,
 ) -> SequenceCompleteResponse:
-    """Add the last data to a hash or MAC sequence; return its result, and end it (17.8)."""
+    """Add the last data to a hash or MAC sequence, return its result and end it (17.8)."""
     sequence = sequences.find(sequence_handle)
     if sequence.is_event:
         raise TpmError(RC.MODE, at="sequence_handle")

@@ -12,7 +12,7 @@ Positional-only arguments after ``tpm`` are the handle area, the others are the 
 the return annotation is the response: ``None`` or a `Structure`. Its first field is the response's
 handle area if it is annotated so: ``object_handle: Annotated[TPM_HANDLE, ResponseHandle]``.
 
-All that rules elsewhere need to know of a command is said in its ``@command``, too.
+Whatever rules elsewhere need to know about a command is an argument of its ``@command``.
 """
 
 import inspect
@@ -138,7 +138,7 @@ def _handle(parameter: inspect.Parameter) -> HandleSpec:
 
 
 def _authorizations(handles: tuple[HandleSpec, ...]) -> int:
-    """How many handles have a role. The wire format has them before all others."""
+    """How many handles have a role; they have to come before all others."""
     authorized = [handle.auth is not Auth.NONE for handle in handles]
     if authorized != sorted(authorized, reverse=True):
         raise TypeError("a handle with a role follows one without")

@@ -15,7 +15,7 @@ from .wire.constants import RH, ST
 from .wire.limits import MAX_COMMAND_SIZE
 
 HANDLE_SIZE = 4
-# Members of an Enum take 0.1 µs to find in Python 3.11: these are what every command needs.
+# Looking up a member of an Enum takes 0.1 µs in Python 3.11: every command needs these.
 _HAS_SESSIONS = {int(ST.NO_SESSIONS): False, int(ST.SESSIONS): True}
 
 
@@ -56,7 +56,7 @@ def parse_header(tpm: Tpm, command: bytes) -> Call:
 
 
 def parse_handles(tpm: Tpm, call: Call) -> None:
-    """The handle area (Part 3, 5.4): all handles are read before any is looked up."""
+    """The handle area (Part 3, 5.4): all handles are read before the first is looked up."""
     values = []
     for number, handle in enumerate(call.spec.handles, 1):
         try:

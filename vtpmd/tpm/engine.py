@@ -1,7 +1,7 @@
-"""All of the engine that a host touches.
+"""The engine as its host sees it.
 
-The host gives octets, the time and entropy, and gets octets; it stores what `Reply.nv` holds before
-it releases `Reply.response`.
+The host passes in octets, the time and entropy, and gets octets; it stores `Reply.nv` before it
+releases `Reply.response`.
 """
 
 import traceback
@@ -55,7 +55,7 @@ _ESTABLISHED_RESET_LOCALITIES = (3, 4)
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """The answer to a command, and the permanent state to make durable before it is given."""
+    """A response, and the permanent state to make durable before it is sent."""
 
     response: bytes = field(repr=False)
     nv: bytes | None = field(default=None, repr=False)
@@ -68,7 +68,7 @@ class Engine:
         self._tpm = tpm
         self.running = False
         self.defect: str | None = None
-        """Traceback of an internal failure, without values: the TPM is in failure mode."""
+        """The frames of an internal failure, which put the TPM into failure mode."""
 
     @classmethod
     def manufacture(
@@ -102,16 +102,16 @@ class Engine:
 
     @property
     def profile(self) -> Profile:
-        """What this TPM implements, since it was manufactured."""
+        """What this TPM has implemented since it was manufactured."""
         return self._tpm.profile
 
     @property
     def facts(self) -> Facts:
-        """What this TPM reports of itself and never changes."""
+        """What this TPM reports about itself and never changes."""
         return facts_of(self._tpm.profile)
 
     def permanent(self) -> bytes:
-        """The encoding of all that outlives a power cycle."""
+        """The encoded state that survives a power cycle."""
         tpm = self._tpm
         return encode(
             "permanent",
@@ -122,7 +122,7 @@ class Engine:
         )
 
     def volatile(self) -> bytes:
-        """The encoding of all that a power cycle would lose."""
+        """The encoded state that a power cycle would lose."""
         tpm = self._tpm
         power.tick(tpm)
         return encode(
@@ -135,7 +135,7 @@ class Engine:
         )
 
     def power_on(self, volatile: bytes | None = None) -> None:
-        """_TPM_Init; with a volatile state, go on exactly where it was taken. StateError."""
+        """_TPM_Init; with a volatile state, continue where it was saved. Raises StateError."""
         if volatile is None:
             power.init(self._tpm)
         else:
@@ -147,12 +147,12 @@ class Engine:
         self.defect = None
 
     def power_off(self) -> None:
-        """Take the power away; what is not in the permanent state is lost."""
+        """Power off: everything outside the permanent state is lost."""
         self.running = False
         self._tpm.volatile = VolatileState()
 
     def execute(self, command: bytes, locality: int) -> Reply:
-        """Run one command. Never raises for anything that a guest can send."""
+        """Run one command. Never raises, whatever a guest sends."""
         tpm = self._tpm
         try:
             power.tick(tpm)
@@ -166,17 +166,17 @@ class Engine:
             return Reply(refusal(RC.FAILURE))
 
     def startup(self, kind: StartupType, locality: int = 0) -> Reply:
-        """Run TPM2_Startup in the place of a guest."""
+        """Run TPM2_Startup on behalf of the guest."""
         return self.execute(_command(CC.STARTUP, _SU[kind].to_bytes(2)), locality)
 
     def shutdown(self, kind: StartupType) -> Reply:
-        """Run TPM2_Shutdown in the place of a guest."""
+        """Run TPM2_Shutdown on behalf of the guest."""
         return self.execute(_command(CC.SHUTDOWN, _SU[kind].to_bytes(2)), 0)
 
     def warm_up(self) -> None:
-        """Run some commands of each kind once, so that what is compiled on first use is there.
+        """Run a few common commands, so that what is compiled on first use is in memory.
 
-        Meant for a TPM that is powered on and that nobody will use, before a process forks.
+        For a TPM that is powered on and that nobody will use, in a process that will fork.
         """
         self.startup("clear")
         self.execute(_command(CC.GET_RANDOM, (16).to_bytes(2)), 0)
@@ -186,7 +186,7 @@ class Engine:
     def hash_start(self) -> Reply:
         """_TPM_Hash_Start: a D-RTM event, or an H-CRTM event before TPM2_Startup.
 
-        Any command ends it: only an event without one until `hash_end` is measured.
+        Any command aborts the event, which is then not measured.
         """
         tpm = self._tpm
         tpm.volatile.established = True
@@ -232,7 +232,7 @@ class Engine:
 
     @property
     def shutdown_needed(self) -> bool:
-        """Whether taking the power away now would be disorderly."""
+        """Whether powering off now would be a disorderly shutdown."""
         return (
             self.running
             and self._tpm.volatile.started
@@ -255,18 +255,18 @@ class Engine:
         self._tpm.nv_available = available
 
     def enter_failure_mode(self) -> None:
-        """The host could not store what it had to: from now on only TPM_RC_FAILURE."""
+        """Enter failure mode, because the host could not store: only TPM_RC_FAILURE from now on."""
         self._tpm.failed = True
 
     @property
     def owner_objects(self) -> int:
-        """How many persistent objects there are beside the endorsement keys."""
+        """How many persistent objects there are besides endorsement keys."""
         objects = self._tpm.permanent.objects.values()
         return sum(held.hierarchy != RH.ENDORSEMENT for held in objects)
 
     @property
     def owner_indices(self) -> int:
-        """How many NV Indices there are that the platform has not defined."""
+        """How many NV Indices there are that the platform did not define."""
         return sum(
             not index.has(TPMA_NV.PLATFORMCREATE) for index in self._tpm.permanent.nv.values()
         )
@@ -284,7 +284,7 @@ class Engine:
         }
 
     def _changed(self) -> bytes | None:
-        """What to store; of a TPM in failure mode nothing, as half of it may have changed."""
+        """The state to store, if it changed; never in failure mode, when it may be inconsistent."""
         if not self._tpm.nv_dirty or self._tpm.failed:
             return None
         self._tpm.nv_dirty = False

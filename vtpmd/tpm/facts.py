@@ -1,16 +1,16 @@
-"""What there is to tell of TPMs without asking one: names to choose from, and constants."""
+"""What is constant about TPMs: the names to choose from, and what each of them reports."""
 
 from dataclasses import dataclass
 
-from .core.properties import FIRMWARE_VERSION, MANUFACTURER, SPECIFICATION_REVISION
+from .core.properties import FIRMWARE_VERSION, MANUFACTURER
 from .crypto.hashes import HASHES
 from .profile import PROFILES, Profile
-from .wire.constants import ALG
+from .wire.constants import ALG, SPEC_VERSION
 
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What a TPM reports of itself and never changes.
+    """What a TPM reports about itself and never changes.
 
     ``manufacturer`` and ``version`` are as in the EK certificate, eight hexadecimal digits each;
     key sizes are in bits.
@@ -28,7 +28,7 @@ class Facts:
 def facts_of(profile: Profile) -> Facts:
     """The facts of a TPM with this profile."""
     return Facts(
-        revision=SPECIFICATION_REVISION,
+        revision=SPEC_VERSION,
         manufacturer=MANUFACTURER.hex().upper(),
         version=f"{FIRMWARE_VERSION[0]:08X}",
         model="vtpmd",

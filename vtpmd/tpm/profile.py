@@ -1,8 +1,8 @@
-"""What one TPM implements: frozen when an instance is manufactured, so that it never changes.
+"""What a TPM implements, fixed when the instance is manufactured.
 
 A profile lists algorithms, key sizes, curves and commands. The sets that the interface types of
-Part 2, clauses 9, 11 and 12, allow follow from it. Its name says all of it, and is what a TPM's
-state keeps: that of one of `PROFILES`, and what it is to be without, if anything:
+Part 2, clauses 9, 11 and 12, allow follow from it. A TPM's state stores
+only its name, which is that of one of `PROFILES`, followed by restrictions if there are any:
 
     default-v1 without NIST_P521 RSA-4096 SHA1 CC_CLEAR
 """
@@ -42,7 +42,7 @@ class Profile:
 
     ``algorithms`` are all that GetCapability(ALGS) reports; ``key_bits`` gives the sizes of RSA and
     of every block cipher among them. ``pcr_banks`` are the hashes a PCR bank may have. The
-    commands are those of ``version`` of the library specification, but ``without_commands``.
+    commands are those of ``version`` of the library specification, except ``without_commands``.
     """
 
     name: str
@@ -147,7 +147,7 @@ class Profile:
     def without(self, *names: str) -> "Profile":
         """This profile without some algorithms, key sizes, curves or commands.
 
-        Raises ProfileError for a name that it does not have or cannot do without.
+        Raises ProfileError for a name that it does not have or that is essential.
         """
         removed = {name: self._parts.get(name) for name in names}
         for name, part in removed.items():
@@ -193,7 +193,7 @@ _ESSENTIAL: Final = frozenset(
         *("CC_CREATE_PRIMARY", "CC_EVICT_CONTROL", "CC_FLUSH_CONTEXT", "CC_READ_PUBLIC"),
     }
 )
-"""What endorsement keys, the TPM's own secrets and every guest's firmware need."""
+"""Needed by endorsement keys, the TPM's own secrets and every guest's firmware."""
 
 _DEFAULT_V1: Final = Profile(
     name="default-v1",
@@ -248,9 +248,9 @@ _SHA3_V1: Final = replace(
     algorithms=_DEFAULT_V1.algorithms | {ALG.SHA3_256, ALG.SHA3_384, ALG.SHA3_512},
 )
 
-# What FIPS 140-3 approves of (SP 800-131A, 800-56A and B, 800-57): no SHA-1 whatever for, none of
-# the anonymous schemes, no PKCS#1 v1.5 encryption, no obfuscation in the place of encryption. It is
-# no validated module for that, and does not claim to be one (TPM_PT_MODES).
+# What FIPS 140-3 approves (SP 800-131A, 800-56A and B, 800-57): no SHA-1 for any purpose, none of
+# the anonymous schemes, no PKCS#1 v1.5 encryption, no obfuscation instead of encryption. That does
+# not make it a validated module, and it does not claim to be one (TPM_PT_MODES).
 _FIPS_V1: Final = replace(
     _DEFAULT_V1.without(
         *("SHA1", "CAMELLIA", "XOR", "ECDAA", "ECSCHNORR", "RSAES", "KDF2"),
@@ -266,9 +266,9 @@ PROFILES: Final[Mapping[str, Profile]] = {
 
 
 def check_implemented(profile: Profile) -> None:
-    """Raise ImportError for what a profile names and the tables of `crypto` lack.
+    """Raise ImportError if a profile names anything that the tables of `crypto` lack.
 
-    Otherwise the first guest to use it would find out.
+    Otherwise the first guest to use it would end in failure mode.
     """
     implemented = profile.pcr_banks <= profile.hash_algs and profile.ecc_curves <= set(CURVES)
     for alg, sizes in profile.key_bits.items():

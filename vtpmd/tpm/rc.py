@@ -111,7 +111,7 @@ class RC(IntEnum):
 
 
 class EngineError(Exception):
-    """The base of what this package raises for input, whoever it is from."""
+    """The base of all exceptions that this package raises for bad input."""
 
 
 class TpmError(EngineError):

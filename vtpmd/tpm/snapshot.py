@@ -1,12 +1,12 @@
 """The state's encoding: versioned, self-describing, strict.
 
 A dataclass of `state` becomes a JSON object of its fields, by name; octets are hexadecimal and a
-Part 2 structure is its marshalled form. Reading follows the annotations: a field that is missing
-takes its default (it came with a later version), a field that is unknown is refused (it came with
-a version that this one can't know), and so is every value of another type.
+Part 2 structure is its marshalled form. Reading follows the annotations: a missing field
+takes its default (it was added later), an unknown field is refused (a newer version wrote it), and
+so is a value of another type.
 
 To change the state: add a field with a default, or list one that is gone in `_RETIRED`. To rename
-or reinterpret one: count `VERSION` up and convert the old form where it is read.
+or reinterpret a field: increment `VERSION` and convert the old form where it is read.
 """
 
 import json
@@ -26,7 +26,7 @@ VERSION = 1
 T = TypeVar("T")
 
 _LAYOUTS: dict[Any, Any] = {TPMT_PUBLIC: TPMT_PUBLIC_LOADED}
-"""Structures of which a state may hold values that a guest can't send."""
+"""Structures whose values in a state include some that a guest can't send."""
 
 _RETIRED = {
     "Hierarchy": {"enabled"},
@@ -36,7 +36,7 @@ _RETIRED = {
     "Session": {"context_id"},
     "VolatileState": {"startup_type"},
 }
-"""Fields that stored states may have and nothing needs any more, by their dataclass."""
+"""Fields of older states that are no longer needed, by their dataclass."""
 
 
 class StateError(EngineError):

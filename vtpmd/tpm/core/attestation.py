@@ -1,8 +1,8 @@
-"""What all attestation commands share (Part 3, 18.1): a structure only the TPM makes, signed.
+"""What all attestation commands share (Part 3, 18.1): a signed structure only the TPM can make.
 
-Whoever verifies attestations of several keys must not learn from the counters in them that the
-keys are in one TPM. So the counters of keys that may be pseudonyms have a number added to them
-that is the TPM's secret and another for every key.
+A verifier must not learn from the counters in attestations of several keys that the keys are in one
+TPM. So for keys that may be pseudonyms a secret number, different for each key, is added to the
+counters.
 """
 
 from struct import unpack
@@ -32,7 +32,7 @@ def choose_scheme(key: LoadedObject | None, in_scheme: TPMT_SIG_SCHEME) -> TPMT_
 def content_hash(
     key: LoadedObject | None, scheme: TPMT_SIG_SCHEME, in_scheme: TPMT_SIG_SCHEME
 ) -> int:
-    """The hash of what is attested: that of the signature, or the one asked for without a key.
+    """The hash of the attested contents: the signature's or, without a key, that of `in_scheme`.
 
     Raises RC.SCHEME at ``in_scheme`` if there is none.
     """
@@ -80,12 +80,12 @@ def attest(
 
 
 def _obfuscation(tpm: Tpm, qualified_name: bytes) -> tuple[int, int, int]:
-    """What is added to firmwareVersion, resetCount and restartCount.
+    """The numbers added to firmwareVersion, resetCount and restartCount.
 
-    With the hash that libtpms takes, so that they go on from where they were in a TPM that was
-    taken over; the clause has the key's nameAlg, which nobody can tell from outside. But by the
-    Qualified Name of anonymous keys as well: libtpms takes what it shows of it, which is nothing,
-    and so adds the same to all of them.
+    The hash is the one libtpms uses, so that the counters of a TPM taken over from it continue; the
+    clause requires the key's nameAlg, which makes no difference from outside. Unlike libtpms, the
+    Qualified Name of an anonymous key counts too: libtpms uses the empty one that it shows, and so
+    adds the same numbers for all anonymous keys.
     """
     octets = kdfa(CONTEXT_HASH, tpm.permanent.owner.proof, b"OBFUSCATE", qualified_name, b"", 128)
     added, restarts, resets = unpack("<QII", octets)

@@ -21,7 +21,7 @@ from .command_spec import Auth, CommandSpec
 class Request:
     """What sessions protect: the command, the Names of its handles, its parameters.
 
-    An action can change Names: cpHash is taken before it by whoever needs it after.
+    An action can change Names, so a cpHash needed after it is computed before.
     """
 
     spec: CommandSpec
@@ -73,7 +73,7 @@ def authorize(
     role: Auth,
     session: Session | None,
 ) -> bool:
-    """Check all but the proof of the authValue; return whether the authValue has to be proven.
+    """Check everything but proof of the authValue; return whether that has to be proven.
 
     ``session`` is None for a password. Order and codes are those of libtpms: a password for an
     object without userWithAuth is RC.AUTH_UNAVAILABLE and not RC.POLICY_FAIL (Part 3, 5.6). Raises
@@ -176,7 +176,7 @@ def _check_policy(
     if policy.physical_presence_needed:
         raise TpmError(RC.PP)
     if policy.secure_channel_needed:
-        raise TpmError(RC.CHANNEL)  # there is none
+        raise TpmError(RC.CHANNEL)  # this TPM has no secure channel
     if not (_is_bound_request(request, session, policy) and _is_as_written(entity, policy)):
         raise TpmError(RC.POLICY_FAIL)
 
@@ -198,7 +198,7 @@ def _check_timeout(tpm: Tpm, session: Session, policy: PolicyState) -> None:
 
 
 def _check_command_code(policy: PolicyState, code: int, role: Auth) -> None:
-    """Limit a policy to its command; the roles ADMIN and DUP take only one that is limited."""
+    """Limit a policy to its command; the roles ADMIN and DUP require such a limit."""
     if policy.command_code:
         if policy.command_code != code:
             raise TpmError(RC.POLICY_CC)

@@ -1,4 +1,4 @@
-"""What a command declares: all that dispatcher, rules and TPM2_GetCapability ask of it."""
+"""What a command declares about itself, for dispatcher, rules and TPM2_GetCapability."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -45,7 +45,7 @@ class CommandSpec:
 
     code: int
     version: int
-    """Version of the library specification that introduced it, as far as profiles differ."""
+    """The version of the library specification that a profile needs to have it."""
     action: Callable[..., Any]
     handles: tuple[HandleSpec, ...]
     parameters: tuple[tuple[str, Reader], ...]
@@ -64,7 +64,7 @@ class CommandSpec:
     in_failure_mode: bool
     """It is allowed in failure mode."""
     keeps_orderly: bool
-    """A TPM2_Shutdown still holds after it: it changes and tells nothing that was saved."""
+    """A TPM2_Shutdown remains valid after it: it neither changes nor reveals the saved state."""
     read_only: ReadOnly
     has_template: bool
     """Its second parameter is the template that TPM2_PolicyTemplate binds."""

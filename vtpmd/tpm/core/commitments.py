@@ -1,8 +1,7 @@
 """Committed values of two-phase operations: TPM2_Commit, TPM2_EC_Ephemeral (Part 1, 44.2).
 
-A value is never stored but derived from a counter; a bit array says which of the last `WINDOW`
-values may still be used. Values for a key are made of its Name, so that another key never uses
-them.
+A value is not stored but derived from a counter; a bit array says which of the last `WINDOW`
+values may still be used. Values for a key depend on its Name, so that no other key can use them.
 """
 
 from typing import Final
@@ -45,12 +44,12 @@ def committed(tpm: Tpm, curve: Curve, name: bytes, counter: int, at: str | None 
 
 
 def end(tpm: Tpm, counter: int) -> None:
-    """Never let this value be used again: with two signatures the private key is public."""
+    """Prevent this value from being used again: two signatures would reveal the private key."""
     _set_bit(tpm, counter % WINDOW, outstanding=False)
 
 
 def _derive(tpm: Tpm, curve: Curve, name: bytes, count: int) -> int:
-    """44.2.2, but with SHA-512 for every key and extra bits, which nobody can tell from outside."""
+    """As 44.2.2, but with SHA-512 for every key and extra bits, which no caller can notice."""
 
     def octets(size: int) -> bytes:
         nonce, label = tpm.reset.commit_nonce, b"ECDAA Commit"

@@ -27,7 +27,7 @@ ShouldStop = Callable[[], bool]
 
 
 class KeySource:
-    """Random octets for an Ordinary Object, or those a Derived Object is made of.
+    """The source of an Ordinary Object's random octets, or of a Derived Object's KDF stream.
 
     For a Primary Object, `PrimaryDerivation` has the same methods.
     """

@@ -1,6 +1,6 @@
 """Which NV indices may be defined (Part 3, 31.3; the order of checks is libtpms').
 
-What no index may be larger than is a limit of TPMS_NV_PUBLIC itself.
+TPMS_NV_PUBLIC itself limits the size of an index.
 """
 
 from ..crypto.hashes import digest_size
@@ -21,7 +21,7 @@ _FORBIDDEN: dict[int, int] = {
     NT.PIN_FAIL: _NOT_WITH_PIN,
     NT.PIN_PASS: _NOT_WITH_PIN,
 }
-"""The attributes that make no sense with a type."""
+"""The attributes that a type of index must not have."""
 _NUMBER_SIZE = 8
 """Octets of a counter, a bit field, and a PIN index."""
 
@@ -79,6 +79,6 @@ def _attributes_fit(index_type: int, attributes: int) -> bool:
         return False
     if not attributes & _READ or not attributes & _WRITE:
         return False
-    # What would be locked for good is unlocked with the loss of its contents.
+    # Losing its contents would also end the lock that WRITEDEFINE promises to be permanent.
     never_locked = TPMA_NV.CLEAR_STCLEAR | TPMA_NV.WRITEDEFINE
     return attributes & never_locked != never_locked

@@ -1,4 +1,4 @@
-"""Power, start and stop (Part 1, 9.2; Part 3, chapter 9)."""
+"""Power, startup and shutdown (Part 1, 9.2; Part 3, chapter 9)."""
 
 from collections.abc import Callable
 
@@ -15,13 +15,13 @@ SEED_SIZE = 64
 CONTEXT_KEY_SIZE = 32
 COMMIT_NONCE_SIZE = 64
 CLOCK_UPDATE_INTERVAL = 1 << 22
-"""Ms after which Clock is stored at the latest (TPM_PT_CLOCK_UPDATE)."""
+"""How often Clock is stored, in ms (TPM_PT_CLOCK_UPDATE)."""
 _STARTUP_LOCALITIES = (0, 3)
 """PC Client platform TPM profile: the static RTM's, without and with an H-CRTM of its own."""
 
 
 def fresh_reset_state(random: Callable[[int], bytes]) -> ResetState:
-    """The state that a TPM Reset starts with."""
+    """The state after a TPM Reset."""
     null = Hierarchy(RH.NULL, seed=random(SEED_SIZE), proof=random(PROOF_SIZE))
     return ResetState(
         null,
@@ -31,12 +31,12 @@ def fresh_reset_state(random: Callable[[int], bytes]) -> ResetState:
 
 
 def init(tpm: Tpm) -> None:
-    """_TPM_Init: everything volatile is gone; commands have to wait for TPM2_Startup."""
+    """_TPM_Init: discard the volatile state; commands have to wait for TPM2_Startup."""
     _power_up(tpm, VolatileState(time_epoch=int.from_bytes(tpm.random(4))))
 
 
 def orderly_state(tpm: Tpm) -> OrderlyState:
-    """What of the permanent state has changed without being stored."""
+    """The part of the permanent state that changes without being stored."""
     permanent = tpm.permanent
     indices = {h: index for h, index in permanent.nv.items() if index.has(TPMA_NV.ORDERLY)}
     return OrderlyState(permanent.clock, permanent.clock_safe, indices, permanent.clock_adjustment)
@@ -45,7 +45,7 @@ def orderly_state(tpm: Tpm) -> OrderlyState:
 def go_on(
     tpm: Tpm, reset: ResetState, clear: ClearState, volatile: VolatileState, orderly: OrderlyState
 ) -> None:
-    """In place of _TPM_Init, take up what another engine with this permanent state left off."""
+    """Instead of _TPM_Init, resume the volatile state that another engine saved."""
     permanent = tpm.permanent
     tpm.reset, tpm.clear = reset, clear
     permanent.clock, permanent.clock_safe = orderly.clock, orderly.clock_safe
@@ -65,9 +65,9 @@ def _power_up(tpm: Tpm, volatile: VolatileState) -> None:
 
 
 def tick(tpm: Tpm) -> None:
-    """Let Time and Clock advance to now (Part 1, 33.2 and 33.3), and what waits for Time happen.
+    """Advance Time and Clock to now (Part 1, 33.2 and 33.3), and handle whatever waits for Time.
 
-    While the host can't store, they stand still: a Clock that was told must not be lost.
+    While the host can't store, they stand still: a Clock value once reported must not be lost.
     """
     if not tpm.nv_available:
         return
@@ -77,7 +77,7 @@ def tick(tpm: Tpm) -> None:
         return
     tpm.last_now = now
     permanent = tpm.permanent
-    # Of an adjusted millisecond nothing may get lost, however often the time is looked at.
+    # No fraction of an adjusted millisecond may get lost, however often this is called.
     elapsed, tpm.clock_remainder = divmod(
         passed * (NOMINAL_RATE + permanent.clock_adjustment) + tpm.clock_remainder, NOMINAL_RATE
     )
@@ -134,7 +134,7 @@ def startup(tpm: Tpm, startup_type: int) -> None:
 
 
 def shutdown(tpm: Tpm, shutdown_type: int) -> None:
-    """TPM2_Shutdown (Part 3, 9.4): store what the next TPM2_Startup may ask for.
+    """TPM2_Shutdown (Part 3, 9.4): save the state that the next TPM2_Startup may resume.
 
     Raises RC.TYPE for SU_STATE after TPM2_PCR_Allocate.
     """
@@ -150,7 +150,7 @@ def shutdown(tpm: Tpm, shutdown_type: int) -> None:
 
 
 def ends_orderly(tpm: Tpm, spec: CommandSpec) -> bool:
-    """Whether a command, if it succeeds, undoes the TPM2_Shutdown before (Part 3, 9.4).
+    """Whether a command that succeeds voids an earlier TPM2_Shutdown (Part 3, 9.4).
 
     Raises RC.NV_UNAVAILABLE if that can't be stored.
     """
@@ -163,7 +163,7 @@ def ends_orderly(tpm: Tpm, spec: CommandSpec) -> bool:
 
 
 def end_orderly(tpm: Tpm) -> None:
-    """Undo a TPM2_Shutdown: what it has saved is no longer what there is."""
+    """Void a TPM2_Shutdown, whose saved state is no longer current."""
     if tpm.permanent.orderly is not None:
         tpm.begin_nv_update()
         tpm.permanent.orderly = None

@@ -22,7 +22,17 @@ from ..wire.attributes import (
     TPMA_PERMANENT,
     TPMA_STARTUP_CLEAR,
 )
-from ..wire.constants import ALG, PS, PT, PT_PCR
+from ..wire.constants import (
+    ALG,
+    PS,
+    PT,
+    PT_PCR,
+    SPEC_ERRATA,
+    SPEC_FAMILY,
+    SPEC_LEVEL,
+    SPEC_VERSION,
+    SPEC_YEAR,
+)
 from . import commitments, nv, nv_space, pcrs, power, tickets
 
 _ASYMMETRIC, _SYMMETRIC = TPMA_ALGORITHM.ASYMMETRIC, TPMA_ALGORITHM.SYMMETRIC
@@ -67,10 +77,8 @@ if _without := {alg for profile in PROFILES.values() for alg in profile.algorith
 
 MANUFACTURER: Final = b"VTPM"
 FIRMWARE_VERSION: Final = (0x00010000, 0x00000000)
-"""TPM_PT_FIRMWARE_VERSION_1 and _2: part of what attestations sign, so changed with care."""
-SPECIFICATION_REVISION: Final = 185
-SPECIFICATION_ERRATA: Final = 1
-_FAMILY: Final = int.from_bytes(b"2.0\0")
+"""TPM_PT_FIRMWARE_VERSION_1 and _2: part of every attestation, so change them with care."""
+
 _NO_GAP_LIMIT: Final = 0xFFFFFFFF
 _GROUP: Final = 0x100
 """PT_GROUP: how many tags a group of properties has."""
@@ -81,11 +89,11 @@ def _text(four: bytes) -> int:
 
 
 _FIXED: Final[dict[int, int]] = {
-    PT.FAMILY_INDICATOR: _FAMILY,
-    PT.LEVEL: 0,
-    PT.REVISION: SPECIFICATION_REVISION,
-    PT.ERRATA: SPECIFICATION_ERRATA,
-    PT.YEAR: 0,
+    PT.FAMILY_INDICATOR: SPEC_FAMILY,
+    PT.LEVEL: SPEC_LEVEL,
+    PT.REVISION: SPEC_VERSION,
+    PT.ERRATA: SPEC_ERRATA,
+    PT.YEAR: SPEC_YEAR,
     PT.MANUFACTURER: _text(MANUFACTURER),
     PT.VENDOR_STRING_1: _text(b"vtpm"),
     PT.VENDOR_STRING_2: _text(b"d"),
@@ -190,7 +198,7 @@ _TAGS: Final = tuple(sorted(map(int, {*_FIXED, *_VARIABLE, *_COUNTS_OF_COMMANDS}
 
 
 def tpm_properties(tpm: Tpm, commands: Collection[int], first: int) -> Iterator[tuple[int, int]]:
-    """The TPM properties from the tag ``first`` on, each with its value as it is when asked for.
+    """The TPM properties from the tag ``first`` on with their current values.
 
     Only those of the same group (30.2); the first group stands for the one before it, which is
     empty. ``commands`` are the TPMA_CC of those that are implemented.

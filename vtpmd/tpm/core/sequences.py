@@ -1,4 +1,4 @@
-"""Hash, MAC and event sequences: objects that take data in pieces (Part 1, 29.4)."""
+"""Hash, MAC and event sequences: objects that are given data in pieces (Part 1, 29.4)."""
 
 from ..crypto.cmac import Cmac
 from ..crypto.resumable import ResumableHash, ResumableHmac
@@ -51,7 +51,7 @@ def find(loaded: LoadedObject) -> Sequence:
 
 
 def update(sequence: Sequence, data: bytes) -> None:
-    """Add a piece of data; the first decides whether a digest is safe to sign."""
+    """Add a piece of data; the first one decides whether the digest is safe to sign."""
     if not sequence.started:
         sequence.started = True
         sequence.ticket_safe = tickets.is_safe_beginning(data)

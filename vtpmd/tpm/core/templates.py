@@ -1,7 +1,7 @@
 """Whether the attributes and schemes of a public area agree (Part 2, 8.3; Part 3, 12.1).
 
-The order of checks is that of the reference implementation: with several faults in a template,
-the response code tells the same one. Errors carry the position ``at``.
+The order of checks is that of the reference implementation, so that a template with several faults
+gets the same response code. Errors carry the position ``at``.
 """
 
 from typing import Final
@@ -49,7 +49,7 @@ def check_creation(parent: LoadedObject | None, public: TPMT_PUBLIC, data: bytes
 
 
 def check_attributes(parent: LoadedObject | None, public: TPMT_PUBLIC, at: str) -> None:
-    """Check a public area that has a Name, for its place below ``parent``.
+    """Check a public area with a Name for use below ``parent``.
 
     ``parent`` is None for a Primary Object, and for an object that has no parent yet. Raises
     RC.HASH, RC.SIZE, RC.ATTRIBUTES, and as `check_schemes`.

@@ -1,4 +1,4 @@
-"""Tickets: what the TPM has found to be true, proven to itself (Part 2, 10.6).
+"""Tickets: the TPM's own proofs of what it has verified (Part 2, 10.6).
 
 A ticket is an HMAC under the proof of a hierarchy. The hash is the one that protects contexts,
 SHA-512. A NULL Ticket proves nothing, and no check accepts it.
@@ -23,7 +23,7 @@ _GENERATED = GENERATED_VALUE.to_bytes(4)
 
 
 def is_safe(message: bytes) -> bool:
-    """Whether a digest of ``message`` can't be taken for one of a structure of the TPM's own."""
+    """Whether a digest of ``message`` can't be mistaken for that of a structure made by the TPM."""
     return not message.startswith(_GENERATED)
 
 
@@ -50,9 +50,9 @@ def verified(tpm: Tpm, hierarchy: int, digest: bytes, key_name: bytes) -> TPMT_T
 def hash_check(
     tpm: Tpm, hierarchy: int, hash_alg: int, digest: bytes, *, safe: bool
 ) -> TPMT_TK_HASHCHECK:
-    """Proof that a digest was made here of a safe message.
+    """Proof that this TPM computed a digest, of a safe message.
 
-    The NULL Ticket for a message that is not, and for TPM_RH_NULL.
+    The NULL Ticket for an unsafe message and for TPM_RH_NULL.
     """
     if hierarchy == RH.NULL or not safe:
         return NULL_HASH_CHECK
@@ -73,8 +73,7 @@ def authorization(
 ) -> TPMT_TK_AUTH:
     """Proof of an authorization by PolicySigned or PolicySecret, valid until ``timeout``.
 
-    ``timeout`` is in ms of Time and without the bit that marks ``expires_on_reset``; 0 stands for
-    no end.
+    ``timeout`` is in ms of Time, without the bit that marks ``expires_on_reset``; 0 for none.
     """
     parts = [cp_hash, policy_ref, auth_name, timeout.to_bytes(8)]
     if timeout:

@@ -47,12 +47,12 @@ _USAGES: Final = (
     (TPMA_X509_KEY_USAGE.KEY_ENCIPHERMENT, TPMA_OBJECT.DECRYPT | TPMA_OBJECT.RESTRICTED),
     (TPMA_X509_KEY_USAGE.NON_REPUDIATION, TPMA_OBJECT.FIXED_TPM),
 )
-"""Key usages, and the attributes all of which a key of any of them needs (Part 2, 8.11)."""
+"""Key usages, and the attributes that a key needs for any of them (Part 2, 8.11)."""
 
 
 @dataclass(frozen=True, slots=True)
 class PartialCertificate:
-    """What the caller brings; every field is a DER element."""
+    """The caller's part of a certificate; every field is a DER element."""
 
     signature_algorithm: bytes | None
     names_and_validity: bytes
@@ -83,9 +83,9 @@ def read_partial(octets: bytes, at: str) -> PartialCertificate:
 
 
 def check_extensions(certificate: PartialCertificate, public: TPMT_PUBLIC, at: str) -> None:
-    """Check that the extensions promise nothing that the key can't keep.
+    """Check that the extensions match the attributes of the key.
 
-    Raises RC.ATTRIBUTES at ``object_handle`` if they do; RC.VALUE, or RC.RESERVED_BITS for
+    Raises RC.ATTRIBUTES at ``object_handle`` if they don't; RC.VALUE, or RC.RESERVED_BITS for
     unknown usages, at ``at``.
     """
     try:
@@ -111,7 +111,7 @@ def check_extensions(certificate: PartialCertificate, public: TPMT_PUBLIC, at: s
 def _extension_bits(extensions: list[der.Element], identifier: bytes) -> int | None:
     """The BIT STRING in the extension with this OID; None if there is none.
 
-    ValueError if it is no such thing, and if there are two: relying parties could take the other.
+    ValueError if it is no BIT STRING, or if there are two: relying parties could use the other.
     """
     listed = (der.elements(extension.contents) for extension in extensions)
     found = [parts[-1] for parts in listed if parts and parts[0].whole == identifier]
@@ -128,7 +128,7 @@ def public_key_info(public: TPMT_PUBLIC, at: str) -> bytes:
     """SubjectPublicKeyInfo.
 
     Raises, at ``at``, RC.ASYMMETRIC for a key that is not asymmetric, and RC.KEY for one that is
-    not on its curve: nobody checks that of keys without a nameAlg.
+    not on its curve, which is not checked earlier for keys without a nameAlg.
     """
     if public.type == ALG.RSA:
         key = keys.rsa_public(public)
@@ -156,7 +156,7 @@ def signature_algorithm(key: LoadedObject, scheme: TPMT_SIG_SCHEME, at: str) -> 
 
 
 def _pss_parameters(key: LoadedObject, hash_alg: int) -> bytes:
-    """RSASSA-PSS-params (RFC 4055, 3.1), without what is the default."""
+    """RSASSA-PSS-params (RFC 4055, 3.1), with defaults left out."""
     salt_size = pss_salt_size(hash_alg, keys.rsa_public(key.public).size)
     if hash_alg == ALG.SHA1:
         return der.sequence()
@@ -175,7 +175,7 @@ def complete(
     subject: LoadedObject,
     signer: LoadedObject,
 ) -> tuple[bytes, bytes]:
-    """(addedToCertificate, TBSCertificate); the serial number is a digest of what it is for."""
+    """(addedToCertificate, TBSCertificate); the serial number is a digest of the contents."""
     rest = (certificate.names_and_validity, subject_key, certificate.extensions)
     made = digest(signer.public.name_alg, algorithm, *rest, signer.name, subject.name)
     serial = der.integer(int.from_bytes(made[:_SERIAL_SIZE]))

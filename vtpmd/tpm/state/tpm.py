@@ -1,4 +1,4 @@
-"""One TPM as every rule and every command is given it."""
+"""One TPM, as it is passed to every rule and every command."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -38,7 +38,7 @@ class Tpm:
     last_now: int = 0
     """When Time last advanced, by ``now``."""
     clock_remainder: int = 0
-    """Hundredths of a ms by which Time is ahead of what it shows."""
+    """The fraction of a ms by which Time is ahead of `VolatileState.time`, in units of 10 ns."""
 
     def require_nv(self) -> None:
         """Raise TpmError(RC.NV_UNAVAILABLE) when the host can't store."""

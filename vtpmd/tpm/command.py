@@ -8,11 +8,11 @@
         digests: TPML_DIGEST_VALUES,
     ) -> None:
 
-Positional-only arguments after ``tpm`` are the handle area, the others are the parameter area, and
-the return annotation is the response: ``None`` or a `Structure`. Its first field is the response's
-handle area if it is annotated so: ``object_handle: Annotated[TPM_HANDLE, ResponseHandle]``.
+Positional-only arguments after `tpm` are the handle area, the others are the parameter area, and
+the return annotation is the response: `None` or a `Structure`. Its first field is the response's
+handle area if it is annotated so: `object_handle: Annotated[TPM_HANDLE, ResponseHandle]`.
 
-Whatever rules elsewhere need to know about a command is an argument of its ``@command``.
+Whatever rules elsewhere need to know about a command is an argument of its `@command`.
 """
 
 import inspect
@@ -80,7 +80,7 @@ def command(
 ) -> Callable[[Action], Action]:
     """Register an action under its command code.
 
-    ``nv``, ``extensive`` and ``flushed`` are the bits of TPMA_CC (Part 2, 8.9); ``sessions`` is
+    `nv`, `extensive` and `flushed` are the bits of TPMA_CC (Part 2, 8.9); `sessions` is
     False for commands whose tag has to be TPM_ST_NO_SESSIONS; all others are as in `CommandSpec`.
     Raises TypeError for a signature that is no command table, and for a code that is taken.
     """

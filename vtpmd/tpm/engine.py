@@ -80,7 +80,7 @@ class Engine:
     ) -> "Engine":
         """A new TPM with its own seeds and EKs, powered off.
 
-        ``now`` is a monotonic clock in ms. Raises ProfileError for an unknown profile or bank.
+        `now` is a monotonic clock in ms. Raises ProfileError for an unknown profile or bank.
         """
         profile = named(profile_name)
         by_name = {found.name: alg for alg, found in HASHES.items() if alg in profile.pcr_banks}

@@ -12,7 +12,7 @@ from .wire.constants import ALG, SPEC_VERSION
 class Facts:
     """What a TPM reports about itself and never changes.
 
-    ``manufacturer`` and ``version`` are as in the EK certificate, eight hexadecimal digits each;
+    `manufacturer` and `version` are as in the EK certificate, eight hexadecimal digits each;
     key sizes are in bits.
     """
 

@@ -65,7 +65,7 @@ def manufacture(
 ) -> Tpm:
     """A TPM as it leaves the factory: powered off, with persistent EKs.
 
-    ``banks`` are the TPM_ALG_IDs of the PCR banks.
+    `banks` are the TPM_ALG_IDs of the PCR banks.
     """
 
     def with_seed(handle: int) -> Hierarchy:

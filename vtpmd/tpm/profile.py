@@ -40,9 +40,9 @@ class ProfileError(EngineError, ValueError):
 class Profile:
     """Algorithms and commands of a TPM.
 
-    ``algorithms`` are all that GetCapability(ALGS) reports; ``key_bits`` gives the sizes of RSA and
-    of every block cipher among them. ``pcr_banks`` are the hashes a PCR bank may have. The
-    commands are those of ``version`` of the library specification, except ``without_commands``.
+    `algorithms` are all that GetCapability(ALGS) reports; `key_bits` gives the sizes of RSA and
+    of every block cipher among them. `pcr_banks` are the hashes a PCR bank may have. The
+    commands are those of `version` of the library specification, except `without_commands`.
     """
 
     name: str

@@ -117,7 +117,7 @@ class EngineError(Exception):
 class TpmError(EngineError):
     """A command failed; `code` is what the guest sees.
 
-    Actions raise ``TpmError(RC.SCHEME, at="in_scheme")`` and never compute positions: the
+    Actions raise `TpmError(RC.SCHEME, at="in_scheme")` and never compute positions: the
     dispatcher knows which handle or parameter of the running command has that name. A code that
     already carries a position, or that is format zero, is left as it is (Part 2, 6.6.2).
     """
@@ -128,15 +128,15 @@ class TpmError(EngineError):
         self.at = at
 
     def handle(self, number: int) -> "TpmError":
-        """This error, positioned at handle ``number`` (from 1)."""
+        """This error, positioned at handle `number` (from 1)."""
         return self._positioned(number << 8)
 
     def parameter(self, number: int) -> "TpmError":
-        """This error, positioned at parameter ``number`` (from 1)."""
+        """This error, positioned at parameter `number` (from 1)."""
         return self._positioned(_PARAMETER | number << 8)
 
     def session(self, number: int) -> "TpmError":
-        """This error, positioned at session ``number`` (from 1)."""
+        """This error, positioned at session `number` (from 1)."""
         return self._positioned(_SESSION | number << 8)
 
     def _positioned(self, bits: int) -> "TpmError":
@@ -150,7 +150,7 @@ class TpmError(EngineError):
 
 @contextmanager
 def blame(at: str) -> Iterator[None]:
-    """Position the errors raised inside at handle or parameter ``at``, unless they have one."""
+    """Position the errors raised inside at handle or parameter `at`, unless they have one."""
     try:
         yield
     except TpmError as error:

@@ -48,7 +48,7 @@ class StateError(EngineError):
 
 
 def encode(kind: str, profile: str, **groups: Any) -> bytes:
-    """Encode groups of state (dataclasses of `state`) as one document of a ``kind``."""
+    """Encode groups of state (dataclasses of `state`) as one document of a `kind`."""
     document: dict[str, Any] = {
         "format": FORMAT,
         "version": VERSION,

@@ -323,7 +323,7 @@ def create_loaded(
 def _derivation_parameters(
     tpm: Tpm, parent: LoadedObject, template: TPMT_PUBLIC, data: bytes
 ) -> TPMS_DERIVE:
-    """Label and context: those of the template, and those of ``data`` where it has none."""
+    """Label and context: those of the template, and those of `data` where it has none."""
     if template.type == ALG.RSA:
         raise TpmError(RC.TYPE, at="in_public")
     if objects.has(template, TPMA_OBJECT.SENSITIVE_DATA_ORIGIN):

@@ -24,7 +24,7 @@ _PLAIN_HIERARCHIES = (RH.ENDORSEMENT, RH.PLATFORM)
 
 
 def choose_scheme(key: LoadedObject | None, in_scheme: TPMT_SIG_SCHEME) -> TPMT_SIG_SCHEME:
-    """The scheme to attest with. RC.KEY at ``sign_handle``, RC.SCHEME at ``in_scheme``."""
+    """The scheme to attest with. RC.KEY at `sign_handle`, RC.SCHEME at `in_scheme`."""
     signing.require_signing_key(key, at="sign_handle")
     return signing.select_scheme(key, in_scheme)
 
@@ -34,7 +34,7 @@ def content_hash(
 ) -> int:
     """The hash of the attested contents: the signature's or, without a key, that of `in_scheme`.
 
-    Raises RC.SCHEME at ``in_scheme`` if there is none.
+    Raises RC.SCHEME at `in_scheme` if there is none.
     """
     hash_alg = signing.hash_of(in_scheme if key is None else scheme)
     if hash_alg == ALG.NULL:
@@ -55,10 +55,10 @@ def attest(
     kind: int,
     attested: Any,
 ) -> tuple[bytes, TPMT_SIGNATURE]:
-    """Fill in a TPMS_ATTEST around ``attested`` (the arm of ``kind``), marshal and sign it.
+    """Fill in a TPMS_ATTEST around `attested` (the arm of `kind`), marshal and sign it.
 
     Without a key the signature is the NULL one. An anonymous scheme hides the signer and hashes
-    ``qualifying_data`` instead of showing it. Raises as `signing.sign`.
+    `qualifying_data` instead of showing it. Raises as `signing.sign`.
     """
     qualified_name = RH.NULL.to_bytes(4) if key is None else key.qualified_name
     clock, firmware = clock_info(tpm), firmware_version()

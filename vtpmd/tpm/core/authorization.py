@@ -75,7 +75,7 @@ def authorize(
 ) -> bool:
     """Check everything but proof of the authValue; return whether that has to be proven.
 
-    ``session`` is None for a password. Order and codes are those of libtpms: a password for an
+    `session` is None for a password. Order and codes are those of libtpms: a password for an
     object without userWithAuth is RC.AUTH_UNAVAILABLE and not RC.POLICY_FAIL (Part 3, 5.6). Raises
     TpmError without a position.
     """

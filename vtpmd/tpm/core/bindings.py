@@ -32,7 +32,7 @@ def check_loadable(
 ) -> None:
     """Check an object before it is loaded or imported.
 
-    ``trusted`` says that the areas were checked when the parent, which is fixedTPM, wrapped them.
+    `trusted` says that the areas were checked when the parent, which is fixedTPM, wrapped them.
     Raises RC.KEY_SIZE for a seedValue that is too long, and as `templates` and `check_areas`.
     """
     if sensitive is None or public.name_alg == ALG.NULL:
@@ -134,7 +134,7 @@ def _key_size_allowed(public: TPMT_PUBLIC, size: int) -> bool:
 
 
 def symmetric_unique(public: TPMT_PUBLIC, seed_value: bytes, key: bytes) -> bytes:
-    """``unique`` of a SYMCIPHER or keyedHash object (Part 1, 24.5.3.2).
+    """`unique` of a SYMCIPHER or keyedHash object (Part 1, 24.5.3.2).
 
     For a parent it is an HMAC. 24.5.3 does not say so, but the reference implementation and libtpms
     do it, and with them every blob that guests have stored.

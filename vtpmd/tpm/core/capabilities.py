@@ -35,10 +35,10 @@ Listed = Iterable[tuple[int, Any]]
 
 
 def list_all(tpm: Tpm, commands: Commands, capability: int, first: int) -> Listed:
-    """All properties of a capability in order; ``first`` chooses between kinds of handles.
+    """All properties of a capability in order; `first` chooses between kinds of handles.
 
-    Raises RC.VALUE at ``capability`` for one that has no such list; RC.HANDLE and RC.VALUE at
-    ``property``.
+    Raises RC.VALUE at `capability` for one that has no such list; RC.HANDLE and RC.VALUE at
+    `property`.
     """
     lister = _LISTS.get(capability)
     if lister is None:

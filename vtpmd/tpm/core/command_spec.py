@@ -31,7 +31,7 @@ class ReadOnly(Enum):
 
 @dataclass(frozen=True, slots=True)
 class HandleSpec:
-    """One row of the handle area; ``optional`` if the action takes None for TPM_RH_NULL."""
+    """One row of the handle area; `optional` if the action takes None for TPM_RH_NULL."""
 
     name: str
     read: Reader
@@ -41,7 +41,7 @@ class HandleSpec:
 
 @dataclass(frozen=True, slots=True)
 class CommandSpec:
-    """A command as its ``@command`` and its signature declare it."""
+    """A command as its `@command` and its signature declare it."""
 
     code: int
     version: int
@@ -76,7 +76,7 @@ class CommandSpec:
     """How many handles have an auth role; these come first."""
 
     def locate(self, error: TpmError) -> TpmError:
-        """Turn ``at="in_scheme"`` into the position bits of the response code (Part 2, 6.6.2)."""
+        """Turn `at="in_scheme"` into the position bits of the response code (Part 2, 6.6.2)."""
         if error.at is not None:
             for number, handle in enumerate(self.handles, 1):
                 if handle.name == error.at:

@@ -19,7 +19,7 @@ _COUNTER_BITS = 16
 
 
 def fresh(tpm: Tpm, curve: Curve, name: bytes) -> int:
-    """The value for the commitment that `commit` will record; ``name`` is empty for no key."""
+    """The value for the commitment that `commit` will record; `name` is empty for no key."""
     return _derive(tpm, curve, name, tpm.reset.commit_counter)
 
 
@@ -32,7 +32,7 @@ def commit(tpm: Tpm) -> int:
 
 
 def committed(tpm: Tpm, curve: Curve, name: bytes, counter: int, at: str | None = None) -> int:
-    """The value that `commit` returned ``counter`` for. RC.VALUE at ``at`` if not outstanding.
+    """The value that `commit` returned `counter` for. RC.VALUE at `at` if not outstanding.
 
     Part 1, 44.2.5 has RC.RANGE for those that the window has passed; libtpms has RC.VALUE.
     """

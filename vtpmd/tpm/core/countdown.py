@@ -11,7 +11,7 @@ from ..wire.constants import RH
 
 HANDLES = range(RH.ACT_0, RH.ACT_F + 1)
 STOP = 0xFFFFFFFF
-"""startTimeout that clears ``signaled`` of a timer that has ended."""
+"""startTimeout that clears `signaled` of a timer that has ended."""
 
 
 def entity(tpm: Tpm, handle: int) -> CountdownTimer:

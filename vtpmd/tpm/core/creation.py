@@ -23,7 +23,7 @@ PRIMARY_CACHE_SIZE: Final = 8
 def authorization_value(given: bytes, name_alg: int, at: str) -> bytes:
     """The authValue without its trailing zeros (Part 1, 16.6.4.3), for an object with this nameAlg.
 
-    Raises RC.SIZE at ``at`` if that is longer than a digest. Without a nameAlg nothing is raised:
+    Raises RC.SIZE at `at` if that is longer than a digest. Without a nameAlg nothing is raised:
     another check fails then.
     """
     stripped = given.rstrip(b"\0")
@@ -53,7 +53,7 @@ def derived_object(
 ) -> LoadedObject:
     """The object a Derivation Parent yields for label and context, not yet in a slot.
 
-    ``template`` has been checked and is not that of an RSA key.
+    `template` has been checked and is not that of an RSA key.
     """
     assert isinstance(parent.public.parameters, TPMS_KEYEDHASH_PARMS)
     details = parent.public.parameters.scheme.details
@@ -105,7 +105,7 @@ def creation_data(
     creation_pcr: list[TPMS_PCR_SELECTION],
     outside_info: bytes,
 ) -> tuple[TPMS_CREATION_DATA, bytes]:
-    """(creationData, creationHash) of an object created now below ``parent`` (24.8).
+    """(creationData, creationHash) of an object created now below `parent` (24.8).
 
     Without PCRs, pcrDigest is the digest of no data as in libtpms, not empty as in Part 2, 15.1.
     """

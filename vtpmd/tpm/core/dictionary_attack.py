@@ -13,7 +13,7 @@ from ..wire.constants import RH
 def begin_use(tpm: Tpm, *, is_lockout: bool) -> None:
     """Allow a try with a DA-protected authValue, unless the TPM is in lockout.
 
-    ``is_lockout`` is True for lockoutAuth itself, which has a rule of its own. From here to the
+    `is_lockout` is True for lockoutAuth itself, which has a rule of its own. From here to the
     next TPM2_Shutdown a loss of power counts as a failed try (Part 1, 16.8.6), so a TPM2_Shutdown
     before no longer holds. Raises RC.LOCKOUT, and RC.NV_UNAVAILABLE if a failure could not be
     counted, because guesses would then be free.
@@ -36,7 +36,7 @@ def begin_use(tpm: Tpm, *, is_lockout: bool) -> None:
 def register_failure(tpm: Tpm, entity: Entity | None, session: Session | None, used: bool) -> int:
     """Count a failed authorization and return the response code for it.
 
-    ``session`` is None for a password; ``used`` tells whether the authValue took part in it.
+    `session` is None for a password; `used` tells whether the authValue took part in it.
     AUTH_FAIL for what is DA protected, BAD_AUTH for the rest.
     """
     protected = is_lockout = False

@@ -43,7 +43,7 @@ def is_enabled(tpm: Tpm, handle: int) -> bool:
 
 
 def resolve(tpm: Tpm, handle: int, number: int, code: int) -> Entity | Session:
-    """The entity of the ``number``-th handle (from 1) of the command ``code``.
+    """The entity of the `number`-th handle (from 1) of the command `code`.
 
     Raises, as Part 3, 5.4 says, RC.REFERENCE_H0 + N for what could be loaded but is not; RC.HANDLE,
     RC.HIERARCHY and RC.VALUE without a position. As in libtpms, the commands check the locks of an

@@ -10,7 +10,7 @@ from .power import PROOF_SIZE, SEED_SIZE
 def set_enabled(tpm: Tpm, enable: int, state: bool) -> None:
     """Enable or disable a hierarchy or the platform's NV indices.
 
-    ``enable`` is a TPMI_RH_ENABLES. Disabling flushes the transient objects of the hierarchy.
+    `enable` is a TPMI_RH_ENABLES. Disabling flushes the transient objects of the hierarchy.
     """
     match enable:
         case RH.OWNER:

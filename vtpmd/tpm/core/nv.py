@@ -61,7 +61,7 @@ def check_write(authority: Entity, index: NvIndex) -> None:
 
 
 def read_range(index: NvIndex, size: int, offset: int) -> bytes:
-    """``size`` octets of the contents from ``offset`` on. RC.NV_RANGE."""
+    """`size` octets of the contents from `offset` on. RC.NV_RANGE."""
     if size + offset > index.public.data_size:
         raise TpmError(RC.NV_RANGE)
     return index.data[offset : offset + size]
@@ -138,7 +138,7 @@ def undefine_owner_indices(tpm: Tpm) -> None:
 def at_startup(tpm: Tpm, *, orderly: bool, resume: bool, reset: bool) -> None:
     """Reset locks, contents and counters at TPM Reset and TPM Restart (Part 1, 34.2.4 and 34.2.6).
 
-    ``orderly`` says whether a TPM2_Shutdown preceded, ``reset`` whether it was not one of type
+    `orderly` says whether a TPM2_Shutdown preceded, `reset` whether it was not one of type
     TPM_SU_STATE. The caller has announced the NV update.
     """
     if resume:

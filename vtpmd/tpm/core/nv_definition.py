@@ -27,10 +27,10 @@ _NUMBER_SIZE = 8
 
 
 def check(tpm: Tpm, creator: Hierarchy, public: TPMS_NV_PUBLIC, auth_value: bytes) -> None:
-    """Check that ``creator`` may define this index now.
+    """Check that `creator` may define this index now.
 
-    ``auth_value`` comes without trailing zeros. Raises TpmError positioned at ``auth_handle``,
-    ``auth`` or ``public_info``, RC.NV_DEFINED or RC.NV_SPACE.
+    `auth_value` comes without trailing zeros. Raises TpmError positioned at `auth_handle`,
+    `auth` or `public_info`, RC.NV_DEFINED or RC.NV_SPACE.
     """
     attributes, by_platform = public.attributes, creator.handle == RH.PLATFORM
     index_type = (attributes & TPMA_NV.NT) >> TPMA_NV.NT_SHIFT

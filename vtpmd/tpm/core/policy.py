@@ -39,7 +39,7 @@ def clear(session: Session) -> None:
 
 
 def require_size(session: Session, octets: bytes, at: str) -> None:
-    """Raise RC.SIZE unless ``octets`` is as long as policyDigest."""
+    """Raise RC.SIZE unless `octets` is as long as policyDigest."""
     if len(octets) != digest_size(session.auth_hash):
         raise TpmError(RC.SIZE, at=at)
 
@@ -65,7 +65,7 @@ def bind(session: Session, kind: str, bound_hash: bytes) -> None:
 def timeout_of(tpm: Tpm, session: Session, expiration: int, nonce_tpm: bytes) -> int:
     """When an authorization expires, in ms of Time; 0 for never.
 
-    ``expiration`` is in seconds; its sign doesn't matter here. With a nonce it counts from when the
+    `expiration` is in seconds; its sign doesn't matter here. With a nonce it counts from when the
     nonce was made, otherwise it is absolute; the current milliseconds prevent it from ending early.
     """
     if not expiration:
@@ -83,7 +83,7 @@ def check_qualifiers(
     """Check timeout and cpHashA of an authorization (23.2.2).
 
     Raises RC.NV_UNAVAILABLE if Time, which a timeout is compared with, stands still (Part 1,
-    34.7.2.2); RC.EXPIRED at ``timeout_at``, RC.SIZE at ``cp_hash_a``, RC.CPHASH.
+    34.7.2.2); RC.EXPIRED at `timeout_at`, RC.SIZE at `cp_hash_a`, RC.CPHASH.
     """
     if timeout:
         tpm.require_nv()
@@ -133,9 +133,9 @@ _CONDITIONS: dict[int, Callable[[bytes, bytes], bool]] = {
 
 
 def operand_a(octets: bytes, offset: int, size: int, *, too_long: TpmError) -> bytes:
-    """The part of ``octets`` that an operand of ``size`` is compared with.
+    """The part of `octets` that an operand of `size` is compared with.
 
-    Raises RC.VALUE at ``offset`` if it starts past their end, and ``too_long`` if it ends there.
+    Raises RC.VALUE at `offset` if it starts past their end, and `too_long` if it ends there.
     """
     if offset > len(octets):
         raise TpmError(RC.VALUE, at="offset")
@@ -145,7 +145,7 @@ def operand_a(octets: bytes, offset: int, size: int, *, too_long: TpmError) -> b
 
 
 def require_condition(operation: int, a: bytes, b: bytes) -> None:
-    """Raise RC.POLICY unless TPM_EO ``operation`` holds between operands of the same size."""
+    """Raise RC.POLICY unless TPM_EO `operation` holds between operands of the same size."""
     if not _CONDITIONS[operation](a, b):
         raise TpmError(RC.POLICY)
 

@@ -198,10 +198,10 @@ _TAGS: Final = tuple(sorted(map(int, {*_FIXED, *_VARIABLE, *_COUNTS_OF_COMMANDS}
 
 
 def tpm_properties(tpm: Tpm, commands: Collection[int], first: int) -> Iterator[tuple[int, int]]:
-    """The TPM properties from the tag ``first`` on with their current values.
+    """The TPM properties from the tag `first` on with their current values.
 
     Only those of the same group (30.2); the first group stands for the one before it, which is
-    empty. ``commands`` are the TPMA_CC of those that are implemented.
+    empty. `commands` are the TPMA_CC of those that are implemented.
     """
     group = max(first // _GROUP, 1)
     end = bisect_left(_TAGS, (group + 1) * _GROUP)

@@ -41,7 +41,7 @@ def unwrap_outer(
 def wrap_sensitive(
     tpm: Tpm, parent: LoadedObject, name: bytes, name_alg: int, sensitive: TPMT_SENSITIVE
 ) -> bytes:
-    """TPM2B_PRIVATE of a child of ``parent``, under a fresh IV (23.6 and 23.7)."""
+    """TPM2B_PRIVATE of a child of `parent`, under a fresh IV (23.6 and 23.7)."""
     assert parent.sensitive is not None
     seed = parent.sensitive.seed_value
     iv = tpm.random(symmetric.block_size(_cipher(parent).algorithm))

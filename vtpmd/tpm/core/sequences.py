@@ -44,7 +44,7 @@ def _add(tpm: Tpm, sequence: Sequence) -> int:
 
 
 def find(loaded: LoadedObject) -> Sequence:
-    """The sequence of a sequence object. RC.MODE at ``sequence_handle`` for other objects."""
+    """The sequence of a sequence object. RC.MODE at `sequence_handle` for other objects."""
     if loaded.sequence is None:
         raise TpmError(RC.MODE, at="sequence_handle")
     return loaded.sequence

@@ -38,7 +38,7 @@ def decrypt_parameter(
 ) -> bytes:
     """The parameter area with its first TPM2B decrypted (Part 1, clause 18).
 
-    ``key`` is sessionValue. Raises RC.INSUFFICIENT, RC.SIZE for a TPM2B that is cut short.
+    `key` is sessionValue. Raises RC.INSUFFICIENT, RC.SIZE for a TPM2B that is cut short.
     """
     return _crypt(session, key, nonce_caller, session.nonce_tpm, parameters, encrypt=False)
 

@@ -56,7 +56,7 @@ def select_scheme(key: LoadedObject | None, in_scheme: TPMT_SIG_SCHEME) -> TPMT_
 
     The caller can leave out the key's own scheme, but not replace it. A scheme with a commitment
     has to be given, because the commitment's counter is part of it. Raises RC.SCHEME
-    at ``in_scheme``.
+    at `in_scheme`.
     """
     if key is None:
         return _NO_SCHEME
@@ -131,7 +131,7 @@ def _sign_ecc(
 def verify(
     key: LoadedObject, signature: TPMT_SIGNATURE, digest: bytes, at: str | None = None
 ) -> None:
-    """Verify that ``signature`` is one of ``digest`` by ``key``; errors are positioned ``at``.
+    """Verify that `signature` is one of `digest` by `key`; errors are positioned `at`.
 
     Only the public area of an asymmetric key is used. Raises RC.SIGNATURE if it is not genuine,
     RC.SCHEME if the key can't verify its kind, RC.HANDLE if an HMAC key's sensitive area is not

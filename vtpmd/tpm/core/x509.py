@@ -61,7 +61,7 @@ class PartialCertificate:
 
 
 def read_partial(octets: bytes, at: str) -> PartialCertificate:
-    """Take a partialCertificate apart. RC.SIZE or RC.VALUE at ``at``."""
+    """Take a partialCertificate apart. RC.SIZE or RC.VALUE at `at`."""
     if not octets:
         raise TpmError(RC.VALUE, at=at)
     try:
@@ -85,8 +85,8 @@ def read_partial(octets: bytes, at: str) -> PartialCertificate:
 def check_extensions(certificate: PartialCertificate, public: TPMT_PUBLIC, at: str) -> None:
     """Check that the extensions match the attributes of the key.
 
-    Raises RC.ATTRIBUTES at ``object_handle`` if they don't; RC.VALUE, or RC.RESERVED_BITS for
-    unknown usages, at ``at``.
+    Raises RC.ATTRIBUTES at `object_handle` if they don't; RC.VALUE, or RC.RESERVED_BITS for
+    unknown usages, at `at`.
     """
     try:
         ((_, wrapped, _),) = der.elements(certificate.extensions)
@@ -127,7 +127,7 @@ def _extension_bits(extensions: list[der.Element], identifier: bytes) -> int | N
 def public_key_info(public: TPMT_PUBLIC, at: str) -> bytes:
     """SubjectPublicKeyInfo.
 
-    Raises, at ``at``, RC.ASYMMETRIC for a key that is not asymmetric, and RC.KEY for one that is
+    Raises, at `at`, RC.ASYMMETRIC for a key that is not asymmetric, and RC.KEY for one that is
     not on its curve, which is not checked earlier for keys without a nameAlg.
     """
     if public.type == ALG.RSA:
@@ -145,7 +145,7 @@ def public_key_info(public: TPMT_PUBLIC, at: str) -> bytes:
 
 
 def signature_algorithm(key: LoadedObject, scheme: TPMT_SIG_SCHEME, at: str) -> bytes:
-    """AlgorithmIdentifier of a scheme. RC.SCHEME at ``at`` if it has none."""
+    """AlgorithmIdentifier of a scheme. RC.SCHEME at `at` if it has none."""
     hash_alg = hash_of(scheme)
     if scheme.scheme == ALG.RSAPSS:
         return der.sequence(_RSAPSS, _pss_parameters(key, hash_alg))

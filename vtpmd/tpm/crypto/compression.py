@@ -1,8 +1,8 @@
-"""The compression functions under the hash algorithms, in Python.
+"""The compression functions of the hash algorithms, in Python.
 
-hashlib does not let a mid-state out, and a hash sequence must survive TPM2_ContextSave. Each
-function folds whole blocks into a chaining value, a tuple of words. Slow, about a microsecond per
-octet: only ``resumable`` uses them, for what hashlib cannot do.
+A hash sequence must survive TPM2_ContextSave, and hashlib gives no access to its intermediate
+state. Each function folds whole blocks into a chaining value, a tuple of words. They take about a
+microsecond per octet, so `resumable` uses them only where hashlib can't help.
 """
 
 from collections.abc import Callable
@@ -28,10 +28,10 @@ class Compression:
     """Encoding of the chaining value; the digest is its beginning."""
 
     fold: Callable[[State, bytes], State]
-    """The chaining value after whole blocks."""
+    """The chaining value after these whole blocks."""
 
     pad: Callable[[int], bytes]
-    """Octets to add after a message of so many octets, up to a whole block."""
+    """The padding after a message of so many octets."""
 
 
 def _primes(count: int) -> list[int]:
@@ -118,7 +118,7 @@ def fold_sha256(state: State, blocks: bytes) -> State:
 
 
 def fold_sha512(state: State, blocks: bytes) -> State:
-    """SHA-512 and SHA-384 (FIPS 180-4, 6.4.2), as ``fold_sha256``."""
+    """SHA-512 and SHA-384 (FIPS 180-4, 6.4.2), as `fold_sha256`."""
     for w16 in _words_16_64.iter_unpack(blocks):
         w = list(w16)
         for t in range(16, 80):

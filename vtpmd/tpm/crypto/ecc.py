@@ -1,7 +1,7 @@
 """Elliptic curves: parameters, points, keys and key exchange (Part 1, 44).
 
-Every scalar multiplication is OpenSSL's. The library gives x only, so ``multiply`` asks it for
-[d]P and [d + 1]P and solves the addition law for y.
+OpenSSL does every scalar multiplication. The library only returns x, so `multiply` asks it for [d]P
+and [d + 1]P and solves the addition law for y.
 """
 
 from collections.abc import Callable
@@ -21,7 +21,7 @@ Octets = Callable[[int], bytes]
 
 
 class Point(NamedTuple):
-    """Affine coordinates; whether they are on a curve is not implied."""
+    """Affine coordinates, not necessarily on a curve."""
 
     x: int
     y: int
@@ -29,7 +29,7 @@ class Point(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Curve:
-    """y^2 = x^3 + ax + b modulo p with generator ``g`` of prime order n; the cofactor is 1."""
+    """y^2 = x^3 + ax + b modulo p with generator `g` of prime order n; the cofactor is 1."""
 
     curve_id: int
     key_bits: int
@@ -39,7 +39,7 @@ class Curve:
     n: int
     library: ec.EllipticCurve
     hash_alg: int
-    """A hash of its strength: of the KDF that is reported for it, and no longer than its order."""
+    """A hash of its strength, not longer than its order; reported as the hash of its KDF."""
     oid: bytes
     """In DER."""
 
@@ -59,11 +59,11 @@ class Curve:
         return (self.key_bits + 7) // 8
 
     def octets(self, value: int) -> bytes:
-        """``value`` padded to ``size``, as every coordinate leaves the TPM (44.5.3)."""
+        """`value` padded to `size`, as every coordinate leaves the TPM (44.5.3)."""
         return value.to_bytes(self.size, "big")
 
     def contains(self, point: Point) -> bool:
-        """Whether ``point`` is on the curve, with reduced coordinates."""
+        """Whether `point` is on the curve, with reduced coordinates."""
         x, y = point
         if not (0 <= x < self.p and 0 <= y < self.p):
             return False
@@ -73,7 +73,7 @@ class Curve:
         return (x * x + self.a) * x + self.b
 
     def check(self, point: Point) -> None:
-        """TPM_RC_ECC_POINT unless ``point`` is on the curve."""
+        """TPM_RC_ECC_POINT unless `point` is on the curve."""
         if not self.contains(point):
             raise TpmError(RC.ECC_POINT)
 
@@ -135,7 +135,7 @@ def public_point(curve: Curve, d: int) -> Point:
 
 
 def check_pair(curve: Curve, d: int, point: Point) -> None:
-    """TPM_RC_BINDING unless ``point`` is [d]G with d in [1, n - 1] (44.1)."""
+    """TPM_RC_BINDING unless `point` is [d]G with d in [1, n - 1] (44.1)."""
     if not 0 < d < curve.n or public_point(curve, d) != point:
         raise TpmError(RC.BINDING)
 
@@ -187,12 +187,12 @@ def add(curve: Curve, first: Point, second: Point) -> Point:
 def full_unified_model(
     curve: Curve, d_static: int, d_ephemeral: int, q_static: Point, q_ephemeral: Point
 ) -> tuple[Point, Point]:
-    """(outZ1, outZ2) of TPM2_ZGen_2Phase with TPM_ALG_ECDH (44.8.4.2); raises as ``multiply``."""
+    """(outZ1, outZ2) of TPM2_ZGen_2Phase with TPM_ALG_ECDH (44.8.4.2); raises as `multiply`."""
     return multiply(curve, d_static, q_static), multiply(curve, d_ephemeral, q_ephemeral)
 
 
 def library_point(curve: Curve, point: Point) -> ec.EllipticCurvePublicKey:
-    """``point``, which is on the curve, as OpenSSL takes it."""
+    """`point`, which is on the curve, as OpenSSL takes it."""
     return ec.EllipticCurvePublicNumbers(point.x, point.y, curve.library).public_key()
 
 

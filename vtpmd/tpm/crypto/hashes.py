@@ -1,4 +1,4 @@
-"""Hash and HMAC over TPM_ALG_ID (Part 1, 8.4.3 and 8.4.4), and what belongs to each algorithm."""
+"""Hash and HMAC by TPM_ALG_ID (Part 1, 8.4.3 and 8.4.4), and the table of hash algorithms."""
 
 import hashlib
 import hmac as _hmac
@@ -13,7 +13,7 @@ from vtpmd.tpm.wire.constants import ALG, DIGEST_SIZES
 
 @dataclass(frozen=True, slots=True)
 class Hash:
-    """A hash algorithm: all that anything here needs to know of one. Sizes are in octets."""
+    """All facts about a hash algorithm. Sizes are in octets."""
 
     alg: int
     name: str
@@ -123,7 +123,7 @@ HASHES: dict[int, Hash] = {
         ),
     )
 }
-"""Every hash there is; what Part 2 says of its size is in `DIGEST_SIZES`."""
+"""Every hash that is implemented; digest sizes come from `DIGEST_SIZES` (Part 2)."""
 _CONSTRUCTORS: dict[int, Callable[..., "hashlib._Hash"]] = {
     alg: getattr(hashlib, hash_.name) for alg, hash_ in HASHES.items()
 }
@@ -132,25 +132,25 @@ _SIZES = {alg: hash_.digest_size for alg, hash_ in HASHES.items()}
 
 
 def digest(alg: int, *parts: bytes) -> bytes:
-    """H(parts[0] || parts[1] || …). KeyError if ``alg`` is no hash of this table."""
+    """H(parts[0] || parts[1] || …). KeyError if `alg` is no hash of this table."""
     return _CONSTRUCTORS[alg](b"".join(parts)).digest()
 
 
 def hmac(alg: int, key: bytes, *parts: bytes) -> bytes:
-    """HMAC(key, parts[0] || parts[1] || …); an empty key is allowed. KeyError as ``digest``."""
+    """HMAC(key, parts[0] || parts[1] || …); an empty key is allowed. KeyError as `digest`."""
     return _hmac.digest(key, b"".join(parts), _NAMES[alg])
 
 
 def digest_size(alg: int) -> int:
-    """Octets of a digest of ``alg``; 0 for TPM_ALG_NULL and everything that is no hash here."""
+    """Octets of a digest of `alg`; 0 for TPM_ALG_NULL and anything else not implemented."""
     return _SIZES.get(alg, 0)
 
 
 def block_size(alg: int) -> int:
-    """Octets of the input block of ``alg``: the largest HMAC key that is used as it is."""
+    """Octets of an input block of `alg`, and of the largest HMAC key that is not hashed first."""
     return HASHES[alg].block_size
 
 
 def new(alg: int) -> "hashlib._Hash":
-    """A running hash of hashlib for ``alg``."""
+    """A running hash of hashlib for `alg`."""
     return _CONSTRUCTORS[alg]()

@@ -1,7 +1,7 @@
 """Block ciphers AES and Camellia in the five TPM modes (Part 1, 8.4.7).
 
 Modes are chained over ECB and CBC of the library where it lacks a mode (Camellia-CTR) or does not
-tell the chaining value; the value returned as ``iv_out`` continues the stream in a later call.
+tell the chaining value; the value returned as `iv_out` continues the stream in a later call.
 """
 
 from collections.abc import Callable
@@ -20,12 +20,12 @@ BLOCK_SIZE = 16
 """Octets of a block, the same for every cipher and key size here."""
 
 WHOLE_BLOCKS = (ALG.CBC, ALG.ECB)
-"""The modes that take no partial block."""
+"""The modes that don't accept a partial block."""
 
 
 @dataclass(frozen=True, slots=True)
 class BlockCipher:
-    """A block cipher with blocks of `BLOCK_SIZE`; ``library`` makes it of a key."""
+    """A block cipher with blocks of `BLOCK_SIZE`; `library` makes it of a key."""
 
     alg: int
     library: Callable[[bytes], BlockCipherAlgorithm]
@@ -39,25 +39,25 @@ CIPHERS: dict[int, BlockCipher] = {
         BlockCipher(ALG.CAMELLIA, Camellia, frozenset({128, 192, 256})),
     )
 }
-"""Every block cipher there is."""
+"""Every block cipher that is implemented."""
 
 
 def block_size(alg: int) -> int:
-    """Octets of a block of ``alg``; 0 if it is no block cipher here."""
+    """Octets of a block of `alg`; 0 if it is not an implemented block cipher."""
     return BLOCK_SIZE if alg in CIPHERS else 0
 
 
 def encrypt(alg: int, key: bytes, mode: int, iv: bytes, data: bytes) -> tuple[bytes, bytes]:
     """(ciphertext, iv_out) as TPM2_EncryptDecrypt2 returns them (Part 3, 15.3).
 
-    ``iv`` is one block, empty for ECB; ``data`` is whole blocks for the modes of `WHOLE_BLOCKS`.
+    `iv` is one block, empty for ECB; `data` is whole blocks for the modes of `WHOLE_BLOCKS`.
     ValueError otherwise.
     """
     return _transform(alg, key, mode, iv, data, encrypting=True)
 
 
 def decrypt(alg: int, key: bytes, mode: int, iv: bytes, data: bytes) -> tuple[bytes, bytes]:
-    """(plaintext, iv_out): the inverse of ``encrypt``, with the same conditions."""
+    """(plaintext, iv_out): the inverse of `encrypt`, with the same conditions."""
     return _transform(alg, key, mode, iv, data, encrypting=False)
 
 
@@ -67,17 +67,17 @@ def cfb_encrypt(alg: int, key: bytes, iv: bytes, data: bytes) -> bytes:
 
 
 def cfb_decrypt(alg: int, key: bytes, iv: bytes, data: bytes) -> bytes:
-    """The inverse of ``cfb_encrypt``."""
+    """The inverse of `cfb_encrypt`."""
     return Cipher(CIPHERS[alg].library(key), CFB(iv)).decryptor().update(data)
 
 
 def ecb_encrypt(alg: int, key: bytes, blocks: bytes) -> bytes:
-    """Every block encrypted on its own; ``blocks`` is whole blocks."""
+    """Every block encrypted on its own; `blocks` is whole blocks."""
     return Cipher(CIPHERS[alg].library(key), ECB()).encryptor().update(blocks)
 
 
 def cbc_encrypt(alg: int, key: bytes, iv: bytes, blocks: bytes) -> bytes:
-    """Blocks chained from ``iv``; ``blocks`` is whole blocks."""
+    """Blocks chained from `iv`; `blocks` is whole blocks."""
     return Cipher(CIPHERS[alg].library(key), CBC(iv)).encryptor().update(blocks)
 
 
@@ -105,7 +105,7 @@ def _transform(
 
 
 def _cfb_iv(alg: int, key: bytes, iv: bytes, ciphertext: bytes) -> bytes:
-    """The last block, a partial one filled up with its key stream as libtpms does."""
+    """The last block; like libtpms, complete a partial one with its key stream."""
     partial = len(ciphertext) % BLOCK_SIZE
     if not partial:
         return ciphertext[-BLOCK_SIZE:]

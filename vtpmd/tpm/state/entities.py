@@ -138,7 +138,7 @@ class LoadedObject:
 class NvIndex:
     """An NV Index: public area, authValue and contents (Part 1, clause 34).
 
-    ``data`` always has ``public.data_size`` octets; before TPMA_NV_WRITTEN its contents mean
+    `data` always has `public.data_size` octets; before TPMA_NV_WRITTEN its contents mean
     nothing.
     """
 

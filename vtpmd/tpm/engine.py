@@ -142,7 +142,7 @@ class Engine:
             profile, groups = decode("volatile", volatile, **_VOLATILE)
             if profile.name != self.profile.name:
                 raise StateError("damaged", "the volatile state is that of another profile")
-            power.go_on(self._tpm, **groups)
+            power.resume_volatile(self._tpm, **groups)
         self.running = True
         self.defect = None
 

@@ -149,7 +149,7 @@ class TpmError(EngineError):
 
 
 @contextmanager
-def blame(at: str) -> Iterator[None]:
+def located(at: str) -> Iterator[None]:
     """Position the errors raised inside at handle or parameter `at`, unless they have one."""
     try:
         yield

@@ -135,7 +135,7 @@ def _check_password(tpm: Tpm, call: Call, use: PasswordUse) -> None:
         raise TpmError(RC.HANDLE)
     authorize(tpm, call.request, use.entity, use.role, None)
     proven = sessions.is_auth_value(use.entity.auth_value, use.proof)
-    _settle(tpm, use.entity, None, used=True, proven=proven)
+    _record_try(tpm, use.entity, None, used=True, proven=proven)
 
 
 def _check_session(tpm: Tpm, call: Call, use: SessionUse) -> None:
@@ -149,7 +149,7 @@ def _check_session(tpm: Tpm, call: Call, use: SessionUse) -> None:
     elif not use.has(EXTRA_USE):
         raise TpmError(RC.ATTRIBUTES)
     proven = _is_proven(call, use)
-    _settle(tpm, use.entity, session, used=use.proves_auth_value, proven=proven)
+    _record_try(tpm, use.entity, session, used=use.proves_auth_value, proven=proven)
 
 
 def _is_proven(call: Call, use: SessionUse) -> bool:
@@ -181,7 +181,7 @@ def _other_nonces(call: Call, use: SessionUse) -> bytes:
     )
 
 
-def _settle(
+def _record_try(
     tpm: Tpm, entity: Entity | None, session: Session | None, *, used: bool, proven: bool
 ) -> None:
     """Count the try if the entity or the TPM counts tries; raise unless it was right."""

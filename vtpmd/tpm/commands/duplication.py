@@ -7,7 +7,7 @@ from ..core import objects, protection, shared_seeds
 from ..core.bindings import check_loadable
 from ..core.names import object_name
 from ..crypto.labelled import DUPLICATE
-from ..rc import RC, TpmError, blame
+from ..rc import RC, TpmError, located
 from ..state import LoadedObject, Tpm
 from ..wire.algorithms import (
     TPM2B_ENCRYPTED_SECRET,
@@ -111,7 +111,7 @@ def rewrap(
             seed = shared_seeds.decapsulate(tpm, old_parent, DUPLICATE, in_sym_seed)
         except TpmError:
             raise TpmError(RC.VALUE, at="in_sym_seed") from None
-        with blame("in_duplicate"):
+        with located("in_duplicate"):
             blob = protection.unwrap_outer(tpm.profile, old_parent, name, seed, in_duplicate)
     if new_parent is None:
         return RewrapResponse(blob, b"")
@@ -156,11 +156,11 @@ def import_(
     if in_sym_seed:
         if parent.public.type == ALG.SYMCIPHER:
             raise TpmError(RC.TYPE, at="parent_handle")
-        with blame("in_sym_seed"):
+        with located("in_sym_seed"):
             seed = shared_seeds.decapsulate(tpm, parent, DUPLICATE, in_sym_seed)
-        with blame("duplicate"):
+        with located("duplicate"):
             blob = protection.unwrap_outer(tpm.profile, parent, name, seed, blob)
-    with blame("duplicate"):
+    with located("duplicate"):
         if encryption_key:
             blob = protection.unwrap_inner(
                 tpm.profile, name, name_alg, symmetric_alg, encryption_key, blob

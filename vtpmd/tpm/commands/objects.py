@@ -8,7 +8,7 @@ from ..core.bindings import check_loadable
 from ..core.names import object_name
 from ..crypto.hashes import digest_size
 from ..crypto.labelled import IDENTITY
-from ..rc import RC, TpmError, blame
+from ..rc import RC, TpmError, located
 from ..state import Hierarchy, LoadedObject, Tpm
 from ..wire.algorithms import (
     TPM2B_ENCRYPTED_SECRET,
@@ -109,7 +109,7 @@ def load(
     if not objects.is_parent(parent_handle):
         raise TpmError(RC.TYPE, at="parent_handle")
     name = object_name(in_public)
-    with blame("in_private"):
+    with located("in_private"):
         sensitive = protection.unwrap_sensitive(tpm.profile, parent_handle, name, in_private)
     check_loadable(
         parent_handle,
@@ -194,9 +194,9 @@ def activate_credential(
 ) -> ActivateCredentialResponse:
     """Recover a credential, which shows that object and key are in one TPM (12.5)."""
     _require_credential_key(key_handle, at="key_handle")
-    with blame("secret"):
+    with located("secret"):
         seed = shared_seeds.decapsulate(tpm, key_handle, IDENTITY, secret)
-    with blame("credential_blob"):
+    with located("credential_blob"):
         credential = protection.unwrap_credential(
             tpm.profile, key_handle, activate_handle.name, seed, credential_blob
         )
@@ -299,7 +299,7 @@ def create_loaded(
     if isinstance(parent, LoadedObject) and not derives and not objects.is_parent(parent):
         raise TpmError(RC.TYPE, at="parent_handle")
     objects.require_slot(tpm)
-    with blame("in_public"):
+    with located("in_public"):
         kind = TPMT_PUBLIC_DERIVE if derives else TPMT_PUBLIC
         template: TPMT_PUBLIC = parse(kind, in_public, tpm.profile)
     auth_value = creation.authorization_value(

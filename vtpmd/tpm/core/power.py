@@ -42,7 +42,7 @@ def orderly_state(tpm: Tpm) -> OrderlyState:
     return OrderlyState(permanent.clock, permanent.clock_safe, indices, permanent.clock_adjustment)
 
 
-def go_on(
+def resume_volatile(
     tpm: Tpm, reset: ResetState, clear: ClearState, volatile: VolatileState, orderly: OrderlyState
 ) -> None:
     """Instead of _TPM_Init, resume the volatile state that another engine saved."""

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vtpmd.swtpm.data import DataParser, DataRequest, refusal, settle
-from vtpmd.tpm.rc import RC
+from vtpmd.swtpm.data import DataParser, DataRequest, settle
+from vtpmd.tpm.engine import RC, refusal
 
 READ_CLOCK = bytes.fromhex("80010000000a00000181")
 COMMAND_SIZE = bytes.fromhex("80010000000a00000142")

@@ -12,7 +12,6 @@ from vtpmd.tpm.command import COMMANDS
 from vtpmd.tpm.engine import Engine
 from vtpmd.tpm.rc import RC
 from vtpmd.tpm.wire.constants import CC, PT, RH
-from vtpmd.worker.facts import facts_of
 from vtpmd.worker.instance import Instance, entropy, now
 from vtpmd.worker.persist import Key, Persistence
 
@@ -31,9 +30,7 @@ def test_a_defect_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.Monk
         persistence = Persistence(Store(fd), INSTANCE, Key(dek(), DEK_ID, SLOTS))
         persistence.create(engine.permanent())
         events: list[str] = []
-        instance = Instance(
-            engine, persistence, facts_of(engine), lambda kind, _: events.append(kind)
-        )
+        instance = Instance(engine, persistence, engine.facts, lambda kind, _: events.append(kind))
         instance.init(delete_volatile=False)
         assert instance.execute(STARTUP)[6:] == bytes(4)
         with monkeypatch.context() as broken:

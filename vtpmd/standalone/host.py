@@ -20,7 +20,7 @@ from vtpmd.storage.errors import EnvelopeError, StorageError
 from vtpmd.storage.store import Store
 from vtpmd.swtpm.control import ControlError
 from vtpmd.swtpm.table import MAX_LOCALITY
-from vtpmd.tpm.snapshot import StateError
+from vtpmd.tpm.engine import StateError
 from vtpmd.worker import hosting
 from vtpmd.worker.options import NEVER, Ending, Listeners, Options
 from vtpmd.worker.persist import Key

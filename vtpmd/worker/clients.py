@@ -7,10 +7,10 @@ from abc import abstractmethod
 from typing import Generic, Protocol, TypeVar
 
 from vtpmd.swtpm.control import ControlChannel, ControlError, refuse
-from vtpmd.swtpm.data import DataParser, DataRequest, refusal, settle
+from vtpmd.swtpm.data import DataParser, DataRequest, settle
 from vtpmd.swtpm.parser import Request, RequestParser
 from vtpmd.swtpm.table import SHAPES, Command, Result, Turn
-from vtpmd.tpm.rc import RC
+from vtpmd.tpm.engine import RC, refusal
 
 from .connection import Connection, close_fds
 from .instance import Instance

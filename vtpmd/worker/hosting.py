@@ -7,7 +7,6 @@ from vtpmd.storage.store import Store
 from vtpmd.storage.wipe import wipe
 from vtpmd.tpm.engine import Engine, Reply
 
-from .facts import facts_of
 from .instance import Instance, entropy, now
 from .options import Listeners, Options
 from .persist import Key, Persistence
@@ -55,7 +54,7 @@ def serve(
         instance = Instance(
             engine,
             persistence,
-            facts_of(engine),
+            engine.facts,
             supervision.report,
             max_locality=options.max_locality,
             auto_shutdown=options.auto_shutdown,

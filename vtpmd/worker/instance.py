@@ -6,7 +6,6 @@ INIT, which starts again from what is on disk.
 """
 
 import os
-import struct
 import time
 import traceback
 from collections.abc import Callable
@@ -17,17 +16,14 @@ from vtpmd.ipc.messages import EventKind, TpmPower
 from vtpmd.storage.errors import EnvelopeError, StorageError
 from vtpmd.storage.slot import Slot
 from vtpmd.swtpm.control import ControlError
-from vtpmd.swtpm.data import refusal
-from vtpmd.swtpm.info import Facts, describe
+from vtpmd.swtpm.info import describe
 from vtpmd.swtpm.table import MAX_BUFFER, MAX_LOCALITY, BlobType, Result
-from vtpmd.tpm.engine import Engine, Reply
-from vtpmd.tpm.rc import RC
-from vtpmd.tpm.snapshot import StateError
+from vtpmd.tpm.engine import RC, Engine, Facts, Reply, StartupType, StateError, refusal
 
 from .persist import Key, Persistence
 
 Report = Callable[[EventKind, str], None]
-Startup = Literal["clear", "state", "none"]
+Startup = StartupType | Literal["none"]
 """What follows _TPM_Init when the host itself powers the TPM on: a TPM2_Startup, or nothing."""
 
 
@@ -46,16 +42,6 @@ def frames_of(error: Exception) -> str:
     frames = reversed(traceback.extract_tb(error.__traceback__))
     where = " < ".join(f"{frame.filename}:{frame.lineno} {frame.name}" for frame in frames)
     return f"{type(error).__name__} at {where}"
-
-
-_SU_CLEAR, _SU_STATE = 0x0000, 0x0001
-_STARTUP_TYPES = {"clear": _SU_CLEAR, "state": _SU_STATE}
-_COMMAND = struct.Struct(">HIIH")
-_CC_STARTUP, _CC_SHUTDOWN = 0x144, 0x145
-
-
-def _startup_command(code: int, kind: int) -> bytes:
-    return _COMMAND.pack(0x8001, _COMMAND.size, code, kind)
 
 
 @dataclass
@@ -232,7 +218,7 @@ class Instance:
         self.init(delete_volatile=False)
         if resumed or startup == "none":
             return RC.SUCCESS
-        response = self.execute(_startup_command(_CC_STARTUP, _STARTUP_TYPES[startup]))
+        response = self.prepare() or self.settle(self._engine.startup(startup, self.locality))
         return int.from_bytes(response[6:10])
 
     def stop(self) -> None:
@@ -261,10 +247,10 @@ class Instance:
 
     def _inject_shutdown(self) -> None:
         """A hard reset must not count as an attack: say Shutdown for the guest."""
-        for kind in (_SU_STATE, _SU_CLEAR):
-            command = _startup_command(_CC_SHUTDOWN, kind)
+        kinds: tuple[StartupType, ...] = ("state", "clear")
+        for kind in kinds:
             self._check_space()
-            response = self.settle(self._engine.execute(command, 0))
+            response = self.settle(self._engine.shutdown(kind))
             if response[6:10] == bytes(4):
                 return
 

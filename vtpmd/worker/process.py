@@ -11,7 +11,7 @@ from vtpmd.ipc.messages import Failed, FailureKind, Ready, Serve, Side, State
 from vtpmd.linux.hardening import forbid_tracing
 from vtpmd.linux.peers import PeerPolicy
 from vtpmd.storage.errors import EnvelopeError, StorageError
-from vtpmd.tpm.snapshot import StateError
+from vtpmd.tpm.engine import StateError
 
 from . import hosting, orders
 from .instance import frames_of

@@ -26,15 +26,6 @@ from .instance import entropy, now
 
 _STDERR = 2
 _PROFILE, _BANKS = "default-v1", ("sha256",)
-_COMMANDS = [
-    bytes.fromhex(command)
-    for command in (
-        "80010000000c000001440000",  # TPM2_Startup(CLEAR)
-        "80010000000c0000017b0010",  # TPM2_GetRandom(16)
-        "80010000000a00000181",  # TPM2_ReadClock
-        "80010000000c000001450001",  # TPM2_Shutdown(STATE)
-    )
-]
 
 
 class NotSingleThreaded(Exception):
@@ -78,8 +69,7 @@ def _warm() -> None:
     engine = Engine.manufacture(_PROFILE, _BANKS, entropy, now)
     engine = Engine.restore(engine.permanent(), entropy, now)
     engine.power_on()
-    for command in _COMMANDS:
-        engine.execute(command, 0)
+    engine.warm_up()
     engine.power_on(engine.volatile())
     dek = bytearray(entropy(DEK_SIZE))
     header = Header(UUID(int=0), 1, "permanent", bytes(DEK_ID_SIZE))

@@ -1,4 +1,4 @@
-"""One TPM as every rule and every command is given it."""
+"""One TPM, as it is passed to every rule and every command."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -34,11 +34,11 @@ class Tpm:
     primary_cache: dict[bytes, Any] = field(
         default_factory=dict, repr=False, metadata={"cache": True}
     )
-    """Key material of the Primary Objects created last, kept by ``core.creation``."""
+    """Key material of the Primary Objects created last, kept by `core.creation`."""
     last_now: int = 0
-    """When Time last advanced, by ``now``."""
+    """When Time last advanced, by `now`."""
     clock_remainder: int = 0
-    """Hundredths of a ms by which Time is ahead of what it shows."""
+    """The fraction of a ms by which Time is ahead of `VolatileState.time`, in units of 10 ns."""
 
     def require_nv(self) -> None:
         """Raise TpmError(RC.NV_UNAVAILABLE) when the host can't store."""
@@ -54,7 +54,7 @@ class Tpm:
         self.nv_dirty = True
 
     def random(self, size: int) -> bytes:
-        """``size`` random octets: the host's, mixed with what TPM2_StirRandom was given."""
+        """`size` random octets: the host's, mixed with what TPM2_StirRandom was given."""
         octets = self.entropy(size)
         if not self.stir_pool:
             return octets

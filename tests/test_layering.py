@@ -55,6 +55,8 @@ DIRECT = [
     # The ground floors: what programs share, and what everybody asks of the kernel.
     Rule("vtpmd.api", only=(), third_party=()),
     Rule("vtpmd.linux", only=(), third_party=()),
+    # The ground of all that is stored or sent.
+    Rule("vtpmd.encoding", only=(), third_party=("cbor2",)),
     Rule("vtpmd", never=("trio",),
          but=("vtpmd.daemon", "vtpmd.supervisor", "vtpmd.operations", "vtpmd.admin", "vtpmd.kms")),
     Rule("vtpmd", never=("yaml",), but=("vtpmd.config",)),
@@ -76,8 +78,9 @@ REACH = [
     Rule("vtpmd.operations", never=(TPM, "vtpmd.worker", "vtpmd.cli")),
     Rule("vtpmd.worker", never=("vtpmd.kms", "vtpmd.pki", "vtpmd.admin", "vtpmd.config",
                                 "vtpmd.supervisor", "trio", "yaml", "pydantic")),
-    Rule("vtpmd.kms", only=("vtpmd.config.schema", "vtpmd.linux.hardening", "vtpmd.linux.kernel",
-                            "vtpmd.ipc.codec", "vtpmd.storage", "vtpmd.telemetry")),
+    Rule("vtpmd.kms", only=("vtpmd.config.schema", "vtpmd.encoding", "vtpmd.linux.hardening",
+                            "vtpmd.linux.kernel", "vtpmd.ipc.codec", "vtpmd.storage",
+                            "vtpmd.telemetry")),
     # Its only threads are the worker's own: one of trio's would be outside of the sandbox.
     Rule("vtpmd.standalone", never=("vtpmd.config", "vtpmd.daemon", "trio", "yaml",
                                     "pydantic")),

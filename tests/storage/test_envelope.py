@@ -187,13 +187,13 @@ def test_any_flipped_bit_is_refused(position: int) -> None:
 def test_file_truncated_anywhere_is_refused_as_such() -> None:
     for size in range(len(SEALED)):
         assert kind_of_refusal(SEALED[:size]) == "truncated"
-    assert "after 100 bytes" in message_of_refusal(SEALED[:100])
+    assert "after 100 octets" in message_of_refusal(SEALED[:100])
 
 
 @given(st.binary(min_size=1, max_size=64))
-def test_trailing_bytes_are_refused_as_such(surplus: bytes) -> None:
+def test_trailing_octets_are_refused_as_such(surplus: bytes) -> None:
     assert kind_of_refusal(SEALED + surplus) == "damaged"
-    assert f"{len(surplus)} bytes follow behind its end" in message_of_refusal(SEALED + surplus)
+    assert f"{len(surplus)} octets follow behind its end" in message_of_refusal(SEALED + surplus)
 
 
 @given(st.binary(max_size=300) | st.binary(max_size=300).map(lambda tail: b"\xd8\x60\x84" + tail))

@@ -32,7 +32,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-from vtpmd.storage import cbor
+from vtpmd.encoding import cbor
 from vtpmd.storage.errors import EnvelopeError
 from vtpmd.storage.slot import Slot
 from vtpmd.storage.store import MAX_SIZE
@@ -171,7 +171,7 @@ def parse(data: bytes) -> Envelope:
     if len(data) > MAX_SIZE:
         raise _damaged(f"it has {len(data)} bytes, more than the {MAX_SIZE} of any state file")
     try:
-        envelope = _read(cbor.decode(data))
+        envelope = _read(cbor.decode(data, tags=(_COSE_ENCRYPT,)))
     except cbor.CborError as error:
         if error.kind == "truncated":
             raise EnvelopeError(

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Literal, get_args
 
-from vtpmd.storage import cbor
+from vtpmd.encoding import cbor
 
 Purpose = Literal["primary", "recovery"]
 

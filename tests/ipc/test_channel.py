@@ -7,7 +7,7 @@ from uuid import UUID
 
 import pytest
 
-from vtpmd.ipc.channel import MAX_MESSAGE, Channel, ChannelClosed, IllegalMessage
+from vtpmd.ipc.channel import MAX_MESSAGE, Channel, ChannelClosedError, IllegalMessageError
 from vtpmd.ipc.messages import (
     CODEC,
     RULES,
@@ -76,10 +76,10 @@ def test_what_may_not_be_sent_is_refused_before_it_leaves(
     ends: tuple[Channel, Channel], message: Message, complaint: str
 ) -> None:
     supervisor, worker = ends
-    with pytest.raises(IllegalMessage, match=complaint):
+    with pytest.raises(IllegalMessageError, match=complaint):
         supervisor.send(message)
     supervisor.close()
-    with pytest.raises(ChannelClosed):
+    with pytest.raises(ChannelClosedError):
         worker.receive()
 
 
@@ -100,7 +100,7 @@ def test_what_may_not_arrive_closes_the_channel(data: bytes) -> None:
     worker = Channel(theirs, Side.WORKER, State.NEW)
     with ours:
         ours.send(data)
-        with pytest.raises(IllegalMessage):
+        with pytest.raises(IllegalMessageError):
             worker.receive()
         assert worker.fileno() == -1
         assert ours.recv(1) == b""
@@ -113,7 +113,7 @@ def test_unexpected_descriptors_do_not_leak(count: int) -> None:
     with ours:
         before = len(os.listdir("/proc/self/fd"))
         socket.send_fds(ours, [CODEC.encode(Status())], [ours.fileno()] * count)
-        with pytest.raises(IllegalMessage):
+        with pytest.raises(IllegalMessageError):
             worker.receive()
         assert len(os.listdir("/proc/self/fd")) == before - 1  # only the channel itself went
 
@@ -121,9 +121,9 @@ def test_unexpected_descriptors_do_not_leak(count: int) -> None:
 def test_end_of_the_peer_is_told(ends: tuple[Channel, Channel]) -> None:
     supervisor, worker = ends
     worker.close()
-    with pytest.raises(ChannelClosed):
+    with pytest.raises(ChannelClosedError):
         supervisor.receive()
-    with pytest.raises(ChannelClosed):
+    with pytest.raises(ChannelClosedError):
         supervisor.send(SERVE, [0, 0, 0])
 
 

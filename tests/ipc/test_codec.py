@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vtpmd.ipc.codec import Codec, MalformedMessage
+from vtpmd.ipc.codec import Codec, MalformedMessageError
 from vtpmd.ipc.messages import CODEC, RULES, Manufacture, Ready, Spawn, Status
 from vtpmd.storage.slot import Slot
 
@@ -109,7 +109,7 @@ def test_secrets_stay_out_of_repr_and_can_be_wiped() -> None:
     ],
 )
 def test_anything_else_is_refused_with_a_reason(data: bytes, complaint: str) -> None:
-    with pytest.raises(MalformedMessage, match=complaint):
+    with pytest.raises(MalformedMessageError, match=complaint):
         CODEC.decode(data)
 
 
@@ -117,7 +117,7 @@ def test_anything_else_is_refused_with_a_reason(data: bytes, complaint: str) -> 
 def test_arbitrary_octets_never_do_more_than_raise(data: bytes) -> None:
     try:
         message = CODEC.decode(data)
-    except MalformedMessage:
+    except MalformedMessageError:
         return
     assert CODEC.encode(message) == data
 
@@ -136,12 +136,12 @@ def test_a_slot_that_could_not_be_stored_is_refused() -> None:
     slot |= {"algorithm": "A256GCM", "purpose": "party"}
     fields = {"dek": b"", "dek_id": b"", "slots": [{**slot, "wrapped": b"w", "created": 1}]}
     data = cbor2.dumps({"type": "Rekey", **fields}, canonical=True)
-    with pytest.raises(MalformedMessage, match=r"Slot\.purpose|purpose"):
+    with pytest.raises(MalformedMessageError, match=r"Slot\.purpose|purpose"):
         CODEC.decode(data)
 
 
 def test_nested_errors_name_the_field() -> None:
     data = cbor2.dumps({"type": "Ready", "generation": 1, "sandbox": {"a": 1}}, canonical=True)
-    with pytest.raises(MalformedMessage, match=r"Ready\.sandbox: str expected, int found"):
+    with pytest.raises(MalformedMessageError, match=r"Ready\.sandbox: str expected, int found"):
         CODEC.decode(data)
     assert CODEC.decode(CODEC.encode(Ready(1, {"a": "b"}))) == Ready(1, {"a": "b"})

@@ -13,7 +13,7 @@ import struct
 from collections.abc import Sequence
 from typing import cast
 
-from .codec import MalformedMessage
+from .codec import MalformedMessageError
 from .messages import CODEC, RULES, Message, Side, State
 
 MAX_MESSAGE = 64 * 1024
@@ -22,11 +22,11 @@ _FD = array.array("i")
 _CREDENTIALS = struct.Struct("=iII")  # struct ucred of unix(7): pid, uid, gid
 
 
-class ChannelClosed(Exception):
+class ChannelClosedError(Exception):
     """The other end is gone."""
 
 
-class IllegalMessage(Exception):
+class IllegalMessageError(Exception):
     """A message that the table forbids here and now, or octets that are none."""
 
 
@@ -65,41 +65,41 @@ class Channel:
     def send(self, message: Message, fds: Sequence[int] = ()) -> None:
         """Send one message; the descriptors are duplicated to the peer and stay ours.
 
-        Raises IllegalMessage when the table forbids it (nothing is sent), ChannelClosed when the
+        Raises IllegalMessageError when the table forbids it (nothing is sent), ChannelClosedError when the
         peer is gone, BlockingIOError when a non-blocking socket is full.
         """
         data = CODEC.encode(message)
         if len(data) > MAX_MESSAGE:
-            raise IllegalMessage(f"{type(message).__name__} of {len(data)} octets is too long")
+            raise IllegalMessageError(f"{type(message).__name__} of {len(data)} octets is too long")
         following = self._judge(message, from_us=True, fds=len(fds))
         try:
             socket.send_fds(self._socket, [data], list(fds))
         except ConnectionError:
-            raise ChannelClosed from None
+            raise ChannelClosedError from None
         self.state = following
 
     def receive(self) -> tuple[Message, list[int]]:
         """The next message and its descriptors (close-on-exec, now the caller's).
 
-        Raises ChannelClosed at the end, BlockingIOError when nothing is there, and IllegalMessage
+        Raises ChannelClosedError at the end, BlockingIOError when nothing is there, and IllegalMessageError
         for whatever table or codec refuse: the channel is closed then and no descriptor leaks.
         """
         try:
             data, fds, whole = self._receive_packet()
         except ConnectionError:
-            raise ChannelClosed from None
+            raise ChannelClosedError from None
         try:
             if not data:
-                raise ChannelClosed
+                raise ChannelClosedError
             if not whole:
-                raise IllegalMessage("message or descriptors truncated")
+                raise IllegalMessageError("message or descriptors truncated")
             message = cast("Message", CODEC.decode(bytes(data)))
             self.state = self._judge(message, from_us=False, fds=len(fds))
-        except (MalformedMessage, IllegalMessage) as error:
+        except (MalformedMessageError, IllegalMessageError) as error:
             _close_all(fds)
             self.close()
-            raise IllegalMessage(str(error)) from None
-        except ChannelClosed:
+            raise IllegalMessageError(str(error)) from None
+        except ChannelClosedError:
             _close_all(fds)
             raise
         finally:
@@ -124,11 +124,11 @@ class Channel:
         name = type(message).__name__
         rule = RULES[type(message)]
         if (rule.sender is self._side) is not from_us:
-            raise IllegalMessage(f"{name} is sent by the {rule.sender.value}")
+            raise IllegalMessageError(f"{name} is sent by the {rule.sender.value}")
         if self.state not in rule.states:
-            raise IllegalMessage(f"{name} is not permitted while {self.state.value}")
+            raise IllegalMessageError(f"{name} is not permitted while {self.state.value}")
         if fds not in rule.fds:
-            raise IllegalMessage(f"{name} carries {rule.fds} file descriptors, not {fds}")
+            raise IllegalMessageError(f"{name} carries {rule.fds} file descriptors, not {fds}")
         return rule.then or self.state
 
 

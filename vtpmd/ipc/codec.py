@@ -19,14 +19,14 @@ _INT_LIMIT = 1 << 63
 Decoder = Callable[[object], Any]
 
 
-class MalformedMessage(Exception):
+class MalformedMessageError(Exception):
     """The octets are not a message: the text says what is wrong with which field."""
 
 
 def _exact(wanted: type) -> Decoder:
     def decode(value: object) -> object:
         if type(value) is not wanted:
-            raise MalformedMessage(f"{wanted.__name__} expected, {type(value).__name__} found")
+            raise MalformedMessageError(f"{wanted.__name__} expected, {type(value).__name__} found")
         return value
 
     return decode
@@ -34,26 +34,26 @@ def _exact(wanted: type) -> Decoder:
 
 def _integer(value: object) -> int:
     if type(value) is not int or not 0 <= value < _INT_LIMIT:
-        raise MalformedMessage("unsigned 63-bit integer expected")
+        raise MalformedMessageError("unsigned 63-bit integer expected")
     return value
 
 
 def _uuid(value: object) -> UUID:
     if type(value) is not bytes or len(value) != 16:
-        raise MalformedMessage("UUID of 16 octets expected")
+        raise MalformedMessageError("UUID of 16 octets expected")
     return UUID(bytes=value)
 
 
 def _secret(value: object) -> bytearray:
     if type(value) is not bytes:
-        raise MalformedMessage("octets expected")
+        raise MalformedMessageError("octets expected")
     return bytearray(value)
 
 
 def _literal(choices: tuple[object, ...]) -> Decoder:
     def decode(value: object) -> object:
         if type(value) is not str or value not in choices:
-            raise MalformedMessage(f"one of {', '.join(map(str, choices))} expected")
+            raise MalformedMessageError(f"one of {', '.join(map(str, choices))} expected")
         return value
 
     return decode
@@ -62,7 +62,7 @@ def _literal(choices: tuple[object, ...]) -> Decoder:
 def _tuple(item: Decoder) -> Decoder:
     def decode(value: object) -> tuple[Any, ...]:
         if type(value) is not list:
-            raise MalformedMessage(f"list expected, {type(value).__name__} found")
+            raise MalformedMessageError(f"list expected, {type(value).__name__} found")
         return tuple(item(element) for element in value)
 
     return decode
@@ -71,7 +71,7 @@ def _tuple(item: Decoder) -> Decoder:
 def _mapping(key: Decoder, item: Decoder) -> Decoder:
     def decode(value: object) -> dict[Any, Any]:
         if type(value) is not dict:
-            raise MalformedMessage(f"map expected, {type(value).__name__} found")
+            raise MalformedMessageError(f"map expected, {type(value).__name__} found")
         return {key(name): item(element) for name, element in value.items()}
 
     return decode
@@ -83,17 +83,19 @@ def _structure(cls: type) -> Decoder:
 
     def decode(value: object) -> object:
         if type(value) is not dict or value.keys() != fields.keys():
-            raise MalformedMessage(f"{cls.__name__} has exactly the fields {', '.join(fields)}")
+            raise MalformedMessageError(
+                f"{cls.__name__} has exactly the fields {', '.join(fields)}"
+            )
         arguments = {}
         for name, field in fields.items():
             try:
                 arguments[name] = field(value[name])
-            except MalformedMessage as error:
-                raise MalformedMessage(f"{cls.__name__}.{name}: {error}") from None
+            except MalformedMessageError as error:
+                raise MalformedMessageError(f"{cls.__name__}.{name}: {error}") from None
         try:
             return cls(**arguments)
         except ValueError as error:
-            raise MalformedMessage(str(error)) from None
+            raise MalformedMessageError(str(error)) from None
 
     return decode
 
@@ -151,7 +153,7 @@ class Codec:
         return cbor2.dumps({"type": type(message).__name__, **fields}, canonical=True)
 
     def decode(self, data: bytes) -> object:
-        """The message in ``data``. Raises MalformedMessage for anything but one canonical map."""
+        """The message in ``data``. Raises MalformedMessageError for anything but one canonical map."""
         try:
             value = cbor2.loads(
                 data, max_depth=_MAX_DEPTH, allow_indefinite=False, allow_duplicate_keys=False
@@ -159,10 +161,10 @@ class Codec:
             # cbor2 ignores trailing octets and accepts longer spellings of the same value.
             canonical = cbor2.dumps(value, canonical=True) == data
         except (cbor2.CBORError, ValueError, TypeError, OverflowError) as error:
-            raise MalformedMessage(f"not CBOR ({type(error).__name__})") from None
+            raise MalformedMessageError(f"not CBOR ({type(error).__name__})") from None
         if not canonical or type(value) is not dict:
-            raise MalformedMessage("not one canonical CBOR map")
+            raise MalformedMessageError("not one canonical CBOR map")
         name = value.pop("type", None)
         if type(name) is not str or name not in self._decoders:
-            raise MalformedMessage("unknown message type")
+            raise MalformedMessageError("unknown message type")
         return self._decoders[name](value)

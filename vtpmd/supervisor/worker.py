@@ -9,7 +9,7 @@ from typing import TypeVar
 
 import trio
 
-from vtpmd.ipc.channel import Channel, ChannelClosed, IllegalMessage
+from vtpmd.ipc.channel import Channel, ChannelClosedError, IllegalMessageError
 from vtpmd.ipc.messages import (
     Event,
     Failed,
@@ -77,9 +77,9 @@ class Worker:
             while True:
                 try:
                     message, _ = await waiting.receive(self._channel)
-                except (ChannelClosed, trio.ClosedResourceError, OSError):
+                except (ChannelClosedError, trio.ClosedResourceError, OSError):
                     return  # OSError: closed by us, after it had become readable
-                except IllegalMessage as error:
+                except IllegalMessageError as error:
                     log.error("worker-illegal-message", pid=self.pid, reason=str(error))
                     return
                 if isinstance(message, Event):
@@ -100,7 +100,7 @@ class Worker:
                     while self._owed:
                         answer = await self._incoming.receive()
                         self._owed -= 1
-            except (ChannelClosed, IllegalMessage, OSError, trio.EndOfChannel):
+            except (ChannelClosedError, IllegalMessageError, OSError, trio.EndOfChannel):
                 raise WorkerEnded("the worker ended unexpectedly") from None
             except trio.TooSlowError:
                 raise WorkerEnded(f"the worker did not answer in {REPLY_TIMEOUT:.0f} s") from None
@@ -148,8 +148,8 @@ async def attach(path: Path, on_event: Callable[[Event], None]) -> Worker:
             # An answer after pidfd_open proves that the pidfd is this worker's, not that of a
             # process which got its number.
             if await _answering(channel, on_event) != pid:
-                raise ChannelClosed
-    except (ChannelClosed, IllegalMessage, OSError, trio.TooSlowError) as error:
+                raise ChannelClosedError
+    except (ChannelClosedError, IllegalMessageError, OSError, trio.TooSlowError) as error:
         channel.close()
         if pidfd >= 0:
             os.close(pidfd)

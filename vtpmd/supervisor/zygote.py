@@ -10,7 +10,7 @@ from uuid import UUID
 
 import trio
 
-from vtpmd.ipc.channel import Channel, ChannelClosed, IllegalMessage
+from vtpmd.ipc.channel import Channel, ChannelClosedError, IllegalMessageError
 from vtpmd.ipc.messages import Side, Spawn, Spawned, SpawnFailed, State
 from vtpmd.telemetry.log import get_logger
 
@@ -81,12 +81,12 @@ class Zygote:
         async with self._lock:
             try:
                 return await self._spawn(uuid, name)
-            except (ChannelClosed, IllegalMessage, trio.TooSlowError) as error:
+            except (ChannelClosedError, IllegalMessageError, trio.TooSlowError) as error:
                 log.warning("zygote-lost", pid=self.pid, reason=type(error).__name__)
             self._replace()
             try:
                 return await self._spawn(uuid, name)
-            except (ChannelClosed, IllegalMessage, trio.TooSlowError):
+            except (ChannelClosedError, IllegalMessageError, trio.TooSlowError):
                 raise SpawnError(
                     "the process that starts workers ends at once: see the log"
                 ) from None

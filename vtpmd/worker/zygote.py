@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from uuid import UUID
 
-from vtpmd.ipc.channel import Channel, ChannelClosed, IllegalMessage
+from vtpmd.ipc.channel import Channel, ChannelClosedError, IllegalMessageError
 from vtpmd.ipc.messages import Side, Spawn, Spawned, SpawnFailed, State
 from vtpmd.storage.envelope import DEK_ID_SIZE, DEK_SIZE, Header, parse, seal
 from vtpmd.storage.slot import Slot
@@ -63,9 +63,9 @@ def main(arguments: Sequence[str]) -> int:
                 continue
             try:
                 _answer(channel)
-            except ChannelClosed:
+            except ChannelClosedError:
                 return 0
-            except IllegalMessage as error:
+            except IllegalMessageError as error:
                 print(f"vtpmd zygote: {error}", file=sys.stderr, flush=True)
                 return 1
 

@@ -11,7 +11,7 @@ from typing import cast
 
 from pkcs11.exceptions import PKCS11Error
 
-from vtpmd.ipc.codec import MalformedMessage
+from vtpmd.ipc.codec import MalformedMessageError
 from vtpmd.kms.pkcs11.faults import Failure, meaning
 from vtpmd.kms.pkcs11.messages import (
     HEADER,
@@ -81,7 +81,7 @@ def _receive(link: socket.socket) -> Request | None:
             return cast(Request, REQUESTS.decode(bytes(body)))
         finally:
             wipe(body)
-    except (EOFError, MalformedMessage):
+    except (EOFError, MalformedMessageError):
         return None
 
 

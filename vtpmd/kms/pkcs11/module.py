@@ -7,7 +7,7 @@ from typing import NamedTuple, TypeVar
 
 import trio
 
-from vtpmd.ipc.codec import MalformedMessage
+from vtpmd.ipc.codec import MalformedMessageError
 from vtpmd.kms.breaker import Breaker
 from vtpmd.kms.pkcs11.messages import Failed, FailureKind, Open, Opened, Reply, Request
 from vtpmd.kms.pkcs11.pin import PinFile
@@ -96,7 +96,7 @@ class Module:
                     ) from None
                 except ProcessEnded as error:
                     raise KeyUnavailable(f"{self.name}: its process {error}", retry=True) from None
-                except MalformedMessage as error:
+                except MalformedMessageError as error:
                     raise KeyUnavailable(
                         f"{self.name}: its process gave no valid answer: {error}", retry=True
                     ) from None
@@ -158,7 +158,9 @@ class Module:
             if isinstance(reply, Failed):
                 raise _Failure(reply)
             if not isinstance(reply, expected):
-                raise MalformedMessage(f"{type(reply).__name__} in place of {expected.__name__}")
+                raise MalformedMessageError(
+                    f"{type(reply).__name__} in place of {expected.__name__}"
+                )
         except _Failure as error:
             if error.consequences.fresh:
                 await self._discard()

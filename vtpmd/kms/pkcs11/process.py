@@ -62,7 +62,7 @@ class Process:
     async def ask(self, request: Request) -> Reply:
         """Send a request and return the reply, whose secrets the caller wipes.
 
-        Raises ProcessEnded, MalformedMessage.
+        Raises ProcessEnded, MalformedMessageError.
         """
         message = frame(REQUESTS.encode(request))
         try:

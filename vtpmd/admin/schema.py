@@ -154,7 +154,7 @@ class WorkerInfo(BaseModel):
     """
 
     pid: int
-    tpm: Literal["off", "on", "failed"]
+    tpm: Literal["off", "on", "failed", "unknown"]
     generation: int
     clients: int
     commands: int

@@ -105,9 +105,10 @@ class Service:
             uuid = instance.metadata.uuid
             envelope = await trio.to_thread.run_sync(self._host.registry.envelope, uuid)
             info.keys = [KeySlot.of(slot) for slot in envelope.slots]
-        if status := await instance.status():
+        if answer := await instance.status():
+            pid, status = answer
             info.worker = WorkerInfo(
-                pid=status.pid,
+                pid=pid,
                 tpm=status.tpm,
                 generation=status.generation,
                 clients=status.clients,

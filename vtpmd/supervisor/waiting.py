@@ -6,6 +6,7 @@ import trio
 
 from vtpmd.ipc.channel import Channel
 from vtpmd.ipc.messages import Message
+from vtpmd.ipc.version import Version
 
 
 async def send(channel: Channel, message: Message, fds: Sequence[int] = ()) -> None:
@@ -18,9 +19,22 @@ async def send(channel: Channel, message: Message, fds: Sequence[int] = ()) -> N
 
 
 async def receive(channel: Channel) -> tuple[Message, list[int]]:
-    """`Channel.receive`, waiting while nothing is there."""
+    """`Channel.receive`, waiting while nothing is there.
+
+    A checkpoint in any case: who sends without a pause does not keep others from their turn.
+    """
+    await trio.lowlevel.checkpoint()
     while True:
         try:
             return channel.receive()
+        except BlockingIOError:
+            await trio.lowlevel.wait_readable(channel.fileno())
+
+
+async def meet(channel: Channel) -> Version:
+    """`Channel.meet`, waiting while nothing is there."""
+    while True:
+        try:
+            return channel.meet()
         except BlockingIOError:
             await trio.lowlevel.wait_readable(channel.fileno())

@@ -342,7 +342,6 @@ class Server:
         return StatusReply(
             uuid=self._options.uuid,
             name=self._options.name,
-            pid=os.getpid(),
             generation=self.instance.generation,
             tpm=self.instance.power,
             clients=len(self._clients()),

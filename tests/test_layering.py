@@ -57,6 +57,7 @@ DIRECT = [
     Rule("vtpmd.linux", only=(), third_party=()),
     # The ground of all that is stored or sent.
     Rule("vtpmd.encoding", only=(), third_party=("cbor2",)),
+    Rule("vtpmd.ipc", only=("vtpmd.encoding", "vtpmd.linux", "vtpmd.storage"), third_party=()),
     Rule("vtpmd", never=("trio",),
          but=("vtpmd.daemon", "vtpmd.supervisor", "vtpmd.operations", "vtpmd.admin", "vtpmd.kms")),
     Rule("vtpmd", never=("yaml",), but=("vtpmd.config",)),

@@ -8,7 +8,6 @@ import argparse
 import fcntl
 import os
 import socket
-import sys
 from uuid import UUID
 
 from vtpmd.ipc.channel import Channel, ChannelClosedError
@@ -43,4 +42,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

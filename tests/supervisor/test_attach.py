@@ -1,6 +1,8 @@
 """A new daemon and the process it finds where a worker of the old one should be."""
 
 import os
+import select
+import signal
 import socket
 import subprocess
 import sys
@@ -11,6 +13,7 @@ from pathlib import Path
 import pytest
 import trio
 
+from tests.supervisor.harness import DEADLINE, running
 from vtpmd.ipc.messages import Event
 from vtpmd.supervisor import serving_lock
 from vtpmd.supervisor.worker import WorkerEnded, attach
@@ -116,3 +119,25 @@ def test_the_lock_is_free_when_its_holder_has_ended(pretend: Pretend, reattach: 
         assert serving_lock.holder(reattach) is None
         with pytest.raises(OSError, match="Bad file descriptor"):
             os.write(fd, b"x")
+
+
+def test_a_daemon_neither_adopts_nor_ends_a_process_that_is_no_worker(
+    pretend: Pretend, root: Path
+) -> None:
+    """Something else listens where a worker has been killed while no daemon was there."""
+    with running(root) as daemon:
+        info = daemon.control("create", "web1")
+        worker = os.pidfd_open(info["worker"]["pid"])
+        daemon.end()
+        signal.pidfd_send_signal(worker, signal.SIGKILL)
+        assert select.select([worker], [], [], DEADLINE)[0]
+        os.close(worker)
+        reattach = daemon.runtime / "workers" / info["uuid"]
+        reattach.unlink()
+        stranger = pretend(reattach)
+        daemon.start()
+        found = daemon.until("web1", lambda info: info if info["state"] == "running" else None)
+        assert found["worker"]["pid"] != stranger.pid
+        assert f"process {stranger.pid} of user" in daemon.log()
+        daemon.control("stop", "web1")
+        assert stranger.wait(DEADLINE) == 0  # it has ended by itself, not by a signal

@@ -1,7 +1,6 @@
 """What administrators can ask of the daemon: the operations behind the admin interface."""
 
 import contextlib
-from typing import get_args
 
 import trio
 
@@ -20,7 +19,6 @@ from vtpmd.admin.schema import (
 )
 from vtpmd.api import names
 from vtpmd.api.problems import OperationError
-from vtpmd.config.schema import PcrBank, ProfileName
 from vtpmd.storage.errors import EnvelopeError, StorageError
 from vtpmd.supervisor.fleet import Fleet
 from vtpmd.supervisor.instance import Instance
@@ -72,6 +70,8 @@ class Service:
     async def capabilities(self) -> Capabilities:
         """What can be done on this host."""
         survey = await self._host.keys.survey()
+        with refusals():
+            models = await self._host.zygote.models()
         create = "available"
         try:
             chosen = self._host.keys.choose(None)
@@ -83,8 +83,8 @@ class Service:
         return Capabilities(
             version=__version__,
             create=create,
-            profiles=list(get_args(ProfileName)),
-            pcr_banks=list(get_args(PcrBank)),
+            profiles=list(models.profiles),
+            pcr_banks=list(models.pcr_banks),
             key_providers=[provider_info(state) for state in survey],
             sandbox=self._host.configuration.sandbox,
             states=[names.STOPPED, names.RUNNING, names.LOCKED, names.FAILED],

@@ -1,6 +1,11 @@
-"""Non-blocking channels under trio: wait for readiness, then let the channel do its work."""
+"""Non-blocking channels under trio: wait for readiness, then let the channel do its work.
+
+The wait is outside of the handler: an exception that is being handled keeps the frames it came
+through alive, and with them a buffer for the largest message, for as long as an instance runs.
+"""
 
 from collections.abc import Sequence
+from contextlib import suppress
 
 import trio
 
@@ -12,10 +17,9 @@ from vtpmd.ipc.version import Version
 async def send(channel: Channel, message: Message, fds: Sequence[int] = ()) -> None:
     """`Channel.send`, waiting while the socket is full."""
     while True:
-        try:
+        with suppress(BlockingIOError):
             return channel.send(message, fds)
-        except BlockingIOError:
-            await trio.lowlevel.wait_writable(channel.fileno())
+        await trio.lowlevel.wait_writable(channel.fileno())
 
 
 async def receive(channel: Channel) -> tuple[Message, list[int]]:
@@ -25,16 +29,14 @@ async def receive(channel: Channel) -> tuple[Message, list[int]]:
     """
     await trio.lowlevel.checkpoint()
     while True:
-        try:
+        with suppress(BlockingIOError):
             return channel.receive()
-        except BlockingIOError:
-            await trio.lowlevel.wait_readable(channel.fileno())
+        await trio.lowlevel.wait_readable(channel.fileno())
 
 
 async def meet(channel: Channel) -> Version:
     """`Channel.meet`, waiting while nothing is there."""
     while True:
-        try:
+        with suppress(BlockingIOError):
             return channel.meet()
-        except BlockingIOError:
-            await trio.lowlevel.wait_readable(channel.fileno())
+        await trio.lowlevel.wait_readable(channel.fileno())

@@ -230,15 +230,15 @@ def test_a_type_that_may_be_newer_is_told_by_name() -> None:
 
 
 def _shared(levels: int) -> bytes:
-    """Shared values (tags 28 and 29): each level refers to the one inside it eight times."""
-    inner = b"\xd8\x1c\x88" + b"\x00" * 8
-    for level in range(levels):
-        inner = b"\xd8\x1c\x89" + inner + (b"\xd8\x1d" + cbor2.dumps(level)) * 8
-    return b"\xa2\x64type\x65Event\x66detail" + inner
+    """Shared values (tags 28 and 29): each is a list that holds the one before it eight times."""
+    values = [b"\xd8\x1c\x88" + b"\0" * 8]
+    for level in range(levels - 1):
+        values.append(b"\xd8\x1c\x88" + (b"\xd8\x1d" + cbor2.dumps(level)) * 8)
+    return b"\xa2\x64type\x65Event\x66detail\x99" + levels.to_bytes(2) + b"".join(values)
 
 
 BOMBS = {
-    "shared values": _shared(200),
+    "shared values": _shared(1000),
     "string references": b"\xa1\x64type\xd9\x01\x00\x82\x79\x40\x00"
     + b"x" * 0x4000
     + b"\xd8\x19\x00",

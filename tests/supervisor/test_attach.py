@@ -110,11 +110,18 @@ async def test_a_socket_that_nobody_answers_on_has_no_worker(
     await refused(reattach, "ConnectionRefusedError")
 
 
-def test_the_lock_is_free_when_its_holder_has_ended(pretend: Pretend, reattach: Path) -> None:
+def test_the_lock_stays_while_it_is_held_and_is_free_when_its_holder_has_ended(
+    pretend: Pretend, reattach: Path
+) -> None:
     process = pretend(reattach, "--lock", str(reattach.with_suffix(".lock")))
+    serving_lock.clear(reattach)
+    assert serving_lock.holder(reattach) == process.pid
     process.kill()
     process.wait()
     assert serving_lock.holder(reattach) is None
+    serving_lock.clear(reattach)
+    serving_lock.clear(reattach)
+    assert not reattach.with_suffix(".lock").exists()
     with serving_lock.created(reattach) as fd:
         assert serving_lock.holder(reattach) is None
         with pytest.raises(OSError, match="Bad file descriptor"):

@@ -12,7 +12,7 @@ from vtpmd.config.schema import SOCKET_PATH_LIMIT, Configuration, Sockets, group
 from vtpmd.linux import sockets
 from vtpmd.linux.errors import InUseError
 
-from .serving_lock import lock_path
+from . import serving_lock
 
 
 class Endpoints:
@@ -92,8 +92,7 @@ class Endpoints:
         for path, kind in ours:
             with contextlib.suppress(InUseError, FileExistsError):
                 sockets.clear(path, kind)
-        with contextlib.suppress(OSError):
-            lock_path(self.reattach).unlink()
+        serving_lock.clear(self.reattach)
 
 
 async def _hang_up(

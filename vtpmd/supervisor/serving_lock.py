@@ -3,16 +3,16 @@
 A record lock of fcntl(2) belongs to one process, ends with it, and the kernel tells everybody whose
 it is. The supervisor makes the file, in a directory that is its own, and hands a descriptor to the
 zygote with the order to fork a worker, which locks it before it reads anything. A worker that a
-guest has taken over has no descriptor of another instance's lock, cannot open one, and may not make
-this system call any more. What this does not keep out is a process of the daemon's own user that is
-no worker and not confined: that one could as well read the daemon's files.
+guest has taken over has no descriptor of another instance's lock, and its sandbox lets it neither
+open nor lock one. What this does not keep out is a process of the daemon's own user that is not
+confined: that one could as well read the daemon's files.
 """
 
 import fcntl
 import os
 import struct
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 _FLOCK = struct.Struct("@hhqqi0q")  # struct flock of fcntl(2): type, whence, start, length, pid
@@ -44,3 +44,10 @@ def holder(reattach: Path) -> int | None:
     finally:
         os.close(fd)
     return None if kind == fcntl.F_UNLCK else pid
+
+
+def clear(reattach: Path) -> None:
+    """Remove the lock, unless a worker that nobody could reach still holds it."""
+    with suppress(OSError):
+        if holder(reattach) is None:
+            lock_path(reattach).unlink()

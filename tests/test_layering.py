@@ -67,6 +67,7 @@ DIRECT = [
     # The ground of all that is stored or sent.
     Rule("vtpmd.encoding", only=(), third_party=("cbor2",)),
     Rule("vtpmd.storage", only=("vtpmd.encoding",), third_party=("cbor2", "cryptography")),
+    Rule("vtpmd.ipc", only=("vtpmd.encoding", "vtpmd.linux", "vtpmd.storage"), third_party=()),
     # Of key providers the configuration knows how to find types and how settings are declared.
     Rule("vtpmd.config", third_party=("pydantic", "yaml"),
          only=("vtpmd.kms.registry", "vtpmd.kms.settings", "vtpmd.telemetry")),

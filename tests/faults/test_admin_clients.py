@@ -16,6 +16,7 @@ from tests.faults.bystander import Bystander
 from tests.faults.machine import Machine
 from tests.peers.instance import wait_until
 from tests.peers.vtpmd import Vtpmd, VtpmdInstance
+from vtpmd.ipc.version import PROTOCOL, Version, greeting
 
 DEADLINE = 30.0
 GET = b"GET /v1/instances HTTP/1.1\r\nHost: vtpmd\r\n\r\n"
@@ -174,7 +175,18 @@ def intrude(instance: VtpmdInstance, packets: list[bytes]) -> None:
                 sock.sendall(packet)
 
 
-@pytest.mark.parametrize("packets", [[], [b"garbage"], [b"\xa1\x64type"], [bytes(60_000)] * 3])
+@pytest.mark.parametrize(
+    "packets",
+    [
+        [],
+        [b"garbage"],
+        [b"\xa1\x64type"],
+        [bytes(60_000)] * 3,
+        [greeting(PROTOCOL)],
+        [greeting(PROTOCOL), b"garbage"],
+        [greeting(Version(9, 0)), b"nonsense"],
+    ],
+)
 def test_reattach_socket(host: Vtpmd, packets: list[bytes]) -> None:
     """Who connects there and does not talk like a supervisor does not take its place."""
     name = f"private{len(packets)}{sum(map(len, packets))}"

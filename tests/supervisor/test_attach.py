@@ -1,59 +1,150 @@
-"""A new daemon and the worker it finds."""
+"""A new daemon and the process it finds where a worker of the old one should be."""
 
 import os
+import select
+import signal
 import socket
-from collections.abc import Iterator
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
-from uuid import UUID
 
 import pytest
 import trio
 
-from vtpmd.ipc.channel import Channel
-from vtpmd.ipc.messages import Event, Side, State, Status, StatusReply
+from tests.supervisor.harness import DEADLINE, running
+from vtpmd.ipc.messages import Event
+from vtpmd.supervisor import serving_lock
 from vtpmd.supervisor.worker import WorkerEnded, attach
 
-FOREIGN = 1  # some process that is not the worker
+NOBODY = 65534
+
+Pretend = Callable[..., "subprocess.Popen[bytes]"]
 
 
 @pytest.fixture
-def listener(short_path: Path) -> Iterator[socket.socket]:
-    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener:
-        listener.bind(str(short_path / "worker"))
-        listener.listen()
-        yield listener
+def reattach(short_path: Path) -> Path:
+    return short_path / "worker"
 
 
-def lie(listener: socket.socket) -> None:
-    """Answer twice as a worker would, with the process id of another process."""
-    connection, _ = listener.accept()
-    channel = Channel(connection, Side.WORKER, State.SERVING)
-    for _ in range(2):
-        assert channel.receive() == (Status(), [])
-        channel.send(Event("client-connected", ""))
-        channel.send(StatusReply(UUID(int=0), "x", FOREIGN, 1, "on", 0, {}, 0, 0, "available"))
-    channel.close()
+@pytest.fixture
+def pretend() -> Iterator[Pretend]:
+    """Starts a pretender, which listens when this returns."""
+    with ExitStack() as stack:
+
+        def start(path: Path, *options: str) -> "subprocess.Popen[bytes]":
+            command = [sys.executable, "-m", "tests.supervisor.pretender", str(path), *options]
+            process = stack.enter_context(subprocess.Popen(command, stdout=subprocess.PIPE))
+            stack.callback(process.kill)
+            assert process.stdout is not None
+            assert process.stdout.readline() == b"listening\n"
+            return process
+
+        yield start
 
 
-async def test_a_worker_cannot_give_another_process_for_itself(
-    nursery: trio.Nursery, listener: socket.socket
+def ignore(event: Event) -> None:
+    pass
+
+
+async def test_whoever_holds_the_lock_and_answers_is_adopted(
+    pretend: Pretend, reattach: Path
 ) -> None:
-    nursery.start_soon(trio.to_thread.run_sync, lie, listener)
+    process = pretend(reattach, "--lock", str(reattach.with_suffix(".lock")))
     events: list[Event] = []
-    worker = await attach(Path(listener.getsockname()), events.append)
-    assert worker.pid == os.getpid()
-    assert [event.kind for event in events] == ["client-connected"] * 2
+    worker = await attach(reattach, events.append)
+    assert worker.pid == process.pid
+    assert worker.strange is None
+    assert [event.kind for event in events] == ["client-connected"]
     worker.close()
 
 
-async def test_a_socket_that_nobody_answers_on_has_no_worker(
-    listener: socket.socket, autojump_clock: trio.abc.Clock
-) -> None:
-    path = Path(listener.getsockname())
+async def refused(path: Path, reason: str) -> None:
     descriptors = len(os.listdir("/proc/self/fd"))
-    with pytest.raises(WorkerEnded, match="TooSlowError"):
-        await attach(path, lambda event: None)
-    listener.close()
-    with pytest.raises(WorkerEnded, match="ConnectionRefusedError"):
-        await attach(path, lambda event: None)
-    assert len(os.listdir("/proc/self/fd")) == descriptors - 1  # the listener's
+    with pytest.raises(WorkerEnded, match=reason):
+        await attach(path, ignore)
+    assert len(os.listdir("/proc/self/fd")) == descriptors
+
+
+async def test_a_process_without_the_lock_is_not_taken_for_the_worker(
+    pretend: Pretend, reattach: Path
+) -> None:
+    process = pretend(reattach)
+    with serving_lock.created(reattach):
+        await refused(reattach, f"process {process.pid} of user .* does not serve this instance")
+    assert process.poll() is None or process.wait() == 0
+
+
+async def test_a_process_beside_the_one_with_the_lock_is_not_taken_for_it(
+    pretend: Pretend, reattach: Path
+) -> None:
+    lock = str(reattach.with_suffix(".lock"))
+    holder = pretend(reattach.with_name("elsewhere"), "--lock", lock)
+    assert serving_lock.holder(reattach) == holder.pid
+    pretend(reattach)
+    await refused(reattach, "does not serve this instance")
+
+
+async def test_without_a_lock_there_is_no_worker(pretend: Pretend, reattach: Path) -> None:
+    pretend(reattach)
+    await refused(reattach, "FileNotFoundError")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+async def test_a_process_of_another_user_is_not_taken_for_the_worker(
+    pretend: Pretend, reattach: Path
+) -> None:
+    lock = str(reattach.with_suffix(".lock"))
+    process = pretend(reattach, "--lock", lock, "--user", str(NOBODY))
+    await refused(reattach, f"process {process.pid} of user {NOBODY} .* not of our own user")
+
+
+async def test_a_socket_that_nobody_answers_on_has_no_worker(
+    reattach: Path, autojump_clock: trio.abc.Clock
+) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener:
+        listener.bind(str(reattach))
+        listener.listen()
+        await refused(reattach, "TooSlowError")
+    await refused(reattach, "ConnectionRefusedError")
+
+
+def test_the_lock_stays_while_it_is_held_and_is_free_when_its_holder_has_ended(
+    pretend: Pretend, reattach: Path
+) -> None:
+    process = pretend(reattach, "--lock", str(reattach.with_suffix(".lock")))
+    serving_lock.clear(reattach)
+    assert serving_lock.holder(reattach) == process.pid
+    process.kill()
+    process.wait()
+    assert serving_lock.holder(reattach) is None
+    serving_lock.clear(reattach)
+    serving_lock.clear(reattach)
+    assert not reattach.with_suffix(".lock").exists()
+    with serving_lock.created(reattach) as fd:
+        assert serving_lock.holder(reattach) is None
+        with pytest.raises(OSError, match="Bad file descriptor"):
+            os.write(fd, b"x")
+
+
+def test_a_daemon_neither_adopts_nor_ends_a_process_that_is_no_worker(
+    pretend: Pretend, root: Path
+) -> None:
+    """Something else listens where a worker has been killed while no daemon was there."""
+    with running(root) as daemon:
+        info = daemon.control("create", "web1")
+        worker = os.pidfd_open(info["worker"]["pid"])
+        daemon.end()
+        signal.pidfd_send_signal(worker, signal.SIGKILL)
+        assert select.select([worker], [], [], DEADLINE)[0]
+        os.close(worker)
+        reattach = daemon.runtime / "workers" / info["uuid"]
+        reattach.unlink()
+        stranger = pretend(reattach)
+        daemon.start()
+        found = daemon.until("web1", lambda info: info if info["state"] == "running" else None)
+        assert found["worker"]["pid"] != stranger.pid
+        assert f"process {stranger.pid} of user" in daemon.log()
+        daemon.control("stop", "web1")
+        assert stranger.wait(DEADLINE) == 0  # it has ended by itself, not by a signal

@@ -52,6 +52,8 @@ def main(context: click.Context, config: Path) -> None:
         daemon.run(configuration)
     except InUseError as error:
         _end(names.DAEMON_EXIT_BUSY, str(error))
+    except ConfigurationError as error:
+        _end(names.DAEMON_EXIT_CONFIGURATION, f"{config}: {error}")
     except (StorageError, OSError) as error:
         _end(names.DAEMON_EXIT_FAILED, str(error))
     except Exception:

@@ -20,6 +20,7 @@ from vtpmd.supervisor.instance import Instance
 from vtpmd.supervisor.keys import FreshKey
 from vtpmd.supervisor.launch import Host, commission, refusals
 from vtpmd.supervisor.metadata import Metadata, valid_name
+from vtpmd.supervisor.models import UnknownModelError, demand_known
 from vtpmd.supervisor.registry import Entry
 from vtpmd.telemetry.log import get_logger
 
@@ -87,7 +88,17 @@ async def create(fleet: Fleet, request: CreateRequest) -> Instance:
         pcr_banks=request.pcr_banks or configuration.defaults.pcr_banks,
         data_socket=configuration.sockets.data_socket if data_socket is None else data_socket,
     )
+    await _demand_model(fleet.host, metadata)
     return await manufactured(fleet, metadata)
+
+
+async def _demand_model(host: Host, metadata: Metadata) -> None:
+    with refusals():
+        models = await host.zygote.models()
+    try:
+        demand_known(models, metadata.profile, metadata.pcr_banks)
+    except UnknownModelError as error:
+        raise OperationError(problems.INVALID, str(error)) from None
 
 
 async def manufactured(fleet: Fleet, metadata: Metadata) -> Instance:

@@ -2,7 +2,6 @@
 
 import contextlib
 from dataclasses import replace
-from typing import get_args
 
 import trio
 
@@ -20,7 +19,6 @@ from vtpmd.api.schema import (
     UnlockResult,
     WorkerInfo,
 )
-from vtpmd.config.schema import PcrBank, ProfileName
 from vtpmd.storage.errors import EnvelopeError, StorageError
 from vtpmd.supervisor.fleet import Fleet
 from vtpmd.supervisor.instance import Instance
@@ -73,6 +71,8 @@ class Service:
     async def capabilities(self) -> Capabilities:
         """What can be done on this host."""
         survey = await self._host.keys.survey()
+        with refusals():
+            models = await self._host.zygote.models()
         create = "available"
         try:
             chosen = self._host.keys.choose(None)
@@ -84,8 +84,8 @@ class Service:
         return Capabilities(
             version=__version__,
             create=create,
-            profiles=get_args(ProfileName),
-            pcr_banks=get_args(PcrBank),
+            profiles=models.profiles,
+            pcr_banks=models.pcr_banks,
             key_providers=tuple(map(provider_info, survey)),
             sandbox=self._host.configuration.sandbox,
             states=(names.STOPPED, names.RUNNING, names.LOCKED, names.FAILED),
@@ -106,9 +106,10 @@ class Service:
             uuid = instance.metadata.uuid
             envelope = await trio.to_thread.run_sync(self._host.registry.envelope, uuid)
             info = replace(info, keys=key_slots(envelope.slots))
-        if status := await instance.status():
+        if answer := await instance.status():
+            pid, status = answer
             worker = WorkerInfo(
-                pid=status.pid,
+                pid=pid,
                 tpm=status.tpm,
                 generation=status.generation,
                 clients=status.clients,

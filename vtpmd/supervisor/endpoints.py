@@ -12,6 +12,8 @@ from vtpmd.config.schema import SOCKET_PATH_LIMIT, Configuration, Sockets, group
 from vtpmd.linux import sockets
 from vtpmd.linux.errors import InUseError
 
+from . import serving_lock
+
 
 class Endpoints:
     """Where QEMU (`control`), tools (`data`) and later daemons (`reattach`) connect.
@@ -90,6 +92,7 @@ class Endpoints:
         for path, kind in ours:
             with contextlib.suppress(InUseError, FileExistsError):
                 sockets.clear(path, kind)
+        serving_lock.clear(self.reattach)
 
 
 async def _hang_up(

@@ -9,7 +9,7 @@ import trio
 
 from vtpmd.api import names, problems
 from vtpmd.api.problems import OperationError
-from vtpmd.ipc.messages import Event, Pcrs, ReadPcrs, Status, StatusReply, Stop, Stopped
+from vtpmd.ipc.messages import Event, Pcrs, ReadPcrs, Status, StatusReply
 from vtpmd.storage.wipe import wipe
 from vtpmd.telemetry.audit import acting_alone
 from vtpmd.telemetry.log import get_logger
@@ -190,12 +190,12 @@ class Instance:
             yield
             self._gone = fate
 
-    async def status(self) -> StatusReply | None:
-        """What the worker says of itself; None without a worker that answers."""
-        if self._worker is None:
+    async def status(self) -> tuple[int, StatusReply] | None:
+        """The worker's process id and what it says of itself; None if no worker answers."""
+        if (worker := self._worker) is None:
             return None
         try:
-            return await self._worker.ask(Status(), StatusReply)
+            return worker.pid, await worker.ask(Status(), StatusReply)
         except (WorkerEnded, WorkerFailed):
             return None
 
@@ -232,7 +232,7 @@ class Instance:
             scope.cancel()
         else:
             try:
-                await worker.ask(Stop(reason), Stopped)
+                await worker.stop(reason)
             except (WorkerEnded, WorkerFailed) as error:
                 self._log.warning("stop-unanswered", reason=str(error))
             with trio.move_on_after(STOP_GRACE):
@@ -264,7 +264,7 @@ class Instance:
 
     async def _attempts(self, worker: Worker | None) -> None:
         """Serve until stopped, or until another attempt makes no sense."""
-        reason = "served on by a worker that outlived its daemon"
+        reason = (worker and worker.strange) or "served on by a worker that outlived its daemon"
         while True:
             try:
                 if worker is None:

@@ -19,6 +19,7 @@ from vtpmd.storage.errors import EnvelopeError, StorageError
 from vtpmd.storage.wipe import wipe
 from vtpmd.telemetry.log import get_logger
 
+from . import serving_lock
 from .endpoints import Endpoints, ownership
 from .keys import KeyMissing, Keys
 from .metadata import Metadata
@@ -37,6 +38,7 @@ FAILURES: dict[FailureKind, tuple[Trigger, problems.Problem]] = {
     "sandbox": (Trigger.REFUSED, problems.UNAVAILABLE),
     "model": (Trigger.REFUSED, problems.INVALID),
     "defect": (Trigger.REFUSED, problems.INTERNAL),
+    "unknown": (Trigger.REFUSED, problems.INTERNAL),
 }
 
 log = get_logger("launch")
@@ -67,9 +69,14 @@ class NotServed(Exception):
         self.again = again
 
 
-async def hire(host: Host, metadata: Metadata, on_event: Callable[[Event], None]) -> Worker:
-    """A fresh worker that answers. Raises SpawnError."""
-    child = await host.zygote.spawn(metadata.uuid, metadata.name)
+async def hire(
+    host: Host, metadata: Metadata, on_event: Callable[[Event], None], lock: int | None = None
+) -> Worker:
+    """A fresh worker that answers; one that is to serve takes the serving lock.
+
+    Raises SpawnError.
+    """
+    child = await host.zygote.spawn(metadata.uuid, metadata.name, lock)
     worker = Worker(child, on_event)
     host.nursery.start_soon(worker.run)
     return worker
@@ -177,8 +184,9 @@ async def _hand_over(
     with (
         host.registry.claimed(metadata.uuid) as directory,
         sockets.listen(endpoints.reattach, mode=0o600, kind=socket.SOCK_SEQPACKET) as reattach,
+        serving_lock.created(endpoints.reattach) as lock,
     ):
-        worker = await hire(host, metadata, on_event)
+        worker = await hire(host, metadata, on_event, lock)
         try:
             ready = await worker.ask(order, Ready, [directory, control, reattach.fileno(), *data])
         except BaseException:

@@ -255,7 +255,7 @@ def _canonical_uuid(text: str) -> UUID | None:
 
 def _nameless(uuid: UUID) -> Metadata:
     created = datetime.fromtimestamp(0, UTC)
-    return Metadata(str(uuid), uuid, created, "", "", (), False, False, uuid)
+    return Metadata(str(uuid), uuid, created, "", "", (), uuid)
 
 
 def _distinct(entries: list[Entry]) -> list[Entry]:

@@ -2,14 +2,13 @@
 
 import os
 import signal
-import socket
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
 import trio
 
-from vtpmd.ipc.channel import Channel, ChannelClosed, IllegalMessage
+from vtpmd.ipc.channel import Channel, ChannelClosedError, IllegalMessageError
 from vtpmd.ipc.messages import (
     Event,
     Failed,
@@ -20,10 +19,13 @@ from vtpmd.ipc.messages import (
     State,
     Status,
     StatusReply,
+    Stop,
+    Stopped,
 )
+from vtpmd.ipc.version import PROTOCOL
 from vtpmd.telemetry.log import get_logger
 
-from . import waiting
+from . import serving_lock, waiting
 from .zygote import Child
 
 ATTACH_TIMEOUT = 10.0
@@ -52,10 +54,17 @@ class WorkerRefused(Exception):
 
 
 class Worker:
-    """One worker process. `run` must be running for `ask` to be answered."""
+    """One worker process. `run` must be running for `ask` to be answered.
 
-    def __init__(self, child: Child, on_event: Callable[[Event], None]) -> None:
+    `strange` says why nothing can be asked of it: it is of a version that we do not understand. It
+    can be stopped all the same.
+    """
+
+    def __init__(
+        self, child: Child, on_event: Callable[[Event], None], strange: str | None = None
+    ) -> None:
         self.pid = child.pid
+        self.strange = strange
         self._channel = child.channel
         self._pidfd = child.pidfd
         self._on_event = on_event
@@ -77,9 +86,9 @@ class Worker:
             while True:
                 try:
                     message, _ = await waiting.receive(self._channel)
-                except (ChannelClosed, trio.ClosedResourceError, OSError):
+                except (ChannelClosedError, trio.ClosedResourceError, OSError):
                     return  # OSError: closed by us, after it had become readable
-                except IllegalMessage as error:
+                except IllegalMessageError as error:
                     log.error("worker-illegal-message", pid=self.pid, reason=str(error))
                     return
                 if isinstance(message, Event):
@@ -92,6 +101,8 @@ class Worker:
 
         Raises WorkerFailed, WorkerRefused (only for requests that can be refused), WorkerEnded.
         """
+        if self.strange is not None:
+            raise WorkerEnded(self.strange)
         async with self._lock:
             try:
                 with trio.fail_after(REPLY_TIMEOUT):
@@ -100,7 +111,7 @@ class Worker:
                     while self._owed:
                         answer = await self._incoming.receive()
                         self._owed -= 1
-            except (ChannelClosed, IllegalMessage, OSError, trio.EndOfChannel):
+            except (ChannelClosedError, IllegalMessageError, OSError, trio.EndOfChannel):
                 raise WorkerEnded("the worker ended unexpectedly") from None
             except trio.TooSlowError:
                 raise WorkerEnded(f"the worker did not answer in {REPLY_TIMEOUT:.0f} s") from None
@@ -111,6 +122,13 @@ class Worker:
         if not isinstance(answer, expected):
             raise WorkerEnded("the worker answered out of turn")
         return answer
+
+    async def stop(self, reason: str) -> None:
+        """Let it shut its TPM down in order, store it and end. Raises as `ask`."""
+        if self.strange is None:
+            await self.ask(Stop(reason), Stopped)
+        else:
+            self._signal(signal.SIGTERM)  # means the same to every version
 
     async def ended(self) -> None:
         """Wait until the process has ended."""
@@ -125,45 +143,81 @@ class Worker:
 
     def kill(self) -> None:
         """End the process at once: what it has answered is durable already."""
+        self._signal(signal.SIGKILL)
+
+    def _signal(self, number: signal.Signals) -> None:
         try:
-            signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
+            signal.pidfd_send_signal(self._pidfd, number)
         except ProcessLookupError:
             return
 
 
 async def attach(path: Path, on_event: Callable[[Event], None]) -> Worker:
-    """The living worker behind a reattach socket. Raises WorkerEnded when there is none."""
-    sock = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    channel = Channel(sock, Side.SUPERVISOR, State.SERVING)
+    """The living worker of the instance whose reattach socket is `path`.
+
+    Raises WorkerEnded when there is none. A worker of a version that we do not understand is left
+    serving and becomes a `strange` one.
+
+    What is believed: only what the kernel says. The process that answers runs as our own user and
+    holds the serving lock of this instance, so it is the very one that was forked to serve it; a
+    worker that a guest has taken over cannot name another process, which would then be ended in
+    its place. What it reports of itself is shown, and decides nothing.
+    """
+    try:
+        channel = Channel.connect(path, Side.SUPERVISOR, State.SERVING)
+    except OSError as error:
+        raise _nobody(path, error) from None
     pidfd = -1
     try:
-        # The kernel's word for who answers: a worker that a guest has taken over must not be able
-        # to name another process, which would then be ended in its place.
-        channel.identify_sender()
-        sock.setblocking(False)
-        sock.connect(bytes(path))
         with trio.fail_after(ATTACH_TIMEOUT):
-            pid = await _answering(channel, on_event)
-            pidfd = os.pidfd_open(pid)
-            # An answer after pidfd_open proves that the pidfd is this worker's, not that of a
-            # process which got its number.
-            if await _answering(channel, on_event) != pid:
-                raise ChannelClosed
-    except (ChannelClosed, IllegalMessage, OSError, trio.TooSlowError) as error:
+            version = await waiting.meet(channel)
+            pid, pidfd = _identify(channel, path)
+            if PROTOCOL.understands(version):
+                await _answer(channel, on_event)
+                return Worker(Child(channel, pid, pidfd), on_event)
+    except (ChannelClosedError, IllegalMessageError, OSError, trio.TooSlowError) as error:
         channel.close()
         if pidfd >= 0:
             os.close(pidfd)
-        raise WorkerEnded(f"no worker answers on {path} ({type(error).__name__})") from None
-    return Worker(Child(channel, pid, pidfd), on_event)
+        raise _nobody(path, error) from None
+    channel.close()
+    strange = (
+        f"served on by a worker of another vtpmd, which speaks version {version} of the protocol "
+        f"and not {PROTOCOL}: it can be stopped, and started again with this vtpmd"
+    )
+    return Worker(Child(channel, pid, pidfd), on_event, strange)
 
 
-async def _answering(channel: Channel, on_event: Callable[[Event], None]) -> int:
-    """The process id of the worker that answers a question."""
+def _nobody(path: Path, error: Exception) -> WorkerEnded:
+    text = f"{type(error).__name__}: {error}".removesuffix(": ")
+    return WorkerEnded(f"no worker answers on {path} ({text})")
+
+
+def _identify(channel: Channel, path: Path) -> tuple[int, int]:
+    """Process id and pidfd of who has greeted. Raises IllegalMessageError unless it is the worker.
+
+    The lock is looked at last: its holder lives, so the pidfd is not that of a later process with
+    the same number.
+    """
+    sender = channel.sender
+    if sender is None or sender.uid != os.geteuid():
+        raise IllegalMessageError(f"{sender} is there, which is not of our own user")
+    pidfd = os.pidfd_open(sender.pid)
+    try:
+        if serving_lock.holder(path) != sender.pid:
+            raise IllegalMessageError(f"{sender} is there, which does not serve this instance")
+    except (IllegalMessageError, OSError):
+        os.close(pidfd)
+        raise
+    return sender.pid, pidfd
+
+
+async def _answer(channel: Channel, on_event: Callable[[Event], None]) -> None:
+    """Wait until the worker has answered a question."""
     await waiting.send(channel, Status())
     while True:
         message, _ = await waiting.receive(channel)
         if isinstance(message, StatusReply):
-            assert channel.sender is not None
-            return channel.sender
+            return
         if isinstance(message, Event):
             on_event(message)

@@ -26,7 +26,7 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Protocol
 
-from vtpmd.ipc.channel import Channel, ChannelClosed, IllegalMessage
+from vtpmd.ipc.channel import Channel, ChannelClosedError, IllegalMessageError
 from vtpmd.ipc.messages import Side, State, StatusReply
 from vtpmd.linux.peers import PeerPolicy, peer_of
 from vtpmd.swtpm.control import ControlError
@@ -203,7 +203,7 @@ class Server:
             message, fds = candidate.receive()
         except BlockingIOError:
             return
-        except (ChannelClosed, IllegalMessage):
+        except (ChannelClosedError, IllegalMessageError):
             self._dismiss(candidate)
             return
         close_fds(fds)
@@ -342,7 +342,6 @@ class Server:
         return StatusReply(
             uuid=self._options.uuid,
             name=self._options.name,
-            pid=os.getpid(),
             generation=self.instance.generation,
             tpm=self.instance.power,
             clients=len(self._clients()),

@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Protocol
 
-from vtpmd.ipc.channel import Channel, ChannelClosed, IllegalMessage
+from vtpmd.ipc.channel import Channel, ChannelClosedError, IllegalMessageError
 from vtpmd.ipc.messages import (
     Event,
     EventKind,
@@ -91,7 +91,7 @@ class Supervision:
                 self._outgoing.popleft()
         except BlockingIOError:
             return
-        except (ChannelClosed, IllegalMessage):
+        except (ChannelClosedError, IllegalMessageError):
             self.detach()
 
     def adopt(self, channel: Channel, first: Message, office: Office) -> None:
@@ -121,7 +121,7 @@ class Supervision:
                 self.pump(office)
         except BlockingIOError:
             return
-        except (ChannelClosed, IllegalMessage):
+        except (ChannelClosedError, IllegalMessageError):
             self.detach()
 
     def pump(self, office: Office) -> None:

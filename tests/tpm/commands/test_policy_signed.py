@@ -505,6 +505,23 @@ def test_authorizations_expire(tester: Tester, engine_peer: EnginePeer, way: int
     assert authorize(tester, way, session, nonce=session.nonce_tpm, expiration=2).rc == 0
 
 
+@WAYS
+def test_an_absolute_expiration_ends_with_its_second(
+    tester: Tester, engine_peer: EnginePeer, way: int
+) -> None:
+    """It is in whole seconds: not before the one that it names is over, and then at once."""
+    engine_peer.clock.milliseconds += 5999
+    name = RH.OWNER.to_bytes(4) if way == CC.POLICY_SECRET else areas.name_of(EC[0])
+    readable_with(tester, way, name)
+    session = tester.start_session(SE.POLICY)
+    granted = authorize(tester, way, session, reference=REFERENCE, expiration=5)
+    assert granted.rc == 0
+    engine_peer.clock.milliseconds += 1
+    assert read(tester, 8, auth=session).rc == session_error(RC.EXPIRED, 1)
+    late = authorize(tester, way, session, reference=REFERENCE, expiration=5)
+    assert late.rc == parameter_error(RC.EXPIRED, 4)
+
+
 def verified(tester: Tester, handle: int, signed_digest: bytes, auth: bytes) -> bytes:
     """The ticket of TPM2_VerifySignature."""
     answer = tester.run(CC.VERIFY_SIGNATURE, [handle], sized(signed_digest) + auth)

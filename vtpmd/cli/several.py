@@ -1,4 +1,4 @@
-"""One request for each of several instances: what is done stays done, whatever fails."""
+"""One request for each of several instances; a failure does not undo the others or stop them."""
 
 import sys
 from collections.abc import Callable, Sequence
@@ -18,11 +18,11 @@ def each(
     line: Callable[[SomeReport], str],
     json_name: str | None,
 ) -> None:
-    """`ask` the daemon about each instance by its UUID, and tell as it goes what was done.
+    """`ask` the daemon for each instance by its UUID, and print each result as it arrives.
 
-    `line` is what to print of an answer; instead of lines the answers are printed as JSON, under
-    `json_name`, in the end if there is one. Ends vtpmctl with the first failure's exit status if
-    something was not done, and at once if the daemon cannot be reached.
+    `line` formats a report. With `json_name` all reports are printed as JSON in the end instead,
+    under that name. If something failed, vtpmctl ends with the first failure's exit status.
+    Raises ClientError as soon as the daemon cannot be reached.
     """
     done: list[dict[str, object]] = []
     failures: list[tuple[str, ClientError]] = []

@@ -15,8 +15,8 @@ from ..output import client, json_option, name_argument, show_saved
 def command(name: str, file: Path, as_json: bool) -> None:
     """Save an instance, which may be running, to a new FILE (- is standard output).
 
-    The file holds the TPM's state as it is stored: encrypted, with its wrapped key, and of no use
-    without the key provider. Back the key provider up, too.
+    The file holds the TPM's state as it is stored: encrypted, with its wrapped key, and useless
+    without the key provider. Back up the key provider, too.
     """
     files.check_absent(file)
     bundle = client().backup(name)

@@ -38,10 +38,10 @@ def command(
     yes: bool,
     as_json: bool,
 ) -> None:
-    """Make a new instance from another one, which is left as it is and may be running.
+    """Make a new instance from another one, which is not changed and may be running.
 
-    With --policy copy the new TPM has the same secrets and the same identity: whatever the original
-    opens, it opens as well. With --policy replace it is a new, empty TPM of the same kind.
+    With --policy copy the new TPM shares secrets and identity with the original: it opens whatever
+    the original opens. With --policy replace it is a new, empty TPM of the same kind.
     """
     request = CloneRequest(
         name=name,

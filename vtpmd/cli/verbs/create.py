@@ -38,7 +38,7 @@ def command(
 ) -> None:
     """Make a new TPM with its own keys, and serve it so that QEMU can connect.
 
-    NAME is like a systemd unit name. An instance of this name or UUID that exists is not touched.
+    NAME is like a systemd unit name. An existing instance of this name or UUID is not changed.
     """
     request = CreateRequest(
         name=name,

@@ -25,7 +25,7 @@ WARNING = (
 def command(name: str, yes: bool, as_json: bool) -> None:
     """Remove an instance and its secrets; it must not be running.
 
-    Tells what was destroyed and what was not.
+    Reports what was destroyed and what was not.
     """
     if not yes:
         raise ClientError(problems.UNCONFIRMED, WARNING.format(name=name))

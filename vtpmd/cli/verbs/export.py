@@ -1,4 +1,4 @@
-"""vtpmctl export: what makes instances alike, without any secret."""
+"""vtpmctl export: the settings of an instance as a template, without secrets."""
 
 import json
 from dataclasses import dataclass
@@ -31,9 +31,9 @@ class Template(Report):
 @click.option("--without-secrets", is_flag=True, help="Needed: with secrets it is `backup`.")
 @json_option
 def command(name: str, file: Path, without_secrets: bool, as_json: bool) -> None:
-    """Write a template of an instance to a new FILE (- is standard output): no secret is in it.
+    """Write a template of an instance, without secrets, to a new FILE (- is standard output).
 
-    `vtpmctl import` makes instances of it, each with secrets of its own.
+    `vtpmctl import` makes instances from it, each with its own secrets.
     """
     if not without_secrets:
         raise click.UsageError("Only --without-secrets is possible; use `vtpmctl backup` for all.")

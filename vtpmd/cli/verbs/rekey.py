@@ -41,7 +41,7 @@ class Moment(click.ParamType[datetime]):
 @click.option(
     "--since",
     type=Moment(),
-    help="Leave alone what was rekeyed since then (ISO 8601), to go on where a rekey was ended.",
+    help="Skip what was rekeyed since then (ISO 8601), to continue an interrupted rekey.",
 )
 @json_option
 def command(
@@ -53,10 +53,10 @@ def command(
     since: datetime | None,
     as_json: bool,
 ) -> None:
-    """Wrap an instance's key anew under the current key of its key provider; it may be running.
+    """Wrap an instance's key again, under its key provider's current key; it may be running.
 
-    An instance under the current key is left as it is, unless --deep is given: so the same command
-    goes on where another was ended. Whatever happens, the state opens with the old or the new key.
+    An instance that is under the current key already is skipped unless --deep is given, so the
+    same command continues an interrupted one. The state always opens with the old or the new key.
     """
     if [name is not None, everything, provider is not None].count(True) != 1:
         raise click.UsageError("Give the name of an instance, or --all, or --provider.")

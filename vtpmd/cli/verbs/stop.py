@@ -1,4 +1,4 @@
-"""vtpmctl stop: power TPMs off and serve them no more."""
+"""vtpmctl stop: power TPMs off and stop serving them."""
 
 from functools import partial
 

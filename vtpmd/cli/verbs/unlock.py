@@ -16,9 +16,9 @@ from ..output import client, json_option, say, show_json, show_state
 @click.option("--provider", help="Every locked instance whose key this key provider holds.")
 @json_option
 def command(name: str | None, everything: bool, provider: str | None, as_json: bool) -> None:
-    """Try at once to get the key of a locked instance, and serve it if it was to be served.
+    """Try at once to get the key of a locked instance, and serve it if it should be served.
 
-    What is not locked is left as it is.
+    Instances that are not locked are not changed.
     """
     if [name is not None, everything, provider is not None].count(True) != 1:
         raise click.UsageError("Give the name of an instance, or --all, or --provider.")

@@ -44,7 +44,17 @@ _MESSAGES: tuple[Message, ...] = (
     messages.Failed("damaged", "its checksum is wrong"),
     messages.Status(),
     messages.StatusReply(
-        UUID_A, "web1", 3, "on", 2, {"mode": "require"}, 123456, 99, "No space left on device"
+        UUID_A,
+        "web1",
+        3,
+        "on",
+        2,
+        {"mode": "require"},
+        123456,
+        99,
+        "No space left on device",
+        3968,
+        4,
     ),
     messages.ReadPcrs(),
     messages.Pcrs({"sha256": {0: bytes(32), 23: b"\xff" * 32}}),
@@ -52,7 +62,7 @@ _MESSAGES: tuple[Message, ...] = (
     messages.Rewrap(SLOTS),
     messages.Rekeyed(4),
     messages.RekeyFailed("No space left on device"),
-    messages.Stop("stopped by an administrator"),
+    messages.Stop("stopped by an administrator", True),
     messages.Stopped(5),
     messages.Event("client-connected", "process 42 of user 107"),
 )

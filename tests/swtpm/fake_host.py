@@ -1,16 +1,16 @@
 """A host without a TPM: it records what the control channel asks of it."""
 
-from vtpmd.swtpm.control import ControlError
+from vtpmd.swtpm.host import ChannelSettings, ControlError
 from vtpmd.swtpm.table import BlobType, Result
 
 
-class FakeHost:
-    """Implements ``swtpm.control.Host``; ``calls`` is what happened to the TPM."""
+class FakeHost(ChannelSettings):
+    """Implements every role of `swtpm.host.Host`; `calls` is what happened to the TPM."""
 
     def __init__(self) -> None:
-        self.locality = 0
-        self.max_locality = 4
-        self.buffer_size = 4096
+        super().__init__()
+        self.settings = self
+        self.power = self.measurement = self.migration = self
         self.running = False
         self.established = False
         self.calls: list[object] = []

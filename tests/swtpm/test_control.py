@@ -10,7 +10,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from tests.swtpm.fake_host import FakeHost
 from vtpmd.swtpm.control import ControlChannel
 from vtpmd.swtpm.parser import RequestParser
-from vtpmd.swtpm.table import SHAPES, BlobType, Command
+from vtpmd.swtpm.table import BlobType, Command
 
 BAD_PARAMETER, BAD_ORDINAL, SIZE = b"\0\0\0\x03", b"\0\0\0\x0a", b"\0\0\0\x17"
 OK = bytes(4)
@@ -67,9 +67,9 @@ def test_qemus_start_sequence(stopped: Client) -> None:
     assert stopped.host.calls == ["attach", "stop", "stop", ("init", False)]
 
 
-@pytest.mark.parametrize("command", [c for c in Command if SHAPES[c].power.value == "running"])
+@pytest.mark.parametrize("command", [c for c in Command if c.shape.requires.value == "running"])
 def test_commands_that_need_a_running_tpm(stopped: Client, command: Command) -> None:
-    response = stopped.send(command, bytes(struct.calcsize(SHAPES[command].body)))
+    response = stopped.send(command, bytes(struct.calcsize(command.shape.body)))
     length = {Command.GET_TPMESTABLISHED: 8, Command.GET_STATEBLOB: 16}.get(command, 4)
     assert response == BAD_ORDINAL.ljust(length, b"\0")
     assert stopped.host.calls == []
@@ -245,7 +245,7 @@ def test_hash_data_of_a_stopped_tpm_is_swallowed(stopped: Client) -> None:
 # --- any cut of the stream ------------------------------------------------------------------------
 
 _REQUESTS = st.one_of(
-    st.sampled_from([c for c in Command if SHAPES[c].body == ">"]).map(lambda c: (int(c), b"")),
+    st.sampled_from([c for c in Command if c.shape.body == ">"]).map(lambda c: (int(c), b"")),
     st.tuples(st.just(0x02), st.sampled_from([bytes(4), b"\0\0\0\x01"])),
     st.tuples(st.sampled_from([0x05, 0x0B]), st.integers(0, 9).map(lambda n: bytes([n]))),
     st.tuples(st.sampled_from([0x05, 0x0B]), st.integers(0, 9).map(lambda n: bytes([n, 0, 0, 0]))),

@@ -1,16 +1,25 @@
-"""The data channel: framing by the size field, wherever the octets are cut."""
+"""The data channel: one command at a time, framed by its size field, wherever it is cut."""
 
 import struct
+from collections.abc import Callable
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vtpmd.swtpm.data import DataParser, DataRequest, settle
+from vtpmd.swtpm.data import (
+    DataParser,
+    DataRequest,
+    VendorResponse,
+    bounded,
+    judge,
+    vendor_set_locality,
+)
 from vtpmd.tpm.engine import RC, refusal
 
 READ_CLOCK = bytes.fromhex("80010000000a00000181")
 COMMAND_SIZE = bytes.fromhex("80010000000a00000142")
+FAILURE = bytes.fromhex("80010000000a00000101")
 LIMIT = 4096
 
 
@@ -26,9 +35,18 @@ def _tcg(locality: int, command: bytes) -> bytes:
     return struct.pack(">IBI", 8, locality, len(command)) + command
 
 
-def _answer(data: bytes, *, running: bool = True, set_locality: bool = False) -> bytes | None:
-    (request,) = DataParser().feed(data, LIMIT)
-    return settle(request, running=running, set_locality=set_locality).response
+def _raw() -> DataParser:
+    return DataParser(tcg_form=False)
+
+
+def _both() -> DataParser:
+    return DataParser(tcg_form=True)
+
+
+def _feed(data: bytes, parser: DataParser | None = None) -> DataRequest:
+    request = (parser or _both()).feed(data, LIMIT)
+    assert request is not None
+    return request
 
 
 _COMMANDS = st.one_of(
@@ -40,87 +58,135 @@ _COMMANDS = st.one_of(
 
 
 @given(st.lists(_COMMANDS, max_size=8), st.data())
-def test_commands_come_out_however_the_stream_is_cut(
+def test_commands_come_out_however_they_are_cut(
     commands: list[tuple[bytes, int | None]], data: st.DataObject
 ) -> None:
-    stream = b"".join(c if locality is None else _tcg(locality, c) for c, locality in commands)
-    parser = DataParser()
-    found: list[DataRequest] = []
-    while stream:
-        taken = data.draw(st.integers(1, len(stream)))
-        found += parser.feed(stream[:taken], LIMIT)
-        stream = stream[taken:]
-    assert [(r.command, r.tcg_locality) for r in found] == commands
+    parser = _both()
+    for command, locality in commands:
+        octets = command if locality is None else _tcg(locality, command)
+        while octets:
+            taken = data.draw(st.integers(1, len(octets)))
+            request = parser.feed(octets[:taken], LIMIT)
+            octets = octets[taken:]
+            assert (request is None) is bool(octets)
+        assert request is not None
+        assert (request.command, request.tcg_locality) == (command, locality)
+        assert not parser.partial
+    assert parser.dropped == 0
+
+
+def test_what_comes_behind_a_command_is_dropped_and_counted() -> None:
+    parser = _raw()
+    assert parser.feed(READ_CLOCK * 3 + b"\x80", LIMIT) == DataRequest(READ_CLOCK)
+    assert (parser.dropped, parser.partial) == (21, False)
+    assert parser.feed(READ_CLOCK, LIMIT) == DataRequest(READ_CLOCK)
+    assert parser.dropped == 21
+
+
+@pytest.mark.parametrize("limit", [2808, 3968, 4096])
+@pytest.mark.parametrize("more", [b"", b"behind"])
+def test_the_negotiated_size_is_the_limit(limit: int, more: bytes) -> None:
+    longest, too_long = _command(bytes(limit - 10)), _command(bytes(limit - 9))
+    assert _raw().feed(longest + more, limit) == DataRequest(longest)
+    parser = _raw()
+    assert parser.feed(too_long + more, limit) == DataRequest(error=RC.COMMAND_SIZE)
     assert not parser.partial
 
 
-@pytest.mark.parametrize("size", [0, 1, 9])
-def test_a_header_too_small_is_refused_and_the_rest_dropped(size: int) -> None:
-    parser = DataParser()
-    (request,) = parser.feed(struct.pack(">HII", 0x8001, size, 0x17B) + b"rest", LIMIT)
-    assert settle(request, running=True, set_locality=False).response == COMMAND_SIZE
-    assert parser.feed(READ_CLOCK, LIMIT) == [DataRequest(READ_CLOCK)]
+@pytest.mark.parametrize("size", [0, 1, 5, 6, 9, LIMIT + 1, 2**31, 2**32 - 1])
+@pytest.mark.parametrize("came", [6, 7, 10, 3968])
+def test_an_impossible_size_is_refused_at_once_with_all_that_came(size: int, came: int) -> None:
+    parser = _raw()
+    octets = struct.pack(">HII", 0x8001, size, 0x17B).ljust(3968, b"\xee")[:came]
+    assert parser.feed(octets, LIMIT) == DataRequest(error=RC.COMMAND_SIZE)
+    assert (parser.partial, parser.dropped) == (False, came)
+    assert parser.feed(READ_CLOCK, LIMIT) == DataRequest(READ_CLOCK)
 
 
-def test_six_octets_are_enough_to_refuse() -> None:
-    assert [r.error for r in DataParser().feed(b"\x80\x01\0\0\0\x06", LIMIT)] == [RC.COMMAND_SIZE]
+def test_ten_octets_are_a_command_and_nine_are_not() -> None:
+    assert judge(_feed(READ_CLOCK), running=True) is None
+    nine = struct.pack(">HII", 0x8001, 9, 0x181)[:9]
+    assert judge(_feed(nine), running=True) == COMMAND_SIZE
 
 
-def test_a_command_above_the_buffer_is_skipped_whole_then_refused() -> None:
-    parser = DataParser()
-    long = _command(bytes(LIMIT))
-    assert parser.feed(long[:4000], LIMIT) == []
+def test_five_octets_say_nothing_yet() -> None:
+    parser = _raw()
+    assert parser.feed(b"\x80\x01\0\0\0", LIMIT) is None
     assert parser.partial
-    assert parser.feed(long[4000:] + READ_CLOCK, LIMIT) == [
-        DataRequest(error=RC.COMMAND_SIZE),
-        DataRequest(READ_CLOCK),
-    ]
+    assert parser.feed(b"\x06", LIMIT) == DataRequest(error=RC.COMMAND_SIZE)
 
 
-def test_the_negotiated_size_is_the_limit() -> None:
-    command = _command(bytes(2900))
-    assert DataParser().feed(command, 4096) == [DataRequest(command)]
-    assert [r.error for r in DataParser().feed(command, 2808)] == [RC.COMMAND_SIZE]
-
-
-def test_an_incomplete_command_expires_and_leaves_a_clean_slate() -> None:
-    for data in (b"\x80", READ_CLOCK[:-1], _command(bytes(9000))[:3968], _tcg(0, READ_CLOCK)[:7]):
-        parser = DataParser()
-        assert parser.feed(data, LIMIT) == []
-        assert [r.error for r in parser.expire()] == [RC.COMMAND_SIZE]
-        assert not parser.partial
-        assert parser.feed(READ_CLOCK, LIMIT) == [DataRequest(READ_CLOCK)]
-    assert DataParser().expire() == []
+@pytest.mark.parametrize("parser", [_raw, _both])
+@pytest.mark.parametrize(
+    "data", [b"\x80", READ_CLOCK[:5], READ_CLOCK[:-1], _command(bytes(99))[:50]]
+)
+def test_an_incomplete_command_expires_and_leaves_a_clean_slate(
+    parser: Callable[[], DataParser], data: bytes
+) -> None:
+    made = parser()
+    assert made.feed(data, LIMIT) is None
+    assert made.expire() == DataRequest(error=RC.COMMAND_SIZE)
+    assert (made.partial, made.dropped) == (False, len(data))
+    assert made.feed(READ_CLOCK, LIMIT) == DataRequest(READ_CLOCK)
+    assert made.expire() is None
 
 
 def test_a_stopped_tpm_fails_every_command() -> None:
-    assert _answer(READ_CLOCK, running=False) == bytes.fromhex("80010000000a00000101")
-    assert _answer(READ_CLOCK) is None
+    assert judge(_feed(READ_CLOCK), running=False) == FAILURE
+    assert judge(_feed(READ_CLOCK), running=True) is None
 
 
-def test_the_tcg_form_frames_the_response_and_sets_the_locality() -> None:
-    (request,) = DataParser().feed(_tcg(3, READ_CLOCK), LIMIT)
-    settled = settle(request, running=True, set_locality=False)
-    assert (settled.response, settled.locality) == (None, 3)
+def test_an_answer_is_no_longer_than_the_buffer() -> None:
+    assert bounded(bytes(2808), 2808) == bytes(2808)
+    assert bounded(bytes(2809), 2808) == bytes.fromhex("80010000000a00000095")
+
+
+# --- the TCG form, of data listeners alone ------------------------------------------------------
+
+
+@pytest.mark.parametrize("locality", [0, 2, 4])
+def test_a_raw_channel_knows_no_tcg_form(locality: int) -> None:
+    """Its first octets are a tag and a size field of half a million."""
+    parser = _raw()
+    assert parser.feed(_tcg(locality, READ_CLOCK), LIMIT) == DataRequest(error=RC.COMMAND_SIZE)
+    assert not parser.partial
+
+
+def test_the_tcg_form_frames_the_response() -> None:
+    request = _feed(_tcg(3, READ_CLOCK))
+    assert judge(request, running=True) is None
+    assert request.tcg_locality == 3
     assert request.frame(COMMAND_SIZE) == b"\0\0\0\x0a" + COMMAND_SIZE + bytes(4)
 
 
-def test_a_bad_locality_in_the_tcg_form_is_refused() -> None:
-    (request,) = DataParser().feed(_tcg(5, READ_CLOCK), LIMIT)
-    settled = settle(request, running=True, set_locality=False)
-    assert settled.locality is None
-    assert settled.response == refusal(RC.LOCALITY)
+@pytest.mark.parametrize(("locality", "most"), [(5, 4), (4, 3), (255, 4)])
+def test_a_bad_locality_in_the_tcg_form_is_refused(locality: int, most: int) -> None:
+    request = _feed(_tcg(locality, READ_CLOCK))
+    assert judge(request, running=True, max_locality=most) == refusal(RC.LOCALITY)
 
 
-def test_the_tcg_form_with_too_small_a_command_is_refused_in_its_form() -> None:
-    (request,) = DataParser().feed(struct.pack(">IBI", 8, 0, 9), LIMIT)
+@pytest.mark.parametrize("size", [0, 9, LIMIT + 1, 2**32 - 1])
+def test_the_tcg_form_with_an_impossible_size_is_refused_in_its_form(size: int) -> None:
+    request = _feed(struct.pack(">IBI", 8, 0, size))
     assert request.error is RC.COMMAND_SIZE
     assert request.frame(COMMAND_SIZE).startswith(b"\0\0\0\x0a")
 
 
+def test_the_tcg_form_is_bounded_by_its_command_not_by_its_frame() -> None:
+    longest = _command(bytes(LIMIT - 10))
+    assert _feed(_tcg(0, longest)) == DataRequest(longest, 0, tcg=True)
+
+
+@pytest.mark.parametrize("cut", [4, 6, 8, 9, 18])
+def test_an_incomplete_tcg_form_expires_in_its_form(cut: int) -> None:
+    parser = _both()
+    assert parser.feed(_tcg(0, READ_CLOCK)[:cut], LIMIT) is None
+    assert parser.expire() == DataRequest(tcg=True, error=RC.COMMAND_SIZE)
+
+
 def test_tpm_1_2_commands_reach_the_engine_to_be_refused_there() -> None:
     command = bytes.fromhex("00c10000000a000000f1")
-    assert DataParser().feed(command, LIMIT) == [DataRequest(command)]
+    assert _raw().feed(command, LIMIT) == DataRequest(command)
 
 
 @pytest.mark.parametrize(
@@ -135,28 +201,18 @@ def test_tpm_1_2_commands_reach_the_engine_to_be_refused_there() -> None:
 def test_the_vendor_command_for_localities(
     command: str, permitted: bool, code: int, locality: int | None
 ) -> None:
-    (request,) = DataParser().feed(bytes.fromhex(command), LIMIT)
-    for running in (True, False):
-        settled = settle(request, running=running, set_locality=permitted)
-        assert (settled.response, settled.locality) == (refusal(code), locality)
+    answer = vendor_set_locality(bytes.fromhex(command), permitted=permitted)
+    assert answer == VendorResponse(refusal(code), locality)
+    assert vendor_set_locality(READ_CLOCK, permitted=permitted) is None
 
 
-@given(st.lists(st.binary(min_size=1, max_size=64), max_size=20))
-def test_arbitrary_octets_never_raise_nor_pile_up(receives: list[bytes]) -> None:
-    parser = DataParser()
+@given(st.lists(st.binary(min_size=1, max_size=64), max_size=20), st.booleans())
+def test_arbitrary_octets_never_raise_nor_pile_up(receives: list[bytes], tcg: bool) -> None:
+    parser = DataParser(tcg_form=tcg)
     for data in receives:
-        for request in parser.feed(data, LIMIT):
-            settle(request, running=True, set_locality=True)
+        request = parser.feed(data, LIMIT)
+        if request is not None:
+            assert not parser.partial
+            judge(request, running=True)
     parser.expire()
     assert not parser.partial
-
-
-def test_what_is_too_long_or_never_ends_is_refused_in_the_form_it_came_in() -> None:
-    for data, tcg in ((_command(bytes(9000)), False), (_tcg(0, _command(bytes(9000))), True)):
-        (request,) = DataParser().feed(data, LIMIT)
-        assert (request.tcg, request.error) == (tcg, RC.COMMAND_SIZE)
-        for cut in (7, 3968, 5000):
-            parser = DataParser()
-            assert parser.feed(data[:cut], LIMIT) == []
-            (request,) = parser.expire()
-            assert (request.tcg, request.error) == (tcg, RC.COMMAND_SIZE)

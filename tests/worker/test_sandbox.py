@@ -17,7 +17,8 @@ from vtpmd.ipc.messages import SandboxMode
 from vtpmd.linux import kernel
 from vtpmd.storage.store import Store
 from vtpmd.worker import seccomp
-from vtpmd.worker.sandbox import Sandbox, SandboxError
+from vtpmd.worker.errors import SandboxError
+from vtpmd.worker.sandbox import Sandbox
 from vtpmd.worker.side import SideThread
 
 Act = Callable[[], object]

@@ -138,7 +138,7 @@ def test_a_fork_without_single_thread_is_refused() -> None:
     script = (
         "import threading, time, vtpmd.worker.zygote as z\n"
         "threading.Thread(target=time.sleep, args=(9,), daemon=True).start()\n"
-        "try:\n    z._settle()\nexcept z.NotSingleThreaded:\n    print('refused')\n"
+        "try:\n    z._settle()\nexcept z.NotSingleThreadedError:\n    print('refused')\n"
     )
     result = subprocess.run([sys.executable, "-c", script], capture_output=True, check=True)
     assert result.stdout == b"refused\n"

@@ -24,6 +24,8 @@ EventKind = Literal[
     "client-connected",
     "client-disconnected",
     "client-refused",
+    "octets-dropped",
+    "descriptors-refused",
     "powered-on",
     "powered-off",
     "startup-refused",
@@ -196,7 +198,8 @@ class StatusReply:
     """What a worker says of itself; it is shown to people, and nothing is decided by it.
 
     `since`: CLOCK_MONOTONIC milliseconds at Ready; `commands`: TPM commands answered. `storage`:
-    "available", or why the next change could not be stored.
+    "available", or why the next change could not be stored. `dropped_octets` came behind a
+    TPM command before its answer, or in none; `refused_descriptors` came with control messages.
     """
 
     uuid: UUID
@@ -208,6 +211,8 @@ class StatusReply:
     since: int = 0
     commands: int = 0
     storage: str = "unknown"
+    dropped_octets: int = 0
+    refused_descriptors: int = 0
 
 
 @dataclass(frozen=True)
@@ -254,9 +259,14 @@ class RekeyFailed:
 
 @dataclass(frozen=True)
 class Stop:
-    """Orderly TPM2_Shutdown if one is due, make the state durable, answer Stopped and end."""
+    """Orderly TPM2_Shutdown if one is due, make the state durable, answer Stopped and end.
+
+    With `force` the clients' data channels are shut down first, before a running command ends: a
+    QEMU that waits for an answer goes on.
+    """
 
     reason: str
+    force: bool = False
 
 
 @dataclass(frozen=True)

@@ -18,13 +18,14 @@ from vtpmd.storage.directory import KEYRING, NVRAM, DirectoryLock
 from vtpmd.storage.envelope import DEK_ID_SIZE, DEK_SIZE, Envelope, parse
 from vtpmd.storage.errors import EnvelopeError, StorageError
 from vtpmd.storage.store import Store
-from vtpmd.swtpm.control import ControlError
+from vtpmd.swtpm.host import ControlError
 from vtpmd.swtpm.table import MAX_LOCALITY
 from vtpmd.tpm.engine import StateError
 from vtpmd.worker import hosting
+from vtpmd.worker.errors import SandboxError
 from vtpmd.worker.options import NEVER, Ending, Listeners, Options
-from vtpmd.worker.persist import Key
-from vtpmd.worker.sandbox import Sandbox, SandboxError
+from vtpmd.worker.persistence import Key
+from vtpmd.worker.sandbox import Sandbox
 from vtpmd.worker.supervision import Supervision
 
 from .describe import FOREIGN_STATE

@@ -1,7 +1,19 @@
 """The data channel: TPM commands framed by their size field, and what is answered before a TPM.
 
-Two forms: the bare command, and the TCG form ``u32 8, u8 locality, u32 size, command`` whose
-response is ``u32 size, response, u32 0``.
+One command at a time
+---------------------
+A conforming client waits for its answer. Whatever has come behind a command is dropped, not queued.
+What is no command gets one error, TPM_RC_COMMAND_SIZE in ten octets, and is dropped with all that
+came with it: a size field beyond the buffer or below ten at once, a header or a command cut short
+when `DataParser.expire` is called. The next octet received begins the next command. So one write
+of a client is answered once, and client and TPM are in step again, whatever a guest wrote.
+
+Forms
+-----
+The bare command is the only form on a descriptor that QEMU attached, where a guest chooses the
+octets. On connections of a data listener there are two more things of swtpm's: the TCG form
+`u32 8, u8 locality, u32 size, command`, whose response is `u32 size, response, u32 0` and whose
+locality holds for that command, and the vendor command TPM2_CC_SET_LOCALITY.
 """
 
 import struct
@@ -14,10 +26,15 @@ from .table import MAX_LOCALITY
 _HEADER = struct.Struct(">HII")
 _TCG_HEADER = struct.Struct(">IBI")
 _SIZE_END = 6
-_TPM_SEND_COMMAND = 8
+_TPM_SEND_COMMAND = struct.pack(">I", 8)
 _CC_SET_LOCALITY = 0x20001000
 # swtpm answers a bad locality with this number, which lacks the warning bit of TPM_RC_LOCALITY.
 _VENDOR_BAD_LOCALITY = 0x107
+
+
+def bounded(response: bytes, limit: int) -> bytes:
+    """The response, or TPM_RC_SIZE in the place of one that is longer than the client's buffer."""
+    return response if len(response) <= limit else refusal(RC.SIZE)
 
 
 class DataRequest(NamedTuple):
@@ -39,105 +56,84 @@ class DataRequest(NamedTuple):
 
 
 class DataParser:
-    """Incremental. ``limit`` is the negotiated buffer size: longer commands are never buffered.
+    """Incremental: collects one command.
 
-    A client may announce more than it sends (a guest writes the header, QEMU cuts at its buffer):
-    ``expire``, called once the client has been silent for the deadline, refuses what is incomplete
-    and starts afresh with the next octet.
+    `tcg_form`: whether the TCG form is known. `dropped` counts the octets that were no part of a
+    whole command.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, tcg_form: bool) -> None:
+        self._tcg_form = tcg_form
         self._buffer = bytearray()
-        self._skip = 0
-        self._skip_tcg = False
+        self.dropped = 0
 
     @property
     def partial(self) -> bool:
         """Whether a command has begun and not ended."""
-        return bool(self._buffer or self._skip)
+        return bool(self._buffer)
 
-    def feed(self, data: bytes, limit: int) -> list[DataRequest]:
-        """The commands that ``data`` completed, in order."""
+    def feed(self, data: bytes, limit: int) -> DataRequest | None:
+        """The command that `data` completed, or the refusal of what is none.
+
+        `limit` is the negotiated buffer size, in octets. Nothing is left in the buffer afterwards.
+        """
         self._buffer += data
-        requests = []
-        while (request := self._next(limit)) is not None:
-            requests.append(request)
-        return requests
-
-    def expire(self) -> list[DataRequest]:
-        """Give up on an incomplete command: its refusal."""
-        if not self.partial:
-            return []
-        tcg = self._skip_tcg if self._skip else _is_tcg(self._buffer)
+        tcg = self._is_tcg()
+        start = _TCG_HEADER.size if tcg else 0
+        if len(self._buffer) < (start or _SIZE_END):
+            return None
+        size = int.from_bytes(self._buffer[start - 4 : start] if tcg else self._buffer[2:_SIZE_END])
+        if not _HEADER.size <= size <= limit:
+            return self._refuse(tcg)
+        if len(self._buffer) < start + size:
+            return None
+        command = bytes(self._buffer[start : start + size])
+        locality = self._buffer[_SIZE_END - 2] if tcg else None
+        self.dropped += len(self._buffer) - start - size
         self._buffer.clear()
-        self._skip = 0
-        return [DataRequest(tcg=tcg, error=RC.COMMAND_SIZE)]
-
-    def _next(self, limit: int) -> DataRequest | None:
-        if self._skip:
-            skipped = min(self._skip, len(self._buffer))
-            del self._buffer[:skipped]
-            self._skip -= skipped
-            return None if self._skip else DataRequest(tcg=self._skip_tcg, error=RC.COMMAND_SIZE)
-        buffer = self._buffer
-        if len(buffer) < _SIZE_END:
-            return None
-        tcg = _is_tcg(buffer)
-        if tcg and len(buffer) < _TCG_HEADER.size:
-            return None
-        start, size, locality = 0, int.from_bytes(buffer[2:_SIZE_END], "big"), None
-        if tcg:
-            start = _TCG_HEADER.size
-            _, locality, size = _TCG_HEADER.unpack_from(buffer)
-        if size < _HEADER.size:
-            buffer.clear()  # where the next command starts is anyone's guess
-            return DataRequest(tcg=tcg, error=RC.COMMAND_SIZE)
-        if size > limit:
-            self._skip, self._skip_tcg = start + size, tcg
-            return self._next(limit)
-        if len(buffer) < start + size:
-            return None
-        command = bytes(buffer[start : start + size])
-        del buffer[: start + size]
         return DataRequest(command, locality, tcg)
 
+    def expire(self) -> DataRequest | None:
+        """Give up on an incomplete command: its refusal."""
+        return self._refuse(self._is_tcg()) if self.partial else None
 
-def _is_tcg(begun: bytearray) -> bool:
-    return int.from_bytes(begun[:4], "big") == _TPM_SEND_COMMAND and len(begun) >= 4
+    def _refuse(self, tcg: bool) -> DataRequest:
+        self.dropped += len(self._buffer)
+        self._buffer.clear()
+        return DataRequest(tcg=tcg, error=RC.COMMAND_SIZE)
+
+    def _is_tcg(self) -> bool:
+        return self._tcg_form and self._buffer.startswith(_TPM_SEND_COMMAND)
 
 
-class Settled(NamedTuple):
-    """What can be said without the TPM: a response, or None to execute it; the locality to set."""
+def judge(request: DataRequest, *, running: bool, max_locality: int = MAX_LOCALITY) -> bytes | None:
+    """What can be answered without the TPM, None for a command to execute."""
+    if request.error is not None:
+        return refusal(request.error)
+    if request.tcg_locality is not None and request.tcg_locality > max_locality:
+        return refusal(RC.LOCALITY)
+    return None if running else refusal(RC.FAILURE)
 
-    response: bytes | None
+
+class VendorResponse(NamedTuple):
+    """The response to TPM2_CC_SET_LOCALITY, and the locality to set from now on."""
+
+    response: bytes
     locality: int | None = None
 
 
-def settle(
-    request: DataRequest, *, running: bool, set_locality: bool, max_locality: int = MAX_LOCALITY
-) -> Settled:
-    """Judge a request before it reaches the TPM.
-
-    ``set_locality``: whether the vendor command TPM2_CC_SET_LOCALITY is permitted;
-    ``max_locality``: the highest locality that may be set.
-    """
-    if request.error is not None:
-        return Settled(refusal(request.error))
-    locality = request.tcg_locality
-    if locality is not None and locality > max_locality:
-        return Settled(refusal(RC.LOCALITY))
-    _, _, code = _HEADER.unpack_from(request.command)
-    if code == _CC_SET_LOCALITY:
-        return _vendor_set_locality(request.command, set_locality, max_locality)
-    return Settled(None if running else refusal(RC.FAILURE), locality)
-
-
-def _vendor_set_locality(command: bytes, permitted: bool, max_locality: int) -> Settled:
+def vendor_set_locality(
+    command: bytes, *, permitted: bool, max_locality: int = MAX_LOCALITY
+) -> VendorResponse | None:
+    """Answer the vendor command TPM2_CC_SET_LOCALITY; None for any other command."""
+    _, _, code = _HEADER.unpack_from(command)
+    if code != _CC_SET_LOCALITY:
+        return None
     if not permitted:
-        return Settled(refusal(RC.FAILURE))
+        return VendorResponse(refusal(RC.FAILURE))
     if len(command) == _HEADER.size:
-        return Settled(refusal(RC.INSUFFICIENT))
+        return VendorResponse(refusal(RC.INSUFFICIENT))
     locality = command[_HEADER.size]
     if locality > max_locality:
-        return Settled(refusal(_VENDOR_BAD_LOCALITY))
-    return Settled(refusal(RC.SUCCESS), locality)
+        return VendorResponse(refusal(_VENDOR_BAD_LOCALITY))
+    return VendorResponse(refusal(RC.SUCCESS), locality)

@@ -3,7 +3,7 @@
 import struct
 from dataclasses import dataclass
 
-from .table import MAX_STATEBLOB, SHAPES, Command, Result, Shape, Stream
+from .table import COMMANDS, MAX_STATEBLOB, Command, Result, Shape, Stream
 
 _CODE = struct.Struct(">I")
 _PADDING = 3
@@ -13,8 +13,8 @@ _PADDING = 3
 class Request:
     """One request, or one piece of a streamed one.
 
-    ``command`` is None for an unknown number. ``data`` is a state blob, or a piece of HASH_DATA;
-    ``last`` is False while more pieces follow. ``error`` answers a malformed request, and ``close``
+    `command` is None for an unknown number. `data` is a state blob, or a piece of HASH_DATA;
+    `last` is False while more pieces follow. `error` answers a malformed request, and `close`
     says that the connection cannot be read any further.
     """
 
@@ -27,7 +27,7 @@ class Request:
 
 
 class RequestParser:
-    """Incremental: ``feed`` takes what one receive returned and gives the requests it completed."""
+    """Incremental: `feed` takes what one receive returned and gives the requests it completed."""
 
     def __init__(self) -> None:
         self._buffer = bytearray()
@@ -37,7 +37,7 @@ class RequestParser:
     @property
     def partial(self) -> bool:
         """Whether a request has begun and not ended: then the client owes us octets."""
-        # Up to three octets behind a padded command are no debt: they may be all of the padding.
+        # Up to three octets behind a padded command may be QEMU's padding, not a new request.
         begun = len(self._buffer) > (_PADDING if self._may_be_padding else 0)
         return begun or self._stream is not None
 
@@ -47,7 +47,7 @@ class RequestParser:
         return self._stream is not None
 
     def feed(self, data: bytes) -> list[Request]:
-        """The requests (and pieces of HASH_DATA) that ``data`` completed, in order."""
+        """The requests (and pieces of HASH_DATA) that `data` completed, in order."""
         self._buffer += data
         requests = []
         while (request := self._next()) is not None:
@@ -64,12 +64,11 @@ class RequestParser:
         buffer = self._buffer
         if len(buffer) < _CODE.size:
             return None
-        try:
-            command = Command(_CODE.unpack_from(buffer)[0])
-        except ValueError:
+        command = COMMANDS.get(_CODE.unpack_from(buffer)[0])
+        if command is None:
             buffer.clear()
             return Request(None, error=Result.BAD_ORDINAL)
-        shape = SHAPES[command]
+        shape = command.shape
         length = _CODE.size + struct.calcsize(shape.body)
         if len(buffer) < length:
             return None
@@ -96,7 +95,7 @@ class RequestParser:
     ) -> Request | None:
         available = min(owed, len(self._buffer))
         whole = available == owed
-        if not whole and (SHAPES[command].stream is Stream.WHOLE or not available):
+        if not whole and (command.shape.stream is Stream.WHOLE or not available):
             return None
         data = bytes(self._buffer[:available])
         del self._buffer[:available]
@@ -107,7 +106,7 @@ class RequestParser:
         """QEMU sends locality and three octets at once, tpm2-tss the locality alone.
 
         The octets may hold anything, but every command starts with three zeros and something else.
-        Zeros that trail in later receives are left to ``_skip_padding``.
+        Zeros that trail in later receives are left to `_skip_padding`.
         """
         buffer = self._buffer
         if len(buffer) > _PADDING and buffer[:_PADDING] == bytes(_PADDING) and buffer[_PADDING]:

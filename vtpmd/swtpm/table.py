@@ -8,28 +8,6 @@ from dataclasses import dataclass
 from enum import Enum, IntEnum, IntFlag
 
 
-class Command(IntEnum):
-    GET_CAPABILITY = 0x01
-    INIT = 0x02
-    SHUTDOWN = 0x03
-    GET_TPMESTABLISHED = 0x04
-    SET_LOCALITY = 0x05
-    HASH_START = 0x06
-    HASH_DATA = 0x07
-    HASH_END = 0x08
-    CANCEL_TPM_CMD = 0x09
-    STORE_VOLATILE = 0x0A
-    RESET_TPMESTABLISHED = 0x0B
-    GET_STATEBLOB = 0x0C
-    SET_STATEBLOB = 0x0D
-    STOP = 0x0E
-    GET_CONFIG = 0x0F
-    SET_DATAFD = 0x10
-    SET_BUFFERSIZE = 0x11
-    GET_INFO = 0x12
-    LOCK_STORAGE = 0x13
-
-
 class Result(IntEnum):
     """TPM 1.2 codes; RETRY means "no such state" and is not an error to a client."""
 
@@ -84,7 +62,7 @@ MIN_BUFFER = 2808
 MAX_BUFFER = 4096
 
 
-class Power(Enum):
+class Requires(Enum):
     """What a command demands of the TPM."""
 
     ANY = "any"
@@ -110,16 +88,16 @@ class Stream(Enum):
 
 @dataclass(frozen=True)
 class Shape:
-    """One row: body and response layouts (``struct`` notation), preconditions, quirks.
+    """One row: body and response layouts (`struct` notation), preconditions, quirks.
 
-    ``padded``: QEMU sends three more octets than tpm2-tss. ``exact``: whatever else came in the
-    same receive makes the body malformed. ``full_errors``: clients read a whole response blindly,
+    `padded`: QEMU sends three more octets than tpm2-tss. `exact`: whatever else came in the
+    same receive makes the body malformed. `full_errors`: clients read a whole response blindly,
     so an error has the success layout too.
     """
 
     body: str
     response: str
-    power: Power = Power.ANY
+    requires: Requires = Requires.ANY
     turn: Turn = Turn.AFTER
     stream: Stream = Stream.NONE
     padded: bool = False
@@ -127,26 +105,39 @@ class Shape:
     full_errors: bool = False
 
 
-SHAPES: dict[Command, Shape] = {
-    Command.GET_CAPABILITY: Shape(">", ">II", turn=Turn.AT_ONCE),
-    Command.INIT: Shape(">I", ">I", turn=Turn.CANCELS, exact=True),
-    Command.SHUTDOWN: Shape(">", ">I", turn=Turn.CANCELS),
-    Command.GET_TPMESTABLISHED: Shape(
-        ">", ">IB3x", Power.RUNNING, turn=Turn.AT_ONCE, full_errors=True
-    ),
-    Command.SET_LOCALITY: Shape(">B", ">I", turn=Turn.AT_ONCE, padded=True),
-    Command.HASH_START: Shape(">", ">I", Power.RUNNING),
-    Command.HASH_DATA: Shape(">I", ">I", Power.RUNNING, stream=Stream.CHUNKS),
-    Command.HASH_END: Shape(">", ">I", Power.RUNNING),
-    Command.CANCEL_TPM_CMD: Shape(">", ">I", Power.RUNNING, turn=Turn.AT_ONCE),
-    Command.STORE_VOLATILE: Shape(">", ">I", Power.RUNNING),
-    Command.RESET_TPMESTABLISHED: Shape(">B", ">I", Power.RUNNING, padded=True),
-    Command.GET_STATEBLOB: Shape(">III", ">IIII", Power.RUNNING, full_errors=True),
-    Command.SET_STATEBLOB: Shape(">III", ">I", Power.STOPPED, stream=Stream.WHOLE),
-    Command.STOP: Shape(">", ">I", turn=Turn.CANCELS),
-    Command.GET_CONFIG: Shape(">", ">II", turn=Turn.AT_ONCE),
-    Command.SET_DATAFD: Shape(">", ">I", turn=Turn.AT_ONCE),
-    Command.SET_BUFFERSIZE: Shape(">I", ">IIII", turn=Turn.AT_ONCE),
-    Command.GET_INFO: Shape(">QII", ">III", turn=Turn.AT_ONCE),
-    Command.LOCK_STORAGE: Shape(">I", ">I", turn=Turn.AT_ONCE),
-}
+class Command(IntEnum):
+    """The control commands: number and shape. `control` must have a handler for each."""
+
+    shape: Shape
+
+    def __new__(cls, code: int, shape: Shape) -> "Command":
+        command = int.__new__(cls, code)
+        command._value_ = code
+        command.shape = shape
+        return command
+
+    GET_CAPABILITY = 0x01, Shape(">", ">II", turn=Turn.AT_ONCE)
+    INIT = 0x02, Shape(">I", ">I", turn=Turn.CANCELS, exact=True)
+    SHUTDOWN = 0x03, Shape(">", ">I", turn=Turn.CANCELS)
+    GET_TPMESTABLISHED = (
+        0x04,
+        Shape(">", ">IB3x", Requires.RUNNING, turn=Turn.AT_ONCE, full_errors=True),
+    )
+    SET_LOCALITY = 0x05, Shape(">B", ">I", turn=Turn.AT_ONCE, padded=True)
+    HASH_START = 0x06, Shape(">", ">I", Requires.RUNNING)
+    HASH_DATA = 0x07, Shape(">I", ">I", Requires.RUNNING, stream=Stream.CHUNKS)
+    HASH_END = 0x08, Shape(">", ">I", Requires.RUNNING)
+    CANCEL_TPM_CMD = 0x09, Shape(">", ">I", Requires.RUNNING, turn=Turn.AT_ONCE)
+    STORE_VOLATILE = 0x0A, Shape(">", ">I", Requires.RUNNING)
+    RESET_TPMESTABLISHED = 0x0B, Shape(">B", ">I", Requires.RUNNING, padded=True)
+    GET_STATEBLOB = 0x0C, Shape(">III", ">IIII", Requires.RUNNING, full_errors=True)
+    SET_STATEBLOB = 0x0D, Shape(">III", ">I", Requires.STOPPED, stream=Stream.WHOLE)
+    STOP = 0x0E, Shape(">", ">I", turn=Turn.CANCELS)
+    GET_CONFIG = 0x0F, Shape(">", ">II", turn=Turn.AT_ONCE)
+    SET_DATAFD = 0x10, Shape(">", ">I", turn=Turn.AT_ONCE)
+    SET_BUFFERSIZE = 0x11, Shape(">I", ">IIII", turn=Turn.AT_ONCE)
+    GET_INFO = 0x12, Shape(">QII", ">III", turn=Turn.AT_ONCE)
+    LOCK_STORAGE = 0x13, Shape(">I", ">I", turn=Turn.AT_ONCE)
+
+
+COMMANDS = {int(command): command for command in Command}

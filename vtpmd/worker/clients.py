@@ -1,235 +1,140 @@
-"""The two kinds of client: control connections and data connections."""
+"""All clients of one worker: added, served, timed out, turned out.
 
-import os
+Up to `_MAX_CLIENTS` of a kind are served side by side, each command by itself; when that many sit
+there, a newcomer takes the place of the one that has been silent longest. So nobody can lock others
+out by saying nothing.
+"""
+
+import contextlib
 import socket
-import stat
-from abc import abstractmethod
-from typing import Generic, Protocol, TypeVar
+import time
+from collections.abc import Callable, Sequence
 
-from vtpmd.swtpm.control import ControlChannel, ControlError, refuse
-from vtpmd.swtpm.data import DataParser, DataRequest, settle
-from vtpmd.swtpm.parser import Request, RequestParser
-from vtpmd.swtpm.table import SHAPES, Command, Result, Turn
-from vtpmd.tpm.engine import RC, refusal
+from vtpmd.linux.peers import peer_of
+from vtpmd.tpm.engine import Reply
 
-from .connection import Connection, close_fds
+from .control_client import Attachment, ControlClient
+from .data_client import DataClient, Dialect
+from .drops import Drops
 from .instance import Instance
+from .long_commands import LongCommands
+from .loop import Loop
+from .options import Ending, Options
+from .side import SideThread
 
-HALF_MESSAGE_SECONDS = 0.5
+_MAX_CLIENTS = 16
+_RAW = Dialect(extensions=False)
 
-R = TypeVar("R")
-
-
-class Desk(Protocol):
-    """What clients ask of the loop."""
-
-    instance: Instance
-    set_locality: bool
-    disconnect: bool
-
-    def free_for(self, turn: Turn) -> bool: ...
-    def run_long(self, client: "DataClient", request: DataRequest) -> None: ...
-    def attach(self, client: "ControlClient", data: socket.socket) -> None: ...
-    def shut_down(self, client: "ControlClient") -> None: ...
+Client = ControlClient | DataClient
 
 
-class Client(Connection[R], Generic[R]):
-    """Parses, keeps requests in order, and answers each as soon as its turn has come."""
+class Clients:
+    """`on_closed` is called with each client that is gone."""
 
-    def __init__(self, desk: Desk, sock: socket.socket, heard: float) -> None:
-        super().__init__(sock, heard)
-        self._desk = desk
+    def __init__(
+        self, loop: Loop, instance: Instance, side: SideThread[Reply], options: Options
+    ) -> None:
+        self._loop = loop
+        self._instance = instance
+        self._ending = options.ending
+        self._listener_dialect = Dialect(True, options.set_locality, options.disconnect)
+        self.drops = Drops(instance.execution.report)
+        self.long_commands: LongCommands[DataClient] = LongCommands(instance.execution, side)
+        self.controls: list[ControlClient] = []
+        self.datas: list[DataClient] = []
+        self.on_closed: Callable[[Client], None] = lambda client: None
 
-    def ready(self, now: float) -> None:
-        """The socket is ready for what ``events`` asked for."""
-        if self.outgoing:
-            self.flush()
-        else:
-            self._read(now)
-        self.pump()
+    def all(self) -> list[Client]:
+        return [*self.controls, *self.datas]
+
+    def add_control(self, sock: socket.socket, attachment: Attachment) -> None:
+        client = ControlClient(
+            sock,
+            time.monotonic(),
+            self.long_commands,
+            self._instance.execution.note_defect,
+            self._instance,
+            attachment,
+            self.drops.of(str(peer_of(sock))),
+        )
+        self.controls.append(client)
+        self.tend(client)
+
+    def add_data(self, sock: socket.socket) -> DataClient:
+        """Serve a connection of the data listener."""
+        return self._add_data(sock, self._listener_dialect)
+
+    def add_descriptor(self, sock: socket.socket) -> DataClient:
+        """Serve the descriptor of SET_DATAFD: raw TPM commands and nothing else."""
+        return self._add_data(sock, _RAW)
+
+    def _add_data(self, sock: socket.socket, dialect: Dialect) -> DataClient:
+        client = DataClient(
+            sock,
+            time.monotonic(),
+            self.long_commands,
+            self._instance,
+            dialect,
+            self.drops.of(str(peer_of(sock))),
+        )
+        self.datas.append(client)
+        self.tend(client)
+        return client
+
+    def make_room(self, clients: Sequence[Client]) -> None:
+        """If there are too many of these, close the one that has been silent longest."""
+        idle = [client for client in clients if client is not self.long_commands.client]
+        if len(clients) >= _MAX_CLIENTS and idle:
+            self.close(min(idle, key=lambda client: client.last_heard))
+
+    def close(self, client: Client) -> None:
+        client.close()
+        self.tend(client)
+
+    def shut_down_data(self) -> None:
+        """End every data channel for all who hold a descriptor of it; what waits for us goes on."""
+        for client in self.datas:
+            with contextlib.suppress(OSError):
+                client.socket.shutdown(socket.SHUT_RDWR)
+
+    def tend(self, client: Client) -> None:
+        """After anything that may have changed a client: wait for the right thing, or forget it."""
+        if not client.closed:
+            self._loop.watch(client, client.events, lambda: self._serve(client))
+            return
+        self._loop.forget(client)
+        if isinstance(client, ControlClient) and client in self.controls:
+            self.controls.remove(client)
+            self.end_if(Ending.ON_CONTROL_CLOSED)
+        if isinstance(client, DataClient) and client in self.datas:
+            self.datas.remove(client)
+            self.end_if(Ending.ON_DATA_CLOSED)
+        self.on_closed(client)
 
     def pump(self) -> None:
-        """Answer what may be answered now."""
-        while self.pending and not self.outgoing and not self.closed:
-            if not self._desk.free_for(self.turn(self.pending[0])):
-                return
-            request = self.pending.popleft()
-            try:
-                self.handle(request)
-            except Exception as error:  # ours alone to answer for: no input may end the worker
-                self._desk.instance.note_defect(error)
-                self.send(self.failure(request))
-        if self.closing and not self.outgoing:
-            self.close()
+        """Let each go on with what has waited."""
+        for client in self.all():
+            client.pump()
+            self.tend(client)
 
-    def expire(self, now: float) -> None:
-        """The deadline has passed; a client that waits for us does not owe us anything.
-
-        Neither does one whose octets are here and unread: a slow disk made us late, not the client.
-        """
-        if self.pending or self.outgoing or self.has_sent():
-            self.deadline = now + HALF_MESSAGE_SECONDS
-            return
-        self.deadline = None
-        self.give_up()
-        self.pump()
-
-    def _read(self, now: float) -> None:
-        received = self.receive()
-        if received is None:
-            return
-        data, fds = received
-        if not data:
-            close_fds(fds)
-            self.close()
-            return
-        self.last_heard = now
-        self.parse(data, fds)
-        if not self.partial:
-            self.deadline = None
-        elif self.deadline is None or self.streaming:
-            self.deadline = now + HALF_MESSAGE_SECONDS
+    def end_if(self, reason: Ending) -> None:
+        """Ask for the end if the options say that this brings it about."""
+        if reason in self._ending:
+            self._loop.request_end()
 
     @property
-    @abstractmethod
-    def partial(self) -> bool: ...
+    def deadline(self) -> float | None:
+        deadlines = [client.deadline for client in self.all() if client.deadline is not None]
+        return min(deadlines) if deadlines else None
 
-    @property
-    def streaming(self) -> bool:
-        return False
+    def tick(self, now: float) -> None:
+        """Give up on requests that are overdue."""
+        for client in self.all():
+            if client.deadline is not None and client.deadline <= now:
+                client.expire(now)
+                self.tend(client)
 
-    @abstractmethod
-    def parse(self, data: bytes, fds: list[int]) -> None: ...
-
-    @abstractmethod
-    def turn(self, request: R) -> Turn: ...
-
-    @abstractmethod
-    def handle(self, request: R) -> None: ...
-
-    @abstractmethod
-    def failure(self, request: R) -> bytes: ...
-
-    @abstractmethod
-    def give_up(self) -> None: ...
-
-
-class ControlClient(Client[Request]):
-    """QEMU's control channel, or a tool's. A half message closes it."""
-
-    MAX_FDS = 4
-
-    def __init__(self, desk: Desk, sock: socket.socket, heard: float) -> None:
-        super().__init__(desk, sock, heard)
-        self._parser = RequestParser()
-        self._channel = ControlChannel(desk.instance, self._attach)
-        self._fds: list[int] = []
-
-    @property
-    def partial(self) -> bool:
-        return self._parser.partial
-
-    @property
-    def streaming(self) -> bool:
-        return self._parser.streaming
-
-    def parse(self, data: bytes, fds: list[int]) -> None:
-        self._fds += fds
-        self.pending.extend(self._parser.feed(data))
-
-    def turn(self, request: Request) -> Turn:
-        if request.error is not None or request.command is None:
-            return Turn.AT_ONCE
-        return SHAPES[request.command].turn
-
-    def handle(self, request: Request) -> None:
-        response = self._channel.answer(request)
-        if response:
-            self.send(response)
-        if not self.pending and not self._parser.partial:
-            self._drop_fds()
-        if request.close:
-            self.closing = True
-        if request.command is Command.SHUTDOWN:
-            self._desk.shut_down(self)
-
-    def failure(self, request: Request) -> bytes:
-        return refuse(request, Result.FAIL)
-
-    def give_up(self) -> None:
-        self.close()
-
-    def close(self) -> None:
-        self._drop_fds()
-        super().close()
-
-    def _attach(self) -> None:
-        if not self._fds:
-            raise ControlError(Result.IOERROR)
-        fd = self._fds.pop(0)
-        try:
-            if not stat.S_ISSOCK(os.fstat(fd).st_mode):
-                raise ControlError(Result.IOERROR)
-            data = socket.socket(fileno=fd)
-        except BaseException:
-            os.close(fd)
-            raise
-        try:
-            self._desk.attach(self, data)
-        except ControlError:
-            data.close()
-            raise
-
-    def _drop_fds(self) -> None:
-        close_fds(self._fds)
-        self._fds = []
-
-
-class DataClient(Client[DataRequest]):
-    """TPM commands: QEMU's data descriptor, or a connection of the data listener.
-
-    An incomplete command is refused and forgotten, but the connection stays: QEMU has no other.
-    """
-
-    def __init__(self, desk: Desk, sock: socket.socket, heard: float) -> None:
-        super().__init__(desk, sock, heard)
-        self._parser = DataParser()
-
-    @property
-    def partial(self) -> bool:
-        return self._parser.partial
-
-    def parse(self, data: bytes, fds: list[int]) -> None:
-        self.pending.extend(self._parser.feed(data, self._desk.instance.buffer_size))
-
-    def turn(self, request: DataRequest) -> Turn:
-        return Turn.AFTER
-
-    def handle(self, request: DataRequest) -> None:
-        instance = self._desk.instance
-        settled = settle(
-            request,
-            running=instance.running,
-            set_locality=self._desk.set_locality,
-            max_locality=instance.max_locality,
-        )
-        if settled.locality is not None:
-            instance.locality = settled.locality
-        response = settled.response or instance.prepare()
-        if response is not None:
-            self.respond(request, response)
-        elif instance.is_long(request.command):
-            self._desk.run_long(self, request)
-        else:
-            self.respond(request, instance.settle(instance.run(request.command)))
-
-    def respond(self, request: DataRequest, response: bytes) -> None:
-        """Answer a command, also one that has run aside."""
-        self.send(request.frame(response))
-        self.closing = self.closing or self._desk.disconnect
-
-    def failure(self, request: DataRequest) -> bytes:
-        return request.frame(refusal(RC.FAILURE))
-
-    def give_up(self) -> None:
-        self.pending.extend(self._parser.expire())
+    def _serve(self, client: Client) -> None:
+        if not client.closed:
+            client.ready(time.monotonic())
+        self.tend(client)

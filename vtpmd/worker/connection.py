@@ -15,14 +15,16 @@ from typing import Generic, TypeVar
 R = TypeVar("R")
 
 _RECEIVE = 16 * 1024
+_MAX_DROPS = 32
+_unread = bytearray(_RECEIVE)
 
 
 class Connection(Generic[R]):
     """One client: its socket, the requests parsed and not yet answered, the octets not yet sent.
 
-    ``deadline`` (monotonic seconds) is when an incomplete request is given up; ``last_heard`` when
-    the client last sent anything. Up to ``MAX_FDS`` descriptors are taken beside the octets, the
-    kernel drops all others.
+    `deadline` (monotonic seconds) is when an incomplete request is given up; `last_heard` when
+    the client last sent anything. About `MAX_FDS` descriptors are taken beside the octets of one
+    receive; the kernel drops all others and `truncated` says that it did.
     """
 
     MAX_FDS = 0
@@ -35,6 +37,7 @@ class Connection(Generic[R]):
         self.last_heard = heard
         self.parked = False
         self.closing = False
+        self.truncated = False
 
     def fileno(self) -> int:
         return self.socket.fileno()
@@ -55,14 +58,31 @@ class Connection(Generic[R]):
         try:
             if not self.MAX_FDS:
                 return self.socket.recv(_RECEIVE, socket.MSG_DONTWAIT), []
-            data, fds, _, _ = socket.recv_fds(
+            data, fds, flags, _ = socket.recv_fds(
                 self.socket, _RECEIVE, self.MAX_FDS, socket.MSG_DONTWAIT | socket.MSG_CMSG_CLOEXEC
             )
         except (BlockingIOError, InterruptedError):
             return None
         except OSError:
             return b"", []
+        self.truncated = bool(flags & socket.MSG_CTRUNC)
         return data, fds
+
+    def drop_unread(self) -> int:
+        """Throw away what is there to be received; how many octets.
+
+        Until the socket would block, or after more than it holds: nobody can keep us here.
+        """
+        dropped = 0
+        for _ in range(_MAX_DROPS):
+            try:
+                count = self.socket.recv_into(_unread, 0, socket.MSG_DONTWAIT)
+            except OSError:
+                break
+            if not count:
+                break
+            dropped += count
+        return dropped
 
     def send(self, data: bytes) -> None:
         """Send in one write what the socket takes, keep the rest; close if the client is gone."""

@@ -7,19 +7,20 @@ from vtpmd.storage.store import Store
 from vtpmd.storage.wipe import wipe
 from vtpmd.tpm.engine import Engine, Reply
 
-from .instance import Instance, entropy, now
+from .instance import Instance
 from .options import Listeners, Options
-from .persist import Key, Persistence
+from .persistence import Key, Persistence
 from .sandbox import Sandbox
-from .serve import Server
+from .server import Server
 from .side import SideThread
+from .sources import entropy, now
 from .supervision import Supervision
 
 
 def manufacture(
     store: Store, uuid: UUID, key: Key, profile: str, pcr_banks: Sequence[str]
 ) -> Persistence:
-    """Make a TPM and store it as instance ``uuid``, sealed under ``key``.
+    """Make a TPM and store it as instance `uuid`, sealed under `key`.
 
     Raises ValueError for an unknown profile or bank, and StorageError.
     """
@@ -38,11 +39,11 @@ def serve(
     options: Options,
     ready: Callable[[int], None],
 ) -> None:
-    """Serve the TPM in the directory ``state_fd`` until the loop ends, then wipe its key.
+    """Serve the TPM in the directory `state_fd` until the loop ends, then wipe its key.
 
-    ``ready`` is called with the generation once clients are about to be served. Raises
+    `ready` is called with the generation once clients are about to be served. Raises
     SandboxError, StorageError, EnvelopeError and StateError before that; ControlError if the
-    TPM could not be powered on as ``Options.startup`` asks.
+    TPM could not be powered on as `Options.startup` asks.
     """
     side: SideThread[Reply] = SideThread()
     sandbox.confine(state_fd)
@@ -54,7 +55,6 @@ def serve(
         instance = Instance(
             engine,
             persistence,
-            engine.facts,
             supervision.report,
             max_locality=options.max_locality,
             auto_shutdown=options.auto_shutdown,

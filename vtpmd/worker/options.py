@@ -9,14 +9,14 @@ from uuid import UUID
 from vtpmd.linux.peers import PeerPolicy
 from vtpmd.swtpm.table import MAX_LOCALITY
 
-from .instance import Startup
+from .power import Startup
 
 
 @dataclass(frozen=True)
 class Listeners:
     """Listening sockets, already bound, and clients that are connected already.
 
-    ``reattach`` is for the supervisor's successor, ``data`` for tools.
+    `reattach` is for the supervisor's successor, `data` for tools.
     """
 
     control: socket.socket | None
@@ -41,8 +41,8 @@ NEVER = Ending(0)
 class Options:
     """What an instance's configuration says about serving it.
 
-    ``startup``: power the TPM on at once, and how; None leaves that to a client's INIT.
-    ``disconnect``: a data connection ends with its first response. ``signals`` end serving.
+    `startup`: power the TPM on at once, and how; None leaves that to a client's INIT.
+    `disconnect`: a data connection ends with its first response. `signals` end serving.
     """
 
     uuid: UUID

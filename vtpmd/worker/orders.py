@@ -21,19 +21,16 @@ from vtpmd.storage.wipe import wipe
 from vtpmd.tpm.engine import Engine
 
 from . import hosting
-from .instance import entropy, now
-from .persist import Key, Persistence
+from .errors import UnknownModelError
+from .persistence import Key, Persistence
 from .sandbox import Sandbox
-
-
-class UnknownModel(Exception):
-    """The order names a profile or PCR bank that the engine does not know."""
+from .sources import entropy, now
 
 
 def carry_out(order: Message, fds: Sequence[int]) -> Message:
     """Confine this process, do what is ordered and wipe the keys; the answer.
 
-    Raises UnknownModel, EnvelopeError, StateError, StorageError and SandboxError.
+    Raises UnknownModelError, EnvelopeError, StateError, StorageError and SandboxError.
     """
     match order:
         case Manufacture():
@@ -66,7 +63,7 @@ def _manufacture(order: Manufacture, state_fd: int) -> Stored:
         try:
             made = hosting.manufacture(store, order.uuid, key, order.profile, order.pcr_banks)
         except ValueError as error:
-            raise UnknownModel(str(error)) from None
+            raise UnknownModelError(str(error)) from None
         return Stored(made.generation)
 
 

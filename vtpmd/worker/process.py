@@ -14,10 +14,10 @@ from vtpmd.storage.errors import EnvelopeError, StorageError
 from vtpmd.tpm.engine import StateError
 
 from . import hosting, orders
-from .instance import frames_of
+from .errors import SandboxError, UnknownModelError, frames_of
 from .options import Listeners, Options
-from .persist import Key
-from .sandbox import Sandbox, SandboxError
+from .persistence import Key
+from .sandbox import Sandbox
 from .supervision import Supervision
 
 EXIT_FAILED = 1
@@ -30,7 +30,7 @@ _ENVELOPE_FAILURES: dict[str, FailureKind] = {
 
 
 def run(sock: socket.socket) -> int:
-    """Follow the order that comes over ``sock``; the exit status. No secret ever goes to stderr."""
+    """Follow the order that comes over `sock`; the exit status. No secret ever goes to stderr."""
     for number in (signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)  # meant for the supervisor at the terminal
     forbid_tracing()  # before the order brings a key
@@ -68,7 +68,7 @@ def _judge(error: Exception) -> tuple[FailureKind, str]:
             return "storage", str(error)
         case SandboxError():
             return "sandbox", str(error)
-        case orders.UnknownModel():
+        case UnknownModelError():
             return "model", str(error)
     return "defect", frames_of(error)
 

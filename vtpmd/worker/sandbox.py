@@ -1,7 +1,7 @@
 """The worker's sandbox: closed after every import and before the first octet of a guest.
 
-In two steps around the start of the side thread: ``confine`` (limits, privileges, Landlock), which
-later threads inherit, and ``seal`` (seccomp), which forbids new threads and covers those there are.
+In two steps around the start of the side thread: `confine` (limits, privileges, Landlock), which
+later threads inherit, and `seal` (seccomp), which forbids new threads and covers those there are.
 Nothing here needs privileges.
 """
 
@@ -14,6 +14,7 @@ from vtpmd.linux import kernel
 from vtpmd.linux.hardening import forbid_tracing
 
 from . import seccomp
+from .errors import SandboxError
 
 _PR_SET_NO_NEW_PRIVS, _PR_SET_MDWE = 38, 65
 _MDWE_REFUSE_EXEC_GAIN = 1
@@ -36,14 +37,10 @@ _NET_ALL, _NET_ABI = 0b11, 4
 _SCOPE_ALL, _SCOPE_ABI = 0b11, 6
 
 
-class SandboxError(Exception):
-    """A part of the sandbox is missing where the mode requires all of it."""
-
-
 class Sandbox:
-    """One worker's sandbox. ``active`` tells, part by part, what is in force or why it is not.
+    """One worker's sandbox. `active` tells, part by part, what is in force or why it is not.
 
-    ``removable``: descriptors of directories whose files may be removed, for a process that takes
+    `removable`: descriptors of directories whose files may be removed, for a process that takes
     its own sockets away when it ends.
     """
 
@@ -53,9 +50,9 @@ class Sandbox:
         self.active: dict[str, str] = {"mode": mode}
 
     def confine(self, state_fd: int) -> None:
-        """Limits, no new privileges, and no file but those beneath ``state_fd``.
+        """Limits, no new privileges, and no file but those beneath `state_fd`.
 
-        Raises SandboxError in mode ``require`` if a part can't be had. Core files and ptrace are
+        Raises SandboxError in mode `require` if a part can't be had. Core files and ptrace are
         refused in every mode, for secrets stay secrets.
         """
         self._part("limits", _set_limits)
@@ -77,7 +74,7 @@ class Sandbox:
             self._part("seccomp", lambda: f"{seccomp.load()} rules")
 
     def _part(self, name: str, close: Callable[[], str], optional: bool = False) -> None:
-        """``optional``: newer than the kernels we support; its absence is told, never refused."""
+        """`optional`: newer than the kernels we support; its absence is told, never refused."""
         try:
             self.active[name] = close()
         except OSError as error:

@@ -1,7 +1,8 @@
 """The system calls a worker may make, as an allow-list loaded through libseccomp (ctypes).
 
 Whatever is not listed fails with EPERM, in every thread: no new process or thread, no new socket,
-no exec, no signal to anybody, no memory that is executable.
+no exec, no signal to anybody, no memory that is executable. A call of another architecture (int
+0x80 in a process of x86-64) ends the whole process: a thread alone would leave a zombie behind.
 """
 
 import ctypes
@@ -14,7 +15,8 @@ from dataclasses import dataclass
 _ALLOW = 0x7FFF0000
 _ERRNO_EPERM = 0x00050000 | errno.EPERM
 _EQUAL, _MASKED_EQUAL = 4, 7
-_ATTRIBUTE_TSYNC = 4
+_KILL_PROCESS = 0x80000000
+_ATTRIBUTE_BAD_ARCHITECTURE, _ATTRIBUTE_TSYNC = 2, 4
 _FIONBIO = 0x5421
 
 _PLAIN = """
@@ -99,6 +101,10 @@ def load() -> int:
         raise OSError(errno.ENOMEM, "seccomp_init failed")
     try:
         _check(_library.seccomp_attr_set(context, _ATTRIBUTE_TSYNC, 1), "seccomp: all threads")
+        _check(
+            _library.seccomp_attr_set(context, _ATTRIBUTE_BAD_ARCHITECTURE, _KILL_PROCESS),
+            "seccomp: other architectures",
+        )
         rules = 0
         for name in _PLAIN.split():
             rules += _allow(_library, context, name, None)

@@ -29,20 +29,22 @@ from vtpmd.storage.errors import EnvelopeError, StorageError
 from vtpmd.swtpm.table import Turn
 
 from .connection import close_fds
-from .instance import Instance, Report
-from .persist import Key
+from .execution import Report
+from .instance import Instance
+from .persistence import Key
 
 _MAX_DETAIL = 8000
 _MAX_QUEUED = 256
 
 
-class Office(Protocol):
-    """What the supervisor's messages need of the loop."""
+class Worker(Protocol):
+    """What the supervisor's messages ask of the worker."""
 
     instance: Instance
 
     def free_for(self, turn: Turn) -> bool: ...
     def status(self) -> StatusReply: ...
+    def release_clients(self) -> None: ...
     def end(self) -> None: ...
 
 
@@ -50,9 +52,9 @@ _TURNS = {Rekey: Turn.AFTER, Rewrap: Turn.AFTER, Stop: Turn.CANCELS}
 
 
 class Supervision:
-    """Owns the channel; ``channel`` is None while there is no supervisor.
+    """Owns the channel; `channel` is None while there is no supervisor.
 
-    ``unheard`` is told what there is no supervisor for; ``on_detach`` is given a channel before it
+    `unheard` is told what there is no supervisor for; `on_detach` is given a channel before it
     is closed.
     """
 
@@ -94,12 +96,12 @@ class Supervision:
         except (ChannelClosedError, IllegalMessageError):
             self.detach()
 
-    def adopt(self, channel: Channel, first: Message, office: Office) -> None:
+    def adopt(self, channel: Channel, first: Message, worker: Worker) -> None:
         """A new supervisor has said its first word: it takes the place of the old one."""
         self.detach()
         self.channel = channel
         self._pending.append(first)
-        self.pump(office)
+        self.pump(worker)
 
     def detach(self) -> None:
         """The supervisor is gone."""
@@ -110,47 +112,49 @@ class Supervision:
         self._pending.clear()
         self._outgoing.clear()
 
-    def ready(self, office: Office) -> None:
-        """The channel is ready for what ``events`` asked for."""
+    def ready(self, worker: Worker) -> None:
+        """The channel is ready for what `events` asked for."""
         self.flush()
         try:
             while self.channel is not None and not self._pending:
                 message, fds = self.channel.receive()
                 close_fds(fds)
                 self._pending.append(message)
-                self.pump(office)
+                self.pump(worker)
         except BlockingIOError:
             return
         except (ChannelClosedError, IllegalMessageError):
             self.detach()
 
-    def pump(self, office: Office) -> None:
+    def pump(self, worker: Worker) -> None:
         """Answer what may be answered now."""
         while self._pending:
-            if not office.free_for(_TURNS.get(type(self._pending[0]), Turn.AT_ONCE)):
+            if isinstance(self._pending[0], Stop) and self._pending[0].force:
+                worker.release_clients()
+            if not worker.free_for(_TURNS.get(type(self._pending[0]), Turn.AT_ONCE)):
                 return
-            self._answer(self._pending.popleft(), office)
+            self._answer(self._pending.popleft(), worker)
 
-    def _answer(self, message: Message, office: Office) -> None:
+    def _answer(self, message: Message, worker: Worker) -> None:
         match message:
             case Status():
-                self.send(office.status())
+                self.send(worker.status())
             case ReadPcrs():
-                self.send(Pcrs(office.instance.pcr_values()))
+                self.send(Pcrs(worker.instance.pcr_values()))
             case Rekey() | Rewrap():
-                self.send(_rekey(message, office.instance))
+                self.send(_rekey(message, worker.instance))
             case Stop():
-                office.instance.stop()
-                self.send(Stopped(office.instance.generation))
-                office.end()
+                worker.instance.power.stop()
+                self.send(Stopped(worker.instance.generation))
+                worker.end()
 
 
 def _rekey(message: Rekey | Rewrap, instance: Instance) -> Message:
     try:
         if isinstance(message, Rekey):
-            instance.rekey(Key(message.dek, message.dek_id, message.slots))
+            instance.execution.rekey(Key(message.dek, message.dek_id, message.slots))
         else:
-            instance.rewrap(message.slots)
+            instance.execution.rewrap(message.slots)
     except (EnvelopeError, StorageError, ValueError) as error:
         return RekeyFailed(str(error))
     return Rekeyed(instance.generation)

@@ -1,6 +1,6 @@
 """The process every worker is forked from: engine imported and warm, no secret, one thread.
 
-``python -m vtpmd.worker.zygote FD`` speaks the zygote channel on the inherited socket FD and ends
+`python -m vtpmd.worker.zygote FD` speaks the zygote channel on the inherited socket FD and ends
 when the supervisor does; the workers live on. It reaps its workers; the supervisor watches pidfds.
 """
 
@@ -23,14 +23,11 @@ from vtpmd.tpm.engine import Engine, bank_names, profile_names
 
 from . import process
 from .connection import close_fds
-from .instance import entropy, now
+from .errors import NotSingleThreadedError
+from .sources import entropy, now
 
 _STDERR, _CHANNEL, _LOCK = 2, 3, 4
 _PROFILE, _BANKS = "default-v1", ("sha256",)
-
-
-class NotSingleThreaded(Exception):
-    """Forking now would leave locks held for ever in the child."""
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -87,7 +84,7 @@ def _settle() -> None:
     gc.collect()
     gc.freeze()
     if len(list(Path("/proc/self/task").iterdir())) != 1:
-        raise NotSingleThreaded
+        raise NotSingleThreadedError
 
 
 def _answer(channel: Channel) -> None:

@@ -7,13 +7,14 @@ import pytest
 
 from tests.worker.harness import DEK_ID, INSTANCE, SLOTS, dek, directory
 from vtpmd.storage.store import Store
-from vtpmd.swtpm.control import ControlError
+from vtpmd.swtpm.host import ControlError
 from vtpmd.tpm.command import COMMANDS
 from vtpmd.tpm.engine import Engine
 from vtpmd.tpm.rc import RC
 from vtpmd.tpm.wire.constants import CC, PT, RH
-from vtpmd.worker.instance import Instance, entropy, now
-from vtpmd.worker.persist import Key, Persistence
+from vtpmd.worker.instance import Instance
+from vtpmd.worker.persistence import Key, Persistence
+from vtpmd.worker.sources import entropy, now
 
 STARTUP = struct.pack(">HIIH", 0x8001, 12, CC.STARTUP, 0)
 CLEAR_CONTROL = struct.pack(
@@ -30,18 +31,18 @@ def test_a_defect_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.Monk
         persistence = Persistence(Store(fd), INSTANCE, Key(dek(), DEK_ID, SLOTS))
         persistence.create(engine.permanent())
         events: list[str] = []
-        instance = Instance(engine, persistence, engine.facts, lambda kind, _: events.append(kind))
-        instance.init(delete_volatile=False)
-        assert instance.execute(STARTUP)[6:] == bytes(4)
+        instance = Instance(engine, persistence, lambda kind, _: events.append(kind))
+        instance.power.init(delete_volatile=False)
+        assert instance.execution.execute(STARTUP, 0)[6:] == bytes(4)
         with monkeypatch.context() as broken:
             _break_after_the_change(broken, CC.CLEAR_CONTROL)
-            assert instance.execute(CLEAR_CONTROL)[6:] == RC.FAILURE.to_bytes(4)
+            assert instance.execution.execute(CLEAR_CONTROL, 0)[6:] == RC.FAILURE.to_bytes(4)
         assert events[-1] == "failure-mode"
         with pytest.raises(ControlError):
-            instance.store_volatile()
-        instance.init(delete_volatile=False)
-        assert instance.execute(STARTUP)[6:] == bytes(4)
-        assert not int.from_bytes(instance.execute(PERMANENT)[-4:]) & DISABLE_CLEAR
+            instance.migration.store_volatile()
+        instance.power.init(delete_volatile=False)
+        assert instance.execution.execute(STARTUP, 0)[6:] == bytes(4)
+        assert not int.from_bytes(instance.execution.execute(PERMANENT, 0)[-4:]) & DISABLE_CLEAR
 
 
 def _break_after_the_change(monkeypatch: pytest.MonkeyPatch, code: int) -> None:

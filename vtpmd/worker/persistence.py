@@ -28,9 +28,9 @@ class Key:
 
 
 class Persistence:
-    """The files of one instance, sealed under ``key``.
+    """The files of one instance, sealed under `key`.
 
-    ``generation`` is that of the newest durable permanent state.
+    `generation` is that of the newest durable permanent state.
     """
 
     def __init__(self, store: Store, uuid: UUID, key: Key) -> None:
@@ -41,7 +41,7 @@ class Persistence:
         self.generation = 0
 
     def create(self, permanent: bytes) -> None:
-        """Store the state of a new TPM. Raises StorageError, ``exists`` if there is one already."""
+        """Store the state of a new TPM. Raises StorageError, `exists` if there is one already."""
         self._store.create(NVRAM, self._seal(permanent, "permanent", 1))
         self.generation = 1
 
@@ -61,12 +61,12 @@ class Persistence:
         self._size = len(permanent)
 
     def reserve(self) -> bool:
-        """Whether the next ``save`` will find its space; costs next to nothing when it will."""
+        """Whether the next `save` will find its space; costs next to nothing when it will."""
         return self._store.reserve(self._size + _ENVELOPE_ROOM)
 
     @property
     def shortage(self) -> str:
-        """Why ``reserve`` said no."""
+        """Why `reserve` said no."""
         return self._store.shortage or ""
 
     def load_volatile(self) -> bytes | None:
@@ -100,7 +100,7 @@ class Persistence:
         return _take(payload)[1:], envelope.header.generation
 
     def rekey(self, key: Key, permanent: bytes) -> None:
-        """Seal under ``key`` from now on: ``permanent`` and, if it is stored, the volatile state.
+        """Seal under `key` from now on: `permanent` and, if it is stored, the volatile state.
 
         Whenever it is cut short, all of it opens with the old key or all with the new one. Raises
         StorageError, EnvelopeError, or ValueError for a key that can't be used: the old one stays.

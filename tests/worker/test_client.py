@@ -1,0 +1,112 @@
+"""One client in a process of its own making: what a defect of ours does to it."""
+
+import contextlib
+import socket
+import struct
+from collections.abc import Callable
+from typing import cast
+
+from tests.swtpm.fake_host import FakeHost
+from vtpmd.swtpm.table import Turn
+from vtpmd.worker.control_client import ControlClient
+from vtpmd.worker.data_client import DataClient, Dialect
+from vtpmd.worker.drops import Drops
+from vtpmd.worker.instance import Instance
+
+
+class BrokenHost(FakeHost):
+    """Every touch of the TPM is a defect."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.running = True
+        self.execution = self
+        self.defects: list[Exception] = []
+
+    def stop(self) -> None:
+        raise KeyError("secret")
+
+    def prepare(self) -> bytes | None:
+        raise KeyError("secret")
+
+    def note_defect(self, error: Exception) -> None:
+        self.defects.append(error)
+
+
+class Always:
+    """It is everybody's turn."""
+
+    def free_for(self, turn: Turn) -> bool:
+        return True
+
+    def run(
+        self, client: DataClient, command: bytes, locality: int, respond: Callable[[bytes], None]
+    ) -> None:
+        raise NotImplementedError
+
+    def attach(self, client: ControlClient, data: socket.socket) -> None:
+        raise NotImplementedError
+
+    def shut_down(self, client: ControlClient) -> None:
+        raise NotImplementedError
+
+
+_NO_DROPS = Drops(lambda kind, detail: None)
+
+
+def _control_client(sock: socket.socket, host: BrokenHost) -> ControlClient:
+    return ControlClient(
+        sock, 0.0, Always(), host.note_defect, host, Always(), _NO_DROPS.of("a client")
+    )
+
+
+def _data_client(sock: socket.socket, host: BrokenHost, drops: Drops | None = None) -> DataClient:
+    of = (drops or _NO_DROPS).of("a client")
+    return DataClient(sock, 0.0, Always(), cast(Instance, host), Dialect(False), of)
+
+
+def test_a_defect_is_answered_noted_and_survived() -> None:
+    host = BrokenHost()
+    makers: list[Callable[[socket.socket, BrokenHost], ControlClient | DataClient]]
+    makers = [_control_client, _data_client]
+    requests = [struct.pack(">I", 0x0E), bytes.fromhex("80010000000a00000181")]
+    answers = ["00000009", "80010000000a00000101"]
+    for make, request, answer in zip(makers, requests, answers, strict=True):
+        ours, theirs = socket.socketpair()
+        with theirs:
+            client = make(ours, host)
+            for _ in range(2):
+                theirs.sendall(request)
+                client.ready(0.0)
+                assert theirs.recv(64).hex() == answer
+            client.close()
+    assert [type(error) for error in host.defects] == [KeyError] * 4
+
+
+def test_what_comes_before_an_answer_is_out_is_dropped() -> None:
+    """Also while a client does not read: nothing is queued for it."""
+    host = BrokenHost()
+    drops = Drops(lambda kind, detail: events.append((kind, detail)))
+    events: list[tuple[str, str]] = []
+    command = bytes.fromhex("80010000000a00000181")
+    ours, theirs = socket.socketpair()
+    with theirs:
+        client = _data_client(ours, host, drops)
+        client.send(bytes(4 << 20))
+        received = 0
+        while client.outgoing:
+            theirs.sendall(command)
+            client.ready(0.0)
+            with contextlib.suppress(BlockingIOError):
+                received += len(theirs.recv(1 << 20, socket.MSG_DONTWAIT))
+        assert not host.defects  # none of these commands got as far as the TPM
+        while received < 4 << 20:
+            received += len(theirs.recv(1 << 20))
+        theirs.sendall(command)
+        client.ready(0.0)
+        assert theirs.recv(64).hex() == "80010000000a00000101"
+        client.close()
+    assert drops.octets > len(command)
+    assert drops.octets % len(command) == 0
+    assert [kind for kind, _ in events] == ["octets-dropped"]
+    assert events[0][1].startswith("a client sent ")

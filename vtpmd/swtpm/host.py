@@ -1,0 +1,73 @@
+"""The TPM as the control channel sees it, by role. Every method may raise ControlError."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from .table import MAX_BUFFER, MAX_LOCALITY, BlobType, Result
+
+
+class ControlError(Exception):
+    """A command was refused; nothing has changed."""
+
+    def __init__(self, result: Result) -> None:
+        super().__init__(result.name)
+        self.result = result
+
+
+@dataclass
+class ChannelSettings:
+    """What clients set for the process, not for the TPM: it outlives INIT and STOP.
+
+    QEMU does not tell its locality again after INIT. `max_locality` is the highest that a client
+    may set; `buffer_size` in octets.
+    """
+
+    locality: int = 0
+    max_locality: int = MAX_LOCALITY
+    buffer_size: int = MAX_BUFFER
+
+
+class Power(Protocol):
+    """Power on and off."""
+
+    @property
+    def running(self) -> bool: ...
+    def init(self, *, delete_volatile: bool) -> None: ...
+    def stop(self) -> None: ...
+    def shutdown(self) -> None: ...
+
+
+class Measurement(Protocol):
+    """Events from locality 4 and TPM_ACCESS' tpmEstablishment."""
+
+    @property
+    def established(self) -> bool: ...
+    def reset_established(self, locality: int) -> bool: ...
+    def hash_start(self) -> None: ...
+    def hash_data(self, data: bytes) -> None: ...
+    def hash_end(self) -> None: ...
+
+
+class Migration(Protocol):
+    """State blobs in and out."""
+
+    def store_volatile(self) -> None: ...
+    def state_blob(self, kind: BlobType) -> bytes: ...
+    def set_state_blob(self, kind: BlobType, data: bytes) -> None: ...
+    def hand_over(self) -> None: ...
+    def lock_storage(self) -> None: ...
+
+
+class Host(Protocol):
+    """All roles of one TPM."""
+
+    @property
+    def settings(self) -> ChannelSettings: ...
+    @property
+    def power(self) -> Power: ...
+    @property
+    def measurement(self) -> Measurement: ...
+    @property
+    def migration(self) -> Migration: ...
+    def cancel(self) -> None: ...
+    def info(self, mask: int) -> dict[str, object]: ...

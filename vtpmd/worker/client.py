@@ -1,0 +1,108 @@
+"""What control and data connections have in common: requests in order, answered in turn."""
+
+import socket
+from abc import abstractmethod
+from collections.abc import Callable
+from typing import Generic, Protocol, TypeVar
+
+from vtpmd.swtpm.table import Turn
+
+from .connection import Connection, close_fds
+
+HALF_MESSAGE_SECONDS = 0.5
+
+R = TypeVar("R")
+
+
+class Turns(Protocol):
+    """Says when a request may be handled."""
+
+    def free_for(self, turn: Turn) -> bool: ...
+
+
+class Client(Connection[R], Generic[R]):
+    """Parses, keeps requests in order, and answers each as soon as its turn has come."""
+
+    def __init__(
+        self,
+        sock: socket.socket,
+        heard: float,
+        turns: Turns,
+        note_defect: Callable[[Exception], None],
+    ) -> None:
+        super().__init__(sock, heard)
+        self._turns = turns
+        self._note_defect = note_defect
+
+    def ready(self, now: float) -> None:
+        """The socket is ready for what `events` asked for."""
+        if self.outgoing:
+            self.flush()
+        else:
+            self._read(now)
+        self.pump()
+
+    def pump(self) -> None:
+        """Answer what may be answered now."""
+        while self.pending and not self.outgoing and not self.closed:
+            if not self._turns.free_for(self.turn(self.pending[0])):
+                return
+            request = self.pending.popleft()
+            try:
+                self.handle(request)
+            except Exception as error:  # ours alone to answer for: no input may end the worker
+                self._note_defect(error)
+                self.fail(request)
+        if self.closing and not self.outgoing:
+            self.close()
+
+    def expire(self, now: float) -> None:
+        """The deadline has passed; a client that waits for us does not owe us anything.
+
+        Neither does one whose octets are here and unread: a slow disk made us late, not the client.
+        """
+        if self.pending or self.outgoing or self.has_sent():
+            self.deadline = now + HALF_MESSAGE_SECONDS
+            return
+        self.deadline = None
+        self.give_up()
+        self.pump()
+
+    def _read(self, now: float) -> None:
+        received = self.receive()
+        if received is None:
+            return
+        data, fds = received
+        if not data:
+            close_fds(fds)
+            self.close()
+            return
+        self.last_heard = now
+        self.parse(data, fds)
+        if not self.partial:
+            self.deadline = None
+        elif self.deadline is None or self.streaming:
+            self.deadline = now + HALF_MESSAGE_SECONDS
+
+    @property
+    @abstractmethod
+    def partial(self) -> bool: ...
+
+    @property
+    def streaming(self) -> bool:
+        return False
+
+    @abstractmethod
+    def parse(self, data: bytes, fds: list[int]) -> None: ...
+
+    @abstractmethod
+    def turn(self, request: R) -> Turn: ...
+
+    @abstractmethod
+    def handle(self, request: R) -> None: ...
+
+    @abstractmethod
+    def fail(self, request: R) -> None: ...
+
+    @abstractmethod
+    def give_up(self) -> None: ...

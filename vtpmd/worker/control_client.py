@@ -1,0 +1,110 @@
+"""A control connection: QEMU's control channel, or a tool's."""
+
+import os
+import socket
+import stat
+from collections.abc import Callable
+from typing import Protocol
+
+from vtpmd.swtpm.control import ControlChannel, refuse
+from vtpmd.swtpm.host import ControlError, Host
+from vtpmd.swtpm.parser import Request, RequestParser
+from vtpmd.swtpm.table import Command, Result, Turn
+
+from .client import Client, Turns
+from .connection import close_fds
+from .drops import ClientDrops
+
+
+class Attachment(Protocol):
+    """Who learns of SET_DATAFD and SHUTDOWN."""
+
+    def attach(self, client: "ControlClient", data: socket.socket) -> None: ...
+    def shut_down(self, client: "ControlClient") -> None: ...
+
+
+class ControlClient(Client[Request]):
+    """A half message closes it. At most one descriptor is kept, until its message is answered."""
+
+    MAX_FDS = 1
+
+    def __init__(
+        self,
+        sock: socket.socket,
+        heard: float,
+        turns: Turns,
+        note_defect: Callable[[Exception], None],
+        host: Host,
+        attachment: Attachment,
+        drops: ClientDrops,
+    ) -> None:
+        super().__init__(sock, heard, turns, note_defect)
+        self._attachment = attachment
+        self._drops = drops
+        self._parser = RequestParser()
+        self._channel = ControlChannel(host, self._attach)
+        self._fd: int | None = None
+
+    @property
+    def partial(self) -> bool:
+        return self._parser.partial
+
+    @property
+    def streaming(self) -> bool:
+        return self._parser.streaming
+
+    def parse(self, data: bytes, fds: list[int]) -> None:
+        if self._fd is None and fds:
+            self._fd = fds.pop(0)
+        close_fds(fds)
+        self._drops.descriptors(len(fds) + self.truncated)
+        self.pending.extend(self._parser.feed(data))
+
+    def turn(self, request: Request) -> Turn:
+        if request.error is not None or request.command is None:
+            return Turn.AT_ONCE
+        return request.command.shape.turn
+
+    def handle(self, request: Request) -> None:
+        response = self._channel.answer(request)
+        if response:
+            self.send(response)
+        if not self.pending and not self._parser.partial:
+            self._drop_fd()
+        if request.close:
+            self.closing = True
+        if request.command is Command.SHUTDOWN:
+            self._attachment.shut_down(self)
+
+    def fail(self, request: Request) -> None:
+        self.send(refuse(request, Result.FAIL))
+
+    def give_up(self) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._drop_fd()
+        super().close()
+
+    def _attach(self) -> None:
+        if self._fd is None:
+            raise ControlError(Result.IOERROR)
+        fd, self._fd = self._fd, None
+        try:
+            if not stat.S_ISSOCK(os.fstat(fd).st_mode):
+                raise ControlError(Result.IOERROR)
+            data = socket.socket(fileno=fd)
+        except BaseException:
+            os.close(fd)
+            raise
+        try:
+            self._attachment.attach(self, data)
+        except ControlError:
+            data.close()
+            raise
+
+    def _drop_fd(self) -> None:
+        if self._fd is not None:
+            self._drops.descriptors(1)
+            close_fds([self._fd])
+            self._fd = None

@@ -1,0 +1,143 @@
+"""A data connection: TPM commands from QEMU's data descriptor or a client of the data listener."""
+
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from vtpmd.swtpm.data import (
+    DataParser,
+    DataRequest,
+    bounded,
+    judge,
+    vendor_set_locality,
+)
+from vtpmd.swtpm.table import Turn
+from vtpmd.tpm.engine import RC, refusal
+
+from .client import Client, Turns
+from .drops import ClientDrops
+from .instance import Instance
+
+
+class LongCommands(Turns, Protocol):
+    """Runs what takes long on the side thread."""
+
+    def run(
+        self,
+        client: "DataClient",
+        command: bytes,
+        locality: int,
+        respond: Callable[[bytes], None],
+    ) -> None: ...
+
+
+@dataclass(frozen=True)
+class Dialect:
+    """What a data connection understands besides TPM commands, and when it ends.
+
+    `extensions`: the TCG form and the vendor command for localities, which `set_locality` permits;
+    `disconnect`: it ends with its first response.
+    """
+
+    extensions: bool
+    set_locality: bool = False
+    disconnect: bool = False
+
+
+class DataClient(Client[DataRequest]):
+    """One command at a time: what comes behind it before its answer is dropped, not queued.
+
+    An incomplete command is refused and forgotten, but the connection stays: QEMU has no other.
+    """
+
+    def __init__(
+        self,
+        sock: socket.socket,
+        heard: float,
+        long_commands: LongCommands,
+        instance: Instance,
+        dialect: Dialect,
+        drops: ClientDrops,
+    ) -> None:
+        super().__init__(sock, heard, long_commands, instance.execution.note_defect)
+        self._long_commands = long_commands
+        self._instance = instance
+        self._dialect = dialect
+        self._drops = drops
+        self._parser = DataParser(tcg_form=dialect.extensions)
+        self._running_aside = False
+
+    @property
+    def partial(self) -> bool:
+        return self._parser.partial
+
+    @property
+    def events(self) -> int:
+        return 0 if self._running_aside else super().events
+
+    def parse(self, data: bytes, fds: list[int]) -> None:
+        self._take(self._parser.feed(data, self._instance.settings.buffer_size))
+
+    def turn(self, request: DataRequest) -> Turn:
+        return Turn.AT_ONCE if request.error is not None else Turn.AFTER
+
+    def handle(self, request: DataRequest) -> None:
+        response = self._answer_without_tpm(request)
+        if response is not None:
+            self._respond(request, response)
+            return
+        execution, locality = self._instance.execution, self._instance.settings.locality
+        if request.tcg_locality is not None:
+            locality = request.tcg_locality
+        if execution.is_long(request.command):
+            self._running_aside = True
+            self._long_commands.run(
+                self, request.command, locality, lambda response: self._respond(request, response)
+            )
+        else:
+            self._respond(request, execution.settle(execution.run(request.command, locality)))
+
+    def fail(self, request: DataRequest) -> None:
+        self._respond(request, refusal(RC.FAILURE))
+
+    def give_up(self) -> None:
+        self._take(self._parser.expire())
+
+    def flush(self) -> None:
+        self._drop_unread()
+        super().flush()
+
+    def _take(self, request: DataRequest | None) -> None:
+        if request is not None:
+            self.pending.append(request)
+
+    def _answer_without_tpm(self, request: DataRequest) -> bytes | None:
+        settings, running = self._instance.settings, self._instance.power.running
+        if self._dialect.extensions and request.error is None:
+            vendor = vendor_set_locality(
+                request.command,
+                permitted=self._dialect.set_locality,
+                max_locality=settings.max_locality,
+            )
+            if vendor is not None:
+                if vendor.locality is not None:
+                    settings.locality = vendor.locality
+                return vendor.response
+        refused = judge(request, running=running, max_locality=settings.max_locality)
+        return refused or self._instance.execution.prepare()
+
+    def _respond(self, request: DataRequest, response: bytes) -> None:
+        """Answer a command; one that has run aside may find its client gone."""
+        self._running_aside = False
+        if self.closed:
+            return
+        self._drop_unread()
+        limit = self._instance.settings.buffer_size
+        self.send(request.frame(bounded(response, limit)))
+        self.closing = self.closing or self._dialect.disconnect
+
+    def _drop_unread(self) -> None:
+        """A conforming client has sent nothing: its answer is not out."""
+        dropped, self._parser.dropped = self._parser.dropped, 0
+        self._drops.octets(dropped + self.drop_unread())

@@ -1,0 +1,131 @@
+"""Commands in the engine: what each changed for good is durable before anybody sees its response.
+
+A write that fails nonetheless leaves the VM with a TPM in failure mode until the next INIT, which
+starts again from what is on disk.
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from vtpmd.ipc.messages import EventKind
+from vtpmd.storage.errors import StorageError
+from vtpmd.storage.slot import Slot
+from vtpmd.swtpm.host import ControlError
+from vtpmd.swtpm.table import Result
+from vtpmd.tpm.engine import RC, Engine, Reply, refusal
+
+from .errors import frames_of
+from .persistence import Key, Persistence
+
+Report = Callable[[EventKind, str], None]
+
+
+class Execution:
+    """The engine in use and its durable state.
+
+    `handed_over`: the state has left for another host. `stale`: the engine's memory is ahead of
+    the disk, or half of a command is in it; nothing may build on it.
+    """
+
+    def __init__(self, engine: Engine, persistence: Persistence, report: Report) -> None:
+        self.engine = engine
+        self.persistence = persistence
+        self.report = report
+        self.handed_over = False
+        self.commands = 0
+        self.canceling = False
+        """Set by `cancel`: whoever runs a command aside repeats it until the command ends."""
+        self.stale = False
+        self._space = True
+        self._failure_told = False
+
+    @property
+    def storage(self) -> str:
+        """Whether the last look found space for the next write: "available", or why not."""
+        return "available" if self._space else self.persistence.shortage
+
+    def is_long(self, command: bytes) -> bool:
+        """Whether `run` belongs on the side thread."""
+        return self.engine.is_long(command)
+
+    def prepare(self) -> bytes | None:
+        """Before each command: a refusal, or None to go ahead."""
+        self.commands += 1
+        if self.handed_over:
+            return refusal(RC.FAILURE)
+        self.check_space()
+        return None
+
+    def run(self, command: bytes, locality: int) -> Reply:
+        """Execute in the engine. The only step that may happen on the side thread."""
+        return self.engine.execute(command, locality)
+
+    def settle(self, reply: Reply) -> bytes:
+        """Make durable what the command changed, then release its response."""
+        if reply.nv is not None:
+            try:
+                self.persistence.save(reply.nv)
+            except (StorageError, ValueError) as error:
+                self._fail(str(error))
+                return refusal(RC.FAILURE)
+        if self.engine.failed and not self._failure_told:
+            self.stale = True  # half of a command may be in memory
+            self._failure_told = True
+            self.report("failure-mode", self.engine.defect or "the TPM's self test failed")
+        return reply.response
+
+    def execute(self, command: bytes, locality: int) -> bytes:
+        """`prepare`, `run` and `settle` in one."""
+        return self.prepare() or self.settle(self.run(command, locality))
+
+    def cancel(self) -> None:
+        """End the command on the side thread, if one is there."""
+        self.canceling = True
+        self.engine.cancel()
+
+    def note_defect(self, error: Exception) -> None:
+        """Something failed that must not: this TPM ends in failure mode, the worker goes on."""
+        self.stale = True
+        self.engine.enter_failure_mode()
+        self.report("defect", frames_of(error))
+
+    def check_space(self) -> None:
+        """Tell the engine, and the supervisor if it is news, whether the next write has space."""
+        space = self.persistence.reserve()
+        self.engine.nv_available = space
+        if space is not self._space:
+            self._space = space
+            if space:
+                self.report("storage-recovered", "")
+            else:
+                self.report("storage-full", self.persistence.shortage)
+
+    def replace_engine(self, engine: Engine) -> None:
+        """Go on with an engine that holds just what is on disk."""
+        self.engine = engine
+        self.stale = self._failure_told = False
+
+    def demand_possession(self) -> None:
+        """Raise ControlError unless the state is here and in order."""
+        if self.handed_over or self.stale:
+            raise ControlError(Result.FAIL)
+
+    def rekey(self, key: Key) -> None:
+        """Seal under `key` from now on, the stored volatile state included.
+
+        Raises StorageError, EnvelopeError or ValueError: the old key stays in force.
+        """
+        if self.handed_over:
+            raise ValueError("its state was handed over to another host")
+        if self.stale:
+            raise ValueError("its TPM is in failure mode: reset the virtual machine first")
+        self.persistence.rekey(key, self.engine.permanent())
+
+    def rewrap(self, slots: tuple[Slot, ...]) -> None:
+        """Store the same DEK in other slots. Raises as `rekey`."""
+        self.rekey(replace(self.persistence.key, slots=slots))
+
+    def _fail(self, reason: str) -> None:
+        self.stale = True
+        self.engine.enter_failure_mode()
+        self.report("storage-failing", reason)

@@ -95,6 +95,23 @@ def test_one_qemu_at_a_time(host: Host, worker: WorkerProcess) -> None:
             wait_for(lambda: worker.status().tpm == "off")
 
 
+def test_a_client_that_came_before_qemu_waits_too(host: Host, worker: WorkerProcess) -> None:
+    with connect(host.control_path) as early, contextlib.ExitStack() as stack:
+        assert control(early, 0x01, length=8)[:4] == bytes(4)
+        qemu = stack.enter_context(Qemu(host.control_path))
+        qemu.start()
+        assert tpm(qemu.data, STARTUP_CLEAR).hex() == SUCCESS
+        early.sendall(struct.pack(">I", 0x0E))
+        early.settimeout(0.05)
+        with pytest.raises(TimeoutError):
+            early.recv(4)
+        assert worker.status().tpm == "on"  # its STOP waits
+        early.settimeout(DEADLINE)
+        qemu.close()
+        assert early.recv(4) == bytes(4)
+        wait_for(lambda: worker.status().tpm == "off")
+
+
 def test_a_second_data_descriptor_is_refused_while_the_first_lives(
     host: Host, worker: WorkerProcess
 ) -> None:
@@ -229,10 +246,3 @@ def test_pcrs_are_shown_while_the_tpm_is_on(host: Host, worker: WorkerProcess) -
         control(sock, 0x02, bytes(4))
         tpm(data, STARTUP_CLEAR)
         assert worker.ask(ReadPcrs(), Pcrs).banks["sha256"][0] == bytes(32)
-
-
-def test_peers_are_judged_by_user(host: Host) -> None:
-    worker = host.serve(check_peers=True)
-    with connect(host.control_path) as sock:  # our own user always may
-        assert control(sock, 0x01, length=8)[:4] == bytes(4)
-    assert worker.status().clients <= 1

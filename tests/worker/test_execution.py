@@ -85,7 +85,7 @@ def test_after_a_failed_write_init_begins_with_what_is_on_disk(
             leftover.unlink()  # what the next write renames
         assert instance.execution.execute(CLEAR_CONTROL, 0)[6:] == RC.FAILURE.to_bytes(4)
         assert events[-1][0] == "storage-failing"
-        assert instance.power.state == "failed"
+        assert instance.execution.engine.failed
         if resumed:
             instance.migration.set_state_blob(BlobType.VOLATILE, blob)
         instance.power.init(delete_volatile=False)
@@ -112,3 +112,15 @@ def _instance(path: Path) -> Iterator[tuple[Instance, list[tuple[str, str]]]]:
         instance.power.init(delete_volatile=False)
         assert instance.execution.execute(STARTUP, 0)[6:] == bytes(4)
         yield instance, events
+
+
+def test_a_stored_volatile_state_does_not_outlive_a_migration_in(tmp_path: Path) -> None:
+    with _instance(tmp_path) as (instance, _):
+        instance.migration.store_volatile()
+        blob = instance.migration.state_blob(BlobType.PERMANENT)
+        instance.power.stop()
+        instance.migration.set_state_blob(BlobType.PERMANENT, blob)
+        instance.power.init(delete_volatile=False)
+        assert instance.execution.persistence.load_volatile() is None
+        instance.power.init(delete_volatile=False)
+        assert instance.execution.execute(STARTUP, 0)[6:] == bytes(4)  # nothing was resumed

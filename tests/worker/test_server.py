@@ -220,6 +220,22 @@ def test_an_announced_but_unsent_command_is_refused_and_the_channel_lives(
         assert len(tpm(qemu.data, GET_RANDOM_16)) == 28
 
 
+@pytest.mark.parametrize(("wanted", "given"), [(3968, 3968), (1, 2808), (9999, 4096)])
+def test_the_properties_of_the_tpm_follow_the_buffer(
+    host: Host, worker: WorkerProcess, wanted: int, given: int
+) -> None:
+    """TPM_PT_MAX_COMMAND_SIZE and TPM_PT_MAX_RESPONSE_SIZE, also after the next INIT."""
+    with Qemu(host.control_path) as qemu:
+        qemu.start()
+        control(qemu.control, 0x0E)
+        control(qemu.control, 0x11, struct.pack(">I", wanted), 16)
+        for _ in range(2):
+            control(qemu.control, 0x02, bytes(4))
+            tpm(qemu.data, STARTUP_CLEAR)
+            response = tpm(qemu.data, "8001000000160000017a000000060000011e00000002")
+            assert struct.unpack(">IIII", response[-16:]) == (0x11E, given, 0x11F, given)
+
+
 def test_startup_option_serves_cloud_hypervisor(host: Host) -> None:
     worker = host.serve(startup=True)
     with connect(host.control_path) as sock:

@@ -211,6 +211,15 @@ class Engine:
     def nv_available(self, available: bool) -> None:
         self._tpm.nv_available = available
 
+    @property
+    def buffer_size(self) -> int:
+        """Set by the host: TPM_PT_MAX_COMMAND_SIZE and TPM_PT_MAX_RESPONSE_SIZE, in octets."""
+        return self._tpm.buffer_size
+
+    @buffer_size.setter
+    def buffer_size(self, size: int) -> None:
+        self._tpm.buffer_size = size
+
     def enter_failure_mode(self) -> None:
         """The host could not store what it had to: from now on only TPM_RC_FAILURE."""
         self._tpm.failed = True

@@ -130,7 +130,7 @@ def _listeners(resources: Resources) -> Listeners:
     control, server = resources.control, resources.server
     return Listeners(
         control=control.sock if control and not control.connected else None,
-        reattach=None,
+        adoption=None,
         data=server.sock if server and not server.connected else None,
         control_client=control.sock if control and control.connected else None,
         data_client=server.sock if server and server.connected else None,

@@ -254,6 +254,15 @@ class Engine:
     def nv_available(self, available: bool) -> None:
         self._tpm.nv_available = available
 
+    @property
+    def buffer_size(self) -> int:
+        """Set by the host: TPM_PT_MAX_COMMAND_SIZE and TPM_PT_MAX_RESPONSE_SIZE, in octets."""
+        return self._tpm.buffer_size
+
+    @buffer_size.setter
+    def buffer_size(self, size: int) -> None:
+        self._tpm.buffer_size = size
+
     def enter_failure_mode(self) -> None:
         """Enter failure mode, because the host could not store: only TPM_RC_FAILURE from now on."""
         self._tpm.failed = True

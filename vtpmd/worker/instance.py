@@ -28,7 +28,9 @@ class Instance:
         self.settings = ChannelSettings(max_locality=max_locality)
         self.execution = Execution(engine, persistence, report)
         self.migration = Migration(self.execution)
-        self.power = Power(self.execution, self.migration, auto_shutdown=auto_shutdown)
+        self.power = Power(
+            self.execution, self.migration, self.settings, auto_shutdown=auto_shutdown
+        )
         self.measurement = Measurement(self.execution)
 
     @property

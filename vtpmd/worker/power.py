@@ -15,7 +15,7 @@ from typing import Literal
 
 from vtpmd.ipc.messages import TpmPower
 from vtpmd.storage.errors import EnvelopeError, StorageError
-from vtpmd.swtpm.host import ControlError
+from vtpmd.swtpm.host import ChannelSettings, ControlError
 from vtpmd.swtpm.table import Result
 from vtpmd.tpm.engine import RC, Engine, Reply, StartupType, StateError
 
@@ -35,7 +35,15 @@ class Power:
     `auto_shutdown`: say TPM2_Shutdown before power is taken away, if the guest did not.
     """
 
-    def __init__(self, execution: Execution, migration: Migration, *, auto_shutdown: bool) -> None:
+    def __init__(
+        self,
+        execution: Execution,
+        migration: Migration,
+        settings: ChannelSettings,
+        *,
+        auto_shutdown: bool,
+    ) -> None:
+        self._settings = settings
         self._execution = execution
         self._migration = migration
         self._auto_shutdown = auto_shutdown
@@ -94,12 +102,14 @@ class Power:
     def _init_stored(self) -> None:
         execution = self._execution
         engine = self._durable_engine()
+        engine.buffer_size = self._settings.buffer_size
         engine.power_on(execution.persistence.load_volatile())
         execution.replace_engine(engine)
 
     def _init_incoming(self, incoming: Incoming) -> None:
         execution, persistence = self._execution, self._execution.persistence
         engine = incoming.engine or self._durable_engine()
+        engine.buffer_size = self._settings.buffer_size
         engine.power_on(incoming.volatile)
         if incoming.engine is not None:
             persistence.generation = max(persistence.generation, incoming.generation)

@@ -118,8 +118,6 @@ _FIXED: Final[dict[int, int]] = {
     PT.CONTEXT_SYM: ALG.AES,
     PT.CONTEXT_SYM_SIZE: 256,
     PT.ORDERLY_COUNT: nv.MAX_ORDERLY_COUNT,
-    PT.MAX_COMMAND_SIZE: limits.MAX_COMMAND_SIZE,
-    PT.MAX_RESPONSE_SIZE: limits.MAX_RESPONSE_SIZE,
     PT.MAX_DIGEST: limits.MAX_DIGEST_SIZE,
     PT.MAX_OBJECT_CONTEXT: limits.MAX_CONTEXT_SIZE,
     PT.MAX_SESSION_CONTEXT: limits.MAX_CONTEXT_SIZE,
@@ -165,6 +163,8 @@ def _active_sessions(tpm: Tpm) -> int:
 
 
 _VARIABLE: Final[dict[int, Callable[[Tpm], int]]] = {
+    PT.MAX_COMMAND_SIZE: lambda tpm: tpm.buffer_size,
+    PT.MAX_RESPONSE_SIZE: lambda tpm: tpm.buffer_size,
     PT.PERMANENT: _permanent,
     PT.STARTUP_CLEAR: _startup_clear,
     PT.HR_NV_INDEX: lambda tpm: len(tpm.permanent.nv),

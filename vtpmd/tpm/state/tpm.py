@@ -7,6 +7,7 @@ from typing import Any
 from ..crypto.hashes import digest
 from ..profile import Profile
 from ..rc import RC, TpmError
+from ..wire import limits
 from ..wire.constants import ALG
 from .lifetimes import ClearState, PermanentState, ResetState, VolatileState
 
@@ -26,6 +27,8 @@ class Tpm:
     """The host's monotonic clock in ms."""
     locality: int = 0
     """Of the command in flight."""
+    buffer_size: int = limits.MAX_COMMAND_SIZE
+    """Longest command and response that the host's interface passes on, in octets."""
     nv_available: bool = True
     nv_dirty: bool = False
     failed: bool = False

@@ -18,8 +18,8 @@ from vtpmd.linux.hardening import forbid_core_files, forbid_tracing
 from vtpmd.linux.notify import notify, watchdog_interval
 from vtpmd.operations.service import Service
 from vtpmd.storage.files import storage_error
+from vtpmd.supervisor.host import Host
 from vtpmd.supervisor.keys import Keys
-from vtpmd.supervisor.launch import Host
 from vtpmd.supervisor.registry import Registry
 from vtpmd.supervisor.zygote import Zygote
 from vtpmd.telemetry.audit import Audit

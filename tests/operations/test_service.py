@@ -18,7 +18,7 @@ from vtpmd.api.problems import OperationError
 from vtpmd.kms.provider import KeyRefused, KeyUnavailable
 from vtpmd.operations.rekey import rekey
 from vtpmd.operations.service import Service
-from vtpmd.supervisor import instance, worker
+from vtpmd.supervisor import serving, worker
 from vtpmd.supervisor.keys import Keys
 
 GET_CAPABILITY = bytes([0, 0, 0, 1])
@@ -280,7 +280,7 @@ async def test_a_worker_that_was_too_slow_is_found_again(
     fresh = Service(stage.host)
     os.kill(first.worker.pid, signal.SIGSTOP)
     with monkeypatch.context() as patch:
-        patch.setattr(worker, "ATTACH_TIMEOUT", 0.01)
+        patch.setattr(worker, "ADOPTION_TIMEOUT", 0.01)
         await fresh.begin(stage.host.registry.load())
     instance = fresh.fleet.find("web1")
     with trio.fail_after(DEADLINE):
@@ -296,7 +296,7 @@ async def test_a_worker_that_was_too_slow_is_found_again(
 async def test_a_worker_that_keeps_crashing_is_given_up(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(instance, "MAX_CRASHES", 1)
+    monkeypatch.setattr(serving, "MAX_CRASHES", 1)
     await stage.service.create(create("web1"))
     await stage.service.create(create("web2"))
     for attempts in (1, 0):

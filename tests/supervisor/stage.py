@@ -15,8 +15,8 @@ from vtpmd.config.schema import Configuration
 from vtpmd.kms.provider import Erased, KeyContext, KeyUnavailable, NotErased
 from vtpmd.operations.service import Service
 from vtpmd.storage.slot import Slot
+from vtpmd.supervisor.host import Host
 from vtpmd.supervisor.keys import Keys
-from vtpmd.supervisor.launch import Host
 from vtpmd.supervisor.registry import Registry
 from vtpmd.supervisor.zygote import Zygote
 from vtpmd.telemetry.audit import Audit

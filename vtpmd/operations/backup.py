@@ -9,12 +9,14 @@ from vtpmd.api import problems
 from vtpmd.api.problems import OperationError
 from vtpmd.storage.directory import NVRAM
 from vtpmd.storage.wipe import wipe
+from vtpmd.supervisor.errors import KeyMissingError
 from vtpmd.supervisor.fleet import Fleet
+from vtpmd.supervisor.host import Host
 from vtpmd.supervisor.instance import Instance
-from vtpmd.supervisor.keys import KeyMissing
-from vtpmd.supervisor.launch import Host, refusals
 from vtpmd.supervisor.metadata import Metadata
+from vtpmd.supervisor.refusals import refusals
 from vtpmd.supervisor.registry import Entry
+from vtpmd.supervisor.states import Act
 from vtpmd.telemetry.log import get_logger
 
 from .bundle import Bundle, BundleError, decode, encode
@@ -27,7 +29,7 @@ log = get_logger("backup")
 async def backup(fleet: Fleet, name: str) -> bytes:
     """A bundle of one instance, with what its TPM has made durable last; it may be running."""
     instance, registry = fleet.find(name), fleet.host.registry
-    instance.demand_sound()
+    instance.demand(Act.BACK_UP)
     metadata = replace(instance.metadata, autostart=False)
     with refusals():
         nvram = await trio.to_thread.run_sync(registry.nvram, metadata.uuid)
@@ -57,7 +59,7 @@ async def restore(fleet: Fleet, data: bytes, request: RestoreRequest) -> Instanc
             f"The bundle is of instance {metadata.uuid}, which exists here as {old.metadata.name}.",
         )
     with fleet.replacing(old, metadata):
-        async with old.retired("replaced by a backup"):
+        async with old.retired(Act.REPLACE):
             fault = await _replace(fleet.host, metadata, bundle)
             fleet.drop(metadata.uuid)
         return _taken_in(fleet, metadata, fault)
@@ -113,7 +115,7 @@ async def _tried(host: Host, metadata: Metadata, bundle: Bundle, directory: int)
     """Open the state in `directory` if its key can be had; otherwise say why it cannot."""
     try:
         dek = await host.keys.unlock(bundle.envelope, metadata.uuid)
-    except KeyMissing as error:
+    except KeyMissingError as error:
         return str(error)
     try:
         await examined(host, metadata, dek, directory)

@@ -9,10 +9,13 @@ from vtpmd.ipc.messages import Copy, Examine, Examined, Stored
 from vtpmd.storage.envelope import Envelope
 from vtpmd.storage.wipe import wipe
 from vtpmd.supervisor.fleet import Fleet
+from vtpmd.supervisor.host import Host
 from vtpmd.supervisor.instance import Instance
 from vtpmd.supervisor.keys import FreshKey
-from vtpmd.supervisor.launch import Host, commission, refusals
+from vtpmd.supervisor.launch import carry_out
 from vtpmd.supervisor.metadata import Metadata
+from vtpmd.supervisor.refusals import refusals
+from vtpmd.supervisor.states import Act
 
 from .create import born, manufactured, planned
 
@@ -26,7 +29,7 @@ REPLACE_WARNING = (
 async def clone(fleet: Fleet, name: str, request: CloneRequest) -> Instance:
     """A new instance like another, which may be running. Raises OperationError."""
     source, host = fleet.find(name), fleet.host
-    source.demand_sound()
+    source.demand(Act.CLONE)
     share_identity = (request.policy or host.configuration.clone.policy) == "copy"
     metadata = _planned(host, source.metadata, request, share_identity)
     if share_identity:
@@ -70,17 +73,17 @@ async def _copied(fleet: Fleet, source: Instance, metadata: Metadata) -> Instanc
                 sandbox=host.configuration.sandbox,
             )
             with host.registry.directory(uuid) as original:
-                await commission(host, metadata, order, Stored, [directory, original])
+                await carry_out(host, metadata, order, Stored, [directory, original])
         finally:
             wipe(dek)
 
-    async with source.at_rest():
+    async with source.at_rest(Act.CLONE):
         return await born(fleet, metadata, fill)
 
 
 async def _demand_confirmation(host: Host, source: Instance) -> None:
     """Raise OperationError if the owner has anything in the TPM that a clone would miss."""
-    async with source.at_rest():
+    async with source.at_rest(Act.CLONE):
         with refusals():
             examined = await examine(host, source)
     if examined.owner_objects or examined.owner_indices:
@@ -108,9 +111,9 @@ async def examine(host: Host, instance: Instance) -> Examined:
 
 
 async def examined(host: Host, metadata: Metadata, dek: bytearray, directory: int) -> Examined:
-    """What is in the TPM that is stored in `directory`. Raises as `commission`."""
+    """What is in the TPM that is stored in `directory`. Raises as `carry_out`."""
     order = Examine(metadata.uuid, metadata.name, dek, host.configuration.sandbox)
-    return await commission(host, metadata, order, Examined, [directory])
+    return await carry_out(host, metadata, order, Examined, [directory])
 
 
 async def _unlocked(host: Host, instance: Instance) -> bytearray:

@@ -16,10 +16,12 @@ from vtpmd.storage.errors import StorageError
 from vtpmd.storage.wipe import wipe
 from vtpmd.supervisor.endpoints import Endpoints
 from vtpmd.supervisor.fleet import Fleet
+from vtpmd.supervisor.host import Host
 from vtpmd.supervisor.instance import Instance
 from vtpmd.supervisor.keys import FreshKey
-from vtpmd.supervisor.launch import Host, commission, refusals
+from vtpmd.supervisor.launch import carry_out
 from vtpmd.supervisor.metadata import Metadata, valid_name
+from vtpmd.supervisor.refusals import refusals
 from vtpmd.supervisor.registry import Entry
 from vtpmd.telemetry.log import get_logger
 
@@ -104,7 +106,7 @@ async def manufactured(fleet: Fleet, metadata: Metadata) -> Instance:
             slots=key.slots,
             sandbox=fleet.host.configuration.sandbox,
         )
-        await commission(fleet.host, metadata, order, Stored, [directory])
+        await carry_out(fleet.host, metadata, order, Stored, [directory])
 
     return await born(fleet, metadata, fill)
 

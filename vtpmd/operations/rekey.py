@@ -16,10 +16,14 @@ from vtpmd.kms.provider import KeyProvider
 from vtpmd.storage.envelope import Envelope
 from vtpmd.storage.slot import Slot
 from vtpmd.storage.wipe import wipe
+from vtpmd.supervisor.errors import WorkerRefusedError
 from vtpmd.supervisor.fleet import Fleet
+from vtpmd.supervisor.host import Host
 from vtpmd.supervisor.instance import Instance
-from vtpmd.supervisor.launch import Host, commission, refusals
-from vtpmd.supervisor.worker import Worker, WorkerRefused
+from vtpmd.supervisor.launch import carry_out
+from vtpmd.supervisor.refusals import refusals
+from vtpmd.supervisor.states import Act
+from vtpmd.supervisor.worker import Worker
 from vtpmd.telemetry.log import get_logger
 
 log = get_logger("rekey")
@@ -28,7 +32,7 @@ log = get_logger("rekey")
 async def rekey(fleet: Fleet, name: str, request: RekeyRequest) -> RekeyResult:
     """Rekey one instance. Raises OperationError: then it opens with the key it had."""
     instance, host = fleet.find(name), fleet.host
-    async with instance.at_rest() as worker:
+    async with instance.at_rest(Act.REKEY) as worker:
         with refusals():
             uuid = instance.metadata.uuid
             envelope = await trio.to_thread.run_sync(host.registry.envelope, uuid)
@@ -43,7 +47,7 @@ async def rekey(fleet: Fleet, name: str, request: RekeyRequest) -> RekeyResult:
                     slots = await host.keys.rewrap(envelope, uuid, provider)
                     if changed := not _current(envelope.slots, slots):
                         await _store(host, uuid, worker, slots)
-            except WorkerRefused as error:
+            except WorkerRefusedError as error:
                 raise OperationError(problems.UNAVAILABLE, f"Not rekeyed: {error}.") from None
             await instance.note(provider=provider.name)
     if changed:
@@ -85,7 +89,7 @@ async def _deep(
                     slots=key.slots,
                     sandbox=host.configuration.sandbox,
                 )
-                await commission(host, instance.metadata, order, Stored, [directory])
+                await carry_out(host, instance.metadata, order, Stored, [directory])
             finally:
                 wipe(old)
         return key.slots

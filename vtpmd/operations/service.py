@@ -22,11 +22,14 @@ from vtpmd.api import names
 from vtpmd.api.problems import OperationError
 from vtpmd.config.schema import PcrBank, ProfileName
 from vtpmd.storage.errors import EnvelopeError, StorageError
+from vtpmd.supervisor.errors import KeyMissingError
 from vtpmd.supervisor.fleet import Fleet
+from vtpmd.supervisor.host import Host
 from vtpmd.supervisor.instance import Instance
-from vtpmd.supervisor.keys import Erasure, KeyMissing
-from vtpmd.supervisor.launch import Host, refusals
+from vtpmd.supervisor.keys import Erasure
+from vtpmd.supervisor.refusals import refusals
 from vtpmd.supervisor.registry import Entry
+from vtpmd.supervisor.states import Act
 from vtpmd.telemetry.log import get_logger
 
 from . import create as creation
@@ -61,11 +64,9 @@ class Service:
             log.warning("key-provider-not-configured", provider=provider, instances=instances)
 
     async def _take_up(self, instance: Instance, entry: Entry) -> None:
-        if await instance.adopt():
+        if await instance.open():
             return
-        if instance.metadata.autostart:
-            instance.launch()
-        elif entry.providers and not any(map(self._host.keys.known, entry.providers)):
+        if entry.providers and not any(map(self._host.keys.known, entry.providers)):
             missing = ", ".join(sorted(entry.providers))
             instance.lock(f"its key provider is not configured: {missing}")
 
@@ -78,7 +79,7 @@ class Service:
             faults = {state.provider.name: state.fault for state in survey}
             if fault := faults[chosen.name]:
                 create = f"unavailable: {fault}"
-        except KeyMissing as error:
+        except KeyMissingError as error:
             create = f"unavailable: {error}"
         return Capabilities(
             version=__version__,
@@ -180,7 +181,7 @@ class Service:
         instance = self.fleet.find(name)
         metadata, registry = instance.metadata, self._host.registry
         erasures: list[Erasure] | None = None
-        async with instance.retired("deleted"):
+        async with instance.retired(Act.DELETE):
             with refusals():
                 unreadable = contextlib.suppress(EnvelopeError, StorageError)
                 with registry.claimed(metadata.uuid), unreadable:

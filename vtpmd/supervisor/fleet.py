@@ -7,8 +7,8 @@ from uuid import UUID
 from vtpmd.api import problems
 from vtpmd.api.problems import OperationError
 
+from .host import Host
 from .instance import Instance
-from .launch import Host
 from .metadata import Metadata
 from .registry import Entry
 

@@ -9,10 +9,12 @@ from uuid import UUID
 
 from vtpmd.api.names import NAME_PATTERN, RESERVED_NAMES
 
+from .errors import SupervisorError
+
 FORMAT = 1
 
 
-class MetadataError(Exception):
+class MetadataError(SupervisorError):
     """The file cannot be used; the text says why."""
 
 

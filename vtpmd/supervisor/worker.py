@@ -13,7 +13,6 @@ from vtpmd.ipc.channel import Channel, ChannelClosed, IllegalMessage
 from vtpmd.ipc.messages import (
     Event,
     Failed,
-    FailureKind,
     Message,
     RekeyFailed,
     Side,
@@ -24,31 +23,15 @@ from vtpmd.ipc.messages import (
 from vtpmd.telemetry.log import get_logger
 
 from . import waiting
+from .errors import WorkerEndedError, WorkerFailedError, WorkerRefusedError
 from .zygote import Child
 
-ATTACH_TIMEOUT = 10.0
+ADOPTION_TIMEOUT = 10.0
 KILL_TIMEOUT = 5.0
 REPLY_TIMEOUT = 60.0  # longer than the longest TPM command (an RSA-4096 key) keeps a worker busy
 
 log = get_logger("worker")
 Reply = TypeVar("Reply")
-
-
-class WorkerEnded(Exception):
-    """The worker is gone, or no longer talks sense."""
-
-
-class WorkerFailed(Exception):
-    """The worker could not manufacture or serve; nothing on disk was touched."""
-
-    def __init__(self, kind: FailureKind, reason: str) -> None:
-        super().__init__(reason)
-        self.kind = kind
-        self.reason = reason
-
-
-class WorkerRefused(Exception):
-    """The worker did not do what it was asked for, and goes on as before; the text says why."""
 
 
 class Worker:
@@ -90,7 +73,8 @@ class Worker:
     async def ask(self, request: Message, expected: type[Reply], fds: Sequence[int] = ()) -> Reply:
         """Send one request and return its answer.
 
-        Raises WorkerFailed, WorkerRefused (only for requests that can be refused), WorkerEnded.
+        Raises WorkerFailedError, WorkerEndedError, and WorkerRefusedError for requests that can be
+        refused.
         """
         async with self._lock:
             try:
@@ -101,15 +85,17 @@ class Worker:
                         answer = await self._incoming.receive()
                         self._owed -= 1
             except (ChannelClosed, IllegalMessage, OSError, trio.EndOfChannel):
-                raise WorkerEnded("the worker ended unexpectedly") from None
+                raise WorkerEndedError("the worker ended unexpectedly") from None
             except trio.TooSlowError:
-                raise WorkerEnded(f"the worker did not answer in {REPLY_TIMEOUT:.0f} s") from None
+                raise WorkerEndedError(
+                    f"the worker did not answer in {REPLY_TIMEOUT:.0f} s"
+                ) from None
         if isinstance(answer, Failed):
-            raise WorkerFailed(answer.kind, answer.reason)
+            raise WorkerFailedError(answer.kind, answer.reason)
         if isinstance(answer, RekeyFailed):
-            raise WorkerRefused(answer.reason)
+            raise WorkerRefusedError(answer.reason)
         if not isinstance(answer, expected):
-            raise WorkerEnded("the worker answered out of turn")
+            raise WorkerEndedError("the worker answered out of turn")
         return answer
 
     async def ended(self) -> None:
@@ -131,8 +117,11 @@ class Worker:
             return
 
 
-async def attach(path: Path, on_event: Callable[[Event], None]) -> Worker:
-    """The living worker behind a reattach socket. Raises WorkerEnded when there is none."""
+async def adopt(path: Path, on_event: Callable[[Event], None]) -> Worker:
+    """The worker that outlived its daemon and waits at `path` for the next one.
+
+    Raises WorkerEndedError when there is none.
+    """
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     channel = Channel(sock, Side.SUPERVISOR, State.SERVING)
     pidfd = -1
@@ -142,7 +131,7 @@ async def attach(path: Path, on_event: Callable[[Event], None]) -> Worker:
         channel.identify_sender()
         sock.setblocking(False)
         sock.connect(bytes(path))
-        with trio.fail_after(ATTACH_TIMEOUT):
+        with trio.fail_after(ADOPTION_TIMEOUT):
             pid = await _answering(channel, on_event)
             pidfd = os.pidfd_open(pid)
             # An answer after pidfd_open proves that the pidfd is this worker's, not that of a
@@ -153,7 +142,7 @@ async def attach(path: Path, on_event: Callable[[Event], None]) -> Worker:
         channel.close()
         if pidfd >= 0:
             os.close(pidfd)
-        raise WorkerEnded(f"no worker answers on {path} ({type(error).__name__})") from None
+        raise WorkerEndedError(f"no worker answers on {path} ({type(error).__name__})") from None
     return Worker(Child(channel, pid, pidfd), on_event)
 
 

@@ -15,6 +15,7 @@ from vtpmd.ipc.messages import Side, Spawn, Spawned, SpawnFailed, State
 from vtpmd.telemetry.log import get_logger
 
 from . import waiting
+from .errors import SupervisorError
 
 SPAWN_TIMEOUT = 30.0  # the first spawn waits until the zygote has imported the engine
 CLOSE_TIMEOUT = 5.0
@@ -26,7 +27,7 @@ _ENVIRONMENT = re.compile(r"PYTHON\w*|PATH|LD_LIBRARY_PATH|LANG|LC_\w+|TZ")
 log = get_logger("zygote")
 
 
-class SpawnError(Exception):
+class SpawnError(SupervisorError):
     """No worker could be started; the text says why."""
 
 

@@ -11,7 +11,8 @@ import trio
 
 from vtpmd.ipc.channel import Channel
 from vtpmd.ipc.messages import Event, Side, State, Status, StatusReply
-from vtpmd.supervisor.worker import WorkerEnded, attach
+from vtpmd.supervisor.errors import WorkerEndedError
+from vtpmd.supervisor.worker import adopt
 
 FOREIGN = 1  # some process that is not the worker
 
@@ -40,7 +41,7 @@ async def test_a_worker_cannot_give_another_process_for_itself(
 ) -> None:
     nursery.start_soon(trio.to_thread.run_sync, lie, listener)
     events: list[Event] = []
-    worker = await attach(Path(listener.getsockname()), events.append)
+    worker = await adopt(Path(listener.getsockname()), events.append)
     assert worker.pid == os.getpid()
     assert [event.kind for event in events] == ["client-connected"] * 2
     worker.close()
@@ -51,9 +52,9 @@ async def test_a_socket_that_nobody_answers_on_has_no_worker(
 ) -> None:
     path = Path(listener.getsockname())
     descriptors = len(os.listdir("/proc/self/fd"))
-    with pytest.raises(WorkerEnded, match="TooSlowError"):
-        await attach(path, lambda event: None)
+    with pytest.raises(WorkerEndedError, match="TooSlowError"):
+        await adopt(path, lambda event: None)
     listener.close()
-    with pytest.raises(WorkerEnded, match="ConnectionRefusedError"):
-        await attach(path, lambda event: None)
+    with pytest.raises(WorkerEndedError, match="ConnectionRefusedError"):
+        await adopt(path, lambda event: None)
     assert len(os.listdir("/proc/self/fd")) == descriptors - 1  # the listener's

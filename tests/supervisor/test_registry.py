@@ -2,7 +2,7 @@
 
 import errno
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -131,3 +131,17 @@ def test_of_two_instances_of_one_name_the_older_keeps_it(registry: Registry) -> 
     assert entries[older.uuid].fault is None
     assert entries[younger.uuid].metadata.name == str(younger.uuid)
     assert "has the same name web1" in str(entries[younger.uuid].fault)
+
+
+@pytest.mark.parametrize("form", [str, lambda uuid: str(uuid).upper(), lambda uuid: uuid.hex])
+def test_a_name_that_is_the_uuid_of_another_is_a_fault(
+    registry: Registry, form: Callable[[UUID], str]
+) -> None:
+    victim, own = made(registry, "web1"), uuid4()
+    impostor = made(registry, form(victim.uuid))
+    named_so = made(registry, form(own), own)
+    entries = {entry.metadata.uuid: entry for entry in registry.load()}
+    assert entries[victim.uuid].fault is None
+    assert entries[named_so.uuid].metadata.name == form(own)
+    assert entries[impostor.uuid].metadata.name == str(impostor.uuid)
+    assert "is the UUID of another instance" in str(entries[impostor.uuid].fault)

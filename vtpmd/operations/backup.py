@@ -21,7 +21,7 @@ from vtpmd.telemetry.log import get_logger
 
 from .bundle import Bundle, BundleError, decode, encode
 from .clone import examined
-from .create import check_name, published
+from .create import published
 
 log = get_logger("backup")
 
@@ -48,7 +48,6 @@ async def restore(fleet: Fleet, data: bytes, request: RestoreRequest) -> Instanc
         raise OperationError(problems.BUNDLE_REFUSED, f"The bundle is refused: {error}.") from None
     old = fleet.get(bundle.metadata.uuid)
     metadata = _plan(bundle, request, old)
-    check_name(fleet.host, metadata.name, metadata.uuid)
     if old is None:
         with fleet.reserved(metadata):
             fault = await _install(fleet.host, metadata, bundle)
@@ -58,7 +57,7 @@ async def restore(fleet: Fleet, data: bytes, request: RestoreRequest) -> Instanc
             problems.EXISTS,
             f"The bundle is of instance {metadata.uuid}, which exists here as {old.metadata.name}.",
         )
-    with fleet.replacing(old, metadata):
+    with fleet.reserved(metadata, replacing=old):
         async with old.retired(Act.REPLACE):
             fault = await _replace(fleet.host, metadata, bundle)
             fleet.drop(metadata.uuid)

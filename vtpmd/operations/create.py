@@ -9,18 +9,16 @@ from uuid import UUID, uuid4
 import trio
 
 from vtpmd.admin.schema import CreateRequest
-from vtpmd.api import names, problems
-from vtpmd.api.problems import OperationError
 from vtpmd.ipc.messages import Manufacture, Stored
 from vtpmd.storage.errors import StorageError
 from vtpmd.storage.wipe import wipe
-from vtpmd.supervisor.endpoints import Endpoints
 from vtpmd.supervisor.fleet import Fleet
 from vtpmd.supervisor.host import Host
 from vtpmd.supervisor.instance import Instance
 from vtpmd.supervisor.keys import FreshKey
 from vtpmd.supervisor.launch import carry_out
-from vtpmd.supervisor.metadata import Metadata, valid_name
+from vtpmd.supervisor.metadata import Metadata
+from vtpmd.supervisor.naming import as_uuid, check_name
 from vtpmd.supervisor.refusals import refusals
 from vtpmd.supervisor.registry import Entry
 from vtpmd.telemetry.log import get_logger
@@ -43,10 +41,10 @@ def planned(
 
     Raises OperationError.
     """
-    check_name(host, name, uuid)
+    uuid = uuid or as_uuid(name) or uuid4()
+    check_name(host.configuration, name, uuid)
     with refusals():
         holder = host.keys.choose(provider)
-    uuid = uuid or _as_uuid(name) or uuid4()
     return Metadata(
         name=name,
         uuid=uuid,
@@ -58,23 +56,6 @@ def planned(
         autostart=False,
         identity=identity or uuid,
     )
-
-
-def check_name(host: Host, name: str, uuid: UUID | None) -> None:
-    """Raise OperationError unless an instance may have this name."""
-    if not valid_name(name):
-        raise OperationError(
-            problems.INVALID,
-            "name: letters, digits and _ . : @ - are permitted, 64 at most, not beginning with "
-            f"a point or dash; {' and '.join(sorted(names.RESERVED_NAMES))} is taken",
-        )
-    if (named := _as_uuid(name)) is not None and uuid not in (None, named):
-        raise OperationError(problems.INVALID, "name: it is the UUID of another instance")
-    endpoints = Endpoints(host.configuration, name, uuid or UUID(int=0), data_socket=False)
-    if not endpoints.fit:
-        raise OperationError(
-            problems.INVALID, f"name: the socket path {endpoints.control} would be too long"
-        )
 
 
 async def create(fleet: Fleet, request: CreateRequest) -> Instance:
@@ -138,10 +119,3 @@ async def published(host: Host, metadata: Metadata, fill: Callable[[int], Awaita
         raise
     finally:
         os.close(directory)
-
-
-def _as_uuid(text: str) -> UUID | None:
-    try:
-        return UUID(text)
-    except ValueError:
-        return None

@@ -52,23 +52,7 @@ class Service:
 
     async def begin(self, entries: list[Entry]) -> None:
         """Take the registry's instances up: adopt living workers, start what was running."""
-        orphans: dict[str, list[str]] = {}
-        async with trio.open_nursery() as nursery:
-            for entry in entries:
-                instance = self.fleet.add(entry)
-                for provider in sorted(entry.providers):
-                    if not self._host.keys.known(provider):
-                        orphans.setdefault(provider, []).append(entry.metadata.name)
-                nursery.start_soon(self._take_up, instance, entry)
-        for provider, instances in sorted(orphans.items()):
-            log.warning("key-provider-not-configured", provider=provider, instances=instances)
-
-    async def _take_up(self, instance: Instance, entry: Entry) -> None:
-        if await instance.open():
-            return
-        if entry.providers and not any(map(self._host.keys.known, entry.providers)):
-            missing = ", ".join(sorted(entry.providers))
-            instance.lock(f"its key provider is not configured: {missing}")
+        await self.fleet.open(entries)
 
     async def capabilities(self) -> Capabilities:
         """What can be done on this host."""
@@ -194,7 +178,7 @@ class Service:
             deleted=metadata.name,
             uuid=metadata.uuid,
             keys=None if erasures is None else list(map(_fate, erasures)),
-            secrets_remain_in=self.fleet.twins(metadata),
+            secrets_remain_in=self.fleet.sharing_identity(metadata),
         )
 
     async def pcrs(self, name: str) -> Digests:
@@ -223,7 +207,7 @@ class Service:
             pcr_banks=list(metadata.pcr_banks),
             control_socket=str(instance.endpoints.control),
             data_socket=None if data is None else str(data),
-            shares_identity_with=self.fleet.twins(metadata),
+            shares_identity_with=self.fleet.sharing_identity(metadata),
         )
 
 

@@ -28,9 +28,10 @@ from vtpmd.storage.store import MAX_SIZE, Store
 from vtpmd.telemetry.log import get_logger
 
 from .metadata import Metadata, MetadataError
+from .naming import name_fault
 
 CERTIFICATE = ".pem"
-_COMING, _GOING = ".new-", ".old-"
+_PREPARED, _REMOVED = ".new-", ".old-"
 
 log = get_logger("registry")
 
@@ -78,7 +79,7 @@ class Registry:
         """Every instance; what a crash left half made or half removed is cleared away."""
         entries = []
         for name in sorted(os.listdir(self._root)):  # noqa: PTH208
-            if name.startswith((_COMING, _GOING)):
+            if name.startswith((_PREPARED, _REMOVED)):
                 log.info("leftover-found", directory=name)
                 self._clear_away(name)
             elif uuid := _canonical_uuid(name):
@@ -95,6 +96,8 @@ class Registry:
             return Entry(_nameless(uuid), str(error))
         if metadata.uuid != uuid:
             return Entry(_nameless(uuid), f"{META} belongs to instance {metadata.uuid}")
+        if fault := name_fault(metadata.name, uuid):
+            return Entry(_nameless(uuid), f"{META}: name {metadata.name}: {fault}")
         return Entry(metadata, providers=self._providers(uuid))
 
     def _providers(self, uuid: UUID) -> frozenset[str]:
@@ -127,8 +130,8 @@ class Registry:
             yield fd
 
     def prepare(self, metadata: Metadata) -> int:
-        """The descriptor of the directory of an instance to come, to be published or discarded."""
-        fd = make_directory(f"{_COMING}{metadata.uuid}", self._root)
+        """The descriptor of the directory of a new instance, to be published or discarded."""
+        fd = make_directory(f"{_PREPARED}{metadata.uuid}", self._root)
         try:
             Store(fd).write(META, metadata.encode())
         except StorageError:
@@ -145,7 +148,7 @@ class Registry:
 
     @contextmanager
     def beside(self, metadata: Metadata) -> Iterator[int]:
-        """A directory like that of an instance to come, for a trial: it is gone afterwards."""
+        """A directory like that of a new instance, for a trial: it is gone afterwards."""
         directory = self.prepare(metadata)
         try:
             yield directory
@@ -180,16 +183,16 @@ class Registry:
 
     def discard(self, uuid: UUID) -> None:
         """Remove what was prepared."""
-        remove_directory(f"{_COMING}{uuid}", self._root)
+        remove_directory(f"{_PREPARED}{uuid}", self._root)
 
     def publish(self, uuid: UUID) -> None:
-        """Let a prepared directory appear, durably; where that fails it has not appeared."""
-        coming = f"{_COMING}{uuid}"
+        """Make a prepared directory visible, durably; what fails has not been published."""
+        prepared = f"{_PREPARED}{uuid}"
         try:
-            self._rename(coming, str(uuid))
+            self._rename(prepared, str(uuid))
         except StorageError:
             with suppress(OSError):
-                os.rename(str(uuid), coming, src_dir_fd=self._root, dst_dir_fd=self._root)
+                os.rename(str(uuid), prepared, src_dir_fd=self._root, dst_dir_fd=self._root)
             raise
 
     def remove(self, uuid: UUID) -> None:
@@ -197,10 +200,10 @@ class Registry:
 
         Raises InUseError while a worker uses it.
         """
-        going = f"{_GOING}{uuid}-{secrets.token_hex(4)}"
+        removed = f"{_REMOVED}{uuid}-{secrets.token_hex(4)}"
         with self.claimed(uuid):
-            self._rename(str(uuid), going)
-        self._clear_away(going)
+            self._rename(str(uuid), removed)
+        self._clear_away(removed)
 
     def update(self, metadata: Metadata) -> None:
         """Replace an instance's metadata, durably."""

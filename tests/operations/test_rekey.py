@@ -24,9 +24,9 @@ from tests.supervisor.harness import (
     power_on,
 )
 from tests.supervisor.stage import Stage
-from vtpmd.admin.schema import CreateRequest, RekeyRequest
 from vtpmd.api import names
 from vtpmd.api.problems import OperationError
+from vtpmd.api.schema import CreateRequest, RekeyRequest
 from vtpmd.kms.keyring import parse as parse_keyring
 from vtpmd.kms.provider import KeyUnavailable
 from vtpmd.operations.rekey import rekey

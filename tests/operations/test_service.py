@@ -12,9 +12,9 @@ import trio.testing
 from structlog.testing import capture_logs
 
 from tests.supervisor.stage import DEADLINE, Stage
-from vtpmd.admin.schema import CreateRequest, InstanceInfo, RekeyRequest
 from vtpmd.api import problems
 from vtpmd.api.problems import OperationError
+from vtpmd.api.schema import CreateRequest, InstanceInfo, RekeyRequest
 from vtpmd.kms.provider import KeyRefused, KeyUnavailable
 from vtpmd.operations.rekey import rekey
 from vtpmd.operations.service import Service
@@ -74,7 +74,7 @@ async def test_a_create_without_a_key_leaves_nothing(stage: Stage) -> None:
 
 
 async def test_a_create_whose_worker_fails_leaves_nothing(stage: Stage) -> None:
-    request = create("web1").model_copy(update={"profile": "no-such-profile"})
+    request = replace(create("web1"), profile="no-such-profile")
     with pytest.raises(OperationError):
         await stage.service.create(request)
     assert stage.service.list() == []
@@ -111,9 +111,9 @@ async def test_unlock_tries_all_locked_instances_of_a_provider_at_once(stage: St
             await stage.service.start(name)
     stage.provider.fault = None
     result = await stage.service.unlock_all("moody")
-    assert (sorted(result.unlocked), result.failed) == (["web1", "web2"], [])
+    assert (sorted(result.unlocked), result.failed) == (["web1", "web2"], ())
     result = await stage.service.unlock_all(None)
-    assert (result.unlocked, [each.name for each in result.failed]) == ([], ["db1"])
+    assert (result.unlocked, [each.name for each in result.failed]) == ((), ["db1"])
     assert "the KMS is down" in result.failed[0].detail
     stage.other.fault = None
     assert (await stage.service.unlock("db1")).state == "running"

@@ -10,7 +10,7 @@ from uuid import UUID
 
 import trio
 
-from vtpmd.admin.schema import InstanceInfo
+from vtpmd.api.schema import InstanceInfo
 from vtpmd.config.schema import Configuration
 from vtpmd.kms.provider import Erased, KeyContext, KeyUnavailable, NotErased
 from vtpmd.operations.service import Service

@@ -60,12 +60,12 @@ def test_who_shares_an_identity_is_told_of_the_others(fleet: Fleet) -> None:
     first, stranger = added(fleet, "c"), added(fleet, "x")
     second = added(fleet, "a", identity=first.identity)
     third = added(fleet, "b", identity=first.identity)
-    assert fleet.sharing_identity(first) == ["a", "b"]
-    assert fleet.sharing_identity(second) == ["b", "c"]
-    assert fleet.sharing_identity(stranger) == []
+    assert fleet.sharing_identity(first) == ("a", "b")
+    assert fleet.sharing_identity(second) == ("b", "c")
+    assert fleet.sharing_identity(stranger) == ()
     fleet.drop(first.uuid)
-    assert fleet.sharing_identity(first) == ["a", "b"]  # the secrets of one that was deleted
-    assert fleet.sharing_identity(third) == ["a"]
+    assert fleet.sharing_identity(first) == ("a", "b")  # the secrets of one that was deleted
+    assert fleet.sharing_identity(third) == ("a",)
 
 
 def test_sharing_is_looked_up_and_not_searched_for(fleet: Fleet) -> None:
@@ -83,7 +83,7 @@ def test_sharing_is_looked_up_and_not_searched_for(fleet: Fleet) -> None:
         fields = {**vars(SAMPLE), "name": f"web{number}", "uuid": uuid, "identity": uuid}
         fleet.add(Entry(Counting(**fields)))
     asked = 0
-    assert fleet.sharing_identity(fleet.find("web7").metadata) == []
+    assert fleet.sharing_identity(fleet.find("web7").metadata) == ()
     assert asked < 10
 
 

@@ -1,16 +1,27 @@
 """Which request does what: one table, one handler per operation."""
 
-import contextlib
 import re
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import TypeVar
-from urllib.parse import parse_qsl, unquote
-
-from pydantic import BaseModel, ValidationError
+from urllib.parse import unquote
 
 from vtpmd.api import names, problems
+from vtpmd.api.codec import encode_report
 from vtpmd.api.problems import OperationError
+from vtpmd.api.schema import (
+    BackupNote,
+    BackupRequest,
+    CloneRequest,
+    CreateRequest,
+    InstanceInfo,
+    InstanceList,
+    KeyImportRequest,
+    RekeyRequest,
+    Report,
+    RestoreRequest,
+    StopRequest,
+    UnlockRequest,
+)
 from vtpmd.operations import backup as backups
 from vtpmd.operations import clone as cloning
 from vtpmd.operations import provider as providers
@@ -19,23 +30,8 @@ from vtpmd.operations.service import Service
 from vtpmd.supervisor.instance import Instance
 from vtpmd.telemetry.audit import Audit, acting
 
-from .schema import (
-    BackupNote,
-    BackupRequest,
-    Body,
-    CloneRequest,
-    CreateRequest,
-    InstanceInfo,
-    InstanceList,
-    KeyImportRequest,
-    RekeyRequest,
-    RestoreRequest,
-    StopRequest,
-    UnlockRequest,
-)
+from .schema import SomeRequest, parse, parse_query
 from .server import Request, Response
-
-SomeBody = TypeVar("SomeBody", bound=Body)
 
 
 @dataclass
@@ -47,16 +43,9 @@ class Call:
     query: str
     body: bytes
 
-    def parse(self, model: type[SomeBody]) -> SomeBody:
-        """The body, which may be absent where all has defaults. Raises OperationError."""
-        with _explained():
-            return model.model_validate_json(self.body or b"{}")
-
-    def parse_query(self, model: type[SomeBody]) -> SomeBody:
-        """What follows the question mark, where the body is a file. Raises OperationError."""
-        with _explained():
-            options = parse_qsl(self.query, strict_parsing=True) if self.query else []
-            return model.model_validate_strings(dict(options))
+    def parse(self, request: type[SomeRequest]) -> SomeRequest:
+        """The request in the body. Raises OperationError."""
+        return parse(request, self.body)
 
 
 Handler = Callable[[Call], Awaitable[Response]]
@@ -67,7 +56,7 @@ async def _capabilities(call: Call) -> Response:
 
 
 async def _list(call: Call) -> Response:
-    return _ok(InstanceList(instances=call.service.list()))
+    return _ok(InstanceList(instances=tuple(call.service.list())))
 
 
 async def _create(call: Call) -> Response:
@@ -120,7 +109,7 @@ async def _backup(call: Call) -> Response:
 
 
 async def _restore(call: Call) -> Response:
-    request = call.parse_query(RestoreRequest)
+    request = parse_query(RestoreRequest, call.query)
     instance = await backups.restore(call.service.fleet, call.body, request)
     call.name = instance.metadata.name
     return await _new(call, instance, request.start)
@@ -229,25 +218,10 @@ class Routes:
                 )
 
 
-def _ok(content: BaseModel) -> Response:
-    return Response(200, content.model_dump(mode="json"))
+def _ok(report: Report) -> Response:
+    return Response(200, encode_report(report))
 
 
 def _created(info: InstanceInfo) -> Response:
     location = names.INFO.path.format(name=info.uuid)
-    return Response(201, info.model_dump(mode="json"), headers={"Location": location})
-
-
-@contextlib.contextmanager
-def _explained() -> Iterator[None]:
-    try:
-        yield
-    except ValidationError as error:
-        reasons = [
-            f"{'.'.join(map(str, detail['loc'])) or 'body'}: "
-            + detail["msg"].removeprefix("Value error, ")
-            for detail in error.errors(include_url=False, include_input=False)
-        ]
-        raise OperationError(problems.INVALID, "; ".join(reasons)) from None
-    except ValueError:
-        raise OperationError(problems.INVALID, "The query is not understood.") from None
+    return Response(201, encode_report(info), headers={"Location": location})

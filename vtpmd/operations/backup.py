@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import trio
 
-from vtpmd.admin.schema import RestoreRequest
 from vtpmd.api import problems
 from vtpmd.api.problems import OperationError
+from vtpmd.api.schema import RestoreRequest
 from vtpmd.storage.directory import NVRAM
 from vtpmd.storage.wipe import wipe
 from vtpmd.supervisor.errors import KeyMissingError

@@ -2,9 +2,9 @@
 
 import trio
 
-from vtpmd.admin.schema import CloneRequest
 from vtpmd.api import problems
 from vtpmd.api.problems import OperationError
+from vtpmd.api.schema import CloneRequest
 from vtpmd.ipc.messages import Copy, Examine, Examined, Stored
 from vtpmd.storage.envelope import Envelope
 from vtpmd.storage.wipe import wipe

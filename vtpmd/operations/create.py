@@ -8,7 +8,7 @@ from uuid import UUID, uuid4
 
 import trio
 
-from vtpmd.admin.schema import CreateRequest
+from vtpmd.api.schema import CreateRequest
 from vtpmd.ipc.messages import Manufacture, Stored
 from vtpmd.storage.errors import StorageError
 from vtpmd.storage.wipe import wipe

@@ -3,9 +3,12 @@
 import base64
 import contextlib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
+from typing import Any
 
-from vtpmd.admin.schema import (
+from vtpmd.api import problems
+from vtpmd.api.problems import OperationError
+from vtpmd.api.schema import (
     KeyImportRequest,
     KeyImportResult,
     KeyringBackup,
@@ -14,23 +17,25 @@ from vtpmd.admin.schema import (
     ProviderList,
     RotateResult,
 )
-from vtpmd.api import problems
-from vtpmd.api.problems import OperationError
 from vtpmd.kms.provider import KeyHolder, KeyProviderError, KeyUnavailable
 from vtpmd.supervisor.fleet import Fleet
 from vtpmd.supervisor.keys import Keys, ProviderState
 
 
 def provider_info(state: ProviderState) -> ProviderInfo:
-    """A provider as it is shown, without what it tells about itself."""
-    return ProviderInfo(
-        name=state.provider.name,
-        type=state.provider.type,
-        default=state.is_default,
-        recovery=state.is_recovery,
-        available=state.fault is None,
-        reason=state.fault or "ready",
-    )
+    """A provider as it is shown, without what it reports about itself."""
+    return ProviderInfo(**_shown(state))
+
+
+def _shown(state: ProviderState) -> dict[str, Any]:
+    return {
+        "name": state.provider.name,
+        "type": state.provider.type,
+        "default": state.is_default,
+        "recovery": state.is_recovery,
+        "available": state.fault is None,
+        "reason": state.fault or "ready",
+    }
 
 
 async def describe_all(fleet: Fleet) -> ProviderList:
@@ -43,13 +48,13 @@ async def describe_all(fleet: Fleet) -> ProviderList:
             description = await provider.describe()
         providers.append(
             ProviderDetails(
-                **provider_info(state).model_dump(),
+                **_shown(state),
                 instances=users[provider.name],
                 description=description,
             )
         )
     missing = sorted(set(users) - {each.name for each in providers} - {""})
-    return ProviderList(providers=providers, not_configured=missing)
+    return ProviderList(providers=tuple(providers), not_configured=tuple(missing))
 
 
 async def rotate(keys: Keys, name: str) -> RotateResult:
@@ -63,11 +68,11 @@ async def backup(keys: Keys, name: str, passphrase: str) -> KeyringBackup:
     with _refusals(name):
         made = await _holder(keys, name).backup(passphrase)
     return KeyringBackup(
-        backup=base64.b64encode(made.data).decode(), key_versions=list(made.versions)
+        backup=base64.b64encode(made.data).decode(), key_versions=tuple(made.versions)
     )
 
 
-async def note_backup(keys: Keys, name: str, versions: list[str]) -> None:
+async def note_backup(keys: Keys, name: str, versions: Collection[str]) -> None:
     """A backup with these KEK versions has been written. Raises OperationError."""
     with _refusals(name):
         await _holder(keys, name).note_backup(versions)

@@ -8,9 +8,9 @@ from uuid import UUID
 
 import trio
 
-from vtpmd.admin.schema import KeySlot, RekeyRequest, RekeyResult
 from vtpmd.api import problems
 from vtpmd.api.problems import OperationError
+from vtpmd.api.schema import RekeyRequest, RekeyResult
 from vtpmd.ipc.messages import Rekey, Rekeyed, Reseal, Rewrap, Stored
 from vtpmd.kms.provider import KeyProvider
 from vtpmd.storage.envelope import Envelope
@@ -25,6 +25,8 @@ from vtpmd.supervisor.refusals import refusals
 from vtpmd.supervisor.states import Act
 from vtpmd.supervisor.worker import Worker
 from vtpmd.telemetry.log import get_logger
+
+from .describe import key_slots
 
 log = get_logger("rekey")
 
@@ -121,5 +123,5 @@ def _result(instance: Instance, slots: Sequence[Slot], changed: bool) -> RekeyRe
         name=instance.metadata.name,
         uuid=instance.metadata.uuid,
         changed=changed,
-        keys=[KeySlot.of(slot) for slot in slots],
+        keys=key_slots(slots),
     )

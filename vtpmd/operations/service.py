@@ -1,12 +1,15 @@
 """What administrators can ask of the daemon: the operations behind the admin interface."""
 
 import contextlib
+from dataclasses import replace
 from typing import get_args
 
 import trio
 
 from vtpmd import __version__
-from vtpmd.admin.schema import (
+from vtpmd.api import names
+from vtpmd.api.problems import OperationError
+from vtpmd.api.schema import (
     Capabilities,
     CreateRequest,
     Deletion,
@@ -14,12 +17,9 @@ from vtpmd.admin.schema import (
     Failure,
     InstanceInfo,
     KeyFate,
-    KeySlot,
     UnlockResult,
     WorkerInfo,
 )
-from vtpmd.api import names
-from vtpmd.api.problems import OperationError
 from vtpmd.config.schema import PcrBank, ProfileName
 from vtpmd.storage.errors import EnvelopeError, StorageError
 from vtpmd.supervisor.errors import KeyMissingError
@@ -33,6 +33,7 @@ from vtpmd.supervisor.states import Act
 from vtpmd.telemetry.log import get_logger
 
 from . import create as creation
+from .describe import key_slots
 from .provider import provider_info
 
 STOPPED_BY_ADMINISTRATOR = "stopped by an administrator"
@@ -68,11 +69,11 @@ class Service:
         return Capabilities(
             version=__version__,
             create=create,
-            profiles=list(get_args(ProfileName)),
-            pcr_banks=list(get_args(PcrBank)),
-            key_providers=[provider_info(state) for state in survey],
+            profiles=get_args(ProfileName),
+            pcr_banks=get_args(PcrBank),
+            key_providers=tuple(map(provider_info, survey)),
             sandbox=self._host.configuration.sandbox,
-            states=[names.STOPPED, names.RUNNING, names.LOCKED, names.FAILED],
+            states=(names.STOPPED, names.RUNNING, names.LOCKED, names.FAILED),
         )
 
     def list(self) -> list[InstanceInfo]:
@@ -89,9 +90,9 @@ class Service:
         with contextlib.suppress(EnvelopeError, StorageError):
             uuid = instance.metadata.uuid
             envelope = await trio.to_thread.run_sync(self._host.registry.envelope, uuid)
-            info.keys = [KeySlot.of(slot) for slot in envelope.slots]
+            info = replace(info, keys=key_slots(envelope.slots))
         if status := await instance.status():
-            info.worker = WorkerInfo(
+            worker = WorkerInfo(
                 pid=status.pid,
                 tpm=status.tpm,
                 generation=status.generation,
@@ -100,6 +101,7 @@ class Service:
                 storage=status.storage,
                 sandbox=status.sandbox,
             )
+            info = replace(info, worker=worker)
         return info
 
     async def create(self, request: CreateRequest) -> InstanceInfo:
@@ -144,21 +146,22 @@ class Service:
             if instance.condition.state == names.LOCKED
             and provider in (None, instance.metadata.provider)
         ]
-        result = UnlockResult(unlocked=[], failed=[])
+        unlocked: list[str] = []
+        failed: list[Failure] = []
 
         async def attempt(instance: Instance) -> None:
             name = instance.metadata.name
             try:
                 await self.unlock(name)
-                result.unlocked.append(name)
+                unlocked.append(name)
             except OperationError as refused:
                 failure = Failure(name=name, code=refused.problem.code, detail=refused.detail)
-                result.failed.append(failure)
+                failed.append(failure)
 
         async with trio.open_nursery() as nursery:
             for instance in locked:
                 nursery.start_soon(attempt, instance)
-        return result
+        return UnlockResult(unlocked=tuple(unlocked), failed=tuple(failed))
 
     async def delete(self, name: str) -> Deletion:
         """Remove an instance that is not running for good; what of its secrets is destroyed."""
@@ -177,7 +180,7 @@ class Service:
         return Deletion(
             deleted=metadata.name,
             uuid=metadata.uuid,
-            keys=None if erasures is None else list(map(_fate, erasures)),
+            keys=None if erasures is None else tuple(map(_fate, erasures)),
             secrets_remain_in=self.fleet.sharing_identity(metadata),
         )
 
@@ -204,7 +207,7 @@ class Service:
             autostart=metadata.autostart,
             provider=metadata.provider,
             profile=metadata.profile,
-            pcr_banks=list(metadata.pcr_banks),
+            pcr_banks=metadata.pcr_banks,
             control_socket=str(instance.endpoints.control),
             data_socket=None if data is None else str(data),
             shares_identity_with=self.fleet.sharing_identity(metadata),

@@ -82,10 +82,11 @@ class Fleet:
         if not sharing:
             del self._identities[metadata.identity]
 
-    def sharing_identity(self, metadata: Metadata) -> list[str]:
+    def sharing_identity(self, metadata: Metadata) -> tuple[str, ...]:
         """The names of the other instances that have the same secrets."""
         sharing = self._identities.get(metadata.identity, {})
-        return sorted(each.metadata.name for uuid, each in sharing.items() if uuid != metadata.uuid)
+        others = (each for uuid, each in sharing.items() if uuid != metadata.uuid)
+        return tuple(sorted(each.metadata.name for each in others))
 
     @contextlib.contextmanager
     def reserved(self, metadata: Metadata, replacing: Instance | None = None) -> Iterator[None]:

@@ -16,8 +16,8 @@ from vtpmd.kms.registry import build
 from vtpmd.linux import sockets
 from vtpmd.linux.hardening import forbid_core_files, forbid_tracing
 from vtpmd.linux.notify import notify, watchdog_interval
-from vtpmd.operations.service import Service
 from vtpmd.storage.files import storage_error
+from vtpmd.supervisor.fleet import Fleet
 from vtpmd.supervisor.host import Host
 from vtpmd.supervisor.keys import Keys
 from vtpmd.supervisor.registry import Registry
@@ -90,10 +90,10 @@ async def _serve(
         with _admin_listener(configuration) as listener:
             async with trio.open_nursery() as nursery:
                 await nursery.start(_end_on_signal, nursery.cancel_scope)
-                service = Service(Host(configuration, registry, keys, zygote, nursery))
-                await service.begin(entries)
+                fleet = Fleet(Host(configuration, registry, keys, zygote, nursery))
+                await fleet.open(entries)
                 nursery.start_soon(_keep_watchdog_quiet)
-                routes = Routes(service, audit, configuration.audit.reads)
+                routes = Routes(fleet, audit, configuration.audit.reads)
                 server = Server(routes, configuration.admin.group, audit)
                 notify(f"READY=1\nSTATUS=Serving {len(entries)} virtual TPMs")
                 log.info(

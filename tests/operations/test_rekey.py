@@ -26,10 +26,14 @@ from tests.supervisor.harness import (
 from tests.supervisor.stage import Stage
 from vtpmd.api import names
 from vtpmd.api.problems import OperationError
-from vtpmd.api.schema import CreateRequest, RekeyRequest
+from vtpmd.api.schema import CreateRequest, RekeyRequest, StopRequest
 from vtpmd.kms.keyring import parse as parse_keyring
 from vtpmd.kms.provider import KeyUnavailable
+from vtpmd.operations.create import create
+from vtpmd.operations.info import info as info_of
 from vtpmd.operations.rekey import rekey
+from vtpmd.operations.start import start
+from vtpmd.operations.stop import stop
 from vtpmd.storage.envelope import Envelope, parse
 
 
@@ -142,34 +146,34 @@ def test_what_makes_no_sense_is_refused(daemon: Daemon, arguments: list[str], te
 
 
 async def test_a_key_moves_to_another_provider(stage: Stage) -> None:
-    await stage.service.create(CreateRequest(name="web1"))
-    result = await rekey(stage.service.fleet, "web1", RekeyRequest(provider="other"))
+    await create(stage.fleet, CreateRequest(name="web1"))
+    result = await rekey(stage.fleet, "web1", RekeyRequest(provider="other"))
     assert [(key.provider, key.purpose) for key in result.keys] == [("other", "primary")]
-    assert (await stage.service.info("web1")).provider == "other"
-    await stage.service.stop("web1", remember=True)
+    assert (await info_of(stage.fleet, "web1")).provider == "other"
+    await stop(stage.fleet, "web1", StopRequest())
     stage.provider.forget()
-    assert (await stage.service.start("web1")).state == "running"
+    assert (await start(stage.fleet, "web1")).state == "running"
 
 
 @pytest.mark.parametrize("deep", [False, True])
 async def test_without_the_new_key_the_old_one_stays(stage: Stage, deep: bool) -> None:
-    info = await stage.service.create(CreateRequest(name="web1"))
+    info = await create(stage.fleet, CreateRequest(name="web1"))
     stage.other.fault = KeyUnavailable("no quorum", retry=True)
     with pytest.raises(OperationError, match="no quorum"):
-        await rekey(stage.service.fleet, "web1", RekeyRequest(provider="other", deep=deep))
-    assert (await stage.service.info("web1")).keys == info.keys
-    await stage.service.stop("web1", remember=True)
-    assert (await stage.service.start("web1")).state == "running"
+        await rekey(stage.fleet, "web1", RekeyRequest(provider="other", deep=deep))
+    assert (await info_of(stage.fleet, "web1")).keys == info.keys
+    await stop(stage.fleet, "web1", StopRequest())
+    assert (await start(stage.fleet, "web1")).state == "running"
 
 
 async def test_every_use_of_a_key_is_recorded_and_no_key(stage: Stage) -> None:
-    info = await stage.service.create(CreateRequest(name="web1"))
-    await rekey(stage.service.fleet, "web1", RekeyRequest(deep=True))
+    info = await create(stage.fleet, CreateRequest(name="web1"))
+    await rekey(stage.fleet, "web1", RekeyRequest(deep=True))
     stage.provider.version += 1
-    await rekey(stage.service.fleet, "web1", RekeyRequest())
+    await rekey(stage.fleet, "web1", RekeyRequest())
     stage.provider.fault = KeyUnavailable("the KMS is down", retry=True)
     with pytest.raises(OperationError):
-        await rekey(stage.service.fleet, "web1", RekeyRequest())
+        await rekey(stage.fleet, "web1", RekeyRequest())
     lines = [json.loads(line) for line in (stage.directory / "audit").read_text().splitlines()]
     assert [(line["operation"], line["outcome"]) for line in lines] == [
         ("wrap", "done"),

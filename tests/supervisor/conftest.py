@@ -25,6 +25,6 @@ def daemon(root: Path) -> Iterator[Daemon]:
 
 @pytest.fixture
 async def stage(nursery: trio.Nursery) -> AsyncIterator[Stage]:
-    """A service in this process."""
+    """A fleet in this process."""
     async with staged(nursery) as stage:
         yield stage

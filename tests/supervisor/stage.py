@@ -1,4 +1,4 @@
-"""A service in this process, with real workers and key providers that can be made to fail."""
+"""A fleet in this process, with real workers and key providers that can be made to fail."""
 
 import tempfile
 from collections.abc import AsyncIterator
@@ -13,8 +13,9 @@ import trio
 from vtpmd.api.schema import InstanceInfo
 from vtpmd.config.schema import Configuration
 from vtpmd.kms.provider import Erased, KeyContext, KeyUnavailable, NotErased
-from vtpmd.operations.service import Service
+from vtpmd.operations.info import info
 from vtpmd.storage.slot import Slot
+from vtpmd.supervisor.fleet import Fleet
 from vtpmd.supervisor.host import Host
 from vtpmd.supervisor.keys import Keys
 from vtpmd.supervisor.registry import Registry
@@ -91,7 +92,7 @@ class Moody:
 
 @dataclass
 class Stage:
-    service: Service
+    fleet: Fleet
     provider: Moody
     other: Moody
     host: Host
@@ -99,9 +100,9 @@ class Stage:
 
     async def until(self, name: str, state: str) -> InstanceInfo:
         with trio.fail_after(DEADLINE):
-            while (info := await self.service.info(name)).state != state:
+            while (found := await info(self.fleet, name)).state != state:
                 await trio.lowlevel.checkpoint()
-        return info
+        return found
 
 
 @asynccontextmanager
@@ -117,11 +118,11 @@ async def staged(nursery: trio.Nursery) -> AsyncIterator[Stage]:
         audit = Audit(Path(directory, "audit"))
         keys = Keys({"moody": provider, "other": other}, "moody", None, audit)
         host = Host(configuration, registry, keys, zygote, nursery)
-        service = Service(host)
-        yield Stage(service, provider, other, host, Path(directory))
+        fleet = Fleet(host)
+        yield Stage(fleet, provider, other, host, Path(directory))
         provider.fault = other.fault = None
-        for info in service.list():
-            await service.stop(info.name, remember=True)
+        for instance in fleet:
+            await instance.stop(True, "the end of a test")
         nursery.cancel_scope.cancel()
         zygote.close()
         registry.close()

@@ -5,8 +5,11 @@ from pathlib import Path
 import pytest
 import trio
 
+from tests.limits import time_limit
 from tests.supervisor.harness import Daemon, running
 from tests.supervisor.stage import Stage, staged
+
+__all__ = ["time_limit"]
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 import os
 import socket
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from uuid import UUID
 
@@ -14,6 +15,7 @@ from vtpmd.ipc.messages import Event, Side, State, Status, StatusReply
 from vtpmd.supervisor.errors import WorkerEndedError
 from vtpmd.supervisor.worker import adopt
 
+DEADLINE = 10.0
 FOREIGN = 1  # some process that is not the worker
 
 
@@ -28,6 +30,7 @@ def listener(short_path: Path) -> Iterator[socket.socket]:
 def lie(listener: socket.socket) -> None:
     """Answer twice as a worker would, with the process id of another process."""
     connection, _ = listener.accept()
+    connection.settimeout(DEADLINE)
     channel = Channel(connection, Side.WORKER, State.SERVING)
     for _ in range(2):
         assert channel.receive() == (Status(), [])
@@ -39,7 +42,8 @@ def lie(listener: socket.socket) -> None:
 async def test_a_worker_cannot_give_another_process_for_itself(
     nursery: trio.Nursery, listener: socket.socket
 ) -> None:
-    nursery.start_soon(trio.to_thread.run_sync, lie, listener)
+    lying = partial(trio.to_thread.run_sync, abandon_on_cancel=True)
+    nursery.start_soon(lying, lie, listener)
     events: list[Event] = []
     worker = await adopt(Path(listener.getsockname()), events.append)
     assert worker.pid == os.getpid()

@@ -13,6 +13,7 @@ import pytest
 from tests.supervisor.test_metadata import SAMPLE
 from vtpmd.linux.errors import InUseError
 from vtpmd.storage.errors import StorageError
+from vtpmd.storage.store import Store
 from vtpmd.supervisor.metadata import Metadata
 from vtpmd.supervisor.registry import Registry
 
@@ -145,3 +146,31 @@ def test_a_name_that_is_the_uuid_of_another_is_a_fault(
     assert entries[named_so.uuid].metadata.name == form(own)
     assert entries[impostor.uuid].metadata.name == str(impostor.uuid)
     assert "is the UUID of another instance" in str(entries[impostor.uuid].fault)
+
+
+def test_what_is_overwritten_leaves_no_volatile_state(
+    registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """That of another time is gone before the permanent state changes, whatever interrupts it."""
+    metadata = made(registry, "web1")
+    with registry.directory(metadata.uuid) as directory:
+        registry.fill(directory, dict.fromkeys(("nvram", "volatile", "volatile.new"), b"old"))
+    steps: list[tuple[str, str]] = []
+
+    def noted(step: str, method: Callable[..., None]) -> Callable[..., None]:
+        def note(store: Store, name: str, *content: bytes) -> None:
+            steps.append((step, name))
+            method(store, name, *content)
+
+        return note
+
+    monkeypatch.setattr(Store, "remove", noted("remove", Store.remove))
+    monkeypatch.setattr(Store, "write", noted("write", Store.write))
+    assert registry.overwrite(replace(metadata, name="web2"), {"nvram": b"new"}) is None
+    with registry.directory(metadata.uuid) as directory:
+        assert sorted(os.listdir(directory)) == ["meta.json", "nvram"]
+    assert registry.nvram(metadata.uuid) == b"new"
+    assert registry.load()[0].metadata.name == "web2"
+    assert [step for step, _ in steps] == ["remove", "remove", "write", "write"]
+    with registry.claimed(metadata.uuid), pytest.raises(InUseError):
+        registry.overwrite(metadata, {})

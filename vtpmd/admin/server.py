@@ -99,7 +99,7 @@ class Server:
                 return
             self._connections[peer.uid] += 1
             try:
-                await self._converse(Conversation(stream, peer), peer)
+                await self.converse(Conversation(stream, peer), peer)
             except (trio.BrokenResourceError, trio.TooSlowError, h11.LocalProtocolError):
                 return  # the client went away, or does not read what it asked for
             except Exception:
@@ -107,7 +107,8 @@ class Server:
             finally:
                 self._connections -= Counter({peer.uid: 1})
 
-    async def _converse(self, conversation: "Conversation", peer: Peer) -> None:
+    async def converse(self, conversation: "Conversation", peer: Peer) -> None:
+        """Answer the requests of one connection, one after the other."""
         policy = await trio.to_thread.run_sync(administrators, self._group)
         allowed = policy.permits(peer)
         while True:

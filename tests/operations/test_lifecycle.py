@@ -72,7 +72,7 @@ async def test_of_two_creates_at_once_one_succeeds(stage: Stage) -> None:
 
 async def test_a_create_without_a_key_leaves_nothing(stage: Stage) -> None:
     stage.provider.fault = KeyUnavailable("the KMS is down", retry=True)
-    with pytest.raises(OperationError, match="moody: the KMS is down") as refused:
+    with pytest.raises(OperationError, match="main: the KMS is down") as refused:
         await create(stage.fleet, wanted("web1"))
     assert refused.value.problem is problems.KEY_UNAVAILABLE
     stage.provider.fault = None
@@ -109,14 +109,14 @@ async def test_a_locked_instance_is_unlocked_when_the_key_is_back(stage: Stage) 
 
 
 async def test_unlock_tries_all_locked_instances_of_a_provider_at_once(stage: Stage) -> None:
-    for name, provider in (("web1", "moody"), ("web2", "moody"), ("db1", "other")):
+    for name, provider in (("web1", "main"), ("web2", "main"), ("db1", "other")):
         await create(stage.fleet, CreateRequest(name=name, provider=provider, start=False))
     stage.provider.fault = stage.other.fault = KeyUnavailable("the KMS is down", retry=True)
     for name in ("web1", "web2", "db1"):
         with pytest.raises(OperationError):
             await start(stage.fleet, name)
     stage.provider.fault = None
-    result = await unlock_all(stage.fleet, UnlockRequest(provider="moody"))
+    result = await unlock_all(stage.fleet, UnlockRequest(provider="main"))
     assert (sorted(result.unlocked), result.failed) == (["web1", "web2"], ())
     result = await unlock_all(stage.fleet, UnlockRequest(provider=None))
     assert (result.unlocked, [each.name for each in result.failed]) == ((), ["db1"])
@@ -130,7 +130,7 @@ async def test_an_instance_whose_provider_is_configured_no_more_is_locked(stage:
     await create(stage.fleet, CreateRequest(name="web1", provider="other", start=False))
     entries = stage.host.registry.load()
     configured = stage.host.keys
-    without = Fleet(replace(stage.host, keys=Keys({"moody": stage.provider}, "moody")))
+    without = Fleet(replace(stage.host, keys=Keys({"main": stage.provider}, "main")))
     with capture_logs() as logs:
         await without.open(entries)
     assert {
@@ -155,12 +155,12 @@ async def test_what_was_not_to_be_served_is_stopped_when_it_is_unlocked(stage: S
 
 
 async def test_the_recovery_slot_opens_when_the_primary_key_is_lost(stage: Stage) -> None:
-    providers = {"moody": stage.provider, "other": stage.other}
-    host = replace(stage.host, keys=Keys(providers, "moody", "other"))
+    providers = {"main": stage.provider, "other": stage.other}
+    host = replace(stage.host, keys=Keys(providers, "main", "other"))
     fleet = Fleet(host)
     info = await create(fleet, CreateRequest(name="web1", start=False))
     assert [(key.provider, key.purpose) for key in info.keys] == [
-        ("moody", "primary"),
+        ("main", "primary"),
         ("other", "recovery"),
     ]
     stage.provider.forget()
@@ -220,7 +220,7 @@ async def test_deleting_destroys_the_key_of_the_instance_alone(stage: Stage) -> 
     await create(stage.fleet, wanted("web2", start=False))
     deletion = await delete(stage.fleet, "web1")
     assert deletion.keys is not None
-    assert [(key.provider, key.destroyed) for key in deletion.keys] == [("moody", True)]
+    assert [(key.provider, key.destroyed) for key in deletion.keys] == [("main", True)]
     assert stage.provider.destroyed == [info.uuid]
     assert (await start(stage.fleet, "web2")).state == "running"
 
@@ -270,8 +270,8 @@ async def test_of_two_deletions_the_second_finds_nothing(stage: Stage) -> None:
 
 
 async def test_a_defect_of_one_provider_does_not_keep_the_recovery_slot_shut(stage: Stage) -> None:
-    providers = {"moody": stage.provider, "other": stage.other}
-    fleet = Fleet(replace(stage.host, keys=Keys(providers, "moody", "other")))
+    providers = {"main": stage.provider, "other": stage.other}
+    fleet = Fleet(replace(stage.host, keys=Keys(providers, "main", "other")))
     await create(fleet, wanted("web1", start=False))
     stage.provider.fault = AttributeError("a foreign package's")
     with capture_logs() as logs:

@@ -5,6 +5,8 @@ import signal
 import struct
 import subprocess
 from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -35,6 +37,8 @@ from vtpmd.operations.rekey import rekey
 from vtpmd.operations.start import start
 from vtpmd.operations.stop import stop
 from vtpmd.storage.envelope import Envelope, parse
+from vtpmd.supervisor.fleet import Fleet
+from vtpmd.supervisor.keys import Keys
 
 
 def envelope(daemon: Daemon, name: str, file: str = "nvram") -> Envelope:
@@ -153,6 +157,20 @@ async def test_a_key_moves_to_another_provider(stage: Stage) -> None:
     await stop(stage.fleet, "web1", StopRequest())
     stage.provider.forget()
     assert (await start(stage.fleet, "web1")).state == "running"
+
+
+async def test_one_new_slot_does_not_make_up_for_an_old_one(stage: Stage) -> None:
+    providers = {"main": stage.provider, "other": stage.other}
+    fleet = Fleet(replace(stage.host, keys=Keys(providers, "main", "other")))
+    stage.provider.created, stage.other.created = 200, 100
+    await create(fleet, CreateRequest(name="web1", start=False))
+    for since, changed in ((100, False), (101, True), (200, True), (201, True)):
+        request = RekeyRequest(deep=True, since=datetime.fromtimestamp(since, UTC))
+        assert (await rekey(fleet, "web1", request)).changed is changed
+    stage.provider.created, stage.other.created = 100, 200
+    await rekey(fleet, "web1", RekeyRequest(deep=True))
+    request = RekeyRequest(deep=True, since=datetime.fromtimestamp(150, UTC))
+    assert (await rekey(fleet, "web1", request)).changed
 
 
 @pytest.mark.parametrize("deep", [False, True])

@@ -25,17 +25,20 @@ from vtpmd.telemetry.audit import Audit
 DEADLINE = 60.0
 
 
-class Moody:
+class FakeProvider:
     """A key provider that remembers DEKs, and fails the way `fault` says.
 
-    `version` is that of its KEK; raising it is a rotation.
+    `version` is that of its KEK; raising it is a rotation. `created`: when its next slots are made.
+    While there is a `gate`, whoever needs a key waits until it is set.
     """
 
     type = "test"
 
-    def __init__(self, name: str = "moody") -> None:
+    def __init__(self, name: str = "main") -> None:
         self.name = name
         self.version = 1
+        self.created = 1
+        self.gate: trio.Event | None = None
         self.fault: Exception | None = None
         self.unwrapped = 0
         self.handed_out = bytearray()
@@ -47,20 +50,20 @@ class Moody:
         return None
 
     async def wrap(self, dek: bytes | bytearray, context: KeyContext) -> Slot:
-        await self.check()
+        await self._pass()
         self._deks[context.aad()] = bytes(dek)
         return self._slot()
 
     async def unwrap(self, slot: Slot, context: KeyContext) -> bytearray:
         self.unwrapped += 1
-        await self.check()
+        await self._pass()
         if context.aad() not in self._deks:
             raise KeyUnavailable("no such KEK", retry=False)
         self.handed_out = bytearray(self._deks[context.aad()])
         return self.handed_out
 
     async def rewrap(self, slot: Slot, context: KeyContext) -> Slot:
-        await self.check()
+        await self._pass()
         if context.aad() not in self._deks:
             raise KeyUnavailable("no such KEK", retry=False)
         return self._slot()
@@ -82,7 +85,12 @@ class Moody:
         self.closed = True
 
     def _slot(self) -> Slot:
-        return Slot("test", self.name, "k", str(self.version), "none", b"wrapped", 1)
+        return Slot("test", self.name, "k", str(self.version), "none", b"wrapped", self.created)
+
+    async def _pass(self) -> None:
+        if self.gate is not None:
+            await self.gate.wait()
+        await self.check()
 
     async def check(self) -> None:
         await trio.lowlevel.checkpoint()
@@ -93,8 +101,8 @@ class Moody:
 @dataclass
 class Stage:
     fleet: Fleet
-    provider: Moody
-    other: Moody
+    provider: FakeProvider
+    other: FakeProvider
     host: Host
     directory: Path
 
@@ -114,9 +122,9 @@ async def staged(nursery: trio.Nursery) -> AsyncIterator[Stage]:
         )
         configuration.workers_dir.mkdir(parents=True)
         registry, zygote = Registry(configuration.state_dir), Zygote()
-        provider, other = Moody(), Moody("other")
+        provider, other = FakeProvider(), FakeProvider("other")
         audit = Audit(Path(directory, "audit"))
-        keys = Keys({"moody": provider, "other": other}, "moody", None, audit)
+        keys = Keys({"main": provider, "other": other}, "main", None, audit)
         host = Host(configuration, registry, keys, zygote, nursery)
         fleet = Fleet(host)
         yield Stage(fleet, provider, other, host, Path(directory))

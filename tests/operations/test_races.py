@@ -75,7 +75,7 @@ async def test_what_waits_for_its_key_is_not_at_rest(stage: Stage, operation: Op
     stage.provider.fault = KeyUnavailable("the KMS is down", retry=True)
     with pytest.raises(OperationError):
         await start(stage.fleet, "web1")
-    with pytest.raises(OperationError, match="while it is locked: .*the KMS is down") as refused:
+    with pytest.raises(OperationError, match=r"while it is locked: .*the KMS is down") as refused:
         await operation(stage.fleet)
     assert refused.value.problem is problems.KEY_UNAVAILABLE
 

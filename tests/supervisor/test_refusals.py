@@ -17,6 +17,7 @@ from vtpmd.supervisor.errors import (
     SupervisorError,
     WorkerEndedError,
     WorkerFailedError,
+    WorkerRefusedError,
 )
 from vtpmd.supervisor.refusals import EXPECTED, NotServedError, refusals
 from vtpmd.supervisor.states import Cause
@@ -52,6 +53,7 @@ def cases() -> Iterator[tuple[Exception, Problem, bool]]:
         yield WorkerFailedError(failure, "x"), problem, False
     yield KeyMissingError("x", retry=True), problems.KEY_UNAVAILABLE, True
     yield KeyMissingError("x", retry=False), problems.KEY_UNAVAILABLE, False
+    yield WorkerRefusedError("x"), problems.UNAVAILABLE, False
     yield WorkerEndedError("x"), problems.INTERNAL, True
     yield SpawnError("x"), problems.INTERNAL, True
     yield InUseError("x"), problems.RUNNING_CONFLICT, False

@@ -8,15 +8,12 @@ from uuid import UUID
 
 import trio
 
-from vtpmd.api import problems
-from vtpmd.api.problems import OperationError
 from vtpmd.api.schema import RekeyRequest, RekeyResult
 from vtpmd.ipc.messages import Rekey, Rekeyed, Reseal, Rewrap, Stored
 from vtpmd.kms.provider import KeyProvider
 from vtpmd.storage.envelope import Envelope
 from vtpmd.storage.slot import Slot
 from vtpmd.storage.wipe import wipe
-from vtpmd.supervisor.errors import WorkerRefusedError
 from vtpmd.supervisor.fleet import Fleet
 from vtpmd.supervisor.host import Host
 from vtpmd.supervisor.instance import Instance
@@ -41,16 +38,13 @@ async def rekey(fleet: Fleet, name: str, request: RekeyRequest) -> RekeyResult:
             if request.since is not None and _all_since(envelope.slots, request.since.timestamp()):
                 return _result(instance, envelope.slots, changed=False)
             provider = host.keys.choose(request.provider or _primary(envelope.slots).provider)
-            try:
-                changed = True
-                if request.deep:
-                    slots = await _deep(host, instance, worker, envelope, provider)
-                else:
-                    slots = await host.keys.rewrap(envelope, uuid, provider)
-                    if changed := not _current(envelope.slots, slots):
-                        await _store(host, uuid, worker, slots)
-            except WorkerRefusedError as error:
-                raise OperationError(problems.UNAVAILABLE, f"Not rekeyed: {error}.") from None
+            changed = True
+            if request.deep:
+                slots = await _deep(host, instance, worker, envelope, provider)
+            else:
+                slots = await host.keys.rewrap(envelope, uuid, provider)
+                if changed := not _current(envelope.slots, slots):
+                    await _store(host, uuid, worker, slots)
             await instance.note(provider=provider.name)
     if changed:
         name = instance.metadata.name

@@ -15,6 +15,7 @@ from .errors import (
     SupervisorError,
     WorkerEndedError,
     WorkerFailedError,
+    WorkerRefusedError,
 )
 from .states import Cause
 from .zygote import SpawnError
@@ -52,6 +53,7 @@ MEANINGS: dict[tuple[type[Exception], str | None], Meaning] = {
     (WorkerFailedError, "sandbox"): _HOST,
     (WorkerFailedError, "model"): Meaning(Cause.REFUSED, problems.INVALID),
     (WorkerFailedError, "defect"): Meaning(Cause.REFUSED, problems.INTERNAL),
+    (WorkerRefusedError, None): _HOST,
     (WorkerEndedError, None): _PROCESS,
     (SpawnError, None): _PROCESS,
     (InUseError, None): _IN_USE,

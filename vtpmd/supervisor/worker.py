@@ -93,7 +93,7 @@ class Worker:
         if isinstance(answer, Failed):
             raise WorkerFailedError(answer.kind, answer.reason)
         if isinstance(answer, RekeyFailed):
-            raise WorkerRefusedError(answer.reason)
+            raise WorkerRefusedError(f"not rekeyed: {answer.reason}")
         if not isinstance(answer, expected):
             raise WorkerEndedError("the worker answered out of turn")
         return answer

@@ -7,7 +7,7 @@ from typing import Any
 import trio
 
 from vtpmd.api import problems
-from vtpmd.ipc.messages import Event, Stop, Stopped
+from vtpmd.ipc.messages import Event
 from vtpmd.telemetry.audit import acting_alone
 
 from .backoff import Backoff
@@ -104,7 +104,7 @@ class Serving:
             self._scope.cancel()
         else:
             try:
-                await worker.ask(Stop(reason), Stopped)
+                await worker.stop(reason)
             except (WorkerEndedError, WorkerFailedError) as error:
                 self._log.warning("stop-unanswered", reason=str(error))
             with trio.move_on_after(STOP_GRACE):

@@ -19,6 +19,8 @@ from vtpmd.ipc.messages import (
     State,
     Status,
     StatusReply,
+    Stop,
+    Stopped,
 )
 from vtpmd.telemetry.log import get_logger
 
@@ -97,6 +99,10 @@ class Worker:
         if not isinstance(answer, expected):
             raise WorkerEndedError("the worker answered out of turn")
         return answer
+
+    async def stop(self, reason: str) -> None:
+        """Let it shut its TPM down in order, store it and end. Raises as `ask`."""
+        await self.ask(Stop(reason), Stopped)
 
     async def ended(self) -> None:
         """Wait until the process has ended."""

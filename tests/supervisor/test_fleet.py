@@ -18,7 +18,6 @@ from vtpmd.supervisor.host import Host
 from vtpmd.supervisor.metadata import Metadata
 from vtpmd.supervisor.registry import Entry
 
-
 OTHER = "6ba7b810-9dad-11d1-80b4-00c04fd430c8"
 
 

@@ -64,7 +64,7 @@ def run(configuration: Configuration) -> None:
 
 
 def _raise_limit_of_descriptors() -> None:
-    """Every instance takes a few: shells and containers often start with 1024 for us."""
+    """Each instance needs several; shells and containers often permit only 1024."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft < DESCRIPTORS:
         wanted = DESCRIPTORS if hard == resource.RLIM_INFINITY else min(DESCRIPTORS, hard)

@@ -1,4 +1,4 @@
-"""HTTP/1.1 on the admin socket: h11 over trio, with a bound on everything a client can cost."""
+"""HTTP/1.1 on the admin socket: h11 over trio, with limits for every client."""
 
 import contextlib
 import json
@@ -51,7 +51,7 @@ Dispatch = Callable[[Request], Awaitable[Response]]
 
 
 def administrators(group: str | None) -> PeerPolicy:
-    """Who may use the admin socket: nobody else as long as there is no such group."""
+    """Who may use the admin socket: root, our own user and members of the group, if it exists."""
     with contextlib.suppress(ValueError):
         return PeerPolicy(gids=frozenset() if group is None else frozenset({group_id(group)}))
     return PeerPolicy()
@@ -152,7 +152,7 @@ class Conversation:
         self._http = h11.Connection(h11.SERVER, max_incomplete_event_size=MAX_HEADER)
 
     async def request(self, max_bundle: int) -> Request | None:
-        """The next request, None at the end. Raises OperationError for one that is none.
+        """The next request, None at the end. Raises OperationError for a malformed one.
 
         A body may have MAX_BODY bytes, or `max_bundle` if it is a bundle.
         """

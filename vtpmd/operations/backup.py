@@ -1,4 +1,4 @@
-"""Backup: the sealed state of an instance leaves as it is."""
+"""Backup: put the sealed state of an instance into a bundle, unchanged."""
 
 from dataclasses import replace
 
@@ -12,7 +12,7 @@ from .bundle import encode
 
 
 async def backup(fleet: Fleet, name: str) -> bytes:
-    """A bundle of one instance, with what its TPM has made durable last; it may be running."""
+    """A bundle with the newest durable state of an instance, which may be running."""
     instance, registry = fleet.find(name), fleet.host.registry
     instance.demand(Act.BACK_UP)
     metadata = replace(instance.metadata, autostart=False)

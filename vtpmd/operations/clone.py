@@ -80,7 +80,7 @@ async def _copy(fleet: Fleet, source: Instance, metadata: Metadata) -> Instance:
 
 
 async def _demand_confirmation(host: Host, source: Instance) -> None:
-    """Raise OperationError if the owner has anything in the TPM that a clone would miss."""
+    """Raise OperationError if the owner has anything in the TPM that the clone would lack."""
     async with source.at_rest(Act.CLONE):
         with refusals():
             examined = await examine(host, source)

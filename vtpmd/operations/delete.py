@@ -16,7 +16,7 @@ log = get_logger("delete")
 
 
 async def delete(fleet: Fleet, name: str) -> Deletion:
-    """Remove an instance that is not running, and say what of its secrets is destroyed.
+    """Remove an instance that is not running; returns which of its keys are destroyed.
 
     Raises OperationError.
     """

@@ -1,4 +1,4 @@
-"""What is in a stored TPM, as a worker reads it that ends afterwards."""
+"""What a stored TPM contains, as found by a worker for this one order."""
 
 import trio
 
@@ -11,7 +11,7 @@ from vtpmd.supervisor.metadata import Metadata
 
 
 async def examine(host: Host, instance: Instance) -> Examined:
-    """What is in the TPM of an instance. Raises what `refusals` turns into OperationError."""
+    """What the TPM of an instance contains. Raises what `refusals` turns into OperationError."""
     dek = await unlocked(host, instance)
     try:
         with host.registry.directory(instance.metadata.uuid) as directory:
@@ -23,7 +23,7 @@ async def examine(host: Host, instance: Instance) -> Examined:
 async def examine_directory(
     host: Host, metadata: Metadata, dek: bytearray, directory: int
 ) -> Examined:
-    """What is in the TPM that is stored in `directory`. Raises as `carry_out`."""
+    """What the TPM stored in `directory` contains. Raises as `carry_out`."""
     order = Examine(metadata.uuid, metadata.name, dek, host.configuration.sandbox)
     return await carry_out(host, metadata, order, Examined, [directory])
 

@@ -1,4 +1,4 @@
-"""What every new instance needs: planned, made in a directory of its own, and then published."""
+"""Making an instance: plan it, fill a directory, publish that, perhaps start."""
 
 import contextlib
 import os
@@ -96,7 +96,7 @@ async def make(
 
 
 async def publish(host: Host, metadata: Metadata, fill: Callable[[int], Awaitable[None]]) -> None:
-    """Publish a directory once it is complete; what fails leaves nothing."""
+    """Prepare a directory, let `fill` complete it, publish it; a failure leaves nothing."""
     directory = await trio.to_thread.run_sync(host.registry.prepare, metadata)
     try:
         await fill(directory)

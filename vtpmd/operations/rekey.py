@@ -1,4 +1,4 @@
-"""Rekey: another KEK around the same DEK, or another DEK, of an instance that may be running.
+"""Rekey: wrap the DEK under another KEK, or change the DEK; the instance may be running.
 
 Each step leaves a state file that opens: its slots and what they open change in one rename.
 """
@@ -102,7 +102,7 @@ def _all_since(slots: Sequence[Slot], time: float) -> bool:
 
 
 def _current(old: Sequence[Slot], new: Sequence[Slot]) -> bool:
-    """Whether the new slots are under the very KEKs the old ones are under.
+    """Whether old and new slots are under the same KEKs.
 
     A provider that counts no versions cannot tell.
     """

@@ -1,4 +1,4 @@
-"""Restore: the sealed state of an instance comes back as it was in a bundle."""
+"""Restore: make an instance from the sealed state in a bundle."""
 
 from dataclasses import replace
 
@@ -75,7 +75,7 @@ def _add(fleet: Fleet, metadata: Metadata, fault: str | None) -> Instance:
 
 
 async def _install(host: Host, metadata: Metadata, bundle: Bundle) -> str | None:
-    """Put a new directory in place; why its key is missing, None if the state opens."""
+    """Publish a new directory; returns why its key is missing, None if the state opens."""
     fault: str | None = None
 
     async def fill(directory: int) -> None:
@@ -90,7 +90,7 @@ async def _install(host: Host, metadata: Metadata, bundle: Bundle) -> str | None
 
 
 async def _replace(host: Host, metadata: Metadata, bundle: Bundle) -> str | None:
-    """Put a bundle in the place of what is stored, after a trial beside it; as `_install`."""
+    """Replace what is stored by a bundle, after a trial in another directory; as `_install`."""
     registry, uuid = host.registry, metadata.uuid
     with refusals():
         files = {**bundle.certificates, NVRAM: bundle.nvram}
@@ -104,7 +104,7 @@ async def _replace(host: Host, metadata: Metadata, bundle: Bundle) -> str | None
 
 
 async def _try(host: Host, metadata: Metadata, bundle: Bundle, directory: int) -> str | None:
-    """Open the state in `directory` if its key can be had; otherwise say why it cannot."""
+    """Open the state in `directory` if its key is available; otherwise the reason."""
     try:
         dek = await host.keys.unlock(bundle.envelope, metadata.uuid)
     except KeyMissingError as error:

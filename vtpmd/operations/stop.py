@@ -1,4 +1,4 @@
-"""Stop: serve an instance no longer."""
+"""Stop: end serving an instance."""
 
 from vtpmd.api.schema import InstanceInfo, StopRequest
 from vtpmd.supervisor.fleet import Fleet

@@ -58,7 +58,7 @@ class Endpoints:
         return sockets.listen(self.adoption, mode=0o600, kind=socket.SOCK_SEQPACKET)
 
     def turn_away(self, nursery: trio.Nursery, on_connection: Callable[[], None]) -> None:
-        """Hang up on whoever connects, until `admit`: QEMU then ends with an error at once.
+        """Close every new connection until `admit`, so that QEMU fails at once.
 
         Nothing that a client sends is read.
         """
@@ -67,7 +67,7 @@ class Endpoints:
             nursery.start_soon(self._hang_up_on_all, self._turning_away, on_connection)
 
     def admit(self) -> None:
-        """From now on whoever connects waits for a worker."""
+        """Let new connections wait for a worker again."""
         if self._turning_away is not None:
             self._turning_away.cancel()
             self._turning_away = None
@@ -88,7 +88,7 @@ class Endpoints:
         self._listeners.clear()
 
     def remove(self) -> None:
-        """Close the listeners and remove the sockets: nobody serves this instance."""
+        """Close the listeners and remove the sockets of an instance without a worker."""
         self.let_go()
         ours = [(self.control, socket.SOCK_STREAM), (self.adoption, socket.SOCK_SEQPACKET)]
         if self.data is not None:

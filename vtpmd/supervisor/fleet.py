@@ -20,7 +20,7 @@ log = get_logger("fleet")
 
 
 class Fleet:
-    """What all operations work on: the host's parts and its instances."""
+    """The host and its instances, on which all operations work."""
 
     def __init__(self, host: Host) -> None:
         self.host = host
@@ -30,7 +30,7 @@ class Fleet:
         self._reserved: set[str | UUID] = set()
 
     async def open(self, entries: list[Entry]) -> None:
-        """Go on with the registry's instances: adopt living workers, serve what was served."""
+        """Resume the registry's instances: adopt living workers, start what was running."""
         orphans: dict[str, list[str]] = {}
         async with trio.open_nursery() as nursery:
             for entry in entries:
@@ -67,14 +67,14 @@ class Fleet:
         return self._instances.get(uuid)
 
     def add(self, entry: Entry) -> Instance:
-        """Take an instance in that is in the registry."""
+        """Add an instance that is in the registry."""
         instance, metadata = Instance(entry, self.host), entry.metadata
         self._instances[metadata.uuid] = self._names[metadata.name] = instance
         self._identities.setdefault(metadata.identity, {})[metadata.uuid] = instance
         return instance
 
     def drop(self, uuid: UUID) -> None:
-        """Forget an instance that is in the registry no more."""
+        """Forget an instance that is no longer in the registry."""
         metadata = self._instances.pop(uuid).metadata
         del self._names[metadata.name]
         sharing = self._identities[metadata.identity]
@@ -90,9 +90,9 @@ class Fleet:
 
     @contextlib.contextmanager
     def reserved(self, metadata: Metadata, replacing: Instance | None = None) -> Iterator[None]:
-        """Keep name and UUID for a new instance, which may be `replacing` another.
+        """Reserve name and UUID for a new instance, which may be `replacing` another.
 
-        Raises OperationError if it may not have its name, or if name or UUID is taken.
+        Raises OperationError if the name is not permitted, or name or UUID is taken.
         """
         name, uuid = metadata.name, metadata.uuid
         check_name(self.host.configuration, name, uuid)

@@ -47,13 +47,13 @@ class Instance:
         self._gone: Act | None = None  # what became of it
 
     def demand(self, act: Act) -> None:
-        """Raise OperationError unless this may be done with it now."""
+        """Raise OperationError unless the state permits this act."""
         for standing, explanation in self._standings(act):
             if problem := REFUSALS[standing].get(act):
                 raise OperationError(problem, f"{explanation}.")
 
     def _standings(self, act: Act) -> Iterator[tuple[str, str]]:
-        """What holds of the instance, as `REFUSALS` has it, and why that refuses an act."""
+        """The rows of `REFUSALS` that apply now, each with the text for a refusal."""
         name, state = self.metadata.name, self.condition.state
         if self._gone is not None:
             yield GONE, f"{name} was {self._gone.value}"
@@ -65,9 +65,9 @@ class Instance:
         yield state, why
 
     async def open(self) -> bool:
-        """Go on after a restart of the daemon: adopt the worker there is, or serve it if it was.
+        """Resume after a restart of the daemon: adopt the living worker, or start it if it ran.
 
-        Whether it is served, or at least tried to.
+        Returns whether the instance is served, or an attempt has begun.
         """
         worker, lost = await self._outliving()
         if worker is None and not self.metadata.autostart:
@@ -76,7 +76,7 @@ class Instance:
         return True
 
     async def start(self) -> None:
-        """Serve the instance; nothing happens when it is served. Raises OperationError."""
+        """Start to serve the instance, unless it is served. Raises OperationError."""
         async with self._busy:
             self.demand(Act.START)
             await self.note(autostart=True)
@@ -107,11 +107,11 @@ class Instance:
             self._become(Cause.UNLOCKED, "its key is there again; not started")
 
     def lock(self, reason: str) -> None:
-        """It could not be served now, as its key is missing."""
+        """Note that its key is missing."""
         self._become(Cause.KEY_UNAVAILABLE, reason)
 
     async def stop(self, remember: bool, reason: str) -> None:
-        """Serve the instance no longer; nothing happens when it is stopped."""
+        """Stop serving the instance, unless it is stopped. Raises OperationError."""
         async with self._busy:
             self.demand(Act.STOP)
             if remember and self.fault is None:
@@ -124,14 +124,14 @@ class Instance:
 
     @contextlib.asynccontextmanager
     async def at_rest(self, act: Act) -> AsyncIterator[Worker | None]:
-        """Keep it as it is, served by the yielded worker or not at all. Raises OperationError."""
+        """Block start and stop inside; yields the worker or None. Raises OperationError."""
         async with self._busy:
             self.demand(act)
             yield self._worker
 
     @contextlib.asynccontextmanager
     async def retired(self, act: Act) -> AsyncIterator[None]:
-        """Serve it no longer, and never again if all goes well inside. Raises OperationError."""
+        """Stop serving it, for good if the body succeeds. Raises OperationError."""
         async with self._busy:
             self.demand(act)
             await self._end(f"it is {act.value}")
@@ -139,7 +139,7 @@ class Instance:
             self._gone = act
 
     async def status(self) -> StatusReply | None:
-        """What the worker says of itself; None without a worker that answers."""
+        """The worker's report, or None if no worker answers."""
         if self._worker is None:
             return None
         try:
@@ -169,7 +169,7 @@ class Instance:
         return None if self._serving is None else self._serving.worker
 
     async def _outliving(self) -> tuple[Worker | None, str | None]:
-        """The worker that outlived its daemon, or how the TPM has lost its power since."""
+        """The worker that outlived the previous daemon, or how the TPM lost its power."""
         if not self.endpoints.adoption.exists():
             return None, None
         try:

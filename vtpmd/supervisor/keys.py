@@ -61,7 +61,7 @@ class Erasure:
 
 
 class Keys:
-    """The key providers by name, the one for new instances, and the one that can help out.
+    """The key providers by name, the default one, and the one for recovery.
 
     Every use of a key is recorded. With a `recovery` provider every DEK is wrapped twice.
     """
@@ -79,7 +79,7 @@ class Keys:
         self._audit = audit or Audit()
 
     async def initialise(self) -> None:
-        """Let the providers make what they need on a host without instances."""
+        """Let the providers create what they need on a host without instances."""
         for provider in self._providers.values():
             try:
                 note = await provider.initialise()
@@ -170,7 +170,7 @@ class Keys:
         )
 
     async def destroy(self, envelope: Envelope, uuid: UUID) -> list[Erasure]:
-        """Destroy for ever the KEKs that are this instance's alone, and say what became of each."""
+        """Destroy the KEKs that only this instance uses; the outcome for each slot."""
         context = KeyContext(uuid, envelope.header.dek_id)
         erasures = []
         for slot in envelope.slots:

@@ -1,4 +1,4 @@
-"""The instances directory: every instance complete or not there at all."""
+"""The instances directory: an instance is complete or absent."""
 
 import fcntl
 import os
@@ -38,9 +38,9 @@ log = get_logger("registry")
 
 @dataclass(frozen=True)
 class Entry:
-    """One directory found. With a `fault` the metadata only names it, and nothing is written.
+    """One directory. With a `fault` its metadata is a placeholder and is never written.
 
-    `providers` are those that hold its wrapped key, none if its state cannot be read.
+    `providers` are those that hold its wrapped key, empty if its state cannot be read.
     """
 
     metadata: Metadata
@@ -70,13 +70,13 @@ class Registry:
             raise InUseError(f"{state_dir}: {error}") from None
 
     def close(self) -> None:
-        """Leave the directory to others."""
+        """Release the directory."""
         os.close(self._root)
         os.close(self.state_fd)
         self._lock.close()
 
     def load(self) -> list[Entry]:
-        """Every instance; what a crash left half made or half removed is cleared away."""
+        """Every instance; directories that a crash left incomplete are removed."""
         entries = []
         for name in sorted(os.listdir(self._root)):  # noqa: PTH208
             if name.startswith((_PREPARED, _REMOVED)):
@@ -104,7 +104,7 @@ class Registry:
         try:
             return frozenset(slot.provider for slot in self.envelope(uuid).slots)
         except (EnvelopeError, StorageError):
-            return frozenset()  # told when it is started
+            return frozenset()  # reported at start
 
     @contextmanager
     def directory(self, uuid: UUID) -> Iterator[int]:
@@ -148,7 +148,7 @@ class Registry:
 
     @contextmanager
     def beside(self, metadata: Metadata) -> Iterator[int]:
-        """A directory like that of a new instance, for a trial: it is gone afterwards."""
+        """A temporary directory like that of a new instance, for a trial."""
         directory = self.prepare(metadata)
         try:
             yield directory
@@ -157,7 +157,7 @@ class Registry:
             self.discard(metadata.uuid)
 
     def overwrite(self, metadata: Metadata, files: Mapping[str, bytes]) -> int | None:
-        """Replace what is stored of an instance that nobody serves; the generation there was.
+        """Replace the files of an instance without a worker; the previous generation.
 
         The sealed state changes in one step; volatile state of another time is removed before.
         Raises InUseError, StorageError.
@@ -196,7 +196,7 @@ class Registry:
             raise
 
     def remove(self, uuid: UUID) -> None:
-        """Remove an instance: it is gone, durably, once its directory has its other name.
+        """Remove an instance, durably: renaming its directory is the point of no return.
 
         Raises InUseError while a worker uses it.
         """
@@ -226,7 +226,7 @@ class Registry:
             return read_file(NVRAM, MAX_SIZE, dir_fd=fd)
 
     def rewrap(self, uuid: UUID, slots: Sequence[Slot]) -> None:
-        """Replace the slots of an instance that nobody serves.
+        """Replace the key slots of an instance without a worker.
 
         Raises InUseError, EnvelopeError, StorageError.
         """
@@ -234,7 +234,7 @@ class Registry:
             store.write(NVRAM, parse(store.read(NVRAM)).replace_slots(slots))
 
     def _clear_away(self, name: str) -> None:
-        """Remove a directory that is no instance; if that is impossible nobody is hindered."""
+        """Remove a directory that is not an instance; a failure is only logged."""
         try:
             remove_directory(name, self._root)
         except StorageError as error:
@@ -262,7 +262,7 @@ def _nameless(uuid: UUID) -> Metadata:
 
 
 def _distinct(entries: list[Entry]) -> list[Entry]:
-    """The older of two instances of one name keeps it."""
+    """Of two instances with one name, the older one keeps it."""
     holders: dict[str, UUID] = {}
     result = []
     for entry in sorted(entries, key=lambda entry: entry.metadata.created):

@@ -33,9 +33,8 @@ ALARMS = frozenset({"storage-full", "storage-failing", "failure-mode", "defect"}
 class Serving:
     """The workers that serve an instance one after the other, and what happens between them.
 
-    `become` is told what happened to the instance and the reason. `lost` says how its TPM lost its
-    power before without being switched off. Without `restart` a worker that crashed has no
-    successor.
+    `become` is called with each cause and reason of a new state. `lost`: how the TPM lost its power
+    earlier without being switched off. Without `restart` a worker that crashed is not replaced.
     """
 
     def __init__(
@@ -88,17 +87,17 @@ class Serving:
             self._ended.set()
 
     async def settled(self) -> None:
-        """Wait until the attempt that goes on has come to something."""
+        """Wait until the present attempt has succeeded or failed."""
         await self._settled.wait()
 
     async def try_now(self) -> None:
-        """Make another attempt at once, and wait until it has come to something."""
+        """Make another attempt at once, and wait until it has succeeded or failed."""
         self._settled = trio.Event()
         self._retry.set()
         await self.settled()
 
     async def end(self, reason: str) -> None:
-        """Serve no longer; a worker that does not end by itself is killed."""
+        """Stop serving; a worker that does not end by itself is killed."""
         self._stopping = True
         if (worker := self.worker) is None:
             self._scope.cancel()

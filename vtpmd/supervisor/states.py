@@ -1,4 +1,4 @@
-"""The states of an instance: what moves it from one to the next, and what each does not permit."""
+"""The states of an instance: the transitions, and what each state refuses."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -40,7 +40,7 @@ TRANSITIONS: dict[tuple[str, Cause], str] = {
 
 
 class Act(Enum):
-    """What is done with an instance, as its participle."""
+    """What can be done with an instance; the value is the participle for messages."""
 
     START = "started"
     STOP = "stopped"
@@ -53,7 +53,7 @@ class Act(Enum):
     READ_PCRS = "asked for its PCR values"
 
 
-# Beside the state, what else holds of an instance and restricts what is done with it.
+# Further conditions that restrict what can be done, whatever the state is.
 GONE = "gone"  # deleted or replaced: whoever waited for that finds nothing
 UNREADABLE = "unreadable"  # its metadata cannot be read: it is never started
 STARTING = "starting"  # an attempt to serve it goes on, or the next one is waited for
@@ -74,7 +74,7 @@ REFUSALS: dict[str, dict[Act, Problem]] = {
     FAILED: _each((Act.READ_PCRS,), problems.NOT_RUNNING),
     RUNNING: _each((Act.DELETE, Act.REPLACE), problems.RUNNING_CONFLICT),
 }
-"""What is refused, and as which problem; everything else is permitted."""
+"""Which acts are refused in which state or condition, and as which problem."""
 
 
 @dataclass(frozen=True)

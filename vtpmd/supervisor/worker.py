@@ -49,7 +49,7 @@ class Worker:
         self._answers, self._incoming = trio.open_memory_channel[Message](1)
 
     def close(self) -> None:
-        """Let go of the process; it lives on if it still lives."""
+        """Close our descriptors; the process goes on."""
         if self._channel.fileno() >= 0:
             trio.lowlevel.notify_closing(self._channel.fileno())
             self._channel.close()
@@ -57,7 +57,7 @@ class Worker:
         os.close(self._pidfd)
 
     async def run(self) -> None:
-        """Take messages in until the worker has closed its end of the channel."""
+        """Receive messages until the worker closes its end of the channel."""
         with self._answers:
             while True:
                 try:
@@ -101,7 +101,7 @@ class Worker:
         return answer
 
     async def stop(self, reason: str) -> None:
-        """Let it shut its TPM down in order, store it and end. Raises as `ask`."""
+        """Let the worker shut its TPM down in order, store it and end. Raises as `ask`."""
         await self.ask(Stop(reason), Stopped)
 
     async def ended(self) -> None:
@@ -109,14 +109,14 @@ class Worker:
         await trio.lowlevel.wait_readable(self._pidfd)
 
     async def dismiss(self) -> None:
-        """Kill the process and let go of it; the state directory is free when this returns."""
+        """Kill the process and close our descriptors; its state directory is then free."""
         self.kill()
         with trio.move_on_after(KILL_TIMEOUT, shield=True):  # stuck in the kernel: we go on
             await self.ended()
         self.close()
 
     def kill(self) -> None:
-        """End the process at once: what it has answered is durable already."""
+        """Kill the process: whatever it has answered is already durable."""
         try:
             signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
         except ProcessLookupError:
@@ -124,7 +124,7 @@ class Worker:
 
 
 async def adopt(path: Path, on_event: Callable[[Event], None]) -> Worker:
-    """The worker that outlived its daemon and waits at `path` for the next one.
+    """The worker that outlived the previous daemon and listens on `path` for the next.
 
     Raises WorkerEndedError when there is none.
     """
@@ -132,8 +132,8 @@ async def adopt(path: Path, on_event: Callable[[Event], None]) -> Worker:
     channel = Channel(sock, Side.SUPERVISOR, State.SERVING)
     pidfd = -1
     try:
-        # The kernel's word for who answers: a worker that a guest has taken over must not be able
-        # to name another process, which would then be ended in its place.
+        # The kernel says who answers: a worker that a guest has taken over must not be able to
+        # name another process, which would then be killed in its place.
         channel.identify_sender()
         sock.setblocking(False)
         sock.connect(bytes(path))

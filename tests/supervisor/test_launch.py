@@ -18,7 +18,7 @@ from vtpmd.supervisor.launch import serve_order
 
 
 def order(tmp_path: Path, startup: bool = False, **settings: Any) -> Serve:
-    directories = {"state_dir": str(tmp_path), "runtime_dir": str(tmp_path)}
+    directories = {"state_dir": str(tmp_path), "runtime_dir": "/run/x"}
     configuration = Configuration.model_validate({**directories, "sockets": settings})
     envelope = sealed(Slot("test", "main", "k", "1", "none", b"wrapped", 1))
     return serve_order(configuration, SAMPLE, envelope, startup, bytearray(DEK))
@@ -59,7 +59,7 @@ def test_it_names_the_instance_and_its_key(tmp_path: Path, startup: bool) -> Non
 
 def test_an_owner_that_is_no_more_is_told(tmp_path: Path) -> None:
     settings = Configuration.model_validate(
-        {"state_dir": str(tmp_path), "runtime_dir": str(tmp_path)}
+        {"state_dir": str(tmp_path), "runtime_dir": "/run/x"}
     ).sockets
     gone = settings.model_copy(update={"owner": "no-such-user-here"})
     with pytest.raises(EndpointError, match="no-such-user-here"):

@@ -16,10 +16,10 @@ from vtpmd.config.schema import Configuration
 from vtpmd.linux import sockets
 from vtpmd.linux.hardening import forbid_core_files, forbid_tracing
 from vtpmd.linux.notify import notify, watchdog_interval
-from vtpmd.operations.service import Service
 from vtpmd.storage.files import storage_error
+from vtpmd.supervisor.fleet import Fleet
+from vtpmd.supervisor.host import Host
 from vtpmd.supervisor.keys import Keys
-from vtpmd.supervisor.launch import Host
 from vtpmd.supervisor.models import UnknownModelError, demand_known
 from vtpmd.supervisor.registry import Registry
 from vtpmd.supervisor.zygote import SpawnError, Zygote
@@ -64,7 +64,7 @@ def run(configuration: Configuration) -> None:
 
 
 def _raise_limit_of_descriptors() -> None:
-    """Every instance takes a few: shells and containers often start with 1024 for us."""
+    """Each instance needs several; shells and containers often permit only 1024."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft < DESCRIPTORS:
         wanted = DESCRIPTORS if hard == resource.RLIM_INFINITY else min(DESCRIPTORS, hard)
@@ -102,10 +102,10 @@ async def _serve(
         with _admin_listener(configuration) as listener:
             async with trio.open_nursery() as nursery:
                 await nursery.start(_end_on_signal, nursery.cancel_scope)
-                service = Service(Host(configuration, registry, keys, zygote, nursery))
-                await service.begin(entries)
+                fleet = Fleet(Host(configuration, registry, keys, zygote, nursery))
+                await fleet.open(entries)
                 nursery.start_soon(_keep_watchdog_quiet)
-                routes = Routes(service, audit, configuration.audit.reads)
+                routes = Routes(fleet, audit, configuration.audit.reads)
                 server = Server(routes, configuration.admin.group, audit)
                 notify(f"READY=1\nSTATUS=Serving {len(entries)} virtual TPMs")
                 log.info(

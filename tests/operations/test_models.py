@@ -11,6 +11,8 @@ from vtpmd.api.schema import CreateRequest
 from vtpmd.config.loader import ConfigurationError
 from vtpmd.config.schema import Configuration, Defaults
 from vtpmd.daemon import _check_defaults
+from vtpmd.operations.capabilities import capabilities as capabilities_of
+from vtpmd.operations.create import create
 
 UNKNOWN = [
     ({"profile": "default-v9 without SHA1"}, "profile: the profiles are default-v1, sha3-v1"),
@@ -24,9 +26,9 @@ async def test_a_request_for_what_cannot_be_made_is_refused(
 ) -> None:
     request = replace(CreateRequest(name="web1"), **wish)  # type: ignore[arg-type]
     with pytest.raises(OperationError, match=reason) as caught:
-        await stage.service.create(request)
+        await create(stage.fleet, request)
     assert caught.value.problem is problems.INVALID
-    assert stage.service.list() == []
+    assert list(stage.fleet) == []
 
 
 @pytest.mark.parametrize(("wish", "reason"), UNKNOWN)
@@ -41,6 +43,6 @@ async def test_defaults_that_cannot_be_made_are_refused(
 
 
 async def test_capabilities_are_what_the_zygote_reported(stage: Stage) -> None:
-    capabilities = await stage.service.capabilities()
+    capabilities = await capabilities_of(stage.fleet)
     assert capabilities.profiles == ("default-v1", "sha3-v1", "fips-v1")
     assert capabilities.pcr_banks == ("sha1", "sha256", "sha384", "sha512")

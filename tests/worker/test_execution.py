@@ -103,7 +103,6 @@ def _instance(path: Path) -> Iterator[tuple[Instance, list[tuple[str, str]]]]:
         instance = Instance(
             engine,
             persistence,
-            facts_of(engine),
             lambda kind, detail: events.append((kind, detail)),
         )
         instance.power.init(delete_volatile=False)

@@ -16,13 +16,15 @@ from uuid import UUID
 
 from vtpmd.api.names import NAME_PATTERN, RESERVED_NAMES
 
+from .errors import SupervisorError
+
 FORMAT = 1
 MAX_SIZE = 64 << 10
 _MAX_BANKS = 16
 _MAX_TEXT = 1024
 
 
-class MetadataError(Exception):
+class MetadataError(SupervisorError):
     """The file cannot be used; the text says why."""
 
 

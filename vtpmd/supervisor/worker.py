@@ -12,7 +12,6 @@ from vtpmd.ipc.channel import Channel, ChannelClosedError, IllegalMessageError
 from vtpmd.ipc.messages import (
     Event,
     Failed,
-    FailureKind,
     Message,
     RekeyFailed,
     Side,
@@ -26,31 +25,15 @@ from vtpmd.ipc.version import PROTOCOL
 from vtpmd.telemetry.log import get_logger
 
 from . import serving_lock, waiting
+from .errors import WorkerEndedError, WorkerFailedError, WorkerRefusedError
 from .zygote import Child
 
-ATTACH_TIMEOUT = 10.0
+ADOPTION_TIMEOUT = 10.0
 KILL_TIMEOUT = 5.0
 REPLY_TIMEOUT = 60.0  # longer than the longest TPM command (an RSA-4096 key) keeps a worker busy
 
 log = get_logger("worker")
 Reply = TypeVar("Reply")
-
-
-class WorkerEnded(Exception):
-    """The worker is gone, or no longer talks sense."""
-
-
-class WorkerFailed(Exception):
-    """The worker could not manufacture or serve; nothing on disk was touched."""
-
-    def __init__(self, kind: FailureKind, reason: str) -> None:
-        super().__init__(reason)
-        self.kind = kind
-        self.reason = reason
-
-
-class WorkerRefused(Exception):
-    """The worker did not do what it was asked for, and goes on as before; the text says why."""
 
 
 class Worker:
@@ -73,7 +56,7 @@ class Worker:
         self._answers, self._incoming = trio.open_memory_channel[Message](1)
 
     def close(self) -> None:
-        """Let go of the process; it lives on if it still lives."""
+        """Close our descriptors; the process goes on."""
         if self._channel.fileno() >= 0:
             trio.lowlevel.notify_closing(self._channel.fileno())
             self._channel.close()
@@ -81,7 +64,7 @@ class Worker:
         os.close(self._pidfd)
 
     async def run(self) -> None:
-        """Take messages in until the worker has closed its end of the channel."""
+        """Receive messages until the worker closes its end of the channel."""
         with self._answers:
             while True:
                 try:
@@ -99,10 +82,11 @@ class Worker:
     async def ask(self, request: Message, expected: type[Reply], fds: Sequence[int] = ()) -> Reply:
         """Send one request and return its answer.
 
-        Raises WorkerFailed, WorkerRefused (only for requests that can be refused), WorkerEnded.
+        Raises WorkerFailedError, WorkerEndedError, and WorkerRefusedError for requests that can be
+        refused.
         """
         if self.strange is not None:
-            raise WorkerEnded(self.strange)
+            raise WorkerEndedError(self.strange)
         async with self._lock:
             try:
                 with trio.fail_after(REPLY_TIMEOUT):
@@ -112,15 +96,17 @@ class Worker:
                         answer = await self._incoming.receive()
                         self._owed -= 1
             except (ChannelClosedError, IllegalMessageError, OSError, trio.EndOfChannel):
-                raise WorkerEnded("the worker ended unexpectedly") from None
+                raise WorkerEndedError("the worker ended unexpectedly") from None
             except trio.TooSlowError:
-                raise WorkerEnded(f"the worker did not answer in {REPLY_TIMEOUT:.0f} s") from None
+                raise WorkerEndedError(
+                    f"the worker did not answer in {REPLY_TIMEOUT:.0f} s"
+                ) from None
         if isinstance(answer, Failed):
-            raise WorkerFailed(answer.kind, answer.reason)
+            raise WorkerFailedError(answer.kind, answer.reason)
         if isinstance(answer, RekeyFailed):
-            raise WorkerRefused(answer.reason)
+            raise WorkerRefusedError(f"not rekeyed: {answer.reason}")
         if not isinstance(answer, expected):
-            raise WorkerEnded("the worker answered out of turn")
+            raise WorkerEndedError("the worker answered out of turn")
         return answer
 
     async def stop(self, reason: str) -> None:
@@ -135,14 +121,14 @@ class Worker:
         await trio.lowlevel.wait_readable(self._pidfd)
 
     async def dismiss(self) -> None:
-        """Kill the process and let go of it; the state directory is free when this returns."""
+        """Kill the process and close our descriptors; its state directory is then free."""
         self.kill()
         with trio.move_on_after(KILL_TIMEOUT, shield=True):  # stuck in the kernel: we go on
             await self.ended()
         self.close()
 
     def kill(self) -> None:
-        """End the process at once: what it has answered is durable already."""
+        """Kill the process: whatever it has answered is already durable."""
         self._signal(signal.SIGKILL)
 
     def _signal(self, number: signal.Signals) -> None:
@@ -152,11 +138,11 @@ class Worker:
             return
 
 
-async def attach(path: Path, on_event: Callable[[Event], None]) -> Worker:
-    """The living worker of the instance whose reattach socket is `path`.
+async def adopt(path: Path, on_event: Callable[[Event], None]) -> Worker:
+    """The living worker of the instance that listens on `path` for the next daemon.
 
-    Raises WorkerEnded when there is none. A worker of a version that we do not understand is left
-    serving and becomes a `strange` one.
+    Raises WorkerEndedError when there is none. A worker of a version that we do not understand is
+    left serving and becomes a `strange` one.
 
     What is believed: only what the kernel says. The process that answers runs as our own user and
     holds the serving lock of this instance, so it is the very one that was forked to serve it; a
@@ -169,7 +155,7 @@ async def attach(path: Path, on_event: Callable[[Event], None]) -> Worker:
         raise _nobody(path, error) from None
     pidfd = -1
     try:
-        with trio.fail_after(ATTACH_TIMEOUT):
+        with trio.fail_after(ADOPTION_TIMEOUT):
             version = await waiting.meet(channel)
             pid, pidfd = _identify(channel, path)
             if PROTOCOL.understands(version):
@@ -188,9 +174,9 @@ async def attach(path: Path, on_event: Callable[[Event], None]) -> Worker:
     return Worker(Child(channel, pid, pidfd), on_event, strange)
 
 
-def _nobody(path: Path, error: Exception) -> WorkerEnded:
+def _nobody(path: Path, error: Exception) -> WorkerEndedError:
     text = f"{type(error).__name__}: {error}".removesuffix(": ")
-    return WorkerEnded(f"no worker answers on {path} ({text})")
+    return WorkerEndedError(f"no worker answers on {path} ({text})")
 
 
 def _identify(channel: Channel, path: Path) -> tuple[int, int]:

@@ -16,6 +16,7 @@ from vtpmd.ipc.messages import Side, Spawn, Spawned, SpawnFailed, State, ZygoteR
 from vtpmd.telemetry.log import get_logger
 
 from . import waiting
+from .errors import SupervisorError
 
 SPAWN_TIMEOUT = 30.0
 WARMING_TIMEOUT = 30.0  # until the zygote has imported the engine
@@ -31,7 +32,7 @@ log = get_logger("zygote")
 Answer = TypeVar("Answer")
 
 
-class SpawnError(Exception):
+class SpawnError(SupervisorError):
     """No worker could be started; the text says why."""
 
 

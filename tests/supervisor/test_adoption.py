@@ -16,7 +16,8 @@ import trio
 from tests.supervisor.harness import DEADLINE, running
 from vtpmd.ipc.messages import Event
 from vtpmd.supervisor import serving_lock
-from vtpmd.supervisor.worker import WorkerEnded, attach
+from vtpmd.supervisor.errors import WorkerEndedError
+from vtpmd.supervisor.worker import adopt
 
 NOBODY = 65534
 
@@ -53,7 +54,7 @@ async def test_whoever_holds_the_lock_and_answers_is_adopted(
 ) -> None:
     process = pretend(reattach, "--lock", str(reattach.with_suffix(".lock")))
     events: list[Event] = []
-    worker = await attach(reattach, events.append)
+    worker = await adopt(reattach, events.append)
     assert worker.pid == process.pid
     assert worker.strange is None
     assert [event.kind for event in events] == ["client-connected"]
@@ -62,8 +63,8 @@ async def test_whoever_holds_the_lock_and_answers_is_adopted(
 
 async def refused(path: Path, reason: str) -> None:
     descriptors = len(os.listdir("/proc/self/fd"))
-    with pytest.raises(WorkerEnded, match=reason):
-        await attach(path, ignore)
+    with pytest.raises(WorkerEndedError, match=reason):
+        await adopt(path, ignore)
     assert len(os.listdir("/proc/self/fd")) == descriptors
 
 

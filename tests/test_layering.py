@@ -120,7 +120,8 @@ REACH = [
     Rule("vtpmd.attest", never=(f"{TPM}.engine", f"{TPM}.core", f"{TPM}.commands", "trio")),
     Rule("vtpmd.pki", never=(TPM, "vtpmd.worker", "vtpmd.supervisor", "trio")),
     Rule("vtpmd.doctor", never=("vtpmd.cli", "vtpmd.daemon", "vtpmd.admin")),
-    Rule("vtpmd.telemetry", only=(), third_party=("structlog", "prometheus_client")),
+    Rule("vtpmd.telemetry", only=("vtpmd.api.text",),
+         third_party=("structlog", "prometheus_client")),
     *(Rule(module, only=("vtpmd.api", *VTPMCTL), third_party=("click", "rich"))
       for module in VTPMCTL),
 ]  # fmt: skip

@@ -43,10 +43,10 @@ def test_every_problem_of_the_configuration_is_told(tmp_path: Path, command: lis
 
 
 @pytest.mark.parametrize("default", ["profile: fips", "pcr_banks: [md5]"])
-def test_a_default_that_no_tpm_can_have_is_told(tmp_path: Path, default: str) -> None:
-    file = tmp_path / "vtpmd.yaml"
+def test_a_default_that_no_tpm_can_have_is_told(short_path: Path, default: str) -> None:
+    file = short_path / "vtpmd.yaml"
     file.write_text(
-        f"state_dir: {tmp_path}/s\nruntime_dir: {tmp_path}/r\ndefaults: {{{default}}}\n"
+        f"state_dir: {short_path}/s\nruntime_dir: {short_path}/r\ndefaults: {{{default}}}\n"
     )
     for command in ([], ["check-config"]):
         result = vtpmd("--config", file, *command)

@@ -40,6 +40,7 @@ FAILURES: dict[FailureKind, Problem] = {
     "sandbox": problems.UNAVAILABLE,
     "model": problems.INVALID,
     "defect": problems.INTERNAL,
+    "unknown": problems.INTERNAL,
 }
 
 

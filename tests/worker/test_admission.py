@@ -83,4 +83,4 @@ def test_no_client_may_become_the_supervisor(host: Host, check: bool) -> None:
     worker = host.serve(check_peers=check, peer_uids=(ACQUAINTANCE,), peer_gids=(ACQUAINTANCE,))
     _as_user(host, ACQUAINTANCE, lambda: _refused("reattach", SEQPACKET))
     assert f"of user {ACQUAINTANCE}" in _refusal(worker)
-    worker.status()  # our channel is the one in force
+    assert worker.status().uuid == host.uuid  # our channel is the one in force

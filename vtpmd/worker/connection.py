@@ -50,7 +50,7 @@ class Connection(Generic[R]):
 
     @property
     def events(self) -> int:
-        """What to wait for: one thing at a time, so that nobody makes us hoard."""
+        """What to wait for: never read while output is queued, so buffers stay bounded."""
         if self.outgoing:
             return selectors.EVENT_WRITE
         return 0 if self.pending or self.parked or self.closing else selectors.EVENT_READ

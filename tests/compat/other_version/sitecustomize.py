@@ -23,7 +23,8 @@ if "vtpmd.worker.zygote" in sys.orig_argv:
         assert isinstance(fields, dict)
         match type(message).__name__:
             case "StatusReply":
-                del fields["commands"]
+                del fields["since"]
+                fields.pop("commands", None)
                 fields |= {"tpm": "dozing", "asleep": [{"since": 7}, None]}
             case "Ready" | "Stopped" | "ZygoteReady" | "Spawned":
                 fields["more"] = True

@@ -12,7 +12,7 @@ from sys import modules
 from tests.proofs import JUDGES, proofs
 from tests.thirdparty import test_pytss
 from vtpmd.tpm import commands  # noqa: F401 - registers every command
-from vtpmd.tpm.command import COMMANDS
+from vtpmd.tpm.command import COMMANDS, find
 from vtpmd.tpm.profile import PROFILES, Profile
 from vtpmd.tpm.wire.constants import ALG, CC, ECC_CURVE
 
@@ -82,7 +82,7 @@ def _profile_rows() -> list[str]:
         "curves": lambda profile: ", ".join(
             _marked(ECC_CURVE, curve) for curve in sorted(profile.ecc_curves)
         ),
-        "commands": lambda profile: str(sum(profile.allows_command(code) for code in COMMANDS)),
+        "commands": lambda profile: str(sum(find(code, profile) is not None for code in COMMANDS)),
     }
     default, *others = PROFILES.values()
     rows = []

@@ -6,7 +6,7 @@ imported in turn when a module of the package is imported, which catches the lon
 
 import ast
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -37,6 +37,12 @@ class Rule:
 
 TPM = "vtpmd.tpm"
 PROVIDERS = tuple(f"vtpmd.kms.{kind}" for kind in ("local", "kmip", "vault", "pkcs11", "aws_kms"))
+INSIDE_TPM = tuple(
+    f"{TPM}.{path.stem}"
+    for path in (ROOT / "vtpmd/tpm").iterdir()
+    if path.suffix == ".py" or (path / "__init__.py").exists()
+    if path.stem not in ("__init__", "engine")
+)
 DIRECT = [
     Rule(TPM, only=(TPM,), never=IMPURE, third_party=(), but=(f"{TPM}.crypto",)),
     Rule(f"{TPM}.crypto", only=(f"{TPM}.rc", f"{TPM}.wire.constants"), never=IMPURE,
@@ -49,13 +55,30 @@ DIRECT = [
     Rule(f"{TPM}.commands",
          only=(f"{TPM}.core", f"{TPM}.wire", f"{TPM}.crypto", f"{TPM}.command", f"{TPM}.rc",
                f"{TPM}.profile", f"{TPM}.state")),
+    # The engine is all that others see of it.
+    Rule("vtpmd", never=INSIDE_TPM, but=(TPM,)),
     # Supervisor and worker in one process: from the supervisor's side only its listening sockets.
     Rule("vtpmd.standalone", third_party=(),
          only=("vtpmd.ipc.messages", "vtpmd.kms", "vtpmd.storage", "vtpmd.swtpm", "vtpmd.telemetry",
-               "vtpmd.linux", f"{TPM}.profile", f"{TPM}.snapshot", "vtpmd.worker")),
+               "vtpmd.linux", f"{TPM}.engine", "vtpmd.worker")),
     # The ground floors: what programs share, and what everybody asks of the kernel.
     Rule("vtpmd.api", only=(), third_party=()),
+    # On top of operations only; what they work on passes through unseen.
+    Rule("vtpmd.admin", only=("vtpmd.api", "vtpmd.operations", "vtpmd.telemetry", "vtpmd.linux",
+                              "vtpmd.config.schema"), third_party=("h11", "pydantic", "trio")),
+    Rule("vtpmd.operations", never=("vtpmd.admin", "pydantic", "h11")),
+    # For rooms to come.
+    Rule("vtpmd.keeper", only=("vtpmd.ipc", "vtpmd.linux", "vtpmd.spawn"), third_party=()),
+    Rule("vtpmd.spawn", only=("vtpmd.ipc", "vtpmd.linux"), third_party=()),
+    Rule("vtpmd.attest", only=(f"{TPM}.wire", f"{TPM}.crypto"), third_party=("cryptography",)),
+    Rule("vtpmd.pki", only=("vtpmd.storage",), third_party=("cryptography",)),
+    Rule("vtpmd.supervisor", never=("pydantic", "h11")),
+    Rule("vtpmd", never=("pydantic",), but=("vtpmd.admin.schema", "vtpmd.config", "vtpmd.kms")),
     Rule("vtpmd.linux", only=(), third_party=()),
+    # The ground of all that is stored or sent.
+    Rule("vtpmd.encoding", only=(), third_party=("cbor2",)),
+    Rule("vtpmd.storage", only=("vtpmd.encoding",), third_party=("cbor2", "cryptography")),
+    Rule("vtpmd.ipc", only=("vtpmd.encoding", "vtpmd.linux", "vtpmd.storage"), third_party=()),
     # Of key providers the configuration knows how to find types and how settings are declared.
     Rule("vtpmd.config", third_party=("pydantic", "yaml"),
          only=("vtpmd.kms.registry", "vtpmd.kms.settings", "vtpmd.telemetry")),
@@ -80,17 +103,33 @@ REACH = [
     # Nothing points back up: admin, operations, supervisor.
     Rule("vtpmd.supervisor",
          never=(TPM, "vtpmd.worker", "vtpmd.operations", "vtpmd.admin", "vtpmd.cli")),
-    Rule("vtpmd.operations", never=(TPM, "vtpmd.worker", "vtpmd.cli")),
-    Rule("vtpmd.worker", never=("vtpmd.kms", "vtpmd.pki", "vtpmd.admin", "vtpmd.config",
-                                "vtpmd.supervisor", "trio", "yaml", "pydantic")),
-    Rule("vtpmd.kms", only=("vtpmd.api.text", "vtpmd.linux.hardening", "vtpmd.linux.kernel",
-                            "vtpmd.ipc.codec", "vtpmd.storage", "vtpmd.telemetry")),
+    Rule("vtpmd.operations", never=(TPM, "vtpmd.worker", "vtpmd.admin", "vtpmd.cli")),
+    Rule("vtpmd.admin", never=(TPM, "vtpmd.worker", "vtpmd.cli")),
+    Rule("vtpmd.worker", never=("vtpmd.kms", "vtpmd.pki", "vtpmd.attest", "vtpmd.admin",
+                                "vtpmd.api", "vtpmd.config", "vtpmd.supervisor", "trio", "yaml",
+                                "pydantic", "cryptography.x509")),
+    Rule("vtpmd.kms", only=("vtpmd.api.text", "vtpmd.encoding", "vtpmd.linux.hardening",
+                            "vtpmd.linux.kernel", "vtpmd.ipc.codec", "vtpmd.storage",
+                            "vtpmd.telemetry")),
     # Its only threads are the worker's own: one of trio's would be outside of the sandbox.
     Rule("vtpmd.standalone", never=("vtpmd.config", "vtpmd.daemon", "trio", "yaml",
                                     "pydantic")),
+    # For rooms to come: the keeper outlives the daemon, and is as small as it can be.
+    Rule("vtpmd.keeper", never=(TPM, "vtpmd.supervisor", "vtpmd.config", "trio", "pydantic")),
+    Rule("vtpmd.spawn", never=(TPM, "vtpmd.supervisor", "vtpmd.config", "trio", "pydantic")),
+    Rule("vtpmd.attest", never=(f"{TPM}.engine", f"{TPM}.core", f"{TPM}.commands", "trio")),
+    Rule("vtpmd.pki", never=(TPM, "vtpmd.worker", "vtpmd.supervisor", "trio")),
+    Rule("vtpmd.doctor", never=("vtpmd.cli", "vtpmd.daemon", "vtpmd.admin")),
+    Rule("vtpmd.telemetry", only=("vtpmd.api.text",),
+         third_party=("structlog", "prometheus_client")),
     *(Rule(module, only=("vtpmd.api", *VTPMCTL), third_party=("click", "rich"))
       for module in VTPMCTL),
 ]  # fmt: skip
+
+MUTUAL: set[frozenset[str]] = set()
+
+# Rooms that have their rules before they have modules; a room leaves this list when it is there.
+TO_COME = frozenset({"vtpmd.keeper", "vtpmd.spawn", "vtpmd.attest", "vtpmd.pki", "vtpmd.doctor"})
 
 PATHS = {
     ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path
@@ -158,6 +197,12 @@ def _is_plain_package(name: str) -> bool:
     return path is not None and path.name == "__init__.py" and not imports(name)
 
 
+def _meaning(rule: Rule) -> str:
+    if rule.package in TO_COME:
+        return f"{rule.package} has modules now: take it off TO_COME"
+    return f"no module of {rule.package}: the rule has lost its meaning"
+
+
 def _governed(rule: Rule) -> list[str]:
     return [
         module
@@ -169,7 +214,7 @@ def _governed(rule: Rule) -> list[str]:
 @pytest.mark.parametrize("rule", DIRECT, ids=lambda rule: f"{rule.package}-{rule.never[:1]}")
 def test_imports_keep_to_the_layers(rule: Rule) -> None:
     modules = _governed(rule)
-    assert modules, f"no module of {rule.package}: the rule has lost its meaning"
+    assert bool(modules) is (rule.package not in TO_COME), _meaning(rule)
     found = {module: bad for module in modules if (bad := offences(rule, imports(module)))}
     assert found == {}
 
@@ -177,9 +222,34 @@ def test_imports_keep_to_the_layers(rule: Rule) -> None:
 @pytest.mark.parametrize("rule", REACH, ids=lambda rule: rule.package)
 def test_nothing_forbidden_is_reached_the_long_way_round(rule: Rule) -> None:
     modules = _governed(rule)
-    assert modules, f"no module of {rule.package}: the rule has lost its meaning"
+    assert bool(modules) is (rule.package not in TO_COME), _meaning(rule)
     found = {module: bad for module in modules if (bad := offences(rule, reach(module)))}
     assert found == {}
+
+
+def test_no_two_rooms_need_each_other() -> None:
+    """What a room reaches does not reach back, so that each can be read with those below it."""
+    rooms = {name for name in map(_room, PATHS) if name is not None}
+    reached = {
+        room: {_room(name) for module in PATHS if _room(module) == room for name in reach(module)}
+        for room in rooms
+    }
+    pairs = {
+        frozenset({one, other})
+        for one in rooms
+        for other in rooms - {one}
+        if other in reached[one] and one in reached[other]
+    }
+    assert pairs == MUTUAL
+
+
+def _room(module: str) -> str | None:
+    """The package right below vtpmd, if a name is of one."""
+    parts = module.split(".")
+    if parts[0] != "vtpmd" or len(parts) < 2 or f"vtpmd.{parts[1]}" not in PATHS:
+        return None
+    package = f"vtpmd.{parts[1]}"
+    return package if PATHS[package].name == "__init__.py" else None
 
 
 def test_no_commands_module_imports_another() -> None:
@@ -189,8 +259,26 @@ def test_no_commands_module_imports_another() -> None:
     assert {module: bad for module, bad in others.items() if bad} == {}
 
 
+STANDING = {frozenset({"vtpmd.standalone.host", "vtpmd.standalone.run"})}
+"""Circles that are still there; none may be added."""
+
+
+def circles(reached: Mapping[str, frozenset[str]]) -> set[frozenset[str]]:
+    """Modules that import each other in the end, wherever in their source they do."""
+    return {
+        frozenset(other for other in reached[module] if module in reached.get(other, ()))
+        for module in reached
+        if module in reached[module]
+    }
+
+
+def test_no_modules_import_each_other() -> None:
+    assert circles({module: reach(module) for module in PATHS}) - STANDING == set()
+
+
 def test_the_rules_would_notice() -> None:
     """The checks fail where they should: a rule that cannot be broken proves nothing."""
+    assert {f"{TPM}.rc", f"{TPM}.core"} < set(INSIDE_TPM)
     standard = frozenset({"os.path", "ossify"})
     assert offences(Rule("vtpmd.x", never=("os",)), standard) == {"os.path"}
     ours = frozenset({"vtpmd.tpm.rc", "vtpmd.x.y"})
@@ -199,5 +287,12 @@ def test_the_rules_would_notice() -> None:
     assert offences(Rule("vtpmd.x", third_party=("click",)), foreign) == {"attr"}
     assert "trio" in reach("vtpmd.daemon")
     assert "vtpmd.storage.store" in reach("vtpmd.worker.process")
+    ring, line = frozenset({"a", "b", "c"}), frozenset({"a", "b"})
+    assert circles({"a": line, "b": line, "c": frozenset("d"), "d": frozenset()}) == {line}
+    assert circles({"a": ring, "b": ring, "c": ring, "d": ring}) == {ring}
+    assert "vtpmd.supervisor.fleet" in reach("vtpmd.operations.create")
+    assert "pydantic" in imports("vtpmd.admin.schema")
+    assert _room("vtpmd.admin.routes") == "vtpmd.admin"
+    assert _room("vtpmd.daemon") is _room("trio") is None
     assert within("vtpmd.tpm.rc", (TPM,))
     assert not within("vtpmd.tpmx", (TPM,))

@@ -11,16 +11,18 @@ import trio
 from vtpmd import __version__
 from vtpmd.admin.routes import Routes
 from vtpmd.admin.server import Server
+from vtpmd.config.loader import ConfigurationError
 from vtpmd.config.schema import Configuration
 from vtpmd.linux import sockets
 from vtpmd.linux.hardening import forbid_core_files, forbid_tracing
 from vtpmd.linux.notify import notify, watchdog_interval
-from vtpmd.operations.service import Service
 from vtpmd.storage.files import storage_error
+from vtpmd.supervisor.fleet import Fleet
+from vtpmd.supervisor.host import Host
 from vtpmd.supervisor.keys import Keys
-from vtpmd.supervisor.launch import Host
+from vtpmd.supervisor.models import UnknownModelError, demand_known
 from vtpmd.supervisor.registry import Registry
-from vtpmd.supervisor.zygote import Zygote
+from vtpmd.supervisor.zygote import SpawnError, Zygote
 from vtpmd.telemetry.audit import Audit
 from vtpmd.telemetry.log import get_logger
 
@@ -41,7 +43,7 @@ def key_providers(configuration: Configuration, audit: Audit) -> Keys:
 def run(configuration: Configuration) -> None:
     """Run until SIGTERM or SIGINT; workers are left serving.
 
-    Raises InUseError, StorageError and OSError before anything was started.
+    Raises InUseError, StorageError, OSError and ConfigurationError before anything was started.
     """
     forbid_core_files()  # keys pass through us and our children
     forbid_tracing()
@@ -62,7 +64,7 @@ def run(configuration: Configuration) -> None:
 
 
 def _raise_limit_of_descriptors() -> None:
-    """Every instance takes a few: shells and containers often start with 1024 for us."""
+    """Each instance needs several; shells and containers often permit only 1024."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft < DESCRIPTORS:
         wanted = DESCRIPTORS if hard == resource.RLIM_INFINITY else min(DESCRIPTORS, hard)
@@ -78,20 +80,32 @@ def _make_runtime_directory(configuration: Configuration) -> None:
         raise storage_error(f"create {runtime}", error) from None
 
 
+async def _check_defaults(configuration: Configuration, zygote: Zygote) -> None:
+    """Raise ConfigurationError if no TPM can be made as the configuration's defaults say."""
+    defaults = configuration.defaults
+    try:
+        demand_known(await zygote.models(), defaults.profile, defaults.pcr_banks)
+    except UnknownModelError as error:
+        raise ConfigurationError([f"defaults: {error}"]) from None
+    except SpawnError as error:
+        log.error("zygote-failed", reason=str(error))  # workers that live are adopted all the same
+
+
 async def _serve(
     configuration: Configuration, audit: Audit, keys: Keys, registry: Registry, zygote: Zygote
 ) -> None:
     async with contextlib.aclosing(keys):
+        await _check_defaults(configuration, zygote)
         entries = registry.load()
         if not entries:
             await keys.initialise()
         with _admin_listener(configuration) as listener:
             async with trio.open_nursery() as nursery:
                 await nursery.start(_end_on_signal, nursery.cancel_scope)
-                service = Service(Host(configuration, registry, keys, zygote, nursery))
-                await service.begin(entries)
+                fleet = Fleet(Host(configuration, registry, keys, zygote, nursery))
+                await fleet.open(entries)
                 nursery.start_soon(_keep_watchdog_quiet)
-                routes = Routes(service, audit, configuration.audit.reads)
+                routes = Routes(fleet, audit, configuration.audit.reads)
                 server = Server(routes, configuration.admin.group, audit)
                 notify(f"READY=1\nSTATUS=Serving {len(entries)} virtual TPMs")
                 log.info(

@@ -15,11 +15,13 @@ from structlog.testing import capture_logs
 
 from vtpmd.admin import server
 from vtpmd.admin.server import Request, Response, Server, administrators
-from vtpmd.api import problems
+from vtpmd.api import names, problems
 from vtpmd.api.problems import OperationError
 from vtpmd.linux import sockets
 from vtpmd.linux.peers import Peer
 from vtpmd.telemetry.audit import Audit
+
+STRANGER = 54321
 
 
 async def answer(request: Request) -> Response:
@@ -159,7 +161,8 @@ async def test_one_user_cannot_take_all_connections(running: Server, path: Path)
     streams = [await trio.open_unix_socket(str(path)) for _ in range(server.CONNECTIONS_PER_USER)]
     await trio.testing.wait_all_tasks_blocked()
     surplus = await trio.open_unix_socket(str(path))
-    assert await surplus.receive_some() == b""
+    with trio.fail_after(server.REQUEST_TIMEOUT / 2):  # idle ones are closed later
+        assert await surplus.receive_some() == b""
     await surplus.aclose()
     for stream in streams:
         await stream.aclose()
@@ -169,13 +172,38 @@ async def test_one_user_cannot_take_all_connections(running: Server, path: Path)
 
 def test_only_root_the_daemon_and_the_admin_group_are_admins() -> None:
     group = grp.getgrall()[-1]
-    member = Peer(1, 54321, frozenset({54321, group.gr_gid}))
-    stranger = Peer(1, 54321, frozenset({54321}))
+    member = Peer(1, STRANGER, frozenset({STRANGER, group.gr_gid}))
+    stranger = Peer(1, STRANGER, frozenset({STRANGER}))
     for wanted in (None, group.gr_name, "no-such-group-here"):
         assert administrators(wanted).permits(Peer(1, 0, frozenset({0})))
         assert administrators(wanted).permits(Peer(1, os.geteuid(), frozenset()))
         assert not administrators(wanted).permits(stranger)
         assert administrators(wanted).permits(member) is (wanted == group.gr_name)
+
+
+@pytest.mark.parametrize(
+    ("uid", "size", "code"),
+    [
+        (os.geteuid(), names.MAX_BUNDLE, None),
+        (os.geteuid(), names.MAX_BUNDLE + 1, "too-large"),
+        (STRANGER, server.MAX_BODY, "forbidden"),
+        (STRANGER, server.MAX_BODY + 1, "too-large"),
+    ],
+)
+async def test_only_administrators_may_send_a_bundle(uid: int, size: int, code: str | None) -> None:
+    """What a stranger sends is held in memory only up to the size of other requests."""
+    ours, theirs = trio.testing.memory_stream_pair()
+    head = f"POST /x HTTP/1.1\r\nHost: x\r\nContent-Length: {size}\r\nConnection: close\r\n"
+    media_type = f"Content-Type: {names.BUNDLE_MEDIA_TYPE}\r\n\r\n"
+    await theirs.send_all((head + media_type).encode() + b"x" * size)
+    peer = Peer(1, uid, frozenset())
+    await Server(answer, None, Audit()).converse(server.Conversation(ours, peer), peer)
+    await ours.aclose()
+    received = b""
+    while part := await theirs.receive_some():
+        received += part
+    document = json.loads(received.partition(b"\r\n\r\n")[2])
+    assert document.get("code") == code
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")

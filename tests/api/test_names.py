@@ -1,7 +1,7 @@
 """The shared words: complete, consistent, and what vtpmctl and the routes rely on."""
 
 from vtpmd.admin.routes import HANDLERS
-from vtpmd.api import names, problems
+from vtpmd.api import errors, names, problems
 from vtpmd.cli.output import HINTS
 from vtpmd.supervisor.states import TRANSITIONS
 
@@ -18,15 +18,15 @@ def test_every_problem_is_listed_once_with_a_documented_exit_status() -> None:
     assert all(400 <= problem.status < 600 for problem in declared)
     used = {problem.exit_status for problem in declared} | {
         0,
-        names.EXIT_UNREACHABLE,
-        names.EXIT_FILE,
+        errors.UNREACHABLE.exit_status,
+        errors.FILE.exit_status,
         names.EXIT_INTERRUPTED,
     }
     assert used == set(names.EXIT_STATUSES)
 
 
 def test_hints_are_for_problems_that_exist() -> None:
-    assert set(HINTS) <= set(problems.PROBLEMS)
+    assert set(HINTS) <= {*problems.PROBLEMS, errors.UNREACHABLE.code}
 
 
 def test_every_state_can_be_reached_and_left() -> None:

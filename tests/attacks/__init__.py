@@ -1,1 +1,4 @@
-"""Attacks on the walls: by a guest, by a worker that was taken over, by neighbours on the host."""
+"""What was once done to the walls by a guest, a worker that was taken over, or a neighbour.
+
+Each attempt lives on as a test.
+"""

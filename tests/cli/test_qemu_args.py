@@ -7,9 +7,13 @@ from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
+from vtpmd.api import problems
 from vtpmd.api.client import Client
+from vtpmd.api.codec import decode
+from vtpmd.api.schema import InstanceInfo
 from vtpmd.cli.verbs import qemu_args
 from vtpmd.cli.verbs.libvirt_xml import element
+from vtpmd.cli.vtpmctl import main
 
 PATHS = st.text(st.characters(min_codepoint=32, exclude_categories=["Cs", "Cc"]), min_size=1)
 
@@ -34,9 +38,18 @@ def test_libvirt_reads_the_path_back(path: str) -> None:
 def test_a_path_a_shell_would_split_is_not_printed(
     monkeypatch: pytest.MonkeyPatch, path: str, status: int
 ) -> None:
-    monkeypatch.setattr(Client, "call", lambda *_: {"control_socket": path})
-    client = Client("/unused")
-    result = CliRunner().invoke(qemu_args.command, ["web1"], obj=client)
+    info = decode(InstanceInfo, {"control_socket": path})
+    monkeypatch.setattr(Client, "info", lambda *_: info)
+    result = CliRunner().invoke(main, ["qemu-args", "web1"])
     assert result.exit_code == status
     assert ("--json" in result.output) is (status != 0)
-    assert CliRunner().invoke(qemu_args.command, ["web1", "--json"], obj=client).exit_code == 0
+    assert CliRunner().invoke(main, ["qemu-args", "web1", "--json"]).exit_code == 0
+
+
+def test_a_path_that_cannot_be_printed_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    info = decode(InstanceInfo, {"control_socket": "/run/a\x1bc"})
+    monkeypatch.setattr(Client, "info", lambda *_: info)
+    for verb in ("qemu-args", "libvirt-xml"):
+        result = CliRunner().invoke(main, [verb, "web1"])
+        assert (result.exit_code, result.stdout) == (problems.INVALID.exit_status, "")
+        assert "--json" in result.stderr

@@ -42,6 +42,20 @@ def test_every_problem_of_the_configuration_is_told(tmp_path: Path, command: lis
     assert lines[0].startswith(f"vtpmd: {file}:1: ")
 
 
+@pytest.mark.parametrize("default", ["profile: fips", "pcr_banks: [md5]"])
+def test_a_default_that_no_tpm_can_have_is_told(short_path: Path, default: str) -> None:
+    file = short_path / "vtpmd.yaml"
+    file.write_text(
+        f"state_dir: {short_path}/s\nruntime_dir: {short_path}/r\ndefaults: {{{default}}}\n"
+    )
+    for command in ([], ["check-config"]):
+        result = vtpmd("--config", file, *command)
+        assert result.returncode == 78
+        assert f"defaults: {default.partition(':')[0]}: the P" in result.stderr.replace(
+            "the p", "the P"
+        )
+
+
 def test_an_unknown_type_of_key_provider_is_told(tmp_path: Path) -> None:
     file = tmp_path / "vtpmd.yaml"
     file.write_text("key_providers: [{type: acme, name: a}]\n")

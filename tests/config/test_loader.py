@@ -50,7 +50,7 @@ sockets:
   data_socket: "yes"
   group: no-such-group-here
 defaults:
-  pcr_banks: [sha256, md5]
+  pcr_banks: [sha256, SHA512]
 key_providers:
   - {type: local, name: a}
   - type: local

@@ -3,11 +3,16 @@
 import os
 import socket
 from collections.abc import Iterator
+from pathlib import Path
 from uuid import UUID
 
+import cbor2
 import pytest
 
-from vtpmd.ipc.channel import MAX_MESSAGE, Channel, ChannelClosed, IllegalMessage
+from tests.ipc.test_codec import BOMBS
+from vtpmd.ipc import version
+from vtpmd.ipc.channel import Channel, ChannelClosedError, IllegalMessageError, VersionError
+from vtpmd.ipc.codec import MAX_MESSAGE
 from vtpmd.ipc.messages import (
     CODEC,
     RULES,
@@ -23,7 +28,10 @@ from vtpmd.ipc.messages import (
     Status,
     Stop,
     Stopped,
+    ZygoteReady,
 )
+from vtpmd.ipc.version import PROTOCOL, Version, greeting
+from vtpmd.linux.peers import Peer
 
 UUID_A = UUID(int=1)
 SERVE = Serve(UUID_A, "web1", bytearray(32), b"id", ())
@@ -76,10 +84,10 @@ def test_what_may_not_be_sent_is_refused_before_it_leaves(
     ends: tuple[Channel, Channel], message: Message, complaint: str
 ) -> None:
     supervisor, worker = ends
-    with pytest.raises(IllegalMessage, match=complaint):
+    with pytest.raises(IllegalMessageError, match=complaint):
         supervisor.send(message)
     supervisor.close()
-    with pytest.raises(ChannelClosed):
+    with pytest.raises(ChannelClosedError):
         worker.receive()
 
 
@@ -92,17 +100,21 @@ def test_what_may_not_be_sent_is_refused_before_it_leaves(
         CODEC.encode(Failed("key", "no")),
         b"garbage",
         b"\0" * (MAX_MESSAGE + 1),
+        greeting(PROTOCOL),
+        *BOMBS.values(),
     ],
-    ids=["state", "direction", "fds", "direction-2", "garbage", "oversize"],
+    ids=["state", "direction", "fds", "direction-2", "garbage", "oversize", "again", *BOMBS],
 )
 def test_what_may_not_arrive_closes_the_channel(data: bytes) -> None:
     ours, theirs = Channel.pair()
     worker = Channel(theirs, Side.WORKER, State.NEW)
     with ours:
+        ours.send(greeting(PROTOCOL))
         ours.send(data)
-        with pytest.raises(IllegalMessage):
+        with pytest.raises(IllegalMessageError):
             worker.receive()
         assert worker.fileno() == -1
+        assert ours.recv(100) == greeting(PROTOCOL)
         assert ours.recv(1) == b""
 
 
@@ -112,8 +124,9 @@ def test_unexpected_descriptors_do_not_leak(count: int) -> None:
     worker = Channel(theirs, Side.WORKER, State.SERVING)
     with ours:
         before = len(os.listdir("/proc/self/fd"))
+        ours.send(greeting(PROTOCOL))
         socket.send_fds(ours, [CODEC.encode(Status())], [ours.fileno()] * count)
-        with pytest.raises(IllegalMessage):
+        with pytest.raises(IllegalMessageError):
             worker.receive()
         assert len(os.listdir("/proc/self/fd")) == before - 1  # only the channel itself went
 
@@ -121,20 +134,24 @@ def test_unexpected_descriptors_do_not_leak(count: int) -> None:
 def test_end_of_the_peer_is_told(ends: tuple[Channel, Channel]) -> None:
     supervisor, worker = ends
     worker.close()
-    with pytest.raises(ChannelClosed):
+    with pytest.raises(ChannelClosedError):
         supervisor.receive()
-    with pytest.raises(ChannelClosed):
+    with pytest.raises(ChannelClosedError):
         supervisor.send(SERVE, [0, 0, 0])
 
 
 def test_a_nonblocking_channel_says_that_nothing_is_there() -> None:
     ours, theirs = Channel.pair()
     ours.setblocking(False)
-    supervisor = Channel(ours, Side.SUPERVISOR, State.ZYGOTE)
-    zygote = Channel(theirs, Side.ZYGOTE, State.ZYGOTE)
+    supervisor = Channel(ours, Side.SUPERVISOR, State.WARMING)
+    with pytest.raises(BlockingIOError):  # not even a greeting
+        supervisor.receive()
+    zygote = Channel(theirs, Side.ZYGOTE, State.WARMING)
     with pytest.raises(BlockingIOError):
         supervisor.receive()
     with ours, theirs:
+        zygote.send(ZygoteReady(("default-v1",), ("sha256",)))
+        assert supervisor.receive() == (ZygoteReady(("default-v1",), ("sha256",)), [])
         supervisor.send(Spawn(UUID_A, "web1"), [0])
         assert zygote.receive()[0] == Spawn(UUID_A, "web1")
         zygote.send(Spawned(42), [0])
@@ -145,8 +162,115 @@ def test_a_nonblocking_channel_says_that_nothing_is_there() -> None:
 
 def test_the_table_names_every_message_and_reaches_every_state() -> None:
     assert {rule.then for rule in RULES.values()} - {None} == set(State) - {
-        State.ZYGOTE,
+        State.WARMING,
         State.NEW,
     }
     for cls, rule in RULES.items():
         assert rule.states, cls
+
+
+def test_the_greeting_never_changes() -> None:
+    ours, theirs = Channel.pair()
+    Channel(theirs, Side.WORKER, State.NEW)
+    with ours, theirs:
+        assert ours.recv(100).hex() == "7674706d64495043" + "0001" + "0000"
+
+
+@pytest.mark.parametrize(
+    "packet",
+    [
+        b"",
+        CODEC.encode(Stop("x")),
+        greeting(PROTOCOL) + b"\0",
+        greeting(PROTOCOL)[:-1],
+        b"VTPMDIPC" + greeting(PROTOCOL)[8:],
+    ],
+    ids=["end", "message", "longer", "shorter", "magic"],
+)
+def test_whoever_does_not_greet_is_not_listened_to(packet: bytes) -> None:
+    ours, theirs = Channel.pair()
+    worker = Channel(theirs, Side.WORKER, State.SERVING)
+    with ours:
+        ours.send(packet)
+        with pytest.raises(IllegalMessageError if packet else ChannelClosedError):
+            worker.receive()
+    worker.close()
+
+
+def test_a_greeting_brings_no_descriptors() -> None:
+    ours, theirs = Channel.pair()
+    worker = Channel(theirs, Side.WORKER, State.SERVING)
+    with ours:
+        before = len(os.listdir("/proc/self/fd"))
+        socket.send_fds(ours, [greeting(PROTOCOL)], [ours.fileno()] * 3)
+        with pytest.raises(IllegalMessageError, match="begin with its version"):
+            worker.receive()
+        assert len(os.listdir("/proc/self/fd")) == before - 1
+
+
+def test_a_newer_minor_version_is_understood_and_another_major_one_is_not() -> None:
+    for theirs_version, understood in ((Version(1, 9), True), (Version(2, 0), False)):
+        ours, theirs = Channel.pair()
+        worker = Channel(theirs, Side.WORKER, State.SERVING)
+        with ours:
+            ours.send(greeting(theirs_version))
+            ours.send(CODEC.encode(Status()))
+            assert worker.meet() == theirs_version
+            if understood:
+                assert worker.receive() == (Status(), [])
+                worker.close()
+                continue
+            with pytest.raises(VersionError, match=r"version 2\.0 of the protocol, not 1\.0"):
+                worker.receive()
+            assert worker.fileno() == -1
+
+
+def test_both_ends_tell_their_version_even_if_they_do_not_go_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    ours, theirs = Channel.pair()
+    supervisor = Channel(ours, Side.SUPERVISOR, State.SERVING)
+    monkeypatch.setattr(version, "PROTOCOL", Version(3, 1))
+    worker = Channel(theirs, Side.WORKER, State.SERVING)
+    with pytest.raises(VersionError):
+        worker.receive()
+    assert supervisor.meet() == Version(3, 1)
+    supervisor.close()
+
+
+def test_a_report_that_only_a_newer_version_knows_is_an_event() -> None:
+    data = cbor2.dumps({"type": "Slept", "since": 1}, canonical=True)
+    for side in (Side.SUPERVISOR, Side.WORKER):
+        ours, theirs = Channel.pair()
+        channel = Channel(theirs, side, State.SERVING)
+        with ours:
+            ours.send(greeting(PROTOCOL))
+            ours.send(data)
+            if side is Side.WORKER:
+                with pytest.raises(IllegalMessageError, match="unknown message type"):
+                    channel.receive()
+                continue
+            assert channel.receive() == (Event("unknown-report", "Slept"), [])
+            ours.send(cbor2.dumps({"type": "x" * 65}, canonical=True))
+            with pytest.raises(IllegalMessageError, match="unknown message type"):
+                channel.receive()
+
+
+def test_the_kernel_says_who_has_sent(short_path: Path) -> None:
+    path = short_path / "socket"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener:
+        listener.bind(str(path))
+        listener.listen()
+        channel = Channel.connect(path, Side.SUPERVISOR, State.SERVING)
+        child = os.fork()
+        if child == 0:
+            connection, _ = listener.accept()
+            worker = Channel(connection, Side.WORKER, State.SERVING)
+            worker.meet()
+            worker.send(Event("shutdown", ""))
+            os._exit(0)
+        os.waitpid(child, 0)
+        for receive in (channel.meet, channel.receive):
+            receive()
+            assert channel.sender == Peer(child, os.geteuid(), frozenset({os.getegid()}))
+        channel.close()

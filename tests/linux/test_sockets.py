@@ -27,6 +27,24 @@ def test_a_listener_has_mode_and_owner_and_leaves_no_temporary(
             listener.accept()[0].close()
 
 
+def test_a_listener_is_not_published_before_it_has_its_mode_and_owner(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found: list[tuple[int, int]] = []
+    rename = Path.rename
+
+    def look_and_rename(source: Path, target: Path) -> Path:
+        status = source.stat()
+        found.append((stat.S_IMODE(status.st_mode), status.st_gid))
+        assert sockets.is_listening(source)
+        return rename(source, target)
+
+    monkeypatch.setattr(Path, "rename", look_and_rename)
+    group = NOBODY if os.geteuid() == 0 else os.getgid()
+    sockets.listen(tmp_path / "s", mode=0o640, group=group).close()
+    assert found == [(0o640, group)]
+
+
 def test_a_stale_socket_is_replaced(tmp_path: Path) -> None:
     path = tmp_path / "s"
     sockets.listen(path, mode=0o600).close()

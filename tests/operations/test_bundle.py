@@ -123,12 +123,12 @@ def test_no_bundle_is_made_of_what_cannot_be_restored() -> None:
         (extra("a.pem", tarfile.FIFOTYPE), "not a plain file"),
         (extra("a.pem"), "not what its manifest says"),
         (replaced("ek-rsa.pem", bytes((64 << 10) + 1)), "larger than"),
-        (replaced("meta.json", b"{}"), "fields of format 1"),
+        (replaced("meta.json", b"{}"), "meta.json does not have format 1"),
         (replaced("nvram", NVRAM[:-1]), "truncated"),
         (replaced("nvram", sealed(UUID(int=1))), "belongs to instance"),
         (replaced("nvram", sealed(kind="volatile")), "not a TPM's permanent"),
         (with_manifest(lambda m: m.update(format=2)), "newer vtpmd"),
-        (with_manifest(lambda m: m.pop("format")), "names no format"),
+        (with_manifest(lambda m: m.pop("format")), "it does not have format 1"),
         (with_manifest(lambda m: m.update(files=[])), "lists no files"),
         (with_manifest(lambda m: m["files"].pop("nvram")), "not what its manifest says"),
         (with_manifest(lambda m: m["files"]["nvram"].update(size=1)), "not what its manifest"),
@@ -137,6 +137,13 @@ def test_no_bundle_is_made_of_what_cannot_be_restored() -> None:
 def test_what_is_no_bundle_is_refused(data: bytes, reason: str) -> None:
     with pytest.raises(BundleError, match=reason):
         decode(data)
+
+
+def test_what_is_not_known_in_a_manifest_of_this_format_is_ignored() -> None:
+    more = with_manifest(lambda m: m.update(origin="host1"))
+    assert decode(more).metadata == SAMPLE
+    more = with_manifest(lambda m: m["files"]["nvram"].update(sha512="x"))
+    assert decode(more).nvram == NVRAM
 
 
 def test_a_size_that_is_a_lie_costs_nothing() -> None:

@@ -116,6 +116,26 @@ def test_a_replacement_opens_nothing_of_the_original(
         assert unseal(first, sealed) == SECRET
 
 
+@pytest.mark.parametrize(
+    ("has", "told"),
+    [("key", "1 persistent key and 0 NV indices"), ("indices", "0 persistent keys and 3 NV")],
+)
+def test_whatever_the_owner_has_in_it_needs_a_confirmation(
+    host: Vtpmd, has: str, told: str
+) -> None:
+    with Machine(host.create("original")) as machine:
+        if has == "key":
+            key = machine.storage_key()
+            machine.succeed(command(EVICT_CONTROL, (OWNER, key), SRK.to_bytes(4), PASSWORD))
+        else:
+            machine.define_indices()
+    wanted = {"name": "new", "policy": "replace", "start": False}
+    status, problem = host.request("POST", "/instances/original/clone", wanted)
+    assert (status, problem["code"]) == (409, "unconfirmed")
+    assert told in problem["detail"]
+    assert [each["name"] for each in host.control("list")["instances"]] == ["original"]
+
+
 def test_nothing_to_warn_of_needs_no_confirmation(daemon: Daemon) -> None:
     daemon.control("create", "web1", "--no-start")
     info = daemon.control("clone", "web1", "web2", "--policy", "replace", "--no-start")
@@ -180,10 +200,10 @@ def test_a_template_makes_new_tpms_of_the_same_kind(daemon: Daemon, tmp_path: Pa
     info = daemon.control("import", str(file), "b")
     assert (info["pcr_banks"], info["data_socket"]) == (["sha1", "sha256"], None)
     assert info["shares_identity_with"] == []
-    for text in ("", "[]", "{}", '{"vtpmd-template": 1}', '{"vtpmd-template": 2}', "\0"):
+    for text in ("", "[]", "{}", '{"vtpmd-template": 1, "x": 1}', '{"vtpmd-template": 2}', "\0"):
         file.write_text(text)
         result = daemon.ctl("import", str(file), "c")
         assert result.returncode == 13
         assert "Traceback" not in result.stderr
-    file.write_text('{"vtpmd-template": 1, "profile": "x", "pcr_banks": [], "data_socket": 1}')
+    file.write_text('{"vtpmd-template": 1, "profile": "x", "pcr_banks": []}')
     assert daemon.ctl("import", str(file), "c").returncode == 2

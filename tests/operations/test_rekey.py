@@ -5,6 +5,8 @@ import signal
 import struct
 import subprocess
 from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -24,13 +26,19 @@ from tests.supervisor.harness import (
     power_on,
 )
 from tests.supervisor.stage import Stage
-from vtpmd.admin.schema import CreateRequest, RekeyRequest
 from vtpmd.api import names
 from vtpmd.api.problems import OperationError
+from vtpmd.api.schema import CreateRequest, RekeyRequest, StopRequest
 from vtpmd.kms.errors import KeyUnavailableError
 from vtpmd.kms.local.keyring import parse as parse_keyring
+from vtpmd.operations.create import create
+from vtpmd.operations.info import info as info_of
 from vtpmd.operations.rekey import rekey
+from vtpmd.operations.start import start
+from vtpmd.operations.stop import stop
 from vtpmd.storage.envelope import Envelope, parse
+from vtpmd.supervisor.fleet import Fleet
+from vtpmd.supervisor.keys import Keys
 
 
 def envelope(daemon: Daemon, name: str, file: str = "nvram") -> Envelope:
@@ -131,8 +139,8 @@ def test_one_that_fails_keeps_its_key_and_stops_no_other(daemon: Daemon) -> None
     [
         ([], "Give the name"),
         (["web1", "--all"], "Give the name"),
-        (["web1", "--since", "yesterday"], "since: "),
-        (["web1", "--since", "2026-05-04"], "since: "),
+        (["web1", "--since", "yesterday"], "is no time with a zone"),
+        (["web1", "--since", "2026-05-04"], "is no time with a zone"),
     ],
 )
 def test_what_makes_no_sense_is_refused(daemon: Daemon, arguments: list[str], text: str) -> None:
@@ -142,34 +150,48 @@ def test_what_makes_no_sense_is_refused(daemon: Daemon, arguments: list[str], te
 
 
 async def test_a_key_moves_to_another_provider(stage: Stage) -> None:
-    await stage.service.create(CreateRequest(name="web1"))
-    result = await rekey(stage.service.fleet, "web1", RekeyRequest(provider="other"))
+    await create(stage.fleet, CreateRequest(name="web1"))
+    result = await rekey(stage.fleet, "web1", RekeyRequest(provider="other"))
     assert [(key.provider, key.purpose) for key in result.keys] == [("other", "primary")]
-    assert (await stage.service.info("web1")).provider == "other"
-    await stage.service.stop("web1", remember=True)
+    assert (await info_of(stage.fleet, "web1")).provider == "other"
+    await stop(stage.fleet, "web1", StopRequest())
     stage.provider.forget()
-    assert (await stage.service.start("web1")).state == "running"
+    assert (await start(stage.fleet, "web1")).state == "running"
+
+
+async def test_one_new_slot_does_not_make_up_for_an_old_one(stage: Stage) -> None:
+    providers = {"main": stage.provider, "other": stage.other}
+    fleet = Fleet(replace(stage.host, keys=Keys(providers, "main", "other")))
+    stage.provider.created, stage.other.created = 200, 100
+    await create(fleet, CreateRequest(name="web1", start=False))
+    for since, changed in ((100, False), (101, True), (200, True), (201, True)):
+        request = RekeyRequest(deep=True, since=datetime.fromtimestamp(since, UTC))
+        assert (await rekey(fleet, "web1", request)).changed is changed
+    stage.provider.created, stage.other.created = 100, 200
+    await rekey(fleet, "web1", RekeyRequest(deep=True))
+    request = RekeyRequest(deep=True, since=datetime.fromtimestamp(150, UTC))
+    assert (await rekey(fleet, "web1", request)).changed
 
 
 @pytest.mark.parametrize("deep", [False, True])
 async def test_without_the_new_key_the_old_one_stays(stage: Stage, deep: bool) -> None:
-    info = await stage.service.create(CreateRequest(name="web1"))
+    info = await create(stage.fleet, CreateRequest(name="web1"))
     stage.other.fault = KeyUnavailableError("no quorum", retry=True)
     with pytest.raises(OperationError, match="no quorum"):
-        await rekey(stage.service.fleet, "web1", RekeyRequest(provider="other", deep=deep))
-    assert (await stage.service.info("web1")).keys == info.keys
-    await stage.service.stop("web1", remember=True)
-    assert (await stage.service.start("web1")).state == "running"
+        await rekey(stage.fleet, "web1", RekeyRequest(provider="other", deep=deep))
+    assert (await info_of(stage.fleet, "web1")).keys == info.keys
+    await stop(stage.fleet, "web1", StopRequest())
+    assert (await start(stage.fleet, "web1")).state == "running"
 
 
 async def test_every_use_of_a_key_is_recorded_and_no_key(stage: Stage) -> None:
-    info = await stage.service.create(CreateRequest(name="web1"))
-    await rekey(stage.service.fleet, "web1", RekeyRequest(deep=True))
+    info = await create(stage.fleet, CreateRequest(name="web1"))
+    await rekey(stage.fleet, "web1", RekeyRequest(deep=True))
     stage.provider.version += 1
-    await rekey(stage.service.fleet, "web1", RekeyRequest())
+    await rekey(stage.fleet, "web1", RekeyRequest())
     stage.provider.fault = KeyUnavailableError("the KMS is down", retry=True)
     with pytest.raises(OperationError):
-        await rekey(stage.service.fleet, "web1", RekeyRequest())
+        await rekey(stage.fleet, "web1", RekeyRequest())
     lines = [json.loads(line) for line in (stage.directory / "audit").read_text().splitlines()]
     assert [(line["operation"], line["outcome"]) for line in lines] == [
         ("wrap", "done"),

@@ -65,7 +65,7 @@ class Vtpmd:
         self.admin = self.runtime / "admin.sock"
         self.configuration = directory / "vtpmd.yaml"
         self.log_file = directory / "vtpmd.log"
-        self._environment = {**os.environ, **(environment or {})}
+        self.environment = {**os.environ, **(environment or {})}
         self._user = None if as_root else identity()
         self.configuration.write_text(
             f"state_dir: {self.state}\nruntime_dir: {self.runtime}\nsandbox: {sandbox}\n{more}"
@@ -90,7 +90,7 @@ class Vtpmd:
             group=user,
             extra_groups=[] if user else None,
             cwd="/",
-            env=self._environment | ({"NOTIFY_SOCKET": str(notify)} if notify else {}),
+            env=self.environment | ({"NOTIFY_SOCKET": str(notify)} if notify else {}),
         )
 
     def _start(self) -> subprocess.Popen[bytes]:

@@ -28,14 +28,16 @@ pytestmark = pytest.mark.skipif(STRACE is None, reason="strace is not installed"
 Call = tuple[str, int]  # the name of a system call, and the how manieth of this name it is
 
 
-def run(path: Path, way: str, inject: str | None = None) -> tuple[int, str, list[Call]]:
+def run(
+    path: Path, way: str, *injections: str, module: str = "tests.storage.writer"
+) -> tuple[int, str, list[Call]]:
     """Run the writer; return its exit status, what failed and the calls of its write."""
     assert STRACE is not None
     log = path.with_suffix(".strace")
     command = [STRACE, "-qq", "-o", str(log), "-e", "signal=none"]
-    if inject is not None:
-        command += ["-e", f"inject={inject}"]
-    command += [sys.executable, "-S", "-m", "tests.storage.writer", str(path), way]
+    for injection in injections:
+        command += ["-e", f"inject={injection}"]
+    command += [sys.executable, "-S", "-m", module, str(path), way]
     environment = {"PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"}
     done = subprocess.run(
         command, env=environment, cwd=ROOT, capture_output=True, text=True, check=False

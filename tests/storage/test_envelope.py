@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 from uuid import UUID
 
 import cbor2
@@ -23,21 +23,23 @@ from vtpmd.storage.envelope import (
     seal,
 )
 from vtpmd.storage.errors import EnvelopeError
+from vtpmd.storage.header import Handover
+from vtpmd.storage.record import MAX_SIZE
 from vtpmd.storage.slot import Slot
-from vtpmd.storage.store import MAX_SIZE
 
 DEK = bytes(range(32))
 DEK_ID = bytes(range(16))
 VM = UUID("6ba7b810-9dad-11d1-80b4-00c04fd430c8")
 OTHER_VM = UUID("6ba7b811-9dad-11d1-80b4-00c04fd430c8")
-HEADER = Header(VM, 7, "permanent", DEK_ID)
+BRANCH = bytes(range(100, 116))
+HEADER = Header(VM, 7, "permanent", DEK_ID, BRANCH, 3, "lent")
 SLOTS = (
     Slot("local", "host", "kek", "a1b2", "A256GCM", b"\x55" * 60, 1_700_000_000),
     Slot("vault", "dc1", "transit/vtpmd", "3", "transit", b"vault:v3:x", 1, "recovery"),
 )
 STATE = b"everything a TPM remembers" * 40
 SEALED = seal(DEK, HEADER, SLOTS, STATE)
-GOLDEN_SHA256 = "c94bae04b002817f370f9b2483972a2bc589bd5b4b503a02c627502a9b32ce5c"
+GOLDEN_SHA256 = "5451c1fa4ed7155c8d3e50cce072e51b4f4aff049c20406b7dbbd4efff3c1edf"
 
 
 def fixed(size: int) -> bytes:
@@ -74,7 +76,7 @@ def independent(
     protected = dumps(
         {
             1: 3,
-            2: [-70001, -70002, -70003, -70004, -70005],
+            2: sorted([-70004, *header], reverse=True),
             3: "application/vnd.vtpmd.state",
             -70004: derive(b"vtpmd-commit-v1"),
             **header,
@@ -90,7 +92,15 @@ def independent(
     return message({**unprotected, -70011: hashlib.sha256(message(unprotected)).digest()})
 
 
-HEADER_FIELDS = {-70001: 1, -70002: VM.bytes, -70003: 7, -70005: "permanent"}
+HEADER_FIELDS = {
+    -70001: 1,
+    -70002: VM.bytes,
+    -70003: 7,
+    -70005: "permanent",
+    -70006: BRANCH,
+    -70007: 3,
+    -70008: "lent",
+}
 SLOT_FIELDS = [
     {
         1: "local",
@@ -142,7 +152,7 @@ def with_header(**changes: Any) -> Callable[[list[Any]], None]:
 def test_golden_vector_is_recomputed_independently() -> None:
     sealed = seal(DEK, HEADER, SLOTS, STATE, entropy=fixed)
     assert sealed == independent(DEK, HEADER_FIELDS, SLOT_FIELDS, STATE)
-    # Frozen: files written by one release are read by all later ones.
+    # Frozen from 0.2.0 on: files written by one release are read by all later ones.
     assert hashlib.sha256(sealed).hexdigest() == GOLDEN_SHA256
 
 
@@ -150,9 +160,14 @@ def test_golden_vector_is_recomputed_independently() -> None:
     plaintext=st.binary(max_size=2000),
     generation=st.integers(0, 2**64 - 1),
     kind=st.sampled_from(["permanent", "volatile", "migration"]),
+    branch=st.binary(min_size=16, max_size=16),
+    epoch=st.integers(0, 2**64 - 1),
+    handover=st.sampled_from(["ours", "lent", "away"]),
 )
-def test_what_was_sealed_is_unsealed(plaintext: bytes, generation: int, kind: Kind) -> None:
-    header = Header(VM, generation, kind, DEK_ID)
+def test_what_was_sealed_is_unsealed(
+    plaintext: bytes, generation: int, kind: Kind, branch: bytes, epoch: int, handover: Handover
+) -> None:
+    header = Header(VM, generation, kind, DEK_ID, branch, epoch, handover)
     envelope = parse(seal(bytearray(DEK), header, SLOTS, bytearray(plaintext)))
     assert (envelope.header, envelope.slots) == (header, SLOTS)
     unsealed = envelope.unseal(bytearray(DEK), VM, kind)
@@ -187,13 +202,13 @@ def test_any_flipped_bit_is_refused(position: int) -> None:
 def test_file_truncated_anywhere_is_refused_as_such() -> None:
     for size in range(len(SEALED)):
         assert kind_of_refusal(SEALED[:size]) == "truncated"
-    assert "after 100 bytes" in message_of_refusal(SEALED[:100])
+    assert "after 100 octets" in message_of_refusal(SEALED[:100])
 
 
 @given(st.binary(min_size=1, max_size=64))
-def test_trailing_bytes_are_refused_as_such(surplus: bytes) -> None:
+def test_trailing_octets_are_refused_as_such(surplus: bytes) -> None:
     assert kind_of_refusal(SEALED + surplus) == "damaged"
-    assert f"{len(surplus)} bytes follow behind its end" in message_of_refusal(SEALED + surplus)
+    assert f"{len(surplus)} octets follow behind its end" in message_of_refusal(SEALED + surplus)
 
 
 @given(st.binary(max_size=300) | st.binary(max_size=300).map(lambda tail: b"\xd8\x60\x84" + tail))
@@ -284,6 +299,84 @@ def test_newer_version_of_another_shape_is_newer_too() -> None:
     assert kind_of_refusal(cbor2.dumps(message, canonical=True)) == "newer"
 
 
+def test_newer_version_is_named_whatever_follows_its_header() -> None:
+    protected = cbor2.dumps(cbor2.dumps({-70001: 2, -80000: [None]}, canonical=True))
+    for rest in (b"", b"\xff", b"\xfb" + bytes(8), SEALED):
+        assert kind_of_refusal(b"\xd8\x60\x84" + protected + rest) == "newer"
+
+
+def header_fields(change: Callable[[dict[int, Any]], object]) -> bytes:
+    """SEALED with a header that says it was made like that."""
+
+    def edit(parts: list[Any]) -> None:
+        fields = cbor2.loads(parts[0])
+        change(fields)
+        fields[2] = [label for label in sorted(fields, reverse=True) if label < -70000]
+        parts[0] = cbor2.dumps(fields, canonical=True)
+
+    return rewritten(edit)
+
+
+def test_missing_header_field_has_its_default() -> None:
+    fields = {label: value for label, value in HEADER_FIELDS.items() if label > -70006}
+    envelope = parse(independent(DEK, fields, SLOT_FIELDS, STATE))
+    assert envelope.header == Header(VM, 7, "permanent", DEK_ID, bytes(16), 0, "ours")
+    assert envelope.unseal(DEK, VM) == STATE
+    assert parse(envelope.replace_slots(SLOTS[:1])).unseal(DEK, VM) == STATE
+
+
+@pytest.mark.parametrize("label", [-70002, -70003, -70004, -70005])
+def test_missing_header_field_without_a_default_is_damage(label: int) -> None:
+    assert kind_of_refusal(header_fields(lambda fields: fields.pop(label))) == "damaged"
+
+
+@pytest.mark.parametrize("label", [0, 4, 15, -1, -70009, -70011, "x"])
+def test_unknown_header_field_is_refused(label: Any) -> None:
+    data = rewritten(lambda parts: parts.__setitem__(0, with_field(parts[0], label, 0)))
+    assert kind_of_refusal(data) == "damaged"
+
+
+def with_field(protected: bytes, label: Any, value: object) -> bytes:
+    return cbor2.dumps({**cbor2.loads(protected), label: value}, canonical=True)
+
+
+@pytest.mark.parametrize(
+    ("label", "value"),
+    [
+        (1, 1), (1, 35), (2, []), (2, [-70001]), (3, "text/plain"), (-70006, b""),
+        (-70006, bytes(17)), (-70007, -1), (-70007, True), (-70007, "0"), (-70008, "mine"),
+        (-70008, 0), (-70005, "other"), (-70003, None), (-70002, bytes(15)),
+    ],
+)  # fmt: skip
+def test_header_field_of_another_kind_is_refused_without_a_key(label: int, value: object) -> None:
+    data = rewritten(lambda parts: parts.__setitem__(0, with_field(parts[0], label, value)))
+    with pytest.raises(EnvelopeError) as caught:
+        parse(data)
+    assert caught.value.kind == "damaged"
+
+
+@pytest.mark.parametrize(
+    ("branch", "epoch", "generation", "age"),
+    [
+        (BRANCH, 3, 7, "same"),
+        (BRANCH, 3, 8, "newer"),
+        (BRANCH, 3, 6, "older"),
+        (BRANCH, 4, 0, "newer"),
+        (BRANCH, 2, 99, "older"),
+        (bytes(16), 99, 99, "other"),
+        (bytes(16), 0, 0, "other"),
+    ],
+)
+def test_age_of_one_state_beside_another(
+    branch: bytes, epoch: int, generation: int, age: str
+) -> None:
+    header = replace(HEADER, branch=branch, epoch=epoch, generation=generation)
+    assert header.age(HEADER) == age
+    opposite = {"newer": "older", "older": "newer"}
+    assert HEADER.age(header) == opposite.get(age, age)
+    assert replace(header, uuid=OTHER_VM).age(HEADER) == "other"
+
+
 @pytest.mark.parametrize("version", [0, -1, True, 1.5, "2", None])
 def test_version_that_is_no_version_is_damage(version: object) -> None:
     assert kind_of_refusal(rewritten(with_header(version=version))) == "damaged"
@@ -359,6 +452,12 @@ def test_number_of_slots_is_limited(count: int) -> None:
         pytest.param(DEK, replace(HEADER, generation=-1), STATE, id="negative generation"),
         pytest.param(DEK, replace(HEADER, generation=2**64), STATE, id="large generation"),
         pytest.param(DEK, HEADER, bytes(MAX_SIZE), id="large state"),
+        pytest.param(DEK, replace(HEADER, branch=b""), STATE, id="no branch"),
+        pytest.param(DEK, replace(HEADER, epoch=-1), STATE, id="negative epoch"),
+        pytest.param(DEK, replace(HEADER, epoch=2**64), STATE, id="large epoch"),
+        pytest.param(
+            DEK, replace(HEADER, handover=cast(Any, "gone")), STATE, id="state of hand-over"
+        ),
     ],
 )
 def test_nothing_is_sealed_that_could_not_be_read(dek: bytes, header: Header, state: bytes) -> None:

@@ -5,8 +5,11 @@ from pathlib import Path
 import pytest
 import trio
 
+from tests.limits import time_limit
 from tests.supervisor.harness import Daemon, running
 from tests.supervisor.stage import Stage, staged
+
+__all__ = ["time_limit"]
 
 
 @pytest.fixture
@@ -25,6 +28,6 @@ def daemon(root: Path) -> Iterator[Daemon]:
 
 @pytest.fixture
 async def stage(nursery: trio.Nursery) -> AsyncIterator[Stage]:
-    """A service in this process."""
+    """A fleet in this process."""
     async with staged(nursery) as stage:
         yield stage

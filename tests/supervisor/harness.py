@@ -4,7 +4,7 @@ import signal
 import socket
 import struct
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -24,8 +24,10 @@ Result = TypeVar("Result")
 class Daemon(Vtpmd):
     """`vtpmd` as it is by default, with everything below `root`; `more` is added to its file."""
 
-    def __init__(self, root: Path, more: str = "") -> None:
-        super().__init__(root, sandbox="require", more=more, as_root=True)
+    def __init__(
+        self, root: Path, more: str = "", environment: Mapping[str, str] | None = None
+    ) -> None:
+        super().__init__(root, sandbox="require", more=more, as_root=True, environment=environment)
 
     def restart(self, number: int = signal.SIGTERM) -> None:
         """End it, start a fresh one."""

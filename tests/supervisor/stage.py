@@ -1,4 +1,4 @@
-"""A service in this process, with real workers and key providers that can be made to fail."""
+"""A fleet in this process, with real workers and key providers that can be made to fail."""
 
 import tempfile
 from collections.abc import AsyncIterator
@@ -10,14 +10,15 @@ from uuid import UUID
 
 import trio
 
-from vtpmd.admin.schema import InstanceInfo
+from vtpmd.api.schema import InstanceInfo
 from vtpmd.config.schema import Configuration
 from vtpmd.kms.errors import KeyUnavailableError
 from vtpmd.kms.provider import Erased, KeyContext, NotErased
-from vtpmd.operations.service import Service
+from vtpmd.operations.info import info
 from vtpmd.storage.slot import Slot
+from vtpmd.supervisor.fleet import Fleet
+from vtpmd.supervisor.host import Host
 from vtpmd.supervisor.keys import Keys
-from vtpmd.supervisor.launch import Host
 from vtpmd.supervisor.registry import Registry
 from vtpmd.supervisor.zygote import Zygote
 from vtpmd.telemetry.audit import Audit
@@ -25,17 +26,20 @@ from vtpmd.telemetry.audit import Audit
 DEADLINE = 60.0
 
 
-class Moody:
+class FakeProvider:
     """A key provider that remembers DEKs, and fails the way `fault` says.
 
-    `version` is that of its KEK; raising it is a rotation.
+    `version` is that of its KEK; raising it is a rotation. `created`: when its next slots are made.
+    While there is a `gate`, whoever needs a key waits until it is set.
     """
 
     type = "test"
 
-    def __init__(self, name: str = "moody") -> None:
+    def __init__(self, name: str = "main") -> None:
         self.name = name
         self.version = 1
+        self.created = 1
+        self.gate: trio.Event | None = None
         self.fault: Exception | None = None
         self.unwrapped = 0
         self.handed_out = bytearray()
@@ -47,20 +51,20 @@ class Moody:
         return None
 
     async def wrap(self, dek: bytes | bytearray, context: KeyContext) -> Slot:
-        await self.check()
+        await self._pass()
         self._deks[context.aad()] = bytes(dek)
         return self._slot()
 
     async def unwrap(self, slot: Slot, context: KeyContext) -> bytearray:
         self.unwrapped += 1
-        await self.check()
+        await self._pass()
         if context.aad() not in self._deks:
             raise KeyUnavailableError("no such KEK", retry=False)
         self.handed_out = bytearray(self._deks[context.aad()])
         return self.handed_out
 
     async def rewrap(self, slot: Slot, context: KeyContext) -> Slot:
-        await self.check()
+        await self._pass()
         if context.aad() not in self._deks:
             raise KeyUnavailableError("no such KEK", retry=False)
         return self._slot()
@@ -82,7 +86,12 @@ class Moody:
         self.closed = True
 
     def _slot(self) -> Slot:
-        return Slot("test", self.name, "k", str(self.version), "none", b"wrapped", 1)
+        return Slot("test", self.name, "k", str(self.version), "none", b"wrapped", self.created)
+
+    async def _pass(self) -> None:
+        if self.gate is not None:
+            await self.gate.wait()
+        await self.check()
 
     async def check(self) -> None:
         await trio.lowlevel.checkpoint()
@@ -92,17 +101,17 @@ class Moody:
 
 @dataclass
 class Stage:
-    service: Service
-    provider: Moody
-    other: Moody
+    fleet: Fleet
+    provider: FakeProvider
+    other: FakeProvider
     host: Host
     directory: Path
 
     async def until(self, name: str, state: str) -> InstanceInfo:
         with trio.fail_after(DEADLINE):
-            while (info := await self.service.info(name)).state != state:
+            while (found := await info(self.fleet, name)).state != state:
                 await trio.lowlevel.checkpoint()
-        return info
+        return found
 
 
 @asynccontextmanager
@@ -114,15 +123,15 @@ async def staged(nursery: trio.Nursery) -> AsyncIterator[Stage]:
         )
         configuration.workers_dir.mkdir(parents=True)
         registry, zygote = Registry(configuration.state_dir), Zygote()
-        provider, other = Moody(), Moody("other")
+        provider, other = FakeProvider(), FakeProvider("other")
         audit = Audit(Path(directory, "audit"))
-        keys = Keys({"moody": provider, "other": other}, "moody", None, audit)
+        keys = Keys({"main": provider, "other": other}, "main", None, audit)
         host = Host(configuration, registry, keys, zygote, nursery)
-        service = Service(host)
-        yield Stage(service, provider, other, host, Path(directory))
+        fleet = Fleet(host)
+        yield Stage(fleet, provider, other, host, Path(directory))
         provider.fault = other.fault = None
-        for info in service.list():
-            await service.stop(info.name, remember=True)
+        for instance in fleet:
+            await instance.stop(True, "the end of a test")
         nursery.cancel_scope.cancel()
         zygote.close()
         registry.close()

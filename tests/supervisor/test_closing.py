@@ -7,7 +7,7 @@ import trio
 from structlog.testing import capture_logs
 
 from tests.supervisor.harness import Daemon
-from tests.supervisor.stage import Moody
+from tests.supervisor.stage import FakeProvider
 from vtpmd.supervisor.keys import CLOSE_TIMEOUT, Keys
 
 PACKAGE = """
@@ -37,7 +37,7 @@ class Provider:
 """
 
 
-class Hanging(Moody):
+class Hanging(FakeProvider):
     async def aclose(self) -> None:
         await trio.sleep_forever()
 
@@ -45,7 +45,7 @@ class Hanging(Moody):
 async def test_a_provider_that_fails_or_hangs_keeps_no_other_from_being_closed(
     autojump_clock: trio.abc.Clock,
 ) -> None:
-    failing, hanging, good = Moody("failing"), Hanging("hanging"), Moody("good")
+    failing, hanging, good = FakeProvider("failing"), Hanging("hanging"), FakeProvider("good")
     failing.fault = OSError("broken")
     started = trio.current_time()
     with capture_logs() as logs:

@@ -273,11 +273,11 @@ def test_broken_metadata_does_not_hide_a_worker_that_lives(daemon: Daemon) -> No
     assert daemon.control("info", directory.name)["state"] == "running"
     stopped = daemon.control("stop", directory.name)
     assert stopped["state"] == "failed"
-    assert "fields of format 1" in stopped["reason"]
+    assert "does not have format 1" in stopped["reason"]
     assert stopped["worker"] is None
     refused = daemon.ctl("clone", directory.name, "web2", "--policy", "replace", "--yes")
     assert refused.returncode == 9
-    assert "fields of format 1" in refused.stderr
+    assert "does not have format 1" in refused.stderr
 
 
 def test_something_in_the_way_of_a_socket_is_not_removed(daemon: Daemon) -> None:

@@ -13,7 +13,8 @@ from vtpmd.kms.provider import KeyContext
 from vtpmd.storage.envelope import Envelope, Header, parse, seal
 from vtpmd.storage.errors import EnvelopeError
 from vtpmd.storage.slot import Slot
-from vtpmd.supervisor.keys import KeyMissing, Keys
+from vtpmd.supervisor.errors import KeyMissingError
+from vtpmd.supervisor.keys import Keys
 from vtpmd.telemetry.audit import Audit
 
 VM = UUID("6ba7b810-9dad-11d1-80b4-00c04fd430c8")
@@ -58,7 +59,7 @@ async def test_a_key_that_may_come_back_is_waited_for(keys: Keys, tmp_path: Path
     await keys.initialise()
     wrong, right = await slot_of(keys, "main", os.urandom(32)), await slot_of(keys, "spare", DEK)
     (tmp_path / "spare").rename(tmp_path / "elsewhere")
-    with pytest.raises(KeyMissing, match="is missing") as caught:
+    with pytest.raises(KeyMissingError, match="is missing") as caught:
         await keys.unlock(sealed(wrong, right), VM)
     assert caught.value.retry
 

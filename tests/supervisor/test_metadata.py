@@ -1,6 +1,7 @@
-"""meta.json: written and read back, and strictly read."""
+"""meta.json: written and read back, also what other versions have written, and nothing else."""
 
 import json
+from dataclasses import fields, replace
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
@@ -37,22 +38,68 @@ def test_what_is_written_is_read_back() -> None:
     ("data", "reason"),
     [
         (b"", "not JSON"),
+        (b"[" * 100_000, "larger than"),
+        (b"[" * 10_000, "not JSON"),
         (b"[]", "no object"),
-        (changed(format=2), "newer vtpmd"),
-        (changed(format="1"), "fields of format 1"),
-        (changed(more=1), "fields of format 1"),
-        (changed(name=1), "name has the wrong type"),
-        (changed(name="../x"), "not an instance name"),
-        (changed(autostart=1), "autostart has the wrong type"),
-        (changed(pcr_banks=[1]), "pcr_banks has the wrong type"),
-        (changed(uuid="x"), "UUID"),
-        (changed(created="x"), "isoformat"),
-        (changed(created="2026-01-01T00:00:00"), "no time zone"),
+        (b"{}", "does not have format 1"),
+        (changed(format=2), "format 2, written by a newer vtpmd"),
+        (changed(format=2, name=7, uuid=None), "format 2, written by a newer vtpmd"),
+        (changed(format="1"), "does not have format 1"),
+        (changed(format=True), "does not have format 1"),
+        (changed(format=1.0), "does not have format 1"),
+        (changed(name=1), "name: not a printable text"),
+        (changed(name="../x"), "name: not an instance name"),
+        (changed(name=str(UUID(int=1))), "name is the UUID of another instance"),
+        (changed(name=UUID(int=1).hex), "name is the UUID of another instance"),
+        (changed(name=f"urn:uuid:{UUID(int=1)}"), "name is the UUID of another instance"),
+        (changed(provider="x\n"), "provider: not a printable text"),
+        (changed(provider="x" * 1025), "provider: not a printable text of up to 1024"),
+        (changed(autostart=1), "autostart: neither true nor false"),
+        (changed(pcr_banks=[1]), "pcr_banks: not a printable text"),
+        (changed(pcr_banks="sha256"), "pcr_banks: not a list"),
+        (changed(pcr_banks=["sha256"] * 17), "pcr_banks: not a list of up to 16"),
+        (changed(uuid="x"), "uuid: "),
+        (changed(uuid=7), "uuid: "),
+        (changed(created="x"), "created: "),
+        (changed(created="2026-01-01T00:00:00"), "created: a time without time zone"),
     ],
 )
 def test_anything_else_is_refused(data: bytes, reason: str) -> None:
     with pytest.raises(MetadataError, match=reason):
         Metadata.decode(data)
+
+
+def without(name: str) -> bytes:
+    content = json.loads(SAMPLE.encode())
+    del content[name]
+    return json.dumps(content).encode()
+
+
+@pytest.mark.parametrize("name", [field.name for field in fields(SAMPLE)])
+def test_a_missing_field_has_its_default_or_is_refused_by_name(name: str) -> None:
+    if name in ("data_socket", "autostart"):
+        assert Metadata.decode(without(name)) == replace(
+            SAMPLE,
+            **{name: False},  # type: ignore[arg-type]
+        )
+    else:
+        with pytest.raises(MetadataError, match=f"{name} is missing"):
+            Metadata.decode(without(name))
+
+
+def test_what_is_not_known_in_a_file_of_this_format_is_ignored() -> None:
+    more = changed(owner="alice", limits={"nvram": [1, None]})
+    assert Metadata.decode(more) == SAMPLE
+    assert json.loads(Metadata.decode(more).encode()) == json.loads(SAMPLE.encode())
+
+
+def test_the_format_comes_first() -> None:
+    assert next(iter(json.loads(SAMPLE.encode()))) == "format"
+
+
+def test_an_instance_may_have_its_own_uuid_for_a_name() -> None:
+    named = replace(SAMPLE, name=str(SAMPLE.uuid))
+    assert Metadata.decode(named.encode()) == named
 
 
 @given(st.binary(max_size=200) | st.recursive(st.none(), st.lists).map(json.dumps).map(str.encode))

@@ -2,7 +2,7 @@
 
 import errno
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -13,6 +13,7 @@ import pytest
 from tests.supervisor.test_metadata import SAMPLE
 from vtpmd.linux.errors import InUseError
 from vtpmd.storage.errors import StorageError
+from vtpmd.storage.store import Store
 from vtpmd.supervisor.metadata import Metadata
 from vtpmd.supervisor.registry import Registry
 
@@ -131,3 +132,45 @@ def test_of_two_instances_of_one_name_the_older_keeps_it(registry: Registry) -> 
     assert entries[older.uuid].fault is None
     assert entries[younger.uuid].metadata.name == str(younger.uuid)
     assert "has the same name web1" in str(entries[younger.uuid].fault)
+
+
+@pytest.mark.parametrize("form", [str, lambda uuid: str(uuid).upper(), lambda uuid: uuid.hex])
+def test_a_name_that_is_the_uuid_of_another_is_a_fault(
+    registry: Registry, form: Callable[[UUID], str]
+) -> None:
+    victim, own = made(registry, "web1"), uuid4()
+    impostor = made(registry, form(victim.uuid))
+    named_so = made(registry, form(own), own)
+    entries = {entry.metadata.uuid: entry for entry in registry.load()}
+    assert entries[victim.uuid].fault is None
+    assert entries[named_so.uuid].metadata.name == form(own)
+    assert entries[impostor.uuid].metadata.name == str(impostor.uuid)
+    assert "is the UUID of another instance" in str(entries[impostor.uuid].fault)
+
+
+def test_what_is_overwritten_leaves_no_volatile_state(
+    registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """That of another time is gone before the permanent state changes, whatever interrupts it."""
+    metadata = made(registry, "web1")
+    with registry.directory(metadata.uuid) as directory:
+        registry.fill(directory, dict.fromkeys(("nvram", "volatile", "volatile.new"), b"old"))
+    steps: list[tuple[str, str]] = []
+
+    def noted(step: str, method: Callable[..., None]) -> Callable[..., None]:
+        def note(store: Store, name: str, *content: bytes) -> None:
+            steps.append((step, name))
+            method(store, name, *content)
+
+        return note
+
+    monkeypatch.setattr(Store, "remove", noted("remove", Store.remove))
+    monkeypatch.setattr(Store, "write", noted("write", Store.write))
+    assert registry.overwrite(replace(metadata, name="web2"), {"nvram": b"new"}) is None
+    with registry.directory(metadata.uuid) as directory:
+        assert sorted(os.listdir(directory)) == ["meta.json", "nvram"]
+    assert registry.nvram(metadata.uuid) == b"new"
+    assert registry.load()[0].metadata.name == "web2"
+    assert [step for step, _ in steps] == ["remove", "remove", "write", "write"]
+    with registry.claimed(metadata.uuid), pytest.raises(InUseError):
+        registry.overwrite(metadata, {})

@@ -1,13 +1,79 @@
-"""The zygote: where it takes its modules from."""
+"""The zygote: where it takes its modules from, what it reports, and what becomes of a lost one."""
 
 import os
+import select
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 from uuid import uuid4
 
 import pytest
+import trio
 
-from vtpmd.supervisor.zygote import Zygote
+from vtpmd.ipc import version
+from vtpmd.ipc.version import Version
+from vtpmd.supervisor import serving_lock
+from vtpmd.supervisor.models import UnknownModelError, demand_known
+from vtpmd.supervisor.zygote import Child, SpawnError, Zygote
+
+DEADLINE = 60.0
+
+
+@pytest.fixture
+def zygote() -> Iterator[Zygote]:
+    zygote = Zygote()
+    yield zygote
+    zygote.close()
+
+
+def end(child: Child) -> None:
+    signal.pidfd_send_signal(child.pidfd, signal.SIGKILL)
+    assert select.select([child.pidfd], [], [], DEADLINE)[0]
+    child.channel.close()
+    os.close(child.pidfd)
+
+
+async def test_it_reports_which_tpms_can_be_made(zygote: Zygote) -> None:
+    models = await zygote.models()
+    assert models.profiles == ("default-v1", "sha3-v1", "fips-v1")
+    assert models.pcr_banks == ("sha1", "sha256", "sha384", "sha512")
+    demand_known(models, "default-v1 without SHA1", ["sha384"])
+    with pytest.raises(UnknownModelError, match="profile: the profiles are default-v1, sha3-v1"):
+        demand_known(models, "default-v9", ["sha256"])
+    with pytest.raises(UnknownModelError, match="pcr_banks: the PCR banks are sha1, sha256"):
+        demand_known(models, "default-v1", ["sha256", "md5"])
+
+
+async def test_one_that_is_lost_is_replaced_and_reports_again(zygote: Zygote) -> None:
+    models, lost = await zygote.models(), zygote.pid
+    os.kill(lost, signal.SIGKILL)
+    end(await zygote.spawn(uuid4(), "web1"))
+    assert zygote.pid != lost
+    assert await zygote.models() == models
+
+
+async def test_a_worker_that_is_to_serve_holds_the_lock(zygote: Zygote, tmp_path: Path) -> None:
+    reattach = tmp_path / "web1"
+    with serving_lock.created(reattach) as lock:
+        holder = await zygote.spawn(uuid4(), "web1", lock)
+    other = await zygote.spawn(uuid4(), "web1")
+    with trio.fail_after(DEADLINE):
+        while (found := serving_lock.holder(reattach)) is None:
+            await trio.lowlevel.checkpoint()
+    assert found == holder.pid
+    end(other)
+    assert serving_lock.holder(reattach) == holder.pid
+    end(holder)
+    assert serving_lock.holder(reattach) is None
+
+
+async def test_one_of_a_version_that_is_not_understood_starts_no_worker(
+    zygote: Zygote, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As after an update of the package below a running daemon."""
+    monkeypatch.setattr(version, "PROTOCOL", Version(3, 0))
+    with pytest.raises(SpawnError, match=r"speaks version 1\.0 .* has to be restarted"):
+        await zygote.spawn(uuid4(), "web1")
 
 
 async def test_nothing_is_imported_from_where_the_daemon_was_started(
@@ -18,9 +84,6 @@ async def test_nothing_is_imported_from_where_the_daemon_was_started(
     monkeypatch.chdir(tmp_path)
     zygote = Zygote()
     try:
-        child = await zygote.spawn(uuid4(), "web1")
-        signal.pidfd_send_signal(child.pidfd, signal.SIGKILL)
-        child.channel.close()
-        os.close(child.pidfd)
+        end(await zygote.spawn(uuid4(), "web1"))
     finally:
         zygote.close()

@@ -225,6 +225,39 @@ def test_a_blob_above_the_limit_is_refused_before_it_is_read(stopped: Client) ->
     assert not stopped.parser.partial
 
 
+def test_a_blob_of_exactly_the_limit_is_taken(stopped: Client) -> None:
+    blob = bytes(512 * 1024)
+    assert stopped.send(0x0D, struct.pack(">III", 2, 1, len(blob))) == b""
+    assert stopped.receive(blob[:-1]) == b""
+    assert stopped.parser.partial
+    assert stopped.receive(blob[-1:]) == OK
+    assert stopped.host.blobs == {BlobType.PERMANENT: blob}
+
+
+@pytest.mark.parametrize("command", [c for c in Command if c.shape.stream.value == "none"])
+def test_a_command_is_whole_with_its_last_octet_and_not_before(
+    running: Client, command: Command
+) -> None:
+    octets = struct.pack(">I", command) + bytes(struct.calcsize(command.shape.body))
+    for octet in octets[:-1]:
+        assert running.parser.feed(bytes([octet])) == []
+        assert running.parser.partial
+    (request,) = running.parser.feed(octets[-1:])
+    assert (request.command, request.error) == (command, None)
+    assert not running.parser.partial
+
+
+def test_three_octets_behind_a_locality_are_padding_and_four_are_a_request(
+    running: Client,
+) -> None:
+    assert running.send(0x05, b"\x01" + bytes(3)) == OK
+    assert not running.parser.partial
+    assert running.receive(b"\0\0\0") == b""
+    assert running.parser.partial  # the padding has been: this is a request
+    assert running.receive(b"\x0e") == OK
+    assert running.host.calls == ["stop"]
+
+
 def test_hash_data_of_any_length(running: Client) -> None:
     assert running.send(0x06) == OK
     assert running.send(0x07, struct.pack(">I", 0)) == OK

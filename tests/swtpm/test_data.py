@@ -13,10 +13,9 @@ from vtpmd.swtpm.data import (
     VendorResponse,
     bounded,
     judge,
-    refusal,
     vendor_set_locality,
 )
-from vtpmd.tpm.rc import RC
+from vtpmd.tpm.engine import RC, refusal
 
 READ_CLOCK = bytes.fromhex("80010000000a00000181")
 COMMAND_SIZE = bytes.fromhex("80010000000a00000142")

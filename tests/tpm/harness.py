@@ -34,7 +34,15 @@ from vtpmd.tpm.engine import Engine, Reply
 from vtpmd.tpm.rc import RC
 from vtpmd.tpm.wire.constants import ALG, CC, RH, SE, SU
 
-HASH_NAMES = {ALG.SHA1: "sha1", ALG.SHA256: "sha256", ALG.SHA384: "sha384", ALG.SHA512: "sha512"}
+HASH_NAMES = {
+    ALG.SHA1: "sha1",
+    ALG.SHA256: "sha256",
+    ALG.SHA384: "sha384",
+    ALG.SHA512: "sha512",
+    ALG.SHA3_256: "sha3_256",
+    ALG.SHA3_384: "sha3_384",
+    ALG.SHA3_512: "sha3_512",
+}
 CONTINUE, AUDIT_EXCLUSIVE, AUDIT_RESET = 0x01, 0x02, 0x04
 DECRYPT, ENCRYPT, AUDIT = 0x20, 0x40, 0x80
 _SESSION_HANDLES = (0x02, 0x03)

@@ -66,7 +66,7 @@ def start_sessions(both: Both) -> None:
 def test_a_command_in_flight_shows_nothing_secret() -> None:
     password = PasswordUse(b"s3cret")
     use = SessionUse(Session(0x02000000, SE.HMAC, ALG.SHA256, b"", b"s3cret"), b"", 0, b"s3cret")
-    request = Request(CC.CREATE, [], b"s3cret")
+    request = Request(COMMANDS[CC.CREATE], [], b"s3cret")
     call = Call(COMMANDS[CC.CREATE], True, b"s3cret", 0, uses=[password, use], response=b"s3cret")
     assert "s3cret" not in repr(password) + repr(use) + repr(request) + repr(call)
 

@@ -9,7 +9,10 @@ from tests.tpm import areas
 from tests.tpm.harness import EnginePeer, HostClock, Password, Tester, engine_state, sized
 from tests.tpm.raw import code_of, framed
 from vtpmd.tpm.command import COMMANDS
-from vtpmd.tpm.engine import Engine, Reply
+from vtpmd.tpm.engine import (
+    Engine,
+    Reply,
+)
 from vtpmd.tpm.rc import RC
 from vtpmd.tpm.wire.constants import ALG, CC, RH, SE
 

@@ -9,7 +9,7 @@ import pytest
 from tests.tpm import areas
 from tests.tpm.areas import words
 from tests.tpm.harness import EnginePeer, HostClock, Password, Tester, sized
-from vtpmd.tpm.command import COMMANDS
+from vtpmd.tpm.command import COMMANDS, find
 from vtpmd.tpm.engine import Engine
 from vtpmd.tpm.profile import PROFILES, Profile, named
 from vtpmd.tpm.rc import RC
@@ -34,7 +34,7 @@ def test_default_v1() -> None:
         ALG.CAMELLIA: {128, 192, 256},
     }
     assert DEFAULT.hash_algs >= DEFAULT.pcr_banks
-    assert DEFAULT.allows_command(CC.GET_RANDOM)
+    assert find(CC.GET_RANDOM, DEFAULT)
 
 
 def test_sha3_is_in_a_profile_of_its_own() -> None:
@@ -65,7 +65,7 @@ def test_sets_follow_the_algorithms() -> None:
     small = replace(
         DEFAULT,
         algorithms=frozenset({ALG.AES, ALG.CFB, ALG.SHA256, ALG.RSA, ALG.RSASSA, ALG.CMAC}),
-        commands=frozenset({CC.STARTUP}),
+        without_commands=frozenset({CC.GET_RANDOM}),
     )
     assert small.symmetric_algs == small.block_ciphers == {ALG.AES}
     assert set(small.symmetric_key_bits) == {ALG.AES}
@@ -75,8 +75,8 @@ def test_sets_follow_the_algorithms() -> None:
     assert small.sig_schemes == small.rsa_schemes == {ALG.RSASSA}
     assert small.rsa_decrypt_schemes == small.ecc_schemes == small.kdfs == frozenset()
     assert small.object_types == small.asym_algs == {ALG.RSA}
-    assert small.allows_command(CC.STARTUP)
-    assert not small.allows_command(CC.GET_RANDOM)
+    assert find(CC.STARTUP, small)
+    assert not find(CC.GET_RANDOM, small)
 
 
 def test_a_profile_cannot_change() -> None:

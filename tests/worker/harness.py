@@ -126,7 +126,8 @@ class Zygote:
                 stderr=stderr,
                 pass_fds=[theirs.fileno()],
             )
-        self.channel = Channel(ours, Side.SUPERVISOR, State.ZYGOTE)
+        self.channel = Channel(ours, Side.SUPERVISOR, State.WARMING)
+        self.models, _ = self.channel.receive()
 
     def spawn(self, name: str = "web1") -> WorkerProcess:
         ours, theirs = Channel.pair()

@@ -110,3 +110,24 @@ def test_what_comes_before_an_answer_is_out_is_dropped() -> None:
     assert drops.octets % len(command) == 0
     assert [kind for kind, _ in events] == ["octets-dropped"]
     assert events[0][1].startswith("a client sent ")
+
+
+class TalkativeHost(BrokenHost):
+    """Answers at length."""
+
+    def prepare(self) -> bytes | None:
+        return bytes.fromhex("800100000af900000000") + bytes(2799)
+
+
+def test_an_answer_longer_than_the_buffer_becomes_an_error() -> None:
+    host = TalkativeHost()
+    command = bytes.fromhex("80010000000a00000181")
+    ours, theirs = socket.socketpair()
+    with theirs:
+        client = _data_client(ours, host)
+        for size, answer in ((2809, host.prepare()), (2808, bytes.fromhex("80010000000a00000095"))):
+            host.buffer_size = size
+            theirs.sendall(command)
+            client.ready(0.0)
+            assert theirs.recv(4096) == answer
+        client.close()

@@ -1,6 +1,8 @@
 """What a worker makes of an engine that fails."""
 
 import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -8,11 +10,11 @@ import pytest
 from tests.worker.harness import DEK_ID, INSTANCE, SLOTS, dek, directory
 from vtpmd.storage.store import Store
 from vtpmd.swtpm.host import ControlError
+from vtpmd.swtpm.table import BlobType
 from vtpmd.tpm.command import COMMANDS
 from vtpmd.tpm.engine import Engine
 from vtpmd.tpm.rc import RC
 from vtpmd.tpm.wire.constants import CC, PT, RH
-from vtpmd.worker.facts import facts_of
 from vtpmd.worker.instance import Instance
 from vtpmd.worker.persistence import Key, Persistence
 from vtpmd.worker.sources import entropy, now
@@ -32,9 +34,7 @@ def test_a_defect_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.Monk
         persistence = Persistence(Store(fd), INSTANCE, Key(dek(), DEK_ID, SLOTS))
         persistence.create(engine.permanent())
         events: list[str] = []
-        instance = Instance(
-            engine, persistence, facts_of(engine), lambda kind, _: events.append(kind)
-        )
+        instance = Instance(engine, persistence, lambda kind, _: events.append(kind))
         instance.power.init(delete_volatile=False)
         assert instance.execution.execute(STARTUP, 0)[6:] == bytes(4)
         with monkeypatch.context() as broken:
@@ -57,3 +57,66 @@ def _break_after_the_change(monkeypatch: pytest.MonkeyPatch, code: int) -> None:
 
     values = {name: getattr(spec, name) for name in type(spec).__slots__}
     monkeypatch.setitem(COMMANDS, code, type(spec)(**values | {"action": action}))
+
+
+def test_the_text_of_a_defect_is_in_no_event(tmp_path: Path) -> None:
+    with _instance(tmp_path) as (instance, events):
+        try:
+            raise ValueError("a secret")
+        except ValueError as error:
+            instance.execution.note_defect(error)
+    kind, detail = events[-1]
+    assert kind == "defect"
+    assert "a secret" not in detail
+    assert detail.startswith("ValueError at ")
+
+
+@pytest.mark.parametrize("resumed", [False, True])
+def test_after_a_failed_write_init_begins_with_what_is_on_disk(
+    tmp_path: Path, resumed: bool
+) -> None:
+    """Also when it comes at once, and when it resumes a volatile state from elsewhere."""
+    with _instance(tmp_path) as (instance, events):
+        blob = instance.migration.state_blob(BlobType.VOLATILE)
+        for leftover in tmp_path.glob(".vtpmd-*"):
+            leftover.unlink()  # what the next write renames
+        assert instance.execution.execute(CLEAR_CONTROL, 0)[6:] == RC.FAILURE.to_bytes(4)
+        assert events[-1][0] == "storage-failing"
+        assert instance.execution.engine.failed
+        if resumed:
+            instance.migration.set_state_blob(BlobType.VOLATILE, blob)
+        instance.power.init(delete_volatile=False)
+        assert instance.power.state == "on"
+        if not resumed:
+            assert instance.execution.execute(STARTUP, 0)[6:] == bytes(4)
+        assert not int.from_bytes(instance.execution.execute(PERMANENT, 0)[-4:]) & DISABLE_CLEAR
+
+
+@contextmanager
+def _instance(path: Path) -> Iterator[tuple[Instance, list[tuple[str, str]]]]:
+    """A TPM that was started, and its events."""
+    engine = Engine.manufacture("default-v1", ["sha256"], entropy, now)
+    events: list[tuple[str, str]] = []
+    with directory(path) as fd, Store(fd) as store:
+        persistence = Persistence(store, INSTANCE, Key(dek(), DEK_ID, SLOTS))
+        persistence.create(engine.permanent())
+        instance = Instance(
+            engine,
+            persistence,
+            lambda kind, detail: events.append((kind, detail)),
+        )
+        instance.power.init(delete_volatile=False)
+        assert instance.execution.execute(STARTUP, 0)[6:] == bytes(4)
+        yield instance, events
+
+
+def test_a_stored_volatile_state_does_not_outlive_a_migration_in(tmp_path: Path) -> None:
+    with _instance(tmp_path) as (instance, _):
+        instance.migration.store_volatile()
+        blob = instance.migration.state_blob(BlobType.PERMANENT)
+        instance.power.stop()
+        instance.migration.set_state_blob(BlobType.PERMANENT, blob)
+        instance.power.init(delete_volatile=False)
+        assert instance.execution.persistence.load_volatile() is None
+        instance.power.init(delete_volatile=False)
+        assert instance.execution.execute(STARTUP, 0)[6:] == bytes(4)  # nothing was resumed

@@ -59,7 +59,7 @@ def test_control_commands_are_answered_meanwhile(host: Host, worker: WorkerProce
     with Qemu(host.control_path) as qemu, connect(host.data_path) as tool:
         qemu.data.sendall(_create_primary(4096, 2))
         tool.sendall(bytes.fromhex(GET_RANDOM_16))  # waits its turn
-        wait_for(lambda: worker.status().commands == 2)
+        wait_for(lambda: worker.status().commands == 1)
         for _ in range(20):
             started = time.monotonic()
             assert control(qemu.control, 0x04, length=8) == bytes(8)
@@ -79,7 +79,7 @@ def test_control_commands_are_answered_meanwhile(host: Host, worker: WorkerProce
 def test_power_commands_end_it_first(host: Host, worker: WorkerProcess, command: int) -> None:
     with Qemu(host.control_path) as qemu:
         qemu.data.sendall(_create_primary(4096, 3))
-        wait_for(lambda: worker.status().commands == 2)
+        wait_for(lambda: worker.status().commands == 1)
         body = bytes(4) if command == 0x02 else b""
         assert control(qemu.control, command, body) == bytes(4)
         if command != 0x03:
@@ -92,7 +92,7 @@ def test_power_commands_end_it_first(host: Host, worker: WorkerProcess, command:
 def test_state_blobs_wait_for_it(host: Host, worker: WorkerProcess) -> None:
     with Qemu(host.control_path) as qemu:
         qemu.data.sendall(_create_primary(2048, 4))
-        wait_for(lambda: worker.status().commands == 2)
+        wait_for(lambda: worker.status().commands == 1)
         assert get_blob(qemu.control, 2)
         assert _response(qemu)[6:10] == bytes(4)
 
@@ -100,7 +100,7 @@ def test_state_blobs_wait_for_it(host: Host, worker: WorkerProcess) -> None:
 def test_stop_of_the_supervisor_ends_it_first(host: Host, worker: WorkerProcess) -> None:
     with Qemu(host.control_path) as qemu:
         qemu.data.sendall(_create_primary(4096, 5))
-        wait_for(lambda: worker.status().commands == 2)
+        wait_for(lambda: worker.status().commands == 1)
         worker.ask(Stop("test"), Stopped)
         worker.wait_until_ended()
 
@@ -108,7 +108,7 @@ def test_stop_of_the_supervisor_ends_it_first(host: Host, worker: WorkerProcess)
 def test_a_client_that_leaves_meanwhile_is_no_trouble(host: Host, worker: WorkerProcess) -> None:
     with connect(host.data_path) as data:
         data.sendall(_create_primary(4096, 6))
-        wait_for(lambda: worker.status().commands == 2)
+        wait_for(lambda: worker.status().commands == 1)
     with connect(host.control_path) as sock, connect(host.data_path) as data:
         assert control(sock, 0x09) == bytes(4)
         assert len(tpm(data, GET_RANDOM_16)) == 28

@@ -5,8 +5,6 @@ from dataclasses import replace
 from pathlib import Path
 from uuid import UUID
 
-import pytest
-
 from tests.worker.harness import (
     DEK_ID,
     GET_RANDOM_16,
@@ -80,21 +78,6 @@ def test_what_is_stored_is_sealed_under_another_key(host: Host) -> None:
         assert parse((host.state / name).read_bytes()).header.dek_id == OTHER_DEK_ID
     assert answer.generation == parse((host.state / "nvram").read_bytes()).header.generation
     assert_resumes(host, other_dek(), OTHER_DEK_ID)
-
-
-@pytest.mark.parametrize("switched", [True, False])
-def test_a_rekey_cut_short_is_finished_or_forgotten(host: Host, switched: bool) -> None:
-    """Before the permanent state is replaced all is old, from then on all is new."""
-    saved(host)
-    before = {path.name: path.read_bytes() for path in host.state.iterdir()}
-    assert isinstance(reseal(host, dek()), Stored)
-    (host.state / "volatile.next").write_bytes((host.state / "volatile").read_bytes())
-    (host.state / "volatile").write_bytes(before["volatile"])
-    if not switched:
-        (host.state / "nvram").write_bytes(before["nvram"])
-    key = (other_dek(), OTHER_DEK_ID) if switched else (dek(), DEK_ID)
-    assert_resumes(host, *key)
-    assert not (host.state / "volatile.next").exists()
 
 
 def test_with_the_wrong_key_nothing_is_sealed_anew(host: Host) -> None:

@@ -3,6 +3,7 @@
 import ctypes
 import mmap
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -133,6 +134,62 @@ def test_nothing_but_its_work_is_possible(tmp_path: Path, user: int) -> None:
         side.outcome()
 
     _in_child(work)
+
+
+_CALL_OF_X86 = bytes.fromhex("b814000000cd80c3")
+"""mov eax, 20; int 0x80; ret: getpid by the numbers of 32-bit x86."""
+
+
+def _foreign_call() -> Callable[[], int]:
+    """To be made before the sandbox forbids memory that is executable."""
+    memory = mmap.mmap(-1, 4096, prot=mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXEC)
+    memory.write(_CALL_OF_X86)
+    address = ctypes.addressof(ctypes.c_char.from_buffer(memory))
+    call = ctypes.CFUNCTYPE(ctypes.c_int)(address)
+
+    def made() -> int:
+        assert memory
+        return int(call())
+
+    return made
+
+
+def _status_of_child(work: Callable[[], None]) -> int:
+    pid = os.fork()
+    if pid == 0:
+        try:
+            work()
+        finally:
+            os._exit(1)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
+def _has_foreign_calls() -> bool:
+    call = _foreign_call()
+    return _status_of_child(lambda: os._exit(0 if call() > 0 else 1)) == 0
+
+
+@pytest.mark.skipif(os.uname().machine != "x86_64", reason="machine code of x86_64")
+@pytest.mark.parametrize("aside", [False, True], ids=["main thread", "side thread"])
+def test_a_system_call_of_another_architecture_ends_the_process(
+    tmp_path: Path, aside: bool
+) -> None:
+    """All of it: one thread alone would leave a worker that serves nobody."""
+    if not _has_foreign_calls():
+        pytest.skip("this kernel runs no calls of 32-bit x86")
+    directory = _directory(tmp_path)
+
+    def work() -> None:
+        signal.alarm(30)  # for a process of which one thread is gone
+        call = _foreign_call()
+        _, side = _confined(directory)
+        if aside:
+            side.submit(call)
+            side.outcome()
+        else:
+            call()
+
+    assert _status_of_child(work) == -signal.SIGSYS
 
 
 def test_the_work_itself_goes_on(tmp_path: Path) -> None:

@@ -95,6 +95,23 @@ def test_one_qemu_at_a_time(host: Host, worker: WorkerProcess) -> None:
             wait_for(lambda: worker.status().tpm == "off")
 
 
+def test_a_client_that_came_before_qemu_waits_too(host: Host, worker: WorkerProcess) -> None:
+    with connect(host.control_path) as early, contextlib.ExitStack() as stack:
+        assert control(early, 0x01, length=8)[:4] == bytes(4)
+        qemu = stack.enter_context(Qemu(host.control_path))
+        qemu.start()
+        assert tpm(qemu.data, STARTUP_CLEAR).hex() == SUCCESS
+        early.sendall(struct.pack(">I", 0x0E))
+        early.settimeout(0.05)
+        with pytest.raises(TimeoutError):
+            early.recv(4)
+        assert worker.status().tpm == "on"  # its STOP waits
+        early.settimeout(DEADLINE)
+        qemu.close()
+        assert early.recv(4) == bytes(4)
+        wait_for(lambda: worker.status().tpm == "off")
+
+
 def test_a_second_data_descriptor_is_refused_while_the_first_lives(
     host: Host, worker: WorkerProcess
 ) -> None:
@@ -203,6 +220,22 @@ def test_an_announced_but_unsent_command_is_refused_and_the_channel_lives(
         assert len(tpm(qemu.data, GET_RANDOM_16)) == 28
 
 
+@pytest.mark.parametrize(("wanted", "given"), [(3968, 3968), (1, 2808), (9999, 4096)])
+def test_the_properties_of_the_tpm_follow_the_buffer(
+    host: Host, worker: WorkerProcess, wanted: int, given: int
+) -> None:
+    """TPM_PT_MAX_COMMAND_SIZE and TPM_PT_MAX_RESPONSE_SIZE, also after the next INIT."""
+    with Qemu(host.control_path) as qemu:
+        qemu.start()
+        control(qemu.control, 0x0E)
+        control(qemu.control, 0x11, struct.pack(">I", wanted), 16)
+        for _ in range(2):
+            control(qemu.control, 0x02, bytes(4))
+            tpm(qemu.data, STARTUP_CLEAR)
+            response = tpm(qemu.data, "8001000000160000017a000000060000011e00000002")
+            assert struct.unpack(">IIII", response[-16:]) == (0x11E, given, 0x11F, given)
+
+
 def test_startup_option_serves_cloud_hypervisor(host: Host) -> None:
     worker = host.serve(startup=True)
     with connect(host.control_path) as sock:
@@ -229,10 +262,3 @@ def test_pcrs_are_shown_while_the_tpm_is_on(host: Host, worker: WorkerProcess) -
         control(sock, 0x02, bytes(4))
         tpm(data, STARTUP_CLEAR)
         assert worker.ask(ReadPcrs(), Pcrs).banks["sha256"][0] == bytes(32)
-
-
-def test_peers_are_judged_by_user(host: Host) -> None:
-    worker = host.serve(check_peers=True)
-    with connect(host.control_path) as sock:  # our own user always may
-        assert control(sock, 0x01, length=8)[:4] == bytes(4)
-    assert worker.status().clients <= 1

@@ -1,193 +1,104 @@
-"""Which request does what: one table, one handler per operation."""
+"""Which request does what: a table of operations."""
 
-import contextlib
 import re
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import TypeVar
-from urllib.parse import parse_qsl, unquote
-
-from pydantic import BaseModel, ValidationError
+from typing import Any
+from urllib.parse import unquote
 
 from vtpmd.api import names, problems
+from vtpmd.api import schema as api
+from vtpmd.api.codec import encode_report
 from vtpmd.api.problems import OperationError
-from vtpmd.operations import backup as backups
-from vtpmd.operations import clone as cloning
-from vtpmd.operations import provider as providers
-from vtpmd.operations import rekey as rekeying
-from vtpmd.operations.service import Service
-from vtpmd.supervisor.instance import Instance
+from vtpmd.operations import provider
+from vtpmd.operations.backup import backup
+from vtpmd.operations.capabilities import capabilities
+from vtpmd.operations.clone import clone
+from vtpmd.operations.create import create
+from vtpmd.operations.delete import delete
+from vtpmd.operations.info import info
+from vtpmd.operations.list import list_
+from vtpmd.operations.pcr import pcr
+from vtpmd.operations.rekey import rekey
+from vtpmd.operations.restore import restore
+from vtpmd.operations.start import start
+from vtpmd.operations.stop import stop
+from vtpmd.operations.unlock import unlock, unlock_all
 from vtpmd.telemetry.audit import Audit, acting
 
-from .schema import (
-    BackupNote,
-    BackupRequest,
-    Body,
-    CloneRequest,
-    CreateRequest,
-    InstanceInfo,
-    InstanceList,
-    KeyImportRequest,
-    RekeyRequest,
-    RestoreRequest,
-    StopRequest,
-    UnlockRequest,
-)
+from .schema import parse, parse_query
 from .server import Request, Response
 
-SomeBody = TypeVar("SomeBody", bound=Body)
 
+@dataclass(frozen=True)
+class Handler:
+    """What carries a request out.
 
-@dataclass
-class Call:
-    """One request on its way: `name` is what it is about, from its path or, at last, its body."""
+    `operation` is given the fleet, the name in the path if there is one, the request that the
+    `body` or the `query` holds, and the body as it is where the query holds the request. It
+    returns a report, a bundle or nothing.
+    """
 
-    service: Service
-    name: str
-    query: str
-    body: bytes
+    operation: Callable[..., Awaitable[api.Report | bytes | None]]
+    body: type[api.Request] | None = None
+    query: type[api.Request] | None = None
 
-    def parse(self, model: type[SomeBody]) -> SomeBody:
-        """The body, which may be absent where all has defaults. Raises OperationError."""
-        with _explained():
-            return model.model_validate_json(self.body or b"{}")
-
-    def parse_query(self, model: type[SomeBody]) -> SomeBody:
-        """What follows the question mark, where the body is a file. Raises OperationError."""
-        with _explained():
-            options = parse_qsl(self.query, strict_parsing=True) if self.query else []
-            return model.model_validate_strings(dict(options))
-
-
-Handler = Callable[[Call], Awaitable[Response]]
-
-
-async def _capabilities(call: Call) -> Response:
-    return _ok(await call.service.capabilities())
-
-
-async def _list(call: Call) -> Response:
-    return _ok(InstanceList(instances=call.service.list()))
-
-
-async def _create(call: Call) -> Response:
-    request = call.parse(CreateRequest)
-    call.name = request.name
-    return _created(await call.service.create(request))
-
-
-async def _info(call: Call) -> Response:
-    return _ok(await call.service.info(call.name))
-
-
-async def _delete(call: Call) -> Response:
-    return _ok(await call.service.delete(call.name))
-
-
-async def _start(call: Call) -> Response:
-    return _ok(await call.service.start(call.name))
-
-
-async def _stop(call: Call) -> Response:
-    return _ok(await call.service.stop(call.name, call.parse(StopRequest).remember))
-
-
-async def _pcrs(call: Call) -> Response:
-    return _ok(await call.service.pcrs(call.name))
-
-
-async def _unlock(call: Call) -> Response:
-    return _ok(await call.service.unlock(call.name))
-
-
-async def _unlock_all(call: Call) -> Response:
-    return _ok(await call.service.unlock_all(call.parse(UnlockRequest).provider))
-
-
-async def _rekey(call: Call) -> Response:
-    return _ok(await rekeying.rekey(call.service.fleet, call.name, call.parse(RekeyRequest)))
-
-
-async def _clone(call: Call) -> Response:
-    request = call.parse(CloneRequest)
-    instance = await cloning.clone(call.service.fleet, call.name, request)
-    return await _new(call, instance, request.start)
-
-
-async def _backup(call: Call) -> Response:
-    bundle = await backups.backup(call.service.fleet, call.name)
-    return Response(200, bundle, names.BUNDLE_MEDIA_TYPE)
-
-
-async def _restore(call: Call) -> Response:
-    request = call.parse_query(RestoreRequest)
-    instance = await backups.restore(call.service.fleet, call.body, request)
-    call.name = instance.metadata.name
-    return await _new(call, instance, request.start)
-
-
-async def _new(call: Call, instance: Instance, start: bool) -> Response:
-    service = call.service
-    served = service.begin_serving(instance) if start else service.info_of(instance)
-    return _created(await served)
-
-
-async def _providers(call: Call) -> Response:
-    return _ok(await providers.describe_all(call.service.fleet))
-
-
-async def _rotate(call: Call) -> Response:
-    return _ok(await providers.rotate(call.service.fleet.host.keys, call.name))
-
-
-async def _backup_keys(call: Call) -> Response:
-    passphrase = call.parse(BackupRequest).passphrase
-    return _ok(await providers.backup(call.service.fleet.host.keys, call.name, passphrase))
-
-
-async def _note_backup(call: Call) -> Response:
-    versions = call.parse(BackupNote).key_versions
-    await providers.note_backup(call.service.fleet.host.keys, call.name, versions)
-    return Response(204)
-
-
-async def _import_keys(call: Call) -> Response:
-    request = call.parse(KeyImportRequest)
-    return _ok(await providers.restore(call.service.fleet.host.keys, call.name, request))
+    def request(self, query: str, body: bytes) -> api.Request | None:
+        """The request as it is declared. Raises OperationError."""
+        if self.query is not None:
+            return parse_query(self.query, query)
+        return None if self.body is None else parse(self.body, body)
 
 
 HANDLERS: dict[names.Route, Handler] = {
-    names.CAPABILITIES: _capabilities,
-    names.LIST: _list,
-    names.CREATE: _create,
-    names.INFO: _info,
-    names.DELETE: _delete,
-    names.START: _start,
-    names.STOP: _stop,
-    names.PCRS: _pcrs,
-    names.UNLOCK: _unlock,
-    names.UNLOCK_ALL: _unlock_all,
-    names.REKEY: _rekey,
-    names.CLONE: _clone,
-    names.BACKUP: _backup,
-    names.RESTORE: _restore,
-    names.PROVIDERS: _providers,
-    names.ROTATE: _rotate,
-    names.BACKUP_KEYS: _backup_keys,
-    names.NOTE_BACKUP: _note_backup,
-    names.IMPORT_KEYS: _import_keys,
+    names.CAPABILITIES: Handler(capabilities),
+    names.LIST: Handler(list_),
+    names.CREATE: Handler(create, body=api.CreateRequest),
+    names.INFO: Handler(info),
+    names.DELETE: Handler(delete),
+    names.START: Handler(start),
+    names.STOP: Handler(stop, body=api.StopRequest),
+    names.PCRS: Handler(pcr),
+    names.UNLOCK: Handler(unlock),
+    names.UNLOCK_ALL: Handler(unlock_all, body=api.UnlockRequest),
+    names.REKEY: Handler(rekey, body=api.RekeyRequest),
+    names.CLONE: Handler(clone, body=api.CloneRequest),
+    names.BACKUP: Handler(backup),
+    names.RESTORE: Handler(restore, query=api.RestoreRequest),
+    names.PROVIDERS: Handler(provider.list_),
+    names.ROTATE: Handler(provider.rotate),
+    names.BACKUP_KEYS: Handler(provider.backup, body=api.BackupRequest),
+    names.NOTE_BACKUP: Handler(provider.note_backup, body=api.BackupNote),
+    names.IMPORT_KEYS: Handler(provider.import_, body=api.KeyImportRequest),
 }
+
+CREATING = frozenset({names.CREATE, names.CLONE, names.RESTORE})
+"""Answered with 201 and the location of the new instance."""
 
 _PATTERNS = {
     route: re.compile(route.path.replace("{name}", "(?P<name>[^/?#]+)")) for route in HANDLERS
 }
 
 
-class Routes:
-    """Dispatches requests to a service, and records each with its outcome."""
+@dataclass
+class Call:
+    """One request on its way: `subject` is what it is about, as soon as that is known."""
 
-    def __init__(self, service: Service, audit: Audit, reads: bool = True) -> None:
-        self._service = service
+    route: names.Route
+    subject: str
+    arguments: list[Any]
+    query: str
+    body: bytes
+
+
+class Routes:
+    """Carries requests out on a fleet, and records each with its outcome.
+
+    `fleet` is what the operations work on; nobody here looks into it.
+    """
+
+    def __init__(self, fleet: object, audit: Audit, reads: bool = True) -> None:
+        self._fleet = fleet
         self._audit = audit
         self._unrecorded = frozenset() if reads else names.READS
 
@@ -205,15 +116,15 @@ class Routes:
             known = ", ".join(sorted(matches))
             raise OperationError(problems.NO_METHOD, f"{request.target} knows only {known}.")
         route, match = matches[request.method]
-        name = unquote(match.groupdict().get("name", ""))
-        call = Call(self._service, name, query, request.body)
+        named = [unquote(name) for name in match.groups()]
+        call = Call(route, "".join(named), [self._fleet, *named], query, request.body)
         with acting(request.peer.uid, request.peer.pid):
-            return await self._recorded(route, call)
+            return await self._recorded(call)
 
-    async def _recorded(self, route: names.Route, call: Call) -> Response:
+    async def _recorded(self, call: Call) -> Response:
         outcome, reason = "abandoned", ""
         try:
-            response = await HANDLERS[route](call)
+            response = await _carry_out(call)
             outcome = "done"
             return response
         except OperationError as refused:
@@ -223,31 +134,30 @@ class Routes:
             outcome = problems.INTERNAL.code
             raise
         finally:
-            if route not in self._unrecorded:
+            if call.route not in self._unrecorded:
                 self._audit.record(
-                    "request", verb=route.verb, subject=call.name, outcome=outcome, reason=reason
+                    "request",
+                    verb=call.route.verb,
+                    subject=call.subject,
+                    outcome=outcome,
+                    reason=reason,
                 )
 
 
-def _ok(content: BaseModel) -> Response:
-    return Response(200, content.model_dump(mode="json"))
-
-
-def _created(info: InstanceInfo) -> Response:
-    location = names.INFO.path.format(name=info.uuid)
-    return Response(201, info.model_dump(mode="json"), headers={"Location": location})
-
-
-@contextlib.contextmanager
-def _explained() -> Iterator[None]:
-    try:
-        yield
-    except ValidationError as error:
-        reasons = [
-            f"{'.'.join(map(str, detail['loc'])) or 'body'}: "
-            + detail["msg"].removeprefix("Value error, ")
-            for detail in error.errors(include_url=False, include_input=False)
-        ]
-        raise OperationError(problems.INVALID, "; ".join(reasons)) from None
-    except ValueError:
-        raise OperationError(problems.INVALID, "The query is not understood.") from None
+async def _carry_out(call: Call) -> Response:
+    handler = HANDLERS[call.route]
+    arguments = list(call.arguments)
+    if (request := handler.request(call.query, call.body)) is not None:
+        arguments.append(request)
+        call.subject = call.subject or getattr(request, "name", None) or ""
+    if handler.query is not None:
+        arguments.append(call.body)
+    result = await handler.operation(*arguments)
+    if isinstance(result, api.InstanceInfo):
+        call.subject = call.subject or result.name
+        if call.route in CREATING:
+            location = names.INFO.path.format(name=result.uuid)
+            return Response(201, encode_report(result), headers={"Location": location})
+    if isinstance(result, bytes):
+        return Response(200, result, names.BUNDLE_MEDIA_TYPE)
+    return Response(204) if result is None else Response(200, encode_report(result))

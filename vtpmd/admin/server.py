@@ -1,4 +1,4 @@
-"""HTTP/1.1 on the admin socket: h11 over trio, with a bound on everything a client can cost."""
+"""HTTP/1.1 on the admin socket: h11 over trio, with limits for every client."""
 
 import contextlib
 import json
@@ -51,7 +51,7 @@ Dispatch = Callable[[Request], Awaitable[Response]]
 
 
 def administrators(group: str | None) -> PeerPolicy:
-    """Who may use the admin socket: nobody else as long as there is no such group."""
+    """Who may use the admin socket: root, our own user and members of the group, if it exists."""
     with contextlib.suppress(ValueError):
         return PeerPolicy(gids=frozenset() if group is None else frozenset({group_id(group)}))
     return PeerPolicy()
@@ -99,7 +99,7 @@ class Server:
                 return
             self._connections[peer.uid] += 1
             try:
-                await self._converse(Conversation(stream, peer), peer)
+                await self.converse(Conversation(stream, peer), peer)
             except (trio.BrokenResourceError, trio.TooSlowError, h11.LocalProtocolError):
                 return  # the client went away, or does not read what it asked for
             except Exception:
@@ -107,7 +107,8 @@ class Server:
             finally:
                 self._connections -= Counter({peer.uid: 1})
 
-    async def _converse(self, conversation: "Conversation", peer: Peer) -> None:
+    async def converse(self, conversation: "Conversation", peer: Peer) -> None:
+        """Answer the requests of one connection, one after the other."""
         policy = await trio.to_thread.run_sync(administrators, self._group)
         allowed = policy.permits(peer)
         while True:
@@ -151,7 +152,7 @@ class Conversation:
         self._http = h11.Connection(h11.SERVER, max_incomplete_event_size=MAX_HEADER)
 
     async def request(self, max_bundle: int) -> Request | None:
-        """The next request, None at the end. Raises OperationError for one that is none.
+        """The next request, None at the end. Raises OperationError for a malformed one.
 
         A body may have MAX_BODY bytes, or `max_bundle` if it is a bundle.
         """

@@ -1,1 +1,1 @@
-"""What the daemon, vtpmctl and other programs share: names, problems, the client."""
+"""What the daemon, vtpmctl and other programs share: names, schema, problems, the client."""

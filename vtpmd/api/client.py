@@ -1,113 +1,159 @@
-"""One request to the daemon's admin socket, with nothing but the standard library's sockets."""
+"""A client of the daemon's admin interface: one typed method for each operation.
+
+    client = Client("/run/vtpmd/admin.sock")
+    for instance in client.list().instances:
+        print(instance.name, instance.state)
+
+Every method raises ClientError. `name` is the name or the UUID of an instance, or the name of a
+key provider.
+"""
 
 import json
-import socket
-from typing import Any
+from typing import TypeVar
 
-from . import names, problems
+from . import codec, http, names, schema
+from .errors import UNREACHABLE, ClientError
+from .names import Route
 
-TIMEOUT = 120.0
-UNRESERVED = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~:@")
-
-
-class Failure(Exception):
-    """A request that did not succeed: exit status, text for people, and the problem document."""
-
-    def __init__(self, exit_status: int, detail: str, document: dict[str, Any]) -> None:
-        super().__init__(detail)
-        self.exit_status = exit_status
-        self.detail = detail
-        self.document = document
-
-    @classmethod
-    def of(cls, problem: problems.Problem, detail: str) -> "Failure":
-        """A failure that vtpmctl finds by itself."""
-        return cls(problem.exit_status, detail, {"code": problem.code, "detail": detail})
+SomeReport = TypeVar("SomeReport", bound=schema.Report)
 
 
 class Client:
-    """The daemon behind the admin socket at `path`."""
+    """The daemon behind the admin socket at `path`. Each request is a connection of its own."""
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str = names.DEFAULT_ADMIN_SOCKET) -> None:
         self._path = path
 
-    def call(self, route: names.Route, name: str = "", content: object = None) -> Any:
-        """The JSON answer to one request. Raises Failure."""
-        body = b"" if content is None else json.dumps(content).encode()
-        return self._json(self._request(route, name, body, "application/json"))
+    def capabilities(self) -> schema.Capabilities:
+        """What the daemon can do on its host."""
+        return self._ask(names.CAPABILITIES, schema.Capabilities)
 
-    def download(self, route: names.Route, name: str = "", content: object = None) -> bytes:
-        """The file that answers one request. Raises Failure."""
-        body = b"" if content is None else json.dumps(content).encode()
-        return self._request(route, name, body, "application/json")
+    def list(self) -> schema.InstanceList:
+        """All instances, without their keys and workers."""
+        return self._ask(names.LIST, schema.InstanceList)
 
-    def upload(self, route: names.Route, file: bytes, options: dict[str, str]) -> Any:
-        """The JSON answer to one request whose body is a file. Raises Failure."""
-        query = "&".join(f"{key}={_quote(value)}" for key, value in options.items())
-        answer = self._request(route, "", file, names.BUNDLE_MEDIA_TYPE, query)
-        return self._json(answer)
+    def create(self, request: schema.CreateRequest) -> schema.InstanceInfo:
+        """Make a new TPM."""
+        return self._ask(names.CREATE, schema.InstanceInfo, request=request)
 
-    def _json(self, answer: bytes) -> Any:
-        try:
-            return json.loads(answer) if answer else None
-        except ValueError as error:
-            raise self._unreachable(error) from None
+    def info(self, name: str) -> schema.InstanceInfo:
+        """One instance."""
+        return self._ask(names.INFO, schema.InstanceInfo, name)
 
-    def _request(
-        self, route: names.Route, name: str, body: bytes, media_type: str, query: str = ""
+    def delete(self, name: str) -> schema.Deletion:
+        """Remove an instance that is not running, for good."""
+        return self._ask(names.DELETE, schema.Deletion, name)
+
+    def start(self, name: str) -> schema.InstanceInfo:
+        """Serve an instance."""
+        return self._ask(names.START, schema.InstanceInfo, name)
+
+    def stop(self, name: str, request: schema.StopRequest | None = None) -> schema.InstanceInfo:
+        """Power the TPM off in good order, and stop serving it."""
+        return self._ask(names.STOP, schema.InstanceInfo, name, request)
+
+    def pcrs(self, name: str) -> schema.Digests:
+        """The PCR values of a running TPM."""
+        return self._ask(names.PCRS, schema.Digests, name)
+
+    def unlock(self, name: str) -> schema.InstanceInfo:
+        """Try at once to get the key of a locked instance."""
+        return self._ask(names.UNLOCK, schema.InstanceInfo, name)
+
+    def unlock_all(self, request: schema.UnlockRequest | None = None) -> schema.UnlockResult:
+        """Try at once to get the keys of all locked instances, or of one provider's."""
+        return self._ask(names.UNLOCK_ALL, schema.UnlockResult, request=request)
+
+    def rekey(self, name: str, request: schema.RekeyRequest | None = None) -> schema.RekeyResult:
+        """Wrap the key of an instance anew, which may be running."""
+        return self._ask(names.REKEY, schema.RekeyResult, name, request)
+
+    def clone(self, name: str, request: schema.CloneRequest) -> schema.InstanceInfo:
+        """Make a new instance from another one."""
+        return self._ask(names.CLONE, schema.InstanceInfo, name, request)
+
+    def backup(self, name: str) -> bytes:
+        """A bundle of an instance, which may be running."""
+        return self._exchange(names.BACKUP, name, b"")
+
+    def restore(
+        self, bundle: bytes, request: schema.RestoreRequest | None = None
+    ) -> schema.InstanceInfo:
+        """Make an instance from a bundle."""
+        answer = self._exchange(names.RESTORE, "", bundle, names.BUNDLE_MEDIA_TYPE, _query(request))
+        return self._read(schema.InstanceInfo, answer)
+
+    def providers(self) -> schema.ProviderList:
+        """The key providers, and how many instances need each."""
+        return self._ask(names.PROVIDERS, schema.ProviderList)
+
+    def rotate(self, name: str) -> schema.RotateResult:
+        """Make a new KEK at a provider that keeps its keys on the host."""
+        return self._ask(names.ROTATE, schema.RotateResult, name)
+
+    def backup_keys(self, name: str, request: schema.BackupRequest) -> schema.KeyringBackup:
+        """The KEKs of a provider that keeps them on the host, under a passphrase."""
+        return self._ask(names.BACKUP_KEYS, schema.KeyringBackup, name, request)
+
+    def note_backup(self, name: str, request: schema.BackupNote) -> None:
+        """Tell the daemon that a backup of KEKs has been written."""
+        self._exchange(names.NOTE_BACKUP, name, _body(request))
+
+    def import_keys(self, name: str, request: schema.KeyImportRequest) -> schema.KeyImportResult:
+        """Add the KEKs of a backup to a provider."""
+        return self._ask(names.IMPORT_KEYS, schema.KeyImportResult, name, request)
+
+    def _ask(
+        self,
+        route: Route,
+        report: type[SomeReport],
+        name: str = "",
+        request: schema.Request | None = None,
+    ) -> SomeReport:
+        return self._read(report, self._exchange(route, name, _body(request)))
+
+    def _exchange(
+        self,
+        route: Route,
+        name: str,
+        body: bytes,
+        media_type: str = "application/json",
+        query: str = "",
     ) -> bytes:
-        target = route.path.format(name=_quote(name)) + (f"?{query}" if query else "")
-        head = (
-            f"{route.method} {target} HTTP/1.1\r\nHost: vtpmd\r\nConnection: close\r\n"
-            f"Content-Type: {media_type}\r\nContent-Length: {len(body)}\r\n\r\n"
-        )
+        target = route.path.format(name=http.quote(name)) + query
         try:
-            status, answer = _parse(self._exchange(head.encode() + body))
-        except (OSError, ValueError) as error:
-            raise self._unreachable(error) from None
-        if status >= 400:
-            raise _failure(self._json(answer))
+            status, answer = http.exchange(self._path, route.method, target, body, media_type)
+        except (OSError, http.AnswerError) as error:
+            raise self._unreachable(getattr(error, "strerror", None) or str(error)) from None
+        if not 200 <= status < 300:
+            raise ClientError.from_document(self._json(answer))
         return answer
 
-    def _exchange(self, request: bytes) -> bytes:
-        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
-            sock.settimeout(TIMEOUT)
-            sock.connect(self._path)
-            sock.sendall(request)
-            parts = []
-            while part := sock.recv(65536):
-                parts.append(part)
-        return b"".join(parts)
+    def _read(self, report: type[SomeReport], answer: bytes) -> SomeReport:
+        try:
+            return codec.decode(report, self._json(answer))
+        except codec.ReportError as error:
+            raise self._unreachable(f"the answer is not understood: {error}") from None
 
-    def _unreachable(self, error: Exception) -> Failure:
-        reason = getattr(error, "strerror", None) or str(error)
-        detail = (
-            f"No answer from vtpmd on {self._path}: {reason}.\n"
-            "Is the daemon running (systemctl status vtpmd)? Another socket can be given with "
-            f"--socket or {names.ADMIN_SOCKET_VARIABLE}."
-        )
-        return Failure(names.EXIT_UNREACHABLE, detail, {"code": "unreachable", "detail": detail})
+    def _json(self, answer: bytes) -> object:
+        try:
+            return json.loads(answer)
+        except (ValueError, RecursionError):
+            raise self._unreachable("the answer is not JSON") from None
+
+    def _unreachable(self, reason: str) -> ClientError:
+        return ClientError(UNREACHABLE, f"No answer from vtpmd on {self._path}: {reason}.")
 
 
-def _parse(response: bytes) -> tuple[int, bytes]:
-    head, found, body = response.partition(b"\r\n\r\n")
-    words = head.split(b" ", 2)
-    if not found or not words[0].startswith(b"HTTP/1.") or len(words) < 3:
-        raise ValueError("the answer is not HTTP")
-    for line in head.split(b"\r\n"):
-        key, _, value = line.partition(b":")
-        if key.lower() == b"content-length" and int(value) != len(body):
-            raise ValueError("the answer is not complete")
-    return int(words[1]), body
+def _body(request: schema.Request | None) -> bytes:
+    return b"" if request is None else json.dumps(codec.encode_request(request)).encode()
 
 
-def _failure(document: Any) -> Failure:
-    if not isinstance(document, dict) or document.get("code") not in problems.PROBLEMS:
-        return Failure(1, "The daemon's answer is not understood.", {"code": "internal"})
-    problem = problems.PROBLEMS[document["code"]]
-    detail = document.get("detail") or problem.title
-    return Failure(problem.exit_status, str(detail), document)
+def _query(request: schema.Request | None) -> str:
+    options = {} if request is None else codec.encode_request(request)
+    words = [f"{key}={http.quote(_word(value))}" for key, value in options.items()]
+    return "?" + "&".join(words) if words else ""
 
 
-def _quote(name: str) -> str:
-    return "".join(chr(b) if b in UNRESERVED else f"%{b:02X}" for b in name.encode())
+def _word(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)

@@ -1,18 +1,19 @@
-"""Files that vtpmctl reads and writes for its user; `-` is standard input or output."""
+"""Files that vtpmctl reads and writes for its user; `-` is standard input or output.
 
+Whatever fails with them is a ClientError of the problem FILE.
+"""
+
+import contextlib
 import os
 import sys
 from pathlib import Path
 
-import click
-
-from vtpmd.api import names
+from vtpmd.api.errors import FILE, ClientError
 
 
-class FileProblem(click.FileError):
-    """A file that cannot be read, written, or be what it should be."""
-
-    exit_code = names.EXIT_FILE
+def refused(path: Path, reason: str) -> ClientError:
+    """The error that a file cannot be read, written, or be what it should be."""
+    return ClientError(FILE, f"{path}: {reason}")
 
 
 def is_standard(path: Path) -> bool:
@@ -21,42 +22,51 @@ def is_standard(path: Path) -> bool:
 
 
 def read(path: Path, limit: int) -> bytes:
-    """The content of a file. Ends vtpmctl if it cannot be read or has more than `limit` bytes."""
+    """The content of a file. Raises ClientError, also if it has more than `limit` bytes."""
     try:
         with sys.stdin.buffer if is_standard(path) else path.open("rb") as file:
             content = file.read(limit + 1)
     except OSError as error:
-        raise FileProblem(str(path), error.strerror) from None
+        raise refused(path, error.strerror or str(error)) from None
     if len(content) > limit:
-        raise FileProblem(str(path), f"larger than {limit} bytes")
+        raise refused(path, f"larger than {limit} bytes")
     return content
 
 
 def check_absent(path: Path) -> None:
-    """End vtpmctl unless `write` could make this file."""
+    """Raise ClientError unless `write` could make this file."""
     if not is_standard(path) and os.path.lexists(path):
-        raise FileProblem(str(path), "it exists, and is not overwritten")
+        raise refused(path, "it exists, and is not overwritten")
 
 
 def write(path: Path, content: bytes) -> None:
-    """Make a new file (mode 0600), durable when this returns. An existing one is left alone."""
+    """Make a new file (mode 0600), durable when this returns. An existing one is left alone.
+
+    Raises ClientError, and leaves no file then; OSError for standard output.
+    """
     if is_standard(path):
         sys.stdout.buffer.write(content)
         sys.stdout.buffer.flush()
         return
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
     try:
-        with open(os.open(path, flags, 0o600), "wb") as file:  # noqa: PTH123
+        with open(os.open(path, flags, 0o600), "wb", buffering=0) as file:  # noqa: PTH123
             try:
-                file.write(content)
-                file.flush()
+                _write_all(file.fileno(), content)
                 os.fsync(file.fileno())
                 _make_durable(path.parent)
             except OSError:
-                path.unlink()
+                with contextlib.suppress(OSError):
+                    path.unlink()
                 raise
     except OSError as error:
-        raise FileProblem(str(path), error.strerror) from None
+        raise refused(path, error.strerror or str(error)) from None
+
+
+def _write_all(fd: int, content: bytes) -> None:
+    view = memoryview(content)
+    while view:
+        view = view[os.write(fd, view) :]
 
 
 def _make_durable(directory: Path) -> None:

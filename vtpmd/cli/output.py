@@ -1,21 +1,26 @@
-"""What vtpmctl prints: JSON on request, otherwise tidy text; and one way to fail."""
+"""What vtpmctl prints: JSON on request, otherwise plain text that no terminal obeys."""
 
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar
 
 import click
 
-from vtpmd.api import names
-from vtpmd.api.client import Client, Failure
+from vtpmd.api import problems
+from vtpmd.api.client import Client
+from vtpmd.api.codec import time_text
+from vtpmd.api.errors import ClientError
+from vtpmd.api.schema import InstanceInfo, KeySlot, ProviderInfo, WorkerInfo
+from vtpmd.api.text import printable
 
 from . import files
 
-Command = TypeVar("Command", bound=Callable[..., Any])
-
 HINTS = {
+    "unreachable": (
+        "Is the daemon running (systemctl status vtpmd)? Another socket can be given with "
+        "--socket or VTPMD_ADMIN_SOCKET."
+    ),
     "forbidden": "Run vtpmctl as root, or configure admin.group, join that group and log in again.",
     "not-found": "`vtpmctl list` shows every instance.",
     "no-such-provider": "`vtpmctl provider list` shows every key provider.",
@@ -30,8 +35,17 @@ HINTS = {
     "bundle-refused": "Nothing was changed.",
     "state-refused": "The state file is untouched. `vtpmctl info` shows the reason.",
 }
+_JSON_ASKED = "vtpmd.cli.as_json"
 
-json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")
+
+def _note_json(context: click.Context, _: click.Parameter, value: bool) -> bool:
+    context.meta[_JSON_ASKED] = value
+    return value
+
+
+json_option = click.option(
+    "--json", "as_json", is_flag=True, callback=_note_json, help="Print JSON for programs."
+)
 name_argument = click.argument("name", metavar="NAME|UUID")
 
 
@@ -42,70 +56,74 @@ def client() -> Client:
     return found
 
 
-def call(route: names.Route, name: str = "", content: object = None) -> Any:
-    """The daemon's answer; otherwise print what went wrong and end with its exit status."""
-    try:
-        return client().call(route, name, content)
-    except Failure as failure:
-        fail(failure)
+def demand_printable(*texts: str) -> None:
+    """Raise ClientError unless these texts can be printed exactly as they are."""
+    if any(printable(text) != text for text in texts):
+        detail = "The socket's path has characters that are not printed: use --json."
+        raise ClientError(problems.INVALID, detail)
 
 
-def fail(failure: Failure) -> NoReturn:
-    """Tell the problem (as JSON where JSON was asked for), what to do about it, and end."""
-    if click.get_current_context().params.get("as_json"):
-        click.echo(json.dumps(failure.document, indent=2))
-    else:
-        click.echo(f"vtpmctl: {failure.detail}", err=True)
-        if hint := HINTS.get(failure.document.get("code", "")):
-            click.echo(f"  {hint}", err=True)
-    sys.exit(failure.exit_status)
+def say(line: str, err: bool = False) -> None:
+    """Print one line, on standard error if `err`; whatever is in it stays in this line."""
+    click.echo(printable(line), err=err)
+
+
+def show_error(error: ClientError) -> None:
+    """Print what went wrong, as JSON where JSON was asked for, and what to do about it."""
+    if click.get_current_context().meta.get(_JSON_ASKED):
+        show_json(error.document)
+        return
+    say(f"vtpmctl: {error.detail}", err=True)
+    if hint := HINTS.get(error.problem.code):
+        say(f"  {hint}", err=True)
 
 
 def show_json(content: object) -> None:
-    """Print `content` for programs."""
+    """Print `content` for programs, in ASCII."""
     click.echo(json.dumps(content, indent=2))
 
 
-def show_instance(info: dict[str, Any], as_json: bool) -> None:
+def show_instance(info: InstanceInfo, as_json: bool) -> None:
     """Print an instance with everything about it."""
     if as_json:
-        show_json(info)
+        show_json(info.document)
     else:
         show_fields(instance_fields(info))
 
 
-def show_state(info: dict[str, Any], as_json: bool) -> None:
+def show_state(info: InstanceInfo, as_json: bool) -> None:
     """Print in which state an instance is, as one line or with everything for programs."""
     if as_json:
-        show_json(info)
+        show_json(info.document)
     else:
-        click.echo(state_line(info))
+        say(state_line(info))
 
 
-def show_saved(file: Path, about: dict[str, Any], line: str, as_json: bool) -> None:
+def show_saved(file: Path, about: dict[str, object], line: str, as_json: bool) -> None:
     """Print that `file` is written, and `about` it for programs; nothing if it is the output."""
     if files.is_standard(file):
         return
     if as_json:
         show_json({"file": str(file), **about})
     else:
-        click.echo(line)
+        say(line)
 
 
-def state_line(info: dict[str, Any]) -> str:
+def state_line(info: InstanceInfo) -> str:
     """The state of an instance and why."""
-    return f"{info['name']} is {info['state']}: {info['reason']}"
+    return f"{info.name} is {info.state}: {info.reason}"
 
 
 def show_fields(fields: Sequence[tuple[str, str]]) -> None:
     """Print a name and a value on each line, the values aligned."""
-    width = max(len(name) for name, _ in fields) + 1
+    width = max(len(printable(name)) for name, _ in fields) + 1
     for name, value in fields:
-        click.echo(f"{name + ':':<{width}}  {value}")
+        say(f"{printable(name) + ':':<{width}}  {value}")
 
 
-def show_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+def show_table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     """Print a table: drawn on a terminal, plain columns into a pipe."""
+    lines = [tuple(map(printable, row)) for row in rows]
     if sys.stdout.isatty():
         from rich import box
         from rich.console import Console
@@ -113,45 +131,56 @@ def show_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         from rich.text import Text
 
         table = Table(*headings, box=box.SIMPLE_HEAD)
-        for row in rows:
+        for row in lines:
             table.add_row(*map(Text, row))
         Console().print(table)
         return
-    widths = [max(map(len, column)) for column in zip(headings, *rows, strict=True)]
-    for row in (headings, *rows):
+    widths = [max(map(len, column)) for column in zip(headings, *lines, strict=True)]
+    for row in (tuple(headings), *lines):
         line = "  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True))
-        click.echo(line.rstrip())
+        say(line.rstrip())
 
 
-def instance_fields(info: dict[str, Any]) -> list[tuple[str, str]]:
+def instance_fields(info: InstanceInfo) -> list[tuple[str, str]]:
     """An instance as people read it."""
     fields = [
-        ("name", info["name"]),
-        ("uuid", info["uuid"]),
-        ("state", f"{info['state']} ({info['reason']})"),
-        ("since", info["since"]),
-        ("created", info["created"]),
-        ("served at daemon start", "yes" if info["autostart"] else "no"),
-        ("key provider", info["provider"]),
-        ("profile", info["profile"]),
-        ("PCR banks", ", ".join(info["pcr_banks"])),
-        ("control socket", info["control_socket"]),
-        ("data socket", info["data_socket"] or "none"),
+        ("name", info.name),
+        ("uuid", str(info.uuid)),
+        ("state", f"{info.state} ({info.reason})"),
+        ("since", time_text(info.since)),
+        ("created", time_text(info.created)),
+        ("served at daemon start", "yes" if info.autostart else "no"),
+        ("key provider", info.provider),
+        ("profile", info.profile),
+        ("PCR banks", ", ".join(info.pcr_banks)),
+        ("control socket", info.control_socket),
+        ("data socket", info.data_socket or "none"),
         ("disk encryption", "not managed"),
     ]
-    if twins := info["shares_identity_with"]:
-        fields.append(("same secrets as", ", ".join(twins)))
-    for key in info["keys"]:
-        where = f"{key['provider']}, {key['key_ref']} {key['key_version']}".rstrip()
-        fields.append((f"{key['purpose']} key", f"{where} (since {key['created']})"))
-    if worker := info["worker"]:
-        sandbox = ", ".join(f"{part} {how}" for part, how in sorted(worker["sandbox"].items()))
-        fields += [
-            ("TPM", worker["tpm"]),
-            ("worker", f"process {worker['pid']}, {worker['clients']} client(s)"),
-            ("commands answered", str(worker["commands"])),
-            ("state generation", str(worker["generation"])),
-            ("storage", worker["storage"]),
-            ("sandbox", sandbox or "off"),
-        ]
-    return fields
+    if others := info.shares_identity_with:
+        fields.append(("same secrets as", ", ".join(others)))
+    fields += map(_key_field, info.keys)
+    return fields + (_worker_fields(info.worker) if info.worker else [])
+
+
+def _key_field(key: KeySlot) -> tuple[str, str]:
+    where = f"{key.provider}, {key.key_ref} {key.key_version}".rstrip()
+    return f"{key.purpose} key", f"{where} (since {time_text(key.created)})"
+
+
+def _worker_fields(worker: WorkerInfo) -> list[tuple[str, str]]:
+    sandbox = ", ".join(f"{part} {how}" for part, how in sorted(worker.sandbox.items()))
+    return [
+        ("TPM", worker.tpm),
+        ("worker", f"process {worker.pid}, {worker.clients} client(s)"),
+        ("commands answered", str(worker.commands)),
+        ("state generation", str(worker.generation)),
+        ("storage", worker.storage),
+        ("sandbox", sandbox or "off"),
+    ]
+
+
+def provider_roles(provider: ProviderInfo) -> list[str]:
+    """What instances use a key provider for when nothing else is asked for."""
+    roles = {"default": provider.default, "recovery": provider.recovery}
+    return [role for role, has in roles.items() if has]

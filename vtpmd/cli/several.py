@@ -1,47 +1,46 @@
-"""One request for each of several instances: what is done stays done, whatever fails."""
+"""One request for each of several instances; a failure does not undo the others or stop them."""
 
 import sys
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TypeVar
 
-import click
+from vtpmd.api.errors import UNREACHABLE, ClientError
+from vtpmd.api.schema import InstanceInfo, Report
 
-from vtpmd.api import names
-from vtpmd.api.client import Failure
+from .output import say, show_json
 
-from .output import client, fail, show_json
+SomeReport = TypeVar("SomeReport", bound=Report)
 
 
 def each(
-    instances: Sequence[dict[str, Any]],
-    route: names.Route,
-    content: object,
-    line: Callable[[dict[str, Any]], str],
+    instances: Sequence[InstanceInfo],
+    ask: Callable[[str], SomeReport],
+    line: Callable[[SomeReport], str],
     json_name: str | None,
 ) -> None:
-    """Ask the daemon for each instance in turn, and tell as it goes what was done.
+    """`ask` the daemon for each instance by its UUID, and print each result as it arrives.
 
-    `line` is what to print of an answer; instead of lines the answers are printed as JSON, under
-    `json_name`, in the end if there is one. Ends vtpmctl with the first failure's exit status if
-    something was not done, and at once if the daemon cannot be reached.
+    `line` formats a report. With `json_name` all reports are printed as JSON in the end instead,
+    under that name. If something failed, vtpmctl ends with the first failure's exit status.
+    Raises ClientError as soon as the daemon cannot be reached.
     """
-    done: list[dict[str, Any]] = []
-    failures: list[tuple[str, Failure]] = []
+    done: list[dict[str, object]] = []
+    failures: list[tuple[str, ClientError]] = []
     for number, info in enumerate(instances, 1):
         place = f"[{number}/{len(instances)}]"
         try:
-            answer = client().call(route, info["uuid"], content)
-        except Failure as failure:
-            if failure.exit_status == names.EXIT_UNREACHABLE:
-                fail(failure)
-            failures.append((info["name"], failure))
-            click.echo(f"{place} {info['name']}: {failure.detail}", err=True)
+            report = ask(str(info.uuid))
+        except ClientError as error:
+            if error.problem is UNREACHABLE:
+                raise
+            failures.append((info.name, error))
+            say(f"{place} {info.name}: {error.detail}", err=True)
             continue
-        done.append(answer)
+        done.append(report.document)
         if json_name is None:
-            click.echo(f"{place} {line(answer)}")
+            say(f"{place} {line(report)}")
     if json_name is not None:
-        failed = [{"name": name, **failure.document} for name, failure in failures]
+        failed = [{"name": name, **error.document} for name, error in failures]
         show_json({json_name: done, "failed": failed})
     if failures:
         sys.exit(failures[0][1].exit_status)

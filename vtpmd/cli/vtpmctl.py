@@ -10,6 +10,9 @@ import click
 
 from vtpmd.api import names
 from vtpmd.api.client import Client
+from vtpmd.api.errors import ClientError
+
+from .output import say, show_error
 
 # Verb -> module below vtpmd.cli.verbs, which defines a command of the name `command`.
 VERBS = {
@@ -48,8 +51,12 @@ class Verbs(click.Group):
         return cast("click.Command", module.command)
 
     def invoke(self, ctx: click.Context) -> Any:
+        """Run a verb; whatever fails becomes a message and an exit status here."""
         try:
             return super().invoke(ctx)
+        except ClientError as error:
+            show_error(error)
+            sys.exit(error.exit_status)
         except (KeyboardInterrupt, click.Abort):
             _end(names.EXIT_INTERRUPTED, "interrupted; what was asked of vtpmd may still be done")
         except OSError as error:
@@ -64,7 +71,7 @@ class Verbs(click.Group):
 
 
 def _end(status: int, reason: str) -> NoReturn:
-    click.echo(f"vtpmctl: {reason}", err=True)
+    say(f"vtpmctl: {reason}", err=True)
     sys.exit(status)
 
 

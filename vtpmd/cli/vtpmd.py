@@ -10,8 +10,10 @@ from vtpmd import __version__, daemon
 from vtpmd.api import names
 from vtpmd.config.loader import ConfigurationError, load
 from vtpmd.config.schema import Configuration
+from vtpmd.ipc.messages import ZygoteReady
 from vtpmd.linux.errors import InUseError
 from vtpmd.storage.errors import StorageError
+from vtpmd.supervisor.models import UnknownModelError, demand_known
 from vtpmd.supervisor.usage import providers_in_use
 from vtpmd.telemetry import log
 from vtpmd.telemetry.audit import Audit
@@ -52,6 +54,8 @@ def main(context: click.Context, config: Path) -> None:
         daemon.run(configuration)
     except InUseError as error:
         _end(names.DAEMON_EXIT_BUSY, str(error))
+    except ConfigurationError as error:
+        _end(names.DAEMON_EXIT_CONFIGURATION, f"{config}: {error}")
     except (StorageError, OSError) as error:
         _end(names.DAEMON_EXIT_FAILED, str(error))
     except Exception:
@@ -64,6 +68,11 @@ def main(context: click.Context, config: Path) -> None:
 def check_config(config: Path) -> None:
     """Check the configuration and tell everything that is wrong with it."""
     configuration = _load(config)
+    try:
+        defaults = configuration.defaults
+        demand_known(_models(), defaults.profile, defaults.pcr_banks)
+    except UnknownModelError as error:
+        _end(names.DAEMON_EXIT_CONFIGURATION, f"{config}: defaults: {error}")
     try:
         daemon.key_providers(configuration, Audit())
         users = providers_in_use(configuration.state_dir)
@@ -80,6 +89,12 @@ def check_config(config: Path) -> None:
             ),
         )
     click.echo(f"{config}: no problems found")
+
+
+def _models() -> ZygoteReady:
+    from vtpmd.tpm.engine import bank_names, profile_names  # takes a moment: only when needed
+
+    return ZygoteReady(profile_names(), bank_names())
 
 
 def _load(config: Path) -> Configuration:

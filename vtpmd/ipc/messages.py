@@ -1,6 +1,9 @@
 """Every message between supervisor, zygote and workers, and the one table of what is legal when.
 
-Secrets (``dek``) are bytearrays that stay out of every repr; whoever holds a message wipes them.
+What the supervisor sends is an order, what it is sent is a report: `codec` says what that means for
+fields of other versions. Every field that is added from now on has a default; `version` says which
+number grows with it. Secrets (`dek`) are bytearrays that stay out of every repr; whoever holds a
+message wipes them.
 """
 
 from dataclasses import dataclass, field
@@ -13,9 +16,9 @@ from vtpmd.storage.slot import Slot
 from .codec import Codec
 
 SandboxMode = Literal["require", "best-effort", "off"]
-TpmPower = Literal["off", "on", "failed"]
+TpmPower = Literal["off", "on", "failed", "unknown"]
 FailureKind = Literal[
-    "key", "damaged", "newer", "wrong-instance", "storage", "sandbox", "model", "defect"
+    "key", "damaged", "newer", "wrong-instance", "storage", "sandbox", "model", "defect", "unknown"
 ]
 EventKind = Literal[
     "client-connected",
@@ -39,8 +42,20 @@ EventKind = Literal[
 
 
 @dataclass(frozen=True)
+class ZygoteReady:
+    """The engine is loaded: which profiles and PCR banks a TPM can be made with."""
+
+    profiles: tuple[str, ...]
+    pcr_banks: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Spawn:
-    """Fork a worker. One file descriptor: the worker's end of its channel."""
+    """Fork a worker.
+
+    File descriptors: the worker's end of its channel and, for a worker that is to serve, the
+    instance's serving lock, open for reading. The worker locks it for as long as it lives.
+    """
 
     uuid: UUID
     name: str
@@ -138,10 +153,10 @@ class Serve:
     """Serve a stored TPM.
 
     File descriptors: state directory, control listener, reattach listener and, for tools, a data
-    listener. ``startup`` powers the TPM on at once and sends TPM2_Startup(CLEAR) (swtpm's
-    not-need-init,startup-clear); ``set_locality`` permits the vendor command TPM2_CC_SET_LOCALITY
-    on the data channel; with ``check_peers`` only root, the worker's own user, ``peer_uids`` and
-    members of ``peer_gids`` may connect, otherwise whoever the socket's mode lets in.
+    listener. `startup` powers the TPM on at once and sends TPM2_Startup(CLEAR) (swtpm's
+    not-need-init,startup-clear); `set_locality` permits the vendor command TPM2_CC_SET_LOCALITY
+    on the data channel; with `check_peers` only root, the worker's own user, `peer_uids` and
+    members of `peer_gids` may connect, otherwise whoever the socket's mode lets in.
     """
 
     uuid: UUID
@@ -159,10 +174,10 @@ class Serve:
 
 @dataclass(frozen=True)
 class Ready:
-    """The instance is served. ``sandbox`` tells what is active: part -> how."""
+    """The instance is served. `sandbox` tells what is active: part -> how."""
 
     generation: int
-    sandbox: dict[str, str]
+    sandbox: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -180,22 +195,22 @@ class Status:
 
 @dataclass(frozen=True)
 class StatusReply:
-    """`since`: CLOCK_MONOTONIC milliseconds at Ready; ``commands``: TPM commands answered.
+    """What a worker says of itself; it is shown to people, and nothing is decided by it.
 
-    `storage`: "available", or why the next change could not be stored. `dropped_octets` came behind
-    a TPM command before its answer, or in none; `refused_descriptors` came with control messages.
+    `since`: CLOCK_MONOTONIC milliseconds at Ready; `commands`: TPM commands answered. `storage`:
+    "available", or why the next change could not be stored. `dropped_octets` came behind a
+    TPM command before its answer, or in none; `refused_descriptors` came with control messages.
     """
 
     uuid: UUID
     name: str
-    pid: int
-    generation: int
-    tpm: TpmPower
-    clients: int
-    sandbox: dict[str, str]
-    since: int
-    commands: int
-    storage: str
+    generation: int = 0
+    tpm: TpmPower = "unknown"
+    clients: int = 0
+    sandbox: dict[str, str] = field(default_factory=dict)
+    since: int = 0
+    commands: int = 0
+    storage: str = "unknown"
     dropped_octets: int = 0
     refused_descriptors: int = 0
 
@@ -261,12 +276,15 @@ class Stopped:
 
 @dataclass(frozen=True)
 class Event:
-    kind: EventKind
-    detail: str
+    """Something happened. `kind` is an EventKind, or a word of a newer version."""
+
+    kind: str
+    detail: str = ""
 
 
 Message = (
-    Spawn
+    ZygoteReady
+    | Spawn
     | Spawned
     | SpawnFailed
     | Manufacture
@@ -293,8 +311,9 @@ Message = (
 
 
 class State(Enum):
-    """Where a channel is. Zygote channels stay in ZYGOTE; a reattached one begins in SERVING."""
+    """Where a channel is. An adopted worker's begins in SERVING."""
 
+    WARMING = "warming"
     ZYGOTE = "zygote"
     NEW = "new"
     ORDERED = "ordered"
@@ -321,6 +340,11 @@ class Rule:
     then: State | None = None
     fds: tuple[int, ...] = (0,)
 
+    @property
+    def is_report(self) -> bool:
+        """Whether it tells the supervisor something; it is an order otherwise."""
+        return self.sender is not Side.SUPERVISOR
+
 
 def _rule(
     sender: Side, *states: State, then: State | None = None, fds: tuple[int, ...] = (0,)
@@ -329,7 +353,8 @@ def _rule(
 
 
 RULES: dict[type, Rule] = {
-    Spawn: _rule(Side.SUPERVISOR, State.ZYGOTE, fds=(1,)),
+    ZygoteReady: _rule(Side.ZYGOTE, State.WARMING, then=State.ZYGOTE),
+    Spawn: _rule(Side.SUPERVISOR, State.ZYGOTE, fds=(1, 2)),
     Spawned: _rule(Side.ZYGOTE, State.ZYGOTE, fds=(1,)),
     SpawnFailed: _rule(Side.ZYGOTE, State.ZYGOTE),
     Manufacture: _rule(Side.SUPERVISOR, State.NEW, then=State.ORDERED, fds=(1,)),
@@ -354,4 +379,7 @@ RULES: dict[type, Rule] = {
     Event: _rule(Side.WORKER, State.STARTING, State.SERVING, State.STOPPING),
 }
 
-CODEC = Codec(tuple(RULES))
+CODEC = Codec(
+    orders=tuple(cls for cls, rule in RULES.items() if not rule.is_report),
+    reports=tuple(cls for cls, rule in RULES.items() if rule.is_report),
+)

@@ -5,7 +5,7 @@ import socket
 import struct
 from dataclasses import dataclass
 
-_CREDENTIALS = struct.Struct("=iII")
+CREDENTIALS = struct.Struct("=iII")  # struct ucred of unix(7): pid, uid, gid
 _SO_PEERGROUPS = 59
 _MAX_GROUPS = 256
 _NO_PROCESS = 0
@@ -44,8 +44,8 @@ class PeerPolicy:
 
 def peer_of(sock: socket.socket) -> Peer:
     """The process that connected, as the kernel recorded it then."""
-    pid, uid, gid = _CREDENTIALS.unpack(
-        sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+    pid, uid, gid = CREDENTIALS.unpack(
+        sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, CREDENTIALS.size)
     )
     try:
         groups = sock.getsockopt(socket.SOL_SOCKET, _SO_PEERGROUPS, _MAX_GROUPS * 4)

@@ -1,122 +1,22 @@
-"""Backup and restore of one instance: its sealed state leaves and enters as it is."""
+"""Backup: put the sealed state of an instance into a bundle, unchanged."""
 
 from dataclasses import replace
 
 import trio
 
-from vtpmd.admin.schema import RestoreRequest
-from vtpmd.api import problems
-from vtpmd.api.problems import OperationError
-from vtpmd.storage.directory import NVRAM
-from vtpmd.storage.wipe import wipe
 from vtpmd.supervisor.fleet import Fleet
-from vtpmd.supervisor.instance import Instance
-from vtpmd.supervisor.keys import KeyMissing
-from vtpmd.supervisor.launch import Host, refusals
-from vtpmd.supervisor.metadata import Metadata
-from vtpmd.supervisor.registry import Entry
-from vtpmd.telemetry.log import get_logger
+from vtpmd.supervisor.refusals import refusals
+from vtpmd.supervisor.states import Act
 
-from .bundle import Bundle, BundleError, decode, encode
-from .clone import examined
-from .create import check_name, published
-
-log = get_logger("backup")
+from .bundle import encode
 
 
 async def backup(fleet: Fleet, name: str) -> bytes:
-    """A bundle of one instance, with what its TPM has made durable last; it may be running."""
+    """A bundle with the newest durable state of an instance, which may be running."""
     instance, registry = fleet.find(name), fleet.host.registry
-    instance.demand_sound()
+    instance.demand(Act.BACK_UP)
     metadata = replace(instance.metadata, autostart=False)
     with refusals():
         nvram = await trio.to_thread.run_sync(registry.nvram, metadata.uuid)
         certificates = await trio.to_thread.run_sync(registry.certificates, metadata.uuid)
         return encode(metadata, nvram, certificates)
-
-
-async def restore(fleet: Fleet, data: bytes, request: RestoreRequest) -> Instance:
-    """An instance from a bundle, not served yet; locked if its key is not available.
-
-    Raises OperationError: then everything is as it was.
-    """
-    try:
-        bundle = await trio.to_thread.run_sync(decode, data)
-    except BundleError as error:
-        raise OperationError(problems.BUNDLE_REFUSED, f"The bundle is refused: {error}.") from None
-    old = fleet.get(bundle.metadata.uuid)
-    metadata = _plan(bundle, request, old)
-    check_name(fleet.host, metadata.name, metadata.uuid)
-    if old is None:
-        with fleet.reserved(metadata):
-            fault = await _install(fleet.host, metadata, bundle)
-            return _taken_in(fleet, metadata, fault)
-    if not request.replace:
-        raise OperationError(
-            problems.EXISTS,
-            f"The bundle is of instance {metadata.uuid}, which exists here as {old.metadata.name}.",
-        )
-    with fleet.replacing(old, metadata):
-        async with old.retired("replaced by a backup"):
-            fault = await _replace(fleet.host, metadata, bundle)
-            fleet.drop(metadata.uuid)
-        return _taken_in(fleet, metadata, fault)
-
-
-def _plan(bundle: Bundle, request: RestoreRequest, old: Instance | None) -> Metadata:
-    """The restored metadata; an instance that is replaced keeps its name if it has one."""
-    kept = old.metadata.name if old is not None and old.fault is None else None
-    name = request.name or kept or bundle.metadata.name
-    primary = [slot.provider for slot in bundle.envelope.slots if slot.purpose == "primary"]
-    provider = primary[0] if primary else bundle.envelope.slots[0].provider
-    return replace(bundle.metadata, name=name, provider=provider, autostart=False)
-
-
-def _taken_in(fleet: Fleet, metadata: Metadata, fault: str | None) -> Instance:
-    instance = fleet.add(Entry(metadata))
-    if fault is not None:
-        instance.lock(fault)
-    log.info("restored", instance=metadata.name, uuid=str(metadata.uuid), locked=fault)
-    return instance
-
-
-async def _install(host: Host, metadata: Metadata, bundle: Bundle) -> str | None:
-    """Put a new directory in place; why its key is missing, None if the state opens."""
-    fault: str | None = None
-
-    async def fill(directory: int) -> None:
-        nonlocal fault
-        files = {**bundle.certificates, NVRAM: bundle.nvram}
-        await trio.to_thread.run_sync(host.registry.fill, directory, files)
-        fault = await _tried(host, metadata, bundle, directory)
-
-    with refusals():
-        await published(host, metadata, fill)
-    return fault
-
-
-async def _replace(host: Host, metadata: Metadata, bundle: Bundle) -> str | None:
-    """Put a bundle in the place of what is stored, after a trial beside it; as `_install`."""
-    registry, uuid = host.registry, metadata.uuid
-    with refusals():
-        files = {**bundle.certificates, NVRAM: bundle.nvram}
-        with registry.beside(metadata) as directory:
-            await trio.to_thread.run_sync(registry.fill, directory, files)
-            fault = await _tried(host, metadata, bundle, directory)
-        lost = await trio.to_thread.run_sync(registry.overwrite, metadata, files)
-    found = bundle.envelope.header.generation
-    log.warning("state-replaced", uuid=str(uuid), generation=found, replaced_generation=lost)
-    return fault
-
-
-async def _tried(host: Host, metadata: Metadata, bundle: Bundle, directory: int) -> str | None:
-    """Open the state in `directory` if its key can be had; otherwise say why it cannot."""
-    try:
-        dek = await host.keys.unlock(bundle.envelope, metadata.uuid)
-    except KeyMissing as error:
-        return str(error)
-    try:
-        await examined(host, metadata, dek, directory)
-    finally:
-        wipe(dek)
-    return None

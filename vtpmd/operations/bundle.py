@@ -2,14 +2,15 @@
 
 A tar archive (POSIX ustar, not compressed) of regular files without directories::
 
-    manifest.json   format 1: what is in the bundle, with the size and SHA-256 of every other file
+    manifest.json   what is in the bundle, with the size and SHA-256 of every other file
     meta.json       the public metadata of the instance
     nvram           its sealed state, with the wrapped key: opens with the key provider only
     *.pem           its certificates, if it has any
 
-Nothing is ever extracted to names from an archive: members are looked up by the names above, and
-whatever else is there is refused. The hashes tell damage; forgery of the state is told by its seal
-when it is opened, and metadata and certificates are public and not authenticated.
+The manifest begins with its format; what else a newer vtpmd writes into one of the same format is
+ignored. Nothing is ever extracted to names from an archive: members are looked up by the names
+above, and whatever else is there is refused. The hashes tell damage; forgery of the state is told
+by its seal when it is opened, and metadata and certificates are public and not authenticated.
 """
 
 import hashlib
@@ -27,7 +28,7 @@ from vtpmd.storage.directory import META, NVRAM
 from vtpmd.storage.envelope import Envelope, parse
 from vtpmd.storage.errors import EnvelopeError
 from vtpmd.storage.store import MAX_SIZE
-from vtpmd.supervisor.metadata import Metadata, MetadataError
+from vtpmd.supervisor.metadata import Metadata, MetadataError, demand_format
 
 FORMAT = 1
 MANIFEST = "manifest.json"
@@ -146,13 +147,11 @@ def _manifest(content: bytes | None) -> dict[str, Any]:
         manifest = json.loads(content)
     except (ValueError, RecursionError):
         raise BundleError("its manifest.json is not JSON") from None
-    if not isinstance(manifest, dict) or not isinstance(manifest.get("files"), dict):
+    if not isinstance(manifest, dict):
+        raise BundleError("its manifest.json holds no object")
+    demand_format(manifest, FORMAT, BundleError, "it")
+    if not isinstance(manifest.get("files"), dict):
         raise BundleError("its manifest.json lists no files")
-    found = manifest.get("format")
-    if isinstance(found, int) and found > FORMAT:
-        raise BundleError(f"it has format {found}, written by a newer vtpmd")
-    if found != FORMAT:
-        raise BundleError("its manifest.json names no format")
     return manifest
 
 
@@ -162,5 +161,6 @@ def _check_hashes(manifest: Mapping[str, Any], files: Mapping[str, bytes]) -> No
         raise BundleError(f"{missing[0]} is missing in it")
     for name, content in files.items():
         wanted = {"size": len(content), "sha256": hashlib.sha256(content).hexdigest()}
-        if listed.get(name) != wanted:
+        entry = listed.get(name)
+        if not isinstance(entry, dict) or {**entry, **wanted} != entry:
             raise BundleError(f"{name} in it is not what its manifest says: it is damaged")

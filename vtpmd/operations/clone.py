@@ -1,20 +1,21 @@
 """Clone: a copy with the same secrets, or one of the same kind with secrets of its own."""
 
-import trio
-
-from vtpmd.admin.schema import CloneRequest
 from vtpmd.api import problems
 from vtpmd.api.problems import OperationError
-from vtpmd.ipc.messages import Copy, Examine, Examined, Stored
-from vtpmd.storage.envelope import Envelope
+from vtpmd.api.schema import CloneRequest, InstanceInfo
+from vtpmd.ipc.messages import Copy, Stored
 from vtpmd.storage.wipe import wipe
 from vtpmd.supervisor.fleet import Fleet
+from vtpmd.supervisor.host import Host
 from vtpmd.supervisor.instance import Instance
 from vtpmd.supervisor.keys import FreshKey
-from vtpmd.supervisor.launch import Host, commission, refusals
+from vtpmd.supervisor.launch import carry_out
 from vtpmd.supervisor.metadata import Metadata
+from vtpmd.supervisor.refusals import refusals
+from vtpmd.supervisor.states import Act
 
-from .create import born, manufactured, planned
+from .examine import examine, unlocked
+from .new import introduce, make, manufacture, plan
 
 REPLACE_WARNING = (
     "{name} holds {objects} and {indices} of its owner. With the policy replace the clone gets a "
@@ -23,24 +24,24 @@ REPLACE_WARNING = (
 )
 
 
-async def clone(fleet: Fleet, name: str, request: CloneRequest) -> Instance:
+async def clone(fleet: Fleet, name: str, request: CloneRequest) -> InstanceInfo:
     """A new instance like another, which may be running. Raises OperationError."""
     source, host = fleet.find(name), fleet.host
-    source.demand_sound()
+    source.demand(Act.CLONE)
     share_identity = (request.policy or host.configuration.clone.policy) == "copy"
-    metadata = _planned(host, source.metadata, request, share_identity)
+    metadata = _plan(host, source.metadata, request, share_identity)
     if share_identity:
-        return await _copied(fleet, source, metadata)
-    if not request.confirmed:
-        await _demand_confirmation(host, source)
-    return await manufactured(fleet, metadata)
+        made = await _copy(fleet, source, metadata)
+    else:
+        if not request.confirmed:
+            await _demand_confirmation(host, source)
+        made = await manufacture(fleet, metadata)
+    return await introduce(fleet, made, request.start)
 
 
-def _planned(
-    host: Host, original: Metadata, request: CloneRequest, share_identity: bool
-) -> Metadata:
+def _plan(host: Host, original: Metadata, request: CloneRequest, share_identity: bool) -> Metadata:
     data_socket = request.data_socket
-    return planned(
+    return plan(
         host,
         request.name,
         request.uuid,
@@ -52,12 +53,12 @@ def _planned(
     )
 
 
-async def _copied(fleet: Fleet, source: Instance, metadata: Metadata) -> Instance:
+async def _copy(fleet: Fleet, source: Instance, metadata: Metadata) -> Instance:
     """The newest durable state of `source`, sealed anew as another instance."""
     host, uuid = fleet.host, source.metadata.uuid
 
     async def fill(directory: int, key: FreshKey) -> None:
-        dek = await _unlocked(host, source)
+        dek = await unlocked(host, source)
         try:
             order = Copy(
                 uuid=metadata.uuid,
@@ -70,17 +71,17 @@ async def _copied(fleet: Fleet, source: Instance, metadata: Metadata) -> Instanc
                 sandbox=host.configuration.sandbox,
             )
             with host.registry.directory(uuid) as original:
-                await commission(host, metadata, order, Stored, [directory, original])
+                await carry_out(host, metadata, order, Stored, [directory, original])
         finally:
             wipe(dek)
 
-    async with source.at_rest():
-        return await born(fleet, metadata, fill)
+    async with source.at_rest(Act.CLONE):
+        return await make(fleet, metadata, fill)
 
 
 async def _demand_confirmation(host: Host, source: Instance) -> None:
-    """Raise OperationError if the owner has anything in the TPM that a clone would miss."""
-    async with source.at_rest():
+    """Raise OperationError if the owner has anything in the TPM that the clone would lack."""
+    async with source.at_rest(Act.CLONE):
         with refusals():
             examined = await examine(host, source)
     if examined.owner_objects or examined.owner_indices:
@@ -94,26 +95,3 @@ async def _demand_confirmation(host: Host, source: Instance) -> None:
 
 def _counted(count: int, one: str, many: str) -> str:
     return f"{count} {one if count == 1 else many}"
-
-
-async def examine(host: Host, instance: Instance) -> Examined:
-    """What is in a stored TPM. Raises what `refusals` turns into OperationError."""
-    metadata = instance.metadata
-    dek = await _unlocked(host, instance)
-    try:
-        with host.registry.directory(metadata.uuid) as directory:
-            return await examined(host, metadata, dek, directory)
-    finally:
-        wipe(dek)
-
-
-async def examined(host: Host, metadata: Metadata, dek: bytearray, directory: int) -> Examined:
-    """What is in the TPM that is stored in `directory`. Raises as `commission`."""
-    order = Examine(metadata.uuid, metadata.name, dek, host.configuration.sandbox)
-    return await commission(host, metadata, order, Examined, [directory])
-
-
-async def _unlocked(host: Host, instance: Instance) -> bytearray:
-    uuid = instance.metadata.uuid
-    envelope: Envelope = await trio.to_thread.run_sync(host.registry.envelope, uuid)
-    return await host.keys.unlock(envelope, uuid)

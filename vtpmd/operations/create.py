@@ -1,84 +1,20 @@
-"""How an instance comes into being: planned, made in a directory of its own, and then published."""
+"""Create: a new TPM with secrets of its own."""
 
-import contextlib
-import os
-from collections.abc import Awaitable, Callable, Sequence
-from datetime import UTC, datetime
-from uuid import UUID, uuid4
-
-import trio
-
-from vtpmd.admin.schema import CreateRequest
-from vtpmd.api import names, problems
+from vtpmd.api import problems
 from vtpmd.api.problems import OperationError
-from vtpmd.ipc.messages import Manufacture, Stored
-from vtpmd.storage.errors import StorageError
-from vtpmd.storage.wipe import wipe
-from vtpmd.supervisor.endpoints import Endpoints
+from vtpmd.api.schema import CreateRequest, InstanceInfo
 from vtpmd.supervisor.fleet import Fleet
-from vtpmd.supervisor.instance import Instance
-from vtpmd.supervisor.keys import FreshKey
-from vtpmd.supervisor.launch import Host, commission, refusals
-from vtpmd.supervisor.metadata import Metadata, valid_name
-from vtpmd.supervisor.registry import Entry
-from vtpmd.telemetry.log import get_logger
+from vtpmd.supervisor.metadata import Metadata
+from vtpmd.supervisor.models import UnknownModelError, demand_known
+from vtpmd.supervisor.refusals import refusals
 
-log = get_logger("creation")
+from .new import introduce, manufacture, plan
 
 
-def planned(
-    host: Host,
-    name: str,
-    uuid: UUID | None,
-    *,
-    provider: str | None,
-    profile: str,
-    pcr_banks: Sequence[str],
-    data_socket: bool,
-    identity: UUID | None = None,
-) -> Metadata:
-    """The metadata of a new instance; its identity is its own unless given.
-
-    Raises OperationError.
-    """
-    check_name(host, name, uuid)
-    with refusals():
-        holder = host.keys.choose(provider)
-    uuid = uuid or _as_uuid(name) or uuid4()
-    return Metadata(
-        name=name,
-        uuid=uuid,
-        created=datetime.now(UTC),
-        provider=holder.name,
-        profile=profile,
-        pcr_banks=tuple(pcr_banks),
-        data_socket=data_socket,
-        autostart=False,
-        identity=identity or uuid,
-    )
-
-
-def check_name(host: Host, name: str, uuid: UUID | None) -> None:
-    """Raise OperationError unless an instance may have this name."""
-    if not valid_name(name):
-        raise OperationError(
-            problems.INVALID,
-            "name: letters, digits and _ . : @ - are permitted, 64 at most, not beginning with "
-            f"a point or dash; {' and '.join(sorted(names.RESERVED_NAMES))} is taken",
-        )
-    if (named := _as_uuid(name)) is not None and uuid not in (None, named):
-        raise OperationError(problems.INVALID, "name: it is the UUID of another instance")
-    endpoints = Endpoints(host.configuration, name, uuid or UUID(int=0), data_socket=False)
-    if not endpoints.fit:
-        raise OperationError(
-            problems.INVALID, f"name: the socket path {endpoints.control} would be too long"
-        )
-
-
-async def create(fleet: Fleet, request: CreateRequest) -> Instance:
-    """A new TPM with secrets of its own, not served yet. Raises OperationError."""
+async def create(fleet: Fleet, request: CreateRequest) -> InstanceInfo:
+    """Make a new TPM, and serve it unless asked not to. Raises OperationError."""
     configuration, data_socket = fleet.host.configuration, request.data_socket
-    metadata = planned(
+    metadata = plan(
         fleet.host,
         request.name,
         request.uuid,
@@ -87,59 +23,14 @@ async def create(fleet: Fleet, request: CreateRequest) -> Instance:
         pcr_banks=request.pcr_banks or configuration.defaults.pcr_banks,
         data_socket=configuration.sockets.data_socket if data_socket is None else data_socket,
     )
-    return await manufactured(fleet, metadata)
+    await _demand_model(fleet, metadata)
+    return await introduce(fleet, await manufacture(fleet, metadata), request.start)
 
 
-async def manufactured(fleet: Fleet, metadata: Metadata) -> Instance:
-    """A TPM made as `metadata` plans it. Raises OperationError."""
-
-    async def fill(directory: int, key: FreshKey) -> None:
-        order = Manufacture(
-            uuid=metadata.uuid,
-            name=metadata.name,
-            profile=metadata.profile,
-            pcr_banks=metadata.pcr_banks,
-            dek=key.dek,
-            dek_id=key.dek_id,
-            slots=key.slots,
-            sandbox=fleet.host.configuration.sandbox,
-        )
-        await commission(fleet.host, metadata, order, Stored, [directory])
-
-    return await born(fleet, metadata, fill)
-
-
-async def born(
-    fleet: Fleet, metadata: Metadata, fill: Callable[[int, FreshKey], Awaitable[None]]
-) -> Instance:
-    """An instance with a fresh key, whose directory `fill` fills. Raises OperationError."""
-    host = fleet.host
-    with fleet.reserved(metadata), refusals():
-        key = await host.keys.fresh(metadata.uuid, host.keys.choose(metadata.provider))
-        try:
-            await published(host, metadata, lambda directory: fill(directory, key))
-        finally:
-            wipe(key.dek)
-        log.info("created", instance=metadata.name, uuid=str(metadata.uuid))
-        return fleet.add(Entry(metadata))
-
-
-async def published(host: Host, metadata: Metadata, fill: Callable[[int], Awaitable[None]]) -> None:
-    """Let a directory appear once it is complete; what fails leaves nothing."""
-    directory = await trio.to_thread.run_sync(host.registry.prepare, metadata)
+async def _demand_model(fleet: Fleet, metadata: Metadata) -> None:
+    with refusals():
+        models = await fleet.host.zygote.models()
     try:
-        await fill(directory)
-        await trio.to_thread.run_sync(host.registry.publish, metadata.uuid)
-    except BaseException:
-        with contextlib.suppress(StorageError):
-            host.registry.discard(metadata.uuid)
-        raise
-    finally:
-        os.close(directory)
-
-
-def _as_uuid(text: str) -> UUID | None:
-    try:
-        return UUID(text)
-    except ValueError:
-        return None
+        demand_known(models, metadata.profile, metadata.pcr_banks)
+    except UnknownModelError as error:
+        raise OperationError(problems.INVALID, str(error)) from None

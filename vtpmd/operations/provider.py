@@ -5,87 +5,71 @@ import contextlib
 from collections import Counter
 from collections.abc import Iterator
 
-from vtpmd.admin.schema import (
+from vtpmd.api import problems
+from vtpmd.api.problems import OperationError
+from vtpmd.api.schema import (
+    BackupNote,
+    BackupRequest,
     KeyImportRequest,
     KeyImportResult,
     KeyringBackup,
-    ProviderDetails,
-    ProviderInfo,
     ProviderList,
     RotateResult,
 )
-from vtpmd.api import problems
-from vtpmd.api.problems import OperationError
 from vtpmd.kms.errors import KeyProviderError, KeyUnavailableError
 from vtpmd.kms.provider import KeyHolder
 from vtpmd.supervisor.fleet import Fleet
-from vtpmd.supervisor.keys import Keys, ProviderState
+
+from .describe import provider_details
 
 
-def provider_info(state: ProviderState) -> ProviderInfo:
-    """A provider as it is shown, without what it tells about itself."""
-    return ProviderInfo(
-        name=state.provider.name,
-        type=state.provider.type,
-        default=state.is_default,
-        recovery=state.is_recovery,
-        available=state.fault is None,
-        reason=state.fault or "ready",
-    )
-
-
-async def describe_all(fleet: Fleet) -> ProviderList:
+async def list_(fleet: Fleet) -> ProviderList:
     """Every configured provider, and how many instances it holds the keys of."""
     users = Counter(instance.metadata.provider for instance in fleet)
     providers = []
     for state in await fleet.host.keys.survey():
-        provider, description = state.provider, {}
+        description: dict[str, object] = {}
         with contextlib.suppress(KeyProviderError):
-            description = await provider.describe()
-        providers.append(
-            ProviderDetails(
-                **provider_info(state).model_dump(),
-                instances=users[provider.name],
-                description=description,
-            )
-        )
+            description = await state.provider.describe()
+        providers.append(provider_details(state, users[state.provider.name], description))
     missing = sorted(set(users) - {each.name for each in providers} - {""})
-    return ProviderList(providers=providers, not_configured=missing)
+    return ProviderList(providers=tuple(providers), not_configured=tuple(missing))
 
 
-async def rotate(keys: Keys, name: str) -> RotateResult:
+async def rotate(fleet: Fleet, name: str) -> RotateResult:
     """A fresh KEK. Raises OperationError."""
     with _refusals(name):
-        return RotateResult(provider=name, key_version=await _holder(keys, name).rotate())
+        return RotateResult(provider=name, key_version=await _holder(fleet, name).rotate())
 
 
-async def backup(keys: Keys, name: str, passphrase: str) -> KeyringBackup:
+async def backup(fleet: Fleet, name: str, request: BackupRequest) -> KeyringBackup:
     """All KEKs, to be opened with the passphrase. Raises OperationError."""
     with _refusals(name):
-        made = await _holder(keys, name).backup(passphrase)
+        made = await _holder(fleet, name).backup(request.passphrase)
     return KeyringBackup(
-        backup=base64.b64encode(made.data).decode(), key_versions=list(made.versions)
+        backup=base64.b64encode(made.data).decode(), key_versions=tuple(made.versions)
     )
 
 
-async def note_backup(keys: Keys, name: str, versions: list[str]) -> None:
+async def note_backup(fleet: Fleet, name: str, request: BackupNote) -> None:
     """A backup with these KEK versions has been written. Raises OperationError."""
     with _refusals(name):
-        await _holder(keys, name).note_backup(versions)
+        await _holder(fleet, name).note_backup(request.key_versions)
 
 
-async def restore(keys: Keys, name: str, request: KeyImportRequest) -> KeyImportResult:
+async def import_(fleet: Fleet, name: str, request: KeyImportRequest) -> KeyImportResult:
     """Add the KEKs of a backup. Raises OperationError."""
     try:
         data = base64.b64decode(request.backup, validate=True)
     except ValueError:
         raise OperationError(problems.INVALID, "backup: not in base64") from None
     with _refusals(name):
-        added = await _holder(keys, name).restore(data, request.passphrase)
+        added = await _holder(fleet, name).restore(data, request.passphrase)
     return KeyImportResult(provider=name, added=added)
 
 
-def _holder(keys: Keys, name: str) -> KeyHolder:
+def _holder(fleet: Fleet, name: str) -> KeyHolder:
+    keys = fleet.host.keys
     if not keys.known(name):
         raise OperationError(problems.NO_PROVIDER, f"There is no key provider {name!r}.")
     provider = keys.choose(name)

@@ -1,4 +1,4 @@
-"""Rekey: another KEK around the same DEK, or another DEK, of an instance that may be running.
+"""Rekey: wrap the DEK under another KEK, or change the DEK; the instance may be running.
 
 Each step leaves a state file that opens: its slots and what they open change in one rename.
 """
@@ -8,19 +8,22 @@ from uuid import UUID
 
 import trio
 
-from vtpmd.admin.schema import KeySlot, RekeyRequest, RekeyResult
-from vtpmd.api import problems
-from vtpmd.api.problems import OperationError
+from vtpmd.api.schema import RekeyRequest, RekeyResult
 from vtpmd.ipc.messages import Rekey, Rekeyed, Reseal, Rewrap, Stored
 from vtpmd.kms.provider import KeyProvider
 from vtpmd.storage.envelope import Envelope
 from vtpmd.storage.slot import Slot
 from vtpmd.storage.wipe import wipe
 from vtpmd.supervisor.fleet import Fleet
+from vtpmd.supervisor.host import Host
 from vtpmd.supervisor.instance import Instance
-from vtpmd.supervisor.launch import Host, commission, refusals
-from vtpmd.supervisor.worker import Worker, WorkerRefused
+from vtpmd.supervisor.launch import carry_out
+from vtpmd.supervisor.refusals import refusals
+from vtpmd.supervisor.states import Act
+from vtpmd.supervisor.worker import Worker
 from vtpmd.telemetry.log import get_logger
+
+from .describe import key_slots
 
 log = get_logger("rekey")
 
@@ -28,23 +31,20 @@ log = get_logger("rekey")
 async def rekey(fleet: Fleet, name: str, request: RekeyRequest) -> RekeyResult:
     """Rekey one instance. Raises OperationError: then it opens with the key it had."""
     instance, host = fleet.find(name), fleet.host
-    async with instance.at_rest() as worker:
+    async with instance.at_rest(Act.REKEY) as worker:
         with refusals():
             uuid = instance.metadata.uuid
             envelope = await trio.to_thread.run_sync(host.registry.envelope, uuid)
             if request.since is not None and _all_since(envelope.slots, request.since.timestamp()):
                 return _result(instance, envelope.slots, changed=False)
             provider = host.keys.choose(request.provider or _primary(envelope.slots).provider)
-            try:
-                changed = True
-                if request.deep:
-                    slots = await _deep(host, instance, worker, envelope, provider)
-                else:
-                    slots = await host.keys.rewrap(envelope, uuid, provider)
-                    if changed := not _current(envelope.slots, slots):
-                        await _store(host, uuid, worker, slots)
-            except WorkerRefused as error:
-                raise OperationError(problems.UNAVAILABLE, f"Not rekeyed: {error}.") from None
+            changed = True
+            if request.deep:
+                slots = await _deep(host, instance, worker, envelope, provider)
+            else:
+                slots = await host.keys.rewrap(envelope, uuid, provider)
+                if changed := not _current(envelope.slots, slots):
+                    await _store(host, uuid, worker, slots)
             await instance.note(provider=provider.name)
     if changed:
         name = instance.metadata.name
@@ -85,7 +85,7 @@ async def _deep(
                     slots=key.slots,
                     sandbox=host.configuration.sandbox,
                 )
-                await commission(host, instance.metadata, order, Stored, [directory])
+                await carry_out(host, instance.metadata, order, Stored, [directory])
             finally:
                 wipe(old)
         return key.slots
@@ -102,7 +102,7 @@ def _all_since(slots: Sequence[Slot], time: float) -> bool:
 
 
 def _current(old: Sequence[Slot], new: Sequence[Slot]) -> bool:
-    """Whether the new slots are under the very KEKs the old ones are under.
+    """Whether old and new slots are under the same KEKs.
 
     A provider that counts no versions cannot tell.
     """
@@ -117,5 +117,5 @@ def _result(instance: Instance, slots: Sequence[Slot], changed: bool) -> RekeyRe
         name=instance.metadata.name,
         uuid=instance.metadata.uuid,
         changed=changed,
-        keys=[KeySlot.of(slot) for slot in slots],
+        keys=key_slots(slots),
     )

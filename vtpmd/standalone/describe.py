@@ -4,7 +4,7 @@ from pathlib import Path
 
 from vtpmd import __version__
 from vtpmd.storage.directory import NVRAM, VOLATILE
-from vtpmd.tpm.profile import PROFILES
+from vtpmd.tpm.engine import rsa_key_sizes
 
 FOREIGN_STATE = ("tpm2-00.permall", "tpm-00.permall")
 """The files in which swtpm keeps permanent state."""
@@ -24,8 +24,7 @@ _FEATURES = (
 
 def capabilities() -> dict[str, object]:
     """The object of `--print-capabilities`; its type is that of what we stand in for."""
-    sizes = {bits for profile in PROFILES.values() for bits in profile.rsa_key_bits}
-    rsa = [f"rsa-keysize-{bits}" for bits in sorted(sizes)]
+    rsa = [f"rsa-keysize-{bits}" for bits in rsa_key_sizes()]
     return {"type": "swtpm", "features": [*_FEATURES, *rsa], "version": __version__}
 
 

@@ -20,7 +20,7 @@ from vtpmd.storage.errors import EnvelopeError, StorageError
 from vtpmd.storage.store import Store
 from vtpmd.swtpm.host import ControlError
 from vtpmd.swtpm.table import MAX_LOCALITY
-from vtpmd.tpm.snapshot import StateError
+from vtpmd.tpm.engine import StateError
 from vtpmd.worker import hosting
 from vtpmd.worker.errors import SandboxError
 from vtpmd.worker.options import NEVER, Ending, Listeners, Options
@@ -130,7 +130,7 @@ def _listeners(resources: Resources) -> Listeners:
     control, server = resources.control, resources.server
     return Listeners(
         control=control.sock if control and not control.connected else None,
-        reattach=None,
+        adoption=None,
         data=server.sock if server and not server.connected else None,
         control_client=control.sock if control and control.connected else None,
         data_client=server.sock if server and server.connected else None,

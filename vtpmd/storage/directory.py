@@ -5,8 +5,8 @@ import os
 from contextlib import suppress
 from typing import Self
 
-from vtpmd.storage.errors import DirectoryLocked, StorageError
-from vtpmd.storage.files import open_directory, storage_error
+from .errors import DirectoryLocked, StorageError
+from .files import open_directory, storage_error
 
 NVRAM, VOLATILE, META = "nvram", "volatile", "meta.json"
 """The files of an instance: permanent state, volatile state (both envelopes), public metadata."""
@@ -17,7 +17,7 @@ _LOCK_FLAGS = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBL
 
 
 class DirectoryLock:
-    """Exclusive use of a directory until ``close`` or the end of the process.
+    """Exclusive use of a directory until `close` or the end of the process.
 
     Raises DirectoryLocked if another process holds it, StorageError if there can be no lock file.
     """
@@ -52,9 +52,9 @@ class DirectoryLock:
 
 
 def make_directory(name: str, dir_fd: int) -> int:
-    """Create directory ``name`` (mode 0700), durable, and return a descriptor of it.
+    """Create directory `name` (mode 0700), durable, and return a descriptor of it.
 
-    Raises StorageError ``exists``, ``full`` or ``failed``.
+    Raises StorageError `exists`, `full` or `failed`.
     """
     try:
         os.mkdir(name, 0o700, dir_fd=dir_fd)
@@ -65,9 +65,9 @@ def make_directory(name: str, dir_fd: int) -> int:
 
 
 def remove_directory(name: str, dir_fd: int) -> None:
-    """Remove directory ``name`` with the files in it; returns when that is durable.
+    """Remove directory `name` with the files in it; returns when that is durable.
 
-    Raises StorageError ``missing``, or ``unsafe`` if it is a link or holds further directories.
+    Raises StorageError `missing`, or `unsafe` if it is a link or holds further directories.
     """
     fd = open_directory(name, dir_fd)
     try:

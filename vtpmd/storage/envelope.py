@@ -2,9 +2,10 @@
 
 Format version 1, deterministic CBOR::
 
-    96([ << { 1: 3, 2: [-70001 … -70005], 3: "application/vnd.vtpmd.state",
+    96([ << { 1: 3, 2: [-70001 … -70008], 3: "application/vnd.vtpmd.state",
               -70001: format version, -70002: instance UUID, -70003: generation,
-              -70004: key commitment, -70005: payload kind } >>,
+              -70004: key commitment, -70005: payload kind, -70006: branch, -70007: epoch,
+              -70008: state of hand-over } >>,
          { 5: IV, -70010: [ slot … ], -70011: checksum },
          ciphertext and tag,
          [ [ << { 1: -10 } >>, { 4: DEK id, -20: salt }, h'' ] ] ])
@@ -15,15 +16,17 @@ a damaged file. Slots hold the wrapped DEK. They and the DEK id stay outside the
 for a KEK can then be replaced without the DEK; a foreign slot only fails to unwrap. The checksum is
 the SHA-256 of the same message encoded without it: no protection, but it tells decay of the medium,
 slots included, from everything that is done on purpose, before any key is at hand.
+
+In every version, now and later, the octets begin with the tag 96, an array of four and the
+protected header, so that a newer version is told as such whatever else it changes.
 """
 
 import hashlib
 import hmac
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Literal, cast, get_args
 from uuid import UUID
 
 from cbor2 import CBORTag
@@ -32,68 +35,51 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-from vtpmd.storage import cbor
-from vtpmd.storage.errors import EnvelopeError
-from vtpmd.storage.slot import Slot
-from vtpmd.storage.store import MAX_SIZE
-from vtpmd.storage.wipe import wipe
+from vtpmd.encoding import cbor
 
-Kind = Literal["permanent", "volatile", "migration"]
+from .errors import EnvelopeError, damaged, truncated, wrong_instance
+from .header import A256GCM, ALG, COMMITMENT_SIZE, demand_version, protect, read_protected
+from .header import DEK_ID_SIZE as DEK_ID_SIZE
+from .header import Header as Header
+from .header import Kind as Kind
+from .record import MAX_SIZE
+from .slot import Slot
+from .wipe import wipe
 
-FORMAT_VERSION = 1
 DEK_SIZE = 32
-DEK_ID_SIZE = 16
 MAX_SLOTS = 16
 
 _COSE_ENCRYPT = 96
-_ALG, _CRIT, _CONTENT_TYPE, _KID, _IV, _SALT = 1, 2, 3, 4, 5, -20
-_PRIVATE = [-70001, -70002, -70003, -70004, -70005]
-_VERSION, _UUID, _GENERATION, _COMMITMENT, _KIND = _PRIVATE
+_BEGINNING = b"\xd8\x60\x84"  # the tag, and an array of four items
+_KID, _IV, _SALT = 4, 5, -20
 _SLOTS, _CHECKSUM = -70010, -70011
-_A256GCM, _DIRECT_HKDF_SHA_256 = 3, -10
-_MEDIA_TYPE = "application/vnd.vtpmd.state"
+_DIRECT_HKDF_SHA_256 = -10
 
-_RECIPIENT = cbor.encode({_ALG: _DIRECT_HKDF_SHA_256})
-_KEY_INFO = cbor.encode([_A256GCM, [None] * 3, [None] * 3, [256, _RECIPIENT]])  # RFC 9053, 5.2
+_RECIPIENT = cbor.encode({ALG: _DIRECT_HKDF_SHA_256})
+_KEY_INFO = cbor.encode([A256GCM, [None] * 3, [None] * 3, [256, _RECIPIENT]])  # RFC 9053, 5.2
 _COMMITMENT_INFO = b"vtpmd-commit-v1"
-_KEY_SIZE, _SALT_SIZE, _IV_SIZE, _TAG_SIZE = 32, 32, 12, 16
-
-
-@dataclass(frozen=True)
-class Header:
-    """What an envelope says of its content.
-
-    ``generation`` counts the writes of one instance; ``dek_id`` (16 bytes) names the DEK.
-    """
-
-    uuid: UUID
-    generation: int
-    kind: Kind
-    dek_id: bytes
+_KEY_SIZE, _SALT_SIZE, _IV_SIZE, _TAG_SIZE = COMMITMENT_SIZE, 32, 12, 16
 
 
 @dataclass(frozen=True)
 class Envelope:
-    """A parsed envelope. Until ``unseal`` has succeeded, nothing in it is authentic."""
+    """A parsed envelope. Until `unseal` has succeeded, nothing in it is authentic."""
 
     header: Header
     slots: tuple[Slot, ...]
+    _protected: bytes = field(repr=False)
     _commitment: bytes = field(repr=False)
     _salt: bytes = field(repr=False)
     _iv: bytes = field(repr=False)
     _ciphertext: bytes = field(repr=False)
 
     def demand_instance(self, uuid: UUID) -> None:
-        """Raise EnvelopeError ``wrong-instance`` unless this is the state of instance ``uuid``."""
+        """Raise EnvelopeError `wrong-instance` unless this is the state of instance `uuid`."""
         if self.header.uuid != uuid:
-            raise EnvelopeError(
-                "wrong-instance",
-                f"the state file belongs to instance {self.header.uuid}, not to {uuid}: "
-                "put each file back into the directory of its own instance",
-            )
+            raise wrong_instance(self.header.uuid, uuid)
 
     def demand_key(self, dek: bytes | bytearray) -> None:
-        """Raise EnvelopeError ``wrong-key`` unless this was sealed under ``dek``."""
+        """Raise EnvelopeError `wrong-key` unless this was sealed under `dek`."""
         with _derived(dek, self._salt, _COMMITMENT_INFO) as commitment:
             if not hmac.compare_digest(commitment, self._commitment):
                 raise EnvelopeError(
@@ -105,8 +91,8 @@ class Envelope:
     def unseal(self, dek: bytes | bytearray, uuid: UUID, kind: Kind = "permanent") -> bytearray:
         """Return the plaintext; the caller wipes it.
 
-        Checks in this order, and raises EnvelopeError for: the instance (``wrong-instance``), the
-        key commitment (``wrong-key``), the AEAD and the payload kind (``damaged``).
+        Checks in this order, and raises EnvelopeError for: the instance (`wrong-instance`), the
+        key commitment (`wrong-key`), the AEAD and the payload kind (`damaged`).
         """
         self.demand_instance(uuid)
         self.demand_key(dek)
@@ -116,26 +102,25 @@ class Envelope:
                 AESGCM(key).decrypt_into(
                     self._iv,
                     self._ciphertext,
-                    _authenticated(_protect(self.header, self._commitment)),
+                    _authenticated(self._protected),
                     plaintext,
                 )
             except InvalidTag:
-                raise _damaged(
+                raise damaged(
                     "its content is not what was sealed, though the key is right"
                 ) from None
         if self.header.kind != kind:
             wipe(plaintext)
-            raise _damaged(f"it holds {self.header.kind} state where {kind} state belongs")
+            raise damaged(f"it holds {self.header.kind} state where {kind} state belongs")
         return plaintext
 
     def replace_slots(self, slots: Sequence[Slot]) -> bytes:
-        """Return this envelope encoded with other ``slots``; needs no key, changes nothing else.
+        """Return this envelope encoded with other `slots`; needs no key, changes nothing else.
 
         Raises ValueError for none or more than MAX_SLOTS slots.
         """
-        protected = _protect(self.header, self._commitment)
         dek_id, salt = self.header.dek_id, self._salt
-        return _encode(protected, self._iv, slots, self._ciphertext, dek_id, salt)
+        return _encode(self._protected, self._iv, slots, self._ciphertext, dek_id, salt)
 
 
 def seal(
@@ -145,18 +130,16 @@ def seal(
     plaintext: bytes | bytearray,
     entropy: Callable[[int], bytes] = os.urandom,
 ) -> bytes:
-    """Seal ``plaintext`` under ``dek`` (32 bytes) into an envelope with ``header`` and ``slots``.
+    """Seal `plaintext` under `dek` (32 octets) into an envelope with `header` and `slots`.
 
-    ``entropy`` gives the salt (32 bytes), then the IV (12 bytes). Raises ValueError where the
-    envelope could not be read back: sizes, ranges, more than MAX_SIZE bytes.
+    `entropy` gives the salt (32 octets), then the IV (12 octets). Raises ValueError where the
+    envelope could not be read back: sizes, ranges, more than MAX_SIZE octets.
     """
     if len(dek) != DEK_SIZE or len(header.dek_id) != DEK_ID_SIZE:
         raise ValueError("a DEK has 32 bytes, its id 16")
-    if not 0 <= header.generation < 1 << 64 or header.kind not in get_args(Kind):
-        raise ValueError("the generation is a uint64, the kind one of Kind")
     salt, iv = entropy(_SALT_SIZE), entropy(_IV_SIZE)
     with _derived(dek, salt, _COMMITMENT_INFO) as commitment:
-        protected = _protect(header, bytes(commitment))
+        protected = protect(header, bytes(commitment))
     with _derived(dek, salt, _KEY_INFO) as key:
         ciphertext = AESGCM(key).encrypt(iv, plaintext, _authenticated(protected))
     return _encode(protected, iv, slots, ciphertext, header.dek_id, salt)
@@ -165,21 +148,21 @@ def seal(
 def parse(data: bytes) -> Envelope:
     """Read an envelope without any key.
 
-    Raises EnvelopeError ``newer`` for a format version above FORMAT_VERSION, ``truncated`` or
-    ``damaged`` for everything that ``seal`` and ``replace_slots`` would not have written.
+    Raises EnvelopeError `newer` for a format version above FORMAT_VERSION, `truncated` or
+    `damaged` for everything that `seal` and `replace_slots` would not have written.
     """
     if len(data) > MAX_SIZE:
-        raise _damaged(f"it has {len(data)} bytes, more than the {MAX_SIZE} of any state file")
+        raise damaged(f"it has {len(data)} octets, more than the {MAX_SIZE} of any state file")
     try:
-        envelope = _read(cbor.decode(data))
+        if data.startswith(_BEGINNING):
+            demand_version(cbor.octets_at(data, len(_BEGINNING)))
+        envelope = _read(cbor.decode(data, tags=(_COSE_ENCRYPT,)))
     except cbor.CborError as error:
         if error.kind == "truncated":
-            raise EnvelopeError(
-                "truncated", f"the state file is truncated: {error}; restore it from a backup"
-            ) from None
-        raise _damaged(str(error)) from None
+            raise truncated(str(error)) from None
+        raise damaged(str(error)) from None
     if envelope.replace_slots(envelope.slots) != data:
-        raise _damaged("its checksum does not match its content")
+        raise damaged("its checksum does not match its content")
     return envelope
 
 
@@ -187,65 +170,23 @@ def _read(message: object) -> Envelope:
     if not isinstance(message, CBORTag) or message.tag != _COSE_ENCRYPT:
         raise cbor.malformed("it is not an envelope of vtpmd")
     protected, unprotected, ciphertext, recipients = cbor.array(message.value, [4])
-    fields = _read_protected(cbor.octets(protected))
     (recipient,) = cbor.array(recipients, [1])
     form, key_fields, encrypted_key = cbor.array(recipient, [3])
     if form != _RECIPIENT or encrypted_key != b"":
         raise cbor.malformed("its recipient is not of the form in use")
     outer = cbor.mapping(unprotected, [_IV, _SLOTS, _CHECKSUM])
     inner = cbor.mapping(key_fields, [_KID, _SALT])
-    kind = cbor.text(fields[_KIND])
-    if kind not in get_args(Kind):
-        raise cbor.malformed(f"it has no payload kind {kind!r}")
-    header = Header(
-        uuid=UUID(bytes=cbor.octets(fields[_UUID], [16])),
-        generation=cbor.uint(fields[_GENERATION]),
-        kind=cast(Kind, kind),
-        dek_id=cbor.octets(inner[_KID], [DEK_ID_SIZE]),
-    )
-    commitment = cbor.octets(fields[_COMMITMENT], [_KEY_SIZE])
-    if _protect(header, commitment) != protected:
-        raise cbor.malformed("its header names another algorithm or media type")
+    dek_id = cbor.octets(inner[_KID], [DEK_ID_SIZE])
+    header, commitment = read_protected(cbor.octets(protected), dek_id)
     slots = cbor.array(outer[_SLOTS], range(1, MAX_SLOTS + 1))
     return Envelope(
         header=header,
         slots=tuple(Slot.from_cbor(slot) for slot in slots),
+        _protected=cbor.octets(protected),
         _commitment=commitment,
         _salt=cbor.octets(inner[_SALT], [_SALT_SIZE]),
         _iv=cbor.octets(outer[_IV], [_IV_SIZE]),
         _ciphertext=cbor.octets(ciphertext, range(_TAG_SIZE, MAX_SIZE)),
-    )
-
-
-def _read_protected(protected: bytes) -> Mapping[int, object]:
-    try:
-        fields = cbor.decode(protected)
-    except cbor.CborError as error:
-        raise cbor.malformed(f"in its header, {error}") from None
-    version = fields.get(_VERSION) if isinstance(fields, Mapping) else None
-    if type(version) is not int or version < 1:
-        raise cbor.malformed("its header names no format version")
-    if version > FORMAT_VERSION:
-        raise EnvelopeError(
-            "newer",
-            f"the state file has format version {version}, this vtpmd reads {FORMAT_VERSION} and "
-            "older: start it with the newer vtpmd that wrote it",
-        )
-    return cbor.mapping(fields, [_ALG, _CRIT, _CONTENT_TYPE, *_PRIVATE])
-
-
-def _protect(header: Header, commitment: bytes) -> bytes:
-    return cbor.encode(
-        {
-            _ALG: _A256GCM,
-            _CRIT: _PRIVATE,
-            _CONTENT_TYPE: _MEDIA_TYPE,
-            _VERSION: FORMAT_VERSION,
-            _UUID: header.uuid.bytes,
-            _GENERATION: header.generation,
-            _COMMITMENT: commitment,
-            _KIND: header.kind,
-        }
     )
 
 
@@ -265,7 +206,7 @@ def _encode(
     unprotected[_CHECKSUM] = hashlib.sha256(cbor.encode(message)).digest()
     data = cbor.encode(message)
     if len(data) > MAX_SIZE:
-        raise ValueError(f"an envelope has at most {MAX_SIZE} bytes, this one {len(data)}")
+        raise ValueError(f"an envelope has at most {MAX_SIZE} octets, this one {len(data)}")
     return data
 
 
@@ -281,9 +222,3 @@ def _derived(dek: bytes | bytearray, salt: bytes, info: bytes) -> Iterator[bytea
         yield key
     finally:
         wipe(key)
-
-
-def _damaged(reason: str) -> EnvelopeError:
-    return EnvelopeError(
-        "damaged", f"the state file is damaged: {reason}; restore it from a backup"
-    )

@@ -5,7 +5,7 @@ import os
 import stat
 from pathlib import Path
 
-from vtpmd.storage.errors import StorageError, StorageKind
+from .errors import StorageError, StorageKind
 
 _KINDS: dict[int, StorageKind] = {
     errno.ENOENT: "missing",
@@ -28,16 +28,16 @@ _OTHERS_MAY_WRITE = 0o022
 
 
 def storage_error(action: str, error: OSError) -> StorageError:
-    """The StorageError for ``error``, met while doing ``action`` ("write nvram")."""
+    """The StorageError for `error`, met while doing `action` ("write nvram")."""
     number = error.errno or 0
     kind = _KINDS.get(number, "failed")
     return StorageError(kind, f"cannot {action}: {_WORDS.get(number, error.strerror or error)}")
 
 
 def open_directory(path: str | Path, dir_fd: int | None = None) -> int:
-    """Open a directory for ``Store`` and return its descriptor, which the caller closes.
+    """Open a directory for `Store` and return its descriptor, which the caller closes.
 
-    Raises StorageError: ``missing``; ``unsafe`` if it is a symbolic link or no directory, belongs
+    Raises StorageError: `missing`; `unsafe` if it is a symbolic link or no directory, belongs
     to neither this user nor root, or others may write to it.
     """
     try:
@@ -47,19 +47,34 @@ def open_directory(path: str | Path, dir_fd: int | None = None) -> int:
     return _checked(fd, str(path), forbidden=_OTHERS_MAY_WRITE)
 
 
+def open_file(
+    path: str | Path,
+    dir_fd: int | None = None,
+    *,
+    writable: bool = False,
+    forbidden: int = _OTHERS_MAY_WRITE,
+) -> int:
+    """Open a regular file and return its descriptor, which the caller closes.
+
+    Raises StorageError: `missing`; `unsafe` if it is a symbolic link or not a regular file,
+    belongs to neither this user nor root, or has one of the `forbidden` mode bits.
+    """
+    try:
+        fd = os.open(path, _READ | (os.O_RDWR if writable else 0), dir_fd=dir_fd)
+    except OSError as error:
+        raise storage_error(f"{'open' if writable else 'read'} {path}", error) from None
+    return _checked(fd, str(path), forbidden, regular=True)
+
+
 def read_file(
     path: str | Path, limit: int, dir_fd: int | None = None, forbidden: int = _OTHERS_MAY_WRITE
 ) -> bytes:
-    """Return the whole content of a regular file of at most ``limit`` bytes.
+    """Return the whole content of a regular file of at most `limit` bytes.
 
-    Raises StorageError: ``missing``; ``unsafe`` if it is a symbolic link or not a regular file,
-    belongs to neither this user nor root, has one of the ``forbidden`` mode bits or is too large.
+    Raises StorageError: `missing`; `unsafe` if it is a symbolic link or not a regular file,
+    belongs to neither this user nor root, has one of the `forbidden` mode bits or is too large.
     """
-    try:
-        fd = os.open(path, _READ, dir_fd=dir_fd)
-    except OSError as error:
-        raise storage_error(f"read {path}", error) from None
-    _checked(fd, str(path), forbidden, regular=True)
+    fd = open_file(path, dir_fd, forbidden=forbidden)
     try:
         data = _read_all(fd, limit + 1)
     except OSError as error:

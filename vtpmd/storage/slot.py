@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Literal, get_args
 
-from vtpmd.storage import cbor
+from vtpmd.encoding import cbor
 
 Purpose = Literal["primary", "recovery"]
 
@@ -16,8 +16,8 @@ _MAX_NAME = 2048  # characters, as many as an ARN of AWS
 class Slot:
     """A DEK wrapped by one key provider.
 
-    ``key_ref`` and ``key_version`` name the KEK as its provider does (the version is empty where it
-    counts none), ``algorithm`` names the wrapping, ``created`` is in seconds since 1970. Names are
+    `key_ref` and `key_version` name the KEK as its provider does (the version is empty where it
+    counts none), `algorithm` names the wrapping, `created` is in seconds since 1970. Names are
     printable, for people read them. Raises ValueError for values that could not be read back.
     """
 
@@ -42,7 +42,7 @@ class Slot:
 
     @classmethod
     def from_cbor(cls, value: object) -> "Slot":
-        """Read what ``to_cbor`` made; raises CborError for anything else."""
+        """Read what `to_cbor` made; raises CborError for anything else."""
         entries = cbor.mapping(value, _KEYS)
         try:
             return cls(*(entries[key] for key in _KEYS))  # type: ignore[arg-type]

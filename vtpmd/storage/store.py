@@ -1,7 +1,7 @@
 """Files in one directory that a crash leaves either old or new, and a full disk leaves whole.
 
 Every write goes to a temporary file, is made durable there, takes the place of the old file and is
-made durable as such. A worker keeps the *next* temporary file preallocated (``reserve``): no space
+made durable as such. A worker keeps the *next* temporary file preallocated (`reserve`): no space
 is then noticed before a command runs, and never in the middle of one.
 
 Temporary files have names of their own and are locked (flock) while they are in use: a store can
@@ -13,27 +13,21 @@ the file system knows no fallocate (NFS before 4.2), the C library takes fcntl (
 pread64 and pwrite64 in its place.
 """
 
-import fcntl
 import os
 from contextlib import suppress
 from typing import Self
 
-from vtpmd.storage.errors import StorageError
-from vtpmd.storage.files import read_file, storage_error
-
-MAX_SIZE = 4 << 20
-"""The most bytes that a stored file may have."""
-
-_PREFIX, _SUFFIX = ".vtpmd-", ".tmp"
-_CREATE = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-_LEFTOVER = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
-_STEP = 16 << 10  # bytes by which preallocation grows; more than one command can add
+from .errors import StorageError
+from .files import read_file, storage_error
+from .record import MAX_SIZE as MAX_SIZE
+from .record import with_headroom
+from .temporary import create_locked, remove_leftovers
 
 
 class Store:
     """The files of one directory.
 
-    ``dir_fd`` is a readable descriptor of it (``files.open_directory``), which must stay open as
+    `dir_fd` is a readable descriptor of it (`files.open_directory`), which must stay open as
     long as the store is used and is not closed with it. Opening a store removes what an earlier
     process left half-written. Names are plain file names that do not begin with a dot.
     """
@@ -43,24 +37,18 @@ class Store:
         self._spare: _Temporary | None = None
         self._reserved = 0
         self.shortage: str | None = None
-        """Why the last ``reserve`` returned False."""
-        try:
-            names = os.listdir(dir_fd)
-        except OSError as error:
-            raise storage_error("list the directory", error) from None
-        for name in names:
-            if name.startswith(_PREFIX) and name.endswith(_SUFFIX):
-                _remove_leftover(dir_fd, name)
+        """Why the last `reserve` returned False."""
+        remove_leftovers(dir_fd)
 
     def read(self, name: str) -> bytes:
-        """Return the content of ``name``; raises StorageError as ``files.read_file`` does."""
+        """Return the content of `name`; raises StorageError as `files.read_file` does."""
         return read_file(_plain(name), MAX_SIZE, dir_fd=self._dir_fd)
 
     def reserve(self, size: int) -> bool:
-        """Make sure that a write of up to ``size`` bytes finds its space already allocated.
+        """Make sure that a write of up to `size` bytes finds its space already allocated.
 
         Costs nothing while the spare is large enough. Returns False, with the reason in
-        ``shortage``, if there is no space; the next call tries again. From the first call on, every
+        `shortage`, if there is no space; the next call tries again. From the first call on, every
         write allocates the next spare, as large as last asked for, when it is done.
         """
         self._reserved = size
@@ -69,9 +57,9 @@ class Store:
             return True
         try:
             if self._spare is None:
-                self._spare = _Temporary(self._dir_fd, _with_headroom(size))
+                self._spare = _Temporary(self._dir_fd, with_headroom(size))
             else:
-                self._spare.grow(_with_headroom(size))
+                self._spare.grow(with_headroom(size))
         except OSError as error:
             self.shortage = str(storage_error(f"reserve {size} bytes", error))
             return False
@@ -79,19 +67,19 @@ class Store:
         return True
 
     def write(self, name: str, data: bytes | bytearray) -> None:
-        """Replace or create ``name`` (mode 0600) and return when that is durable.
+        """Replace or create `name` (mode 0600) and return when that is durable.
 
-        Raises StorageError: ``full``; ``failed`` for everything else. The old file is then still in
+        Raises StorageError: `full`; `failed` for everything else. The old file is then still in
         place, unless making the directory durable failed: then it is one or the other, whole.
         """
         self._write(name, data, replace=True)
 
     def create(self, name: str, data: bytes | bytearray) -> None:
-        """Like ``write``, but raises StorageError ``exists`` if there is such a file already."""
+        """Like `write`, but raises StorageError `exists` if there is such a file already."""
         self._write(name, data, replace=False)
 
     def remove(self, name: str) -> None:
-        """Remove ``name`` and return when that is durable; it is no error if it does not exist."""
+        """Remove `name` and return when that is durable; it is no error if it does not exist."""
         try:
             os.unlink(_plain(name), dir_fd=self._dir_fd)
         except FileNotFoundError:
@@ -141,7 +129,7 @@ class _Temporary:
 
     def __init__(self, dir_fd: int, capacity: int) -> None:
         self._dir_fd = dir_fd
-        self._name, self._fd = _create_locked(dir_fd)
+        self._name, self._fd = create_locked(dir_fd)
         self.capacity = 0
         try:
             self.grow(capacity)
@@ -150,7 +138,7 @@ class _Temporary:
             raise
 
     def grow(self, capacity: int) -> None:
-        """Allocate up to ``capacity`` bytes; on OSError the capacity is what it was."""
+        """Allocate up to `capacity` bytes; on OSError the capacity is what it was."""
         if capacity <= self.capacity:
             return
         try:
@@ -189,47 +177,6 @@ class _Temporary:
         if len(data) != self.capacity:
             os.ftruncate(self._fd, len(data))
         os.fsync(self._fd)
-
-
-def _create_locked(dir_fd: int) -> tuple[str, int]:
-    while True:
-        name = f"{_PREFIX}{os.urandom(8).hex()}{_SUFFIX}"
-        fd = os.open(name, _CREATE, 0o600, dir_fd=dir_fd)
-        try:
-            if _lock(fd) and os.fstat(fd).st_nlink:
-                return name, fd
-        except OSError:
-            os.close(fd)
-            raise
-        os.close(fd)  # taken for a leftover in the moment before it was locked
-
-
-def _remove_leftover(dir_fd: int, name: str) -> None:
-    try:
-        fd = os.open(name, _LEFTOVER, dir_fd=dir_fd)
-    except OSError:
-        return  # gone meanwhile, or never a file of ours
-    try:
-        if _lock(fd):
-            os.unlink(name, dir_fd=dir_fd)
-    except FileNotFoundError:
-        return  # no leftover: its owner has just finished it
-    except OSError as error:
-        raise storage_error(f"remove the unfinished file {name}", error) from None
-    finally:
-        os.close(fd)
-
-
-def _lock(fd: int) -> bool:
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
-
-
-def _with_headroom(size: int) -> int:
-    return (size + size // 4 + _STEP) // _STEP * _STEP + _STEP
 
 
 def _plain(name: str) -> str:

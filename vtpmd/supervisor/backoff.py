@@ -1,4 +1,4 @@
-"""How long to wait before something is tried again, and when to give up."""
+"""How long to wait before the next attempt, and when to give up."""
 
 from collections import deque
 
@@ -22,7 +22,7 @@ class Backoff:
         self._times: deque[float] = deque(maxlen=64)
 
     def next(self) -> float | None:
-        """The delay before the next attempt, or None: there should be none."""
+        """The delay before the next attempt, or None when it is time to give up."""
         now = trio.current_time()
         while self._times and now - self._times[0] > self._window:
             self._times.popleft()

@@ -12,9 +12,12 @@ from vtpmd.config.schema import SOCKET_PATH_LIMIT, Configuration, Sockets, group
 from vtpmd.linux import sockets
 from vtpmd.linux.errors import InUseError
 
+from . import serving_lock
+from .errors import EndpointError
+
 
 class Endpoints:
-    """Where QEMU (`control`), tools (`data`) and later daemons (`reattach`) connect.
+    """Where QEMU (`control`), tools (`data`) and the next daemon (`adoption`) connect.
 
     The supervisor listens before there is a worker, so that a virtual machine can connect early,
     and keeps listening when a worker ends unexpectedly.
@@ -26,8 +29,8 @@ class Endpoints:
         runtime = configuration.runtime_dir
         self.control = runtime / f"{name}.sock.ctrl"
         self.data = runtime / f"{name}.sock" if data_socket else None
-        self.reattach = configuration.reattach_socket(uuid)
-        self._wishes = configuration.sockets
+        self.adoption = configuration.reattach_socket(uuid)
+        self._settings = configuration.sockets
         self._listeners: list[socket.socket] = []
         self._turning_away: trio.CancelScope | None = None
 
@@ -39,7 +42,7 @@ class Endpoints:
     def listen(self) -> list[int]:
         """Listen on the control and the data socket; the listeners' descriptors in this order.
 
-        Raises InUseError or OSError, as `sockets.listen`.
+        Raises EndpointError, and InUseError or OSError as `sockets.listen` does.
         """
         if not self._listeners:
             self._listeners.append(self._listen(self.control))
@@ -48,11 +51,15 @@ class Endpoints:
         return [listener.fileno() for listener in self._listeners]
 
     def _listen(self, path: Path) -> socket.socket:
-        owner, group = ownership(self._wishes)
-        return sockets.listen(path, mode=self._wishes.mode, owner=owner, group=group)
+        owner, group = ownership(self._settings)
+        return sockets.listen(path, mode=self._settings.mode, owner=owner, group=group)
+
+    def listen_for_adoption(self) -> socket.socket:
+        """The listener on which a worker waits for the next daemon. Raises as `listen`."""
+        return sockets.listen(self.adoption, mode=0o600, kind=socket.SOCK_SEQPACKET)
 
     def turn_away(self, nursery: trio.Nursery, on_connection: Callable[[], None]) -> None:
-        """Hang up on whoever connects, until `admit`: QEMU then ends with an error at once.
+        """Close every new connection until `admit`, so that QEMU fails at once.
 
         Nothing that a client sends is read.
         """
@@ -61,7 +68,7 @@ class Endpoints:
             nursery.start_soon(self._hang_up_on_all, self._turning_away, on_connection)
 
     def admit(self) -> None:
-        """From now on whoever connects waits for a worker."""
+        """Let new connections wait for a worker again."""
         if self._turning_away is not None:
             self._turning_away.cancel()
             self._turning_away = None
@@ -82,9 +89,10 @@ class Endpoints:
         self._listeners.clear()
 
     def remove(self) -> None:
-        """Close the listeners and remove the sockets: nobody serves this instance."""
+        """Close the listeners and remove the sockets of an instance without a worker."""
         self.let_go()
-        ours = [(self.control, socket.SOCK_STREAM), (self.reattach, socket.SOCK_SEQPACKET)]
+        serving_lock.clear(self.adoption)
+        ours = [(self.control, socket.SOCK_STREAM), (self.adoption, socket.SOCK_SEQPACKET)]
         if self.data is not None:
             ours.append((self.data, socket.SOCK_STREAM))
         for path, kind in ours:
@@ -108,9 +116,15 @@ async def _hang_up(
         on_connection()
 
 
-def ownership(wishes: Sockets) -> tuple[int, int]:
-    """The configured owner and group of sockets by number; -1 leaves one as it is."""
-    return (
-        -1 if wishes.owner is None else user_id(wishes.owner),
-        -1 if wishes.group is None else group_id(wishes.group),
-    )
+def ownership(settings: Sockets) -> tuple[int, int]:
+    """The configured owner and group of sockets by number; -1 leaves one as it is.
+
+    Raises EndpointError when there is no such user or group any more.
+    """
+    try:
+        return (
+            -1 if settings.owner is None else user_id(settings.owner),
+            -1 if settings.group is None else group_id(settings.group),
+        )
+    except ValueError as error:
+        raise EndpointError(str(error)) from None

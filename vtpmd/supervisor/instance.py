@@ -1,40 +1,32 @@
 """One instance: started, watched, tried again, stopped. Its failures concern nobody else."""
 
 import contextlib
-import math
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
 
 import trio
 
 from vtpmd.api import names, problems
 from vtpmd.api.problems import OperationError
-from vtpmd.ipc.messages import Event, Pcrs, ReadPcrs, Status, StatusReply, Stop, Stopped
+from vtpmd.ipc.messages import Pcrs, ReadPcrs, Status, StatusReply
 from vtpmd.storage.wipe import wipe
-from vtpmd.telemetry.audit import acting_alone
 from vtpmd.telemetry.log import get_logger
 
-from .backoff import Backoff
 from .endpoints import Endpoints
-from .launch import Host, NotServed, refusals, serve
+from .errors import WorkerEndedError, WorkerFailedError
+from .host import Host
 from .metadata import Metadata
+from .refusals import refusals
 from .registry import Entry
-from .states import Condition, Trigger
-from .worker import Worker, WorkerEnded, WorkerFailed, attach
-
-STOP_GRACE = 10.0
-MAX_CRASHES = 5
-READY = "ready: QEMU can connect"
-POWERED_OFF = "its TPM is off until QEMU connects again or the instance is stopped and started"
-
-# Events that tell of something a person should look at.
-ALARMS = frozenset({"storage-full", "storage-failing", "failure-mode", "defect"})
+from .serving import POWERED_OFF, Serving, event_writer
+from .states import GONE, REFUSALS, STARTING, UNREADABLE, WAITING, Act, Cause, Condition
+from .worker import Worker, adopt
 
 log = get_logger("instance")
 
 
 class Instance:
-    """One instance of the registry and the task that serves it."""
+    """One instance of the registry, its state, and what serves it now."""
 
     def __init__(self, entry: Entry, host: Host) -> None:
         self.metadata: Metadata = entry.metadata
@@ -51,25 +43,42 @@ class Instance:
         self._host = host
         self._log = log.bind(instance=self.metadata.name, uuid=str(self.metadata.uuid))
         self._busy = trio.Lock()
-        self._worker: Worker | None = None
-        self._problem = problems.INTERNAL
-        self._scope: trio.CancelScope | None = None
-        self._settled = trio.Event()
-        self._retry = trio.Event()
-        self._finished = trio.Event()
-        self._stopping = False
-        self._gone: str | None = None  # what became of it
-        self._lost: str | None = None  # how its TPM has lost its power, which nobody switched off
-        self._pauses = {
-            Trigger.KEY_UNAVAILABLE: Backoff(1.0, 60.0),
-            Trigger.REFUSED: Backoff(0.5, 30.0, MAX_CRASHES),
-            Trigger.CRASHED: Backoff(0.5, 30.0, MAX_CRASHES),
-        }
+        self._serving: Serving | None = None
+        self._gone: Act | None = None  # what became of it
+
+    def demand(self, act: Act) -> None:
+        """Raise OperationError unless the state permits this act."""
+        for standing, explanation in self._standings(act):
+            if problem := REFUSALS[standing].get(act):
+                raise OperationError(problem, f"{explanation}.")
+
+    def _standings(self, act: Act) -> Iterator[tuple[str, str]]:
+        """The rows of `REFUSALS` that apply now, each with the text for a refusal."""
+        name, state = self.metadata.name, self.condition.state
+        if self._gone is not None:
+            yield GONE, f"{name} was {self._gone.value}"
+        if self.fault is not None:
+            yield UNREADABLE, self.fault
+        why = f"{name} cannot be {act.value} while it is {state}: {self.condition.reason}"
+        if self._serving is not None and self._serving.worker is None:
+            yield (WAITING if state == names.LOCKED else STARTING), why
+        yield state, why
+
+    async def open(self) -> bool:
+        """Resume after a restart of the daemon: adopt the living worker, or start it if it ran.
+
+        Returns whether the instance is served, or an attempt has begun.
+        """
+        worker, lost = await self._outliving()
+        if worker is None and not self.metadata.autostart:
+            return False
+        self._serve(worker, lost)
+        return True
 
     async def start(self) -> None:
-        """Serve the instance; nothing happens when it is served. Raises OperationError."""
+        """Start to serve the instance, unless it is served. Raises OperationError."""
         async with self._busy:
-            self.demand_sound()
+            self.demand(Act.START)
             await self.note(autostart=True)
             if self.condition.state != names.RUNNING:
                 await self._try_now()
@@ -80,10 +89,10 @@ class Instance:
         Nothing happens in another state. Raises OperationError when it stays locked.
         """
         async with self._busy:
-            self._demand_there()
+            self.demand(Act.UNLOCK)
             if self.condition.state != names.LOCKED:
                 return
-            if self._scope is not None:
+            if self._serving is not None:
                 await self._try_now()
                 return
             uuid = self.metadata.uuid
@@ -95,126 +104,58 @@ class Instance:
                 if refused.problem is problems.KEY_UNAVAILABLE:
                     self.lock(refused.detail)
                 raise
-            self._become(Trigger.UNLOCKED, "its key is there again; not started")
+            self._become(Cause.UNLOCKED, "its key is there again; not started")
 
     def lock(self, reason: str) -> None:
-        """It could not be served now, as its key is missing."""
-        self._become(Trigger.KEY_UNAVAILABLE, reason)
-
-    async def _try_now(self) -> None:
-        settled = self._settled = trio.Event()
-        if self._scope is None:
-            if not await self.adopt():
-                self._lost = None
-                self.launch()
-        else:
-            self._retry.set()
-        await settled.wait()
-        if self.condition.state != names.RUNNING:
-            raise OperationError(self._problem, self.condition.reason)
-
-    @contextlib.asynccontextmanager
-    async def at_rest(self) -> AsyncIterator[Worker | None]:
-        """Keep it as it is, served by the yielded worker or not at all. Raises OperationError."""
-        async with self._busy:
-            self.demand_sound()
-            if self._scope is not None and self._worker is None:
-                locked = self.condition.state == names.LOCKED
-                problem = problems.KEY_UNAVAILABLE if locked else problems.UNAVAILABLE
-                raise OperationError(
-                    problem,
-                    f"{self.metadata.name} is {self.condition.state}: {self.condition.reason}.",
-                )
-            yield self._worker
-
-    def demand_sound(self) -> None:
-        """Raise OperationError if it is gone, or cannot be served whatever one does."""
-        self._demand_there()
-        if self.fault is not None:
-            raise OperationError(problems.STATE_REFUSED, f"{self.fault}.")
-
-    def _demand_there(self) -> None:
-        if self._gone is not None:
-            raise OperationError(problems.NOT_FOUND, f"{self.metadata.name} was {self._gone}.")
-
-    async def adopt(self) -> bool:
-        """Be served on by a worker that outlived its daemon; whether there is one."""
-        path = self.endpoints.reattach
-        if not path.exists():
-            return False
-        try:
-            worker = await attach(path, self.on_event)
-        except WorkerEnded as error:
-            self._log.warning("worker-gone", reason=str(error))
-            self._lost = f"its worker ended while no daemon was there; {POWERED_OFF}"
-            return False
-        self._log.info("reattached", pid=worker.pid)
-        self.launch(worker)
-        return True
-
-    def launch(self, adopted: Worker | None = None) -> None:
-        """Begin to serve, by the `adopted` worker if there is one."""
-        if adopted is not None:
-            self._host.nursery.start_soon(adopted.run)
-        self._stopping = False
-        self._finished = trio.Event()
-        self._scope = trio.CancelScope()
-        self._host.nursery.start_soon(self._serve, self._scope, adopted)
+        """Note that its key is missing."""
+        self._become(Cause.KEY_UNAVAILABLE, reason)
 
     async def stop(self, remember: bool, reason: str) -> None:
-        """Serve the instance no longer; nothing happens when it is stopped."""
+        """Stop serving the instance, unless it is stopped. Raises OperationError."""
         async with self._busy:
-            self._demand_there()
+            self.demand(Act.STOP)
             if remember and self.fault is None:
                 await self.note(autostart=False)
             await self._end(reason)
-            self._lost = None
             if self.condition.state != names.STOPPED:
-                self._become(Trigger.STOP, reason)
+                self._become(Cause.STOP, reason)
             if self.fault is not None:
-                self._become(Trigger.REFUSED, self.fault)
+                self._become(Cause.REFUSED, self.fault)
 
     @contextlib.asynccontextmanager
-    async def retired(self, fate: str) -> AsyncIterator[None]:
-        """Serve it no longer, and never again if all goes well inside.
-
-        `fate` is what becomes of it. Raises OperationError while it is running, or if it is gone.
-        """
+    async def at_rest(self, act: Act) -> AsyncIterator[Worker | None]:
+        """Block start and stop inside; yields the worker or None. Raises OperationError."""
         async with self._busy:
-            self._demand_there()
-            if self.condition.state == names.RUNNING:
-                raise OperationError(
-                    problems.RUNNING_CONFLICT, f"{self.metadata.name} is running and is not {fate}."
-                )
-            await self._end(f"it is {fate}")
-            yield
-            self._gone = fate
+            self.demand(act)
+            yield self._worker
 
-    async def status(self) -> StatusReply | None:
-        """What the worker says of itself; None without a worker that answers."""
-        if self._worker is None:
+    @contextlib.asynccontextmanager
+    async def retired(self, act: Act) -> AsyncIterator[None]:
+        """Stop serving it, for good if the body succeeds. Raises OperationError."""
+        async with self._busy:
+            self.demand(act)
+            await self._end(f"it is {act.value}")
+            yield
+            self._gone = act
+
+    async def status(self) -> tuple[int, StatusReply] | None:
+        """The worker's process id and its report, or None if no worker answers."""
+        if (worker := self._worker) is None:
             return None
         try:
-            return await self._worker.ask(Status(), StatusReply)
-        except (WorkerEnded, WorkerFailed):
+            return worker.pid, await worker.ask(Status(), StatusReply)
+        except (WorkerEndedError, WorkerFailedError):
             return None
 
     async def pcrs(self) -> Pcrs:
         """The PCR values of the running TPM. Raises OperationError."""
-        if self._worker is None:
-            raise OperationError(
-                problems.NOT_RUNNING,
-                f"{self.metadata.name} is {self.condition.state}: {self.condition.reason}.",
-            )
+        self.demand(Act.READ_PCRS)
         try:
+            if self._worker is None:
+                raise WorkerEndedError("the worker ended unexpectedly")
             return await self._worker.ask(ReadPcrs(), Pcrs)
-        except (WorkerEnded, WorkerFailed) as error:
+        except (WorkerEndedError, WorkerFailedError) as error:
             raise OperationError(problems.INTERNAL, str(error)) from None
-
-    def on_event(self, event: Event) -> None:
-        """Log what a worker reports."""
-        write = self._log.error if event.kind in ALARMS else self._log.info
-        write("worker-event", kind=event.kind, detail=event.detail)
 
     async def note(self, **changes: object) -> None:
         """Change the metadata, durably. Raises StorageError."""
@@ -223,100 +164,58 @@ class Instance:
             await trio.to_thread.run_sync(self._host.registry.update, metadata)
             self.metadata = metadata
 
-    async def _end(self, reason: str) -> None:
-        scope, worker = self._scope, self._worker
-        if scope is None:
-            return
-        self._stopping = True
-        if worker is None:
-            scope.cancel()
+    @property
+    def _worker(self) -> Worker | None:
+        return None if self._serving is None else self._serving.worker
+
+    async def _outliving(self) -> tuple[Worker | None, str | None]:
+        """The worker that outlived the previous daemon, or how the TPM lost its power."""
+        if not self.endpoints.adoption.exists():
+            return None, None
+        try:
+            worker = await adopt(self.endpoints.adoption, event_writer(self._log))
+        except WorkerEndedError as error:
+            self._log.warning("worker-gone", reason=str(error))
+            return None, f"its worker ended while no daemon was there; {POWERED_OFF}"
+        self._log.info("adopted", pid=worker.pid)
+        return worker, None
+
+    async def _try_now(self) -> None:
+        if (serving := self._serving) is None:
+            worker, _ = await self._outliving()
+            serving = self._serve(worker)
+            await serving.settled()
         else:
-            try:
-                await worker.ask(Stop(reason), Stopped)
-            except (WorkerEnded, WorkerFailed) as error:
-                self._log.warning("stop-unanswered", reason=str(error))
-            with trio.move_on_after(STOP_GRACE):
-                await self._finished.wait()
-            if not self._finished.is_set():
-                worker.kill()
-        await self._finished.wait()
+            await serving.try_now()
+        if self.condition.state != names.RUNNING:
+            raise OperationError(serving.problem, self.condition.reason)
 
-    def _become(self, trigger: Trigger, reason: str) -> None:
-        self.condition = self.condition.after(trigger, reason)
+    def _serve(self, adopted: Worker | None, lost: str | None = None) -> Serving:
+        """Begin to serve, by the `adopted` worker if there is one."""
+        if adopted is not None:
+            self._host.nursery.start_soon(adopted.run)
+        serving = self._serving = Serving(
+            self._host,
+            self.metadata,
+            self.endpoints,
+            self._log,
+            self._become,
+            lost=lost,
+            restart=self.fault is None,
+        )
+        self._host.nursery.start_soon(self._run, serving, adopted)
+        return serving
+
+    async def _run(self, serving: Serving, adopted: Worker | None) -> None:
+        try:
+            await serving.run(adopted)
+        finally:
+            self._serving = None
+
+    async def _end(self, reason: str) -> None:
+        if self._serving is not None:
+            await self._serving.end(reason)
+
+    def _become(self, cause: Cause, reason: str) -> None:
+        self.condition = self.condition.after(cause, reason)
         self._log.info("state", state=self.condition.state, reason=reason)
-
-    async def _serve(self, scope: trio.CancelScope, adopted: Worker | None) -> None:
-        acting_alone()  # also when an administrator's request began it
-        try:
-            with scope:
-                await self._attempts(adopted)
-            self.endpoints.remove()
-        except Exception:
-            self._log.exception("defect")
-            running = self.condition.state == names.RUNNING
-            trigger = Trigger.CRASHED if running else Trigger.REFUSED
-            self._fail(NotServed(trigger, problems.INTERNAL, "internal error, see the log"))
-        finally:
-            self.endpoints.let_go()
-            self._scope = None
-            self._settled.set()
-            self._finished.set()
-
-    async def _attempts(self, worker: Worker | None) -> None:
-        """Serve until stopped, or until another attempt makes no sense."""
-        reason = "served on by a worker that outlived its daemon"
-        while True:
-            try:
-                if worker is None:
-                    # Tools on the data socket send no INIT: they expect a TPM that is on. One that
-                    # has lost its power stays off, so that no empty PCRs pass for those there were.
-                    startup = self.metadata.data_socket and self._lost is None
-                    reason = READY if self._lost is None else f"restarted: {self._lost}"
-                    worker = await serve(
-                        self._host, self.metadata, self.endpoints, startup, self.on_event
-                    )
-                await self._attend(worker, reason)
-                if self._stopping:
-                    return
-                self._lost = f"its worker (process {worker.pid}) ended unexpectedly; {POWERED_OFF}"
-                again = self.fault is None
-                raise NotServed(Trigger.CRASHED, problems.INTERNAL, self._lost, again)
-            except NotServed as failure:
-                worker = None
-                delay = self._pauses[failure.trigger].next() if failure.again else None
-                self._fail(failure, _outlook(failure, delay))
-                if failure.trigger is Trigger.KEY_UNAVAILABLE:
-                    self.endpoints.turn_away(self._host.nursery, self._on_turned_away)
-                elif delay is None:
-                    return
-            with trio.move_on_after(math.inf if delay is None else delay):
-                await self._retry.wait()
-            self._retry = trio.Event()
-
-    def _on_turned_away(self) -> None:
-        self._log.warning("client-turned-away", reason=self.condition.reason)
-
-    def _fail(self, failure: NotServed, outlook: str = "") -> None:
-        self._problem = failure.problem
-        self._become(failure.trigger, failure.reason + outlook)
-        self._settled.set()
-
-    async def _attend(self, worker: Worker, reason: str) -> None:
-        """Stay with a serving worker until it ends."""
-        self._worker = worker
-        self._become(Trigger.READY, reason)
-        self._settled.set()
-        try:
-            await worker.ended()
-        finally:
-            self._worker = None
-            worker.close()
-
-
-def _outlook(failure: NotServed, delay: float | None) -> str:
-    """What comes next, for the end of a reason."""
-    if delay is not None:
-        return f"; next attempt in {delay:.1f} s"
-    if not failure.again:
-        return ""
-    return f"; tried again {MAX_CRASHES} times lately, so now it is left alone: see the log"

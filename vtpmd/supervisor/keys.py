@@ -17,18 +17,12 @@ from vtpmd.storage.wipe import wipe
 from vtpmd.telemetry.audit import Audit
 from vtpmd.telemetry.log import get_logger
 
+from .errors import KeyMissingError
+
 CLOSE_TIMEOUT = 5.0
 
 log = get_logger("keys")
 Result = TypeVar("Result")
-
-
-class KeyMissing(Exception):
-    """No key can be had; the text says why and `retry` whether that may change by itself."""
-
-    def __init__(self, reason: str, retry: bool) -> None:
-        super().__init__(reason)
-        self.retry = retry
 
 
 @dataclass(frozen=True)
@@ -60,7 +54,7 @@ class Erasure:
 
 
 class Keys:
-    """The key providers by name, the one for new instances, and the one that can help out.
+    """The key providers by name, the default one, and the one for recovery.
 
     Every use of a key is recorded. With a `recovery` provider every DEK is wrapped twice.
     """
@@ -78,7 +72,7 @@ class Keys:
         self._audit = audit or Audit()
 
     async def initialise(self) -> None:
-        """Let the providers make what they need on a host without instances."""
+        """Let the providers create what they need on a host without instances."""
         for provider in self._providers.values():
             try:
                 note = await provider.initialise()
@@ -90,15 +84,17 @@ class Keys:
                 self._audit.record("key-made", provider=provider.name, note=note)
 
     def choose(self, name: str | None) -> KeyProvider:
-        """The provider of this name, or the default one. Raises KeyMissing."""
+        """The provider of this name, or the default one. Raises KeyMissingError."""
         wanted = name or self._default
         if wanted is None:
             several = "several key providers are configured and none is the default_provider"
             reason = several if self._providers else "no key provider is configured"
-            raise KeyMissing(reason, retry=False)
+            raise KeyMissingError(reason, retry=False)
         if wanted not in self._providers:
             known = ", ".join(self._providers) or "none"
-            raise KeyMissing(f"there is no key provider {wanted}; configured: {known}", retry=False)
+            raise KeyMissingError(
+                f"there is no key provider {wanted}; configured: {known}", retry=False
+            )
         return self._providers[wanted]
 
     def known(self, name: str) -> bool:
@@ -106,7 +102,7 @@ class Keys:
         return name in self._providers
 
     async def fresh(self, uuid: UUID, provider: KeyProvider) -> FreshKey:
-        """A new DEK for an instance, wrapped by `provider`. Raises KeyMissing."""
+        """A new DEK for an instance, wrapped by `provider`. Raises KeyMissingError."""
         dek, dek_id = bytearray(secrets.token_bytes(DEK_SIZE)), secrets.token_bytes(DEK_ID_SIZE)
         context = KeyContext(uuid, dek_id)
         try:
@@ -122,24 +118,24 @@ class Keys:
     async def unlock(self, envelope: Envelope, uuid: UUID) -> bytearray:
         """The DEK of a sealed state, from the first slot that holds it.
 
-        Raises KeyMissing; EnvelopeError if slots open, but none with the key of this state.
+        Raises KeyMissingError; EnvelopeError if slots open, but none with the key of this state.
         """
-        failures: list[KeyMissing] = []
+        failures: list[KeyMissingError] = []
         wrong: EnvelopeError | None = None
         for slot in sorted(envelope.slots, key=lambda slot: slot.purpose != "primary"):
             try:
                 return await self._open(envelope, uuid, slot)
-            except KeyMissing as error:
+            except KeyMissingError as error:
                 failures.append(error)
             except EnvelopeError as error:
                 wrong = error
         if wrong is not None and not any(failure.retry for failure in failures):
             raise wrong
         reasons = "; ".join(map(str, failures)) or "the state file holds no wrapped key"
-        raise KeyMissing(reasons, any(failure.retry for failure in failures))
+        raise KeyMissingError(reasons, any(failure.retry for failure in failures))
 
     async def _open(self, envelope: Envelope, uuid: UUID, slot: Slot) -> bytearray:
-        """The DEK in a slot. Raises KeyMissing; EnvelopeError if it is not that of this state."""
+        """The DEK in a slot. Raises KeyMissingError; EnvelopeError for one of another state."""
         context = KeyContext(uuid, envelope.header.dek_id)
         provider = self.choose(slot.provider)
         dek = await self._use("unwrap", provider, context, slot, provider.unwrap(slot, context))
@@ -157,7 +153,7 @@ class Keys:
         """New slots for the same DEK: under the current KEKs of `provider`, and for recovery.
 
         The DEK itself is only unlocked for a provider that does not have it yet, or cannot open
-        what it has. Raises KeyMissing, EnvelopeError.
+        what it has. Raises KeyMissingError, EnvelopeError.
         """
         return tuple(
             [
@@ -167,7 +163,7 @@ class Keys:
         )
 
     async def destroy(self, envelope: Envelope, uuid: UUID) -> list[Erasure]:
-        """Destroy for ever the KEKs that are this instance's alone, and say what became of each."""
+        """Destroy the KEKs that only this instance uses; the outcome for each slot."""
         context = KeyContext(uuid, envelope.header.dek_id)
         erasures = []
         for slot in envelope.slots:
@@ -176,7 +172,7 @@ class Keys:
                 outcome = await self._use(
                     "destroy", provider, context, slot, provider.destroy(slot, context)
                 )
-            except KeyMissing as error:
+            except KeyMissingError as error:
                 erasures.append(Erasure(slot, erased=False, reason=str(error)))
                 continue
             erased = isinstance(outcome, Erased)
@@ -204,7 +200,7 @@ class Keys:
                 nursery.start_soon(_close, provider)
 
     def _holders(self, provider: KeyProvider) -> list[tuple[Purpose, KeyProvider]]:
-        """Who holds the wrapped DEK of an instance, and what for. Raises KeyMissing."""
+        """Who holds the wrapped DEK of an instance, and what for. Raises KeyMissingError."""
         holders: list[tuple[Purpose, KeyProvider]] = [("primary", provider)]
         if self._recovery not in (None, provider.name):
             holders.append(("recovery", self.choose(self._recovery)))
@@ -220,7 +216,7 @@ class Keys:
                 rewrapping = holder.rewrap(old[0], context)
                 slot = await self._use("rewrap", holder, context, old[0], rewrapping)
                 return replace(slot, purpose=purpose)
-            except KeyMissing as error:
+            except KeyMissingError as error:
                 log.warning("not-rewrapped", uuid=str(uuid), reason=str(error))
         dek = await self.unlock(envelope, uuid)
         try:
@@ -243,7 +239,7 @@ class Keys:
         slot: Slot | None,
         use: Awaitable[Result],
     ) -> Result:
-        """Await one use of a key and record it. Raises KeyMissing."""
+        """Await one use of a key and record it. Raises KeyMissingError."""
         outcome, reason = "abandoned", ""
         try:
             result = await use
@@ -258,7 +254,7 @@ class Keys:
         except Exception as error:  # a defect in a foreign package must not keep another slot shut
             outcome, reason = "failed", type(error).__name__
             log.exception("key-provider-defect", provider=provider.name, operation=operation)
-            raise KeyMissing(
+            raise KeyMissingError(
                 f"key provider {provider.name} failed unexpectedly ({reason}): see the log",
                 retry=True,
             ) from None
@@ -287,10 +283,12 @@ async def _close(provider: KeyProvider) -> None:
     log.warning("key-provider-not-closed", provider=provider.name, reason=reason)
 
 
-def _missing(provider: str, error: KeyProviderError) -> KeyMissing:
+def _missing(provider: str, error: KeyProviderError) -> KeyMissingError:
     match error:
         case KeyUnavailableError():
-            return KeyMissing(f"key provider {provider}: {error.reason}", error.retry)
+            return KeyMissingError(f"key provider {provider}: {error.reason}", error.retry)
         case KeyRefusedError():
-            return KeyMissing(f"key provider {provider} refuses this key: {error}", retry=False)
-    return KeyMissing(f"key provider {provider}: {error}", retry=False)
+            return KeyMissingError(
+                f"key provider {provider} refuses this key: {error}", retry=False
+            )
+    return KeyMissingError(f"key provider {provider}: {error}", retry=False)

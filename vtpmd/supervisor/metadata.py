@@ -1,18 +1,30 @@
-"""`meta.json`: what is public about an instance, beside its encrypted state."""
+"""`meta.json`: what is public about an instance, beside its encrypted state.
+
+The file begins with its format, a number that never changes its place or its type. Within a format
+a field that is missing has its default, if it has one, and fields that are not known are ignored
+and are gone when the file is written again. So a field that must not get lost comes with a new
+format: that of a newer vtpmd is refused, and the file is left alone.
+"""
 
 import json
 import re
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import MISSING, asdict, dataclass, fields
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 from vtpmd.api.names import NAME_PATTERN, RESERVED_NAMES
 
+from .errors import SupervisorError
+
 FORMAT = 1
+MAX_SIZE = 64 << 10
+_MAX_BANKS = 16
+_MAX_TEXT = 1024
 
 
-class MetadataError(Exception):
+class MetadataError(SupervisorError):
     """The file cannot be used; the text says why."""
 
 
@@ -30,9 +42,9 @@ class Metadata:
     provider: str
     profile: str
     pcr_banks: tuple[str, ...]
-    data_socket: bool
-    autostart: bool
     identity: UUID
+    data_socket: bool = False
+    autostart: bool = False
 
     def encode(self) -> bytes:
         """The file's content."""
@@ -43,57 +55,100 @@ class Metadata:
 
     @classmethod
     def decode(cls, data: bytes) -> "Metadata":
-        """Strictly read a file's content. Raises MetadataError."""
+        """Read a file's content, taking nothing for granted. Raises MetadataError."""
+        if len(data) > MAX_SIZE:
+            raise MetadataError(f"meta.json is larger than {MAX_SIZE} octets")
         try:
             content = json.loads(data)
         except (ValueError, RecursionError):
             raise MetadataError("meta.json is not JSON") from None
         if not isinstance(content, dict):
             raise MetadataError("meta.json holds no object")
-        found = content.pop("format", None)
-        if isinstance(found, int) and found > FORMAT:
-            raise MetadataError(f"meta.json has format {found}, written by a newer vtpmd")
-        if found != FORMAT or content.keys() != _FIELDS.keys():
-            raise MetadataError("meta.json does not have the fields of format 1")
-        for field, kind in _FIELDS.items():
-            if type(content[field]) is not kind:
-                raise MetadataError(f"meta.json: {field} has the wrong type")
-        return cls(**content | _converted(content))
+        demand_format(content, FORMAT, MetadataError, "meta.json")
+        metadata = cls(**dict(_read(content)))
+        if as_uuid(metadata.name) not in (None, metadata.uuid):
+            raise MetadataError("meta.json: name is the UUID of another instance")
+        return metadata
 
 
-_FIELDS: dict[str, type] = {
-    "name": str,
-    "uuid": str,
-    "created": str,
-    "provider": str,
-    "profile": str,
-    "pcr_banks": list,
-    "data_socket": bool,
-    "autostart": bool,
-    "identity": str,
+def demand_format(content: dict[str, Any], known: int, refusal: type[Exception], what: str) -> None:
+    """Raise `refusal` unless the `content` of a file, called `what`, has the `known` format."""
+    found = content.get("format")
+    if type(found) is int and found > known:
+        raise refusal(f"{what} has format {found}, written by a newer vtpmd")
+    if type(found) is not int or found != known:
+        raise refusal(f"{what} does not have format {known}")
+
+
+def _read(content: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+    """The fields of Metadata that the content has."""
+    for field in fields(Metadata):
+        if field.name not in content:
+            if field.default is MISSING:
+                raise MetadataError(f"meta.json: {field.name} is missing")
+            continue
+        try:
+            yield field.name, _READERS[field.name](content[field.name])
+        except ValueError as error:
+            raise MetadataError(f"meta.json: {field.name}: {error}") from None
+
+
+def _text(value: object) -> str:
+    if type(value) is not str or len(value) > _MAX_TEXT or not value.isprintable():
+        raise ValueError(f"not a printable text of up to {_MAX_TEXT} characters")
+    return value
+
+
+def _name(value: object) -> str:
+    if not valid_name(name := _text(value)):
+        raise ValueError("not an instance name")
+    return name
+
+
+def _flag(value: object) -> bool:
+    if type(value) is not bool:
+        raise ValueError("neither true nor false")
+    return value
+
+
+def _uuid(value: object) -> UUID:
+    return UUID(_text(value))
+
+
+def _time(value: object) -> datetime:
+    time = datetime.fromisoformat(_text(value))
+    if time.tzinfo is None:
+        raise ValueError("a time without time zone")
+    return time
+
+
+def _texts(value: object) -> tuple[str, ...]:
+    if type(value) is not list or len(value) > _MAX_BANKS:
+        raise ValueError(f"not a list of up to {_MAX_BANKS} texts")
+    return tuple(map(_text, value))
+
+
+_READERS: dict[str, Callable[[object], object]] = {
+    "name": _name,
+    "uuid": _uuid,
+    "created": _time,
+    "provider": _text,
+    "profile": _text,
+    "pcr_banks": _texts,
+    "identity": _uuid,
+    "data_socket": _flag,
+    "autostart": _flag,
 }
-
-
-def _converted(content: dict[str, Any]) -> dict[str, Any]:
-    if not valid_name(content["name"]):
-        raise MetadataError("meta.json: name is not an instance name")
-    if not all(isinstance(bank, str) for bank in content["pcr_banks"]):
-        raise MetadataError("meta.json: pcr_banks has the wrong type")
-    try:
-        created = datetime.fromisoformat(content["created"])
-        uuid, identity = UUID(content["uuid"]), UUID(content["identity"])
-    except ValueError as error:
-        raise MetadataError(f"meta.json: {error}") from None
-    if created.tzinfo is None:
-        raise MetadataError("meta.json: created has no time zone")
-    return {
-        "uuid": uuid,
-        "identity": identity,
-        "created": created,
-        "pcr_banks": tuple(content["pcr_banks"]),
-    }
 
 
 def valid_name(name: str) -> bool:
     """Whether an instance may have this name; UUIDs are left to be what they are."""
     return re.fullmatch(NAME_PATTERN, name) is not None and name not in RESERVED_NAMES
+
+
+def as_uuid(text: str) -> UUID | None:
+    """The UUID that a text is, in any of the usual forms, or None."""
+    try:
+        return UUID(text)
+    except ValueError:
+        return None

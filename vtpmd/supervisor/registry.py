@@ -1,4 +1,4 @@
-"""The instances directory: every instance complete or not there at all."""
+"""The instances directory: an instance is complete or absent."""
 
 import fcntl
 import os
@@ -28,18 +28,19 @@ from vtpmd.storage.store import MAX_SIZE, Store
 from vtpmd.telemetry.log import get_logger
 
 from .metadata import Metadata, MetadataError
+from .naming import name_fault
 
 CERTIFICATE = ".pem"
-_COMING, _GOING = ".new-", ".old-"
+_PREPARED, _REMOVED = ".new-", ".old-"
 
 log = get_logger("registry")
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One directory found. With a `fault` the metadata only names it, and nothing is written.
+    """One directory. With a `fault` its metadata is a placeholder and is never written.
 
-    `providers` are those that hold its wrapped key, none if its state cannot be read.
+    `providers` are those that hold its wrapped key, empty if its state cannot be read.
     """
 
     metadata: Metadata
@@ -69,16 +70,16 @@ class Registry:
             raise InUseError(f"{state_dir}: {error}") from None
 
     def close(self) -> None:
-        """Leave the directory to others."""
+        """Release the directory."""
         os.close(self._root)
         os.close(self.state_fd)
         self._lock.close()
 
     def load(self) -> list[Entry]:
-        """Every instance; what a crash left half made or half removed is cleared away."""
+        """Every instance; directories that a crash left incomplete are removed."""
         entries = []
         for name in sorted(os.listdir(self._root)):  # noqa: PTH208
-            if name.startswith((_COMING, _GOING)):
+            if name.startswith((_PREPARED, _REMOVED)):
                 log.info("leftover-found", directory=name)
                 self._clear_away(name)
             elif uuid := _canonical_uuid(name):
@@ -95,13 +96,15 @@ class Registry:
             return Entry(_nameless(uuid), str(error))
         if metadata.uuid != uuid:
             return Entry(_nameless(uuid), f"{META} belongs to instance {metadata.uuid}")
+        if fault := name_fault(metadata.name, uuid):
+            return Entry(_nameless(uuid), f"{META}: name {metadata.name}: {fault}")
         return Entry(metadata, providers=self._providers(uuid))
 
     def _providers(self, uuid: UUID) -> frozenset[str]:
         try:
             return frozenset(slot.provider for slot in self.envelope(uuid).slots)
         except (EnvelopeError, StorageError):
-            return frozenset()  # told when it is started
+            return frozenset()  # reported at start
 
     @contextmanager
     def directory(self, uuid: UUID) -> Iterator[int]:
@@ -127,8 +130,8 @@ class Registry:
             yield fd
 
     def prepare(self, metadata: Metadata) -> int:
-        """The descriptor of the directory of an instance to come, to be published or discarded."""
-        fd = make_directory(f"{_COMING}{metadata.uuid}", self._root)
+        """The descriptor of the directory of a new instance, to be published or discarded."""
+        fd = make_directory(f"{_PREPARED}{metadata.uuid}", self._root)
         try:
             Store(fd).write(META, metadata.encode())
         except StorageError:
@@ -145,7 +148,7 @@ class Registry:
 
     @contextmanager
     def beside(self, metadata: Metadata) -> Iterator[int]:
-        """A directory like that of an instance to come, for a trial: it is gone afterwards."""
+        """A temporary directory like that of a new instance, for a trial."""
         directory = self.prepare(metadata)
         try:
             yield directory
@@ -154,7 +157,7 @@ class Registry:
             self.discard(metadata.uuid)
 
     def overwrite(self, metadata: Metadata, files: Mapping[str, bytes]) -> int | None:
-        """Replace what is stored of an instance that nobody serves; the generation there was.
+        """Replace the files of an instance without a worker; the previous generation.
 
         The sealed state changes in one step; volatile state of another time is removed before.
         Raises InUseError, StorageError.
@@ -180,27 +183,27 @@ class Registry:
 
     def discard(self, uuid: UUID) -> None:
         """Remove what was prepared."""
-        remove_directory(f"{_COMING}{uuid}", self._root)
+        remove_directory(f"{_PREPARED}{uuid}", self._root)
 
     def publish(self, uuid: UUID) -> None:
-        """Let a prepared directory appear, durably; where that fails it has not appeared."""
-        coming = f"{_COMING}{uuid}"
+        """Make a prepared directory visible, durably; what fails has not been published."""
+        prepared = f"{_PREPARED}{uuid}"
         try:
-            self._rename(coming, str(uuid))
+            self._rename(prepared, str(uuid))
         except StorageError:
             with suppress(OSError):
-                os.rename(str(uuid), coming, src_dir_fd=self._root, dst_dir_fd=self._root)
+                os.rename(str(uuid), prepared, src_dir_fd=self._root, dst_dir_fd=self._root)
             raise
 
     def remove(self, uuid: UUID) -> None:
-        """Remove an instance: it is gone, durably, once its directory has its other name.
+        """Remove an instance, durably: renaming its directory is the point of no return.
 
         Raises InUseError while a worker uses it.
         """
-        going = f"{_GOING}{uuid}-{secrets.token_hex(4)}"
+        removed = f"{_REMOVED}{uuid}-{secrets.token_hex(4)}"
         with self.claimed(uuid):
-            self._rename(str(uuid), going)
-        self._clear_away(going)
+            self._rename(str(uuid), removed)
+        self._clear_away(removed)
 
     def update(self, metadata: Metadata) -> None:
         """Replace an instance's metadata, durably."""
@@ -223,7 +226,7 @@ class Registry:
             return read_file(NVRAM, MAX_SIZE, dir_fd=fd)
 
     def rewrap(self, uuid: UUID, slots: Sequence[Slot]) -> None:
-        """Replace the slots of an instance that nobody serves.
+        """Replace the key slots of an instance without a worker.
 
         Raises InUseError, EnvelopeError, StorageError.
         """
@@ -231,7 +234,7 @@ class Registry:
             store.write(NVRAM, parse(store.read(NVRAM)).replace_slots(slots))
 
     def _clear_away(self, name: str) -> None:
-        """Remove a directory that is no instance; if that is impossible nobody is hindered."""
+        """Remove a directory that is not an instance; a failure is only logged."""
         try:
             remove_directory(name, self._root)
         except StorageError as error:
@@ -255,11 +258,11 @@ def _canonical_uuid(text: str) -> UUID | None:
 
 def _nameless(uuid: UUID) -> Metadata:
     created = datetime.fromtimestamp(0, UTC)
-    return Metadata(str(uuid), uuid, created, "", "", (), False, False, uuid)
+    return Metadata(str(uuid), uuid, created, "", "", (), uuid)
 
 
 def _distinct(entries: list[Entry]) -> list[Entry]:
-    """The older of two instances of one name keeps it."""
+    """Of two instances with one name, the older one keeps it."""
     holders: dict[str, UUID] = {}
     result = []
     for entry in sorted(entries, key=lambda entry: entry.metadata.created):

@@ -1,13 +1,16 @@
-"""The states of an instance and what moves it from one to the next."""
+"""The states of an instance: the transitions, and what each state refuses."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import Enum
 
+from vtpmd.api import problems
 from vtpmd.api.names import FAILED, LOCKED, RUNNING, STOPPED
+from vtpmd.api.problems import Problem
 
 
-class Trigger(Enum):
+class Cause(Enum):
     """What happened to an instance."""
 
     READY = "a worker serves it"
@@ -18,22 +21,60 @@ class Trigger(Enum):
     UNLOCKED = "its key is there again, and nobody wants it served"
 
 
-TRANSITIONS: dict[tuple[str, Trigger], str] = {
-    (STOPPED, Trigger.READY): RUNNING,
-    (STOPPED, Trigger.KEY_UNAVAILABLE): LOCKED,
-    (STOPPED, Trigger.REFUSED): FAILED,
-    (LOCKED, Trigger.READY): RUNNING,
-    (LOCKED, Trigger.KEY_UNAVAILABLE): LOCKED,
-    (LOCKED, Trigger.REFUSED): FAILED,
-    (LOCKED, Trigger.STOP): STOPPED,
-    (LOCKED, Trigger.UNLOCKED): STOPPED,
-    (FAILED, Trigger.READY): RUNNING,
-    (FAILED, Trigger.KEY_UNAVAILABLE): LOCKED,
-    (FAILED, Trigger.REFUSED): FAILED,
-    (FAILED, Trigger.STOP): STOPPED,
-    (RUNNING, Trigger.CRASHED): FAILED,
-    (RUNNING, Trigger.STOP): STOPPED,
+TRANSITIONS: dict[tuple[str, Cause], str] = {
+    (STOPPED, Cause.READY): RUNNING,
+    (STOPPED, Cause.KEY_UNAVAILABLE): LOCKED,
+    (STOPPED, Cause.REFUSED): FAILED,
+    (LOCKED, Cause.READY): RUNNING,
+    (LOCKED, Cause.KEY_UNAVAILABLE): LOCKED,
+    (LOCKED, Cause.REFUSED): FAILED,
+    (LOCKED, Cause.STOP): STOPPED,
+    (LOCKED, Cause.UNLOCKED): STOPPED,
+    (FAILED, Cause.READY): RUNNING,
+    (FAILED, Cause.KEY_UNAVAILABLE): LOCKED,
+    (FAILED, Cause.REFUSED): FAILED,
+    (FAILED, Cause.STOP): STOPPED,
+    (RUNNING, Cause.CRASHED): FAILED,
+    (RUNNING, Cause.STOP): STOPPED,
 }
+
+
+class Act(Enum):
+    """What can be done with an instance; the value is the participle for messages."""
+
+    START = "started"
+    STOP = "stopped"
+    UNLOCK = "unlocked"
+    DELETE = "deleted"
+    REPLACE = "replaced by a backup"
+    BACK_UP = "backed up"
+    CLONE = "cloned"
+    REKEY = "rekeyed"
+    READ_PCRS = "asked for its PCR values"
+
+
+# Further conditions that restrict what can be done, whatever the state is.
+GONE = "gone"  # deleted or replaced: whoever waited for that finds nothing
+UNREADABLE = "unreadable"  # its metadata cannot be read: it is never started
+STARTING = "starting"  # an attempt to serve it goes on, or the next one is waited for
+WAITING = "waiting"  # the same, for its key
+
+
+def _each(acts: Iterable[Act], problem: Problem) -> dict[Act, Problem]:
+    return dict.fromkeys(acts, problem)
+
+
+REFUSALS: dict[str, dict[Act, Problem]] = {
+    GONE: _each(Act, problems.NOT_FOUND),
+    UNREADABLE: _each((Act.START, Act.BACK_UP, Act.CLONE, Act.REKEY), problems.STATE_REFUSED),
+    STARTING: _each((Act.CLONE, Act.REKEY), problems.UNAVAILABLE),
+    WAITING: _each((Act.CLONE, Act.REKEY), problems.KEY_UNAVAILABLE),
+    STOPPED: _each((Act.READ_PCRS,), problems.NOT_RUNNING),
+    LOCKED: _each((Act.READ_PCRS,), problems.NOT_RUNNING),
+    FAILED: _each((Act.READ_PCRS,), problems.NOT_RUNNING),
+    RUNNING: _each((Act.DELETE, Act.REPLACE), problems.RUNNING_CONFLICT),
+}
+"""Which acts are refused in which state or condition, and as which problem."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +85,6 @@ class Condition:
     reason: str
     since: datetime = field(default_factory=lambda: datetime.now(UTC))
 
-    def after(self, trigger: Trigger, reason: str) -> "Condition":
+    def after(self, cause: Cause, reason: str) -> "Condition":
         """The condition that follows. KeyError for a transition that cannot happen."""
-        return Condition(TRANSITIONS[self.state, trigger], reason)
+        return Condition(TRANSITIONS[self.state, cause], reason)

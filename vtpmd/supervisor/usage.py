@@ -1,4 +1,4 @@
-"""Which instances need which key provider, read beside a daemon that may be running."""
+"""Which instances need which key provider; a daemon may be running meanwhile."""
 
 import os
 from pathlib import Path

@@ -2,31 +2,33 @@
 
 import os
 import signal
-import socket
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
 import trio
 
-from vtpmd.ipc.channel import Channel, ChannelClosed, IllegalMessage
+from vtpmd.ipc.channel import Channel, ChannelClosedError, IllegalMessageError
 from vtpmd.ipc.messages import (
     Event,
     Failed,
-    FailureKind,
     Message,
     RekeyFailed,
     Side,
     State,
     Status,
     StatusReply,
+    Stop,
+    Stopped,
 )
+from vtpmd.ipc.version import PROTOCOL
 from vtpmd.telemetry.log import get_logger
 
-from . import waiting
+from . import serving_lock, waiting
+from .errors import WorkerEndedError, WorkerFailedError, WorkerRefusedError
 from .zygote import Child
 
-ATTACH_TIMEOUT = 10.0
+ADOPTION_TIMEOUT = 10.0
 KILL_TIMEOUT = 5.0
 REPLY_TIMEOUT = 60.0  # longer than the longest TPM command (an RSA-4096 key) keeps a worker busy
 
@@ -34,28 +36,18 @@ log = get_logger("worker")
 Reply = TypeVar("Reply")
 
 
-class WorkerEnded(Exception):
-    """The worker is gone, or no longer talks sense."""
-
-
-class WorkerFailed(Exception):
-    """The worker could not manufacture or serve; nothing on disk was touched."""
-
-    def __init__(self, kind: FailureKind, reason: str) -> None:
-        super().__init__(reason)
-        self.kind = kind
-        self.reason = reason
-
-
-class WorkerRefused(Exception):
-    """The worker did not do what it was asked for, and goes on as before; the text says why."""
-
-
 class Worker:
-    """One worker process. `run` must be running for `ask` to be answered."""
+    """One worker process. `run` must be running for `ask` to be answered.
 
-    def __init__(self, child: Child, on_event: Callable[[Event], None]) -> None:
+    `strange` says why nothing can be asked of it: it is of a version that we do not understand. It
+    can be stopped all the same.
+    """
+
+    def __init__(
+        self, child: Child, on_event: Callable[[Event], None], strange: str | None = None
+    ) -> None:
         self.pid = child.pid
+        self.strange = strange
         self._channel = child.channel
         self._pidfd = child.pidfd
         self._on_event = on_event
@@ -64,7 +56,7 @@ class Worker:
         self._answers, self._incoming = trio.open_memory_channel[Message](1)
 
     def close(self) -> None:
-        """Let go of the process; it lives on if it still lives."""
+        """Close our descriptors; the process goes on."""
         if self._channel.fileno() >= 0:
             trio.lowlevel.notify_closing(self._channel.fileno())
             self._channel.close()
@@ -72,14 +64,14 @@ class Worker:
         os.close(self._pidfd)
 
     async def run(self) -> None:
-        """Take messages in until the worker has closed its end of the channel."""
+        """Receive messages until the worker closes its end of the channel."""
         with self._answers:
             while True:
                 try:
                     message, _ = await waiting.receive(self._channel)
-                except (ChannelClosed, trio.ClosedResourceError, OSError):
+                except (ChannelClosedError, trio.ClosedResourceError, OSError):
                     return  # OSError: closed by us, after it had become readable
-                except IllegalMessage as error:
+                except IllegalMessageError as error:
                     log.error("worker-illegal-message", pid=self.pid, reason=str(error))
                     return
                 if isinstance(message, Event):
@@ -90,8 +82,11 @@ class Worker:
     async def ask(self, request: Message, expected: type[Reply], fds: Sequence[int] = ()) -> Reply:
         """Send one request and return its answer.
 
-        Raises WorkerFailed, WorkerRefused (only for requests that can be refused), WorkerEnded.
+        Raises WorkerFailedError, WorkerEndedError, and WorkerRefusedError for requests that can be
+        refused.
         """
+        if self.strange is not None:
+            raise WorkerEndedError(self.strange)
         async with self._lock:
             try:
                 with trio.fail_after(REPLY_TIMEOUT):
@@ -100,70 +95,115 @@ class Worker:
                     while self._owed:
                         answer = await self._incoming.receive()
                         self._owed -= 1
-            except (ChannelClosed, IllegalMessage, OSError, trio.EndOfChannel):
-                raise WorkerEnded("the worker ended unexpectedly") from None
+            except (ChannelClosedError, IllegalMessageError, OSError, trio.EndOfChannel):
+                raise WorkerEndedError("the worker ended unexpectedly") from None
             except trio.TooSlowError:
-                raise WorkerEnded(f"the worker did not answer in {REPLY_TIMEOUT:.0f} s") from None
+                raise WorkerEndedError(
+                    f"the worker did not answer in {REPLY_TIMEOUT:.0f} s"
+                ) from None
         if isinstance(answer, Failed):
-            raise WorkerFailed(answer.kind, answer.reason)
+            raise WorkerFailedError(answer.kind, answer.reason)
         if isinstance(answer, RekeyFailed):
-            raise WorkerRefused(answer.reason)
+            raise WorkerRefusedError(f"not rekeyed: {answer.reason}")
         if not isinstance(answer, expected):
-            raise WorkerEnded("the worker answered out of turn")
+            raise WorkerEndedError("the worker answered out of turn")
         return answer
+
+    async def stop(self, reason: str) -> None:
+        """Let it shut its TPM down in order, store it and end. Raises as `ask`."""
+        if self.strange is None:
+            await self.ask(Stop(reason), Stopped)
+        else:
+            self._signal(signal.SIGTERM)  # means the same to every version
 
     async def ended(self) -> None:
         """Wait until the process has ended."""
         await trio.lowlevel.wait_readable(self._pidfd)
 
     async def dismiss(self) -> None:
-        """Kill the process and let go of it; the state directory is free when this returns."""
+        """Kill the process and close our descriptors; its state directory is then free."""
         self.kill()
         with trio.move_on_after(KILL_TIMEOUT, shield=True):  # stuck in the kernel: we go on
             await self.ended()
         self.close()
 
     def kill(self) -> None:
-        """End the process at once: what it has answered is durable already."""
+        """Kill the process: whatever it has answered is already durable."""
+        self._signal(signal.SIGKILL)
+
+    def _signal(self, number: signal.Signals) -> None:
         try:
-            signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
+            signal.pidfd_send_signal(self._pidfd, number)
         except ProcessLookupError:
             return
 
 
-async def attach(path: Path, on_event: Callable[[Event], None]) -> Worker:
-    """The living worker behind a reattach socket. Raises WorkerEnded when there is none."""
-    sock = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    channel = Channel(sock, Side.SUPERVISOR, State.SERVING)
+async def adopt(path: Path, on_event: Callable[[Event], None]) -> Worker:
+    """The living worker of the instance that listens on `path` for the next daemon.
+
+    Raises WorkerEndedError when there is none. A worker of a version that we do not understand is
+    left serving and becomes a `strange` one.
+
+    What is believed: only what the kernel says. The process that answers runs as our own user and
+    holds the serving lock of this instance, so it is the very one that was forked to serve it; a
+    worker that a guest has taken over cannot name another process, which would then be ended in
+    its place. What it reports of itself is shown, and decides nothing.
+    """
+    try:
+        channel = Channel.connect(path, Side.SUPERVISOR, State.SERVING)
+    except OSError as error:
+        raise _nobody(path, error) from None
     pidfd = -1
     try:
-        # The kernel's word for who answers: a worker that a guest has taken over must not be able
-        # to name another process, which would then be ended in its place.
-        channel.identify_sender()
-        sock.setblocking(False)
-        sock.connect(bytes(path))
-        with trio.fail_after(ATTACH_TIMEOUT):
-            pid = await _answering(channel, on_event)
-            pidfd = os.pidfd_open(pid)
-            # An answer after pidfd_open proves that the pidfd is this worker's, not that of a
-            # process which got its number.
-            if await _answering(channel, on_event) != pid:
-                raise ChannelClosed
-    except (ChannelClosed, IllegalMessage, OSError, trio.TooSlowError) as error:
+        with trio.fail_after(ADOPTION_TIMEOUT):
+            version = await waiting.meet(channel)
+            pid, pidfd = _identify(channel, path)
+            if PROTOCOL.understands(version):
+                await _answer(channel, on_event)
+                return Worker(Child(channel, pid, pidfd), on_event)
+    except (ChannelClosedError, IllegalMessageError, OSError, trio.TooSlowError) as error:
         channel.close()
         if pidfd >= 0:
             os.close(pidfd)
-        raise WorkerEnded(f"no worker answers on {path} ({type(error).__name__})") from None
-    return Worker(Child(channel, pid, pidfd), on_event)
+        raise _nobody(path, error) from None
+    channel.close()
+    strange = (
+        f"served on by a worker of another vtpmd, which speaks version {version} of the protocol "
+        f"and not {PROTOCOL}: it can be stopped, and started again with this vtpmd"
+    )
+    return Worker(Child(channel, pid, pidfd), on_event, strange)
 
 
-async def _answering(channel: Channel, on_event: Callable[[Event], None]) -> int:
-    """The process id of the worker that answers a question."""
+def _nobody(path: Path, error: Exception) -> WorkerEndedError:
+    text = f"{type(error).__name__}: {error}".removesuffix(": ")
+    return WorkerEndedError(f"no worker answers on {path} ({text})")
+
+
+def _identify(channel: Channel, path: Path) -> tuple[int, int]:
+    """Process id and pidfd of who has greeted. Raises IllegalMessageError unless it is the worker.
+
+    The lock is looked at last: its holder lives, so the pidfd is not that of a later process with
+    the same number.
+    """
+    sender = channel.sender
+    if sender is None or sender.uid != os.geteuid():
+        raise IllegalMessageError(f"{sender} is there, which is not of our own user")
+    pidfd = os.pidfd_open(sender.pid)
+    try:
+        if serving_lock.holder(path) != sender.pid:
+            raise IllegalMessageError(f"{sender} is there, which does not serve this instance")
+    except (IllegalMessageError, OSError):
+        os.close(pidfd)
+        raise
+    return sender.pid, pidfd
+
+
+async def _answer(channel: Channel, on_event: Callable[[Event], None]) -> None:
+    """Wait until the worker has answered a question."""
     await waiting.send(channel, Status())
     while True:
         message, _ = await waiting.receive(channel)
         if isinstance(message, StatusReply):
-            assert channel.sender is not None
-            return channel.sender
+            return
         if isinstance(message, Event):
             on_event(message)

@@ -4,29 +4,35 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from typing import TypeVar
 from uuid import UUID
 
 import trio
 
-from vtpmd.ipc.channel import Channel, ChannelClosed, IllegalMessage
-from vtpmd.ipc.messages import Side, Spawn, Spawned, SpawnFailed, State
+from vtpmd.ipc.channel import Channel, ChannelClosedError, IllegalMessageError, VersionError
+from vtpmd.ipc.messages import Side, Spawn, Spawned, SpawnFailed, State, ZygoteReady
 from vtpmd.telemetry.log import get_logger
 
 from . import waiting
+from .errors import SupervisorError
 
-SPAWN_TIMEOUT = 30.0  # the first spawn waits until the zygote has imported the engine
+SPAWN_TIMEOUT = 30.0
+WARMING_TIMEOUT = 30.0  # until the zygote has imported the engine
 CLOSE_TIMEOUT = 5.0
 
 # What a Python needs of its environment. The rest may hold a key service's credentials, which are
 # no business of processes that guests talk to.
 _ENVIRONMENT = re.compile(r"PYTHON\w*|PATH|LD_LIBRARY_PATH|LANG|LC_\w+|TZ")
 
+_LOST = (ChannelClosedError, IllegalMessageError, trio.TooSlowError)
+
 log = get_logger("zygote")
+Answer = TypeVar("Answer")
 
 
-class SpawnError(Exception):
+class SpawnError(SupervisorError):
     """No worker could be started; the text says why."""
 
 
@@ -46,6 +52,7 @@ class Zygote:
         self._lock = trio.Lock()
         self._channel: Channel
         self._process: subprocess.Popen[bytes]
+        self._models: ZygoteReady | None
         self.start()
 
     def start(self) -> None:
@@ -60,7 +67,8 @@ class Zygote:
                 pass_fds=[theirs.fileno()],
             )
         ours.setblocking(False)
-        self._channel = Channel(ours, Side.SUPERVISOR, State.ZYGOTE)
+        self._channel = Channel(ours, Side.SUPERVISOR, State.WARMING)
+        self._models = None
 
     def close(self) -> None:
         """Let the zygote end; workers live on."""
@@ -76,17 +84,29 @@ class Zygote:
         """The process id of the present zygote."""
         return self._process.pid
 
-    async def spawn(self, uuid: UUID, name: str) -> Child:
-        """Fork a worker. Raises SpawnError."""
+    async def models(self) -> ZygoteReady:
+        """Which profiles and PCR banks a TPM can be made with. Raises SpawnError."""
+        return await self._persistently(self._ready)
+
+    async def spawn(self, uuid: UUID, name: str, serving_lock: int | None = None) -> Child:
+        """Fork a worker; one that is to serve takes the `serving_lock`. Raises SpawnError."""
+        return await self._persistently(lambda: self._spawn(uuid, name, serving_lock))
+
+    async def _persistently(self, attempt: Callable[[], Awaitable[Answer]]) -> Answer:
+        """Try with the present zygote and, if that is lost, with a fresh one."""
         async with self._lock:
             try:
-                return await self._spawn(uuid, name)
-            except (ChannelClosed, IllegalMessage, trio.TooSlowError) as error:
+                return await attempt()
+            except _LOST as error:
                 log.warning("zygote-lost", pid=self.pid, reason=type(error).__name__)
             self._replace()
             try:
-                return await self._spawn(uuid, name)
-            except (ChannelClosed, IllegalMessage, trio.TooSlowError):
+                return await attempt()
+            except VersionError as error:
+                raise SpawnError(
+                    f"{error}: vtpmd has been updated and has to be restarted"
+                ) from None
+            except _LOST:
                 raise SpawnError(
                     "the process that starts workers ends at once: see the log"
                 ) from None
@@ -97,13 +117,24 @@ class Zygote:
         self._process.wait()
         self.start()
 
-    async def _spawn(self, uuid: UUID, name: str) -> Child:
+    async def _ready(self) -> ZygoteReady:
+        if self._models is None:
+            # Shielded: a report that nobody waits for would be taken for the next answer.
+            with trio.fail_after(WARMING_TIMEOUT, shield=True):
+                report, _ = await waiting.receive(self._channel)
+            assert isinstance(report, ZygoteReady)  # the table lets nothing else through
+            self._models = report
+        return self._models
+
+    async def _spawn(self, uuid: UUID, name: str, serving_lock: int | None) -> Child:
+        await self._ready()
         ours, theirs = Channel.pair()
         ours.setblocking(False)
         try:
+            fds = [theirs.fileno()] + ([] if serving_lock is None else [serving_lock])
             # Shielded: an answer nobody waits for would be taken for that to the next question.
             with theirs, trio.fail_after(SPAWN_TIMEOUT, shield=True):
-                await waiting.send(self._channel, Spawn(uuid, name), [theirs.fileno()])
+                await waiting.send(self._channel, Spawn(uuid, name), fds)
                 reply, fds = await waiting.receive(self._channel)
             if isinstance(reply, Spawned):
                 return Child(Channel(ours, Side.SUPERVISOR, State.NEW), reply.pid, fds[0])

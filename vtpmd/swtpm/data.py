@@ -19,7 +19,7 @@ locality holds for that command, and the vendor command TPM2_CC_SET_LOCALITY.
 import struct
 from typing import NamedTuple
 
-from vtpmd.tpm.rc import RC
+from vtpmd.tpm.engine import RC, refusal
 
 from .table import MAX_LOCALITY
 
@@ -27,15 +27,9 @@ _HEADER = struct.Struct(">HII")
 _TCG_HEADER = struct.Struct(">IBI")
 _SIZE_END = 6
 _TPM_SEND_COMMAND = struct.pack(">I", 8)
-_ST_NO_SESSIONS = 0x8001
 _CC_SET_LOCALITY = 0x20001000
 # swtpm answers a bad locality with this number, which lacks the warning bit of TPM_RC_LOCALITY.
 _VENDOR_BAD_LOCALITY = 0x107
-
-
-def refusal(code: int) -> bytes:
-    """A ten-octet response without sessions: tag 0x8001 and the response code."""
-    return _HEADER.pack(_ST_NO_SESSIONS, _HEADER.size, code)
 
 
 def bounded(response: bytes, limit: int) -> bytes:

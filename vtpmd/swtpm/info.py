@@ -1,7 +1,8 @@
 """What CMD_GET_INFO tells, in swtpm's words and bits."""
 
-from dataclasses import dataclass
 from enum import IntFlag
+
+from vtpmd.tpm.engine import Facts
 
 
 class Info(IntFlag):
@@ -9,19 +10,6 @@ class Info(IntFlag):
     TPM_ATTRIBUTES = 1 << 1
     TPM_FEATURES = 1 << 2
     ACTIVE_PROFILE = 1 << 5
-
-
-@dataclass(frozen=True)
-class Facts:
-    """``manufacturer`` and ``version`` as in the EK certificate: eight hexadecimal digits each."""
-
-    revision: int
-    manufacturer: str
-    version: str
-    model: str
-    rsa_key_sizes: tuple[int, ...]
-    camellia_key_sizes: tuple[int, ...]
-    profile: str
 
 
 def describe(facts: Facts, mask: int) -> dict[str, object]:

@@ -1,18 +1,18 @@
-"""A command in flight, as it is handed from stage to stage (Part 3, clause 5)."""
+"""A command in flight, passed from stage to stage (Part 3, clause 5)."""
 
 from dataclasses import dataclass, field
 from struct import Struct
 from typing import Any
 
-from .command import CommandSpec
-from .core.authorization import Auth, Request
+from .core.authorization import Request
+from .core.command_spec import Auth, CommandSpec
 from .state import Entity, Session
 from .wire.attributes import TPMA_SESSION
 
 HEADER = Struct(">HII")
 """Tag, size, and command or response code."""
 EXTRA_USE = TPMA_SESSION.DECRYPT | TPMA_SESSION.ENCRYPT | TPMA_SESSION.AUDIT
-"""What a session can do beside, or instead of, authorizing."""
+"""What a session can do in addition to, or instead of, authorizing."""
 
 
 @dataclass(slots=True)
@@ -44,7 +44,7 @@ class SessionUse:
 
     @property
     def is_password(self) -> bool:
-        """Whether the policy has the authValue itself for proof, and no HMAC."""
+        """Whether the policy requires the authValue in the clear instead of an HMAC."""
         policy = self.session.policy
         return policy is not None and policy.password_needed and self.entity is not None
 
@@ -57,23 +57,23 @@ class SessionUse:
 
     @property
     def encryption_key(self) -> bytes:
-        """sessionValue: authValue takes part whether it is proven or not (Part 1, 18.1)."""
+        """sessionValue, which includes authValue whether it is proven or not (Part 1, 18.1)."""
         if self.entity is not None:
             return self.session.session_key + self.entity.auth_value
         return self.session.session_key
 
     @property
     def lacks_hmac(self) -> bool:
-        """Whether there is none in the command, and none in the response (Part 1, 16.6.16).
+        """Whether command and response have no HMAC (Part 1, 16.6.16).
 
-        A caller without a key may as well send an HMAC with a key of no octets.
+        A caller without a key may also send an HMAC with an empty key.
         """
         return not self.proof and not self.hmac_key
 
 
 @dataclass(slots=True, repr=False)
 class Call:
-    """One command in flight, with all that is secret in it."""
+    """One command in flight; it holds secrets, so it has no repr."""
 
     spec: CommandSpec
     has_sessions: bool

@@ -8,81 +8,55 @@
         digests: TPML_DIGEST_VALUES,
     ) -> None:
 
-Positional-only arguments after ``tpm`` are the handle area, the others are the parameter area, and
-the return annotation is the response: ``None`` or a `Structure` whose first field, if its name
-ends in ``_handle``, is the response's handle area.
+Positional-only arguments after `tpm` are the handle area, the others are the parameter area, and
+the return annotation is the response: `None` or a `Structure`. Its first field is the response's
+handle area if it is annotated so: `object_handle: Annotated[TPM_HANDLE, ResponseHandle]`.
+
+Whatever rules elsewhere need to know about a command is an argument of its `@command`.
 """
 
 import inspect
 from collections.abc import Callable
-from dataclasses import dataclass
 from types import NoneType, UnionType
 from typing import Annotated, Any, TypeVar, get_args, get_origin
 
-from .core.authorization import Auth
-from .profile import Profile
-from .rc import TpmError
+from .core.command_spec import Auth, CommandSpec, HandleSpec, ReadOnly
+from .profile import FIRST_VERSION, Profile
 from .wire.attributes import TPMA_CC
 from .wire.kinds import Sized, SizedStructure
-from .wire.structure import Reader, Structure, kind_of, reader
+from .wire.structure import Structure, kind_of, reader
 
-__all__ = ["COMMANDS", "Auth", "CommandSpec", "HandleSpec", "attributes_of_commands", "command"]
+__all__ = [
+    "COMMANDS",
+    "Auth",
+    "CommandSpec",
+    "ReadOnly",
+    "ResponseHandle",
+    "attributes_of_commands",
+    "command",
+    "find",
+]
 
 
-@dataclass(frozen=True, slots=True)
-class HandleSpec:
-    """One row of the handle area; ``optional`` if the action takes None for TPM_RH_NULL."""
-
-    name: str
-    read: Reader
-    auth: Auth
-    optional: bool
-
-
-@dataclass(frozen=True, slots=True)
-class CommandSpec:
-    """What the dispatcher and TPM2_GetCapability know of a command."""
-
-    code: int
-    action: Callable[..., Any]
-    handles: tuple[HandleSpec, ...]
-    parameters: tuple[tuple[str, Reader], ...]
-    response_handle: bool
-    """The response begins with a handle."""
-    decrypt: bool
-    """The first command parameter may be encrypted."""
-    encrypt: bool
-    """The first response parameter may be encrypted."""
-    sessions: bool
-    """Sessions are allowed in the command."""
-    long: bool
-    """It may take more than a few milliseconds, and can be canceled."""
-    attributes: int
-    """TPMA_CC."""
-    authorizations: int
-    """How many handles have an auth role; these come first."""
-
-    def locate(self, error: TpmError) -> TpmError:
-        """Turn ``at="in_scheme"`` into the position bits of the response code (Part 2, 6.6.2)."""
-        if error.at is not None:
-            for number, handle in enumerate(self.handles, 1):
-                if handle.name == error.at:
-                    return error.handle(number)
-            for number, (name, _) in enumerate(self.parameters, 1):
-                if name == error.at:
-                    return error.parameter(number)
-        return error
+class ResponseHandle:
+    """Marks the first field of a response as its handle area."""
 
 
 COMMANDS: dict[int, CommandSpec] = {}
 """Every command that is implemented, by command code."""
 
 
+def find(code: int, profile: Profile) -> CommandSpec | None:
+    """The command with this code, if it is implemented and the profile has it."""
+    spec = COMMANDS.get(code)
+    if spec is None or spec.version > profile.version or code in profile.without_commands:
+        return None
+    return spec
+
+
 def attributes_of_commands(profile: Profile) -> dict[int, int]:
     """Code and TPMA_CC of the commands that a profile has."""
-    return {
-        code: spec.attributes for code, spec in COMMANDS.items() if profile.allows_command(code)
-    }
+    return {code: spec.attributes for code in COMMANDS if (spec := find(code, profile)) is not None}
 
 
 Action = TypeVar("Action", bound=Callable[..., Any])
@@ -91,25 +65,35 @@ Action = TypeVar("Action", bound=Callable[..., Any])
 def command(
     code: int,
     *,
+    version: int = FIRST_VERSION,
     nv: bool = False,
     extensive: bool = False,
     flushed: bool = False,
     sessions: bool = True,
     long: bool = False,
+    starts: bool = False,
+    in_failure_mode: bool = False,
+    keeps_orderly: bool = False,
+    read_only: ReadOnly = ReadOnly.ALLOWED,
+    has_template: bool = False,
+    writes_index: bool = False,
 ) -> Callable[[Action], Action]:
     """Register an action under its command code.
 
-    ``nv``, ``extensive`` and ``flushed`` are the bits of TPMA_CC (Part 2, 8.9); ``sessions`` is
-    False for commands whose tag has to be TPM_ST_NO_SESSIONS.
+    `nv`, `extensive` and `flushed` are the bits of TPMA_CC (Part 2, 8.9); `sessions` is
+    False for commands whose tag has to be TPM_ST_NO_SESSIONS; all others are as in `CommandSpec`.
+    Raises TypeError for a signature that is no command table, and for a code that is taken.
     """
 
     def register(action: Action) -> Action:
+        if code in COMMANDS:
+            raise TypeError(f"{action.__name__}: command code 0x{code:x} is taken")
         signature = inspect.signature(action)
         _, *arguments = signature.parameters.values()
         handles = tuple(_handle(p) for p in arguments if p.kind is p.POSITIONAL_ONLY)
         parameters = [p for p in arguments if p.kind is not p.POSITIONAL_ONLY]
         fields = _fields(signature.return_annotation)
-        response_handle = bool(fields) and fields[0][0].endswith("_handle")
+        response_handle = _has_response_handle(signature.return_annotation)
         area = fields[1:] if response_handle else fields
         flags = (
             (TPMA_CC.NV if nv else 0)
@@ -119,6 +103,7 @@ def command(
         )
         COMMANDS[int(code)] = CommandSpec(
             code=int(code),
+            version=version,
             action=action,
             handles=handles,
             parameters=tuple((p.name, reader(kind_of(p.annotation))) for p in parameters),
@@ -127,8 +112,14 @@ def command(
             encrypt=bool(area) and _is_sized(area[0][1]),
             sessions=sessions,
             long=long,
+            starts=starts,
+            in_failure_mode=in_failure_mode,
+            keeps_orderly=keeps_orderly,
+            read_only=read_only,
+            has_template=has_template,
+            writes_index=writes_index,
             attributes=int(code) | flags | len(handles) << TPMA_CC.C_HANDLES_SHIFT,
-            authorizations=sum(handle.auth is not Auth.NONE for handle in handles),
+            authorizations=_authorizations(handles),
         )
         return action
 
@@ -146,6 +137,14 @@ def _handle(parameter: inspect.Parameter) -> HandleSpec:
     )
 
 
+def _authorizations(handles: tuple[HandleSpec, ...]) -> int:
+    """How many handles have a role; they have to come before all others."""
+    authorized = [handle.auth is not Auth.NONE for handle in handles]
+    if authorized != sorted(authorized, reverse=True):
+        raise TypeError("a handle with a role follows one without")
+    return sum(authorized)
+
+
 def _fields(response: Any) -> tuple[tuple[str, Any], ...]:
     if response is None:
         return ()
@@ -153,6 +152,14 @@ def _fields(response: Any) -> tuple[tuple[str, Any], ...]:
         raise TypeError(f"a response is None or a Structure, not {response!r}")
     fields: tuple[tuple[str, Any], ...] = response.__wire__
     return fields
+
+
+def _has_response_handle(response: Any) -> bool:
+    hints = [] if response is None else list(response.__annotations__.values())
+    marked = [ResponseHandle in get_args(hint) for hint in hints]
+    if any(marked[1:]):
+        raise TypeError(f"{response.__name__}: only the first field can be the handle area")
+    return any(marked)
 
 
 def _is_sized(kind: Any) -> bool:

@@ -1,21 +1,24 @@
-"""All of the engine that a host touches.
+"""The engine as its host sees it.
 
-The host gives octets, the time and entropy, and gets octets; it stores what `Reply.nv` holds before
-it releases `Reply.response`.
+The host passes in octets, the time and entropy, and gets octets; it stores `Reply.nv` before it
+releases `Reply.response`.
 """
 
 import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Final, Literal
 
 from . import dispatch
+from .call import HEADER
 from .core import pcrs, power
 from .crypto.hashes import HASHES
 from .crypto.resumable import ResumableHash
+from .facts import Facts, bank_names, facts_of, profile_names, rsa_key_sizes
 from .manufacture import manufacture
-from .profile import Profile, named
-from .rc import RC
-from .response import error_response
+from .profile import Profile, ProfileError, named
+from .rc import RC, EngineError
+from .response import error_response as refusal
 from .snapshot import StateError, decode, encode
 from .state import (
     ClearState,
@@ -26,16 +29,33 @@ from .state import (
     VolatileState,
 )
 from .wire.attributes import TPMA_NV
-from .wire.constants import RH
+from .wire.constants import CC, RH, ST, SU
 
-__all__ = ["Engine", "Reply", "StateError"]
+__all__ = [
+    "RC",
+    "Engine",
+    "EngineError",
+    "Facts",
+    "ProfileError",
+    "Reply",
+    "StartupType",
+    "StateError",
+    "bank_names",
+    "profile_names",
+    "refusal",
+    "rsa_key_sizes",
+]
+
+StartupType = Literal["clear", "state"]
+"""TPM_SU_CLEAR, TPM_SU_STATE: what TPM2_Startup and TPM2_Shutdown do with the state."""
+_SU: Final[dict[StartupType, SU]] = {"clear": SU.CLEAR, "state": SU.STATE}
 
 _ESTABLISHED_RESET_LOCALITIES = (3, 4)
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """The answer to a command, and the permanent state to make durable before it is given."""
+    """A response, and the permanent state to make durable before it is sent."""
 
     response: bytes = field(repr=False)
     nv: bytes | None = field(default=None, repr=False)
@@ -48,7 +68,7 @@ class Engine:
         self._tpm = tpm
         self.running = False
         self.defect: str | None = None
-        """Traceback of an internal failure, without values: the TPM is in failure mode."""
+        """The frames of an internal failure, which put the TPM into failure mode."""
 
     @classmethod
     def manufacture(
@@ -60,13 +80,13 @@ class Engine:
     ) -> "Engine":
         """A new TPM with its own seeds and EKs, powered off.
 
-        ``now`` is a monotonic clock in ms. Raises ValueError for an unknown profile or bank.
+        `now` is a monotonic clock in ms. Raises ProfileError for an unknown profile or bank.
         """
         profile = named(profile_name)
         by_name = {found.name: alg for alg, found in HASHES.items() if alg in profile.pcr_banks}
         unknown = [name for name in pcr_banks if name not in by_name]
         if unknown or not pcr_banks:
-            raise ValueError(f"PCR banks are chosen from {', '.join(by_name)}, not {unknown}")
+            raise ProfileError(f"PCR banks are chosen from {', '.join(by_name)}, not {unknown}")
         banks = [by_name[name] for name in pcr_banks]
         return cls(manufacture(profile, banks, entropy, now))
 
@@ -82,11 +102,16 @@ class Engine:
 
     @property
     def profile(self) -> Profile:
-        """What this TPM implements, since it was manufactured."""
+        """What this TPM has implemented since it was manufactured."""
         return self._tpm.profile
 
+    @property
+    def facts(self) -> Facts:
+        """What this TPM reports about itself and never changes."""
+        return facts_of(self._tpm.profile)
+
     def permanent(self) -> bytes:
-        """The encoding of all that outlives a power cycle."""
+        """The encoded state that survives a power cycle."""
         tpm = self._tpm
         return encode(
             "permanent",
@@ -97,7 +122,7 @@ class Engine:
         )
 
     def volatile(self) -> bytes:
-        """The encoding of all that a power cycle would lose."""
+        """The encoded state that a power cycle would lose."""
         tpm = self._tpm
         power.tick(tpm)
         return encode(
@@ -110,24 +135,24 @@ class Engine:
         )
 
     def power_on(self, volatile: bytes | None = None) -> None:
-        """_TPM_Init; with a volatile state, go on exactly where it was taken. StateError."""
+        """_TPM_Init; with a volatile state, continue where it was saved. Raises StateError."""
         if volatile is None:
             power.init(self._tpm)
         else:
             profile, groups = decode("volatile", volatile, **_VOLATILE)
             if profile.name != self.profile.name:
                 raise StateError("damaged", "the volatile state is that of another profile")
-            power.go_on(self._tpm, **groups)
+            power.resume_volatile(self._tpm, **groups)
         self.running = True
         self.defect = None
 
     def power_off(self) -> None:
-        """Take the power away; what is not in the permanent state is lost."""
+        """Power off: everything outside the permanent state is lost."""
         self.running = False
         self._tpm.volatile = VolatileState()
 
     def execute(self, command: bytes, locality: int) -> Reply:
-        """Run one command. Never raises for anything that a guest can send."""
+        """Run one command. Never raises, whatever a guest sends."""
         tpm = self._tpm
         try:
             power.tick(tpm)
@@ -138,12 +163,30 @@ class Engine:
             return Reply(response, self._changed())
         except Exception as error:
             self._fail(error)
-            return Reply(error_response(RC.FAILURE))
+            return Reply(refusal(RC.FAILURE))
+
+    def startup(self, kind: StartupType, locality: int = 0) -> Reply:
+        """Run TPM2_Startup on behalf of the guest."""
+        return self.execute(_command(CC.STARTUP, _SU[kind].to_bytes(2)), locality)
+
+    def shutdown(self, kind: StartupType) -> Reply:
+        """Run TPM2_Shutdown on behalf of the guest."""
+        return self.execute(_command(CC.SHUTDOWN, _SU[kind].to_bytes(2)), 0)
+
+    def warm_up(self) -> None:
+        """Run a few common commands, so that what is compiled on first use is in memory.
+
+        For a TPM that is powered on and that nobody will use, in a process that will fork.
+        """
+        self.startup("clear")
+        self.execute(_command(CC.GET_RANDOM, (16).to_bytes(2)), 0)
+        self.execute(_command(CC.READ_CLOCK), 0)
+        self.shutdown("state")
 
     def hash_start(self) -> Reply:
         """_TPM_Hash_Start: a D-RTM event, or an H-CRTM event before TPM2_Startup.
 
-        Any command ends it: only an event without one until `hash_end` is measured.
+        Any command aborts the event, which is then not measured.
         """
         tpm = self._tpm
         tpm.volatile.established = True
@@ -189,7 +232,7 @@ class Engine:
 
     @property
     def shutdown_needed(self) -> bool:
-        """Whether taking the power away now would be disorderly."""
+        """Whether powering off now would be a disorderly shutdown."""
         return (
             self.running
             and self._tpm.volatile.started
@@ -211,19 +254,28 @@ class Engine:
     def nv_available(self, available: bool) -> None:
         self._tpm.nv_available = available
 
+    @property
+    def buffer_size(self) -> int:
+        """Set by the host: TPM_PT_MAX_COMMAND_SIZE and TPM_PT_MAX_RESPONSE_SIZE, in octets."""
+        return self._tpm.buffer_size
+
+    @buffer_size.setter
+    def buffer_size(self, size: int) -> None:
+        self._tpm.buffer_size = size
+
     def enter_failure_mode(self) -> None:
-        """The host could not store what it had to: from now on only TPM_RC_FAILURE."""
+        """Enter failure mode, because the host could not store: only TPM_RC_FAILURE from now on."""
         self._tpm.failed = True
 
     @property
     def owner_objects(self) -> int:
-        """How many persistent objects there are beside the endorsement keys."""
+        """How many persistent objects there are besides endorsement keys."""
         objects = self._tpm.permanent.objects.values()
         return sum(held.hierarchy != RH.ENDORSEMENT for held in objects)
 
     @property
     def owner_indices(self) -> int:
-        """How many NV Indices there are that the platform has not defined."""
+        """How many NV Indices there are that the platform did not define."""
         return sum(
             not index.has(TPMA_NV.PLATFORMCREATE) for index in self._tpm.permanent.nv.values()
         )
@@ -241,7 +293,7 @@ class Engine:
         }
 
     def _changed(self) -> bytes | None:
-        """What to store; of a TPM in failure mode nothing, as half of it may have changed."""
+        """The state to store, if it changed; never in failure mode, when it may be inconsistent."""
         if not self._tpm.nv_dirty or self._tpm.failed:
             return None
         self._tpm.nv_dirty = False
@@ -254,6 +306,10 @@ class Engine:
         self.defect = f"{type(error).__name__} at " + " < ".join(reversed(where))
         self._tpm.failed = True
         self._tpm.nv_dirty = False
+
+
+def _command(code: int, parameters: bytes = b"") -> bytes:
+    return HEADER.pack(ST.NO_SESSIONS, HEADER.size + len(parameters), code) + parameters
 
 
 _PERMANENT = {"permanent": PermanentState, "reset": ResetState, "clear": ClearState}

@@ -63,9 +63,9 @@ def manufacture(
     entropy: Callable[[int], bytes],
     now: Callable[[], int],
 ) -> Tpm:
-    """A TPM as it leaves the factory, powered off, with its EKs persistent.
+    """A TPM as it leaves the factory: powered off, with persistent EKs.
 
-    ``banks`` are the TPM_ALG_IDs of the PCR banks.
+    `banks` are the TPM_ALG_IDs of the PCR banks.
     """
 
     def with_seed(handle: int) -> Hierarchy:
@@ -97,8 +97,8 @@ def manufacture(
 def provision_endorsement_keys(tpm: Tpm) -> None:
     """Derive the EKs of templates L-1 and L-2 and make them persistent.
 
-    The commands are those that a platform manufacturer would send. The TPM must be powered off,
-    and is so afterwards.
+    These are the commands that a platform manufacturer would send. The TPM must be powered off,
+    and is powered off again afterwards.
     """
     power.init(tpm)
     _run(tpm, CC.STARTUP, SU.CLEAR.to_bytes(2), ())

@@ -1,8 +1,8 @@
-"""What one TPM implements: frozen when an instance is manufactured, so that it never changes.
+"""What a TPM implements, fixed when the instance is manufactured.
 
 A profile lists algorithms, key sizes, curves and commands. The sets that the interface types of
-Part 2, clauses 9, 11 and 12, allow follow from it. Its name says all of it, and is what a TPM's
-state keeps: that of one of `PROFILES`, and what it is to be without, if anything:
+Part 2, clauses 9, 11 and 12, allow follow from it. A TPM's state stores
+only its name, which is that of one of `PROFILES`, followed by restrictions if there are any:
 
     default-v1 without NIST_P521 RSA-4096 SHA1 CC_CLEAR
 """
@@ -12,21 +12,17 @@ from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from typing import Final
 
+from .crypto.ecc import CURVES
+from .crypto.hashes import HASHES
+from .crypto.symmetric import CIPHERS
+from .rc import EngineError
 from .wire.constants import ALG, CC, ECC_CURVE
 
-_HASHES: Final = frozenset(
-    {
-        ALG.SHA1,
-        ALG.SHA256,
-        ALG.SHA384,
-        ALG.SHA512,
-        ALG.SM3_256,
-        ALG.SHA3_256,
-        ALG.SHA3_384,
-        ALG.SHA3_512,
-    }
-)
-_BLOCK_CIPHERS: Final = frozenset({ALG.TDES, ALG.AES, ALG.SM4, ALG.CAMELLIA})
+FIRST_VERSION: Final = 184
+"""Version of the library specification whose commands the first profiles have."""
+
+_HASHES: Final = frozenset(HASHES)
+_BLOCK_CIPHERS: Final = frozenset(CIPHERS)
 _CIPHER_MODES: Final = frozenset({ALG.CTR, ALG.OFB, ALG.CBC, ALG.CFB, ALG.ECB})
 _ECC_SIGNING: Final = frozenset(
     {ALG.ECDSA, ALG.ECDAA, ALG.SM2, ALG.ECSCHNORR, ALG.EDDSA, ALG.HASH_EDDSA}
@@ -36,13 +32,17 @@ _RSA_SIGNING: Final = frozenset({ALG.RSASSA, ALG.RSAPSS})
 _RSA_ENCRYPTION: Final = frozenset({ALG.RSAES, ALG.OAEP})
 
 
+class ProfileError(EngineError, ValueError):
+    """There is no such profile or PCR bank, or no such restriction of it."""
+
+
 @dataclass(frozen=True)
 class Profile:
     """Algorithms and commands of a TPM.
 
-    ``algorithms`` are all that GetCapability(ALGS) reports; ``key_bits`` gives the sizes of RSA and
-    of every block cipher among them. ``pcr_banks`` are the hashes a PCR bank may have; ``commands``
-    the codes that may be used, whether the engine has such a command or not.
+    `algorithms` are all that GetCapability(ALGS) reports; `key_bits` gives the sizes of RSA and
+    of every block cipher among them. `pcr_banks` are the hashes a PCR bank may have. The
+    commands are those of `version` of the library specification, except `without_commands`.
     """
 
     name: str
@@ -50,11 +50,8 @@ class Profile:
     key_bits: Mapping[int, frozenset[int]]
     ecc_curves: frozenset[int]
     pcr_banks: frozenset[int]
-    commands: frozenset[int]
-
-    def allows_command(self, code: int) -> bool:
-        """Whether the command with this code exists in the profile."""
-        return code in self.commands
+    version: int = FIRST_VERSION
+    without_commands: frozenset[int] = frozenset()
 
     @cached_property
     def hash_algs(self) -> frozenset[int]:
@@ -150,13 +147,13 @@ class Profile:
     def without(self, *names: str) -> "Profile":
         """This profile without some algorithms, key sizes, curves or commands.
 
-        Raises ValueError for a name that it does not have or cannot do without.
+        Raises ProfileError for a name that it does not have or that is essential.
         """
         removed = {name: self._parts.get(name) for name in names}
         for name, part in removed.items():
             if part is None or name in _ESSENTIAL:
                 why = "has no such thing" if part is None else "needs it, or its keys do"
-                raise ValueError(f"profile {self.name} without {name}: it {why}")
+                raise ProfileError(f"profile {self.name} without {name}: it {why}")
         gone = {part for part in removed.values() if part is not None}
         algorithms = self.algorithms - {value for kind, value in gone if kind == "ALG"}
         return replace(
@@ -170,7 +167,8 @@ class Profile:
             },
             ecc_curves=self.ecc_curves - {value for kind, value in gone if kind == "ECC"},
             pcr_banks=self.pcr_banks & algorithms,
-            commands=self.commands - {value for kind, value in gone if kind == "CC"},
+            without_commands=self.without_commands
+            | {value for kind, value in gone if kind == "CC"},
         )
 
     @cached_property
@@ -179,7 +177,8 @@ class Profile:
         found: dict[str, tuple[int | str, int]] = {}
         found |= {ALG(alg).name: ("ALG", alg) for alg in self.algorithms}
         found |= {ECC_CURVE(curve).name: ("ECC", curve) for curve in self.ecc_curves}
-        found |= {f"CC_{CC(code).name}": ("CC", code) for code in self.commands}
+        commands = set(CC) - self.without_commands
+        found |= {f"CC_{code.name}": ("CC", int(code)) for code in commands}
         for alg, sizes in self.key_bits.items():
             found |= {f"{ALG(alg).name}-{bits}": (alg, bits) for bits in sizes}
         return found
@@ -194,11 +193,7 @@ _ESSENTIAL: Final = frozenset(
         *("CC_CREATE_PRIMARY", "CC_EVICT_CONTROL", "CC_FLUSH_CONTEXT", "CC_READ_PUBLIC"),
     }
 )
-"""What endorsement keys, the TPM's own secrets and every guest's firmware need."""
-_COMMANDS_V1: Final = frozenset(
-    int(code) for code in CC if code <= CC.POLICY_TRANSPORT_SPDM or code == CC.VENDOR_TCG_TEST
-)
-"""Those of version 184: what comes later belongs to later profiles."""
+"""Needed by endorsement keys, the TPM's own secrets and every guest's firmware."""
 
 _DEFAULT_V1: Final = Profile(
     name="default-v1",
@@ -243,7 +238,6 @@ _DEFAULT_V1: Final = Profile(
     },
     ecc_curves=frozenset({ECC_CURVE.NIST_P256, ECC_CURVE.NIST_P384, ECC_CURVE.NIST_P521}),
     pcr_banks=frozenset({ALG.SHA1, ALG.SHA256, ALG.SHA384, ALG.SHA512}),
-    commands=_COMMANDS_V1,
 )
 
 # Not in the default: the feature API of tpm2-tss (3.2.1 of Debian 12, and newer sources) refuses to
@@ -254,9 +248,9 @@ _SHA3_V1: Final = replace(
     algorithms=_DEFAULT_V1.algorithms | {ALG.SHA3_256, ALG.SHA3_384, ALG.SHA3_512},
 )
 
-# What FIPS 140-3 approves of (SP 800-131A, 800-56A and B, 800-57): no SHA-1 whatever for, none of
-# the anonymous schemes, no PKCS#1 v1.5 encryption, no obfuscation in the place of encryption. It is
-# no validated module for that, and does not claim to be one (TPM_PT_MODES).
+# What FIPS 140-3 approves (SP 800-131A, 800-56A and B, 800-57): no SHA-1 for any purpose, none of
+# the anonymous schemes, no PKCS#1 v1.5 encryption, no obfuscation instead of encryption. That does
+# not make it a validated module, and it does not claim to be one (TPM_PT_MODES).
 _FIPS_V1: Final = replace(
     _DEFAULT_V1.without(
         *("SHA1", "CAMELLIA", "XOR", "ECDAA", "ECSCHNORR", "RSAES", "KDF2"),
@@ -271,11 +265,28 @@ PROFILES: Final[Mapping[str, Profile]] = {
 """The profiles an instance can be manufactured with, by name."""
 
 
+def check_implemented(profile: Profile) -> None:
+    """Raise ImportError if a profile names anything that the tables of `crypto` lack.
+
+    Otherwise the first guest to use it would end in failure mode.
+    """
+    implemented = profile.pcr_banks <= profile.hash_algs and profile.ecc_curves <= set(CURVES)
+    for alg, sizes in profile.key_bits.items():
+        if alg != ALG.RSA:
+            implemented &= alg in CIPHERS and sizes <= CIPHERS[alg].key_bits
+    if not implemented:
+        raise ImportError(f"profile {profile.name} names a hash, cipher or curve that is not there")
+
+
+for _profile in PROFILES.values():
+    check_implemented(_profile)
+
+
 @lru_cache
 def named(name: str) -> Profile:
-    """The profile of a name, with its restrictions. Raises ValueError."""
+    """The profile of a name, with its restrictions. Raises ProfileError."""
     base, _, restrictions = name.partition(" without ")
     profile = PROFILES.get(base)
     if profile is None:
-        raise ValueError(f"unknown profile {base!r}: there are {', '.join(PROFILES)}")
+        raise ProfileError(f"unknown profile {base!r}: there are {', '.join(PROFILES)}")
     return profile.without(*restrictions.split()) if restrictions else profile

@@ -1,4 +1,4 @@
-"""TPM_RC values (Part 2, 6.6) and the one exception the engine raises for bad input."""
+"""TPM_RC values (Part 2, 6.6) and the exceptions of the engine."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -110,10 +110,14 @@ class RC(IntEnum):
     NV_UNAVAILABLE = 0x923
 
 
-class TpmError(Exception):
-    """A command failed; ``code`` is what the guest sees.
+class EngineError(Exception):
+    """The base of all exceptions that this package raises for bad input."""
 
-    Actions raise ``TpmError(RC.SCHEME, at="in_scheme")`` and never compute positions: the
+
+class TpmError(EngineError):
+    """A command failed; `code` is what the guest sees.
+
+    Actions raise `TpmError(RC.SCHEME, at="in_scheme")` and never compute positions: the
     dispatcher knows which handle or parameter of the running command has that name. A code that
     already carries a position, or that is format zero, is left as it is (Part 2, 6.6.2).
     """
@@ -124,15 +128,15 @@ class TpmError(Exception):
         self.at = at
 
     def handle(self, number: int) -> "TpmError":
-        """This error, positioned at handle ``number`` (from 1)."""
+        """This error, positioned at handle `number` (from 1)."""
         return self._positioned(number << 8)
 
     def parameter(self, number: int) -> "TpmError":
-        """This error, positioned at parameter ``number`` (from 1)."""
+        """This error, positioned at parameter `number` (from 1)."""
         return self._positioned(_PARAMETER | number << 8)
 
     def session(self, number: int) -> "TpmError":
-        """This error, positioned at session ``number`` (from 1)."""
+        """This error, positioned at session `number` (from 1)."""
         return self._positioned(_SESSION | number << 8)
 
     def _positioned(self, bits: int) -> "TpmError":
@@ -145,8 +149,8 @@ class TpmError(Exception):
 
 
 @contextmanager
-def blame(at: str) -> Iterator[None]:
-    """Position the errors raised inside at handle or parameter ``at``, unless they have one."""
+def located(at: str) -> Iterator[None]:
+    """Position the errors raised inside at handle or parameter `at`, unless they have one."""
     try:
         yield
     except TpmError as error:

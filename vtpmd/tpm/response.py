@@ -1,4 +1,4 @@
-"""What a command is answered with (Part 3, 5.9 and clause 6)."""
+"""Responses (Part 3, 5.9 and clause 6)."""
 
 from .call import HEADER, Call, PasswordUse, SessionUse
 from .core import audit, sessions
@@ -15,8 +15,8 @@ _PASSWORD_ACKNOWLEDGMENT = bytes((0, 0, TPMA_SESSION.CONTINUE_SESSION, 0, 0))
 def error_response(code: int) -> bytes:
     """The ten octets that answer a failed command (Part 3, 6.1).
 
-    A wrong tag is answered so too: firmware takes the tag that Part 3 has for a TPM with TPM 1.2
-    compatibility as the sign of a TPM 1.2.
+    A wrong tag gets the same response: firmware would take the tag that Part 3 requires of a TPM
+    with TPM 1.2 compatibility for a sign of a TPM 1.2.
     """
     return HEADER.pack(_NO_SESSIONS, HEADER.size, code)
 
@@ -24,7 +24,7 @@ def error_response(code: int) -> bytes:
 def frame_response(tpm: Tpm, call: Call) -> bytes:
     """Roll nonces, encrypt, audit, acknowledge.
 
-    The first parameter is encrypted after the nonces have changed and before any rpHash is made.
+    The first parameter is encrypted after the nonces have changed and before rpHash is computed.
     """
     for use in call.uses:
         if isinstance(use, SessionUse):
@@ -69,7 +69,7 @@ def _rp_hash(call: Call, alg: int) -> bytes:
 
 
 def _acknowledge(tpm: Tpm, call: Call, use: PasswordUse | SessionUse) -> bytes:
-    """TPMS_AUTH_RESPONSE; ends what a session does not continue after this command."""
+    """TPMS_AUTH_RESPONSE; ends a session without continueSession."""
     if isinstance(use, PasswordUse):
         return _PASSWORD_ACKNOWLEDGMENT
     session = use.session

@@ -1,4 +1,4 @@
-"""The authorization area of a command: what its sessions do, and prove (Part 3, 5.5 to 5.7)."""
+"""The authorization area of a command: its sessions and their proofs (Part 3, 5.5 to 5.7)."""
 
 from .call import EXTRA_USE, Call, PasswordUse, SessionUse
 from .core import audit, dictionary_attack, nv_pin, sessions
@@ -16,16 +16,16 @@ _EXCLUSIVE_OR_RESET = TPMA_SESSION.AUDIT_EXCLUSIVE | TPMA_SESSION.AUDIT_RESET
 
 
 def parse_sessions(tpm: Tpm, call: Call) -> None:
-    """Read the authorization area, and which session does what (Part 3, 5.5).
+    """Read the authorization area and the use of each session (Part 3, 5.5).
 
-    A size out of range is RC.SIZE, as in libtpms, and not RC.AUTHSIZE.
+    As in libtpms, a size out of range is RC.SIZE and not RC.AUTHSIZE.
     """
     if call.has_sessions:
         _parse_area(tpm, call)
     elif call.spec.authorizations:
         raise TpmError(RC.AUTH_MISSING)
     call.parameters = call.buffer[call.offset :]
-    call.request = Request(call.spec.code, call.entities, call.parameters)
+    call.request = Request(call.spec, call.entities, call.parameters)
 
 
 def _parse_area(tpm: Tpm, call: Call) -> None:
@@ -99,10 +99,10 @@ def _note_extra_use(tpm: Tpm, call: Call, use: SessionUse) -> None:
 
 
 def _check_exclusive(tpm: Tpm, use: SessionUse) -> None:
-    """Hold an audit session that goes on to auditExclusive (Part 1, 17.3).
+    """With auditExclusive, a continuing audit session must be the exclusive one (Part 1, 17.3).
 
-    One that begins or begins anew will be exclusive: it passes, as in the reference implementation,
-    though Part 1, 15.6.4 has it fail.
+    A session that starts or resets its audit becomes exclusive. It passes as in the reference
+    implementation, although it fails according to Part 1, 15.6.4.
     """
     if not use.has(TPMA_SESSION.AUDIT_EXCLUSIVE):
         return
@@ -112,7 +112,7 @@ def _check_exclusive(tpm: Tpm, use: SessionUse) -> None:
 
 
 def authorize_handles(tpm: Tpm, call: Call) -> None:
-    """Assign authorizations to handles, in order, and check every one of them (Part 3, 5.6)."""
+    """Assign authorizations to handles in order, and check each of them (Part 3, 5.6)."""
     needed = call.spec.authorizations
     if needed > len(call.uses):
         raise TpmError(RC.AUTH_MISSING)
@@ -135,7 +135,7 @@ def _check_password(tpm: Tpm, call: Call, use: PasswordUse) -> None:
         raise TpmError(RC.HANDLE)
     authorize(tpm, call.request, use.entity, use.role, None)
     proven = sessions.is_auth_value(use.entity.auth_value, use.proof)
-    _settle(tpm, use.entity, None, used=True, proven=proven)
+    _record_try(tpm, use.entity, None, used=True, proven=proven)
 
 
 def _check_session(tpm: Tpm, call: Call, use: SessionUse) -> None:
@@ -149,7 +149,7 @@ def _check_session(tpm: Tpm, call: Call, use: SessionUse) -> None:
     elif not use.has(EXTRA_USE):
         raise TpmError(RC.ATTRIBUTES)
     proven = _is_proven(call, use)
-    _settle(tpm, use.entity, session, used=use.proves_auth_value, proven=proven)
+    _record_try(tpm, use.entity, session, used=use.proves_auth_value, proven=proven)
 
 
 def _is_proven(call: Call, use: SessionUse) -> bool:
@@ -170,7 +170,7 @@ def _is_proven(call: Call, use: SessionUse) -> bool:
 
 
 def _other_nonces(call: Call, use: SessionUse) -> bytes:
-    """nonceTPM of other sessions that encrypt, if this is the first and authorizes (16.6.5)."""
+    """nonceTPM of the other sessions that encrypt, for the first if it authorizes (16.6.5)."""
     if use is not call.uses[0] or use.entity is None:
         return b""
     others = [call.decrypting]
@@ -181,10 +181,10 @@ def _other_nonces(call: Call, use: SessionUse) -> bytes:
     )
 
 
-def _settle(
+def _record_try(
     tpm: Tpm, entity: Entity | None, session: Session | None, *, used: bool, proven: bool
 ) -> None:
-    """Count a try with an authValue that counts its tries; fail it unless it was right."""
+    """Count the try if the entity or the TPM counts tries; raise unless it was right."""
     if used and entity is not None:
         nv_pin.end_use(tpm, entity, proven=proven)
     if not proven:

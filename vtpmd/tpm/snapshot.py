@@ -1,12 +1,12 @@
 """The state's encoding: versioned, self-describing, strict.
 
 A dataclass of `state` becomes a JSON object of its fields, by name; octets are hexadecimal and a
-Part 2 structure is its marshalled form. Reading follows the annotations: a field that is missing
-takes its default (it came with a later version), a field that is unknown is refused (it came with
-a version that this one can't know), and so is every value of another type.
+Part 2 structure is its marshalled form. Reading follows the annotations: a missing field
+takes its default (it was added later), an unknown field is refused (a newer version wrote it), and
+so is a value of another type.
 
 To change the state: add a field with a default, or list one that is gone in `_RETIRED`. To rename
-or reinterpret one: count `VERSION` up and convert the old form where it is read.
+or reinterpret a field: increment `VERSION` and convert the old form where it is read.
 """
 
 import json
@@ -15,8 +15,8 @@ from functools import cache
 from types import NoneType, UnionType
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
-from .profile import Profile, named
-from .rc import TpmError
+from .profile import Profile, ProfileError, named
+from .rc import EngineError, TpmError
 from .wire.objects import TPMT_PUBLIC, TPMT_PUBLIC_LOADED
 from .wire.structure import Structure, parse
 
@@ -26,7 +26,7 @@ VERSION = 1
 T = TypeVar("T")
 
 _LAYOUTS: dict[Any, Any] = {TPMT_PUBLIC: TPMT_PUBLIC_LOADED}
-"""Structures of which a state may hold values that a guest can't send."""
+"""Structures whose values in a state include some that a guest can't send."""
 
 _RETIRED = {
     "Hierarchy": {"enabled"},
@@ -36,11 +36,11 @@ _RETIRED = {
     "Session": {"context_id"},
     "VolatileState": {"startup_type"},
 }
-"""Fields that stored states may have and nothing needs any more, by their dataclass."""
+"""Fields of older states that are no longer needed, by their dataclass."""
 
 
-class StateError(Exception):
-    """A state that can't be used; ``kind`` is "damaged" or "newer"."""
+class StateError(EngineError):
+    """A state that can't be used; `kind` is "damaged" or "newer"."""
 
     def __init__(self, kind: str, reason: str) -> None:
         super().__init__(reason)
@@ -48,7 +48,7 @@ class StateError(Exception):
 
 
 def encode(kind: str, profile: str, **groups: Any) -> bytes:
-    """Encode groups of state (dataclasses of `state`) as one document of a ``kind``."""
+    """Encode groups of state (dataclasses of `state`) as one document of a `kind`."""
     document: dict[str, Any] = {
         "format": FORMAT,
         "version": VERSION,
@@ -74,7 +74,7 @@ def decode(kind: str, data: bytes, **groups: type[Any]) -> tuple[Profile, dict[s
         raise StateError("damaged", f"this is not {kind} state")
     try:
         profile = named(str(document.get("profile")))
-    except ValueError:
+    except ProfileError:
         raise StateError(
             "newer", "the state was made for a profile that this vtpmd doesn't know"
         ) from None

@@ -4,7 +4,7 @@ import selectors
 import socket
 from collections.abc import Callable
 
-from vtpmd.ipc.channel import Channel, ChannelClosed, IllegalMessage
+from vtpmd.ipc.channel import Channel, ChannelClosedError, IllegalMessageError
 from vtpmd.ipc.messages import Message, Side, State
 
 from .admission import Admission
@@ -48,7 +48,7 @@ class Adoption:
             message, fds = candidate.receive()
         except BlockingIOError:
             return
-        except (ChannelClosed, IllegalMessage):
+        except (ChannelClosedError, IllegalMessageError):
             self._dismiss(candidate)
             return
         close_fds(fds)

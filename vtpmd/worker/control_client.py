@@ -67,10 +67,10 @@ class ControlClient(Client[Request]):
 
     def handle(self, request: Request) -> None:
         response = self._channel.answer(request)
-        if response:
-            self.send(response)
         if not self.pending and not self._parser.partial:
             self._drop_fd()
+        if response:
+            self.send(response)
         if request.close:
             self.closing = True
         if request.command is Command.SHUTDOWN:

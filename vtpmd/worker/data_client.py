@@ -10,11 +10,10 @@ from vtpmd.swtpm.data import (
     DataRequest,
     bounded,
     judge,
-    refusal,
     vendor_set_locality,
 )
 from vtpmd.swtpm.table import Turn
-from vtpmd.tpm.rc import RC
+from vtpmd.tpm.engine import RC, refusal
 
 from .client import Client, Turns
 from .drops import ClientDrops
@@ -140,5 +139,7 @@ class DataClient(Client[DataRequest]):
 
     def _drop_unread(self) -> None:
         """A conforming client has sent nothing: its answer is not out."""
-        dropped, self._parser.dropped = self._parser.dropped, 0
-        self._drops.octets(dropped + self.drop_unread())
+        dropped = self._parser.dropped + self.drop_unread()
+        if dropped:
+            self._parser.dropped = 0
+            self._drops.octets(dropped)

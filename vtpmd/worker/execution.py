@@ -10,11 +10,9 @@ from dataclasses import replace
 from vtpmd.ipc.messages import EventKind
 from vtpmd.storage.errors import StorageError
 from vtpmd.storage.slot import Slot
-from vtpmd.swtpm.data import refusal
 from vtpmd.swtpm.host import ControlError
 from vtpmd.swtpm.table import Result
-from vtpmd.tpm.engine import Engine, Reply
-from vtpmd.tpm.rc import RC
+from vtpmd.tpm.engine import RC, Engine, Reply, refusal
 
 from .errors import frames_of
 from .persistence import Key, Persistence

@@ -7,7 +7,6 @@ from vtpmd.storage.store import Store
 from vtpmd.storage.wipe import wipe
 from vtpmd.tpm.engine import Engine, Reply
 
-from .facts import facts_of
 from .instance import Instance
 from .options import Listeners, Options
 from .persistence import Key, Persistence
@@ -56,7 +55,6 @@ def serve(
         instance = Instance(
             engine,
             persistence,
-            facts_of(engine),
             supervision.report,
             max_locality=options.max_locality,
             auto_shutdown=options.auto_shutdown,

@@ -1,7 +1,7 @@
 """One instance as its channels see it: every role of its TPM."""
 
 from vtpmd.swtpm.host import ChannelSettings
-from vtpmd.swtpm.info import Facts, describe
+from vtpmd.swtpm.info import describe
 from vtpmd.swtpm.table import MAX_LOCALITY
 from vtpmd.tpm.engine import Engine
 
@@ -19,17 +19,18 @@ class Instance:
         self,
         engine: Engine,
         persistence: Persistence,
-        facts: Facts,
         report: Report,
         *,
         max_locality: int = MAX_LOCALITY,
         auto_shutdown: bool = True,
     ) -> None:
-        self._facts = facts
+        self._facts = engine.facts
         self.settings = ChannelSettings(max_locality=max_locality)
         self.execution = Execution(engine, persistence, report)
         self.migration = Migration(self.execution)
-        self.power = Power(self.execution, self.migration, auto_shutdown=auto_shutdown)
+        self.power = Power(
+            self.execution, self.migration, self.settings, auto_shutdown=auto_shutdown
+        )
         self.measurement = Measurement(self.execution)
 
     @property

@@ -5,8 +5,7 @@ from dataclasses import dataclass
 from vtpmd.storage.errors import EnvelopeError, StorageError
 from vtpmd.swtpm.host import ControlError
 from vtpmd.swtpm.table import BlobType, Result
-from vtpmd.tpm.engine import Engine
-from vtpmd.tpm.snapshot import StateError
+from vtpmd.tpm.engine import Engine, StateError
 
 from .execution import Execution
 from .sources import entropy, now

@@ -16,11 +16,11 @@ from .power import Startup
 class Listeners:
     """Listening sockets, already bound, and clients that are connected already.
 
-    `reattach` is for the supervisor's successor, `data` for tools.
+    `adoption` is for a daemon that was started anew, `data` for tools.
     """
 
     control: socket.socket | None
-    reattach: socket.socket | None
+    adoption: socket.socket | None
     data: socket.socket | None = None
     control_client: socket.socket | None = None
     data_client: socket.socket | None = None

@@ -9,16 +9,15 @@
 Shutdown: an orderly TPM2_Shutdown if the guest has not sent one. INIT that is refused ends in off.
 """
 
-import struct
+from collections.abc import Callable
+from functools import partial
 from typing import Literal
 
 from vtpmd.ipc.messages import TpmPower
 from vtpmd.storage.errors import EnvelopeError, StorageError
-from vtpmd.swtpm.host import ControlError
+from vtpmd.swtpm.host import ChannelSettings, ControlError
 from vtpmd.swtpm.table import Result
-from vtpmd.tpm.engine import Engine
-from vtpmd.tpm.rc import RC
-from vtpmd.tpm.snapshot import StateError
+from vtpmd.tpm.engine import RC, Engine, Reply, StartupType, StateError
 
 from .execution import Execution
 from .migration import Incoming, Migration
@@ -27,15 +26,7 @@ from .sources import entropy, now
 Startup = Literal["clear", "state", "none"]
 """What follows _TPM_Init when the host itself powers the TPM on: a TPM2_Startup, or nothing."""
 
-_SU_CLEAR, _SU_STATE = 0x0000, 0x0001
-_STARTUP_TYPES = {"clear": _SU_CLEAR, "state": _SU_STATE}
-_COMMAND = struct.Struct(">HIIH")
-_CC_STARTUP, _CC_SHUTDOWN = 0x144, 0x145
-_HOST_LOCALITY = 0
-
-
-def _startup_command(code: int, kind: int) -> bytes:
-    return _COMMAND.pack(0x8001, _COMMAND.size, code, kind)
+_SHUTDOWNS: tuple[StartupType, ...] = ("state", "clear")
 
 
 class Power:
@@ -44,7 +35,15 @@ class Power:
     `auto_shutdown`: say TPM2_Shutdown before power is taken away, if the guest did not.
     """
 
-    def __init__(self, execution: Execution, migration: Migration, *, auto_shutdown: bool) -> None:
+    def __init__(
+        self,
+        execution: Execution,
+        migration: Migration,
+        settings: ChannelSettings,
+        *,
+        auto_shutdown: bool,
+    ) -> None:
+        self._settings = settings
         self._execution = execution
         self._migration = migration
         self._auto_shutdown = auto_shutdown
@@ -88,8 +87,7 @@ class Power:
         self.init(delete_volatile=False)
         if resumed or startup == "none":
             return RC.SUCCESS
-        command = _startup_command(_CC_STARTUP, _STARTUP_TYPES[startup])
-        return int.from_bytes(self._execution.execute(command, _HOST_LOCALITY)[6:10])
+        return self._say(partial(Engine.startup, kind=startup))
 
     def stop(self) -> None:
         """Power off, with an orderly TPM2_Shutdown if the guest did not send one."""
@@ -104,12 +102,14 @@ class Power:
     def _init_stored(self) -> None:
         execution = self._execution
         engine = self._durable_engine()
+        engine.buffer_size = self._settings.buffer_size
         engine.power_on(execution.persistence.load_volatile())
         execution.replace_engine(engine)
 
     def _init_incoming(self, incoming: Incoming) -> None:
         execution, persistence = self._execution, self._execution.persistence
         engine = incoming.engine or self._durable_engine()
+        engine.buffer_size = self._settings.buffer_size
         engine.power_on(incoming.volatile)
         if incoming.engine is not None:
             persistence.generation = max(persistence.generation, incoming.generation)
@@ -136,9 +136,12 @@ class Power:
 
     def _inject_shutdown(self) -> None:
         """A hard reset must not count as an attack: say Shutdown for the guest."""
-        for kind in (_SU_STATE, _SU_CLEAR):
-            command = _startup_command(_CC_SHUTDOWN, kind)
-            self._execution.check_space()
-            reply = self._execution.run(command, _HOST_LOCALITY)
-            if self._execution.settle(reply)[6:10] == bytes(4):
+        for kind in _SHUTDOWNS:
+            if self._say(partial(Engine.shutdown, kind=kind)) == RC.SUCCESS:
                 return
+
+    def _say(self, command: Callable[[Engine], Reply]) -> int:
+        """Run a command of the host's own; its response code."""
+        self._execution.check_space()
+        response = self._execution.settle(command(self._execution.engine))
+        return int.from_bytes(response[6:10])

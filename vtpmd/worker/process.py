@@ -6,12 +6,12 @@ import signal
 import socket
 import sys
 
-from vtpmd.ipc.channel import Channel, ChannelClosed, IllegalMessage
+from vtpmd.ipc.channel import Channel, ChannelClosedError, IllegalMessageError
 from vtpmd.ipc.messages import Failed, FailureKind, Ready, Serve, Side, State
 from vtpmd.linux.hardening import forbid_tracing
 from vtpmd.linux.peers import PeerPolicy
 from vtpmd.storage.errors import EnvelopeError, StorageError
-from vtpmd.tpm.snapshot import StateError
+from vtpmd.tpm.engine import StateError
 
 from . import hosting, orders
 from .errors import SandboxError, UnknownModelError, frames_of
@@ -37,7 +37,7 @@ def run(sock: socket.socket) -> int:
     channel = Channel(sock, Side.WORKER, State.NEW)
     try:
         message, fds = channel.receive()
-    except (ChannelClosed, IllegalMessage):
+    except (ChannelClosedError, IllegalMessageError):
         return EXIT_FAILED
     try:
         match message:
@@ -45,14 +45,14 @@ def run(sock: socket.socket) -> int:
                 _serve(channel, message, *fds)
             case _:
                 channel.send(orders.carry_out(message, fds))
-    except ChannelClosed:
+    except ChannelClosedError:
         return EXIT_FAILED
     except Exception as error:
         kind, reason = _judge(error)
         if kind == "defect":
             print(f"vtpmd worker {os.getpid()}: {reason}", file=sys.stderr, flush=True)
         if channel.state in (State.ORDERED, State.STARTING):
-            with contextlib.suppress(ChannelClosed):
+            with contextlib.suppress(ChannelClosedError):
                 channel.send(Failed(kind, reason))
         return EXIT_FAILED
     return 0

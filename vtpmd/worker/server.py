@@ -1,6 +1,5 @@
 """A worker that serves: loop, clients, ownership and supervision of one instance, put together."""
 
-import os
 import selectors
 
 from vtpmd.ipc.messages import StatusReply
@@ -73,7 +72,6 @@ class Server:
         return StatusReply(
             uuid=self._options.uuid,
             name=self._options.name,
-            pid=os.getpid(),
             generation=self.instance.generation,
             tpm=self.instance.power.state,
             clients=len(self._clients.all()),
@@ -109,11 +107,11 @@ class Server:
         listeners, long_commands = self._listeners, self._clients.long_commands
         long_commands.on_free = self._go_on
         self._loop.watch(long_commands, selectors.EVENT_READ, long_commands.finish)
-        if listeners.reattach is not None:
+        if listeners.adoption is not None:
             Adoption(
                 self._loop,
                 Admission(PeerPolicy(), self._supervision.report),
-                listeners.reattach,
+                listeners.adoption,
                 lambda channel, message: self._supervision.adopt(channel, message, self),
             )
         if listeners.data is not None:

@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Protocol
 
-from vtpmd.ipc.channel import Channel, ChannelClosed, IllegalMessage
+from vtpmd.ipc.channel import Channel, ChannelClosedError, IllegalMessageError
 from vtpmd.ipc.messages import (
     Event,
     EventKind,
@@ -93,7 +93,7 @@ class Supervision:
                 self._outgoing.popleft()
         except BlockingIOError:
             return
-        except (ChannelClosed, IllegalMessage):
+        except (ChannelClosedError, IllegalMessageError):
             self.detach()
 
     def adopt(self, channel: Channel, first: Message, worker: Worker) -> None:
@@ -123,7 +123,7 @@ class Supervision:
                 self.pump(worker)
         except BlockingIOError:
             return
-        except (ChannelClosed, IllegalMessage):
+        except (ChannelClosedError, IllegalMessageError):
             self.detach()
 
     def pump(self, worker: Worker) -> None:

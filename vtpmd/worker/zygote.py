@@ -4,6 +4,7 @@
 when the supervisor does; the workers live on. It reaps its workers; the supervisor watches pidfds.
 """
 
+import fcntl
 import gc
 import os
 import select
@@ -14,28 +15,19 @@ from collections.abc import Sequence
 from pathlib import Path
 from uuid import UUID
 
-from vtpmd.ipc.channel import Channel, ChannelClosed, IllegalMessage
-from vtpmd.ipc.messages import Side, Spawn, Spawned, SpawnFailed, State
+from vtpmd.ipc.channel import Channel, ChannelClosedError, IllegalMessageError
+from vtpmd.ipc.messages import Side, Spawn, Spawned, SpawnFailed, State, ZygoteReady
 from vtpmd.storage.envelope import DEK_ID_SIZE, DEK_SIZE, Header, parse, seal
 from vtpmd.storage.slot import Slot
-from vtpmd.tpm.engine import Engine
+from vtpmd.tpm.engine import Engine, bank_names, profile_names
 
 from . import process
 from .connection import close_fds
 from .errors import NotSingleThreadedError
 from .sources import entropy, now
 
-_STDERR = 2
+_STDERR, _CHANNEL, _LOCK = 2, 3, 4
 _PROFILE, _BANKS = "default-v1", ("sha256",)
-_COMMANDS = [
-    bytes.fromhex(command)
-    for command in (
-        "80010000000c000001440000",  # TPM2_Startup(CLEAR)
-        "80010000000c0000017b0010",  # TPM2_GetRandom(16)
-        "80010000000a00000181",  # TPM2_ReadClock
-        "80010000000c000001450001",  # TPM2_Shutdown(STATE)
-    )
-]
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -45,7 +37,11 @@ def main(arguments: Sequence[str]) -> int:
     sock.set_inheritable(False)
     _warm()
     _settle()
-    channel = Channel(sock, Side.ZYGOTE, State.ZYGOTE)
+    channel = Channel(sock, Side.ZYGOTE, State.WARMING)
+    try:
+        channel.send(ZygoteReady(profile_names(), bank_names()))
+    except ChannelClosedError:
+        return 0
     wake, writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
     signal.signal(signal.SIGCHLD, lambda *_: None)
     signal.set_wakeup_fd(writer)
@@ -60,9 +56,9 @@ def main(arguments: Sequence[str]) -> int:
                 continue
             try:
                 _answer(channel)
-            except ChannelClosed:
+            except ChannelClosedError:
                 return 0
-            except IllegalMessage as error:
+            except IllegalMessageError as error:
                 print(f"vtpmd zygote: {error}", file=sys.stderr, flush=True)
                 return 1
 
@@ -75,8 +71,7 @@ def _warm() -> None:
     engine = Engine.manufacture(_PROFILE, _BANKS, entropy, now)
     engine = Engine.restore(engine.permanent(), entropy, now)
     engine.power_on()
-    for command in _COMMANDS:
-        engine.execute(command, 0)
+    engine.warm_up()
     engine.power_on(engine.volatile())
     dek = bytearray(entropy(DEK_SIZE))
     header = Header(UUID(int=0), 1, "permanent", bytes(DEK_ID_SIZE))
@@ -93,17 +88,17 @@ def _settle() -> None:
 
 
 def _answer(channel: Channel) -> None:
-    message, (worker_fd,) = channel.receive()
+    message, fds = channel.receive()
     assert isinstance(message, Spawn)  # the table lets nothing else through
     try:
         pid = os.fork()
     except OSError as error:
-        close_fds([worker_fd])
+        close_fds(fds)
         channel.send(SpawnFailed(f"fork: {error.strerror}"))
         return
     if pid == 0:
-        _become_worker(worker_fd)
-    os.close(worker_fd)
+        _become_worker(*fds)
+    close_fds(fds)
     pidfd = os.pidfd_open(pid)
     try:
         channel.send(Spawned(pid), [pidfd])
@@ -111,16 +106,24 @@ def _answer(channel: Channel) -> None:
         os.close(pidfd)
 
 
-def _become_worker(worker_fd: int) -> None:
-    """In the child: keep standard input to error and the channel, nothing else. Never returns."""
+def _become_worker(worker_fd: int, lock_fd: int | None = None) -> None:
+    """In the child: keep standard input to error, the channel and the lock, if there is one.
+
+    Never returns.
+    """
     status = process.EXIT_FAILED
     try:
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         os.setsid()  # a Ctrl-C at the supervisor's terminal is not for us
-        os.dup2(worker_fd, _STDERR + 1, inheritable=False)
-        os.closerange(_STDERR + 2, os.sysconf("SC_OPEN_MAX"))
-        status = process.run(socket.socket(fileno=_STDERR + 1))
+        os.dup2(worker_fd, _CHANNEL, inheritable=False)
+        if lock_fd is not None:
+            os.dup2(lock_fd, _LOCK, inheritable=False)
+        os.closerange(_CHANNEL + 1 if lock_fd is None else _LOCK + 1, os.sysconf("SC_OPEN_MAX"))
+        if lock_fd is not None:
+            # This process's own until it ends: closing any descriptor of the file would give it up.
+            fcntl.lockf(_LOCK, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        status = process.run(socket.socket(fileno=_CHANNEL))
     finally:
         os._exit(status)
 

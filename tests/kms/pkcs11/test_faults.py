@@ -289,9 +289,9 @@ async def test_a_request_that_is_given_up_disturbs_no_other(
     ("octets", "reason"),
     [
         (b"\xff" * 64, "a message of 4294967295 octets, 65536 are permitted"),
-        (b"\0\0\0\1\0", "not one canonical CBOR map"),
-        (b"\0\0\0\3\xa0\xa0\xa0", "not one canonical CBOR map"),
-        (b"\0\0\0\1\xff", "not CBOR"),
+        (b"\0\0\0\1\0", "not a map"),
+        (b"\0\0\0\3\xa0\xa0\xa0", "not canonical CBOR"),
+        (b"\0\0\0\1\xff", "not canonical CBOR"),
         (b"\0\0\0\x0e" + cbor2.dumps({"type": "unknown"}), "unknown message type"),
         (b"\0\0\0\x0e" + cbor2.dumps({"type": "Checked"}), "Checked in place of Unwrapped"),
     ],

@@ -5,7 +5,7 @@ import struct
 
 import pytest
 
-from tests.tpm.areas import NONE, SIGN, words
+from tests.tpm.areas import NONE, SIGN, loaded_external, words
 from tests.tpm.harness import (
     EnginePeer,
     Password,
@@ -212,3 +212,28 @@ def test_without_storage_nothing_changes(tester: Tester) -> None:
     for params in (status(ALG.SHA1), status(added=codes(CC.STIR_RANDOM))):
         assert tester.run(SET, [OWNER], params, [Password()]).rc == RC.NV_UNAVAILABLE
     assert tester.peer.engine.permanent() == before
+
+
+def test_a_log_that_can_not_be_counted_is_not_begun(tester: Tester) -> None:
+    """Neither by the first audited command nor by one that ends a log and begins the next."""
+    assert isinstance(tester.peer, EnginePeer)
+    listed = codes(CC.GET_COMMAND_AUDIT_DIGEST, CC.PCR_EXTEND)
+    extend = CC.PCR_EXTEND, [0], (1).to_bytes(4) + words(ALG.SHA256) + bytes(32), [Password()]
+    assert tester.run(SET, [OWNER], status(added=listed), [Password()]).rc == 0
+    signer = loaded_external(tester, *rsa_areas(SIGN))
+    handles, both = (ENDORSEMENT, signer), [Password(), Password()]
+    params = words(0) + words(ALG.RSASSA, ALG.SHA256)
+    counted = parsed(tester.run(CC.GET_COMMAND_AUDIT_DIGEST, handles, params, both))[0]
+    tester.peer.engine.nv_available = False
+    # A log has begun with the command that has ended the one before: it goes on.
+    assert tester.run(*extend).rc == 0
+    refused = tester.run(CC.GET_COMMAND_AUDIT_DIGEST, handles, params, both)
+    assert refused.rc == RC.NV_UNAVAILABLE
+    tester.peer.engine.nv_available = True
+    told = parsed(tester.run(CC.GET_COMMAND_AUDIT_DIGEST, handles, params, both))
+    assert told[0] == counted + 1
+    tester.reset()
+    tester.peer.engine.nv_available = False
+    assert tester.run(*extend).rc == RC.NV_UNAVAILABLE
+    tester.peer.engine.nv_available = True
+    assert tester.run(*extend).rc == 0

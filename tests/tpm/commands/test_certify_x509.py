@@ -12,7 +12,7 @@ from cryptography.x509.oid import NameOID
 
 from tests.tpm import areas
 from tests.tpm.areas import DECRYPT, NONE, RESTRICTED, SIGN, X509_SIGN, words
-from tests.tpm.harness import Password, Result, Tester, sized
+from tests.tpm.harness import HASH_NAMES, Password, Result, Tester, sized
 from tests.tpm.known_keys import (
     ATTRIBUTES,
     H1,
@@ -122,7 +122,7 @@ def certificate_of(tester: Tester, signer: int, subject: int, scheme: bytes) -> 
     return x509.load_der_x509_certificate(sequence(tbs, algorithm, der(3, b"\0", octets)))
 
 
-HASHES = {words(ALG.SHA1): "sha1", words(ALG.SHA256): "sha256", words(ALG.SHA3_384): "sha3_384"}
+HASHES = {words(alg): name for alg, name in HASH_NAMES.items()}
 
 
 def elements(octets: bytes) -> list[tuple[bytes, bytes]]:

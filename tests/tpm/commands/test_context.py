@@ -80,6 +80,22 @@ def test_the_fields_of_contexts(both: Both) -> None:
     assert found[0] == found[1]
 
 
+def test_no_two_contexts_have_a_key_stream_in_common(both: Both) -> None:
+    """The same contents saved again are encrypted otherwise, from the first octet on."""
+    for tester in both:
+        handle = areas.loaded_primary(tester, areas.storage())
+        objects = [save(tester, handle) for _ in range(4)]
+        contexts = []
+        for _ in range(4):
+            contexts.append(save(tester, tester.start_session(SE.POLICY).handle))
+            assert flush(tester, contexts[-1].saved_handle) == 0
+        for saved in (objects, contexts):
+            # The integrity value comes first; the sequence number may begin what is encrypted.
+            encrypted = [c.blob[2 + int.from_bytes(c.blob[:2]) :] for c in saved]
+            assert len({octets[:7] for octets in encrypted}) == len(saved)
+            assert len({octets[8:16] for octets in encrypted}) == len(saved)
+
+
 def test_an_object_can_be_loaded_again_and_again(both: Both) -> None:
     for tester in both:
         handle = areas.loaded_primary(tester, areas.sealed(), auth=b"auth", data=b"data")

@@ -5,15 +5,23 @@ import struct
 import pytest
 
 from tests.tpm import areas
-from tests.tpm.agreement import agreed, session_error
-from tests.tpm.harness import EnginePeer, Password, Result, Tester, digest, sized
+from tests.tpm.agreement import agreed, parameter_error, session_error
+from tests.tpm.commands.policy_steps import (
+    AUTH_VALUE,
+    PASSWORD,
+    Assertion,
+    policy_of,
+    session_with,
+)
+from tests.tpm.harness import EnginePeer, Password, Result, Session, Tester, digest, sized
 from vtpmd.tpm.rc import RC
-from vtpmd.tpm.wire.constants import ALG, CC, PT, RH, SE
+from vtpmd.tpm.wire.constants import ALG, CC, PT, RH, SE, SU
 
 Both = tuple[Tester, Tester]
 
 FAILED = session_error(RC.AUTH_FAIL, 1)
 SECRET = b"secret"
+NO_POLICY = sized(b"") + ALG.NULL.to_bytes(2)
 
 
 def property_of(tester: Tester, tag: int) -> int:
@@ -265,6 +273,17 @@ def test_use_after_a_shutdown_counts(tester: Tester) -> None:
     assert counter(tester) == 1
 
 
+def test_a_failure_after_a_shutdown_ends_what_was_orderly(tester: Tester) -> None:
+    """One for the failure, one for the disorderly end after a use; and there is no resuming."""
+    handle = sealed(tester)
+    assert tester.run(CC.SHUTDOWN, params=SU.STATE.to_bytes(2)).rc == 0
+    assert unseal(tester, handle, b"guess") == FAILED
+    tester.peer.reset()
+    assert tester.startup(SU.STATE) == parameter_error(RC.VALUE, 1)
+    assert tester.startup() == 0
+    assert counter(tester) == 2
+
+
 def test_lockout_auth_and_what_has_no_protection_do_not_count_as_use(tester: Tester) -> None:
     assert lock_reset(tester) == 0
     assert tester.run(CC.CLEAR_CONTROL, [RH.PLATFORM], b"\0", [Password()]).rc == 0
@@ -303,3 +322,206 @@ def test_parameters_need_lockout_auth(both: Both) -> None:
         agreed(both, other, handle)
     for tag in (PT.MAX_AUTH_FAIL, PT.LOCKOUT_INTERVAL, PT.LOCKOUT_RECOVERY):
         assert [property_of(tester, tag) for tester in both] == [1, 1]
+
+
+def set_owner_policy(tester: Tester, session: Session | None = None) -> int:
+    """TPM2_SetPrimaryPolicy, as something that the owner authorizes."""
+    auth = session or Password()
+    return tester.run(CC.SET_PRIMARY_POLICY, [RH.OWNER], NO_POLICY, [auth]).rc
+
+
+@pytest.mark.parametrize("kind", [SE.HMAC, SE.POLICY])
+def test_a_session_bound_to_lockout_is_one_guess_at_it(both: Both, kind: int) -> None:
+    """Whatever the session is for: a try at lockoutAuth, of which there is one, and no other."""
+    policy = digest(ALG.SHA256, bytes(32), CC.POLICY_AUTH_VALUE.to_bytes(4))
+    for tester in both:
+        set_lockout_auth(tester, SECRET)
+        if kind == SE.POLICY:
+            params = sized(policy) + ALG.SHA256.to_bytes(2)
+            changed = tester.run(CC.SET_PRIMARY_POLICY, [RH.OWNER], params, [Password()])
+            assert changed.rc == 0
+        right, guess = (
+            tester.start_session(kind, bind=RH.LOCKOUT, bind_auth=auth)
+            for auth in (SECRET, b"guess")
+        )
+        if kind == SE.POLICY:
+            for session in (right, guess):
+                assert tester.run(CC.POLICY_AUTH_VALUE, [session.handle]).rc == 0
+        assert set_owner_policy(tester, guess) == FAILED
+        assert counter(tester) == 0
+        assert not in_lockout(tester)
+        assert lock_reset(tester, SECRET) == RC.LOCKOUT
+        # What is bound to lockoutAuth may not be used while lockoutAuth may not; others may.
+        assert set_owner_policy(tester, right) == RC.LOCKOUT
+        assert set_owner_policy(tester) == 0
+        assert unseal(tester, sealed(tester), SECRET) == 0
+
+
+def test_failed_tries_do_not_concern_a_session_bound_to_lockout(both: Both) -> None:
+    for tester in both:
+        set_lockout_auth(tester, SECRET)
+        bound = tester.start_session(bind=RH.LOCKOUT, bind_auth=SECRET)
+        handle = sealed(tester)
+        assert set_parameters(tester, 1, 1000, 1000, SECRET) == 0
+        assert unseal(tester, handle, b"guess") == FAILED
+        assert unseal(tester, handle, SECRET) == RC.LOCKOUT
+        assert set_owner_policy(tester, bound) == 0
+        assert lock_reset(tester, SECRET) == 0
+        assert unseal(tester, handle, SECRET) == 0
+
+
+@pytest.mark.parametrize("wrong", ["bound authValue", "lockoutAuth"])
+def test_a_session_bound_to_an_object_guesses_at_lockout_auth(both: Both, wrong: str) -> None:
+    """The entity that it authorizes counts, not the one it is bound to, though both take part."""
+    for tester in both:
+        set_lockout_auth(tester, SECRET)
+        handle = sealed(tester)
+        bind_auth = b"guess" if wrong == "bound authValue" else SECRET
+        session = tester.start_session(bind=handle, bind_auth=bind_auth)
+        session.auth_value = b"guess" if wrong == "lockoutAuth" else SECRET
+        code = CC.DICTIONARY_ATTACK_LOCK_RESET
+        assert tester.run(code, [RH.LOCKOUT], auths=[session]).rc == FAILED
+        assert counter(tester) == 0
+        assert lock_reset(tester, SECRET) == RC.LOCKOUT
+        assert unseal(tester, handle, SECRET) == 0
+
+
+def test_a_session_bound_to_an_object_is_locked_out_with_it(both: Both) -> None:
+    """Even of authorizing lockoutAuth: its key is a try at the object's authValue."""
+    for tester in both:
+        handle = sealed(tester)
+        session = tester.start_session(bind=handle, bind_auth=SECRET)
+        assert set_parameters(tester, 0, 1000, 1000) == 0
+        code = CC.DICTIONARY_ATTACK_LOCK_RESET
+        assert tester.run(code, [RH.LOCKOUT], auths=[session]).rc == RC.LOCKOUT
+        assert set_owner_policy(tester, session) == RC.LOCKOUT
+        assert lock_reset(tester) == 0
+
+
+def test_lockout_concerns_what_proves_a_protected_auth_value(both: Both) -> None:
+    """Neither a policy without the authValue nor what has no protection."""
+    for tester in both:
+        assert set_parameters(tester, 0, 1000, 1000) == 0
+        assert in_lockout(tester)
+        template = areas.keyedhash(areas.FIXED | areas.USER_AUTH, policy=bytes(32))
+        handle = areas.loaded_primary(tester, template, auth=SECRET, data=b"data")
+        assert unseal(tester, handle, SECRET) == RC.LOCKOUT
+        session = tester.start_session(SE.POLICY)
+        assert tester.run(CC.UNSEAL, [handle], auths=[session]).rc == 0
+        template = areas.sealed(areas.FIXED | areas.USER_AUTH | areas.NO_DA)
+        exempt = areas.loaded_primary(tester, template, auth=SECRET, data=b"data")
+        assert unseal(tester, exempt, b"guess") == session_error(RC.BAD_AUTH, 1)
+        assert unseal(tester, exempt, SECRET) == 0
+        assert lock_reset(tester) == 0
+
+
+@pytest.mark.parametrize("assertion", [AUTH_VALUE, PASSWORD], ids=["authValue", "password"])
+def test_a_policy_that_needs_the_auth_value_is_a_try(both: Both, assertion: Assertion) -> None:
+    """Given in clear or proven: wrong, it is counted, and in lockout it isn't looked at."""
+    policy = policy_of(ALG.SHA256, assertion)
+
+    def attempt(tester: Tester, handle: int, value: bytes) -> int:
+        session = session_with(tester, assertion)
+        session.auth_value = value
+        session.password = value if assertion is PASSWORD else None
+        rc = tester.run(CC.UNSEAL, [handle], auths=[session]).rc
+        areas.flush(tester, session.handle)
+        return rc
+
+    for tester in both:
+        assert set_parameters(tester, 2, 1000, 1000) == 0
+        template = areas.keyedhash(areas.FIXED, policy=policy)
+        handle = areas.loaded_primary(tester, template, auth=SECRET, data=b"data")
+        assert attempt(tester, handle, SECRET) == 0
+        for count in (1, 2):
+            assert attempt(tester, handle, b"guess") == FAILED
+            assert counter(tester) == count
+        assert attempt(tester, handle, SECRET) == RC.LOCKOUT
+        assert lock_reset(tester) == 0
+        assert attempt(tester, handle, SECRET) == 0
+
+
+def test_a_wrong_hmac_guesses_at_nothing_that_it_does_not_prove(both: Both) -> None:
+    """A policy without the authValue: RC.BAD_AUTH, and no try is counted."""
+    for tester in both:
+        params = sized(bytes(32)) + ALG.SHA256.to_bytes(2)
+        changed = tester.run(CC.SET_PRIMARY_POLICY, [RH.LOCKOUT], params, [Password()])
+        assert changed.rc == 0
+        template = areas.keyedhash(areas.FIXED, policy=bytes(32))
+        handle = areas.loaded_primary(tester, template, auth=SECRET, data=b"data")
+        session = tester.start_session(SE.POLICY)
+        session.always_proves = session.tamper = True
+        for code, entity in ((CC.UNSEAL, handle), (CC.DICTIONARY_ATTACK_LOCK_RESET, RH.LOCKOUT)):
+            answer = tester.run(code, [entity], auths=[session])
+            assert answer.rc == session_error(RC.BAD_AUTH, 1)
+        assert counter(tester) == 0
+        assert lock_reset(tester) == 0
+
+
+def test_waiting_for_lockout_auth_begins_with_the_failure(
+    tester: Tester, engine_peer: EnginePeer
+) -> None:
+    """Not with the power cycle, and anew with every failure."""
+    set_lockout_auth(tester, SECRET)
+    assert set_parameters(tester, 3, 100, 500, SECRET) == 0
+    for _ in range(2):
+        engine_peer.clock.milliseconds += 1_000_000
+        assert lock_reset(tester, b"guess") == FAILED
+        engine_peer.clock.milliseconds += 499_999
+        assert lock_reset(tester, SECRET) == RC.LOCKOUT
+        engine_peer.clock.milliseconds += 1
+        assert lock_reset(tester, SECRET) == 0
+
+
+@pytest.mark.parametrize("orderly", [True, False])
+def test_waiting_for_lockout_auth_goes_on_over_an_orderly_end_only(
+    tester: Tester, engine_peer: EnginePeer, orderly: bool
+) -> None:
+    set_lockout_auth(tester, SECRET)
+    assert set_parameters(tester, 3, 100, 500, SECRET) == 0
+    engine_peer.clock.milliseconds += 1_000_000
+    assert lock_reset(tester, b"guess") == FAILED
+    engine_peer.clock.milliseconds += 200_000
+    if orderly:
+        assert tester.run(CC.SHUTDOWN, params=b"\0\0").rc == 0
+    engine_peer.clock.milliseconds += 50_000  # after the TPM2_Shutdown it counts for nothing
+    tester.reset()
+    remaining = 300_000 if orderly else 500_000
+    engine_peer.clock.milliseconds += remaining - 1
+    assert lock_reset(tester, SECRET) == RC.LOCKOUT
+    engine_peer.clock.milliseconds += 1
+    assert lock_reset(tester, SECRET) == 0
+
+
+def test_waiting_after_a_failure_goes_on_from_when_it_was(
+    tester: Tester, engine_peer: EnginePeer
+) -> None:
+    """What is left of a recoveryTime when a try is forgiven counts for the next."""
+    assert set_parameters(tester, 5, 100, 1000) == 0
+    handle = sealed(tester)
+    engine_peer.clock.milliseconds += 70_000
+    for _ in range(3):
+        assert unseal(tester, handle, b"guess") == FAILED
+    engine_peer.clock.milliseconds += 99_999
+    assert counter(tester) == 3
+    engine_peer.clock.milliseconds += 60_001
+    assert counter(tester) == 2
+    engine_peer.clock.milliseconds += 39_999
+    assert counter(tester) == 2
+    engine_peer.clock.milliseconds += 1
+    assert counter(tester) == 1
+
+
+def test_a_disorderly_end_is_no_try_too_many(tester: Tester) -> None:
+    """failedTries ends at maxTries, and without a recoveryTime it stays as it is."""
+    assert set_parameters(tester, 2, 1000, 1000) == 0
+    handle = sealed(tester)
+    for _ in range(2):
+        assert unseal(tester, handle, b"guess") == FAILED
+    tester.reset()
+    assert counter(tester) == 2
+    assert set_parameters(tester, 9, 0, 1000) == 0
+    assert lock_reset(tester) == 0
+    assert unseal(tester, sealed(tester), SECRET) == 0
+    tester.reset()
+    assert counter(tester) == 0

@@ -10,7 +10,7 @@ from tests.tpm.agreement import agreed, parameter_error
 from tests.tpm.harness import EnginePeer, Password, Result, Tester, sized
 from vtpmd.tpm.rc import RC
 from vtpmd.tpm.wire.attributes import TPMA_NV
-from vtpmd.tpm.wire.constants import ALG, CC, PT, RH
+from vtpmd.tpm.wire.constants import ALG, CC, PT, RH, SE, SU
 
 Both = tuple[Tester, Tester]
 
@@ -143,6 +143,80 @@ def test_clear(both: Both) -> None:
         found.append((state(tester), counted - before, resets, restarts, safe, audit, attack))
     assert found[0] == found[1]
     assert found[0][1:5] == (1, 0, 0, 1)
+
+
+def own(tester: Tester) -> None:
+    """Change all that an owner can: policies, enables, the PCRs' authValue, failed tries."""
+    policy = sized(bytes(32)) + ALG.SHA256.to_bytes(2)
+    for handle in (RH.OWNER, RH.ENDORSEMENT, RH.LOCKOUT):
+        changed = tester.run(CC.SET_PRIMARY_POLICY, [handle], policy, [Password()])
+        assert changed.rc == 0
+    changed = tester.run(CC.PCR_SET_AUTH_VALUE, [20], sized(b"x"), [Password()])
+    assert changed.rc == 0
+    sealed = areas.loaded_primary(tester, areas.sealed(), auth=b"x", data=b"data")
+    assert tester.run(CC.UNSEAL, [sealed], auths=[Password()]).rc == RC.AUTH_FAIL | 0x900
+    areas.flush(tester, sealed)
+    for hierarchy in (RH.OWNER, RH.ENDORSEMENT):
+        params = hierarchy.to_bytes(4) + b"\0"
+        control = tester.run(CC.HIERARCHY_CONTROL, [RH.PLATFORM], params, [Password()])
+        assert control.rc == 0
+
+
+def test_nothing_of_an_owner_is_left_after_clear(both: Both) -> None:
+    extend = (1).to_bytes(4) + ALG.SHA256.to_bytes(2) + bytes(32)
+    for tester in both:
+        for kind in (SU.STATE, SU.CLEAR):
+            # A TPM Resume and a TPM Restart: both are counted.
+            assert tester.run(CC.SHUTDOWN, params=SU.STATE.to_bytes(2)).rc == 0
+            tester.peer.reset()
+            assert tester.startup(kind) == 0
+        _, _, _, restarts, _ = struct.unpack(">QQIIB", tester.run(CC.READ_CLOCK).parameters)
+        assert restarts == 2
+        own(tester)
+        assert tester.run(CC.CLEAR, [RH.PLATFORM], auths=[Password()]).rc == 0
+        _, _, resets, restarts, safe = struct.unpack(">QQIIB", tester.run(CC.READ_CLOCK).parameters)
+        assert (resets, restarts, safe) == (0, 0, 1)
+        assert property_of(tester, PT.LOCKOUT_COUNTER) == 0
+        assert state(tester)[1] & 0b110 == 0b110  # shEnable and ehEnable
+        tester.peer.set_locality(2)
+        assert tester.run(CC.PCR_EXTEND, [20], extend, [Password()]).rc == 0
+        tester.peer.set_locality(0)
+        for handle in (RH.OWNER, RH.ENDORSEMENT, RH.LOCKOUT):
+            session = tester.start_session(SE.POLICY)
+            params = sized(b"") + ALG.NULL.to_bytes(2)
+            refused = tester.run(CC.SET_PRIMARY_POLICY, [handle], params, [session])
+            assert refused.rc == RC.AUTH_UNAVAILABLE
+            areas.flush(tester, session.handle)
+            assert tester.run(CC.SET_PRIMARY_POLICY, [handle], params, [Password()]).rc == 0
+
+
+@pytest.mark.parametrize("code", [CC.CHANGE_EPS, CC.CHANGE_PPS])
+def test_a_new_seed_takes_the_policy_with_it(both: Both, code: CC) -> None:
+    """And, for the EPS, endorsementAuth; the platform's authValue stays."""
+    hierarchy = RH.ENDORSEMENT if code == CC.CHANGE_EPS else RH.PLATFORM
+    kept = b"" if code == CC.CHANGE_EPS else b"x"
+    for tester in both:
+        policy = sized(bytes(32)) + ALG.SHA256.to_bytes(2)
+        changed = tester.run(CC.SET_PRIMARY_POLICY, [hierarchy], policy, [Password()])
+        assert changed.rc == 0
+        pcr_policy = policy + (20).to_bytes(4)
+        changed = tester.run(CC.PCR_SET_AUTH_POLICY, [RH.PLATFORM], pcr_policy, [Password()])
+        assert changed.rc == 0
+        changed = tester.run(CC.HIERARCHY_CHANGE_AUTH, [hierarchy], sized(b"x"), [Password()])
+        assert changed.rc == 0
+        platform = Password(kept)
+        assert tester.run(code, [RH.PLATFORM], auths=[platform]).rc == 0
+        session = tester.start_session(SE.POLICY)
+        params = sized(b"") + ALG.NULL.to_bytes(2)
+        refused = tester.run(CC.SET_PRIMARY_POLICY, [hierarchy], params, [session])
+        assert refused.rc == RC.AUTH_UNAVAILABLE
+        proven = tester.run(CC.SET_PRIMARY_POLICY, [hierarchy], params, [Password(kept)])
+        assert proven.rc == 0
+        tester.peer.set_locality(2)
+        extend = (1).to_bytes(4) + ALG.SHA256.to_bytes(2) + bytes(32)
+        extended = tester.run(CC.PCR_EXTEND, [20], extend, [Password()])
+        assert extended.rc == (0 if code == CC.CHANGE_PPS else RC.AUTH_TYPE)
+        tester.peer.set_locality(0)
 
 
 def test_clear_keeps_the_endorsement_key(both: Both) -> None:

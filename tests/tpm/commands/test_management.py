@@ -5,14 +5,15 @@ import struct
 import pytest
 
 from tests.tpm import areas
-from tests.tpm.harness import Password, Tester, sized
+from tests.tpm.harness import EnginePeer, Password, Tester, sized
 from vtpmd.tpm.command import COMMANDS
 from vtpmd.tpm.rc import RC
-from vtpmd.tpm.wire.constants import ALG, CAP, CC, PT, RH, SU
+from vtpmd.tpm.wire.constants import ALG, CAP, CC, NT, PT, RH, SE, SU
 
 NV_INDEX = 0x01500000
 OWNER_READ_WRITE = 1 << 1 | 1 << 17
-VOLATILE = 1 << 26 | 1 << 27  # ORDERLY, CLEAR_STCLEAR
+NO_DA, ORDERLY, CLEAR_STCLEAR = 1 << 25, 1 << 26, 1 << 27
+VOLATILE = ORDERLY | CLEAR_STCLEAR
 
 
 @pytest.mark.parametrize("password", [b"", b"wrong"])
@@ -23,6 +24,14 @@ def test_pp_commands_needs_a_presence_that_nobody_has(
     params = (1).to_bytes(4) + lists + bytes(4)
     codes = [t.run(CC.PP_COMMANDS, [RH.PLATFORM], params, [Password(password)]).rc for t in both]
     assert codes == [RC.PP | 0x900] * 2
+
+
+def test_presence_is_asked_of_the_platform_only(tester: Tester, engine_peer: EnginePeer) -> None:
+    """A list of commands that came with the state of another TPM; nobody can change it here."""
+    engine_peer.engine._tpm.permanent.pp_commands.append(CC.CLEAR)
+    engine_peer.keep()
+    assert tester.run(CC.CLEAR, [RH.PLATFORM], auths=[Password()]).rc == RC.PP | 0x900
+    assert tester.run(CC.CLEAR, [RH.LOCKOUT], auths=[Password()]).rc == 0
 
 
 def test_algorithm_set_is_reported(both: tuple[Tester, Tester]) -> None:
@@ -67,6 +76,35 @@ def test_read_only_mode_refuses_what_lasts(tester: Tester) -> None:
     assert tester.run(CC.GET_CAPABILITY, params=query).parameters[-1] & 1 << 4
     assert read_only(tester, 0) == 0
     assert write(tester) == 0
+
+
+@pytest.mark.parametrize("attribute", [ORDERLY, CLEAR_STCLEAR])
+def test_an_index_is_volatile_with_both_attributes_only(tester: Tester, attribute: int) -> None:
+    """Part 3, table 207: one of the two alone still lets what is written be stored."""
+    assert define(tester, OWNER_READ_WRITE | attribute) == 0
+    assert read_only(tester, 1) == 0
+    assert write(tester) == RC.READ_ONLY
+    assert read_only(tester, 0) == 0
+    assert write(tester) == 0
+
+
+@pytest.mark.parametrize("kind", [NT.PIN_PASS, NT.PIN_FAIL])
+def test_no_pin_is_counted_in_read_only_mode(tester: Tester, kind: int) -> None:
+    attributes = OWNER_READ_WRITE | kind << 4 | NO_DA
+    assert define(tester, attributes) == 0
+    pin = sized(bytes(4) + (5).to_bytes(4)) + bytes(2)
+    assert tester.run(CC.NV_WRITE, [RH.OWNER, NV_INDEX], pin, [Password()]).rc == 0
+    session = tester.start_session(SE.POLICY)
+
+    def secret(entity: int) -> int:
+        handles, params = [entity, session.handle], bytes(6) + bytes(4)
+        return tester.run(CC.POLICY_SECRET, handles, params, [Password()]).rc
+
+    assert read_only(tester, 1) == 0
+    assert secret(NV_INDEX) == RC.READ_ONLY
+    assert secret(RH.OWNER) == 0
+    assert read_only(tester, 0) == 0
+    assert secret(NV_INDEX) == 0
 
 
 OBJECT = 0x80000000

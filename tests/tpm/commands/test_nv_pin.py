@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from tests.tpm import areas
 from tests.tpm.agreement import agreed, handle_error, session_error
 from tests.tpm.commands.nv_area import (
     INDEX,
@@ -14,7 +15,14 @@ from tests.tpm.commands.nv_area import (
     read,
     write,
 )
-from tests.tpm.harness import EnginePeer, Password, Result, Session, Tester, digest, sized
+from tests.tpm.commands.policy_steps import (
+    AUTH_VALUE,
+    PASSWORD,
+    Assertion,
+    policy_of,
+    session_with,
+)
+from tests.tpm.harness import EnginePeer, Password, Result, Session, Tester, sized
 from vtpmd.tpm.rc import RC
 from vtpmd.tpm.wire.attributes import TPMA_NV
 from vtpmd.tpm.wire.constants import ALG, CC, RH, SE, ST
@@ -145,27 +153,36 @@ def test_tickets_and_binding(both: tuple[Tester, Tester], area: Area) -> None:
     assert bound.rc == handle_error(RC.HANDLE, 2)
 
 
-def test_a_policy_does_not_get_around_the_limit(tester: Tester) -> None:
+@pytest.mark.parametrize("assertion", [AUTH_VALUE, PASSWORD], ids=["authValue", "password"])
+@pytest.mark.parametrize("area", [PASS_AREA, PIN_FAIL], ids=["PIN Pass", "PIN Fail"])
+def test_a_policy_does_not_get_around_the_limit(
+    tester: Tester, area: Area, assertion: Assertion
+) -> None:
     """libtpms forgets to look here; Part 1, 34.2.6.6 does not allow it."""
-    policy = digest(ALG.SHA256, bytes(32), CC.POLICY_AUTH_VALUE.to_bytes(4))
     more = TPMA_NV.POLICYREAD | TPMA_NV.POLICYWRITE
-    area = replace(PASS_AREA, attributes=PASS_AREA.attributes | more, policy=policy)
+    policy, of_failures = policy_of(ALG.SHA256, assertion), area is PIN_FAIL
+    area = replace(area, attributes=area.attributes | more, policy=policy)
 
-    def by_policy() -> Result:
-        session = tester.start_session(SE.POLICY)
-        session.attributes, session.auth_value = 0, PIN
-        assert tester.run(CC.POLICY_AUTH_VALUE, [session.handle]).rc == 0
+    def by_policy(pin: bytes) -> int:
+        session = session_with(tester, assertion)
+        session.attributes, session.auth_value = 0, pin
+        session.password = pin if assertion is PASSWORD else None
         result = read(tester, 8, auth=session)
         if result.rc:
-            assert tester.run(CC.FLUSH_CONTEXT, params=session.handle.to_bytes(4)).rc == 0
-        return result
+            areas.flush(tester, session.handle)
+        return result.rc
 
     assert define(tester, area, auth=PIN).rc == 0
-    assert by_policy().rc == UNAVAILABLE
+    assert by_policy(PIN) == UNAVAILABLE
     assert write(tester, limits(0, 1), by=RH.OWNER).rc == 0
-    assert by_policy().rc == 0
-    assert pin_count(tester) == 1
-    assert by_policy().rc == UNAVAILABLE
+    tries = [(PIN, 0), (b"4321", WRONG)]
+    # What is not counted first, then what is.
+    for number, (pin, rc) in enumerate(tries if of_failures else tries[::-1]):
+        assert by_policy(pin) == rc
+        assert pin_count(tester) == number
+    for pin in (PIN, b"4321"):
+        assert by_policy(pin) == UNAVAILABLE
+        assert pin_count(tester) == 1
 
 
 @pytest.mark.parametrize("more", [0, TPMA_NV.ORDERLY])

@@ -82,6 +82,50 @@ def test_every_fault_has_the_code_of_libtpms(both: tuple[Tester, Tester]) -> Non
     assert len(codes) >= 8
 
 
+def point(x: int, y: int, size: int = 32) -> bytes:
+    """Public area of a P-256 key with this point."""
+    return areas.ecc(EXTERNAL | SIGN, x=x.to_bytes(size), y=y.to_bytes(size))
+
+
+def test_a_public_point_has_to_be_on_the_curve(both: tuple[Tester, Tester]) -> None:
+    _, x, y = objects_made.p256_key()
+    prime = 2**256 - 2**224 + 2**192 + 2**96 - 1
+    off = RC.ECC_POINT | 0x2C0
+    for public, rc in (
+        (point(x, y), 0),
+        (point(x, prime - y), 0),
+        (point(x, y ^ 1), off),
+        (point(x ^ 1, y), off),
+        (point(y, x), off),
+        (point(0, 0), off),
+        (point(1, 1), off),
+        (point(x, y, 33), RC.KEY | 0x2C0),
+        (areas.ecc(EXTERNAL | SIGN, x=x.to_bytes(32), y=b""), RC.KEY | 0x2C0),
+        (areas.ecc(EXTERNAL | SIGN), RC.KEY | 0x2C0),
+    ):
+        for tester in both:
+            for hierarchy in (RH.NULL, RH.OWNER):
+                loaded = areas.load_external(tester, public, hierarchy=hierarchy)
+                assert loaded.rc == rc, (public.hex(), hex(loaded.rc))
+                if loaded.handle is not None:
+                    areas.flush(tester, loaded.handle)
+
+
+def test_a_coordinate_is_below_the_prime(tester: Tester) -> None:
+    """x + p is the same number modulo p, but not a coordinate."""
+    prime = 2**256 - 2**224 + 2**192 + 2**96 - 1
+    b = 0x5AC635D8AA3A93E7B3EBBD55769886BC651D06B0CC53B0F63BCE3C3E27D2604B
+    small = next(x for x in range(100) if is_square(x**3 - 3 * x + b, prime))
+    y = pow(small**3 - 3 * small + b, (prime + 1) // 4, prime)
+    assert areas.load_external(tester, point(small, y)).rc == 0
+    assert areas.load_external(tester, point(small + prime, y)).rc == RC.ECC_POINT | 0x2C0
+
+
+def is_square(number: int, prime: int) -> bool:
+    """Whether there is a root modulo ``prime``."""
+    return pow(number, (prime - 1) // 2, prime) == 1
+
+
 def test_a_whole_object_has_to_be_in_no_hierarchy(both: tuple[Tester, Tester]) -> None:
     made = objects_made.ecc_key(EXTERNAL | SIGN)
     for tester in both:

@@ -87,8 +87,37 @@ def test_private_areas_are_wrapped_as_part_1_says(tester: Tester) -> None:
     seed = plain[38:70]
     assert plain == areas.sensitive(ALG.KEYEDHASH, b"seal", auth=b"au".ljust(32, b"\0"), seed=seed)
     assert public.endswith(sized(digest(ALG.SHA256, seed, b"seal")))
-    other = areas.create(tester, parent, areas.keyedhash(USER_AUTH), auth=b"au", data=b"seal")
-    assert other.sized(0)[:70] != private[:70]
+
+
+def parts(private: bytes) -> tuple[bytes, bytes]:
+    """(IV, encrypted sensitive area) of a TPM2B_PRIVATE under SHA-256 and AES."""
+    size = int.from_bytes(private[:2])
+    assert private[2 + size : 4 + size] == words(16)
+    return private[4 + size : 20 + size], private[20 + size :]
+
+
+def test_no_two_wrappings_have_a_key_stream_in_common(both: tuple[Tester, Tester]) -> None:
+    """The key depends on the Name only: what keeps them apart is the IV, which has to be random."""
+    key = StorageKey(USER_AUTH | NO_DA)
+    made = objects_made.keyedhash(USER_AUTH | NO_DA, b"sealed", auth=b"auth")
+    for tester in both:
+        parent = install(tester, key)
+        privates = []
+        for _ in range(3):
+            imported = areas.import_object(tester, parent, made.public, sized(made.sensitive))
+            assert imported.rc == 0
+            privates.append(imported.sized())
+        handle = areas.load(tester, parent, privates[0], made.public).handle
+        assert handle is not None
+        for _ in range(2):
+            changed = tester.run(
+                CC.OBJECT_CHANGE_AUTH, [handle, parent], sized(b"auth"), [Password(b"auth")]
+            )
+            assert changed.rc == 0
+            privates.append(changed.sized())
+        assert len({key.unwrap(made.public, private) for private in privates}) == 1
+        ivs, encrypted = zip(*map(parts, privates), strict=True)
+        assert len(set(ivs)) == len({area[:16] for area in encrypted}) == len(privates)
 
 
 def test_a_private_area_made_outside_loads(both: tuple[Tester, Tester]) -> None:

@@ -102,6 +102,18 @@ def test_a_given_secret_is_taken(twins: tuple[Tester, Tester]) -> None:
             areas.flush(tester, 0x80000000)
 
 
+@pytest.mark.parametrize(
+    ("number", "told"), [(0, 0x01), (1, 0x02), (4, 0x10), (0x20, 0x20), (0xFF, 0xFF)]
+)
+def test_creation_data_tell_the_locality(tester: Tester, number: int, told: int) -> None:
+    """TPMA_LOCALITY: a bit for each of the first five, the number itself for an extended one."""
+    tester.peer.set_locality(number)
+    created = areas.create_primary(tester, areas.storage())
+    assert created.rc == 0
+    # An empty selection and the digest of no PCRs come before it.
+    assert created.sized(1)[4 + 34 :][:1] == bytes((told,))
+
+
 def test_name_and_creation_data_as_part_1_says(tester: Tester) -> None:
     template = areas.storage()
     tester.peer.set_locality(2)

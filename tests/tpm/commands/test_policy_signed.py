@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 
 from tests.tpm import areas
 from tests.tpm.agreement import handle_error, parameter_error, session_error
-from tests.tpm.commands.nv_area import INDEX, OWNER_RW, Area, define
+from tests.tpm.commands.nv_area import INDEX, OWNER_RW, Area, define, read, write
 from tests.tpm.commands.policy_steps import (
     AUTH_VALUE,
     PASSWORD,
@@ -172,6 +172,28 @@ def test_a_trial_session_needs_no_signature(both: tuple[Tester, Tester]) -> None
 
 
 CP_HASH = bytes(range(32))
+
+
+@pytest.mark.parametrize("way", [CC.POLICY_SIGNED, CC.POLICY_SECRET])
+def test_a_trial_session_has_no_qualifiers_to_check(both: tuple[Tester, Tester], way: int) -> None:
+    """Nonce, cpHashA and expiration are taken as they are: only the Name and policyRef count."""
+    name = RH.OWNER.to_bytes(4) if way == CC.POLICY_SECRET else areas.name_of(EC[0])
+    expected = updated(ALG.SHA256, bytes(32), way, name, REFERENCE)
+    no_ticket = NO_TICKET
+    if way == CC.POLICY_SECRET:
+        no_ticket = NO_TICKET.replace(areas.words(ST.AUTH_SIGNED), areas.words(ST.AUTH_SECRET), 1)
+    for tester in both:
+        for qualifiers in (
+            {"nonce": bytes(16)},
+            {"cp_hash": bytes(20)},
+            {"expiration": 1},
+            {"expiration": -1},
+        ):
+            session = tester.start_session(SE.TRIAL)
+            answer = authorize(tester, way, session, reference=REFERENCE, **qualifiers)
+            assert (answer.rc, answer.parameters) == (0, no_ticket), qualifiers
+            assert policy_digest(tester, session) == expected
+            flush(tester, session)
 
 
 def authorize(tester: Tester, way: int, session: Session, **qualifiers: bytes | int) -> Result:
@@ -380,6 +402,86 @@ def test_tickets_end(tester: Tester, engine_peer: EnginePeer, way: int, absolute
     assert redeem(tester, session, name, answer).rc == parameter_error(RC.EXPIRED, 1)
 
 
+def readable_with(tester: Tester, way: int, name: bytes) -> None:
+    """Define and write an index that an authorization by ``name`` lets read."""
+    policy = updated(ALG.SHA256, bytes(32), way, name, REFERENCE)
+    area = Area(OWNER_RW | TPMA_NV.POLICYREAD | TPMA_NV.NO_DA, policy=policy)
+    assert define(tester, area).rc == 0
+    assert write(tester, b"contents", by=RH.OWNER).rc == 0
+
+
+@WAYS
+@BASES
+def test_a_session_expires_with_its_ticket(
+    tester: Tester, engine_peer: EnginePeer, way: int, absolute: bool
+) -> None:
+    """An accepted ticket limits the session as the authorization itself would have."""
+    engine_peer.clock.milliseconds += 500
+    name, answer = ticketed(tester, way, absolute=absolute)
+    readable_with(tester, way, name)
+    for waiting, rc in ((99_000, 0), (1_501, session_error(RC.EXPIRED, 1))):
+        session = tester.start_session(SE.POLICY)
+        assert redeem(tester, session, name, answer).rc == 0
+        engine_peer.clock.milliseconds += waiting
+        assert read(tester, 8, auth=session).rc == rc
+        flush(tester, session)
+
+
+@WAYS
+@BASES
+def test_a_session_expires_with_its_authorization(
+    tester: Tester, engine_peer: EnginePeer, way: int, absolute: bool
+) -> None:
+    engine_peer.clock.milliseconds += 500
+    name = RH.OWNER.to_bytes(4) if way == CC.POLICY_SECRET else areas.name_of(EC[0])
+    readable_with(tester, way, name)
+    for waiting, rc in ((9_000, 0), (11_001, session_error(RC.EXPIRED, 1))):
+        session = tester.start_session(SE.POLICY)
+        started = engine_peer.clock.milliseconds // 1000
+        nonce = b"" if absolute else session.nonce_tpm
+        expiration = started + 10 if absolute else 10
+        granted = authorize(
+            tester, way, session, nonce=nonce, reference=REFERENCE, expiration=expiration
+        )
+        assert granted.rc == 0
+        engine_peer.clock.milliseconds += waiting
+        assert read(tester, 8, auth=session).rc == rc
+        flush(tester, session)
+
+
+def command_hash(name: bytes, offset: int = 0) -> bytes:
+    """cpHash of TPM2_NV_Read of eight octets of an index by itself."""
+    params = (8).to_bytes(2) + offset.to_bytes(2)
+    return digest(ALG.SHA256, CC.NV_READ.to_bytes(4), name, name, params)
+
+
+@WAYS
+@pytest.mark.parametrize("by_ticket", [False, True])
+def test_an_authorization_of_one_command_is_of_no_other(
+    both: tuple[Tester, Tester], way: int, by_ticket: bool
+) -> None:
+    """cpHashA goes into the session, whether it was given or is in the ticket."""
+    name = RH.OWNER.to_bytes(4) if way == CC.POLICY_SECRET else areas.name_of(EC[0])
+    for tester in both:
+        readable_with(tester, way, name)
+        index = tester.name(INDEX)
+        for cp_hash, rc in (
+            (command_hash(index), 0),
+            (command_hash(index, 1), session_error(RC.POLICY_FAIL, 1)),
+        ):
+            session = tester.start_session(SE.POLICY)
+            granted = authorize(
+                tester, way, session, cp_hash=cp_hash, reference=REFERENCE, expiration=-100
+            )
+            assert granted.rc == 0
+            if by_ticket:
+                flush(tester, session)
+                session = tester.start_session(SE.POLICY)
+                assert redeem(tester, session, name, granted, cp_hash=cp_hash).rc == 0
+            assert read(tester, 8, auth=session).rc == rc
+            flush(tester, session)
+
+
 @WAYS
 @BASES
 def test_tickets_do_not_outlive_a_reset(tester: Tester, way: int, absolute: bool) -> None:
@@ -401,6 +503,23 @@ def test_authorizations_expire(tester: Tester, engine_peer: EnginePeer, way: int
     assert authorize(tester, way, session, nonce=session.nonce_tpm, expiration=1).rc == late
     assert authorize(tester, way, session, nonce=session.nonce_tpm, expiration=-1).rc == late
     assert authorize(tester, way, session, nonce=session.nonce_tpm, expiration=2).rc == 0
+
+
+@WAYS
+def test_an_absolute_expiration_ends_with_its_second(
+    tester: Tester, engine_peer: EnginePeer, way: int
+) -> None:
+    """It is in whole seconds: not before the one that it names is over, and then at once."""
+    engine_peer.clock.milliseconds += 5999
+    name = RH.OWNER.to_bytes(4) if way == CC.POLICY_SECRET else areas.name_of(EC[0])
+    readable_with(tester, way, name)
+    session = tester.start_session(SE.POLICY)
+    granted = authorize(tester, way, session, reference=REFERENCE, expiration=5)
+    assert granted.rc == 0
+    engine_peer.clock.milliseconds += 1
+    assert read(tester, 8, auth=session).rc == session_error(RC.EXPIRED, 1)
+    late = authorize(tester, way, session, reference=REFERENCE, expiration=5)
+    assert late.rc == parameter_error(RC.EXPIRED, 4)
 
 
 def verified(tester: Tester, handle: int, signed_digest: bytes, auth: bytes) -> bytes:

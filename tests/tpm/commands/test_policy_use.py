@@ -5,8 +5,20 @@ from dataclasses import dataclass, field, replace
 
 import pytest
 
-from tests.tpm.agreement import session_error
-from tests.tpm.areas import loaded_primary, storage
+from tests.tpm.agreement import parameter_error, session_error
+from tests.tpm.areas import (
+    AES_128_CFB,
+    FIXED,
+    NO_DA,
+    OWN,
+    STORAGE,
+    USER_AUTH,
+    ecc,
+    keyedhash,
+    loaded_primary,
+    sensitive_create,
+    storage,
+)
 from tests.tpm.commands.nv_area import INDEX, OWNER_RW, Area, define, read, undefine, write
 from tests.tpm.commands.policy_steps import (
     AUTH_VALUE,
@@ -30,7 +42,9 @@ from tests.tpm.commands.policy_steps import (
 from tests.tpm.harness import EnginePeer, Password, Result, Session, Tester, digest, sized
 from vtpmd.tpm.rc import RC
 from vtpmd.tpm.wire.attributes import TPMA_NV
-from vtpmd.tpm.wire.constants import ALG, CC, RH, SE
+from vtpmd.tpm.wire.constants import ALG, CC, RH, SE, SU
+
+Both = tuple[Tester, Tester]
 
 READ_8 = (8).to_bytes(2) + bytes(2)
 POLICY_FAIL = session_error(RC.POLICY_FAIL, 1)
@@ -120,6 +134,11 @@ USES = {
     "moved from the locality": Use((locality(1),), RC.LOCALITY, at_locality(3)),
     "locality 4": Use((locality(0x10),), 0, at_locality(4)),
     "extended locality": Use((locality(0x20),), RC.LOCALITY),
+    "extended locality with the bits of all others": Use((locality(0x3F),), RC.LOCALITY),
+    "extended locality that ends as this one": Use((locality(0x21),), RC.LOCALITY),
+    "extended locality that ends as locality 4": Use(
+        (locality(0x30),), RC.LOCALITY, at_locality(4)
+    ),
     "physical presence": Use((PHYSICAL_PRESENCE,), session_error(RC.PP, 1)),
     "index is written": Use((written(1),), 0),
     "index is not written, but should be": Use((written(1),), POLICY_FAIL, is_written=False),
@@ -368,6 +387,126 @@ def test_a_used_session_counts_its_time_anew(tester: Tester, engine_peer: Engine
     engine_peer.clock.milliseconds += 1001
     late = secret(tester, session, nonce=session.nonce_tpm, expiration=1)
     assert late.rc == RC.EXPIRED | 0x440
+
+
+@pytest.mark.parametrize("limited", [True, False])
+def test_a_time_limit_does_not_outlive_a_power_cycle(both: Both, limited: bool) -> None:
+    """A session that was saved can be used after a TPM Resume, when Time has begun anew."""
+    owner = RH.OWNER.to_bytes(4)
+    policy = updated(ALG.SHA256, ZERO, CC.POLICY_SECRET, owner, b"")
+    for tester in both:
+        prepared(tester, policy)
+        session = tester.start_session(SE.POLICY)
+        expiration = 100_000 if limited else 0
+        answer = secret(tester, session, nonce=session.nonce_tpm, expiration=expiration)
+        assert answer.rc == 0
+        context = tester.run(CC.CONTEXT_SAVE, [session.handle]).parameters
+        assert tester.run(CC.SHUTDOWN, params=SU.STATE.to_bytes(2)).rc == 0
+        tester.peer.reset()
+        assert tester.startup(SU.STATE) == 0
+        assert tester.run(CC.CONTEXT_LOAD, params=context).rc == 0
+        assert policy_digest(tester, session) == policy
+        expected = session_error(RC.EXPIRED, 1) if limited else 0
+        assert read(tester, 8, auth=session).rc == expected
+
+
+def test_a_limit_is_not_entered_in_a_session_of_another_power_cycle(both: Both) -> None:
+    for tester in both:
+        session = tester.start_session(SE.POLICY)
+        context = tester.run(CC.CONTEXT_SAVE, [session.handle]).parameters
+        assert tester.run(CC.SHUTDOWN, params=SU.STATE.to_bytes(2)).rc == 0
+        tester.peer.reset()
+        assert tester.startup(SU.STATE) == 0
+        assert tester.run(CC.CONTEXT_LOAD, params=context).rc == 0
+        for nonce in (b"", session.nonce_tpm):
+            refused = secret(tester, session, nonce=nonce, expiration=100_000)
+            assert refused.rc == parameter_error(RC.EXPIRED, 4)
+        assert policy_digest(tester, session) == ZERO
+        # Used once, the session has a new nonceTPM and belongs to this power cycle.
+        prepared(tester, ZERO)
+        assert read(tester, 8, auth=session).rc == 0
+        granted = secret(tester, session, nonce=session.nonce_tpm, expiration=100_000)
+        assert granted.rc == 0
+
+
+@pytest.mark.parametrize("allowed", [0x20, 0x21, 0x3F, 0xFF])
+def test_an_extended_locality_is_one_locality(
+    tester: Tester, engine_peer: EnginePeer, allowed: int
+) -> None:
+    """Part 2, 8.5: above 31 the value is the number of one locality, and no set of bits."""
+    step = locality(allowed)
+    prepared(tester, policy_of(ALG.SHA256, step))
+    for number in (*range(5), 0x20, 0x21, 0x3F, 0xFF):
+        session = session_with(tester, step)
+        tester.peer.set_locality(number)
+        assert read(tester, 8, auth=session).rc == (0 if number == allowed else RC.LOCALITY)
+        tester.peer.set_locality(0)
+        flush(tester, session)
+
+
+@pytest.mark.parametrize("code", [CC.CREATE, CC.CREATE_LOADED])
+def test_a_template_below_a_parent(both: Both, code: int) -> None:
+    """TPM2_Create and TPM2_CreateLoaded: inPublic, as it was sent."""
+    template, other = keyedhash(FIXED | USER_AUTH | NO_DA), keyedhash(FIXED | USER_AUTH)
+    step = bound(CC.POLICY_TEMPLATE, digest(ALG.SHA256, template))
+    parent_template = ecc(
+        OWN & ~USER_AUTH | STORAGE | NO_DA,
+        symmetric=AES_128_CFB,
+        policy=policy_of(ALG.SHA256, step),
+    )
+    rest = sized(b"") + bytes(4) if code == CC.CREATE else b""
+    for tester in both:
+        parent = loaded_primary(tester, parent_template)
+        for area, auth, rc in ((template, b"", 0), (other, b"", POLICY_FAIL), (template, b"x", 0)):
+            session = session_with(tester, step)
+            params = sensitive_create(auth, b"data") + sized(area) + rest
+            assert tester.run(code, [parent], params, [session]).rc == rc
+            flush(tester, session)
+
+
+ALIKE = ((ALG.SHA256, ALG.SHA3_256), (ALG.SHA384, ALG.SHA3_384), (ALG.SHA3_512, ALG.SHA512))
+
+
+@pytest.mark.parametrize(("alg", "other"), ALIKE)
+def test_the_hash_of_a_policy_counts_and_not_only_its_digest(
+    sha3_tester: Tester, alg: int, other: int
+) -> None:
+    """A policy with no assertion has the same digest under every hash of its size."""
+    policy = bytes({ALG.SHA256: 32, ALG.SHA384: 48}.get(ALG(alg), 64))
+    tester = sha3_tester
+    params = sized(policy) + alg.to_bytes(2)
+    for handle in (RH.OWNER, RH.LOCKOUT):
+        assert tester.run(CC.SET_PRIMARY_POLICY, [handle], params, [Password()]).rc == 0
+    template = keyedhash(FIXED | NO_DA, alg=alg, policy=policy)
+    item = loaded_primary(tester, template, data=b"data")
+    area = replace(AREA, alg=alg, policy=policy)
+    params = sized(b"value") + sized(area.marshal())
+    assert tester.run(CC.NV_DEFINE_SPACE, [RH.OWNER], params, [Password()]).rc == 0
+    assert write(tester, b"contents", by=RH.OWNER).rc == 0
+    for used, rc in ((other, POLICY_FAIL), (alg, 0)):
+        for code, handles, params in (
+            (CC.SET_PRIMARY_POLICY, [RH.OWNER], sized(policy) + alg.to_bytes(2)),
+            (CC.DICTIONARY_ATTACK_LOCK_RESET, [RH.LOCKOUT], b""),
+            (CC.UNSEAL, [item], b""),
+            (CC.NV_READ, [INDEX, INDEX], READ_8),
+        ):
+            session = tester.start_session(SE.POLICY, alg=used)
+            assert tester.run(code, handles, params, [session]).rc == rc, hex(code)
+            flush(tester, session)
+
+
+@pytest.mark.parametrize(("alg", "other"), ALIKE[:2])
+def test_the_hash_of_a_pcr_policy_counts(sha3_tester: Tester, alg: int, other: int) -> None:
+    tester = sha3_tester
+    policy = bytes(32 if alg == ALG.SHA256 else 48)
+    params = sized(policy) + alg.to_bytes(2) + (20).to_bytes(4)
+    assert tester.run(CC.PCR_SET_AUTH_POLICY, [RH.PLATFORM], params, [Password()]).rc == 0
+    tester.peer.set_locality(2)
+    for used, rc in ((other, POLICY_FAIL), (alg, 0)):
+        session = tester.start_session(SE.POLICY, alg=used)
+        params = (1).to_bytes(4) + ALG.SHA256.to_bytes(2) + bytes(32)
+        assert tester.run(CC.PCR_EXTEND, [20], params, [session]).rc == rc
+        flush(tester, session)
 
 
 def test_deleting_the_index_ends_its_use(tester: Tester) -> None:

@@ -347,3 +347,24 @@ def test_no_saved_state_with_another_pcr_allocation_pending(both: Both) -> None:
         assert tester.run(CC.PCR_ALLOCATE, [RH.PLATFORM], params, [Password()]).rc == 0
     assert agreed(both, Tester.run, CC.SHUTDOWN, [], b"\x00\x01").rc == parameter_error(RC.TYPE, 1)
     assert agreed(both, Tester.run, CC.SHUTDOWN, [], b"\x00\x00").rc == 0
+
+
+@pytest.mark.parametrize(
+    ("shutdown", "startup"), [(SU.CLEAR, SU.CLEAR), (SU.STATE, SU.CLEAR), (SU.STATE, SU.STATE)]
+)
+def test_the_platform_begins_anew_but_for_a_resume(both: Both, shutdown: SU, startup: SU) -> None:
+    """platformAuth and platformPolicy are the firmware's, which sets them at every start."""
+    policy = sized(bytes(32)) + ALG.SHA256.to_bytes(2)
+    resumes = startup == SU.STATE
+    for tester in both:
+        assert tester.run(CC.SET_PRIMARY_POLICY, [RH.PLATFORM], policy, [Password()]).rc == 0
+        changed = tester.run(CC.HIERARCHY_CHANGE_AUTH, [RH.PLATFORM], sized(b"x"), [Password()])
+        assert changed.rc == 0
+        assert tester.run(CC.SHUTDOWN, params=shutdown.to_bytes(2)).rc == 0
+        tester.peer.reset()
+        assert tester.startup(startup) == 0
+        session = tester.start_session(SE.POLICY)
+        used = tester.run(CC.SET_PRIMARY_POLICY, [RH.PLATFORM], policy, [session])
+        assert used.rc == (0 if resumes else RC.AUTH_UNAVAILABLE)
+        password = Password(b"x" if resumes else b"")
+        assert tester.run(CC.SET_PRIMARY_POLICY, [RH.PLATFORM], policy, [password]).rc == 0

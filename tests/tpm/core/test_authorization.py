@@ -215,6 +215,40 @@ def test_a_bound_session_is_bound_no_more_after_its_auth_value_changed(both: Bot
         assert tester.run(CC.SET_PRIMARY_POLICY, [RH.OWNER], clear_policy, [bound]).rc == 0
 
 
+def test_a_session_is_bound_to_one_entity_and_not_to_its_auth_value(both: Both) -> None:
+    """Another entity with the same authValue has to be proven all the same."""
+    params = sized(b"") + ALG.NULL.to_bytes(2)
+    for tester in both:
+        for hierarchy in (RH.OWNER, RH.ENDORSEMENT):
+            _hierarchy(hierarchy)(tester, SECRET)
+        bound = tester.start_session(bind=RH.OWNER, bind_auth=SECRET)
+        bound.auth_value, bound.proves_auth_value = SECRET, False
+        refused = tester.run(CC.SET_PRIMARY_POLICY, [RH.ENDORSEMENT], params, [bound])
+        assert refused.rc == session_error(RC.BAD_AUTH, 1)
+        assert tester.run(CC.SET_PRIMARY_POLICY, [RH.OWNER], params, [bound]).rc == 0
+        bound.proves_auth_value = True
+        assert tester.run(CC.SET_PRIMARY_POLICY, [RH.ENDORSEMENT], params, [bound]).rc == 0
+
+
+def test_a_session_is_not_bound_to_an_index_that_has_got_another_name(both: Both) -> None:
+    """The first write changes the attributes, and with them the Name (Part 1, 16.6.10)."""
+    params = sized(b"12345678") + bytes(2)
+    for tester in both:
+        handle = _index(TPMA_NV.NO_DA)(tester, SECRET)
+        bound = tester.start_session(bind=handle, bind_auth=SECRET)
+        bound.auth_value = SECRET
+        handles, password = [handle, handle], [Password(SECRET)]
+        assert tester.run(CC.NV_WRITE, handles, params, password).rc == 0
+        bound.proves_auth_value = False
+        refused = tester.run(CC.NV_WRITE, handles, params, [bound])
+        assert refused.rc == session_error(RC.BAD_AUTH, 1)
+        bound.proves_auth_value = True
+        assert tester.run(CC.NV_WRITE, handles, params, [bound]).rc == 0
+        late = tester.start_session(bind=handle, bind_auth=SECRET)
+        late.auth_value, late.proves_auth_value = SECRET, False
+        assert tester.run(CC.NV_WRITE, handles, params, [late]).rc == 0
+
+
 def test_a_bound_session_authorizes_others_with_their_auth_values(both: Both) -> None:
     for tester in both:
         _hierarchy(RH.OWNER)(tester, SECRET)

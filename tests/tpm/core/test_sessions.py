@@ -172,6 +172,28 @@ def test_the_first_session_covers_the_nonces_of_the_others(
         assert refused.rc == session_error(RC.BAD_AUTH, 1)
 
 
+@pytest.mark.parametrize("third", [DECRYPT, ENCRYPT, DECRYPT | ENCRYPT])
+def test_the_second_session_covers_its_own_nonce_only(both: Both, third: int) -> None:
+    """Though it authorizes as well: the nonces of the others are in the first HMAC."""
+    scheme = areas.words(ALG.ECDSA, ALG.SHA256)
+    for tester in both:
+        template = areas.ecc(areas.OWN | areas.SIGN | areas.NO_DA)
+        key = areas.loaded_primary(tester, template, auth=SECRET)
+        first, second, other = (tester.start_session(aes_bits=128) for _ in range(3))
+        second.auth_value, other.attributes = SECRET, CONTINUE | third
+        handles, params = [RH.ENDORSEMENT, key], sized(b"nonce") + scheme
+        attested = tester.run(CC.GET_TIME, handles, params, [first, second, other])
+        assert attested.rc == 0
+        assert sized(b"nonce") in attested.sized()
+
+
+def test_a_policy_session_does_not_audit(both: Both) -> None:
+    for tester in both:
+        session = tester.start_session(SE.POLICY)
+        session.attributes = CONTINUE | AUDIT
+        assert hash_message(tester, session).rc == session_error(RC.ATTRIBUTES, 1)
+
+
 def _hierarchy_auth(tester: Tester, auth: bytes) -> None:
     changed = tester.run(CC.HIERARCHY_CHANGE_AUTH, [RH.OWNER], sized(auth), [Password()])
     assert changed.rc == 0

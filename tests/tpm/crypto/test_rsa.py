@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+import gmpy2
 import pytest
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric import padding
@@ -127,6 +128,148 @@ def test_oaep_with_what_it_was_not_made_for(pair: Pair) -> None:
         assert code(rsa_schemes.decrypt_oaep, key, alg, label, ciphertext, entropy) == RC.VALUE
     for changed in (bytes(len(ciphertext)), ciphertext[:-1] + bytes([ciphertext[-1] ^ 1])):
         assert code(rsa_schemes.decrypt_oaep, key, ALG.SHA1, LABEL, changed, entropy) == RC.VALUE
+
+
+def opened(theirs: library_rsa.RSAPrivateKey, octets: bytes) -> bytes:
+    """The padded block under a ciphertext, by the definition of RSA."""
+    numbers = theirs.private_numbers()
+    n = numbers.public_numbers.n
+    return pow(int.from_bytes(octets), numbers.d, n).to_bytes(len(octets))
+
+
+def closed(theirs: library_rsa.RSAPrivateKey, block: bytes) -> bytes:
+    """The inverse of `opened`."""
+    numbers = theirs.public_key().public_numbers()
+    assert int.from_bytes(block) < numbers.n
+    return pow(int.from_bytes(block), numbers.e, numbers.n).to_bytes(len(block))
+
+
+def masked(alg: int, seed: bytes, data: bytes) -> bytes:
+    """``data`` XOR MGF1(seed) (RFC 8017, B.2.1)."""
+    mask, counter = b"", 0
+    while len(mask) < len(data):
+        mask += library.digest(alg, seed + counter.to_bytes(4))
+        counter += 1
+    return bytes(a ^ b for a, b in zip(data, mask, strict=False))
+
+
+def oaep_block(size: int, data: bytes, first: int = 0) -> bytes:
+    """An OAEP block with SHA-256: its first octet, and DB without the mask."""
+    seed = library.entropy(32)
+    hidden = masked(ALG.SHA256, seed, data)
+    assert len(data) == size - 33
+    return bytes((first,)) + masked(ALG.SHA256, hidden, seed) + hidden
+
+
+def test_every_part_of_an_oaep_block_counts(pair: Pair) -> None:
+    """Each fault for itself, in a block that is right but for it."""
+    key, theirs = pair
+    size = key.public.size
+    label, zeros = library.digest(ALG.SHA256, LABEL), bytes(size - 33 - 32 - 1 - 4)
+    good = label + zeros + b"\1" + b"data"
+
+    def decrypted(block: bytes) -> bytes:
+        return rsa_schemes.decrypt_oaep(key, ALG.SHA256, LABEL, closed(theirs, block), entropy)
+
+    assert decrypted(oaep_block(size, good)) == b"data"
+    assert decrypted(oaep_block(size, label + bytes(len(zeros) + 4) + b"\1")) == b""
+    for block in (
+        oaep_block(size, good, first=1),
+        oaep_block(size, good, first=0x7F),
+        oaep_block(size, bytes((label[0] ^ 1,)) + good[1:]),
+        oaep_block(size, label[:-1] + bytes((label[-1] ^ 0x80,)) + good[32:]),
+        oaep_block(size, label + zeros + b"\2" + b"data"),
+        oaep_block(size, label + zeros[:-1] + b"\2\1" + b"data"),
+        oaep_block(size, label + bytes(len(zeros) + 5)),
+    ):
+        assert code(decrypted, block) == RC.VALUE
+
+
+def pss_block(size: int, hashed: bytes, data: bytes, *, top: int = 0, trailer: int = 0xBC) -> bytes:
+    """A PSS block with SHA-256 for a key whose length is a multiple of 8 bits.
+
+    ``data`` is DB without the mask; its salt is what follows the first octet 1, if there is one.
+    """
+    salt = data.partition(b"\1")[2]
+    check = library.digest(ALG.SHA256, bytes(8) + hashed + salt)
+    assert len(data) == size - 33
+    hidden = bytearray(masked(ALG.SHA256, check, data))
+    hidden[0] = hidden[0] & 0x7F | top
+    return bytes(hidden) + check + bytes((trailer,))
+
+
+def test_every_part_of_a_pss_block_counts(pair: Pair) -> None:
+    key, theirs = pair
+    size, hashed = key.public.size, library.digest(ALG.SHA256, b"message")
+    salt = b"\x5a" * 32
+    zeros = bytes(size - 33 - 32 - 1)
+    good = zeros + b"\1" + salt
+
+    def verifies(block: bytes) -> bool:
+        return rsa_schemes.verify_rsapss(key.public, ALG.SHA256, hashed, opened(theirs, block))
+
+    assert verifies(pss_block(size, hashed, good))
+    for block in (
+        pss_block(size, hashed, good, trailer=0xBD),
+        pss_block(size, hashed, zeros + b"\2" + salt),
+        pss_block(size, hashed, b"\0\2" + zeros[2:] + b"\1" + salt),
+        pss_block(size, hashed, bytes(size - 33)),
+        pss_block(size, library.digest(ALG.SHA256, b"other"), good),
+    ):
+        assert not verifies(block)
+
+
+def test_the_unused_bit_of_a_pss_block_is_zero(pair: Pair) -> None:
+    """The block is one bit shorter than the modulus (RFC 8017, 9.1.2, step 6)."""
+    key, theirs = pair
+    size = key.public.size
+    data = bytes(size - 33 - 32 - 1) + b"\1" + b"\x5a" * 32
+    found = 0
+    for number in range(1 << 16):
+        hashed = library.digest(ALG.SHA256, number.to_bytes(2))
+        block = pss_block(size, hashed, data, top=0x80)
+        if int.from_bytes(block) >= key.public.n:
+            continue
+        wrong, right = (opened(theirs, bytes((block[0] & ~top,)) + block[1:]) for top in (0, 0x80))
+        assert not rsa_schemes.verify_rsapss(key.public, ALG.SHA256, hashed, wrong)
+        assert rsa_schemes.verify_rsapss(key.public, ALG.SHA256, hashed, right)
+        found += 1
+        if found == 4:
+            return
+    raise AssertionError("no block is below the modulus")
+
+
+def test_what_is_decrypted_is_blinded(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is raised to the secret exponent is another number each time, and not the caller's."""
+    key, theirs = pair
+    ciphertext = closed(theirs, b"\0" + b"m" * (key.public.size - 1))
+    bases: list[int] = []
+    power = gmpy2.powmod_sec
+
+    def watched(base: int, exponent: int, modulus: int) -> int:
+        bases.append(int(base % modulus))
+        return int(power(base, exponent, modulus))
+
+    monkeypatch.setattr(gmpy2, "powmod_sec", watched)
+    for _ in range(3):
+        block = rsa_schemes.decrypt_raw(key, ciphertext, entropy)
+        assert block == b"\0" + b"m" * (key.public.size - 1)
+    value = int.from_bytes(ciphertext)
+    assert len(set(bases)) == len(bases) == 6
+    assert not {value % key.p, value % key.q} & set(bases)
+
+
+def test_a_factor_without_an_inverse_blinds_nothing(pair: Pair) -> None:
+    """Zero, or a multiple of a prime: another is drawn."""
+    key, theirs = pair
+    ciphertext = closed(theirs, bytes(key.public.size - 1) + b"\7")
+    drawn = [0, key.p, 2 * key.q, key.public.n]
+
+    def first_bad(size: int) -> bytes:
+        return drawn.pop(0).to_bytes(size) if drawn else entropy(size)
+
+    block = rsa_schemes.decrypt_raw(key, ciphertext, first_bad)
+    assert (block[-1], drawn) == (7, [])
 
 
 @pytest.mark.parametrize("alg", library.HASHES)

@@ -26,7 +26,7 @@ MODES: dict[int, Callable[[bytes], CTR | OFB | CBC | CFB | ECB]] = {
 }
 WHOLE_BLOCKS = (ALG.CBC, ALG.ECB)
 
-keys = st.sampled_from(symmetric.KEY_BITS).flatmap(
+keys = st.sampled_from((128, 192, 256)).flatmap(
     lambda bits: st.binary(min_size=bits // 8, max_size=bits // 8)
 )
 ivs = st.one_of(st.binary(min_size=16, max_size=16), st.just(b"\xff" * 16))

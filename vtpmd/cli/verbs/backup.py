@@ -4,11 +4,8 @@ from pathlib import Path
 
 import click
 
-from vtpmd.api import names
-from vtpmd.api.client import Failure
-
 from .. import files
-from ..output import client, fail, json_option, name_argument, show_saved
+from ..output import client, json_option, name_argument, show_saved
 
 
 @click.command
@@ -18,14 +15,11 @@ from ..output import client, fail, json_option, name_argument, show_saved
 def command(name: str, file: Path, as_json: bool) -> None:
     """Save an instance, which may be running, to a new FILE (- is standard output).
 
-    The file holds the TPM's state as it is stored: encrypted, with its wrapped key, and of no use
-    without the key provider. Back the key provider up, too.
+    The file holds the TPM's state as it is stored: encrypted, with its wrapped key, and useless
+    without the key provider. Back up the key provider, too.
     """
     files.check_absent(file)
-    try:
-        bundle = client().download(names.BACKUP, name)
-    except Failure as failure:
-        fail(failure)
+    bundle = client().backup(name)
     files.write(file, bundle)
     line = f"{name} is saved in {file} ({len(bundle)} bytes)."
     show_saved(file, {"size": len(bundle)}, line, as_json)

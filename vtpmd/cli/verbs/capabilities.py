@@ -2,30 +2,30 @@
 
 import click
 
-from vtpmd.api import names
+from vtpmd.api.schema import ProviderInfo
 
-from ..output import call, json_option, show_fields, show_json
+from ..output import client, json_option, provider_roles, show_fields, show_json
 
 
 @click.command
 @json_option
 def command(as_json: bool) -> None:
     """Show what the daemon can do on this host, and what it cannot do and why."""
-    content = call(names.CAPABILITIES)
+    report = client().capabilities()
     if as_json:
-        show_json(content)
+        show_json(report.document)
         return
     fields = [
-        ("version", content["version"]),
-        ("create", content["create"]),
-        ("profiles", ", ".join(content["profiles"])),
-        ("PCR banks", ", ".join(content["pcr_banks"])),
-        ("sandbox", content["sandbox"]),
+        ("version", report.version),
+        ("create", report.create),
+        ("profiles", ", ".join(report.profiles)),
+        ("PCR banks", ", ".join(report.pcr_banks)),
+        ("sandbox", report.sandbox),
     ]
-    for provider in content["key_providers"]:
-        state = "available" if provider["available"] else f"unavailable: {provider['reason']}"
-        roles = [role for role in ("default", "recovery") if provider[role]]
-        kind = f"type {provider['type']}"
-        title = f"key provider {provider['name']}"
-        fields.append((title, f"{state} ({', '.join([kind, *roles])})"))
-    show_fields(fields)
+    show_fields([*fields, *map(_provider_field, report.key_providers)])
+
+
+def _provider_field(provider: ProviderInfo) -> tuple[str, str]:
+    state = "available" if provider.available else f"unavailable: {provider.reason}"
+    words = [f"type {provider.type}", *provider_roles(provider)]
+    return f"key provider {provider.name}", f"{state} ({', '.join(words)})"

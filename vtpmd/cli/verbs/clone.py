@@ -1,10 +1,12 @@
 """vtpmctl clone: an instance like another one."""
 
+from uuid import UUID
+
 import click
 
-from vtpmd.api import names
+from vtpmd.api.schema import CloneRequest
 
-from ..output import call, json_option, show_instance
+from ..output import client, json_option, show_instance
 
 
 @click.command
@@ -15,7 +17,7 @@ from ..output import call, json_option, show_instance
     type=click.Choice(["copy", "replace"]),
     help="Copy the secrets, or replace them by new ones; the default is configured.",
 )
-@click.option("--uuid", metavar="UUID", help="The virtual machine's UUID; a new one otherwise.")
+@click.option("--uuid", type=click.UUID, help="The virtual machine's UUID; a new one otherwise.")
 @click.option("--provider", help="The key provider, if not that of the original.")
 @click.option(
     "--data-socket/--no-data-socket",
@@ -29,27 +31,25 @@ def command(
     original: str,
     name: str,
     policy: str | None,
-    uuid: str | None,
+    uuid: UUID | None,
     provider: str | None,
     data_socket: bool | None,
     start: bool,
     yes: bool,
     as_json: bool,
 ) -> None:
-    """Make a new instance from another one, which is left as it is and may be running.
+    """Make a new instance from another one, which is not changed and may be running.
 
-    With --policy copy the new TPM has the same secrets and the same identity: whatever the original
-    opens, it opens as well. With --policy replace it is a new, empty TPM of the same kind.
+    With --policy copy the new TPM shares secrets and identity with the original: it opens whatever
+    the original opens. With --policy replace it is a new, empty TPM of the same kind.
     """
-    wishes = {
-        "name": name,
-        "policy": policy,
-        "uuid": uuid,
-        "provider": provider,
-        "data_socket": data_socket,
-        "start": start,
-        "confirmed": yes,
-    }
-    content = {key: value for key, value in wishes.items() if value is not None}
-    info = call(names.CLONE, original, content)
-    show_instance(info, as_json)
+    request = CloneRequest(
+        name=name,
+        policy=policy,
+        uuid=uuid,
+        provider=provider,
+        data_socket=data_socket,
+        start=start,
+        confirmed=yes,
+    )
+    show_instance(client().clone(original, request), as_json)

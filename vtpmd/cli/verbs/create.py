@@ -1,15 +1,17 @@
 """vtpmctl create: manufacture a TPM."""
 
+from uuid import UUID
+
 import click
 
-from vtpmd.api import names
+from vtpmd.api.schema import CreateRequest
 
-from ..output import call, json_option, show_instance
+from ..output import client, json_option, show_instance
 
 
 @click.command
 @click.argument("name")
-@click.option("--uuid", metavar="UUID", help="The virtual machine's UUID; a new one otherwise.")
+@click.option("--uuid", type=click.UUID, help="The virtual machine's UUID; a new one otherwise.")
 @click.option("--pcr-banks", metavar="BANK,…", help="PCR banks, for example sha256,sha384.")
 @click.option(
     "--profile",
@@ -26,7 +28,7 @@ from ..output import call, json_option, show_instance
 @json_option
 def command(
     name: str,
-    uuid: str | None,
+    uuid: UUID | None,
     pcr_banks: str | None,
     profile: str | None,
     provider: str | None,
@@ -36,17 +38,15 @@ def command(
 ) -> None:
     """Make a new TPM with its own keys, and serve it so that QEMU can connect.
 
-    NAME is like a systemd unit name. An instance of this name or UUID that exists is not touched.
+    NAME is like a systemd unit name. An existing instance of this name or UUID is not changed.
     """
-    wishes = {
-        "name": name,
-        "uuid": uuid,
-        "pcr_banks": pcr_banks.split(",") if pcr_banks is not None else None,
-        "profile": profile,
-        "provider": provider,
-        "data_socket": data_socket,
-        "start": start,
-    }
-    content = {key: value for key, value in wishes.items() if value is not None}
-    info = call(names.CREATE, content=content)
-    show_instance(info, as_json)
+    request = CreateRequest(
+        name=name,
+        uuid=uuid,
+        pcr_banks=None if pcr_banks is None else tuple(pcr_banks.split(",")),
+        profile=profile,
+        provider=provider,
+        data_socket=data_socket,
+        start=start,
+    )
+    show_instance(client().create(request), as_json)

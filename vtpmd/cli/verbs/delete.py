@@ -1,18 +1,19 @@
 """vtpmctl delete: remove a TPM for good."""
 
-from typing import Any
+from collections.abc import Iterator
 
 import click
 
-from vtpmd.api import names, problems
-from vtpmd.api.client import Failure
+from vtpmd.api import problems
+from vtpmd.api.errors import ClientError
+from vtpmd.api.schema import Deletion
 
-from ..output import call, fail, json_option, name_argument, show_json
+from ..output import client, json_option, name_argument, say, show_json
 
 WARNING = (
-    "Deleting {name} destroys its keys. Whatever the virtual machine has sealed to this TPM, such\n"
-    "as BitLocker or LUKS keys, becomes unrecoverable without a recovery key kept elsewhere.\n"
-    "Backups of its state, if there are any, can still be opened unless its key provider keeps a\n"
+    "Deleting {name} destroys its keys. Whatever the virtual machine has sealed to this TPM, such "
+    "as BitLocker or LUKS keys, becomes unrecoverable without a recovery key kept elsewhere. "
+    "Backups of its state, if there are any, can still be opened unless its key provider keeps a "
     "key for each instance: that key is destroyed."
 )
 
@@ -24,29 +25,28 @@ WARNING = (
 def command(name: str, yes: bool, as_json: bool) -> None:
     """Remove an instance and its secrets; it must not be running.
 
-    Tells what was destroyed and what was not.
+    Reports what was destroyed and what was not.
     """
     if not yes:
-        fail(Failure.of(problems.UNCONFIRMED, WARNING.format(name=name)))
-    deletion = call(names.DELETE, name)
+        raise ClientError(problems.UNCONFIRMED, WARNING.format(name=name))
+    deletion = client().delete(name)
     if as_json:
-        show_json(deletion)
+        show_json(deletion.document)
         return
-    for line in _report(deletion):
-        click.echo(line)
+    for line in _lines(deletion):
+        say(line)
 
 
-def _report(deletion: dict[str, Any]) -> list[str]:
-    lines = [f"{deletion['deleted']} is deleted: its files are removed."]
-    if deletion["keys"] is None:
-        lines.append("Its state could not be read: no key was destroyed at any key provider.")
-    for key in deletion["keys"] or ():
-        what = f"key {key['key_ref']} {key['key_version']}".rstrip()
-        where = f"{what} of key provider {key['provider']}"
-        if key["destroyed"]:
-            lines.append(f"Destroyed: {where}. No copy or backup that needs it opens any more.")
+def _lines(deletion: Deletion) -> Iterator[str]:
+    yield f"{deletion.deleted} is deleted: its files are removed."
+    if deletion.keys is None:
+        yield "Its state could not be read: no key was destroyed at any key provider."
+    for key in deletion.keys or ():
+        what = f"key {key.key_ref} {key.key_version}".rstrip()
+        where = f"{what} of key provider {key.provider}"
+        if key.destroyed:
+            yield f"Destroyed: {where}. No copy or backup that needs it opens any more."
         else:
-            lines.append(f"Not destroyed: {where}: {key['reason']}.")
-    if twins := deletion["secrets_remain_in"]:
-        lines.append(f"The same secrets remain in: {', '.join(twins)}.")
-    return lines
+            yield f"Not destroyed: {where}: {key.reason}."
+    if others := deletion.secrets_remain_in:
+        yield f"The same secrets remain in: {', '.join(others)}."

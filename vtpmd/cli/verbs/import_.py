@@ -2,15 +2,16 @@
 
 import json
 from pathlib import Path
-from typing import Any
+from uuid import UUID
 
 import click
 
-from vtpmd.api import names
+from vtpmd.api.codec import ReportError, declared, decode
+from vtpmd.api.schema import CreateRequest
 
 from .. import files
-from ..output import call, json_option, show_instance
-from .export import FIELDS, FORMAT
+from ..output import client, json_option, show_instance
+from .export import FORMAT, VERSION, Template
 
 MAX_TEMPLATE = 64 * 1024
 
@@ -18,27 +19,38 @@ MAX_TEMPLATE = 64 * 1024
 @click.command("import")
 @click.argument("file", type=click.Path(path_type=Path))
 @click.argument("name")
-@click.option("--uuid", metavar="UUID", help="The virtual machine's UUID; a new one otherwise.")
+@click.option("--uuid", type=click.UUID, help="The virtual machine's UUID; a new one otherwise.")
 @click.option("--provider", help="The key provider that protects the instance's key.")
 @click.option("--start/--no-start", default=True, help="Serve it at once (the default) or not.")
 @json_option
 def command(
-    file: Path, name: str, uuid: str | None, provider: str | None, start: bool, as_json: bool
+    file: Path, name: str, uuid: UUID | None, provider: str | None, start: bool, as_json: bool
 ) -> None:
     """Make a new TPM like the template in FILE (- is standard input), with secrets of its own."""
-    wishes = {"name": name, "uuid": uuid, "provider": provider, "start": start}
-    content = {key: value for key, value in wishes.items() if value is not None}
-    info = call(names.CREATE, content=content | _template(file))
-    show_instance(info, as_json)
+    template = _template(file)
+    request = CreateRequest(
+        name=name,
+        uuid=uuid,
+        profile=template.profile,
+        pcr_banks=template.pcr_banks,
+        provider=provider,
+        data_socket=template.data_socket,
+        start=start,
+    )
+    show_instance(client().create(request), as_json)
 
 
-def _template(file: Path) -> dict[str, Any]:
+def _template(file: Path) -> Template:
     try:
-        template = json.loads(files.read(file, MAX_TEMPLATE))
+        document = json.loads(files.read(file, MAX_TEMPLATE))
     except (ValueError, RecursionError):
-        template = None
-    if not isinstance(template, dict) or template.pop("vtpmd-template", None) != FORMAT:
-        raise files.FileProblem(str(file), "it is no template that this vtpmctl reads")
-    if template.keys() != set(FIELDS):
-        raise files.FileProblem(str(file), f"a template has exactly {', '.join(FIELDS)}")
-    return template
+        document = None
+    if not isinstance(document, dict) or document.pop(VERSION, None) != FORMAT:
+        raise files.refused(file, "it is no template that this vtpmctl reads")
+    known = [each.name for each in declared(Template)]
+    if document.keys() - set(known):
+        raise files.refused(file, f"a template has nothing but {', '.join(known)}")
+    try:
+        return decode(Template, document)
+    except ReportError as error:
+        raise files.refused(file, str(error)) from None

@@ -2,9 +2,7 @@
 
 import click
 
-from vtpmd.api import names
-
-from ..output import call, json_option, name_argument, show_instance
+from ..output import client, json_option, name_argument, show_instance
 
 
 @click.command
@@ -12,4 +10,4 @@ from ..output import call, json_option, name_argument, show_instance
 @json_option
 def command(name: str, as_json: bool) -> None:
     """Show everything about one instance."""
-    show_instance(call(names.INFO, name), as_json)
+    show_instance(client().info(name), as_json)

@@ -2,9 +2,7 @@
 
 import click
 
-from vtpmd.api import names
-
-from ..output import call, json_option, name_argument, show_json
+from ..output import client, demand_printable, json_option, name_argument, say, show_json
 
 _ESCAPES = {"&": "&amp;", "<": "&lt;", ">": "&gt;", "'": "&apos;", '"': "&quot;"}
 
@@ -29,8 +27,11 @@ def element(control_socket: str, model: str) -> str:
 @json_option
 def command(name: str, model: str, as_json: bool) -> None:
     """Print the <tpm> element for a libvirt domain (libvirt 9.0 or later)."""
-    xml = element(call(names.INFO, name)["control_socket"], model)
+    path = client().info(name).control_socket
+    xml = element(path, model)
     if as_json:
         show_json({"xml": xml})
-    else:
-        click.echo(xml)
+        return
+    demand_printable(path)
+    for line in xml.splitlines():
+        say(line)

@@ -1,31 +1,29 @@
 """vtpmctl list: all instances."""
 
-from typing import Any
-
 import click
 
-from vtpmd.api import names
+from vtpmd.api.schema import InstanceInfo
 
-from ..output import call, json_option, show_json, show_table
+from ..output import client, json_option, show_json, show_table
 
 
 @click.command
 @json_option
 def command(as_json: bool) -> None:
     """List all instances."""
-    answer = call(names.LIST)
+    answer = client().list()
     if as_json:
-        show_json(answer)
+        show_json(answer.document)
         return
     show_table(
         ("NAME", "UUID", "STATE", "REASON"),
         [
-            (info["name"], info["uuid"], info["state"], info["reason"] + _note(info))
-            for info in answer["instances"]
+            (info.name, str(info.uuid), info.state, info.reason + _note(info))
+            for info in answer.instances
         ],
     )
 
 
-def _note(info: dict[str, Any]) -> str:
-    twins = info["shares_identity_with"]
-    return f"; same secrets as {', '.join(twins)}" if twins else ""
+def _note(info: InstanceInfo) -> str:
+    others = info.shares_identity_with
+    return f"; same secrets as {', '.join(others)}" if others else ""

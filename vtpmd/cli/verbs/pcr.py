@@ -2,9 +2,10 @@
 
 import click
 
-from vtpmd.api import names
+from vtpmd.api import problems
+from vtpmd.api.errors import ClientError
 
-from ..output import call, json_option, name_argument, show_json
+from ..output import client, json_option, name_argument, say, show_json
 
 
 @click.command
@@ -14,14 +15,12 @@ from ..output import call, json_option, name_argument, show_json
 @json_option
 def command(name: str, indices: tuple[int, ...], bank: str | None, as_json: bool) -> None:
     """Show PCR values, all or those given, in the layout of tpm2_pcrread."""
-    banks = call(names.PCRS, name)["banks"]
+    banks = client().pcrs(name).banks
     if bank is not None and banks and bank not in banks:
-        raise click.BadParameter(f"{name} has {', '.join(banks)}", param_hint="--bank")
+        raise ClientError(problems.INVALID, f"bank: {name} has {', '.join(banks)}")
     chosen = {
         algorithm: {
-            index: digest
-            for index, digest in digests.items()
-            if not indices or int(index) in indices
+            index: digest for index, digest in digests.items() if not indices or index in indices
         }
         for algorithm, digests in banks.items()
         if bank in (None, algorithm)
@@ -29,8 +28,8 @@ def command(name: str, indices: tuple[int, ...], bank: str | None, as_json: bool
     if as_json:
         show_json({"banks": chosen})
     elif not banks:
-        click.echo(f"The TPM of {name} is off: it has no PCR values.")
+        say(f"The TPM of {name} is off: it has no PCR values.")
     for algorithm, digests in chosen.items() if not as_json else ():
-        click.echo(f"{algorithm}:")
+        say(f"{algorithm}:")
         for index, digest in digests.items():
-            click.echo(f"  {index:<2}: 0x{digest.upper()}")
+            say(f"  {index:<2}: 0x{digest.upper()}")

@@ -3,14 +3,15 @@
 import base64
 import os
 from pathlib import Path
-from typing import Any
 
 import click
 
-from vtpmd.api import names
+from vtpmd.api import problems
+from vtpmd.api.errors import FILE, ClientError
+from vtpmd.api.schema import BackupNote, BackupRequest, KeyImportRequest, ProviderDetails
 
 from .. import files
-from ..output import call, json_option, show_json, show_saved, show_table
+from ..output import client, json_option, provider_roles, say, show_json, show_saved, show_table
 
 MAX_PASSPHRASE = 1024
 MAX_KEYS = 160 * 1024  # in base64 it must fit into a request
@@ -33,19 +34,19 @@ def command() -> None:
 @json_option
 def show(as_json: bool) -> None:
     """List the configured key providers and how many instances need each."""
-    answer = call(names.PROVIDERS)
+    answer = client().providers()
     if as_json:
-        show_json(answer)
+        show_json(answer.document)
         return
-    rows = [_row(provider) for provider in answer["providers"]]
-    rows += [(name, "", "", "", "not configured, but needed") for name in answer["not_configured"]]
+    rows = [_row(provider) for provider in answer.providers]
+    rows += [(name, "", "", "", "not configured, but needed") for name in answer.not_configured]
     show_table(("NAME", "TYPE", "ROLE", "INSTANCES", "STATE"), rows)
 
 
-def _row(provider: dict[str, Any]) -> tuple[str, ...]:
-    role = ", ".join(role for role in ("default", "recovery") if provider[role])
-    state = provider["reason"] if provider["available"] else f"unavailable: {provider['reason']}"
-    return provider["name"], provider["type"], role, str(provider["instances"]), state
+def _row(provider: ProviderDetails) -> tuple[str, ...]:
+    role = ", ".join(provider_roles(provider))
+    state = provider.reason if provider.available else f"unavailable: {provider.reason}"
+    return provider.name, provider.type, role, str(provider.instances), state
 
 
 @command.command
@@ -56,13 +57,13 @@ def rotate(provider: str, as_json: bool) -> None:
 
     Present instances stay under the old one until `vtpmctl rekey`.
     """
-    result = call(names.ROTATE, provider)
+    result = client().rotate(provider)
     if as_json:
-        show_json(result)
+        show_json(result.document)
         return
-    click.echo(f"{provider} wraps with key {result['key_version']} from now on.")
-    click.echo(f"  `vtpmctl provider backup {provider} FILE` saves it,")
-    click.echo(f"  `vtpmctl rekey --provider {provider}` brings it to the instances.")
+    say(f"{provider} wraps with key {result.key_version} from now on.")
+    say(f"  `vtpmctl provider backup {provider} FILE` saves it,")
+    say(f"  `vtpmctl rekey --provider {provider}` brings it to the instances.")
 
 
 @command.command
@@ -77,12 +78,15 @@ def backup(provider: str, file: Path, passphrase_fd: int | None, as_json: bool) 
     """
     files.check_absent(file)
     passphrase = _passphrase(passphrase_fd, confirm=True)
-    answer = call(names.BACKUP_KEYS, provider, {"passphrase": passphrase})
-    files.write(file, base64.b64decode(answer["backup"]))
-    saved = {"key_versions": answer["key_versions"]}
-    call(names.NOTE_BACKUP, provider, saved)
-    line = f"{len(answer['key_versions'])} key(s) of {provider} are saved in {file}."
-    show_saved(file, saved, line, as_json)
+    made = client().backup_keys(provider, BackupRequest(passphrase=passphrase))
+    try:
+        content = base64.b64decode(made.backup, validate=True)
+    except ValueError:
+        raise ClientError(problems.INTERNAL, "The daemon's backup is not in base64.") from None
+    files.write(file, content)
+    client().note_backup(provider, BackupNote(key_versions=made.key_versions))
+    line = f"{len(made.key_versions)} key(s) of {provider} are saved in {file}."
+    show_saved(file, {"key_versions": made.key_versions}, line, as_json)
 
 
 @command.command("import")
@@ -94,12 +98,13 @@ def import_(provider: str, file: Path, passphrase_fd: int | None, as_json: bool)
     """Add the keys in FILE, made by `provider backup`, to a local provider; none is lost."""
     content = base64.b64encode(files.read(file, MAX_KEYS)).decode()
     passphrase = _passphrase(passphrase_fd, confirm=False)
-    result = call(names.IMPORT_KEYS, provider, {"backup": content, "passphrase": passphrase})
+    request = KeyImportRequest(backup=content, passphrase=passphrase)
+    result = client().import_keys(provider, request)
     if as_json:
-        show_json(result)
+        show_json(result.document)
         return
-    click.echo(f"{result['added']} key(s) were added to {provider}.")
-    click.echo("  `vtpmctl unlock --all` tries locked instances again.")
+    say(f"{result.added} key(s) were added to {provider}.")
+    say("  `vtpmctl unlock --all` tries locked instances again.")
 
 
 def _passphrase(fd: int | None, confirm: bool) -> str:
@@ -113,7 +118,9 @@ def _passphrase(fd: int | None, confirm: bool) -> str:
             if len(content) > MAX_PASSPHRASE:
                 raise ValueError
         return content.removesuffix(b"\n").decode()
-    except (OSError, ValueError):
+    except OSError as error:
+        raise ClientError(FILE, f"file descriptor {fd}: {error.strerror}") from None
+    except ValueError:
         raise click.BadParameter(
             f"no passphrase of at most {MAX_PASSPHRASE} bytes in UTF-8 can be read from it",
             param_hint="--passphrase-fd",

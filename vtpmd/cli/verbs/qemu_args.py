@@ -4,10 +4,10 @@ import re
 
 import click
 
-from vtpmd.api import names, problems
-from vtpmd.api.client import Failure
+from vtpmd.api import problems
+from vtpmd.api.errors import ClientError
 
-from ..output import call, fail, json_option, name_argument, show_json
+from ..output import client, demand_printable, json_option, name_argument, say, show_json
 
 DEVICES = {"crb": "tpm-crb", "tis": "tpm-tis"}
 
@@ -33,12 +33,13 @@ def arguments(control_socket: str, model: str) -> list[str]:
 @json_option
 def command(name: str, model: str, as_json: bool) -> None:
     """Print QEMU's arguments, for use as: qemu-system-x86_64 … $(vtpmctl qemu-args NAME)"""
-    args = arguments(call(names.INFO, name)["control_socket"], model)
+    args = arguments(client().info(name).control_socket, model)
     if as_json:
         show_json({"arguments": args})
         return
+    demand_printable(*args)
     # Quotes would not survive $(…): the shell splits and globs its result and reads no quotes.
     if not all(re.fullmatch(r"[^\s*?\[\]\\]+", argument) for argument in args):
         detail = "The socket's path has characters a shell would split or expand: use --json."
-        fail(Failure.of(problems.INVALID, detail))
-    click.echo(" ".join(args))
+        raise ClientError(problems.INVALID, detail)
+    say(" ".join(args))

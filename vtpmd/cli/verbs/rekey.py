@@ -2,14 +2,34 @@
 
 import sys
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 import click
 
 from vtpmd.api import names
+from vtpmd.api.codec import time_text
+from vtpmd.api.schema import RekeyRequest, RekeyResult
 
-from ..output import call, json_option, show_json
+from ..output import client, json_option, say, show_json
 from ..several import each
+
+
+class Moment(click.ParamType[datetime]):
+    """A time with its zone, as ISO 8601 writes it."""
+
+    name = "time"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> datetime:
+        try:
+            moment = datetime.fromisoformat(value)
+        except ValueError:
+            moment = None
+        if moment is None or moment.tzinfo is None:
+            self.fail(f"{value!r} is no time with a zone, such as 2026-01-31T12:00:00Z", param)
+        return moment
 
 
 @click.command
@@ -20,8 +40,8 @@ from ..several import each
 @click.option("--to-provider", metavar="PROVIDER", help="Move the key to this key provider.")
 @click.option(
     "--since",
-    metavar="TIME",
-    help="Leave alone what was rekeyed since then (ISO 8601), to go on where a rekey was ended.",
+    type=Moment(),
+    help="Skip what was rekeyed since then (ISO 8601), to continue an interrupted rekey.",
 )
 @json_option
 def command(
@@ -30,40 +50,38 @@ def command(
     provider: str | None,
     deep: bool,
     to_provider: str | None,
-    since: str | None,
+    since: datetime | None,
     as_json: bool,
 ) -> None:
-    """Wrap an instance's key anew under the current key of its key provider; it may be running.
+    """Wrap an instance's key again, under its key provider's current key; it may be running.
 
-    An instance under the current key is left as it is, unless --deep is given: so the same command
-    goes on where another was ended. Whatever happens, the state opens with the old or the new key.
+    An instance that is under the current key already is skipped unless --deep is given, so the
+    same command continues an interrupted one. The state always opens with the old or the new key.
     """
     if [name is not None, everything, provider is not None].count(True) != 1:
         raise click.UsageError("Give the name of an instance, or --all, or --provider.")
-    begun = datetime.now(UTC).replace(microsecond=0).isoformat()
-    wishes = {"deep": deep, "provider": to_provider, "since": since}
-    content = {key: value for key, value in wishes.items() if value is not None}
+    begun = datetime.now(UTC).replace(microsecond=0)
+    request = RekeyRequest(deep=deep, provider=to_provider, since=since)
     if name is not None:
-        result = call(names.REKEY, name, content)
+        result = client().rekey(name, request)
         if as_json:
-            show_json(result)
+            show_json(result.document)
         else:
-            click.echo(_line(result))
+            say(_line(result))
         return
-    instances = [
-        info for info in call(names.LIST)["instances"] if provider in (None, info["provider"])
-    ]
+    every = client().list().instances
+    instances = [info for info in every if provider in (None, info.provider)]
+    ask = partial(client().rekey, request=request)
     try:
-        each(instances, names.REKEY, content, _line, "rekeyed" if as_json else None)
+        each(instances, ask, _line, "rekeyed" if as_json else None)
     except KeyboardInterrupt:
-        again = f" with --since {since or begun}" if deep else ""
-        click.echo(f"vtpmctl: interrupted; the same command{again} goes on from here", err=True)
+        again = f" with --since {time_text(since or begun)}" if deep else ""
+        say(f"vtpmctl: interrupted; the same command{again} goes on from here", err=True)
         sys.exit(names.EXIT_INTERRUPTED)
 
 
-def _line(result: dict[str, Any]) -> str:
+def _line(result: RekeyResult) -> str:
     keys = ", ".join(
-        f"{key['provider']} {key['key_version'] or key['key_ref']} ({key['purpose']})"
-        for key in result["keys"]
+        f"{key.provider} {key.key_version or key.key_ref} ({key.purpose})" for key in result.keys
     )
-    return f"{result['name']}: {'now under' if result['changed'] else 'already under'} {keys}"
+    return f"{result.name}: {'now under' if result.changed else 'already under'} {keys}"

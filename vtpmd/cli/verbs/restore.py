@@ -5,33 +5,28 @@ from pathlib import Path
 import click
 
 from vtpmd.api import names
-from vtpmd.api.client import Failure
+from vtpmd.api.schema import RestoreRequest
 
 from .. import files
-from ..output import client, fail, json_option, show_json
+from ..output import client, json_option, say, show_json
 
 
 @click.command
 @click.argument("file", type=click.Path(path_type=Path))
-@click.option("--name", help="Another name than in the backup.")
-@click.option("--replace", is_flag=True, help="Put it in the place of the instance that exists.")
+@click.option("--name", help="Use another name than in the backup.")
+@click.option("--replace", is_flag=True, help="Replace the instance that exists.")
 @click.option("--start/--no-start", default=False, help="Serve it at once, or not (the default).")
 @json_option
 def command(file: Path, name: str | None, replace: bool, start: bool, as_json: bool) -> None:
     """Restore an instance from the FILE that `vtpmctl backup` made (- is standard input).
 
-    It gets the UUID it had. If its key is not available here it is there, but locked. An existing
-    instance is left alone unless --replace is given; then it must not be running.
+    The instance keeps its UUID. If its key is not available on this host, it is restored but
+    locked. An existing instance is replaced only with --replace, and must not be running then.
     """
     bundle = files.read(file, names.MAX_BUNDLE)
-    options = {"replace": str(replace).lower(), "start": str(start).lower()}
-    if name is not None:
-        options["name"] = name
-    try:
-        info = client().upload(names.RESTORE, bundle, options)
-    except Failure as failure:
-        fail(failure)
+    request = RestoreRequest(name=name, replace=replace, start=start)
+    info = client().restore(bundle, request)
     if as_json:
-        show_json(info)
+        show_json(info.document)
     else:
-        click.echo(f"{info['name']} is restored; it is {info['state']}: {info['reason']}")
+        say(f"{info.name} is restored; it is {info.state}: {info.reason}")

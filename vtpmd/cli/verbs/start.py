@@ -2,9 +2,7 @@
 
 import click
 
-from vtpmd.api import names
-
-from ..output import call, json_option, name_argument, show_state
+from ..output import client, json_option, name_argument, show_state
 
 
 @click.command
@@ -15,4 +13,4 @@ def command(name: str, as_json: bool) -> None:
 
     It is served again after a restart of the daemon, until it is stopped.
     """
-    show_state(call(names.START, name), as_json)
+    show_state(client().start(name), as_json)

@@ -1,10 +1,13 @@
-"""vtpmctl stop: power TPMs off and serve them no more."""
+"""vtpmctl stop: power TPMs off and stop serving them."""
+
+from functools import partial
 
 import click
 
 from vtpmd.api import names
+from vtpmd.api.schema import StopRequest
 
-from ..output import call, json_option, show_state, state_line
+from ..output import client, json_option, show_state, state_line
 from ..several import each
 
 
@@ -22,9 +25,9 @@ def command(name: str | None, everything: bool, temporary: bool, as_json: bool) 
     """
     if (name is None) is not everything:
         raise click.UsageError("Give either the name of an instance or --all.")
-    content = {"remember": not temporary}
+    ask = partial(client().stop, request=StopRequest(remember=not temporary))
     if name is not None:
-        show_state(call(names.STOP, name, content), as_json)
+        show_state(ask(name), as_json)
         return
-    served = [info for info in call(names.LIST)["instances"] if info["state"] != names.STOPPED]
-    each(served, names.STOP, content, state_line, "instances" if as_json else None)
+    served = [info for info in client().list().instances if info.state != names.STOPPED]
+    each(served, ask, state_line, "instances" if as_json else None)

@@ -4,9 +4,10 @@ import sys
 
 import click
 
-from vtpmd.api import names, problems
+from vtpmd.api.errors import problem_of
+from vtpmd.api.schema import UnlockRequest
 
-from ..output import call, json_option, show_json, show_state
+from ..output import client, json_option, say, show_json, show_state
 
 
 @click.command
@@ -15,21 +16,21 @@ from ..output import call, json_option, show_json, show_state
 @click.option("--provider", help="Every locked instance whose key this key provider holds.")
 @json_option
 def command(name: str | None, everything: bool, provider: str | None, as_json: bool) -> None:
-    """Try at once to get the key of a locked instance, and serve it if it was to be served.
+    """Try at once to get the key of a locked instance, and serve it if it should be served.
 
-    What is not locked is left as it is.
+    Instances that are not locked are not changed.
     """
     if [name is not None, everything, provider is not None].count(True) != 1:
         raise click.UsageError("Give the name of an instance, or --all, or --provider.")
     if name is not None:
-        show_state(call(names.UNLOCK, name), as_json)
+        show_state(client().unlock(name), as_json)
         return
-    result = call(names.UNLOCK_ALL, content={} if provider is None else {"provider": provider})
+    result = client().unlock_all(UnlockRequest(provider=provider))
     if as_json:
-        show_json(result)
+        show_json(result.document)
     else:
-        click.echo(f"unlocked: {', '.join(sorted(result['unlocked'])) or 'none'}")
-        for failure in result["failed"]:
-            click.echo(f"{failure['name']} stays locked: {failure['detail']}", err=True)
-    if result["failed"]:
-        sys.exit(problems.PROBLEMS[result["failed"][0]["code"]].exit_status)
+        say(f"unlocked: {', '.join(sorted(result.unlocked)) or 'none'}")
+        for failure in result.failed:
+            say(f"{failure.name} stays locked: {failure.detail}", err=True)
+    if result.failed:
+        sys.exit(problem_of(result.failed[0].code).exit_status)

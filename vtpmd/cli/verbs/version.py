@@ -3,10 +3,9 @@
 import click
 
 from vtpmd import __version__
-from vtpmd.api import names
-from vtpmd.api.client import Failure
+from vtpmd.api.errors import ClientError
 
-from ..output import client, json_option, show_json
+from ..output import client, json_option, say, show_json
 
 
 @click.command
@@ -14,11 +13,11 @@ from ..output import client, json_option, show_json
 def command(as_json: bool) -> None:
     """Show the version of vtpmctl and of the running daemon."""
     try:
-        daemon = client().call(names.CAPABILITIES)["version"]
-    except Failure:
+        daemon = client().capabilities().version
+    except ClientError:
         daemon = None
     if as_json:
         show_json({"vtpmctl": __version__, "vtpmd": daemon})
     else:
-        click.echo(f"vtpmctl {__version__}")
-        click.echo(f"vtpmd {daemon}" if daemon else "vtpmd does not answer")
+        say(f"vtpmctl {__version__}")
+        say(f"vtpmd {daemon}" if daemon else "vtpmd does not answer")

@@ -11,7 +11,7 @@ from typing import cast
 
 from pkcs11.exceptions import PKCS11Error
 
-from vtpmd.ipc.codec import MalformedMessage
+from vtpmd.ipc.codec import MalformedMessageError
 from vtpmd.linux.hardening import end_with_parent, forbid_core_files, forbid_tracing
 from vtpmd.storage.wipe import wipe
 
@@ -82,7 +82,7 @@ def _receive(link: socket.socket) -> Request | None:
             return cast(Request, REQUESTS.decode(bytes(body)))
         finally:
             wipe(body)
-    except (EOFError, MalformedMessage):
+    except (EOFError, MalformedMessageError):
         return None
 
 

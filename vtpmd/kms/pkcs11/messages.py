@@ -9,7 +9,7 @@ import struct
 from dataclasses import dataclass, field
 from typing import Literal
 
-from vtpmd.ipc.codec import Codec, MalformedMessage
+from vtpmd.ipc.codec import Codec, MalformedMessageError
 
 MAX_SIZE = 1 << 16
 HEADER = struct.Struct(">I")
@@ -184,8 +184,8 @@ def frame(body: bytes) -> bytearray:
 
 
 def body_size(header: bytes | bytearray) -> int:
-    """How many octets follow. Raises MalformedMessage for more than MAX_SIZE."""
+    """How many octets follow. Raises MalformedMessageError for more than MAX_SIZE."""
     (size,) = HEADER.unpack(header)
     if size > MAX_SIZE:
-        raise MalformedMessage(f"a message of {size} octets, {MAX_SIZE} are permitted")
+        raise MalformedMessageError(f"a message of {size} octets, {MAX_SIZE} are permitted")
     return int(size)

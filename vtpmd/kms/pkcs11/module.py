@@ -7,7 +7,7 @@ from typing import NamedTuple, TypeVar
 
 import trio
 
-from vtpmd.ipc.codec import MalformedMessage
+from vtpmd.ipc.codec import MalformedMessageError
 from vtpmd.storage.wipe import wipe
 
 from ..breaker import Breaker
@@ -99,7 +99,7 @@ class Module:
                     raise KeyUnavailableError(
                         f"{self.name}: its process {error}", retry=True
                     ) from None
-                except MalformedMessage as error:
+                except MalformedMessageError as error:
                     raise KeyUnavailableError(
                         f"{self.name}: its process gave no valid answer: {error}", retry=True
                     ) from None
@@ -161,7 +161,9 @@ class Module:
             if isinstance(reply, Failed):
                 raise _FailedError(reply)
             if not isinstance(reply, expected):
-                raise MalformedMessage(f"{type(reply).__name__} in place of {expected.__name__}")
+                raise MalformedMessageError(
+                    f"{type(reply).__name__} in place of {expected.__name__}"
+                )
         except _FailedError as error:
             if error.consequences.fresh:
                 await self._discard()

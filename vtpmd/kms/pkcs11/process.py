@@ -64,7 +64,7 @@ class Process:
     async def ask(self, request: Request) -> Reply:
         """Send a request and return the reply, whose secrets the caller wipes.
 
-        Raises ProcessEndedError, MalformedMessage.
+        Raises ProcessEndedError, MalformedMessageError.
         """
         message = frame(REQUESTS.encode(request))
         try:

@@ -1,57 +1,7 @@
 """The commands of Part 3, one module per chapter. Importing this package registers them all."""
 
-from . import (
-    asymmetric,
-    attestation,
-    audit,
-    capability,
-    clock,
-    context,
-    countdown,
-    dictionary_attack,
-    duplication,
-    ephemeral,
-    hierarchy,
-    management,
-    nv,
-    objects,
-    pcr,
-    policy,
-    policy_signed,
-    random,
-    sequences,
-    session,
-    signing,
-    startup,
-    symmetric,
-    testing,
-    vendor,
-)
+from importlib import import_module
+from pkgutil import iter_modules
 
-__all__ = [
-    "asymmetric",
-    "attestation",
-    "audit",
-    "capability",
-    "clock",
-    "context",
-    "countdown",
-    "dictionary_attack",
-    "duplication",
-    "ephemeral",
-    "hierarchy",
-    "management",
-    "nv",
-    "objects",
-    "pcr",
-    "policy",
-    "policy_signed",
-    "random",
-    "sequences",
-    "session",
-    "signing",
-    "startup",
-    "symmetric",
-    "testing",
-    "vendor",
-]
+for _module in iter_modules(__path__):
+    import_module(f"{__name__}.{_module.name}")

@@ -22,17 +22,10 @@ from ..wire.algorithms import (
 )
 from ..wire.attributes import TPMA_OBJECT
 from ..wire.base import TPM2B_DATA, TPM2B_DIGEST, TPM2B_MAX_BUFFER
-from ..wire.constants import ALG, CC, ECC_CURVE
+from ..wire.constants import ALG, CC
 from ..wire.interface import TPMI_DH_OBJECT, TPMI_ECC_CURVE, TPMI_ECC_KEY_EXCHANGE, UINT16
 from ..wire.objects import TPMS_ECC_PARMS, TPMS_RSA_PARMS
 from ..wire.structure import Structure
-
-_CURVE_HASHES: dict[int, int] = {
-    ECC_CURVE.NIST_P256: ALG.SHA256,
-    ECC_CURVE.NIST_P384: ALG.SHA384,
-    ECC_CURVE.NIST_P521: ALG.SHA512,
-}
-"""The hash of the KDF that is reported for a curve."""
 
 PublicKey = Annotated[LoadedObject, TPMI_DH_OBJECT]
 PrivateKey = Annotated[LoadedObject, TPMI_DH_OBJECT, Auth.USER]
@@ -177,14 +170,14 @@ class EccParametersResponse(Structure):
     parameters: TPMS_ALGORITHM_DETAIL_ECC
 
 
-@command(CC.ECC_PARAMETERS)
+@command(CC.ECC_PARAMETERS, keeps_orderly=True)
 def ecc_parameters(tpm: Tpm, /, curve_id: TPMI_ECC_CURVE) -> EccParametersResponse:
     """Return the parameters of a curve (14.6)."""
     curve = ecc.CURVES[curve_id]
     detail = TPMS_ALGORITHM_DETAIL_ECC(
         curve_id=curve_id,
         key_size=curve.key_bits,
-        kdf=TPMT_KDF_SCHEME(ALG.KDF1_SP800_56A, TPMS_SCHEME_HASH(_CURVE_HASHES[curve_id])),
+        kdf=TPMT_KDF_SCHEME(ALG.KDF1_SP800_56A, TPMS_SCHEME_HASH(curve.hash_alg)),
         sign=TPMT_ECC_SCHEME(ALG.NULL, None),
         p=curve.octets(curve.p),
         a=curve.octets(curve.a),

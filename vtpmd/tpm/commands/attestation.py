@@ -84,7 +84,7 @@ def certify_creation(
     in_scheme: TPMT_SIG_SCHEME_NULL,
     creation_ticket: TPMT_TK_CREATION,
 ) -> CertifyCreationResponse:
-    """Attest with which creation data this TPM created an object (18.3)."""
+    """Attest the creation data with which this TPM created an object (18.3)."""
     scheme = attestation.choose_scheme(sign_handle, in_scheme)
     name = object_handle.name
     tickets.check_creation(tpm, creation_ticket, name, creation_hash, at="creation_ticket")
@@ -108,7 +108,7 @@ def quote(
     in_scheme: TPMT_SIG_SCHEME_NULL,
     pcr_select: TPML_PCR_SELECTION,
 ) -> QuoteResponse:
-    """Attest the values of PCRs (18.4); without a key, of the hash asked for."""
+    """Attest the values of PCRs (18.4); without a key, hashed as `in_scheme` says."""
     scheme = attestation.choose_scheme(sign_handle, in_scheme)
     hash_alg = attestation.content_hash(sign_handle, scheme, in_scheme)
     pcr_digest, selection = pcrs.selection_digest(tpm, hash_alg, pcr_select)
@@ -247,7 +247,7 @@ def nv_certify(
     size: UINT16,
     offset: UINT16,
 ) -> NvCertifyResponse:
-    """Attest a part of an index, or for size and offset of zero a digest of it all (31.16)."""
+    """Attest a part of an index, or with size and offset zero a digest of all of it (31.16)."""
     scheme = attestation.choose_scheme(sign_handle, in_scheme)
     nv.check_read(auth_handle, nv_index)
     contents = nv.read_range(nv_index, size, offset)

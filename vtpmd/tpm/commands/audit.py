@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from ..command import COMMANDS, Auth, command
+from ..command import Auth, ReadOnly, command, find
 from ..core import audit
 from ..rc import RC, TpmError
 from ..state import Hierarchy, Tpm
@@ -11,7 +11,7 @@ from ..wire.constants import ALG, CC
 from ..wire.interface import TPMI_ALG_HASH_NULL, TPMI_RH_PROVISION
 
 
-@command(CC.SET_COMMAND_CODE_AUDIT_STATUS, nv=True)
+@command(CC.SET_COMMAND_CODE_AUDIT_STATUS, nv=True, read_only=ReadOnly.REFUSED)
 def set_command_code_audit_status(
     tpm: Tpm,
     auth: Annotated[Hierarchy, TPMI_RH_PROVISION, Auth.USER],
@@ -31,5 +31,4 @@ def set_command_code_audit_status(
 
 
 def _can_be_audited(tpm: Tpm, code: int) -> bool:
-    implemented = code in COMMANDS and tpm.profile.allows_command(code)
-    return implemented and code != CC.SHUTDOWN
+    return find(code, tpm.profile) is not None and code != CC.SHUTDOWN

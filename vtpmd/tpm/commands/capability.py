@@ -3,7 +3,7 @@
 from itertools import islice
 from typing import Annotated
 
-from ..command import Auth, attributes_of_commands, command
+from ..command import Auth, ReadOnly, attributes_of_commands, command
 from ..core import capabilities, pcrs
 from ..rc import RC, TpmError
 from ..state import Hierarchy, Tpm
@@ -46,11 +46,11 @@ class GetCapabilityResponse(Structure):
     capability_data: TPMS_CAPABILITY_DATA
 
 
-@command(CC.GET_CAPABILITY)
+@command(CC.GET_CAPABILITY, keeps_orderly=True, in_failure_mode=True)
 def get_capability(
     tpm: Tpm, /, capability: TPM_CAP, property: UINT32, property_count: UINT32
 ) -> GetCapabilityResponse:
-    """Tell what this TPM is, has and can do (30.2)."""
+    """Report what this TPM supports, and its current state (30.2)."""
     if capability == CAP.PCRS:
         return _pcr_allocation(tpm, property, property_count)
     listed = capabilities.list_all(tpm, attributes_of_commands(tpm.profile), capability, property)
@@ -62,19 +62,19 @@ def get_capability(
     )
 
 
-@command(CC.TEST_PARMS)
+@command(CC.TEST_PARMS, keeps_orderly=True)
 def test_parms(tpm: Tpm, /, parameters: TPMT_PUBLIC_PARMS) -> None:
-    """Tell whether algorithm parameters are supported (30.3): they are if they unmarshal."""
+    """Check that algorithm parameters are supported (30.3): they are if they unmarshal."""
 
 
-@command(CC.SET_CAPABILITY, nv=True)
+@command(CC.SET_CAPABILITY, nv=True, read_only=ReadOnly.REFUSED)
 def set_capability(
     tpm: Tpm,
     auth_handle: Annotated[Hierarchy, TPMI_RH_HIERARCHY_AUTH_NULL, Auth.USER],
     /,
     set_capability_data: TPM2B_SET_CAPABILITY_DATA,
 ) -> None:
-    """Set one property (30.4): none of those that there are is settable."""
+    """Set a property (30.4): no property of this TPM can be set."""
     raise TpmError(RC.VALUE, at="set_capability_data")
 
 

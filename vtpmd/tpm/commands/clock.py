@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from ..command import Auth, command
+from ..command import Auth, ReadOnly, command
 from ..core.clock import NOMINAL_RATE, time_info
 from ..rc import RC, TpmError
 from ..state import Hierarchy, Tpm
@@ -23,11 +23,11 @@ class ReadClockResponse(Structure):
 
 @command(CC.READ_CLOCK)
 def read_clock(tpm: Tpm, /) -> ReadClockResponse:
-    """Tell Time, Clock and the reset counters (29.1)."""
+    """Return Time, Clock and the reset counters (29.1)."""
     return ReadClockResponse(time_info(tpm))
 
 
-@command(CC.CLOCK_SET, nv=True)
+@command(CC.CLOCK_SET, nv=True, read_only=ReadOnly.REFUSED)
 def clock_set(
     tpm: Tpm,
     auth: Annotated[Hierarchy, TPMI_RH_PROVISION, Auth.USER],
@@ -42,17 +42,17 @@ def clock_set(
     tpm.permanent.clock_safe = True
 
 
-@command(CC.CLOCK_RATE_ADJUST)
+@command(CC.CLOCK_RATE_ADJUST, read_only=ReadOnly.REFUSED)
 def clock_rate_adjust(
     tpm: Tpm,
     auth: Annotated[Hierarchy, TPMI_RH_PROVISION, Auth.USER],
     /,
     rate_adjust: TPM_CLOCK_ADJUST,
 ) -> None:
-    """Let Clock and Time run faster or slower, by 15 % at most (29.3).
+    """Make Clock and Time run faster or slower, by at most 15 % (29.3).
 
-    The rate stays within its limits, where 29.3 has RC.VALUE: as in the reference implementation.
-    It is stored with Clock, and not for its own sake.
+    At its limits the rate stays as it is, as in the reference implementation, where 29.3 requires
+    RC.VALUE. The rate is stored when Clock is, not by this command.
     """
     step = _STEPS[abs(rate_adjust)]
     adjustment = tpm.permanent.clock_adjustment + (step if rate_adjust > 0 else -step)

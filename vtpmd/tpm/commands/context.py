@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from ..command import Auth, command
+from ..command import Auth, ReadOnly, ResponseHandle, command
 from ..core import contexts, nv_space, sessions
 from ..core.entities import FIRST_PLATFORM_PERSISTENT
 from ..rc import RC, TpmError
@@ -24,14 +24,14 @@ class ContextSaveResponse(Structure):
 
 
 class ContextLoadResponse(Structure):
-    loaded_handle: TPM_HANDLE
+    loaded_handle: Annotated[TPM_HANDLE, ResponseHandle]
 
 
 @command(CC.CONTEXT_SAVE, sessions=False)
 def context_save(
     tpm: Tpm, save_handle: Annotated[LoadedObject | Session, TPMI_DH_CONTEXT], /
 ) -> ContextSaveResponse:
-    """Put an object, a sequence or a session outside of the TPM (28.2)."""
+    """Save the context of an object, sequence or session outside the TPM (28.2)."""
     if isinstance(save_handle, Session):
         return ContextSaveResponse(contexts.save_session(tpm, save_handle))
     return ContextSaveResponse(contexts.save_object(tpm, save_handle))
@@ -39,13 +39,13 @@ def context_save(
 
 @command(CC.CONTEXT_LOAD, sessions=False)
 def context_load(tpm: Tpm, /, context: TPMS_CONTEXT) -> ContextLoadResponse:
-    """Bring back what was saved (28.3)."""
+    """Load a saved context (28.3)."""
     return ContextLoadResponse(contexts.load(tpm, context))
 
 
 @command(CC.FLUSH_CONTEXT, sessions=False)
 def flush_context(tpm: Tpm, /, flush_handle: TPMI_DH_CONTEXT) -> None:
-    """Forget a loaded object or sequence, or a session, loaded or saved (28.4)."""
+    """Remove a loaded object or sequence, or a loaded or saved session (28.4)."""
     if flush_handle >> 24 == HT.TRANSIENT:
         if tpm.volatile.objects.pop(flush_handle, None) is None:
             raise TpmError(RC.HANDLE, at="flush_handle")
@@ -56,7 +56,7 @@ def flush_context(tpm: Tpm, /, flush_handle: TPMI_DH_CONTEXT) -> None:
     sessions.flush(tpm, active)
 
 
-@command(CC.EVICT_CONTROL, nv=True)
+@command(CC.EVICT_CONTROL, nv=True, read_only=ReadOnly.REFUSED)
 def evict_control(
     tpm: Tpm,
     auth: Annotated[Hierarchy, TPMI_RH_PROVISION, Auth.USER],
@@ -64,7 +64,7 @@ def evict_control(
     /,
     persistent_handle: TPMI_DH_PERSISTENT,
 ) -> None:
-    """Make an object persistent, or a persistent one go (28.5)."""
+    """Make an object persistent, or remove a persistent object (28.5)."""
     if object_handle.hierarchy == RH.NULL or object_handle.st_clear:
         raise TpmError(RC.ATTRIBUTES, at="object_handle")
     is_persistent = object_handle.handle >> 24 == HT.PERSISTENT

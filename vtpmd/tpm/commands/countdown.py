@@ -16,5 +16,5 @@ def act_set_timeout(
     /,
     start_timeout: UINT32,
 ) -> None:
-    """Set the seconds that a timer has left (33.2)."""
+    """Set the seconds remaining on a timer (33.2)."""
     countdown.set_timeout(tpm, act_handle.handle, start_timeout)

@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from ..command import Auth, command
+from ..command import Auth, ReadOnly, command
 from ..core import dictionary_attack
 from ..state import Hierarchy, Tpm
 from ..wire.constants import CC
@@ -13,12 +13,12 @@ from ..wire.interface import TPMI_RH_LOCKOUT, UINT32
 def dictionary_attack_lock_reset(
     tpm: Tpm, lock_handle: Annotated[Hierarchy, TPMI_RH_LOCKOUT, Auth.USER], /
 ) -> None:
-    """Forget the failed tries (25.2)."""
+    """Reset the count of failed tries (25.2)."""
     tpm.begin_nv_update()
     dictionary_attack.reset(tpm)
 
 
-@command(CC.DICTIONARY_ATTACK_PARAMETERS, nv=True)
+@command(CC.DICTIONARY_ATTACK_PARAMETERS, nv=True, read_only=ReadOnly.REFUSED)
 def dictionary_attack_parameters(
     tpm: Tpm,
     lock_handle: Annotated[Hierarchy, TPMI_RH_LOCKOUT, Auth.USER],
@@ -27,7 +27,7 @@ def dictionary_attack_parameters(
     new_recovery_time: UINT32,
     lockout_recovery: UINT32,
 ) -> None:
-    """Set how many tries there are, and how long they take to be forgiven, in seconds (25.3)."""
+    """Set the number of allowed tries and the recovery times in seconds (25.3)."""
     tpm.begin_nv_update()
     attack = tpm.permanent.dictionary_attack
     attack.max_tries = new_max_tries

@@ -7,7 +7,7 @@ from ..core import objects, protection, shared_seeds
 from ..core.bindings import check_loadable
 from ..core.names import object_name
 from ..crypto.labelled import DUPLICATE
-from ..rc import RC, TpmError, blame
+from ..rc import RC, TpmError, located
 from ..state import LoadedObject, Tpm
 from ..wire.algorithms import (
     TPM2B_ENCRYPTED_SECRET,
@@ -100,7 +100,7 @@ def rewrap(
     name: TPM2B_NAME,
     in_sym_seed: TPM2B_ENCRYPTED_SECRET,
 ) -> RewrapResponse:
-    """Pass a duplicate on to another parent (13.2)."""
+    """Encrypt a duplicate for another new parent (13.2)."""
     if (old_parent is None) == bool(in_sym_seed):
         raise TpmError(RC.HANDLE, at="old_parent")
     blob = in_duplicate
@@ -111,7 +111,7 @@ def rewrap(
             seed = shared_seeds.decapsulate(tpm, old_parent, DUPLICATE, in_sym_seed)
         except TpmError:
             raise TpmError(RC.VALUE, at="in_sym_seed") from None
-        with blame("in_duplicate"):
+        with located("in_duplicate"):
             blob = protection.unwrap_outer(tpm.profile, old_parent, name, seed, in_duplicate)
     if new_parent is None:
         return RewrapResponse(blob, b"")
@@ -156,11 +156,11 @@ def import_(
     if in_sym_seed:
         if parent.public.type == ALG.SYMCIPHER:
             raise TpmError(RC.TYPE, at="parent_handle")
-        with blame("in_sym_seed"):
+        with located("in_sym_seed"):
             seed = shared_seeds.decapsulate(tpm, parent, DUPLICATE, in_sym_seed)
-        with blame("duplicate"):
+        with located("duplicate"):
             blob = protection.unwrap_outer(tpm.profile, parent, name, seed, blob)
-    with blame("duplicate"):
+    with located("duplicate"):
         if encryption_key:
             blob = protection.unwrap_inner(
                 tpm.profile, name, name_alg, symmetric_alg, encryption_key, blob
@@ -171,9 +171,9 @@ def import_(
 
 
 def _check_imported(parent: LoadedObject, public: TPMT_PUBLIC, sensitive: TPMT_SENSITIVE) -> None:
-    """Check, below a fixedTPM parent, once and for all: TPM2_Load trusts its children.
+    """Check an object imported below a fixedTPM parent, whose children TPM2_Load trusts.
 
-    Another parent may be anywhere and vouches for nothing, so that TPM2_Load checks every time.
+    Any other parent may exist elsewhere too, so TPM2_Load checks its children every time.
     """
     if objects.has(parent.public, TPMA_OBJECT.FIXED_TPM):
         check_loadable(

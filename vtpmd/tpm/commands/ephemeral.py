@@ -37,7 +37,7 @@ def commit(
     s2: TPM2B_SENSITIVE_DATA,
     y2: TPM2B_ECC_PARAMETER,
 ) -> CommitResponse:
-    """Take the first step of an anonymous signature (19.2)."""
+    """Commit to a value, the first step of an anonymous signature (19.2)."""
     parameters = sign_handle.public.parameters
     if sign_handle.public.type != ALG.ECC:
         raise TpmError(RC.KEY, at="sign_handle")

@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from ..command import Auth, command
+from ..command import Auth, ReadOnly, ResponseHandle, command
 from ..core import countdown, creation, hierarchies, objects, templates, tickets
 from ..crypto.hashes import digest_size
 from ..rc import RC, TpmError
@@ -42,7 +42,7 @@ _CONTROLLED_BY = {
 
 
 class CreatePrimaryResponse(Structure):
-    object_handle: TPM_HANDLE
+    object_handle: Annotated[TPM_HANDLE, ResponseHandle]
     out_public: TPM2B_PUBLIC
     creation_data: TPM2B_CREATION_DATA
     creation_hash: TPM2B_DIGEST
@@ -50,7 +50,7 @@ class CreatePrimaryResponse(Structure):
     name: TPM2B_NAME
 
 
-@command(CC.CREATE_PRIMARY, long=True)
+@command(CC.CREATE_PRIMARY, long=True, read_only=ReadOnly.REFUSED, has_template=True)
 def create_primary(
     tpm: Tpm,
     primary_handle: Annotated[Hierarchy, TPMI_RH_HIERARCHY, Auth.USER],
@@ -75,7 +75,7 @@ def create_primary(
     return CreatePrimaryResponse(handle, created.public, data, creation_hash, ticket, created.name)
 
 
-@command(CC.HIERARCHY_CONTROL, nv=True, extensive=True)
+@command(CC.HIERARCHY_CONTROL, nv=True, extensive=True, read_only=ReadOnly.REFUSED)
 def hierarchy_control(
     tpm: Tpm,
     auth_handle: Annotated[Hierarchy, TPMI_RH_BASE_HIERARCHY, Auth.USER],
@@ -85,14 +85,14 @@ def hierarchy_control(
 ) -> None:
     """Enable or disable a hierarchy and its NV indices (24.2).
 
-    Only the platform can enable one again: what is disabled has no say any more.
+    Only the platform can enable a hierarchy again: a disabled one can't authorize anything.
     """
     if auth_handle.handle not in _CONTROLLED_BY[RH(enable)]:
         raise TpmError(RC.AUTH_TYPE)
     hierarchies.set_enabled(tpm, enable, bool(state))
 
 
-@command(CC.SET_PRIMARY_POLICY, nv=True)
+@command(CC.SET_PRIMARY_POLICY, nv=True, read_only=ReadOnly.REFUSED)
 def set_primary_policy(
     tpm: Tpm,
     auth_handle: Annotated[Hierarchy | CountdownTimer, TPMI_RH_HIERARCHY_POLICY, Auth.USER],
@@ -110,30 +110,30 @@ def set_primary_policy(
     auth_handle.policy_alg, auth_handle.auth_policy = hash_alg, auth_policy
 
 
-@command(CC.CHANGE_PPS, nv=True, extensive=True)
+@command(CC.CHANGE_PPS, nv=True, extensive=True, read_only=ReadOnly.REFUSED)
 def change_pps(tpm: Tpm, auth_handle: Annotated[Hierarchy, TPMI_RH_PLATFORM, Auth.USER], /) -> None:
     """Replace the platform primary seed (24.4)."""
     tpm.begin_nv_update()
     hierarchies.change_platform_seed(tpm)
 
 
-@command(CC.CHANGE_EPS, nv=True, extensive=True)
+@command(CC.CHANGE_EPS, nv=True, extensive=True, read_only=ReadOnly.REFUSED)
 def change_eps(tpm: Tpm, auth_handle: Annotated[Hierarchy, TPMI_RH_PLATFORM, Auth.USER], /) -> None:
     """Replace the endorsement primary seed (24.5)."""
     tpm.begin_nv_update()
     hierarchies.change_endorsement_seed(tpm)
 
 
-@command(CC.CLEAR, nv=True, extensive=True)
+@command(CC.CLEAR, nv=True, extensive=True, read_only=ReadOnly.REFUSED)
 def clear(tpm: Tpm, auth_handle: Annotated[Hierarchy, TPMI_RH_CLEAR, Auth.USER], /) -> None:
-    """Remove all that belongs to an owner (24.6)."""
+    """Remove everything that belongs to the owner (24.6)."""
     if tpm.permanent.disable_clear:
         raise TpmError(RC.DISABLED)
     tpm.begin_nv_update()
     hierarchies.clear(tpm)
 
 
-@command(CC.CLEAR_CONTROL, nv=True)
+@command(CC.CLEAR_CONTROL, nv=True, read_only=ReadOnly.REFUSED)
 def clear_control(
     tpm: Tpm,
     auth: Annotated[Hierarchy, TPMI_RH_CLEAR, Auth.USER],
@@ -147,7 +147,7 @@ def clear_control(
     tpm.permanent.disable_clear = bool(disable)
 
 
-@command(CC.HIERARCHY_CHANGE_AUTH, nv=True)
+@command(CC.HIERARCHY_CHANGE_AUTH, nv=True, read_only=ReadOnly.REFUSED)
 def hierarchy_change_auth(
     tpm: Tpm,
     auth_handle: Annotated[Hierarchy, TPMI_RH_HIERARCHY_AUTH, Auth.USER],

@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from ..command import Auth, command
+from ..command import Auth, ReadOnly, command
 from ..rc import RC, TpmError
 from ..state import Hierarchy, Tpm
 from ..wire.base import TPML_CC
@@ -10,7 +10,7 @@ from ..wire.constants import CC
 from ..wire.interface import TPMI_RH_PLATFORM, UINT32
 
 
-@command(CC.PP_COMMANDS, nv=True)
+@command(CC.PP_COMMANDS, nv=True, read_only=ReadOnly.REFUSED)
 def pp_commands(
     tpm: Tpm,
     auth: Annotated[Hierarchy, TPMI_RH_PLATFORM, Auth.USER],
@@ -20,23 +20,23 @@ def pp_commands(
 ) -> None:
     """Choose the commands that need physical presence (26.2).
 
-    It needs it itself, and nobody can assert it on a virtual machine: authorization ends with
-    RC.PP, and so the list stays as it is.
+    This command needs it too, and nobody can assert it on a virtual machine: authorization fails
+    with RC.PP, so the list never changes.
     """
     raise TpmError(RC.PP)
 
 
-@command(CC.SET_ALGORITHM_SET, nv=True)
+@command(CC.SET_ALGORITHM_SET, nv=True, read_only=ReadOnly.REFUSED)
 def set_algorithm_set(
     tpm: Tpm,
     auth_handle: Annotated[Hierarchy, TPMI_RH_PLATFORM, Auth.USER],
     /,
     algorithm_set: UINT32,
 ) -> None:
-    """Note the platform's choice of an algorithm set (26.3).
+    """Record the platform's choice of an algorithm set (26.3).
 
-    As in the reference implementation it changes nothing but what is reported: the algorithms are
-    those of the profile.
+    As in the reference implementation it only changes what is reported: the profile determines the
+    algorithms.
     """
     tpm.begin_nv_update()
     tpm.permanent.algorithm_set = algorithm_set

@@ -5,7 +5,7 @@ TPM2_NV_Certify (31.16) is with the attestation commands.
 
 from typing import Annotated
 
-from ..command import Auth, command
+from ..command import Auth, ReadOnly, command
 from ..core import nv, nv_definition
 from ..crypto.hashes import digest, digest_size
 from ..rc import RC, TpmError
@@ -45,7 +45,7 @@ class NvReadResponse(Structure):
     data: TPM2B_MAX_NV_BUFFER
 
 
-@command(CC.NV_DEFINE_SPACE, nv=True)
+@command(CC.NV_DEFINE_SPACE, nv=True, read_only=ReadOnly.REFUSED)
 def nv_define_space(
     tpm: Tpm,
     auth_handle: Annotated[Hierarchy, TPMI_RH_PROVISION, Auth.USER],
@@ -57,7 +57,7 @@ def nv_define_space(
     _define(tpm, auth_handle, auth, public_info)
 
 
-@command(CC.NV_DEFINE_SPACE2, nv=True)
+@command(CC.NV_DEFINE_SPACE2, nv=True, read_only=ReadOnly.REFUSED)
 def nv_define_space2(
     tpm: Tpm,
     auth_handle: Annotated[Hierarchy, TPMI_RH_PROVISION, Auth.USER],
@@ -65,7 +65,7 @@ def nv_define_space2(
     auth: TPM2B_AUTH,
     public_info: TPM2B_NV_PUBLIC_2,
 ) -> None:
-    """Define an index of any kind (31.17); those of external NV are not offered."""
+    """Define an index of any kind (31.17); external NV is not supported."""
     public = public_info.public_area
     if public_info.handle_type != HT.NV_INDEX or not isinstance(public, TPMS_NV_PUBLIC):
         raise TpmError(RC.HANDLE, at="public_info")
@@ -78,7 +78,7 @@ def _define(tpm: Tpm, creator: Hierarchy, auth: bytes, public: TPMS_NV_PUBLIC) -
     nv.define(tpm, public, auth_value)
 
 
-@command(CC.NV_UNDEFINE_SPACE, nv=True)
+@command(CC.NV_UNDEFINE_SPACE, nv=True, read_only=ReadOnly.REFUSED)
 def nv_undefine_space(
     tpm: Tpm,
     auth_handle: Annotated[Hierarchy, TPMI_RH_PROVISION, Auth.USER],
@@ -93,20 +93,20 @@ def nv_undefine_space(
     nv.undefine(tpm, nv_index)
 
 
-@command(CC.NV_UNDEFINE_SPACE_SPECIAL, nv=True)
+@command(CC.NV_UNDEFINE_SPACE_SPECIAL, nv=True, read_only=ReadOnly.REFUSED)
 def nv_undefine_space_special(
     tpm: Tpm,
     nv_index: Annotated[NvIndex, TPMI_RH_NV_DEFINED_INDEX, Auth.ADMIN],
     platform: Annotated[Hierarchy, TPMI_RH_PLATFORM, Auth.USER],
     /,
 ) -> None:
-    """Delete an index whose deletion takes its policy (31.5)."""
+    """Delete an index whose own policy must authorize it (31.5)."""
     if not nv_index.has(TPMA_NV.POLICY_DELETE):
         raise TpmError(RC.ATTRIBUTES, at="nv_index")
     nv.undefine(tpm, nv_index)
 
 
-@command(CC.NV_READ_PUBLIC)
+@command(CC.NV_READ_PUBLIC, keeps_orderly=True)
 def nv_read_public(
     tpm: Tpm, nv_index: Annotated[NvIndex, TPMI_RH_NV_LEGACY_INDEX], /
 ) -> NvReadPublicResponse:
@@ -114,13 +114,13 @@ def nv_read_public(
     return NvReadPublicResponse(nv_index.public, nv_index.name)
 
 
-@command(CC.NV_READ_PUBLIC2)
+@command(CC.NV_READ_PUBLIC2, keeps_orderly=True)
 def nv_read_public2(tpm: Tpm, nv_index: Index, /) -> NvReadPublic2Response:
     """Return the public area and the Name of an index of any kind (31.18)."""
     return NvReadPublic2Response(TPMT_NV_PUBLIC_2(HT.NV_INDEX, nv_index.public), nv_index.name)
 
 
-@command(CC.NV_WRITE, nv=True)
+@command(CC.NV_WRITE, nv=True, read_only=ReadOnly.VOLATILE_INDICES, writes_index=True)
 def nv_write(
     tpm: Tpm,
     auth_handle: Authority,
@@ -143,7 +143,7 @@ def nv_write(
     nv.store(tpm, nv_index, before[:offset] + data + before[end:])
 
 
-@command(CC.NV_INCREMENT, nv=True)
+@command(CC.NV_INCREMENT, nv=True, read_only=ReadOnly.REFUSED, writes_index=True)
 def nv_increment(tpm: Tpm, auth_handle: Authority, nv_index: Index, /) -> None:
     """Increment a counter (31.8)."""
     nv.check_write(auth_handle, nv_index)
@@ -151,7 +151,7 @@ def nv_increment(tpm: Tpm, auth_handle: Authority, nv_index: Index, /) -> None:
     nv.store(tpm, nv_index, nv.next_count(tpm, nv_index).to_bytes(8))
 
 
-@command(CC.NV_EXTEND, nv=True)
+@command(CC.NV_EXTEND, nv=True, read_only=ReadOnly.VOLATILE_INDICES, writes_index=True)
 def nv_extend(
     tpm: Tpm, auth_handle: Authority, nv_index: Index, /, data: TPM2B_MAX_NV_BUFFER
 ) -> None:
@@ -161,7 +161,7 @@ def nv_extend(
     nv.store(tpm, nv_index, digest(nv_index.public.name_alg, nv.contents(nv_index), data))
 
 
-@command(CC.NV_SET_BITS, nv=True)
+@command(CC.NV_SET_BITS, nv=True, read_only=ReadOnly.VOLATILE_INDICES, writes_index=True)
 def nv_set_bits(tpm: Tpm, auth_handle: Authority, nv_index: Index, /, bits: UINT64) -> None:
     """SET bits of a bit field (31.10)."""
     nv.check_write(auth_handle, nv_index)
@@ -174,9 +174,9 @@ def _require_updated_by(code: int, index: NvIndex) -> None:
         raise TpmError(RC.ATTRIBUTES, at="nv_index")
 
 
-@command(CC.NV_WRITE_LOCK, nv=True)
+@command(CC.NV_WRITE_LOCK, nv=True, read_only=ReadOnly.VOLATILE_INDICES, writes_index=True)
 def nv_write_lock(tpm: Tpm, auth_handle: Authority, nv_index: Index, /) -> None:
-    """Lock an index against writing (31.11); one that is locked stays so."""
+    """Lock an index against writing (31.11); a locked one stays locked."""
     if nv_index.has(TPMA_NV.WRITELOCKED):
         return
     nv.require_write_authority(auth_handle, nv_index)
@@ -185,7 +185,7 @@ def nv_write_lock(tpm: Tpm, auth_handle: Authority, nv_index: Index, /) -> None:
     nv.lock(tpm, [nv_index], TPMA_NV.WRITELOCKED)
 
 
-@command(CC.NV_GLOBAL_WRITE_LOCK, nv=True)
+@command(CC.NV_GLOBAL_WRITE_LOCK, nv=True, read_only=ReadOnly.REFUSED)
 def nv_global_write_lock(
     tpm: Tpm, auth_handle: Annotated[Hierarchy, TPMI_RH_PROVISION, Auth.USER], /
 ) -> None:
@@ -207,9 +207,9 @@ def nv_read(
     return NvReadResponse(nv.read_range(nv_index, size, offset))
 
 
-@command(CC.NV_READ_LOCK, nv=True)
+@command(CC.NV_READ_LOCK, nv=True, read_only=ReadOnly.VOLATILE_INDICES)
 def nv_read_lock(tpm: Tpm, auth_handle: Authority, nv_index: Index, /) -> None:
-    """Lock an index, written or not, against reading (31.14); one that is locked stays so."""
+    """Lock an index, written or not, against reading (31.14); a locked one stays locked."""
     if nv_index.has(TPMA_NV.READLOCKED):
         return
     nv.require_read_authority(auth_handle, nv_index)
@@ -218,7 +218,7 @@ def nv_read_lock(tpm: Tpm, auth_handle: Authority, nv_index: Index, /) -> None:
     nv.lock(tpm, [nv_index], TPMA_NV.READLOCKED)
 
 
-@command(CC.NV_CHANGE_AUTH, nv=True)
+@command(CC.NV_CHANGE_AUTH, nv=True, read_only=ReadOnly.REFUSED)
 def nv_change_auth(
     tpm: Tpm,
     nv_index: Annotated[NvIndex, TPMI_RH_NV_INDEX, Auth.ADMIN],

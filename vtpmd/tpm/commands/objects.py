@@ -2,13 +2,13 @@
 
 from typing import Annotated
 
-from ..command import Auth, command
+from ..command import Auth, ReadOnly, ResponseHandle, command
 from ..core import creation, entities, keys, objects, protection, shared_seeds, templates, tickets
 from ..core.bindings import check_loadable
 from ..core.names import object_name
 from ..crypto.hashes import digest_size
 from ..crypto.labelled import IDENTITY
-from ..rc import RC, TpmError, blame
+from ..rc import RC, TpmError, located
 from ..state import Hierarchy, LoadedObject, Tpm
 from ..wire.algorithms import (
     TPM2B_ENCRYPTED_SECRET,
@@ -53,7 +53,7 @@ class CreateResponse(Structure):
     creation_ticket: TPMT_TK_CREATION
 
 
-@command(CC.CREATE, long=True)
+@command(CC.CREATE, long=True, read_only=ReadOnly.REFUSED, has_template=True)
 def create(
     tpm: Tpm,
     parent_handle: Annotated[LoadedObject, TPMI_DH_OBJECT, Auth.USER],
@@ -63,7 +63,7 @@ def create(
     outside_info: TPM2B_DATA,
     creation_pcr: TPML_PCR_SELECTION,
 ) -> CreateResponse:
-    """Create an object to be loaded below a parent (12.1)."""
+    """Create an object that can be loaded below a parent (12.1)."""
     if not objects.is_parent(parent_handle):
         raise TpmError(RC.TYPE, at="parent_handle")
     # libtpms builds the object in a slot; clients know that Create needs a free one.
@@ -82,7 +82,7 @@ def create(
 
 
 def _private_area(tpm: Tpm, parent: LoadedObject, created: LoadedObject) -> bytes:
-    """What a new object can be loaded from, below its parent."""
+    """The private area from which a new object can be loaded below its parent."""
     assert created.sensitive is not None
     return protection.wrap_sensitive(
         tpm, parent, created.name, created.public.name_alg, created.sensitive
@@ -90,7 +90,7 @@ def _private_area(tpm: Tpm, parent: LoadedObject, created: LoadedObject) -> byte
 
 
 class LoadResponse(Structure):
-    object_handle: TPM_HANDLE
+    object_handle: Annotated[TPM_HANDLE, ResponseHandle]
     name: TPM2B_NAME
 
 
@@ -109,7 +109,7 @@ def load(
     if not objects.is_parent(parent_handle):
         raise TpmError(RC.TYPE, at="parent_handle")
     name = object_name(in_public)
-    with blame("in_private"):
+    with located("in_private"):
         sensitive = protection.unwrap_sensitive(tpm.profile, parent_handle, name, in_private)
     check_loadable(
         parent_handle,
@@ -126,7 +126,7 @@ def load(
 
 
 class LoadExternalResponse(Structure):
-    object_handle: TPM_HANDLE
+    object_handle: Annotated[TPM_HANDLE, ResponseHandle]
     name: TPM2B_NAME
 
 
@@ -167,11 +167,11 @@ class ReadPublicResponse(Structure):
     qualified_name: TPM2B_NAME
 
 
-@command(CC.READ_PUBLIC)
+@command(CC.READ_PUBLIC, keeps_orderly=True)
 def read_public(
     tpm: Tpm, object_handle: Annotated[LoadedObject, TPMI_DH_OBJECT], /
 ) -> ReadPublicResponse:
-    """Give the public area of a loaded object (12.4)."""
+    """Return the public area of a loaded object (12.4)."""
     if object_handle.sequence is not None:
         raise TpmError(RC.SEQUENCE)
     return ReadPublicResponse(
@@ -192,11 +192,11 @@ def activate_credential(
     credential_blob: TPM2B_ID_OBJECT,
     secret: TPM2B_ENCRYPTED_SECRET,
 ) -> ActivateCredentialResponse:
-    """Give the secret that was meant for an object beside a key, both on this TPM (12.5)."""
+    """Recover a credential, which shows that object and key are in one TPM (12.5)."""
     _require_credential_key(key_handle, at="key_handle")
-    with blame("secret"):
+    with located("secret"):
         seed = shared_seeds.decapsulate(tpm, key_handle, IDENTITY, secret)
-    with blame("credential_blob"):
+    with located("credential_blob"):
         credential = protection.unwrap_credential(
             tpm.profile, key_handle, activate_handle.name, seed, credential_blob
         )
@@ -216,7 +216,7 @@ def make_credential(
     credential: TPM2B_DIGEST,
     object_name: TPM2B_NAME,
 ) -> MakeCredentialResponse:
-    """Encrypt a secret for the TPM that has a key and an object of a given Name (12.6)."""
+    """Encrypt a credential for the TPM that holds a key and the object of this Name (12.6)."""
     _require_credential_key(handle, at="handle")
     if len(credential) > digest_size(handle.public.name_alg):
         raise TpmError(RC.SIZE, at="credential")
@@ -226,7 +226,7 @@ def make_credential(
 
 
 def _require_credential_key(key: LoadedObject, at: str) -> None:
-    """An asymmetric key that is restricted: only such a key has a symmetric algorithm."""
+    """Require a restricted asymmetric key: no other has a symmetric algorithm."""
     if key.public.type not in (ALG.RSA, ALG.ECC) or not objects.has(key.public, objects.STORAGE):
         raise TpmError(RC.TYPE, at=at)
 
@@ -239,7 +239,7 @@ class UnsealResponse(Structure):
 def unseal(
     tpm: Tpm, item_handle: Annotated[LoadedObject, TPMI_DH_OBJECT, Auth.USER], /
 ) -> UnsealResponse:
-    """Give the data of a sealed data object (12.7)."""
+    """Return the data of a sealed data object (12.7)."""
     if item_handle.public.type != ALG.KEYEDHASH:
         raise TpmError(RC.TYPE, at="item_handle")
     if item_handle.public.object_attributes & _KEY:
@@ -252,7 +252,7 @@ class ObjectChangeAuthResponse(Structure):
     out_private: TPM2B_PRIVATE
 
 
-@command(CC.OBJECT_CHANGE_AUTH)
+@command(CC.OBJECT_CHANGE_AUTH, read_only=ReadOnly.REFUSED)
 def object_change_auth(
     tpm: Tpm,
     object_handle: Annotated[LoadedObject, TPMI_DH_OBJECT, Auth.ADMIN],
@@ -260,9 +260,9 @@ def object_change_auth(
     /,
     new_auth: TPM2B_AUTH,
 ) -> ObjectChangeAuthResponse:
-    """Wrap an object anew with another authValue; the loaded one stays as it is (12.8).
+    """Wrap an object again with a new authValue; the loaded object does not change (12.8).
 
-    What no Storage Parent protects has no such authValue: Primary, derived and external objects.
+    Only for objects that a Storage Parent protects: not for Primary, derived or external objects.
     """
     if object_handle.sequence is not None:
         raise TpmError(RC.TYPE, at="object_handle")
@@ -279,13 +279,13 @@ def object_change_auth(
 
 
 class CreateLoadedResponse(Structure):
-    object_handle: TPM_HANDLE
+    object_handle: Annotated[TPM_HANDLE, ResponseHandle]
     out_private: TPM2B_PRIVATE
     out_public: TPM2B_PUBLIC
     name: TPM2B_NAME
 
 
-@command(CC.CREATE_LOADED, long=True)
+@command(CC.CREATE_LOADED, long=True, read_only=ReadOnly.REFUSED, has_template=True)
 def create_loaded(
     tpm: Tpm,
     parent_handle: Annotated[LoadedObject | Hierarchy, TPMI_DH_PARENT, Auth.USER],
@@ -299,7 +299,7 @@ def create_loaded(
     if isinstance(parent, LoadedObject) and not derives and not objects.is_parent(parent):
         raise TpmError(RC.TYPE, at="parent_handle")
     objects.require_slot(tpm)
-    with blame("in_public"):
+    with located("in_public"):
         kind = TPMT_PUBLIC_DERIVE if derives else TPMT_PUBLIC
         template: TPMT_PUBLIC = parse(kind, in_public, tpm.profile)
     auth_value = creation.authorization_value(
@@ -323,7 +323,7 @@ def create_loaded(
 def _derivation_parameters(
     tpm: Tpm, parent: LoadedObject, template: TPMT_PUBLIC, data: bytes
 ) -> TPMS_DERIVE:
-    """Label and context: those of the template, and those of ``data`` where it has none."""
+    """Label and context: those of the template, and those of `data` where it has none."""
     if template.type == ALG.RSA:
         raise TpmError(RC.TYPE, at="in_public")
     if objects.has(template, TPMA_OBJECT.SENSITIVE_DATA_ORIGIN):

@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from ..command import Auth, command
+from ..command import Auth, ReadOnly, command
 from ..core import pcrs
 from ..crypto.hashes import digest, digest_size
 from ..rc import RC, TpmError
@@ -71,9 +71,9 @@ def pcr_event(
     return PcrEventResponse(digests)
 
 
-@command(CC.PCR_READ)
+@command(CC.PCR_READ, keeps_orderly=True)
 def pcr_read(tpm: Tpm, /, pcr_selection_in: TPML_PCR_SELECTION) -> PcrReadResponse:
-    """Return PCRs, as many as fit into a TPML_DIGEST; the selection tells which (22.4)."""
+    """Return as many PCRs as fit into a TPML_DIGEST, and which they are (22.4)."""
     values: list[bytes] = []
     returned = []
     for selection in pcr_selection_in:
@@ -83,14 +83,14 @@ def pcr_read(tpm: Tpm, /, pcr_selection_in: TPML_PCR_SELECTION) -> PcrReadRespon
     return PcrReadResponse(tpm.reset.pcr_update_counter, returned, values)
 
 
-@command(CC.PCR_ALLOCATE, nv=True)
+@command(CC.PCR_ALLOCATE, nv=True, read_only=ReadOnly.REFUSED)
 def pcr_allocate(
     tpm: Tpm,
     auth_handle: Annotated[Hierarchy, TPMI_RH_PLATFORM, Auth.USER],
     /,
     pcr_allocation: TPML_PCR_SELECTION,
 ) -> PcrAllocateResponse:
-    """Choose the PCR banks from the next _TPM_Init on (22.5); what was chosen before is void."""
+    """Choose the PCR banks from the next _TPM_Init on (22.5), replacing an earlier choice."""
     allocation = dict(tpm.permanent.pcr_allocation)
     for selection in pcr_allocation:
         if selection.hash not in tpm.profile.pcr_banks:
@@ -107,7 +107,7 @@ def pcr_allocate(
     return PcrAllocateResponse(1, PCR_COUNT, needed, available)
 
 
-@command(CC.PCR_SET_AUTH_POLICY, nv=True)
+@command(CC.PCR_SET_AUTH_POLICY, nv=True, read_only=ReadOnly.REFUSED)
 def pcr_set_auth_policy(
     tpm: Tpm,
     auth_handle: Annotated[Hierarchy, TPMI_RH_PLATFORM, Auth.USER],
@@ -116,7 +116,7 @@ def pcr_set_auth_policy(
     hash_alg: TPMI_ALG_HASH_NULL,
     pcr_num: TPMI_DH_PCR,
 ) -> None:
-    """Set the policy of the PCRs that can have one, of all at once (22.6)."""
+    """Set the policy shared by all PCRs that can have one (22.6)."""
     if len(auth_policy) != digest_size(hash_alg):
         raise TpmError(RC.SIZE, at="auth_policy")
     if not pcrs.ATTRIBUTES[pcr_num].authorized:
@@ -125,14 +125,14 @@ def pcr_set_auth_policy(
     tpm.permanent.pcr_policy_alg, tpm.permanent.pcr_policy = hash_alg, auth_policy
 
 
-@command(CC.PCR_SET_AUTH_VALUE)
+@command(CC.PCR_SET_AUTH_VALUE, read_only=ReadOnly.REFUSED)
 def pcr_set_auth_value(
     tpm: Tpm,
     pcr_handle: Annotated[Pcr, TPMI_DH_PCR, Auth.USER],
     /,
     auth: TPM2B_DIGEST,
 ) -> None:
-    """Set the authValue of the PCRs that can have one, of all at once (22.7)."""
+    """Set the authValue shared by all PCRs that can have one (22.7)."""
     if not pcrs.ATTRIBUTES[pcr_handle.handle].authorized:
         raise TpmError(RC.VALUE)
     pcr_handle.auth_value = tpm.clear.pcr_auth_value = auth.rstrip(b"\0")

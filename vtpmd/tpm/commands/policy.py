@@ -6,7 +6,7 @@ deferred ones are checked by `core.authorization` when the session authorizes a 
 
 from typing import Annotated
 
-from ..command import COMMANDS, Auth, attributes_of_commands, command
+from ..command import Auth, attributes_of_commands, command, find
 from ..core import capabilities, clock, nv, policy, tickets
 from ..core.pcrs import selection_digest
 from ..crypto.hashes import digest, digest_size
@@ -71,7 +71,7 @@ def policy_pcr(
 ) -> None:
     """Require that PCRs have these values, now and when the session is used (23.7).
 
-    As in libtpms, what doesn't exist is left out of the selection in a trial session, too.
+    As in libtpms, PCRs that don't exist are dropped from the selection in a trial session, too.
     """
     state = policy.state_of(policy_session)
     current, selections = selection_digest(tpm, policy_session.auth_hash, pcrs)
@@ -137,8 +137,8 @@ def policy_counter_timer(
 ) -> None:
     """Require a relation between TPMS_TIME_INFO and an operand (23.10).
 
-    As in libtpms, Time is compared like the rest. That TPM_EO_UNSIGNED_LT counts seconds from the
-    start of the session, as version 1.83 says, would give policies in use another meaning.
+    As in libtpms, Time is compared like the rest. Version 1.83 makes TPM_EO_UNSIGNED_LT count
+    seconds from the start of the session, which would change the meaning of policies in use.
     """
     info = clock.time_info(tpm).marshal()
     operand_a = policy.operand_a(info, offset, len(operand_b), too_long=TpmError(RC.RANGE))
@@ -156,7 +156,7 @@ def policy_command_code(tpm: Tpm, policy_session: PolicySession, /, code: TPM_CC
     state = policy.state_of(policy_session)
     if state.command_code not in (0, code):
         raise TpmError(RC.VALUE, at="code")
-    if code not in COMMANDS or not tpm.profile.allows_command(code):
+    if find(code, tpm.profile) is None:
         raise TpmError(RC.POLICY_CC, at="code")
     policy.extend(policy_session, CC.POLICY_COMMAND_CODE, code.to_bytes(4))
     state.command_code = code
@@ -243,7 +243,7 @@ def policy_auth_value(tpm: Tpm, policy_session: PolicySession, /) -> None:
 
 @command(CC.POLICY_PASSWORD)
 def policy_password(tpm: Tpm, policy_session: PolicySession, /) -> None:
-    """Require the authValue of the entity, given in clear; policyDigest can't tell (23.18)."""
+    """Require the authValue of the entity in the clear; policyDigest is as for HMAC (23.18)."""
     _require_auth_value(policy_session, password=True)
 
 
@@ -341,8 +341,8 @@ def policy_transport_spdm(
 ) -> None:
     """Require a secure channel, established with certain keys or any (23.25).
 
-    This TPM has no secure channel, so that such a policy authorizes nothing here: the Names count
-    for the digest alone.
+    This TPM has no secure channel, so such a policy authorizes nothing here: the Names only go into
+    the digest.
     """
     state = policy.state_of(policy_session)
     if state.secure_channel_needed:
@@ -360,7 +360,7 @@ def policy_transport_spdm(
 
 
 def _name_alg(tpm: Tpm, name: bytes, at: str) -> int:
-    """nameAlg of what can be the Name of an object. Raises RC.HASH and RC.SIZE."""
+    """The nameAlg in an object's Name. Raises RC.HASH and RC.SIZE."""
     name_alg = int.from_bytes(name[:2])
     if name_alg not in tpm.profile.hash_algs:
         raise TpmError(RC.HASH, at=at)
@@ -370,7 +370,7 @@ def _name_alg(tpm: Tpm, name: bytes, at: str) -> int:
 
 
 def _bind(session: Session, code: int, kind: str, bound_hash: bytes, at: str) -> None:
-    """Limit a policy that nothing limits yet to commands with this hash."""
+    """Limit a policy that is not bound yet to commands with this hash."""
     policy.require_size(session, bound_hash, at=at)
     policy.require_unbound(session)
     policy.extend(session, code, bound_hash)

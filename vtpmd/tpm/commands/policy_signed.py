@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Annotated
 
-from ..command import Auth, command
+from ..command import Auth, ReadOnly, command
 from ..core import nv_pin, policy, signing, tickets
 from ..core.entities import hierarchy_of
 from ..crypto.hashes import digest
@@ -66,7 +66,7 @@ def policy_signed(
     return _authorize(tpm, policy_session, ST.AUTH_SIGNED, auth_object, given, timeout)
 
 
-@command(CC.POLICY_SECRET)
+@command(CC.POLICY_SECRET, read_only=ReadOnly.NO_PIN_INDEX)
 def policy_secret(
     tpm: Tpm,
     auth_handle: Annotated[Entity, TPMI_DH_ENTITY, Auth.USER],
@@ -129,7 +129,7 @@ def _hash_of(signature: TPMT_SIGNATURE) -> int:
 
 
 def _check(tpm: Tpm, session: Session, given: _Qualifiers) -> int:
-    """The timeout of an authorization that fits this session; what is a trial has none."""
+    """Check an authorization against the session and return its timeout; a trial has none."""
     if session.is_trial:
         return 0
     if given.nonce_tpm and given.nonce_tpm != session.nonce_tpm:
@@ -142,9 +142,9 @@ def _check(tpm: Tpm, session: Session, given: _Qualifiers) -> int:
 def _authorize(
     tpm: Tpm, session: Session, tag: int, entity: Entity, given: _Qualifiers, timeout: int
 ) -> PolicyAuthorizationResponse:
-    """Enter an authorization; the answer has a ticket for it if one is wanted and it was proven.
+    """Record an authorization; the response holds a ticket if one is wanted and it was proven.
 
-    Never one of a PIN Pass index: it would allow more uses than the index counts.
+    A PIN Pass index never gives a ticket, which would allow more uses than the index counts.
     """
     policy.record_authorization(
         session, _COMMANDS[tag], entity.name, given.policy_ref, given.cp_hash_a, timeout

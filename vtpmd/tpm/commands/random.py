@@ -15,9 +15,9 @@ class GetRandomResponse(Structure):
     random_bytes: TPM2B_DIGEST
 
 
-@command(CC.GET_RANDOM)
+@command(CC.GET_RANDOM, keeps_orderly=True)
 def get_random(tpm: Tpm, /, bytes_requested: UINT16) -> GetRandomResponse:
-    """Return random octets, as many as a TPM2B_DIGEST holds at most (16.1)."""
+    """Return random octets, at most as many as a TPM2B_DIGEST holds (16.1)."""
     return GetRandomResponse(tpm.random(min(bytes_requested, MAX_DIGEST_SIZE)))
 
 

@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from ..command import Auth, command
+from ..command import Auth, ResponseHandle, command
 from ..core import macs, pcrs, sequences, tickets
 from ..rc import RC, TpmError
 from ..state import LoadedObject, Pcr, Tpm
@@ -28,7 +28,7 @@ SequenceHandle = Annotated[LoadedObject, TPMI_DH_OBJECT, Auth.USER]
 
 
 class MacStartResponse(Structure):
-    sequence_handle: TPMI_DH_OBJECT
+    sequence_handle: Annotated[TPMI_DH_OBJECT, ResponseHandle]
 
 
 @command(CC.HMAC_START)
@@ -39,13 +39,13 @@ def mac_start(
     auth: TPM2B_AUTH,
     in_scheme: TPMI_ALG_MAC_SCHEME_NULL,
 ) -> MacStartResponse:
-    """Start a sequence for a HMAC or CMAC (17.2 and 17.3, which have one code)."""
+    """Start a sequence for an HMAC or CMAC (17.2 and 17.3, which share one code)."""
     scheme = macs.select(tpm.profile, handle, in_scheme)
     return MacStartResponse(sequences.start_mac(tpm, auth, macs.start(handle, scheme)))
 
 
 class HashSequenceStartResponse(Structure):
-    sequence_handle: TPMI_DH_OBJECT
+    sequence_handle: Annotated[TPMI_DH_OBJECT, ResponseHandle]
 
 
 @command(CC.HASH_SEQUENCE_START)
@@ -77,7 +77,7 @@ def sequence_complete(
     buffer: TPM2B_MAX_BUFFER,
     hierarchy: TPMI_RH_HIERARCHY,
 ) -> SequenceCompleteResponse:
-    """Add the last data to a hash or MAC sequence; return its result, and end it (17.8)."""
+    """Add the last data to a hash or MAC sequence, return its result and end it (17.8)."""
     sequence = sequences.find(sequence_handle)
     if sequence.is_event:
         raise TpmError(RC.MODE, at="sequence_handle")

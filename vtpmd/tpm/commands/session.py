@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from ..command import command
+from ..command import ResponseHandle, command
 from ..core import nv_pin, sessions, shared_seeds
 from ..crypto.hashes import digest_size
 from ..crypto.kdf import kdfa
@@ -27,7 +27,7 @@ MINIMUM_NONCE_SIZE = 16
 
 
 class StartAuthSessionResponse(Structure):
-    session_handle: TPMI_SH_AUTH_SESSION
+    session_handle: Annotated[TPMI_SH_AUTH_SESSION, ResponseHandle]
     nonce_tpm: TPM2B_NONCE
 
 
@@ -43,7 +43,7 @@ def start_auth_session(
     symmetric: TPMT_SYM_DEF_NULL,
     auth_hash: TPMI_ALG_HASH,
 ) -> StartAuthSessionResponse:
-    """Start an HMAC, policy or trial session, salted and bound as wished (11.1)."""
+    """Start an HMAC, policy or trial session, optionally salted and bound (11.1)."""
     if not MINIMUM_NONCE_SIZE <= len(nonce_caller) <= digest_size(auth_hash):
         raise TpmError(RC.SIZE, at="nonce_caller")
     salt = _salt(tpm, tpm_key, encrypted_salt)
@@ -92,7 +92,7 @@ def _salt(tpm: Tpm, key: LoadedObject | None, encrypted_salt: bytes) -> bytes:
 
 
 def _check_bind(bind: Entity | None) -> None:
-    """An authValue that is not known, or that counts its uses, can't be bound to."""
+    """Refuse to bind to an authValue that is unknown or whose uses are counted."""
     if bind is None:
         return
     is_public = isinstance(bind, LoadedObject) and bind.sensitive is None and bind.sequence is None
@@ -106,7 +106,7 @@ def _check_symmetric(symmetric: TPMT_SYM_DEF) -> None:
 
 
 def _bind(session: Session, entity: Entity) -> None:
-    """Note what an HMAC session needs no authValue for, and whose authValue any session tries."""
+    """Record the entity an HMAC session is bound to, and dictionary attack protection."""
     if session.type == SE.HMAC:
         session.is_bound = True
         session.bound_name = entity.name

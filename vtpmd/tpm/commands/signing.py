@@ -28,7 +28,7 @@ def verify_signature(
     digest: TPM2B_DIGEST,
     signature: TPMT_SIGNATURE,
 ) -> VerifySignatureResponse:
-    """Verify the signature of a digest, and give a ticket for it (20.2)."""
+    """Verify a signature over a digest and return a ticket for it (20.2)."""
     if not has(key_handle.public, TPMA_OBJECT.SIGN_ENCRYPT):
         raise TpmError(RC.ATTRIBUTES, at="key_handle")
     signing.verify(key_handle, signature, digest, at="signature")
@@ -50,7 +50,7 @@ def sign(
     in_scheme: TPMT_SIG_SCHEME_NULL,
     validation: TPMT_TK_HASHCHECK,
 ) -> SignResponse:
-    """Sign a digest (20.5); for a restricted key, one that this TPM made of a safe message."""
+    """Sign a digest (20.5); a restricted key signs only digests with a ticket of this TPM."""
     signing.require_signing_key(key_handle, at="key_handle")
     if has(key_handle.public, TPMA_OBJECT.X509_SIGN):
         raise TpmError(RC.ATTRIBUTES, at="key_handle")

@@ -54,7 +54,7 @@ def encrypt_decrypt2(
     mode: TPMI_ALG_CIPHER_MODE_NULL,
     iv_in: TPM2B_IV,
 ) -> EncryptDecryptResponse:
-    """`encrypt_decrypt` with data that a session can encrypt (15.3)."""
+    """As `encrypt_decrypt`, with data that a session can encrypt (15.3)."""
     return _encrypt_decrypt(tpm, key_handle, bool(decrypt), mode, iv_in, in_data)
 
 
@@ -100,7 +100,7 @@ def hash(
     hash_alg: TPMI_ALG_HASH,
     hierarchy: TPMI_RH_HIERARCHY,
 ) -> HashResponse:
-    """Hash data, and give a ticket if the digest is safe to sign (15.4)."""
+    """Hash data and return a ticket if the digest is safe to sign (15.4)."""
     out_hash = hashes.digest(hash_alg, data)
     safe = tickets.is_safe(data)
     return HashResponse(out_hash, tickets.hash_check(tpm, hierarchy, hash_alg, out_hash, safe=safe))
@@ -118,7 +118,7 @@ def mac(
     buffer: TPM2B_MAX_BUFFER,
     in_scheme: TPMI_ALG_MAC_SCHEME_NULL,
 ) -> MacResponse:
-    """Compute a HMAC or CMAC (15.5 and 15.6, which have one code)."""
+    """Compute an HMAC or CMAC (15.5 and 15.6, which share one code)."""
     running = macs.start(handle, macs.select(tpm.profile, handle, in_scheme))
     running.update(buffer)
     return MacResponse(running.digest())

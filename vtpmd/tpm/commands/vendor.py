@@ -13,5 +13,5 @@ class VendorTcgTestResponse(Structure):
 
 @command(CC.VENDOR_TCG_TEST)
 def vendor_tcg_test(tpm: Tpm, /, input_data: TPM2B_DATA) -> VendorTcgTestResponse:
-    """Return what was sent: a command to test the dispatching of vendor commands with (34.2)."""
+    """Return what was sent, to test how vendor commands are dispatched (34.2)."""
     return VendorTcgTestResponse(input_data)

@@ -1,8 +1,8 @@
-"""What all attestation commands share (Part 3, 18.1): a structure only the TPM makes, signed.
+"""What all attestation commands share (Part 3, 18.1): a signed structure only the TPM can make.
 
-Whoever verifies attestations of several keys must not learn from the counters in them that the
-keys are in one TPM. So the counters of keys that may be pseudonyms have a number added to them
-that is the TPM's secret and another for every key.
+A verifier must not learn from the counters in attestations of several keys that the keys are in one
+TPM. So for keys that may be pseudonyms a secret number, different for each key, is added to the
+counters.
 """
 
 from struct import unpack
@@ -24,7 +24,7 @@ _PLAIN_HIERARCHIES = (RH.ENDORSEMENT, RH.PLATFORM)
 
 
 def choose_scheme(key: LoadedObject | None, in_scheme: TPMT_SIG_SCHEME) -> TPMT_SIG_SCHEME:
-    """The scheme to attest with. RC.KEY at ``sign_handle``, RC.SCHEME at ``in_scheme``."""
+    """The scheme to attest with. RC.KEY at `sign_handle`, RC.SCHEME at `in_scheme`."""
     signing.require_signing_key(key, at="sign_handle")
     return signing.select_scheme(key, in_scheme)
 
@@ -32,9 +32,9 @@ def choose_scheme(key: LoadedObject | None, in_scheme: TPMT_SIG_SCHEME) -> TPMT_
 def content_hash(
     key: LoadedObject | None, scheme: TPMT_SIG_SCHEME, in_scheme: TPMT_SIG_SCHEME
 ) -> int:
-    """The hash of what is attested: that of the signature, or the one asked for without a key.
+    """The hash of the attested contents: the signature's or, without a key, that of `in_scheme`.
 
-    Raises RC.SCHEME at ``in_scheme`` if there is none.
+    Raises RC.SCHEME at `in_scheme` if there is none.
     """
     hash_alg = signing.hash_of(in_scheme if key is None else scheme)
     if hash_alg == ALG.NULL:
@@ -55,10 +55,10 @@ def attest(
     kind: int,
     attested: Any,
 ) -> tuple[bytes, TPMT_SIGNATURE]:
-    """Fill in a TPMS_ATTEST around ``attested`` (the arm of ``kind``), marshal and sign it.
+    """Fill in a TPMS_ATTEST around `attested` (the arm of `kind`), marshal and sign it.
 
     Without a key the signature is the NULL one. An anonymous scheme hides the signer and hashes
-    ``qualifying_data`` instead of showing it. Raises as `signing.sign`.
+    `qualifying_data` instead of showing it. Raises as `signing.sign`.
     """
     qualified_name = RH.NULL.to_bytes(4) if key is None else key.qualified_name
     clock, firmware = clock_info(tpm), firmware_version()
@@ -80,12 +80,12 @@ def attest(
 
 
 def _obfuscation(tpm: Tpm, qualified_name: bytes) -> tuple[int, int, int]:
-    """What is added to firmwareVersion, resetCount and restartCount.
+    """The numbers added to firmwareVersion, resetCount and restartCount.
 
-    With the hash that libtpms takes, so that they go on from where they were in a TPM that was
-    taken over; the clause has the key's nameAlg, which nobody can tell from outside. But by the
-    Qualified Name of anonymous keys as well: libtpms takes what it shows of it, which is nothing,
-    and so adds the same to all of them.
+    The hash is the one libtpms uses, so that the counters of a TPM taken over from it continue; the
+    clause requires the key's nameAlg, which makes no difference from outside. Unlike libtpms, the
+    Qualified Name of an anonymous key counts too: libtpms uses the empty one that it shows, and so
+    adds the same numbers for all anonymous keys.
     """
     octets = kdfa(CONTEXT_HASH, tpm.permanent.owner.proof, b"OBFUSCATE", qualified_name, b"", 128)
     added, restarts, resets = unpack("<QII", octets)

@@ -13,7 +13,7 @@ def is_exclusive(tpm: Tpm, session: Session) -> bool:
 
 
 def end_exclusive(tpm: Tpm) -> None:
-    """Note that a command has succeeded that the exclusive audit session does not know of."""
+    """Record that a command has succeeded outside the exclusive audit session."""
     tpm.volatile.exclusive_audit_session = None
 
 
@@ -22,7 +22,7 @@ def extend_session(
 ) -> None:
     """Add a command that succeeded to a session's audit digest (Part 1, 17.1).
 
-    The first time makes the session exclusive and takes its binding away.
+    The first such command makes the session exclusive and removes its binding.
     """
     if restart or not session.is_audit:
         session.is_audit = True
@@ -50,7 +50,7 @@ def command_digest(tpm: Tpm) -> bytes:
 
 
 def change_hash(tpm: Tpm, hash_alg: int) -> None:
-    """Use another hash for the audit digest, which begins anew. RC.NV_UNAVAILABLE."""
+    """Change the hash of the audit digest, which starts over. RC.NV_UNAVAILABLE."""
     tpm.begin_nv_update()
     tpm.permanent.audit_hash = hash_alg
     tpm.reset.command_audit_digest = b""
@@ -77,7 +77,7 @@ def begin(tpm: Tpm, code: int) -> int:
 def extend(tpm: Tpm, alg: int, cp_hash: bytes, rp_hash: bytes) -> None:
     """Add a command that succeeded to the audit digest; the first one starts a new audit log.
 
-    The command that has changed the hash is not in it: the change is the evidence (Part 3, 21.2).
+    The command that changes the hash is not added: the change itself is evidence (Part 3, 21.2).
     """
     if alg != tpm.permanent.audit_hash:
         return

@@ -7,38 +7,24 @@ runs. Deferred assertions of policies are checked here and nowhere else.
 import hmac
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from enum import Enum
 
 from ..crypto.hashes import digest
 from ..rc import RC, TpmError
 from ..state import CountdownTimer, Entity, LoadedObject, NvIndex, Pcr, PolicyState, Session, Tpm
 from ..wire.attributes import TPMA_NV, TPMA_OBJECT
 from ..wire.constants import ALG, CC, RH
-from . import dictionary_attack, nv, nv_pin, pcrs
-
-
-class Auth(Enum):
-    """Authorization role of a handle (Part 1, 16.2)."""
-
-    NONE = 0
-    USER = 1
-    ADMIN = 2
-    DUP = 3
-
-
-_NV_WRITERS = frozenset({*nv.UPDATED_BY.values(), CC.NV_WRITE_LOCK})
-"""Commands that need the write authorization of an index; all others need that for reading."""
-_TEMPLATE_COMMANDS = frozenset({CC.CREATE, CC.CREATE_PRIMARY, CC.CREATE_LOADED})
+from . import dictionary_attack, nv_pin, pcrs
+from .command_spec import Auth, CommandSpec
 
 
 @dataclass(slots=True)
 class Request:
-    """What sessions protect: the command code, the Names of its handles, its parameters.
+    """What sessions protect: the command, the Names of its handles, its parameters.
 
-    An action can change Names: cpHash is taken before it by whoever needs it after.
+    An action can change Names, so a cpHash needed after it is computed before.
     """
 
-    code: int
+    spec: CommandSpec
     entities: Sequence[Entity | Session]
     parameters: bytes = field(repr=False)
     _cp_hashes: dict[int, bytes] = field(default_factory=dict)
@@ -47,7 +33,7 @@ class Request:
         """cpHash (Part 1, 15.7), over the parameters as received."""
         found = self._cp_hashes.get(alg)
         if found is None:
-            found = digest(alg, self.code.to_bytes(4), *self._names(), self.parameters)
+            found = digest(alg, self.spec.code.to_bytes(4), *self._names(), self.parameters)
             self._cp_hashes[alg] = found
         return found
 
@@ -57,14 +43,14 @@ class Request:
 
     def parameters_hash(self, alg: int) -> bytes:
         """H(commandCode || parameters): what TPM2_PolicyParameters binds (Part 3, 23.24)."""
-        return digest(alg, self.code.to_bytes(4), self.parameters)
+        return digest(alg, self.spec.code.to_bytes(4), self.parameters)
 
     def _names(self) -> list[bytes]:
         return [entity.name for entity in self.entities]
 
     def template_hash(self, alg: int) -> bytes | None:
         """H(inPublic): what TPM2_PolicyTemplate binds (Part 3, 23.21); None for other commands."""
-        if self.code not in _TEMPLATE_COMMANDS:
+        if not self.spec.has_template:
             return None
         start = 2 + int.from_bytes(self.parameters[:2])
         size = int.from_bytes(self.parameters[start : start + 2])
@@ -87,13 +73,13 @@ def authorize(
     role: Auth,
     session: Session | None,
 ) -> bool:
-    """Check all but the proof of the authValue; return whether the authValue has to be proven.
+    """Check everything but proof of the authValue; return whether that has to be proven.
 
-    ``session`` is None for a password. Order and codes are those of libtpms: a password for an
+    `session` is None for a password. Order and codes are those of libtpms: a password for an
     object without userWithAuth is RC.AUTH_UNAVAILABLE and not RC.POLICY_FAIL (Part 3, 5.6). Raises
     TpmError without a position.
     """
-    if request.code in tpm.permanent.pp_commands and entity.handle == RH.PLATFORM:
+    if request.spec.code in tpm.permanent.pp_commands and entity.handle == RH.PLATFORM:
         raise TpmError(RC.PP)  # physical presence can't be asserted on a virtual machine
     policy = session.policy if session is not None else None
     if policy is not None:
@@ -105,10 +91,10 @@ def authorize(
     if policy is None:
         if _policy_required(entity, role):
             raise TpmError(RC.AUTH_TYPE)
-        if not _auth_value_available(entity, role, request.code):
+        if not _auth_value_available(entity, role, request.spec):
             raise TpmError(RC.AUTH_UNAVAILABLE)
     else:
-        if not _auth_policy_available(entity, role, request.code):
+        if not _auth_policy_available(entity, role, request.spec):
             raise TpmError(RC.AUTH_UNAVAILABLE)
         assert session is not None
         _check_policy(tpm, request, entity, role, session, policy)
@@ -134,7 +120,7 @@ def _policy_required(entity: Entity, role: Auth) -> bool:
     return True
 
 
-def _auth_value_available(entity: Entity, role: Auth, code: int) -> bool:
+def _auth_value_available(entity: Entity, role: Auth, spec: CommandSpec) -> bool:
     if isinstance(entity, LoadedObject):
         if entity.sequence is not None:
             return True
@@ -144,7 +130,7 @@ def _auth_value_available(entity: Entity, role: Auth, code: int) -> bool:
             return bool(entity.public.object_attributes & TPMA_OBJECT.USER_WITH_AUTH)
         return not entity.public.object_attributes & TPMA_OBJECT.ADMIN_WITH_POLICY
     if isinstance(entity, NvIndex):
-        if code in _NV_WRITERS:
+        if spec.writes_index:
             return entity.has(TPMA_NV.AUTHWRITE)
         return nv_pin.is_pin(entity) or entity.has(TPMA_NV.AUTHREAD)
     if isinstance(entity, CountdownTimer):
@@ -152,7 +138,7 @@ def _auth_value_available(entity: Entity, role: Auth, code: int) -> bool:
     return True
 
 
-def _auth_policy_available(entity: Entity, role: Auth, code: int) -> bool:
+def _auth_policy_available(entity: Entity, role: Auth, spec: CommandSpec) -> bool:
     if isinstance(entity, LoadedObject):
         return entity.sequence is None and entity.sensitive is not None
     if isinstance(entity, NvIndex):
@@ -160,8 +146,7 @@ def _auth_policy_available(entity: Entity, role: Auth, code: int) -> bool:
             return False
         if role is not Auth.USER:
             return True
-        write = code in _NV_WRITERS
-        return entity.has(TPMA_NV.POLICYWRITE if write else TPMA_NV.POLICYREAD)
+        return entity.has(TPMA_NV.POLICYWRITE if spec.writes_index else TPMA_NV.POLICYREAD)
     if isinstance(entity, Pcr):
         return pcrs.ATTRIBUTES[entity.handle].authorized
     return bool(entity.auth_policy)
@@ -176,7 +161,7 @@ def _check_policy(
     policy: PolicyState,
 ) -> None:
     """The digest, and every assertion deferred to the moment of use (Part 1, 16.7.7.3)."""
-    if request.code == CC.POLICY_SECRET and not (
+    if request.spec.code == CC.POLICY_SECRET and not (
         policy.password_needed or policy.auth_value_needed
     ):
         raise TpmError(RC.MODE)
@@ -185,13 +170,13 @@ def _check_policy(
     if not _is_policy_of(entity, session, policy):
         raise TpmError(RC.POLICY_FAIL)
     _check_timeout(tpm, session, policy)
-    _check_command_code(policy, request.code, role)
+    _check_command_code(policy, request.spec.code, role)
     if policy.locality and not allows_locality(policy.locality, tpm.locality):
         raise TpmError(RC.LOCALITY)
     if policy.physical_presence_needed:
         raise TpmError(RC.PP)
     if policy.secure_channel_needed:
-        raise TpmError(RC.CHANNEL)  # there is none
+        raise TpmError(RC.CHANNEL)  # this TPM has no secure channel
     if not (_is_bound_request(request, session, policy) and _is_as_written(entity, policy)):
         raise TpmError(RC.POLICY_FAIL)
 
@@ -213,7 +198,7 @@ def _check_timeout(tpm: Tpm, session: Session, policy: PolicyState) -> None:
 
 
 def _check_command_code(policy: PolicyState, code: int, role: Auth) -> None:
-    """Limit a policy to its command; the roles ADMIN and DUP take only one that is limited."""
+    """Limit a policy to its command; the roles ADMIN and DUP require such a limit."""
     if policy.command_code:
         if policy.command_code != code:
             raise TpmError(RC.POLICY_CC)

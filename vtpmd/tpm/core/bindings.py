@@ -1,7 +1,7 @@
 """Whether the public and the sensitive area of an object belong together (Part 1, 26.2).
 
-Positions of errors are those of the reference implementation, which tells the area for some
-faults and not for others.
+Errors have the positions of the reference implementation, which names the area for some faults and
+not for others.
 """
 
 from hmac import compare_digest
@@ -32,7 +32,7 @@ def check_loadable(
 ) -> None:
     """Check an object before it is loaded or imported.
 
-    ``trusted`` says that the areas were checked when the parent, which is fixedTPM, wrapped them.
+    `trusted` says that the areas were checked when the parent, which is fixedTPM, wrapped them.
     Raises RC.KEY_SIZE for a seedValue that is too long, and as `templates` and `check_areas`.
     """
     if sensitive is None or public.name_alg == ALG.NULL:
@@ -50,7 +50,7 @@ def check_areas(
 ) -> None:
     """Check sizes and, for an object with a Name, that the areas belong together.
 
-    The primes of an RSA key are not tried here, only when it is used or its exponent computed.
+    The primes of an RSA key are tested only when it is used or its exponent is computed.
     Raises RC.TYPE, RC.SIZE, RC.KEY, RC.KEY_SIZE, RC.VALUE, RC.ECC_POINT and RC.BINDING.
     """
     size = digest_size(public.name_alg)
@@ -134,10 +134,10 @@ def _key_size_allowed(public: TPMT_PUBLIC, size: int) -> bool:
 
 
 def symmetric_unique(public: TPMT_PUBLIC, seed_value: bytes, key: bytes) -> bytes:
-    """``unique`` of a SYMCIPHER or keyedHash object (Part 1, 24.5.3.2).
+    """`unique` of a SYMCIPHER or keyedHash object (Part 1, 24.5.3.2).
 
-    For a parent it is an HMAC: 24.5.3 does not say so, but the reference implementation, libtpms
-    and with them every blob that guests have stored do.
+    For a parent it is an HMAC. 24.5.3 does not say so, but the reference implementation and libtpms
+    do it, and with them every blob that guests have stored.
     """
     if has(public, STORAGE):
         return hmac(public.name_alg, seed_value, key)

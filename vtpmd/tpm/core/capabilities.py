@@ -1,4 +1,4 @@
-"""What a TPM tells of itself, property by property (Part 3, 23.23 and 30.2)."""
+"""What a TPM reports about itself, property by property (Part 3, 23.23 and 30.2)."""
 
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
@@ -31,14 +31,14 @@ _LIST_HEADER = 8
 Commands = Mapping[int, int]
 """Codes of the commands that the TPM has, with their TPMA_CC."""
 Listed = Iterable[tuple[int, Any]]
-"""Pairs of what a property is compared with, and what is returned for it."""
+"""Pairs of the value that selects a property and the value that is returned for it."""
 
 
 def list_all(tpm: Tpm, commands: Commands, capability: int, first: int) -> Listed:
-    """All of a capability, in order; ``first`` says of which kind, where there are several.
+    """All properties of a capability in order; `first` chooses between kinds of handles.
 
-    Raises RC.VALUE at ``capability`` for one that has no such list; RC.HANDLE and RC.VALUE at
-    ``property``.
+    Raises RC.VALUE at `capability` for one that has no such list; RC.HANDLE and RC.VALUE at
+    `property`.
     """
     lister = _LISTS.get(capability)
     if lister is None:
@@ -71,7 +71,7 @@ def _handles(tpm: Tpm, commands: Commands, first: int) -> Listed:
 
 
 def _as_saved(session: int) -> int:
-    """How a saved session is listed: with the type of an HMAC session, whatever it is (30.2)."""
+    """The listed handle of a saved session: always of the type of an HMAC session (30.2)."""
     return HT.HMAC_SESSION << 24 | session & 0xFFFFFF
 
 
@@ -135,7 +135,7 @@ def _countdowns(tpm: Tpm, commands: Commands, first: int) -> Listed:
 
 
 def _public_keys(tpm: Tpm, commands: Commands, first: int) -> Listed:
-    # They would be those of a secure channel, which this TPM does not offer.
+    # Only a secure channel has public keys, and this TPM has none.
     raise TpmError(RC.VALUE, at="property")
 
 

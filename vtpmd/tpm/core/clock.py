@@ -4,7 +4,7 @@ from ..state import Tpm
 from ..wire.attest import TPMS_CLOCK_INFO, TPMS_TIME_INFO
 
 NOMINAL_RATE = 100_000
-"""To which the adjustment of Clock's rate is added, in units of 10 ppm."""
+"""The rate of Clock in units of 10 ppm, to which its adjustment is added."""
 
 
 def clock_info(tpm: Tpm) -> TPMS_CLOCK_INFO:

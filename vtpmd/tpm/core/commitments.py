@@ -1,8 +1,7 @@
 """Committed values of two-phase operations: TPM2_Commit, TPM2_EC_Ephemeral (Part 1, 44.2).
 
-A value is never stored but derived from a counter; a bit array says which of the last `WINDOW`
-values may still be used. Values for a key are made of its Name, so that another key never uses
-them.
+A value is not stored but derived from a counter; a bit array says which of the last `WINDOW`
+values may still be used. Values for a key depend on its Name, so that no other key can use them.
 """
 
 from typing import Final
@@ -20,7 +19,7 @@ _COUNTER_BITS = 16
 
 
 def fresh(tpm: Tpm, curve: Curve, name: bytes) -> int:
-    """The value for the commitment that `commit` will record; ``name`` is empty for no key."""
+    """The value for the commitment that `commit` will record; `name` is empty for no key."""
     return _derive(tpm, curve, name, tpm.reset.commit_counter)
 
 
@@ -33,7 +32,7 @@ def commit(tpm: Tpm) -> int:
 
 
 def committed(tpm: Tpm, curve: Curve, name: bytes, counter: int, at: str | None = None) -> int:
-    """The value that `commit` returned ``counter`` for. RC.VALUE at ``at`` if not outstanding.
+    """The value that `commit` returned `counter` for. RC.VALUE at `at` if not outstanding.
 
     Part 1, 44.2.5 has RC.RANGE for those that the window has passed; libtpms has RC.VALUE.
     """
@@ -45,12 +44,12 @@ def committed(tpm: Tpm, curve: Curve, name: bytes, counter: int, at: str | None 
 
 
 def end(tpm: Tpm, counter: int) -> None:
-    """Never let this value be used again: with two signatures the private key is public."""
+    """Prevent this value from being used again: two signatures would reveal the private key."""
     _set_bit(tpm, counter % WINDOW, outstanding=False)
 
 
 def _derive(tpm: Tpm, curve: Curve, name: bytes, count: int) -> int:
-    """44.2.2, but with SHA-512 for every key and extra bits, which nobody can tell from outside."""
+    """As 44.2.2, but with SHA-512 for every key and extra bits, which no caller can notice."""
 
     def octets(size: int) -> bytes:
         nonce, label = tpm.reset.commit_nonce, b"ECDAA Commit"

@@ -1,8 +1,8 @@
-"""Saved contexts: objects, sequences and sessions outside of the TPM (Part 1, clause 27).
+"""Saved contexts: objects, sequences and sessions outside the TPM (Part 1, clause 27).
 
-A context is encrypted and authenticated under the proof of its hierarchy, which TPM2_Clear and the
-like change, and a secret that every TPM Reset changes. A session has one valid context at most;
-which one is kept in `ResetState.saved_sessions`.
+A context is encrypted and authenticated under the proof of its hierarchy, which commands such as
+TPM2_Clear change, and a secret that every TPM Reset changes. A session has at most one valid
+context; `ResetState.saved_sessions` says which.
 """
 
 import zlib
@@ -49,10 +49,10 @@ def save_session(tpm: Tpm, session: Session) -> TPMS_CONTEXT:
 
 
 def load(tpm: Tpm, context: TPMS_CONTEXT) -> int:
-    """Load what was saved; returns its handle.
+    """Load a saved context and return its handle.
 
-    As in libtpms, nothing is believed of a context before its integrity is checked, so that a wrong
-    sequence or savedHandle is RC.INTEGRITY, not RC.VALUE as in Part 2, 14.6. Raises RC.SIZE and
+    As in libtpms, a context's integrity is checked before anything else, so that a wrong sequence
+    or savedHandle is RC.INTEGRITY, not RC.VALUE as in Part 2, 14.6. Raises RC.SIZE and
     RC.INSUFFICIENT too, RC.HIERARCHY, RC.OBJECT_MEMORY, RC.SESSION_MEMORY; RC.HANDLE for a
     session's context that is not its last.
     """
@@ -85,7 +85,7 @@ def _decode(tpm: Tpm, content: bytes) -> SavedContext:
 
 
 def _secret(tpm: Tpm, context: TPMS_CONTEXT) -> bytes:
-    """hProof, and what a TPM Reset replaces: sequence numbers begin anew, keys never recur."""
+    """hProof and the secret of this TPM Reset: sequence numbers recur, but keys never do."""
     return tpm.reset.context_key + entities.hierarchy(tpm, context.hierarchy).proof
 
 
@@ -94,7 +94,7 @@ def _identity(context: TPMS_CONTEXT) -> tuple[bytes, bytes]:
 
 
 def _key_and_iv(tpm: Tpm, context: TPMS_CONTEXT) -> tuple[bytes, bytes]:
-    """For the encryption of this context and no other (27.3.1)."""
+    """The key and IV for this context alone (27.3.1)."""
     size = _KEY_SIZE + _BLOCK_SIZE
     derived = kdfa(CONTEXT_HASH, _secret(tpm, context), b"CONTEXT", *_identity(context), size * 8)
     return derived[:_KEY_SIZE], derived[_KEY_SIZE:]

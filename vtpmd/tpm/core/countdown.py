@@ -1,7 +1,7 @@
 """Authenticated countdown timers (Part 1, clause 40).
 
-A timer is kept as the Time at which it ends. What its end does is up to a platform; a virtual
-machine's does nothing but report it.
+A timer is stored as the Time at which it ends. The platform decides what happens then; here the end
+is only reported.
 """
 
 from ..state import Countdown, CountdownTimer, Tpm
@@ -11,11 +11,11 @@ from ..wire.constants import RH
 
 HANDLES = range(RH.ACT_0, RH.ACT_F + 1)
 STOP = 0xFFFFFFFF
-"""startTimeout that clears ``signaled`` of a timer that has ended."""
+"""startTimeout that clears `signaled` of a timer that has ended."""
 
 
 def entity(tpm: Tpm, handle: int) -> CountdownTimer:
-    """A timer as what a command refers to: platformAuth authorizes it, or its own policy."""
+    """A timer as an entity: it is authorized by platformAuth or its own policy."""
     countdown = _find(tpm, handle)
     return CountdownTimer(
         handle,
@@ -49,7 +49,7 @@ def set_timeout(tpm: Tpm, handle: int, seconds: int) -> None:
 
 
 def remaining(tpm: Tpm, countdown: Countdown) -> int:
-    """Seconds that a timer still has; 0 once it has ended, or if it was never set."""
+    """Seconds remaining on a timer; 0 after its end, or if it was never set."""
     left = countdown.ends - tpm.volatile.time
     return -(-left // 1000) if countdown.ends and left > 0 else 0
 
@@ -62,7 +62,7 @@ def tick(tpm: Tpm) -> None:
 
 
 def data(tpm: Tpm) -> list[TPMS_ACT_DATA]:
-    """What GetCapability tells of every timer."""
+    """What GetCapability reports for every timer."""
     found = []
     for handle in HANDLES:
         countdown = _find(tpm, handle)
@@ -76,8 +76,8 @@ def data(tpm: Tpm) -> list[TPMS_ACT_DATA]:
 def save(tpm: Tpm) -> None:
     """Keep the timers over TPM2_Shutdown(STATE).
 
-    One that was not set since the last start keeps half its time, so that repeated shutdowns can't
-    put its end off for ever.
+    A timer not set since the last start keeps half its time, so that repeated shutdowns can't
+    postpone its end forever.
     """
     for countdown in tpm.clear.countdowns.values():
         left = remaining(tpm, countdown)
@@ -85,9 +85,9 @@ def save(tpm: Tpm) -> None:
 
 
 def resume(tpm: Tpm) -> None:
-    """Let the saved timers run on after TPM2_Startup(STATE).
+    """Continue the saved timers after TPM2_Startup(STATE).
 
-    Also one that has signaled its end after the TPM2_Shutdown: what was saved counts.
+    That includes a timer that ended after the TPM2_Shutdown: the saved state counts.
     """
     for countdown in tpm.clear.countdowns.values():
         countdown.ends = tpm.volatile.time + countdown.saved * 1000 if countdown.saved else 0

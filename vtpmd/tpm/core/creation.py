@@ -17,14 +17,14 @@ from .key_material import KeyMaterial, KeySource, generate
 from .names import object_name, parent_qualified_name
 
 PRIMARY_CACHE_SIZE: Final = 8
-"""Primary keys of which the derivation is remembered: an EK, an SRK and a few more."""
+"""How many derived primary keys are cached: an EK, an SRK and a few more."""
 
 
 def authorization_value(given: bytes, name_alg: int, at: str) -> bytes:
-    """An authValue for an object: no longer than a digest of nameAlg once it is stripped.
+    """The authValue without its trailing zeros (Part 1, 16.6.4.3), for an object with this nameAlg.
 
-    Trailing zeros don't count (Part 1, 16.6.4.3). RC.SIZE at ``at``; never without a nameAlg, with
-    which something else is wrong then.
+    Raises RC.SIZE at `at` if that is longer than a digest. Without a nameAlg nothing is raised:
+    another check fails then.
     """
     stripped = given.rstrip(b"\0")
     if name_alg != ALG.NULL and len(stripped) > digest_size(name_alg):
@@ -35,7 +35,7 @@ def authorization_value(given: bytes, name_alg: int, at: str) -> bytes:
 def primary_object(
     tpm: Tpm, hierarchy: Hierarchy, template: TPMT_PUBLIC, auth_value: bytes, data: bytes
 ) -> LoadedObject:
-    """The Primary Object of a checked template; not in a slot yet. Raises as `generate`."""
+    """The Primary Object for a checked template, not yet in a slot. Raises as `generate`."""
     material = _primary_material(tpm, hierarchy, template, data)
     return _object(hierarchy, template, auth_value, material)
 
@@ -43,7 +43,7 @@ def primary_object(
 def ordinary_object(
     tpm: Tpm, parent: LoadedObject, template: TPMT_PUBLIC, auth_value: bytes, data: bytes
 ) -> LoadedObject:
-    """A new child of a Storage Parent; not in a slot yet. Raises as `generate`."""
+    """A new child of a Storage Parent, not yet in a slot. Raises as `generate`."""
     material = generate(template, data, KeySource(tpm.random), tpm.should_stop)
     return _object(parent, template, auth_value, material)
 
@@ -51,9 +51,9 @@ def ordinary_object(
 def derived_object(
     tpm: Tpm, parent: LoadedObject, template: TPMT_PUBLIC, auth_value: bytes, derive: TPMS_DERIVE
 ) -> LoadedObject:
-    """The object that a Derivation Parent yields for label and context; not in a slot yet.
+    """The object a Derivation Parent yields for label and context, not yet in a slot.
 
-    ``template`` is checked, and not that of an RSA key.
+    `template` has been checked and is not that of an RSA key.
     """
     assert isinstance(parent.public.parameters, TPMS_KEYEDHASH_PARMS)
     details = parent.public.parameters.scheme.details
@@ -92,7 +92,7 @@ def _primary_material(
             hierarchy.seed, object_name(template), data, hierarchy.seed_level, proofs
         )
         found = generate(template, data, derivation, tpm.should_stop)
-    cache[key] = found  # the last in the dict is the one used last
+    cache[key] = found  # last in the dict: the most recently used
     if len(cache) > PRIMARY_CACHE_SIZE:
         del cache[next(iter(cache))]
     return found
@@ -105,9 +105,9 @@ def creation_data(
     creation_pcr: list[TPMS_PCR_SELECTION],
     outside_info: bytes,
 ) -> tuple[TPMS_CREATION_DATA, bytes]:
-    """(creationData, creationHash) of an object created now below ``parent`` (24.8).
+    """(creationData, creationHash) of an object created now below `parent` (24.8).
 
-    pcrDigest of no PCRs is a digest of nothing, as in libtpms, and not empty as in Part 2, 15.1.
+    Without PCRs, pcrDigest is the digest of no data as in libtpms, not empty as in Part 2, 15.1.
     """
     pcr_digest, selection = pcrs.selection_digest(tpm, name_alg, creation_pcr)
     data = TPMS_CREATION_DATA(

@@ -1,8 +1,8 @@
 """Protection against guessing authValues (Part 1, 16.8).
 
 failedTries and lockoutAuth's state are part of the permanent state: a failed authorization is
-stored before it is answered. Objects and indices of the platform have no exemption, though Part 3,
-25.1 speaks of one: Part 1, 16.8.1 and libtpms know only noDA.
+stored before it is answered. The platform's objects and indices are not exempt, though Part 3,
+25.1 says so: Part 1, 16.8.1 and libtpms only exempt noDA.
 """
 
 from ..rc import RC, TpmError
@@ -11,12 +11,12 @@ from ..wire.constants import RH
 
 
 def begin_use(tpm: Tpm, *, is_lockout: bool) -> None:
-    """Let a DA-protected authValue be tried, unless the TPM is in lockout.
+    """Allow a try with a DA-protected authValue, unless the TPM is in lockout.
 
-    ``is_lockout`` is True for lockoutAuth itself, which has a rule of its own. From here to the
+    `is_lockout` is True for lockoutAuth itself, which has a rule of its own. From here to the
     next TPM2_Shutdown a loss of power counts as a failed try (Part 1, 16.8.6), so a TPM2_Shutdown
     before no longer holds. Raises RC.LOCKOUT, and RC.NV_UNAVAILABLE if a failure could not be
-    counted: else guesses would be free.
+    counted, because guesses would then be free.
     """
     tpm.require_nv()
     permanent = tpm.permanent
@@ -36,7 +36,7 @@ def begin_use(tpm: Tpm, *, is_lockout: bool) -> None:
 def register_failure(tpm: Tpm, entity: Entity | None, session: Session | None, used: bool) -> int:
     """Count a failed authorization and return the response code for it.
 
-    ``session`` is None for a password; ``used`` tells whether the authValue took part in it.
+    `session` is None for a password; `used` tells whether the authValue took part in it.
     AUTH_FAIL for what is DA protected, BAD_AUTH for the rest.
     """
     protected = is_lockout = False
@@ -58,9 +58,10 @@ def register_failure(tpm: Tpm, entity: Entity | None, session: Session | None, u
 
 
 def self_heal(tpm: Tpm) -> None:
-    """Forgive failed tries for the Time that has gone by (Part 1, 16.8.4 and 16.8.5).
+    """Forgive failed tries for the Time that has passed (Part 1, 16.8.4 and 16.8.5).
 
-    Time, and not Clock, which an owner can advance. A recoveryTime of zero ends the protection.
+    Time is used and not Clock, which an owner can advance. A recoveryTime of zero disables the
+    protection.
     """
     permanent = tpm.permanent
     attack = permanent.dictionary_attack
@@ -82,8 +83,8 @@ def self_heal(tpm: Tpm) -> None:
 def at_startup(tpm: Tpm, *, orderly: bool) -> None:
     """Apply the rules of a TPM2_Startup(); the caller has announced the NV update.
 
-    A disorderly end after the use of a DA-protected authValue counts as one failed try, and the
-    waiting for recovery begins anew. With lockoutRecovery 0, lockoutAuth is usable again.
+    A disorderly shutdown after the use of a DA-protected authValue counts as one failed try, and
+    the wait for recovery starts over. With lockoutRecovery 0, lockoutAuth is usable again.
     """
     permanent = tpm.permanent
     attack = permanent.dictionary_attack
@@ -100,15 +101,15 @@ def at_startup(tpm: Tpm, *, orderly: bool) -> None:
 
 
 def at_shutdown(tpm: Tpm) -> None:
-    """Note that authValues in use so far are accounted for; the caller has announced the update."""
+    """Record that all tries so far are accounted for; the caller has announced the NV update."""
     tpm.permanent.da_used = False
     tpm.permanent.shutdown_time = tpm.volatile.time
 
 
 def reset(tpm: Tpm) -> None:
-    """Forget the failed tries; lockoutAuth, if it was locked out, can be used again.
+    """Reset the failed tries, and enable lockoutAuth if it was locked out.
 
-    The latter takes the lockoutPolicy (Part 1, 16.8.5). The caller has announced the NV update.
+    The latter needs the lockoutPolicy (Part 1, 16.8.5). The caller has announced the NV update.
     """
     attack = tpm.permanent.dictionary_attack
     attack.failed_tries = 0

@@ -9,7 +9,7 @@ from ..wire.constants import CC, HT, RH
 from . import countdown, pcrs, sessions
 
 FIRST_PLATFORM_PERSISTENT = 0x81800000
-"""The persistent handles from here on are the platform's, those before the owner's (28.5)."""
+"""Persistent handles from here on belong to the platform, those below to the owner (28.5)."""
 
 
 def hierarchy(tpm: Tpm, handle: int) -> Hierarchy:
@@ -43,11 +43,11 @@ def is_enabled(tpm: Tpm, handle: int) -> bool:
 
 
 def resolve(tpm: Tpm, handle: int, number: int, code: int) -> Entity | Session:
-    """The entity of the ``number``-th handle (from 1) of the command ``code``.
+    """The entity of the `number`-th handle (from 1) of the command `code`.
 
     Raises, as Part 3, 5.4 says, RC.REFERENCE_H0 + N for what could be loaded but is not; RC.HANDLE,
-    RC.HIERARCHY and RC.VALUE without a position. Locks of an index are checked by the commands, as
-    libtpms does: who can't authorize the index does not learn of them.
+    RC.HIERARCHY and RC.VALUE without a position. As in libtpms, the commands check the locks of an
+    index, so that nobody learns of them without authorization for the index.
     """
     find = _BY_TYPE.get(handle >> 24)
     if find is None:
@@ -90,9 +90,9 @@ def _transient(tpm: Tpm, handle: int, code: int) -> Entity | None:
 
 
 def _persistent(tpm: Tpm, handle: int, code: int) -> Entity:
-    """An object whose hierarchy and whose keeper, owner or platform, are enabled.
+    """A persistent object; its hierarchy and the owner or platform that holds it must be enabled.
 
-    Its own hierarchy has no say in its eviction, as in libtpms.
+    As in libtpms, TPM2_EvictControl does not need its hierarchy to be enabled.
     """
     found = tpm.permanent.objects.get(handle)
     keeper = RH.PLATFORM if handle >= FIRST_PLATFORM_PERSISTENT else RH.OWNER
@@ -112,7 +112,7 @@ _BY_TYPE: dict[int, Callable[[Tpm, int, int], Entity | Session | None]] = {
     HT.TRANSIENT: _transient,
     HT.PERSISTENT: _persistent,
 }
-"""None is found for what is not loaded."""
+"""None stands for an object or session that is not loaded."""
 
 
 def hierarchy_of(entity: Entity) -> int:

@@ -10,7 +10,7 @@ from .power import PROOF_SIZE, SEED_SIZE
 def set_enabled(tpm: Tpm, enable: int, state: bool) -> None:
     """Enable or disable a hierarchy or the platform's NV indices.
 
-    ``enable`` is a TPMI_RH_ENABLES. Disabling flushes the transient objects of the hierarchy.
+    `enable` is a TPMI_RH_ENABLES. Disabling flushes the transient objects of the hierarchy.
     """
     match enable:
         case RH.OWNER:
@@ -26,7 +26,7 @@ def set_enabled(tpm: Tpm, enable: int, state: bool) -> None:
 
 
 def change_platform_seed(tpm: Tpm) -> None:
-    """A new PPS (Part 3, 24.4). The caller has announced the NV update."""
+    """Replace the PPS (Part 3, 24.4). The caller has announced the NV update."""
     _renew(tpm, tpm.permanent.platform)
     _reset_policy(tpm.permanent.platform)
     tpm.permanent.pcr_policy_alg, tpm.permanent.pcr_policy = ALG.NULL, b""
@@ -34,7 +34,7 @@ def change_platform_seed(tpm: Tpm) -> None:
 
 
 def change_endorsement_seed(tpm: Tpm) -> None:
-    """A new EPS (Part 3, 24.5). The caller has announced the NV update."""
+    """Replace the EPS (Part 3, 24.5). The caller has announced the NV update."""
     endorsement = tpm.permanent.endorsement
     _renew(tpm, endorsement)
     _reset_policy(endorsement)
@@ -44,7 +44,7 @@ def change_endorsement_seed(tpm: Tpm) -> None:
 
 
 def clear(tpm: Tpm) -> None:
-    """Remove all that belongs to an owner (Part 3, 24.6). The caller has announced the NV update.
+    """Remove everything of the owner's (Part 3, 24.6). The caller has announced the NV update.
 
     The EPS stays, so that the EKs can be derived again; ehProof does not.
     """

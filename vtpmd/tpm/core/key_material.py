@@ -1,4 +1,4 @@
-"""What is new in a new object: keys, seedValue and ``unique`` (Part 1, 24.7)."""
+"""What is new in a new object: keys, seedValue and `unique` (Part 1, 24.7)."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -27,7 +27,7 @@ ShouldStop = Callable[[], bool]
 
 
 class KeySource:
-    """Random octets for an Ordinary Object, or those a Derived Object is made of.
+    """The source of an Ordinary Object's random octets, or of a Derived Object's KDF stream.
 
     For a Primary Object, `PrimaryDerivation` has the same methods.
     """
@@ -77,9 +77,9 @@ def generate(
     source: KeySource | PrimaryDerivation,
     should_stop: ShouldStop,
 ) -> KeyMaterial:
-    """Make the key material for a checked template; ``data`` is what the caller brought.
+    """Make the key material for a checked template; `data` is what the caller brought.
 
-    Raises RC.RANGE for an RSA exponent, RC.KEY_SIZE and RC.SIZE for ``data`` of the wrong size,
+    Raises RC.RANGE for an RSA exponent, RC.KEY_SIZE and RC.SIZE for `data` of the wrong size,
     and RC.CANCELED.
     """
     parameters = template.parameters

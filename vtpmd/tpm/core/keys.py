@@ -1,4 +1,4 @@
-"""The keys in objects, in the form that ``crypto`` works with."""
+"""The keys in objects, in the form that `crypto` works with."""
 
 from ..crypto.ecc import CURVES, Curve, Point
 from ..crypto.rsa import DEFAULT_EXPONENT, RsaKey, RsaPublicKey
@@ -54,7 +54,7 @@ def point(coordinates: TPMS_ECC_POINT) -> Point:
 
 
 def point_on(curve: Curve, coordinates: TPMS_ECC_POINT, at: str) -> Point:
-    """A point that a caller gave. RC.ECC_POINT at ``at`` if it is not on the curve."""
+    """A point that a caller gave. RC.ECC_POINT at `at` if it is not on the curve."""
     found = point(coordinates)
     if not curve.contains(found):
         raise TpmError(RC.ECC_POINT, at=at)

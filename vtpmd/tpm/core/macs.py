@@ -13,10 +13,10 @@ from .objects import has
 
 
 def select(profile: Profile, key: LoadedObject, in_scheme: int) -> int:
-    """The hash of an HMAC, or TPM_ALG_CMAC, that a key computes when asked for ``in_scheme``.
+    """The hash of an HMAC, or TPM_ALG_CMAC, that a key computes when asked for `in_scheme`.
 
-    Raises RC.TYPE, RC.ATTRIBUTES and RC.KEY at ``handle``; RC.VALUE and RC.SCHEME at
-    ``in_scheme``.
+    Raises RC.TYPE, RC.ATTRIBUTES and RC.KEY at `handle`; RC.VALUE and RC.SCHEME at
+    `in_scheme`.
     """
     parameters = key.public.parameters
     own: int = ALG.NULL

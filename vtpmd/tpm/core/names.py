@@ -14,7 +14,7 @@ def object_name(public: TPMT_PUBLIC) -> bytes:
 
 
 def parent_qualified_name(parent: LoadedObject | Hierarchy) -> bytes:
-    """The Qualified Name a child's is made from: for a hierarchy, its handle."""
+    """The Qualified Name of a parent; a hierarchy's is its handle."""
     return parent.name if isinstance(parent, Hierarchy) else parent.qualified_name
 
 

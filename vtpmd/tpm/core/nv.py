@@ -24,19 +24,19 @@ _WRITE_BY: dict[int, int] = {RH.OWNER: TPMA_NV.OWNERWRITE, RH.PLATFORM: TPMA_NV.
 
 
 def require_read_authority(authority: Entity, index: NvIndex) -> None:
-    """Raise RC.NV_AUTHORIZATION if the entity that was authorized can't allow to read an index."""
+    """Raise RC.NV_AUTHORIZATION unless the authorized entity may read an index."""
     _require_authority(authority, index, _READ_BY)
 
 
 def require_write_authority(authority: Entity, index: NvIndex) -> None:
-    """Raise RC.NV_AUTHORIZATION if the entity that was authorized can't allow to write an index."""
+    """Raise RC.NV_AUTHORIZATION unless the authorized entity may write an index."""
     _require_authority(authority, index, _WRITE_BY)
 
 
 def _require_authority(authority: Entity, index: NvIndex, table: dict[int, int]) -> None:
     attribute = table.get(authority.handle)
     if attribute is None:
-        # Whether its attributes allow it was part of the authorization of the index.
+        # The attributes were checked when the index was authorized.
         allowed = authority.handle == index.handle
     else:
         allowed = index.has(attribute)
@@ -45,7 +45,7 @@ def _require_authority(authority: Entity, index: NvIndex, table: dict[int, int])
 
 
 def check_read(authority: Entity, index: NvIndex) -> None:
-    """What every read requires. RC.NV_LOCKED, RC.NV_AUTHORIZATION, RC.NV_UNINITIALIZED."""
+    """Check what every read requires. RC.NV_LOCKED, RC.NV_AUTHORIZATION, RC.NV_UNINITIALIZED."""
     if index.has(TPMA_NV.READLOCKED):
         raise TpmError(RC.NV_LOCKED)
     require_read_authority(authority, index)
@@ -54,26 +54,26 @@ def check_read(authority: Entity, index: NvIndex) -> None:
 
 
 def check_write(authority: Entity, index: NvIndex) -> None:
-    """What every write requires. RC.NV_LOCKED, RC.NV_AUTHORIZATION."""
+    """Check what every write requires. RC.NV_LOCKED, RC.NV_AUTHORIZATION."""
     if index.has(TPMA_NV.WRITELOCKED):
         raise TpmError(RC.NV_LOCKED)
     require_write_authority(authority, index)
 
 
 def read_range(index: NvIndex, size: int, offset: int) -> bytes:
-    """``size`` octets of the contents from ``offset`` on. RC.NV_RANGE."""
+    """`size` octets of the contents from `offset` on. RC.NV_RANGE."""
     if size + offset > index.public.data_size:
         raise TpmError(RC.NV_RANGE)
     return index.data[offset : offset + size]
 
 
 def contents(index: NvIndex) -> bytes:
-    """What a modification starts from: zeros before the first."""
+    """The contents to modify: zeros before the first write."""
     return index.data if index.has(TPMA_NV.WRITTEN) else bytes(index.public.data_size)
 
 
 def next_count(tpm: Tpm, index: NvIndex) -> int:
-    """What a counter increments to: no counter repeats a value that a deleted one has had."""
+    """The next value of a counter, which never repeats a value of a deleted counter."""
     current = (
         int.from_bytes(index.data) if index.has(TPMA_NV.WRITTEN) else tpm.permanent.nv_max_counter
     )
@@ -118,7 +118,7 @@ def define(tpm: Tpm, public: TPMS_NV_PUBLIC, auth_value: bytes) -> None:
 
 
 def undefine(tpm: Tpm, index: NvIndex) -> None:
-    """Delete an index and wipe what it held. RC.NV_UNAVAILABLE."""
+    """Delete an index and wipe its contents. RC.NV_UNAVAILABLE."""
     tpm.begin_nv_update()
     if index.nt == NT.COUNTER and index.has(TPMA_NV.WRITTEN):
         count = int.from_bytes(index.data)
@@ -136,9 +136,9 @@ def undefine_owner_indices(tpm: Tpm) -> None:
 
 
 def at_startup(tpm: Tpm, *, orderly: bool, resume: bool, reset: bool) -> None:
-    """Unlock, forget and advance at a TPM Reset or TPM Restart (Part 1, 34.2.4 and 34.2.6).
+    """Reset locks, contents and counters at TPM Reset and TPM Restart (Part 1, 34.2.4 and 34.2.6).
 
-    ``orderly`` tells whether a TPM2_Shutdown preceded, ``reset`` whether it was none of
+    `orderly` says whether a TPM2_Shutdown preceded, `reset` whether it was not one of type
     TPM_SU_STATE. The caller has announced the NV update.
     """
     if resume:

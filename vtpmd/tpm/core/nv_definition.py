@@ -1,6 +1,6 @@
 """Which NV indices may be defined (Part 3, 31.3; the order of checks is libtpms').
 
-What no index may be larger than is a limit of TPMS_NV_PUBLIC itself.
+TPMS_NV_PUBLIC itself limits the size of an index.
 """
 
 from ..crypto.hashes import digest_size
@@ -21,22 +21,22 @@ _FORBIDDEN: dict[int, int] = {
     NT.PIN_FAIL: _NOT_WITH_PIN,
     NT.PIN_PASS: _NOT_WITH_PIN,
 }
-"""The attributes that make no sense with a type."""
+"""The attributes that a type of index must not have."""
 _NUMBER_SIZE = 8
 """Octets of a counter, a bit field, and a PIN index."""
 
 
 def check(tpm: Tpm, creator: Hierarchy, public: TPMS_NV_PUBLIC, auth_value: bytes) -> None:
-    """Check that ``creator`` may define this index now.
+    """Check that `creator` may define this index now.
 
-    ``auth_value`` comes without trailing zeros. Raises TpmError positioned at ``auth_handle``,
-    ``auth`` or ``public_info``, RC.NV_DEFINED or RC.NV_SPACE.
+    `auth_value` comes without trailing zeros. Raises TpmError positioned at `auth_handle`,
+    `auth` or `public_info`, RC.NV_DEFINED or RC.NV_SPACE.
     """
     attributes, by_platform = public.attributes, creator.handle == RH.PLATFORM
     index_type = (attributes & TPMA_NV.NT) >> TPMA_NV.NT_SHIFT
     name_size = digest_size(public.name_alg)
     special = attributes & TPMA_NV.POLICY_DELETE
-    if special and not tpm.profile.allows_command(CC.NV_UNDEFINE_SPACE_SPECIAL):
+    if special and CC.NV_UNDEFINE_SPACE_SPECIAL in tpm.profile.without_commands:
         raise TpmError(RC.ATTRIBUTES, at="public_info")
     if len(public.auth_policy) not in (0, name_size):
         raise TpmError(RC.SIZE, at="public_info")
@@ -45,7 +45,7 @@ def check(tpm: Tpm, creator: Hierarchy, public: TPMS_NV_PUBLIC, auth_value: byte
     if by_platform and not tpm.clear.platform_nv_enabled:
         raise TpmError(RC.HIERARCHY, at="auth_handle")
     update = nv.UPDATED_BY.get(index_type)
-    if update is None or not tpm.profile.allows_command(update):
+    if update is None or update in tpm.profile.without_commands:
         raise TpmError(RC.ATTRIBUTES, at="public_info")
     if not _size_fits(index_type, public.data_size, name_size):
         raise TpmError(RC.SIZE, at="public_info")
@@ -79,6 +79,6 @@ def _attributes_fit(index_type: int, attributes: int) -> bool:
         return False
     if not attributes & _READ or not attributes & _WRITE:
         return False
-    # What would be locked for good is unlocked with the loss of its contents.
+    # Losing its contents would also end the lock that WRITEDEFINE promises to be permanent.
     never_locked = TPMA_NV.CLEAR_STCLEAR | TPMA_NV.WRITEDEFINE
     return attributes & never_locked != never_locked

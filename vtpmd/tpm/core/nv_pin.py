@@ -23,7 +23,7 @@ def begin_use(tpm: Tpm, entity: Entity) -> None:
     """Check that the authValue may be tried, before it is.
 
     Raises RC.AUTH_UNAVAILABLE unless the index is written and pinCount is below pinLimit, and
-    RC.NV_UNAVAILABLE if a try can't be counted: its outcome would be had for nothing.
+    RC.NV_UNAVAILABLE if a try can't be counted, because it would then be free.
     """
     if not is_pin(entity):
         return
@@ -33,7 +33,7 @@ def begin_use(tpm: Tpm, entity: Entity) -> None:
 
 
 def end_use(tpm: Tpm, entity: Entity, *, proven: bool) -> None:
-    """Count a try that has begun: successes of PIN Pass, failures in a row of PIN Fail."""
+    """Count a try: PIN Pass counts successes, PIN Fail consecutive failures."""
     if not is_pin(entity):
         return
     if entity.nt == NT.PIN_PASS:

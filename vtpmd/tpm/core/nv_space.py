@@ -1,7 +1,7 @@
 """How much NV memory indices and persistent objects take, and what is left (Part 1, 34).
 
-The capacity is one of accounting: it bounds the size of the stored state. Room for the least
-number of persistent objects and counters that is promised to everybody is kept free.
+The capacity is only accounted for, which bounds the size of the stored state. The guaranteed
+minimum of persistent objects and counters is reserved.
 """
 
 from ..rc import RC, TpmError
@@ -11,16 +11,16 @@ from ..wire.constants import NT
 CAPACITY = 128 * 1024
 """Octets for NV indices and persistent objects together."""
 OBJECT_SIZE = 2048
-"""Octets a persistent object is charged with."""
+"""What a persistent object counts for, in octets."""
 INDEX_OVERHEAD = 128
-"""Octets an index is charged with beside its contents."""
+"""Fixed overhead per index, in octets."""
 MIN_PERSISTENT_OBJECTS = 7
 MIN_COUNTERS = 8
 _COUNTER_SIZE = INDEX_OVERHEAD + 8
 
 
 def free(tpm: Tpm) -> int:
-    """Octets that nothing occupies."""
+    """Unused octets."""
     indices = sum(INDEX_OVERHEAD + index.public.data_size for index in tpm.permanent.nv.values())
     return CAPACITY - indices - OBJECT_SIZE * len(tpm.permanent.objects)
 

@@ -41,7 +41,7 @@ def _protects(candidate: LoadedObject) -> bool:
 
 
 def is_child(candidate: LoadedObject, parent: LoadedObject) -> bool:
-    """Whether it is protected by this Storage Parent; external and derived objects are by none."""
+    """Whether this Storage Parent protects it; none protects external and derived objects."""
     return (
         is_parent(parent)
         and not candidate.external
@@ -66,7 +66,7 @@ def require_slot(tpm: Tpm) -> None:
 
 
 def add(tpm: Tpm, loaded: LoadedObject) -> int:
-    """Put an object into a slot; returns its handle. RC.OBJECT_MEMORY."""
+    """Put an object into a slot and return its handle. RC.OBJECT_MEMORY."""
     require_slot(tpm)
     slots = range(_FIRST_TRANSIENT, _FIRST_TRANSIENT + MAX_LOADED_OBJECTS)
     loaded.handle = next(handle for handle in slots if handle not in tpm.volatile.objects)
@@ -75,7 +75,7 @@ def add(tpm: Tpm, loaded: LoadedObject) -> int:
 
 
 def flush_hierarchy(tpm: Tpm, hierarchy: int) -> None:
-    """Forget every transient object of a hierarchy, external ones too (Part 1, 26.4)."""
+    """Flush every transient object of a hierarchy, external ones too (Part 1, 26.4)."""
     tpm.volatile.objects = {
         handle: loaded
         for handle, loaded in tpm.volatile.objects.items()
@@ -90,7 +90,7 @@ def child(
     name: bytes,
     rsa_key: RsaKey | None = None,
 ) -> LoadedObject:
-    """An object below a parent, or a Primary Object of a hierarchy; not in a slot yet."""
+    """An object below a parent, or a Primary Object of a hierarchy; not yet in a slot."""
     if isinstance(parent, Hierarchy):
         hierarchy, st_clear = parent.handle, False
     else:
@@ -107,7 +107,7 @@ def child(
 
 
 def external(public: TPMT_PUBLIC, sensitive: TPMT_SENSITIVE | None, hierarchy: int) -> LoadedObject:
-    """An object that is not protected by this TPM (Part 1, 26.4); not in a slot yet."""
+    """An object that this TPM does not protect (Part 1, 26.4); not yet in a slot."""
     name = object_name(public)
     return LoadedObject(
         public=public,

@@ -19,7 +19,7 @@ _LOCALITY_4 = 1 << RTM_LOCALITY
 
 @dataclass(frozen=True, slots=True)
 class Attributes:
-    """What a PCR is for: localities are bitmaps, bit n for locality n."""
+    """How a PCR can be used; in the bitmaps of localities, bit n is for locality n."""
 
     saved: bool
     """Preserved by TPM2_Shutdown(STATE)."""
@@ -32,7 +32,7 @@ class Attributes:
 
     @property
     def dynamic(self) -> bool:
-        """Reset by a D-RTM event, and all ones before the first."""
+        """A D-RTM event resets it; before the first one it is all ones."""
         return bool(self.reset & _LOCALITY_4)
 
 
@@ -52,7 +52,7 @@ ATTRIBUTES: tuple[Attributes, ...] = (
 
 
 def entity(tpm: Tpm, pcr: int) -> Pcr:
-    """A PCR as what a command refers to and a session authorizes."""
+    """A PCR as an entity that a command refers to."""
     if not ATTRIBUTES[pcr].authorized:
         return Pcr(pcr)
     permanent = tpm.permanent
@@ -67,7 +67,7 @@ def is_allocated(tpm: Tpm, bank: int, pcr: int) -> bool:
 def start(tpm: Tpm, *, resume: bool, locality: int) -> None:
     """Give every PCR its value at TPM2_Startup (Part 1, 14.1; PC Client profile, 3.7.2).
 
-    PCR 0 keeps an H-CRTM measurement; otherwise it says from which locality the start came.
+    PCR 0 keeps an H-CRTM measurement; otherwise it holds the locality of the TPM2_Startup.
     """
     for bank in tpm.permanent.pcr_allocation:
         values = _values(tpm, bank)
@@ -90,7 +90,7 @@ def _initial_value(pcr: int, size: int, locality: int) -> bytes:
 
 
 def _values(tpm: Tpm, bank: int) -> list[bytes]:
-    """The values of a bank: zeros, if it has none yet."""
+    """The values of a bank, zeros at first."""
     return tpm.volatile.pcrs.setdefault(bank, [bytes(digest_size(bank))] * PCR_COUNT)
 
 
@@ -111,7 +111,7 @@ def require_extendable(tpm: Tpm, pcr: Pcr | None) -> None:
 def reset_allowed(tpm: Tpm, pcr: int) -> bool:
     """Whether the locality of the command in flight may reset a PCR.
 
-    Locality 4 may not, as in libtpms: what it resets, a D-RTM event does.
+    Locality 4 may not, as in libtpms: its resets are done by a D-RTM event.
     """
     if tpm.locality == RTM_LOCALITY:
         return False
@@ -119,7 +119,7 @@ def reset_allowed(tpm: Tpm, pcr: int) -> bool:
 
 
 def extend(tpm: Tpm, pcr: Pcr | None, measured: Iterable[TPMT_HA]) -> None:
-    """PCR = H(PCR || digest), in the bank of each digest; nothing if the bank doesn't have it."""
+    """PCR = H(PCR || digest), in the bank of each digest; banks without this PCR are skipped."""
     if pcr is None:
         return
     for entry in measured:
@@ -130,7 +130,7 @@ def extend(tpm: Tpm, pcr: Pcr | None, measured: Iterable[TPMT_HA]) -> None:
 
 
 def count_change(tpm: Tpm, pcr: int) -> None:
-    """Note that a PCR has changed: policies that checked PCRs before are void."""
+    """Record that a PCR has changed, which voids policies that checked PCRs before."""
     if ATTRIBUTES[pcr].counted:
         tpm.reset.pcr_update_counter = (tpm.reset.pcr_update_counter + 1) & 0xFFFFFFFF
 
@@ -148,9 +148,9 @@ def _set_zero(tpm: Tpm, pcr: int) -> None:
 
 
 def measure_event(tpm: Tpm, digests: dict[int, bytes]) -> None:
-    """Extend what was hashed between _TPM_Hash_Start and _TPM_Hash_End (Part 3, 22.11).
+    """Extend a PCR with the data between _TPM_Hash_Start and _TPM_Hash_End (Part 3, 22.11).
 
-    After TPM2_Startup it is a D-RTM event; before, it is one of the H-CRTM.
+    After TPM2_Startup that is a D-RTM event, before it an H-CRTM event.
     """
     if tpm.volatile.started:
         _measure_d_rtm(tpm, digests)
@@ -167,7 +167,7 @@ def _measure_d_rtm(tpm: Tpm, digests: dict[int, bytes]) -> None:
 
 
 def _measure_h_crtm(tpm: Tpm, digests: dict[int, bytes]) -> None:
-    """Start PCR 0 anew. It is for `start` to count that, once pcrUpdateCounter is restored."""
+    """Reset PCR 0; `start` counts that after it has restored pcrUpdateCounter."""
     for bank, measured in digests.items():
         initial = RTM_LOCALITY.to_bytes(digest_size(bank))
         _values(tpm, bank)[HCRTM] = digest(bank, initial, measured)
@@ -182,7 +182,7 @@ def selected(tpm: Tpm, selection: TPMS_PCR_SELECTION) -> list[int]:
 
 
 def narrowed(selection: TPMS_PCR_SELECTION, pcrs: list[int]) -> TPMS_PCR_SELECTION:
-    """A selection of these PCRs instead, of the same size."""
+    """A selection of only these PCRs, of the same size."""
     octets = sum(1 << pcr for pcr in pcrs).to_bytes(len(selection.pcr_select), "little")
     return TPMS_PCR_SELECTION(selection.hash, octets)
 

@@ -15,7 +15,7 @@ EXPIRES_ON_RESET = 1 << 63
 
 
 def state_of(session: Session) -> PolicyState:
-    """What a policy session, which a handle of that range refers to, has asserted so far."""
+    """The assertions so far of the policy session that a handle of that range refers to."""
     assert session.policy is not None
     return session.policy
 
@@ -27,7 +27,7 @@ def extend(session: Session, code: int, *parts: bytes) -> None:
 
 
 def update(session: Session, code: int, name: bytes, reference: bytes) -> None:
-    """PolicyUpdate(): two steps, so that Name and policyRef can't trade octets (23.2.3)."""
+    """PolicyUpdate(), in two steps that keep Name and policyRef apart (23.2.3)."""
     extend(session, code, name)
     state = state_of(session)
     state.digest = digest(session.auth_hash, state.digest, reference)
@@ -39,7 +39,7 @@ def clear(session: Session) -> None:
 
 
 def require_size(session: Session, octets: bytes, at: str) -> None:
-    """Raise RC.SIZE unless ``octets`` is as long as policyDigest."""
+    """Raise RC.SIZE unless `octets` is as long as policyDigest."""
     if len(octets) != digest_size(session.auth_hash):
         raise TpmError(RC.SIZE, at=at)
 
@@ -51,7 +51,7 @@ def is_bound_to(session: Session, kind: str, bound_hash: bytes) -> bool:
 
 
 def require_unbound(session: Session) -> None:
-    """Raise RC.CPHASH if the policy is bound to a hash of any kind: there is room for one."""
+    """Raise RC.CPHASH if the policy is already bound to a hash of any kind."""
     if state_of(session).bound_kind:
         raise TpmError(RC.CPHASH)
 
@@ -65,12 +65,12 @@ def bind(session: Session, kind: str, bound_hash: bytes) -> None:
 def timeout_of(tpm: Tpm, session: Session, expiration: int, nonce_tpm: bytes) -> int:
     """When an authorization expires, in ms of Time; 0 for never.
 
-    ``expiration`` is in seconds, its sign without meaning here. With a nonce it counts from when
-    the nonce was made, else it is absolute; the current milliseconds keep it from ending early.
+    `expiration` is in seconds; its sign doesn't matter here. With a nonce it counts from when the
+    nonce was made, otherwise it is absolute; the current milliseconds prevent it from ending early.
     """
     if not expiration:
         return 0
-    # -2^31 has no positive counterpart in the INT32 that it is: libtpms takes the next one.
+    # abs(-2^31) overflows INT32; like libtpms, use 2^31-1.
     milliseconds = min(abs(expiration), 0x7FFFFFFF) * _SECOND
     if nonce_tpm:
         return session.start_time + milliseconds
@@ -83,7 +83,7 @@ def check_qualifiers(
     """Check timeout and cpHashA of an authorization (23.2.2).
 
     Raises RC.NV_UNAVAILABLE if Time, which a timeout is compared with, stands still (Part 1,
-    34.7.2.2); RC.EXPIRED at ``timeout_at``, RC.SIZE at ``cp_hash_a``, RC.CPHASH.
+    34.7.2.2); RC.EXPIRED at `timeout_at`, RC.SIZE at `cp_hash_a`, RC.CPHASH.
     """
     if timeout:
         tpm.require_nv()
@@ -98,7 +98,7 @@ def check_qualifiers(
 def record_authorization(
     session: Session, code: int, name: bytes, reference: bytes, cp_hash_a: bytes, timeout: int
 ) -> None:
-    """Enter an authorization that has been checked (23.2.3 and 23.2.4)."""
+    """Record an authorization that has been checked (23.2.3 and 23.2.4)."""
     update(session, code, name, reference)
     if cp_hash_a:
         bind(session, "cp_hash", cp_hash_a)
@@ -129,13 +129,13 @@ _CONDITIONS: dict[int, Callable[[bytes, bytes], bool]] = {
     EO.BITSET: lambda a, b: _unsigned(a) & _unsigned(b) == _unsigned(b),
     EO.BITCLEAR: lambda a, b: _unsigned(a) & _unsigned(b) == 0,
 }
-"""On octets of one length, the most significant first: they compare as their numbers do."""
+"""On big-endian octets of one length, which compare as their numbers do."""
 
 
 def operand_a(octets: bytes, offset: int, size: int, *, too_long: TpmError) -> bytes:
-    """The part of ``octets`` that an operand of ``size`` is compared with.
+    """The part of `octets` that an operand of `size` is compared with.
 
-    Raises RC.VALUE at ``offset`` behind their end, and ``too_long`` if it would end there.
+    Raises RC.VALUE at `offset` if it starts past their end, and `too_long` if it ends there.
     """
     if offset > len(octets):
         raise TpmError(RC.VALUE, at="offset")
@@ -145,11 +145,11 @@ def operand_a(octets: bytes, offset: int, size: int, *, too_long: TpmError) -> b
 
 
 def require_condition(operation: int, a: bytes, b: bytes) -> None:
-    """Raise RC.POLICY unless TPM_EO ``operation`` holds between operands of the same size."""
+    """Raise RC.POLICY unless TPM_EO `operation` holds between operands of the same size."""
     if not _CONDITIONS[operation](a, b):
         raise TpmError(RC.POLICY)
 
 
 def arguments(session: Session, operand: bytes, offset: int, operation: int, *more: bytes) -> bytes:
-    """args, the digest of what a value is compared with (23.9, 23.10, 23.23)."""
+    """args: the digest of operand, offset and operation (23.9, 23.10, 23.23)."""
     return digest(session.auth_hash, operand, offset.to_bytes(2), operation.to_bytes(2), *more)

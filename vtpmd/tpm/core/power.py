@@ -1,44 +1,27 @@
-"""Power, start and stop (Part 1, 9.2; Part 3, chapter 9)."""
+"""Power, startup and shutdown (Part 1, 9.2; Part 3, chapter 9)."""
 
 from collections.abc import Callable
 
 from ..rc import RC, TpmError
 from ..state import ClearState, Hierarchy, OrderlyState, ResetState, Tpm, VolatileState
 from ..wire.attributes import TPMA_NV
-from ..wire.constants import ALG, CC, RH, SU
+from ..wire.constants import ALG, RH, SU
 from . import audit, countdown, dictionary_attack, nv, pcrs
 from .clock import NOMINAL_RATE
+from .command_spec import CommandSpec
 
 PROOF_SIZE = 64
 SEED_SIZE = 64
 CONTEXT_KEY_SIZE = 32
 COMMIT_NONCE_SIZE = 64
 CLOCK_UPDATE_INTERVAL = 1 << 22
-"""Ms after which Clock is stored at the latest (TPM_PT_CLOCK_UPDATE)."""
-_KEEPS_ORDERLY = frozenset(
-    {
-        CC.STARTUP,
-        CC.SHUTDOWN,
-        CC.GET_CAPABILITY,
-        CC.TEST_PARMS,
-        CC.ECC_PARAMETERS,
-        CC.GET_RANDOM,
-        CC.GET_TEST_RESULT,
-        CC.SELF_TEST,
-        CC.INCREMENTAL_SELF_TEST,
-        CC.PCR_READ,
-        CC.READ_PUBLIC,
-        CC.NV_READ_PUBLIC,
-        CC.NV_READ_PUBLIC2,
-    }
-)
-"""Commands after which a TPM2_Shutdown still holds: they change and tell nothing it has saved."""
+"""How often Clock is stored, in ms (TPM_PT_CLOCK_UPDATE)."""
 _STARTUP_LOCALITIES = (0, 3)
 """PC Client platform TPM profile: the static RTM's, without and with an H-CRTM of its own."""
 
 
 def fresh_reset_state(random: Callable[[int], bytes]) -> ResetState:
-    """The state that a TPM Reset starts with."""
+    """The state after a TPM Reset."""
     null = Hierarchy(RH.NULL, seed=random(SEED_SIZE), proof=random(PROOF_SIZE))
     return ResetState(
         null,
@@ -48,21 +31,21 @@ def fresh_reset_state(random: Callable[[int], bytes]) -> ResetState:
 
 
 def init(tpm: Tpm) -> None:
-    """_TPM_Init: everything volatile is gone; commands have to wait for TPM2_Startup."""
+    """_TPM_Init: discard the volatile state; commands have to wait for TPM2_Startup."""
     _power_up(tpm, VolatileState(time_epoch=int.from_bytes(tpm.random(4))))
 
 
 def orderly_state(tpm: Tpm) -> OrderlyState:
-    """What of the permanent state has changed without being stored."""
+    """The part of the permanent state that changes without being stored."""
     permanent = tpm.permanent
     indices = {h: index for h, index in permanent.nv.items() if index.has(TPMA_NV.ORDERLY)}
     return OrderlyState(permanent.clock, permanent.clock_safe, indices, permanent.clock_adjustment)
 
 
-def go_on(
+def resume_volatile(
     tpm: Tpm, reset: ResetState, clear: ClearState, volatile: VolatileState, orderly: OrderlyState
 ) -> None:
-    """In place of _TPM_Init, take up what another engine with this permanent state left off."""
+    """Instead of _TPM_Init, resume the volatile state that another engine saved."""
     permanent = tpm.permanent
     tpm.reset, tpm.clear = reset, clear
     permanent.clock, permanent.clock_safe = orderly.clock, orderly.clock_safe
@@ -82,9 +65,9 @@ def _power_up(tpm: Tpm, volatile: VolatileState) -> None:
 
 
 def tick(tpm: Tpm) -> None:
-    """Let Time and Clock advance to now (Part 1, 33.2 and 33.3), and what waits for Time happen.
+    """Advance Time and Clock to now (Part 1, 33.2 and 33.3), and handle whatever waits for Time.
 
-    While the host can't store, they stand still: a Clock that was told must not be lost.
+    While the host can't store, they stand still: a Clock value once reported must not be lost.
     """
     if not tpm.nv_available:
         return
@@ -94,7 +77,7 @@ def tick(tpm: Tpm) -> None:
         return
     tpm.last_now = now
     permanent = tpm.permanent
-    # Of an adjusted millisecond nothing may get lost, however often the time is looked at.
+    # No fraction of an adjusted millisecond may get lost, however often this is called.
     elapsed, tpm.clock_remainder = divmod(
         passed * (NOMINAL_RATE + permanent.clock_adjustment) + tpm.clock_remainder, NOMINAL_RATE
     )
@@ -151,7 +134,7 @@ def startup(tpm: Tpm, startup_type: int) -> None:
 
 
 def shutdown(tpm: Tpm, shutdown_type: int) -> None:
-    """TPM2_Shutdown (Part 3, 9.4): store what the next TPM2_Startup may ask for.
+    """TPM2_Shutdown (Part 3, 9.4): save the state that the next TPM2_Startup may resume.
 
     Raises RC.TYPE for SU_STATE after TPM2_PCR_Allocate.
     """
@@ -166,21 +149,21 @@ def shutdown(tpm: Tpm, shutdown_type: int) -> None:
     permanent.orderly = shutdown_type
 
 
-def ends_orderly(tpm: Tpm, code: int) -> bool:
-    """Whether a command, if it succeeds, undoes the TPM2_Shutdown before (Part 3, 9.4).
+def ends_orderly(tpm: Tpm, spec: CommandSpec) -> bool:
+    """Whether a command that succeeds voids an earlier TPM2_Shutdown (Part 3, 9.4).
 
     Raises RC.NV_UNAVAILABLE if that can't be stored.
     """
     if tpm.permanent.orderly is None:
         return False
-    if code in _KEEPS_ORDERLY and not audit.is_audited(tpm, code):
+    if spec.keeps_orderly and not audit.is_audited(tpm, spec.code):
         return False
     tpm.require_nv()
     return True
 
 
 def end_orderly(tpm: Tpm) -> None:
-    """Undo a TPM2_Shutdown: what it has saved is no longer what there is."""
+    """Void a TPM2_Shutdown, whose saved state is no longer current."""
     if tpm.permanent.orderly is not None:
         tpm.begin_nv_update()
         tpm.permanent.orderly = None

@@ -4,7 +4,9 @@ from bisect import bisect_left
 from collections.abc import Callable, Collection, Iterator
 from typing import Final
 
-from ..profile import Profile
+from ..crypto.hashes import HASHES
+from ..crypto.symmetric import CIPHERS
+from ..profile import PROFILES, Profile
 from ..state import (
     MAX_ACTIVE_SESSIONS,
     MAX_LOADED_OBJECTS,
@@ -20,7 +22,17 @@ from ..wire.attributes import (
     TPMA_PERMANENT,
     TPMA_STARTUP_CLEAR,
 )
-from ..wire.constants import ALG, PS, PT, PT_PCR
+from ..wire.constants import (
+    ALG,
+    PS,
+    PT,
+    PT_PCR,
+    SPEC_ERRATA,
+    SPEC_FAMILY,
+    SPEC_LEVEL,
+    SPEC_VERSION,
+    SPEC_YEAR,
+)
 from . import commitments, nv, nv_space, pcrs, power, tickets
 
 _ASYMMETRIC, _SYMMETRIC = TPMA_ALGORITHM.ASYMMETRIC, TPMA_ALGORITHM.SYMMETRIC
@@ -28,17 +40,14 @@ _HASH, _OBJECT = TPMA_ALGORITHM.HASH, TPMA_ALGORITHM.OBJECT
 _SIGNING, _ENCRYPTING = TPMA_ALGORITHM.SIGNING, TPMA_ALGORITHM.ENCRYPTING
 _METHOD = TPMA_ALGORITHM.METHOD
 
-ALGORITHM_ATTRIBUTES: Final = {
+ALGORITHM_ATTRIBUTES: Final[dict[int, int]] = {
+    **dict.fromkeys(HASHES, _HASH),
+    **dict.fromkeys(CIPHERS, _SYMMETRIC),
     ALG.RSA: _ASYMMETRIC | _OBJECT,
-    ALG.SHA1: _HASH,
     ALG.HMAC: _HASH | _SIGNING,
-    ALG.AES: _SYMMETRIC,
     ALG.MGF1: _HASH | _METHOD,
     ALG.KEYEDHASH: _HASH | _OBJECT | _SIGNING | _ENCRYPTING,
     ALG.XOR: _HASH | _SYMMETRIC,
-    ALG.SHA256: _HASH,
-    ALG.SHA384: _HASH,
-    ALG.SHA512: _HASH,
     ALG.RSASSA: _ASYMMETRIC | _SIGNING,
     ALG.RSAES: _ASYMMETRIC | _ENCRYPTING,
     ALG.RSAPSS: _ASYMMETRIC | _SIGNING,
@@ -52,10 +61,6 @@ ALGORITHM_ATTRIBUTES: Final = {
     ALG.KDF1_SP800_108: _HASH | _METHOD,
     ALG.ECC: _ASYMMETRIC | _OBJECT,
     ALG.SYMCIPHER: _OBJECT,
-    ALG.CAMELLIA: _SYMMETRIC,
-    ALG.SHA3_256: _HASH,
-    ALG.SHA3_384: _HASH,
-    ALG.SHA3_512: _HASH,
     ALG.CMAC: _SYMMETRIC | _SIGNING,
     ALG.CTR: _SYMMETRIC | _ENCRYPTING,
     ALG.OFB: _SYMMETRIC | _ENCRYPTING,
@@ -65,12 +70,15 @@ ALGORITHM_ATTRIBUTES: Final = {
 }
 """TPMA_ALGORITHM of everything that a profile can have."""
 
+if _without := {alg for profile in PROFILES.values() for alg in profile.algorithms}.difference(
+    ALGORITHM_ATTRIBUTES
+):
+    raise ImportError(f"profiles name algorithms that have no attributes: {sorted(_without)}")
+
 MANUFACTURER: Final = b"VTPM"
 FIRMWARE_VERSION: Final = (0x00010000, 0x00000000)
-"""TPM_PT_FIRMWARE_VERSION_1 and _2: part of what attestations sign, so changed with care."""
-SPECIFICATION_REVISION: Final = 185
-SPECIFICATION_ERRATA: Final = 1
-_FAMILY: Final = int.from_bytes(b"2.0\0")
+"""TPM_PT_FIRMWARE_VERSION_1 and _2: part of every attestation, so change them with care."""
+
 _NO_GAP_LIMIT: Final = 0xFFFFFFFF
 _GROUP: Final = 0x100
 """PT_GROUP: how many tags a group of properties has."""
@@ -81,11 +89,11 @@ def _text(four: bytes) -> int:
 
 
 _FIXED: Final[dict[int, int]] = {
-    PT.FAMILY_INDICATOR: _FAMILY,
-    PT.LEVEL: 0,
-    PT.REVISION: SPECIFICATION_REVISION,
-    PT.ERRATA: SPECIFICATION_ERRATA,
-    PT.YEAR: 0,
+    PT.FAMILY_INDICATOR: SPEC_FAMILY,
+    PT.LEVEL: SPEC_LEVEL,
+    PT.REVISION: SPEC_VERSION,
+    PT.ERRATA: SPEC_ERRATA,
+    PT.YEAR: SPEC_YEAR,
     PT.MANUFACTURER: _text(MANUFACTURER),
     PT.VENDOR_STRING_1: _text(b"vtpm"),
     PT.VENDOR_STRING_2: _text(b"d"),
@@ -110,8 +118,6 @@ _FIXED: Final[dict[int, int]] = {
     PT.CONTEXT_SYM: ALG.AES,
     PT.CONTEXT_SYM_SIZE: 256,
     PT.ORDERLY_COUNT: nv.MAX_ORDERLY_COUNT,
-    PT.MAX_COMMAND_SIZE: limits.MAX_COMMAND_SIZE,
-    PT.MAX_RESPONSE_SIZE: limits.MAX_RESPONSE_SIZE,
     PT.MAX_DIGEST: limits.MAX_DIGEST_SIZE,
     PT.MAX_OBJECT_CONTEXT: limits.MAX_CONTEXT_SIZE,
     PT.MAX_SESSION_CONTEXT: limits.MAX_CONTEXT_SIZE,
@@ -157,6 +163,8 @@ def _active_sessions(tpm: Tpm) -> int:
 
 
 _VARIABLE: Final[dict[int, Callable[[Tpm], int]]] = {
+    PT.MAX_COMMAND_SIZE: lambda tpm: tpm.buffer_size,
+    PT.MAX_RESPONSE_SIZE: lambda tpm: tpm.buffer_size,
     PT.PERMANENT: _permanent,
     PT.STARTUP_CLEAR: _startup_clear,
     PT.HR_NV_INDEX: lambda tpm: len(tpm.permanent.nv),
@@ -190,10 +198,10 @@ _TAGS: Final = tuple(sorted(map(int, {*_FIXED, *_VARIABLE, *_COUNTS_OF_COMMANDS}
 
 
 def tpm_properties(tpm: Tpm, commands: Collection[int], first: int) -> Iterator[tuple[int, int]]:
-    """The TPM properties from the tag ``first`` on, each with its value as it is when asked for.
+    """The TPM properties from the tag `first` on with their current values.
 
     Only those of the same group (30.2); the first group stands for the one before it, which is
-    empty. ``commands`` are the TPMA_CC of those that are implemented.
+    empty. `commands` are the TPMA_CC of those that are implemented.
     """
     group = max(first // _GROUP, 1)
     end = bisect_left(_TAGS, (group + 1) * _GROUP)
@@ -208,7 +216,7 @@ def tpm_properties(tpm: Tpm, commands: Collection[int], first: int) -> Iterator[
 
 def algorithm_properties(profile: Profile) -> list[tuple[int, int]]:
     """Every algorithm of a profile with its TPMA_ALGORITHM, in order."""
-    return sorted((int(alg), ALGORITHM_ATTRIBUTES[ALG(alg)]) for alg in profile.algorithms)
+    return sorted((int(alg), ALGORITHM_ATTRIBUTES[alg]) for alg in profile.algorithms)
 
 
 _Holds = Callable[[pcrs.Attributes], bool]

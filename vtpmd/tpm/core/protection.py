@@ -1,4 +1,4 @@
-"""Sensitive areas outside of the TPM: encrypted and integrity protected (Part 1, clauses 19 to 21).
+"""Sensitive areas outside the TPM: encrypted and integrity protected (Part 1, clauses 19 to 21).
 
 A *protector* is the storage key whose block cipher and nameAlg are used. Keys come from a seed: its
 own seedValue for its children, or one shared with its holder for duplicates and credentials.
@@ -25,7 +25,7 @@ _read_iv = reader(TPM2B_IV)
 
 
 def wrap_outer(protector: LoadedObject, name: bytes, seed: bytes, plain: bytes) -> bytes:
-    """Encrypt and then protect what belongs to the object of this Name (19.4 and 19.5)."""
+    """Encrypt and integrity protect data of the object with this Name (19.4 and 19.5)."""
     encrypted = _encrypt(protector, name, seed, b"", plain)
     return _with_integrity(protector, name, seed, encrypted)
 
@@ -41,7 +41,7 @@ def unwrap_outer(
 def wrap_sensitive(
     tpm: Tpm, parent: LoadedObject, name: bytes, name_alg: int, sensitive: TPMT_SENSITIVE
 ) -> bytes:
-    """TPM2B_PRIVATE of a child of ``parent``, under a fresh IV (23.6 and 23.7)."""
+    """TPM2B_PRIVATE of a child of `parent`, under a fresh IV (23.6 and 23.7)."""
     assert parent.sensitive is not None
     seed = parent.sensitive.seed_value
     iv = tpm.random(symmetric.block_size(_cipher(parent).algorithm))
@@ -67,7 +67,7 @@ def unwrap_sensitive(
     try:
         return parse_sensitive(profile, plain)
     except TpmError as error:
-        # libtpms tells a missing size field apart from everything else.
+        # libtpms distinguishes a missing size field from everything else.
         raise TpmError(error.code if len(plain) < 2 else RC.SENSITIVE) from None
 
 
@@ -97,7 +97,7 @@ def unwrap_inner(
 
 
 def sized_sensitive(sensitive: TPMT_SENSITIVE, name_alg: int) -> bytes:
-    """TPM2B_SENSITIVE, the authValue padded so that its length is not given away (24.7.3)."""
+    """TPM2B_SENSITIVE with the authValue padded to hide its length (24.7.3)."""
     padded = TPMT_SENSITIVE(
         sensitive.sensitive_type,
         sensitive.auth_value.ljust(digest_size(name_alg), b"\0"),
@@ -118,7 +118,7 @@ def parse_sensitive(profile: Profile, plain: bytes) -> TPMT_SENSITIVE:
 
 
 def wrap_credential(protector: LoadedObject, name: bytes, seed: bytes, credential: bytes) -> bytes:
-    """TPM2B_ID_OBJECT of a secret for the TPM that has both keys (Part 1, clause 21)."""
+    """TPM2B_ID_OBJECT of a credential for the TPM that holds both keys (Part 1, clause 21)."""
     return wrap_outer(protector, name, seed, len(credential).to_bytes(2) + credential)
 
 

@@ -1,4 +1,4 @@
-"""Hash, MAC and event sequences: objects that take data in pieces (Part 1, 29.4)."""
+"""Hash, MAC and event sequences: objects that are given data in pieces (Part 1, 29.4)."""
 
 from ..crypto.cmac import Cmac
 from ..crypto.resumable import ResumableHash, ResumableHmac
@@ -44,14 +44,14 @@ def _add(tpm: Tpm, sequence: Sequence) -> int:
 
 
 def find(loaded: LoadedObject) -> Sequence:
-    """The sequence of a sequence object. RC.MODE at ``sequence_handle`` for other objects."""
+    """The sequence of a sequence object. RC.MODE at `sequence_handle` for other objects."""
     if loaded.sequence is None:
         raise TpmError(RC.MODE, at="sequence_handle")
     return loaded.sequence
 
 
 def update(sequence: Sequence, data: bytes) -> None:
-    """Add a piece of data; the first decides whether a digest is safe to sign."""
+    """Add a piece of data; the first one decides whether the digest is safe to sign."""
     if not sequence.started:
         sequence.started = True
         sequence.ticket_safe = tickets.is_safe_beginning(data)

@@ -1,4 +1,4 @@
-"""Sessions: their life, HMACs, and the encryption of parameters (Part 1, clauses 16 and 18)."""
+"""Sessions: slots, HMACs and parameter encryption (Part 1, clauses 16 and 18)."""
 
 from hmac import compare_digest
 
@@ -9,7 +9,7 @@ from ..state import MAX_ACTIVE_SESSIONS, MAX_LOADED_SESSIONS, PolicyState, Sessi
 from ..wire.constants import ALG, HT, SE
 
 _TYPES = (HT.HMAC_SESSION ^ HT.POLICY_SESSION) << 24
-"""HMAC and policy sessions are numbered together: a number has one type at a time."""
+"""HMAC and policy sessions share their numbers: a number has one type at a time."""
 
 
 def hmac_of(
@@ -38,7 +38,7 @@ def decrypt_parameter(
 ) -> bytes:
     """The parameter area with its first TPM2B decrypted (Part 1, clause 18).
 
-    ``key`` is sessionValue. Raises RC.INSUFFICIENT, RC.SIZE for a TPM2B that is cut short.
+    `key` is sessionValue. Raises RC.INSUFFICIENT, RC.SIZE for a TPM2B that is cut short.
     """
     return _crypt(session, key, nonce_caller, session.nonce_tpm, parameters, encrypt=False)
 
@@ -132,19 +132,19 @@ def require_slot(tpm: Tpm) -> None:
 
 
 def restart_policy(session: Session) -> None:
-    """Forget what a policy session has asserted (Part 3, 11.2)."""
+    """Remove all assertions of a policy session (Part 3, 11.2)."""
     session.policy = PolicyState(bytes(digest_size(session.auth_hash)))
 
 
 def renew_policy(tpm: Tpm, session: Session) -> None:
-    """Begin anew with the new nonceTPM of a policy session: its time is counted from here."""
+    """Restart a policy session with its new nonceTPM, from which its time counts."""
     restart_policy(session)
     session.start_time = tpm.volatile.time
     session.epoch = tpm.volatile.time_epoch
 
 
 def flush(tpm: Tpm, handle: int) -> None:
-    """Forget a session, loaded or saved. It must exist."""
+    """Remove a session, loaded or saved, that exists."""
     tpm.volatile.sessions.pop(handle, None)
     tpm.reset.saved_sessions.pop(handle, None)
     if tpm.volatile.exclusive_audit_session == handle:
@@ -157,5 +157,5 @@ def matches(expected: bytes, given: bytes) -> bool:
 
 
 def is_auth_value(auth_value: bytes, password: bytes) -> bool:
-    """Whether a password is an authValue, but for zeros at its end (Part 1, 16.4)."""
+    """Whether a password equals an authValue, apart from trailing zeros (Part 1, 16.4)."""
     return compare_digest(auth_value, password.rstrip(b"\0"))

@@ -1,7 +1,7 @@
 """Seeds shared with the holder of an asymmetric key (Part 1, 8.4.5.2).
 
-They are salts of sessions, and the seeds that duplicates and credentials are protected with.
-``label`` is one of `crypto.labelled`: SECRET, DUPLICATE, IDENTITY.
+They are salts of sessions, and seeds that protect duplicates and credentials.
+`label` is one of `crypto.labelled`: SECRET, DUPLICATE, IDENTITY.
 """
 
 from ..crypto import labelled
@@ -16,8 +16,8 @@ from . import keys
 def encapsulate(tpm: Tpm, key: LoadedObject, label: bytes) -> tuple[bytes, bytes]:
     """(seed, TPM2B_ENCRYPTED_SECRET) for the holder of an RSA or ECC decryption key.
 
-    Only the public area of ``key`` is used. Raises RC.VALUE for a key without nameAlg, with which
-    nothing would be protected, and RC.VALUE or RC.HASH for an RSA key too short for its nameAlg.
+    Only the public area of `key` is used. Raises RC.VALUE for a key without nameAlg, which can't
+    protect anything, and RC.VALUE or RC.HASH for an RSA key too short for its nameAlg.
     """
     public, name_alg = key.public, key.public.name_alg
     if name_alg == ALG.NULL:

@@ -1,6 +1,6 @@
 """Schemes, signatures and their verification, for keys in objects (Part 1, 43 and 44; Part 3, 20).
 
-Never is a scheme trusted to suit a key: which ones do is a table by the type of the key.
+A table says which schemes a key type allows; a given scheme is never trusted to fit.
 """
 
 from hmac import compare_digest
@@ -27,7 +27,7 @@ from .keys import ecc_curve, ecc_private, ecc_public, rsa_private, rsa_public
 from .objects import has
 
 NULL_SIGNATURE: Final = TPMT_SIGNATURE(ALG.NULL, None)
-"""What a command that attests returns when it has no key to sign with."""
+"""The signature that an attestation command returns without a key."""
 
 _NO_SCHEME: Final = TPMT_SIG_SCHEME(ALG.NULL, None)
 _SCHEMES: Final[dict[int, frozenset[int]]] = {
@@ -35,11 +35,11 @@ _SCHEMES: Final[dict[int, frozenset[int]]] = {
     ALG.ECC: frozenset({ALG.ECDSA, ALG.ECDAA, ALG.ECSCHNORR}),
     ALG.KEYEDHASH: frozenset({ALG.HMAC}),
 }
-"""Type of a key to the schemes it can sign with."""
+"""The schemes that each type of key can sign with."""
 
 
 def is_anonymous(scheme: int) -> bool:
-    """Whether signatures don't tell who made them, and take a TPM2_Commit before."""
+    """Whether signatures hide the signer, and need a TPM2_Commit first."""
     return scheme == ALG.ECDAA
 
 
@@ -54,9 +54,9 @@ def require_signing_key(key: LoadedObject | None, at: str) -> None:
 def select_scheme(key: LoadedObject | None, in_scheme: TPMT_SIG_SCHEME) -> TPMT_SIG_SCHEME:
     """The scheme to sign with; TPM_ALG_NULL if there is no key.
 
-    A key's own scheme can be left out by the caller, but not replaced; one that takes a
-    commitment has to be given, because the commitment's counter is part of it. Raises RC.SCHEME
-    at ``in_scheme``.
+    The caller can leave out the key's own scheme, but not replace it. A scheme with a commitment
+    has to be given, because the commitment's counter is part of it. Raises RC.SCHEME
+    at `in_scheme`.
     """
     if key is None:
         return _NO_SCHEME
@@ -75,7 +75,7 @@ def select_scheme(key: LoadedObject | None, in_scheme: TPMT_SIG_SCHEME) -> TPMT_
 
 
 def _scheme_of(public: TPMT_PUBLIC) -> TPMT_SIG_SCHEME:
-    """The scheme of a key, as one to sign with; `select_scheme` finds out whether it is."""
+    """The scheme of a key as a signing scheme; `select_scheme` checks that it is one."""
     parameters = public.parameters
     if not isinstance(parameters, TPMS_RSA_PARMS | TPMS_ECC_PARMS | TPMS_KEYEDHASH_PARMS):
         return _NO_SCHEME
@@ -131,9 +131,9 @@ def _sign_ecc(
 def verify(
     key: LoadedObject, signature: TPMT_SIGNATURE, digest: bytes, at: str | None = None
 ) -> None:
-    """Return if ``signature`` is one of ``digest`` by ``key``; errors are positioned ``at``.
+    """Verify that `signature` is one of `digest` by `key`; errors are positioned `at`.
 
-    Of an asymmetric key only the public area is used. Raises RC.SIGNATURE if it is not genuine,
+    Only the public area of an asymmetric key is used. Raises RC.SIGNATURE if it is not genuine,
     RC.SCHEME if the key can't verify its kind, RC.HANDLE if an HMAC key's sensitive area is not
     loaded.
     """
@@ -170,7 +170,7 @@ def _is_genuine(key: LoadedObject, kind: int, signature: object, digest: bytes) 
 
 def _is_genuine_mac(key: LoadedObject, signature: TPMT_HA, digest: bytes) -> bool:
     own = _scheme_of(key.public)
-    # A key with a scheme does not vouch for MACs that were made with a weaker hash.
+    # A key with a scheme must not confirm MACs made with a weaker hash.
     if own.scheme != ALG.NULL and hash_of(own) != signature.hash_alg:
         return False
     assert key.sensitive is not None

@@ -1,7 +1,7 @@
 """Whether the attributes and schemes of a public area agree (Part 2, 8.3; Part 3, 12.1).
 
-The order of checks is that of the reference implementation: with several faults in a template,
-the response code tells the same one. Errors carry the position ``at``.
+The order of checks is that of the reference implementation, so that a template with several faults
+gets the same response code. Errors carry the position `at`.
 """
 
 from typing import Final
@@ -28,9 +28,9 @@ _DECRYPTION: Final = {
 
 
 def check_creation(parent: LoadedObject | None, public: TPMT_PUBLIC, data: bytes, at: str) -> None:
-    """Check a template for a new object; ``parent`` is None for a Primary Object.
+    """Check a template for a new object; `parent` is None for a Primary Object.
 
-    ``data`` is TPMS_SENSITIVE_CREATE.data. Raises RC.ATTRIBUTES, and as `check_attributes`.
+    `data` is TPMS_SENSITIVE_CREATE.data. Raises RC.ATTRIBUTES, and as `check_attributes`.
     """
     tpm_is_source = has(public, TPMA_OBJECT.SENSITIVE_DATA_ORIGIN)
     if not tpm_is_source and not data:
@@ -49,9 +49,9 @@ def check_creation(parent: LoadedObject | None, public: TPMT_PUBLIC, data: bytes
 
 
 def check_attributes(parent: LoadedObject | None, public: TPMT_PUBLIC, at: str) -> None:
-    """Check a public area that has a Name, for its place below ``parent``.
+    """Check a public area with a Name for use below `parent`.
 
-    ``parent`` is None for a Primary Object, and for an object that has no parent yet. Raises
+    `parent` is None for a Primary Object, and for an object that has no parent yet. Raises
     RC.HASH, RC.SIZE, RC.ATTRIBUTES, and as `check_schemes`.
     """
     if public.name_alg == ALG.NULL:
@@ -96,7 +96,7 @@ def _attributes_suit(parent: LoadedObject | None, public: TPMT_PUBLIC) -> bool:
 
 
 def check_schemes(parent: LoadedObject | None, public: TPMT_PUBLIC, at: str) -> None:
-    """Check schemes, symmetric algorithms and KDFs against attributes and ``parent``.
+    """Check schemes, symmetric algorithms and KDFs against attributes and `parent`.
 
     Raises RC.SCHEME, RC.SYMMETRIC, RC.KDF, and RC.HASH for a storage key with another nameAlg
     than the parent it is fixed to.

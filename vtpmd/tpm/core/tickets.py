@@ -1,4 +1,4 @@
-"""Tickets: what the TPM has found to be true, proven to itself (Part 2, 10.6).
+"""Tickets: the TPM's own proofs of what it has verified (Part 2, 10.6).
 
 A ticket is an HMAC under the proof of a hierarchy. The hash is the one that protects contexts,
 SHA-512. A NULL Ticket proves nothing, and no check accepts it.
@@ -23,12 +23,12 @@ _GENERATED = GENERATED_VALUE.to_bytes(4)
 
 
 def is_safe(message: bytes) -> bool:
-    """Whether a digest of ``message`` can't be taken for one of a structure of the TPM's own."""
+    """Whether a digest of `message` can't be mistaken for that of a structure made by the TPM."""
     return not message.startswith(_GENERATED)
 
 
 def is_safe_beginning(data: bytes) -> bool:
-    """Whether every message that begins with ``data`` is safe (Part 3, 17.7)."""
+    """Whether every message that begins with `data` is safe (Part 3, 17.7)."""
     return len(data) >= len(_GENERATED) and is_safe(data)
 
 
@@ -40,7 +40,7 @@ def creation(tpm: Tpm, hierarchy: int, name: bytes, creation_hash: bytes) -> TPM
 
 
 def verified(tpm: Tpm, hierarchy: int, digest: bytes, key_name: bytes) -> TPMT_TK_VERIFIED:
-    """Proof that a signature over ``digest`` was verified; a NULL Ticket for TPM_RH_NULL."""
+    """Proof that a signature over `digest` was verified; a NULL Ticket for TPM_RH_NULL."""
     proof = b""
     if hierarchy != RH.NULL:
         proof = _prove(tpm, hierarchy, ST.VERIFIED, digest, key_name)
@@ -50,9 +50,9 @@ def verified(tpm: Tpm, hierarchy: int, digest: bytes, key_name: bytes) -> TPMT_T
 def hash_check(
     tpm: Tpm, hierarchy: int, hash_alg: int, digest: bytes, *, safe: bool
 ) -> TPMT_TK_HASHCHECK:
-    """Proof that a digest was made here of a safe message.
+    """Proof that this TPM computed a digest, of a safe message.
 
-    The NULL Ticket for a message that is not, and for TPM_RH_NULL.
+    The NULL Ticket for an unsafe message and for TPM_RH_NULL.
     """
     if hierarchy == RH.NULL or not safe:
         return NULL_HASH_CHECK
@@ -71,10 +71,9 @@ def authorization(
     policy_ref: bytes,
     auth_name: bytes,
 ) -> TPMT_TK_AUTH:
-    """Proof of an authorization by PolicySigned or PolicySecret, valid until ``timeout``.
+    """Proof of an authorization by PolicySigned or PolicySecret, valid until `timeout`.
 
-    ``timeout`` is in ms of Time and without the bit that marks ``expires_on_reset``; 0 stands for
-    no end.
+    `timeout` is in ms of Time, without the bit that marks `expires_on_reset`; 0 for none.
     """
     parts = [cp_hash, policy_ref, auth_name, timeout.to_bytes(8)]
     if timeout:
@@ -87,7 +86,7 @@ def authorization(
 def check_creation(
     tpm: Tpm, ticket: TPMT_TK_CREATION, name: bytes, creation_hash: bytes, at: str
 ) -> None:
-    """Raise RC.TICKET at ``at`` unless `creation` made this ticket."""
+    """Raise RC.TICKET at `at` unless `creation` made this ticket."""
     expected = creation(tpm, ticket.hierarchy, name, creation_hash)
     _require(ticket.digest, expected.digest, at)
 
@@ -95,7 +94,7 @@ def check_creation(
 def check_verified(
     tpm: Tpm, ticket: TPMT_TK_VERIFIED, digest: bytes, key_name: bytes, at: str
 ) -> None:
-    """Raise RC.TICKET at ``at`` unless `verified` made this ticket.
+    """Raise RC.TICKET at `at` unless `verified` made this ticket.
 
     Tickets with the other tags of the structure (Part 2, table 112) are not made by any command.
     """
@@ -107,7 +106,7 @@ def check_verified(
 def check_hash_check(
     tpm: Tpm, ticket: TPMT_TK_HASHCHECK, hash_alg: int, digest: bytes, at: str
 ) -> None:
-    """Raise RC.TICKET at ``at`` unless `hash_check` made this ticket."""
+    """Raise RC.TICKET at `at` unless `hash_check` made this ticket."""
     expected = hash_check(tpm, ticket.hierarchy, hash_alg, digest, safe=True)
     _require(ticket.digest, expected.digest, at)
 
@@ -123,7 +122,7 @@ def check_authorization(
     policy_ref: bytes,
     auth_name: bytes,
 ) -> None:
-    """Raise RC.TICKET at ``at`` unless `authorization` made this ticket."""
+    """Raise RC.TICKET at `at` unless `authorization` made this ticket."""
     expected = authorization(
         tpm,
         ticket.tag,

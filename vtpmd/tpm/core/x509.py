@@ -3,15 +3,16 @@
 from dataclasses import dataclass
 from typing import Final
 
+from ..crypto import der
 from ..crypto.hashes import HASHES, digest
 from ..crypto.rsa_schemes import pss_salt_size
 from ..rc import RC, TpmError
 from ..state import LoadedObject
 from ..wire.algorithms import TPMT_SIG_SCHEME
 from ..wire.attributes import TPMA_OBJECT, TPMA_X509_KEY_USAGE
-from ..wire.constants import ALG, ECC_CURVE
+from ..wire.constants import ALG
 from ..wire.objects import TPMT_PUBLIC
-from . import der, keys
+from . import keys
 from .objects import has
 from .signing import hash_of
 
@@ -25,26 +26,9 @@ _RSAPSS: Final = der.oid("1.2.840.113549.1.1.10")
 _MGF1: Final = der.oid("1.2.840.113549.1.1.8")
 _KEY_USAGE: Final = der.oid("2.5.29.15")
 _TPMA_OBJECT: Final = der.oid("2.23.133.10.1.1.1")
-_CURVES: Final[dict[int, bytes]] = {
-    ECC_CURVE.NIST_P256: der.oid("1.2.840.10045.3.1.7"),
-    ECC_CURVE.NIST_P384: der.oid("1.3.132.0.34"),
-    ECC_CURVE.NIST_P521: der.oid("1.3.132.0.35"),
-}
 _SIGNATURES: Final[dict[tuple[int, int], bytes]] = {
-    (ALG.RSASSA, ALG.SHA1): der.oid("1.2.840.113549.1.1.5"),
-    (ALG.RSASSA, ALG.SHA256): der.oid("1.2.840.113549.1.1.11"),
-    (ALG.RSASSA, ALG.SHA384): der.oid("1.2.840.113549.1.1.12"),
-    (ALG.RSASSA, ALG.SHA512): der.oid("1.2.840.113549.1.1.13"),
-    (ALG.RSASSA, ALG.SHA3_256): der.oid("2.16.840.1.101.3.4.3.14"),
-    (ALG.RSASSA, ALG.SHA3_384): der.oid("2.16.840.1.101.3.4.3.15"),
-    (ALG.RSASSA, ALG.SHA3_512): der.oid("2.16.840.1.101.3.4.3.16"),
-    (ALG.ECDSA, ALG.SHA1): der.oid("1.2.840.10045.4.1"),
-    (ALG.ECDSA, ALG.SHA256): der.oid("1.2.840.10045.4.3.2"),
-    (ALG.ECDSA, ALG.SHA384): der.oid("1.2.840.10045.4.3.3"),
-    (ALG.ECDSA, ALG.SHA512): der.oid("1.2.840.10045.4.3.4"),
-    (ALG.ECDSA, ALG.SHA3_256): der.oid("2.16.840.1.101.3.4.3.10"),
-    (ALG.ECDSA, ALG.SHA3_384): der.oid("2.16.840.1.101.3.4.3.11"),
-    (ALG.ECDSA, ALG.SHA3_512): der.oid("2.16.840.1.101.3.4.3.12"),
+    **{(ALG.RSASSA, alg): hash_.rsassa_oid for alg, hash_ in HASHES.items()},
+    **{(ALG.ECDSA, alg): hash_.ecdsa_oid for alg, hash_ in HASHES.items()},
 }
 _USAGES: Final = (
     (
@@ -63,12 +47,12 @@ _USAGES: Final = (
     (TPMA_X509_KEY_USAGE.KEY_ENCIPHERMENT, TPMA_OBJECT.DECRYPT | TPMA_OBJECT.RESTRICTED),
     (TPMA_X509_KEY_USAGE.NON_REPUDIATION, TPMA_OBJECT.FIXED_TPM),
 )
-"""Key usages, and the attributes all of which a key of any of them needs (Part 2, 8.11)."""
+"""Key usages, and the attributes that a key needs for any of them (Part 2, 8.11)."""
 
 
 @dataclass(frozen=True, slots=True)
 class PartialCertificate:
-    """What the caller brings; every field is a DER element."""
+    """The caller's part of a certificate; every field is a DER element."""
 
     signature_algorithm: bytes | None
     names_and_validity: bytes
@@ -77,7 +61,7 @@ class PartialCertificate:
 
 
 def read_partial(octets: bytes, at: str) -> PartialCertificate:
-    """Take a partialCertificate apart. RC.SIZE or RC.VALUE at ``at``."""
+    """Take a partialCertificate apart. RC.SIZE or RC.VALUE at `at`."""
     if not octets:
         raise TpmError(RC.VALUE, at=at)
     try:
@@ -99,10 +83,10 @@ def read_partial(octets: bytes, at: str) -> PartialCertificate:
 
 
 def check_extensions(certificate: PartialCertificate, public: TPMT_PUBLIC, at: str) -> None:
-    """Check that the extensions promise nothing that the key can't keep.
+    """Check that the extensions match the attributes of the key.
 
-    Raises RC.ATTRIBUTES at ``object_handle`` if they do; RC.VALUE, or RC.RESERVED_BITS for
-    unknown usages, at ``at``.
+    Raises RC.ATTRIBUTES at `object_handle` if they don't; RC.VALUE, or RC.RESERVED_BITS for
+    unknown usages, at `at`.
     """
     try:
         ((_, wrapped, _),) = der.elements(certificate.extensions)
@@ -127,7 +111,7 @@ def check_extensions(certificate: PartialCertificate, public: TPMT_PUBLIC, at: s
 def _extension_bits(extensions: list[der.Element], identifier: bytes) -> int | None:
     """The BIT STRING in the extension with this OID; None if there is none.
 
-    ValueError if it is no such thing, and if there are two: relying parties could take the other.
+    ValueError if it is no BIT STRING, or if there are two: relying parties could use the other.
     """
     listed = (der.elements(extension.contents) for extension in extensions)
     found = [parts[-1] for parts in listed if parts and parts[0].whole == identifier]
@@ -143,8 +127,8 @@ def _extension_bits(extensions: list[der.Element], identifier: bytes) -> int | N
 def public_key_info(public: TPMT_PUBLIC, at: str) -> bytes:
     """SubjectPublicKeyInfo.
 
-    Raises, at ``at``, RC.ASYMMETRIC for a key that is not asymmetric, and RC.KEY for one that is
-    not on its curve: nobody checks that of keys without a nameAlg.
+    Raises, at `at`, RC.ASYMMETRIC for a key that is not asymmetric, and RC.KEY for one that is
+    not on its curve, which is not checked earlier for keys without a nameAlg.
     """
     if public.type == ALG.RSA:
         key = keys.rsa_public(public)
@@ -156,12 +140,12 @@ def public_key_info(public: TPMT_PUBLIC, at: str) -> bytes:
     if not curve.contains(point):
         raise TpmError(RC.KEY, at=at)
     octets = b"\x04" + curve.octets(point.x) + curve.octets(point.y)
-    algorithm = der.sequence(_EC_KEY, _CURVES[curve.curve_id])
+    algorithm = der.sequence(_EC_KEY, curve.oid)
     return der.sequence(algorithm, der.bit_string(octets))
 
 
 def signature_algorithm(key: LoadedObject, scheme: TPMT_SIG_SCHEME, at: str) -> bytes:
-    """AlgorithmIdentifier of a scheme. RC.SCHEME at ``at`` if it has none."""
+    """AlgorithmIdentifier of a scheme. RC.SCHEME at `at` if it has none."""
     hash_alg = hash_of(scheme)
     if scheme.scheme == ALG.RSAPSS:
         return der.sequence(_RSAPSS, _pss_parameters(key, hash_alg))
@@ -172,7 +156,7 @@ def signature_algorithm(key: LoadedObject, scheme: TPMT_SIG_SCHEME, at: str) -> 
 
 
 def _pss_parameters(key: LoadedObject, hash_alg: int) -> bytes:
-    """RSASSA-PSS-params (RFC 4055, 3.1), without what is the default."""
+    """RSASSA-PSS-params (RFC 4055, 3.1), with defaults left out."""
     salt_size = pss_salt_size(hash_alg, keys.rsa_public(key.public).size)
     if hash_alg == ALG.SHA1:
         return der.sequence()
@@ -191,7 +175,7 @@ def complete(
     subject: LoadedObject,
     signer: LoadedObject,
 ) -> tuple[bytes, bytes]:
-    """(addedToCertificate, TBSCertificate); the serial number is a digest of what it is for."""
+    """(addedToCertificate, TBSCertificate); the serial number is a digest of the contents."""
     rest = (certificate.names_and_validity, subject_key, certificate.extensions)
     made = digest(signer.public.name_alg, algorithm, *rest, signer.name, subject.name)
     serial = der.integer(int.from_bytes(made[:_SERIAL_SIZE]))

@@ -3,8 +3,7 @@
 from vtpmd.tpm.crypto.kdf import xor
 from vtpmd.tpm.crypto.symmetric import (
     BLOCK_SIZE,
-    KEY_BITS,
-    block_size,
+    CIPHERS,
     cbc_encrypt,
     ecb_encrypt,
 )
@@ -15,7 +14,7 @@ _MASK = (1 << BLOCK_SIZE * 8) - 1
 
 
 class Cmac:
-    """CMAC under block cipher ``alg``; the key is part of the state."""
+    """CMAC under block cipher `alg`; the key is part of the state."""
 
     def __init__(self, alg: int, key: bytes) -> None:
         self._alg = alg
@@ -24,7 +23,7 @@ class Cmac:
         self._pending = b""
 
     def update(self, data: bytes) -> None:
-        """Add ``data``. The last block, even a full one, waits: it is treated differently."""
+        """Add `data`. The last block, even a full one, is held back: it is treated differently."""
         pending = self._pending + data
         keep = (len(pending) - 1) % BLOCK_SIZE + 1 if pending else 0
         whole = pending[: len(pending) - keep]
@@ -42,16 +41,16 @@ class Cmac:
         return cbc_encrypt(self._alg, self._key, self._chain, xor(last, subkey))
 
     def save(self) -> bytes:
-        """The key, which has to be kept secret, and the state."""
+        """The state, which includes the key and so has to be kept secret."""
         header = self._alg.to_bytes(2, "big") + len(self._key).to_bytes(2, "big")
         return header + self._key + self._chain + self._pending
 
     @classmethod
     def restore(cls, saved: bytes) -> "Cmac":
-        """The object ``save`` was called on. ValueError if ``saved`` cannot be a state."""
+        """The object `save` was called on. ValueError if `saved` cannot be a state."""
         alg, size = int.from_bytes(saved[:2], "big"), int.from_bytes(saved[2:_HEADER], "big")
         key, state = saved[_HEADER : _HEADER + size], saved[_HEADER + size :]
-        suits = block_size(alg) and len(key) * 8 in KEY_BITS
+        suits = alg in CIPHERS and len(key) * 8 in CIPHERS[alg].key_bits
         if not suits or not BLOCK_SIZE <= len(state) <= 2 * BLOCK_SIZE:
             raise ValueError("not a CMAC state")
         mac = cls(alg, key)

@@ -1,8 +1,8 @@
-"""The compression functions under the hash algorithms, in Python.
+"""The compression functions of the hash algorithms, in Python.
 
-hashlib does not let a mid-state out, and a hash sequence must survive TPM2_ContextSave. Each
-function folds whole blocks into a chaining value, a tuple of words. Slow, about a microsecond per
-octet: only ``resumable`` uses them, for what hashlib cannot do.
+A hash sequence must survive TPM2_ContextSave, and hashlib gives no access to its intermediate
+state. Each function folds whole blocks into a chaining value, a tuple of words. They take about a
+microsecond per octet, so `resumable` uses them only where hashlib can't help.
 """
 
 from collections.abc import Callable
@@ -12,8 +12,6 @@ from math import isqrt
 from struct import Struct
 
 from vtpmd.tpm.crypto import keccak
-from vtpmd.tpm.crypto.hashes import HASHES
-from vtpmd.tpm.wire.constants import ALG
 
 State = tuple[int, ...]
 
@@ -30,10 +28,10 @@ class Compression:
     """Encoding of the chaining value; the digest is its beginning."""
 
     fold: Callable[[State, bytes], State]
-    """The chaining value after whole blocks."""
+    """The chaining value after these whole blocks."""
 
     pad: Callable[[int], bytes]
-    """Octets to add after a message of so many octets, up to a whole block."""
+    """The padding after a message of so many octets."""
 
 
 def _primes(count: int) -> list[int]:
@@ -120,7 +118,7 @@ def fold_sha256(state: State, blocks: bytes) -> State:
 
 
 def fold_sha512(state: State, blocks: bytes) -> State:
-    """SHA-512 and SHA-384 (FIPS 180-4, 6.4.2), as ``fold_sha256``."""
+    """SHA-512 and SHA-384 (FIPS 180-4, 6.4.2), as `fold_sha256`."""
     for w16 in _words_16_64.iter_unpack(blocks):
         w = list(w16)
         for t in range(16, 80):
@@ -152,8 +150,9 @@ def _merkle_damgard_padding(block_size: int) -> Callable[[int], bytes]:
     return pad
 
 
-def _sha3(alg: int) -> Compression:
-    rate = HASHES[alg].block_size
+def _sha3(digest_size: int) -> Compression:
+    """SHA-3, whose capacity is twice the size of the digest (FIPS 202, 6.1)."""
+    rate = 8 * keccak.LANES - 2 * digest_size
     return Compression(
         (0,) * keccak.LANES,
         Struct(f"<{keccak.LANES}Q"),
@@ -164,12 +163,8 @@ def _sha3(alg: int) -> Compression:
 
 _pad_64 = _merkle_damgard_padding(64)
 _pad_128 = _merkle_damgard_padding(128)
-COMPRESSIONS: dict[int, Compression] = {
-    ALG.SHA1: Compression(_SHA1_INITIAL, Struct(">5I"), fold_sha1, _pad_64),
-    ALG.SHA256: Compression(_SHA256_INITIAL, Struct(">8I"), fold_sha256, _pad_64),
-    ALG.SHA384: Compression(_SHA384_INITIAL, Struct(">8Q"), fold_sha512, _pad_128),
-    ALG.SHA512: Compression(_SHA512_INITIAL, Struct(">8Q"), fold_sha512, _pad_128),
-    ALG.SHA3_256: _sha3(ALG.SHA3_256),
-    ALG.SHA3_384: _sha3(ALG.SHA3_384),
-    ALG.SHA3_512: _sha3(ALG.SHA3_512),
-}
+SHA1 = Compression(_SHA1_INITIAL, Struct(">5I"), fold_sha1, _pad_64)
+SHA256 = Compression(_SHA256_INITIAL, Struct(">8I"), fold_sha256, _pad_64)
+SHA384 = Compression(_SHA384_INITIAL, Struct(">8Q"), fold_sha512, _pad_128)
+SHA512 = Compression(_SHA512_INITIAL, Struct(">8Q"), fold_sha512, _pad_128)
+SHA3_256, SHA3_384, SHA3_512 = map(_sha3, (32, 48, 64))

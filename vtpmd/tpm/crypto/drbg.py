@@ -1,6 +1,6 @@
-"""Deterministic generators: the one of primary keys, and the one of derived objects.
+"""Deterministic generators: for primary keys and for derived objects.
 
-``Drbg`` is CTR_DRBG with AES-256 (SP 800-90A, 10.2.1) seeded through the derivation function of
+`Drbg` is CTR_DRBG with AES-256 (SP 800-90A, 10.2.1) seeded through the derivation function of
 libtpms, which differs from 10.3.2, so that the same primary seed gives the same keys there and
 here. It is not a source of fresh randomness.
 """
@@ -20,24 +20,24 @@ _DF_KEY = bytes(range(_KEY))
 
 
 class Drbg:
-    """CTR_DRBG-AES-256 over ``seed material``; every generated octet is a function of it."""
+    """CTR_DRBG-AES-256 over `seed material`; every generated octet is a function of it."""
 
     def __init__(self, *material: bytes) -> None:
         self._start(bytes(_SEED))
         self.reseed(*material)
 
     def reseed(self, *material: bytes) -> None:
-        """Mix the concatenation of ``material`` into the state."""
+        """Mix the concatenation of `material` into the state."""
         self._update(derivation_function(b"".join(material)))
 
     def generate(self, size: int) -> bytes:
-        """The next ``size`` octets."""
+        """The next `size` octets."""
         out = self._stream(size)
         self._update(bytes(_SEED))
         return out
 
     def integer(self, bits: int) -> int:
-        """A uniform number of at most ``bits`` bits, drawn big-endian."""
+        """A uniform number of at most `bits` bits, drawn big-endian."""
         return int.from_bytes(self.generate((bits + 7) // 8), "big") & (1 << bits) - 1
 
     def _start(self, state: bytes) -> None:
@@ -57,7 +57,7 @@ class Drbg:
 
 
 def derivation_function(data: bytes) -> bytes:
-    """48 octets from ``data`` as libtpms condenses seed material.
+    """48 octets from `data` as libtpms condenses seed material.
 
     Unlike SP 800-90A, 10.3.2: the chains share one XOR accumulator, lengths enter through the first
     chain's value after the counters were absorbed, and there is no second encryption phase.
@@ -84,14 +84,14 @@ def derivation_function(data: bytes) -> bytes:
 class KdfStream:
     """The generator of derived objects: a stream of KDFa blocks (Part 1, 25.4).
 
-    ``limit`` is the number of bits the stream can give in all, and the ``bits`` of every KDFa.
+    `limit` is the total number of bits in the stream, and the `bits` of each KDFa.
     """
 
     def __init__(self, alg: int, seed: bytes, label: bytes, context: bytes, limit: int) -> None:
         self._left = kdfa(alg, seed, label, context, b"", limit)
 
     def generate(self, size: int) -> bytes:
-        """The next ``size`` octets. ValueError when the limit is exceeded."""
+        """The next `size` octets. ValueError when the limit is exceeded."""
         if size > len(self._left):
             raise ValueError("derivation limit exceeded")
         out, self._left = self._left[:size], self._left[size:]

@@ -1,7 +1,7 @@
 """Elliptic curves: parameters, points, keys and key exchange (Part 1, 44).
 
-Every scalar multiplication is OpenSSL's. The library gives x only, so ``multiply`` asks it for
-[d]P and [d + 1]P and solves the addition law for y.
+OpenSSL does every scalar multiplication. The library only returns x, so `multiply` asks it for [d]P
+and [d + 1]P and solves the addition law for y.
 """
 
 from collections.abc import Callable
@@ -10,8 +10,9 @@ from typing import NamedTuple
 
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from vtpmd.tpm.crypto import der
 from vtpmd.tpm.rc import RC, TpmError
-from vtpmd.tpm.wire.constants import ECC_CURVE
+from vtpmd.tpm.wire.constants import ALG, ECC_CURVE
 
 _EXTRA_BITS = 64
 
@@ -20,7 +21,7 @@ Octets = Callable[[int], bytes]
 
 
 class Point(NamedTuple):
-    """Affine coordinates; whether they are on a curve is not implied."""
+    """Affine coordinates, not necessarily on a curve."""
 
     x: int
     y: int
@@ -28,7 +29,7 @@ class Point(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Curve:
-    """y^2 = x^3 + ax + b modulo p with generator ``g`` of prime order n; the cofactor is 1."""
+    """y^2 = x^3 + ax + b modulo p with generator `g` of prime order n; the cofactor is 1."""
 
     curve_id: int
     key_bits: int
@@ -37,6 +38,10 @@ class Curve:
     g: Point
     n: int
     library: ec.EllipticCurve
+    hash_alg: int
+    """A hash of its strength, not longer than its order; reported as the hash of its KDF."""
+    oid: bytes
+    """In DER."""
 
     @property
     def a(self) -> int:
@@ -54,11 +59,11 @@ class Curve:
         return (self.key_bits + 7) // 8
 
     def octets(self, value: int) -> bytes:
-        """``value`` padded to ``size``, as every coordinate leaves the TPM (44.5.3)."""
+        """`value` padded to `size`, as every coordinate leaves the TPM (44.5.3)."""
         return value.to_bytes(self.size, "big")
 
     def contains(self, point: Point) -> bool:
-        """Whether ``point`` is on the curve, with reduced coordinates."""
+        """Whether `point` is on the curve, with reduced coordinates."""
         x, y = point
         if not (0 <= x < self.p and 0 <= y < self.p):
             return False
@@ -68,7 +73,7 @@ class Curve:
         return (x * x + self.a) * x + self.b
 
     def check(self, point: Point) -> None:
-        """TPM_RC_ECC_POINT unless ``point`` is on the curve."""
+        """TPM_RC_ECC_POINT unless `point` is on the curve."""
         if not self.contains(point):
             raise TpmError(RC.ECC_POINT)
 
@@ -84,6 +89,8 @@ _P256 = Curve(
     ),
     0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551,
     ec.SECP256R1(),
+    ALG.SHA256,
+    der.oid("1.2.840.10045.3.1.7"),
 )
 _P384 = Curve(
     ECC_CURVE.NIST_P384,
@@ -96,6 +103,8 @@ _P384 = Curve(
     ),
     0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFC7634D81F4372DDF581A0DB248B0A77AECEC196ACCC52973,
     ec.SECP384R1(),
+    ALG.SHA384,
+    der.oid("1.3.132.0.34"),
 )
 _P521 = Curve(
     ECC_CURVE.NIST_P521,
@@ -108,6 +117,8 @@ _P521 = Curve(
     ),
     0x01FFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFA51868783BF2F966B7FCC0148F709A5D03BB5C9B8899C47AEBB6FB71E91386409,
     ec.SECP521R1(),
+    ALG.SHA512,
+    der.oid("1.3.132.0.35"),
 )
 CURVES: dict[int, Curve] = {curve.curve_id: curve for curve in (_P256, _P384, _P521)}
 
@@ -124,7 +135,7 @@ def public_point(curve: Curve, d: int) -> Point:
 
 
 def check_pair(curve: Curve, d: int, point: Point) -> None:
-    """TPM_RC_BINDING unless ``point`` is [d]G with d in [1, n - 1] (44.1)."""
+    """TPM_RC_BINDING unless `point` is [d]G with d in [1, n - 1] (44.1)."""
     if not 0 < d < curve.n or public_point(curve, d) != point:
         raise TpmError(RC.BINDING)
 
@@ -176,12 +187,12 @@ def add(curve: Curve, first: Point, second: Point) -> Point:
 def full_unified_model(
     curve: Curve, d_static: int, d_ephemeral: int, q_static: Point, q_ephemeral: Point
 ) -> tuple[Point, Point]:
-    """(outZ1, outZ2) of TPM2_ZGen_2Phase with TPM_ALG_ECDH (44.8.4.2); raises as ``multiply``."""
+    """(outZ1, outZ2) of TPM2_ZGen_2Phase with TPM_ALG_ECDH (44.8.4.2); raises as `multiply`."""
     return multiply(curve, d_static, q_static), multiply(curve, d_ephemeral, q_ephemeral)
 
 
 def library_point(curve: Curve, point: Point) -> ec.EllipticCurvePublicKey:
-    """``point``, which is on the curve, as OpenSSL takes it."""
+    """`point`, which is on the curve, as OpenSSL takes it."""
     return ec.EllipticCurvePublicNumbers(point.x, point.y, curve.library).public_key()
 
 

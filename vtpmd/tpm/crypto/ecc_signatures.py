@@ -1,7 +1,6 @@
 """Signatures over elliptic curves: ECDSA, ECDAA and EC Schnorr (Part 1, 44.2 and 44.3)."""
 
 from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives import hashes as library_hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.utils import (
     Prehashed,
@@ -10,6 +9,7 @@ from cryptography.hazmat.primitives.asymmetric.utils import (
 )
 
 from vtpmd.tpm.crypto.ecc import (
+    CURVES,
     Curve,
     Octets,
     Point,
@@ -19,19 +19,15 @@ from vtpmd.tpm.crypto.ecc import (
     private_key,
     public_point,
 )
-from vtpmd.tpm.crypto.hashes import digest
+from vtpmd.tpm.crypto.hashes import HASHES, digest
 from vtpmd.tpm.rc import RC, TpmError
-from vtpmd.tpm.wire.constants import ECC_CURVE
 
 _ECDSA: dict[int, tuple[int, ec.ECDSA]] = {
-    curve_id: (hash_.digest_size, ec.ECDSA(Prehashed(hash_)))
-    for curve_id, hash_ in (
-        (ECC_CURVE.NIST_P256, library_hashes.SHA256()),
-        (ECC_CURVE.NIST_P384, library_hashes.SHA384()),
-        (ECC_CURVE.NIST_P521, library_hashes.SHA512()),
-    )
+    curve.curve_id: (hash_.digest_size, ec.ECDSA(Prehashed(hash_.library())))
+    for curve in CURVES.values()
+    for hash_ in (HASHES[curve.hash_alg],)
 }
-"""By curve, a digest size that needs no truncation; the library asks for some hash of that size."""
+"""By curve, a digest size that needs no truncation, and ECDSA with a hash of that size."""
 
 
 def sign_ecdsa(curve: Curve, d: int, hashed: bytes) -> tuple[int, int]:
@@ -42,7 +38,7 @@ def sign_ecdsa(curve: Curve, d: int, hashed: bytes) -> tuple[int, int]:
 
 
 def verify_ecdsa(curve: Curve, q: Point, hashed: bytes, r: int, s: int) -> bool:
-    """Whether (r, s) is a TPM_ALG_ECDSA signature over ``hashed``; ``q`` is on the curve."""
+    """Whether (r, s) is a TPM_ALG_ECDSA signature over `hashed`; `q` is on the curve."""
     if not (0 < r < curve.n and 0 < s < curve.n):
         return False
     size, algorithm = _ECDSA[curve.curve_id]
@@ -54,14 +50,14 @@ def verify_ecdsa(curve: Curve, q: Point, hashed: bytes, r: int, s: int) -> bool:
 
 
 def _fitted(hashed: bytes, size: int) -> bytes:
-    """The same number as ECDSA makes of ``hashed``: its leftmost octets, or zeros before it."""
+    """The number that ECDSA makes of `hashed`, in `size` octets: truncated or left-padded."""
     return hashed[:size].rjust(size, b"\0")
 
 
 def sign_ecschnorr(
     curve: Curve, d: int, alg: int, hashed: bytes, octets: Octets
 ) -> tuple[int, int]:
-    """(r, s) of TPM_ALG_ECSCHNORR with scheme hash ``alg`` over ``hashed`` (44.3.4.2)."""
+    """(r, s) of TPM_ALG_ECSCHNORR with scheme hash `alg` over `hashed` (44.3.4.2)."""
     while True:
         k = private_key(curve, octets)
         r = _schnorr_challenge(curve, public_point(curve, k), alg, hashed)
@@ -72,7 +68,7 @@ def sign_ecschnorr(
 
 
 def verify_ecschnorr(curve: Curve, q: Point, alg: int, hashed: bytes, r: int, s: int) -> bool:
-    """Whether (r, s) is a TPM_ALG_ECSCHNORR signature (44.3.4.3); ``q`` is on the curve."""
+    """Whether (r, s) is a TPM_ALG_ECSCHNORR signature (44.3.4.3); `q` is on the curve."""
     if not (0 < r < curve.n and 0 < s < curve.n):
         return False
     try:
@@ -94,7 +90,7 @@ def commit_base(curve: Curve, name_alg: int, s2: bytes, y2: int) -> Point:
 def sign_ecdaa(
     curve: Curve, d: int, r: int, alg: int, hashed: bytes, octets: Octets
 ) -> tuple[bytes, int]:
-    """(k, s) of TPM_ALG_ECDAA; ``r`` is the committed value, ``alg`` the scheme hash (44.3.3.3).
+    """(k, s) of TPM_ALG_ECDAA; `r` is the committed value, `alg` the scheme hash (44.3.3.3).
 
     k is returned as the octets that were hashed, without leading zeros, as libtpms does.
     Raises TPM_RC_NO_RESULT if s is 0.

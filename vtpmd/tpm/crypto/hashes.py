@@ -1,46 +1,129 @@
-"""Hash and HMAC over TPM_ALG_ID (Part 1, 8.4.3 and 8.4.4)."""
+"""Hash and HMAC by TPM_ALG_ID (Part 1, 8.4.3 and 8.4.4), and the table of hash algorithms."""
 
 import hashlib
 import hmac as _hmac
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from vtpmd.tpm.wire.constants import ALG
+from cryptography.hazmat.primitives import hashes as library_hashes
 
-_SHA2_OID = bytes.fromhex("06096086480165030402")
+from vtpmd.tpm.crypto import compression, der
+from vtpmd.tpm.wire.constants import ALG, DIGEST_SIZES
 
 
 @dataclass(frozen=True, slots=True)
 class Hash:
-    """A hash algorithm: sizes in octets; ``oid`` is the DER object identifier used by RSASSA."""
+    """All facts about a hash algorithm. Sizes are in octets."""
 
     alg: int
     name: str
+    """In hashlib, and of a PCR bank."""
     digest_size: int
     block_size: int
+    library: type[library_hashes.HashAlgorithm]
+    """Its class in the cryptography library."""
+    compression: compression.Compression
+    """What continues a sequence whose context was saved."""
     oid: bytes
+    """Its object identifier in DER, used by RSASSA-PKCS1-v1_5 and RSASSA-PSS."""
+    rsassa_oid: bytes
+    """In certificates, of RSASSA-PKCS1-v1_5 signatures with it."""
+    ecdsa_oid: bytes
+    """In certificates, of ECDSA signatures with it."""
 
     @property
     def der_prefix(self) -> bytes:
         """DigestInfo of RFC 8017, 9.2, up to the digest itself."""
-        algorithm = b"\x30" + bytes([len(self.oid) + 2]) + self.oid + b"\x05\x00"
-        octets = b"\x04" + bytes([self.digest_size])
-        size = len(algorithm) + len(octets) + self.digest_size
-        return b"\x30" + bytes([size]) + algorithm + octets
+        algorithm = der.sequence(self.oid, der.element(der.NULL))
+        digest_ = der.element(der.OCTET_STRING, bytes(self.digest_size))
+        return der.sequence(algorithm, digest_)[: -self.digest_size]
+
+
+def _hash(
+    alg: int,
+    library: type[library_hashes.HashAlgorithm],
+    resumed: compression.Compression,
+    *,
+    oid: str,
+    rsassa_oid: str,
+    ecdsa_oid: str,
+) -> Hash:
+    name = library().name.replace("-", "_")
+    return Hash(
+        alg,
+        name,
+        DIGEST_SIZES[alg],
+        hashlib.new(name).block_size,
+        library,
+        resumed,
+        der.oid(oid),
+        der.oid(rsassa_oid),
+        der.oid(ecdsa_oid),
+    )
 
 
 HASHES: dict[int, Hash] = {
     hash_.alg: hash_
     for hash_ in (
-        Hash(ALG.SHA1, "sha1", 20, 64, bytes.fromhex("06052b0e03021a")),
-        Hash(ALG.SHA256, "sha256", 32, 64, _SHA2_OID + b"\x01"),
-        Hash(ALG.SHA384, "sha384", 48, 128, _SHA2_OID + b"\x02"),
-        Hash(ALG.SHA512, "sha512", 64, 128, _SHA2_OID + b"\x03"),
-        Hash(ALG.SHA3_256, "sha3_256", 32, 136, _SHA2_OID + b"\x08"),
-        Hash(ALG.SHA3_384, "sha3_384", 48, 104, _SHA2_OID + b"\x09"),
-        Hash(ALG.SHA3_512, "sha3_512", 64, 72, _SHA2_OID + b"\x0a"),
+        _hash(
+            ALG.SHA1,
+            library_hashes.SHA1,
+            compression.SHA1,
+            oid="1.3.14.3.2.26",
+            rsassa_oid="1.2.840.113549.1.1.5",
+            ecdsa_oid="1.2.840.10045.4.1",
+        ),
+        _hash(
+            ALG.SHA256,
+            library_hashes.SHA256,
+            compression.SHA256,
+            oid="2.16.840.1.101.3.4.2.1",
+            rsassa_oid="1.2.840.113549.1.1.11",
+            ecdsa_oid="1.2.840.10045.4.3.2",
+        ),
+        _hash(
+            ALG.SHA384,
+            library_hashes.SHA384,
+            compression.SHA384,
+            oid="2.16.840.1.101.3.4.2.2",
+            rsassa_oid="1.2.840.113549.1.1.12",
+            ecdsa_oid="1.2.840.10045.4.3.3",
+        ),
+        _hash(
+            ALG.SHA512,
+            library_hashes.SHA512,
+            compression.SHA512,
+            oid="2.16.840.1.101.3.4.2.3",
+            rsassa_oid="1.2.840.113549.1.1.13",
+            ecdsa_oid="1.2.840.10045.4.3.4",
+        ),
+        _hash(
+            ALG.SHA3_256,
+            library_hashes.SHA3_256,
+            compression.SHA3_256,
+            oid="2.16.840.1.101.3.4.2.8",
+            rsassa_oid="2.16.840.1.101.3.4.3.14",
+            ecdsa_oid="2.16.840.1.101.3.4.3.10",
+        ),
+        _hash(
+            ALG.SHA3_384,
+            library_hashes.SHA3_384,
+            compression.SHA3_384,
+            oid="2.16.840.1.101.3.4.2.9",
+            rsassa_oid="2.16.840.1.101.3.4.3.15",
+            ecdsa_oid="2.16.840.1.101.3.4.3.11",
+        ),
+        _hash(
+            ALG.SHA3_512,
+            library_hashes.SHA3_512,
+            compression.SHA3_512,
+            oid="2.16.840.1.101.3.4.2.10",
+            rsassa_oid="2.16.840.1.101.3.4.3.16",
+            ecdsa_oid="2.16.840.1.101.3.4.3.12",
+        ),
     )
 }
+"""Every hash that is implemented; digest sizes come from `DIGEST_SIZES` (Part 2)."""
 _CONSTRUCTORS: dict[int, Callable[..., "hashlib._Hash"]] = {
     alg: getattr(hashlib, hash_.name) for alg, hash_ in HASHES.items()
 }
@@ -49,25 +132,25 @@ _SIZES = {alg: hash_.digest_size for alg, hash_ in HASHES.items()}
 
 
 def digest(alg: int, *parts: bytes) -> bytes:
-    """H(parts[0] || parts[1] || …). KeyError if ``alg`` is no hash of this table."""
+    """H(parts[0] || parts[1] || …). KeyError if `alg` is no hash of this table."""
     return _CONSTRUCTORS[alg](b"".join(parts)).digest()
 
 
 def hmac(alg: int, key: bytes, *parts: bytes) -> bytes:
-    """HMAC(key, parts[0] || parts[1] || …); an empty key is allowed. KeyError as ``digest``."""
+    """HMAC(key, parts[0] || parts[1] || …); an empty key is allowed. KeyError as `digest`."""
     return _hmac.digest(key, b"".join(parts), _NAMES[alg])
 
 
 def digest_size(alg: int) -> int:
-    """Octets of a digest of ``alg``; 0 for TPM_ALG_NULL and everything that is no hash here."""
+    """Octets of a digest of `alg`; 0 for TPM_ALG_NULL and anything else not implemented."""
     return _SIZES.get(alg, 0)
 
 
 def block_size(alg: int) -> int:
-    """Octets of the input block of ``alg``: the largest HMAC key that is used as it is."""
+    """Octets of an input block of `alg`, and of the largest HMAC key that is not hashed first."""
     return HASHES[alg].block_size
 
 
 def new(alg: int) -> "hashlib._Hash":
-    """A running hash of hashlib for ``alg``."""
+    """A running hash of hashlib for `alg`."""
     return _CONSTRUCTORS[alg]()

@@ -1,4 +1,4 @@
-"""Key derivation functions and what is built on them (Part 1, 8.4.7.3 and 8.4.10)."""
+"""Key derivation functions and XOR obfuscation (Part 1, 8.4.7.3 and 8.4.10)."""
 
 import hmac as _hmac
 
@@ -12,7 +12,7 @@ def _counter(i: int) -> bytes:
 
 
 def _masked(stream: bytes, bits: int) -> bytes:
-    """The first ``bits`` rounded up to octets; unused high bits of octet 0 are CLEAR."""
+    """The first `bits` rounded up to octets; unused high bits of octet 0 are CLEAR."""
     stream = stream[: (bits + 7) // 8]
     if bits % 8:
         return bytes([stream[0] & ((1 << bits % 8) - 1)]) + stream[1:]
@@ -24,7 +24,7 @@ def kdfa(
 ) -> bytes:
     """KDFa, SP 800-108 counter mode with HMAC (8.4.10.2); (bits + 7) // 8 octets.
 
-    ``label`` is given without its terminating NUL, which is added here; a label that ends in NUL
+    `label` is given without its terminating NUL, which is added here; a label that ends in NUL
     is taken as terminated.
     """
     fixed = label if label[-1:] == b"\0" else label + b"\0"
@@ -44,7 +44,7 @@ def kdfa(
 def kdfe(alg: int, z: bytes, use: bytes, party_u: bytes, party_v: bytes, bits: int) -> bytes:
     """KDFe, the one-step KDF of SP 800-56C (8.4.10.3); (bits + 7) // 8 octets.
 
-    ``z`` and the party infos are x-coordinates padded to the size of the curve; ``use`` is given
+    `z` and the party infos are x-coordinates padded to the size of the curve; `use` is given
     without its terminating NUL.
     """
     return kdf1_sp800_56a(alg, z, use + b"\0" + party_u + party_v, bits)
@@ -58,12 +58,12 @@ def kdf1_sp800_56a(alg: int, z: bytes, other_info: bytes, bits: int) -> bytes:
 
 
 def mgf1(alg: int, seed: bytes, size: int) -> bytes:
-    """MGF1 of RFC 8017, B.2.1: a mask of ``size`` octets."""
+    """MGF1 of RFC 8017, B.2.1: a mask of `size` octets."""
     return _hash_stream(alg, seed, size, 0)
 
 
 def kdf2(alg: int, seed: bytes, size: int) -> bytes:
-    """TPM_ALG_KDF2 of IEEE 1363a: MGF1 whose counter starts at one; ``size`` octets."""
+    """TPM_ALG_KDF2 of IEEE 1363a: MGF1 whose counter starts at one; `size` octets."""
     return _hash_stream(alg, seed, size, 1)
 
 

@@ -35,7 +35,7 @@ _IOTA = _round_constants()
 _PI = tuple(
     ((x + 3 * y) % 5 + 5 * x, _RHO[(x + 3 * y) % 5 + 5 * x]) for y in range(5) for x in range(5)
 )
-"""For every lane after pi, the lane it comes from and the rotation of that one."""
+"""For every lane after pi: its source lane and that lane's rotation."""
 
 _CHI = tuple(
     (lane, lane - lane % 5 + (lane + 1) % 5, lane - lane % 5 + (lane + 2) % 5)
@@ -63,7 +63,7 @@ def _permuted(lanes: list[int]) -> list[int]:
 
 
 def absorb(rate: int, state: _State, blocks: bytes) -> _State:
-    """``state`` after whole blocks of ``rate`` octets (section 4)."""
+    """`state` after whole blocks of `rate` octets (section 4)."""
     lanes = list(state)
     for words in iter_unpack(f"<{rate // 8}Q", blocks):
         for i, word in enumerate(words):
@@ -73,6 +73,6 @@ def absorb(rate: int, state: _State, blocks: bytes) -> _State:
 
 
 def padding(rate: int, total: int) -> bytes:
-    """What follows a message of ``total`` octets: SHA-3 suffix and pad10*1 (5.1 and 6.1)."""
+    """What follows a message of `total` octets: SHA-3 suffix and pad10*1 (5.1 and 6.1)."""
     size = rate - total % rate
     return b"\x86" if size == 1 else b"\x06" + bytes(size - 2) + b"\x80"

@@ -1,6 +1,6 @@
 """Labelled key encapsulation: seeds shared with the holder of a key (Part 1, 8.4.5.2).
 
-``label`` is SECRET, DUPLICATE or IDENTITY without its terminating NUL, which is part of what is
+`label` is SECRET, DUPLICATE or IDENTITY without its terminating NUL, which is part of what is
 hashed and is added here. A seed is as long as a digest of the hash given.
 """
 
@@ -26,7 +26,7 @@ IDENTITY: Final = b"IDENTITY"
 def rsa_encapsulate(
     key: RsaPublicKey, alg: int, label: bytes, entropy: Entropy
 ) -> tuple[bytes, bytes]:
-    """(seed, ciphertext) (43.10); ``alg`` is the hash of the key's OAEP scheme, else its nameAlg.
+    """(seed, ciphertext) (43.10); `alg` is the hash of the key's OAEP scheme, else its nameAlg.
 
     Raises TPM_RC_HASH if the key is too short for the hash, TPM_RC_VALUE if it is too short for
     the seed.
@@ -38,7 +38,7 @@ def rsa_encapsulate(
 def rsa_decapsulate(
     key: RsaKey, alg: int, label: bytes, ciphertext: bytes, entropy: Entropy
 ) -> bytes:
-    """The seed under ``ciphertext``; raises as ``decrypt_oaep``, TPM_RC_VALUE for one too long."""
+    """The seed under `ciphertext`; raises as `decrypt_oaep`, TPM_RC_VALUE for one too long."""
     seed = decrypt_oaep(key, alg, label + b"\0", ciphertext, entropy)
     if len(seed) > digest_size(alg):
         raise TpmError(RC.VALUE)
@@ -48,9 +48,9 @@ def rsa_decapsulate(
 def ecc_encapsulate(
     curve: Curve, alg: int, label: bytes, recipient: Point, octets: Octets
 ) -> tuple[bytes, Point]:
-    """(seed, ephemeral public point) (44.7); ``alg`` is the nameAlg of the recipient's key.
+    """(seed, ephemeral public point) (44.7); `alg` is the nameAlg of the recipient's key.
 
-    Raises TPM_RC_ECC_POINT if ``recipient`` is not on the curve.
+    Raises TPM_RC_ECC_POINT if `recipient` is not on the curve.
     """
     d = private_key(curve, octets)
     ephemeral = public_point(curve, d)
@@ -61,9 +61,9 @@ def ecc_encapsulate(
 def ecc_decapsulate(
     curve: Curve, alg: int, label: bytes, d: int, recipient: Point, ephemeral: Point
 ) -> bytes:
-    """The seed for the holder of ``d``, whose public point is ``recipient``.
+    """The seed for the holder of `d`, whose public point is `recipient`.
 
-    Raises TPM_RC_ECC_POINT if ``ephemeral`` is not on the curve.
+    Raises TPM_RC_ECC_POINT if `ephemeral` is not on the curve.
     """
     shared = multiply(curve, d, ephemeral)
     return _ecc_seed(curve, alg, label, shared, ephemeral, recipient)

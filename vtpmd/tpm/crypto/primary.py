@@ -1,7 +1,7 @@
 """Primary keys from a primary seed, exactly as libtpms derives them (Part 1, 24.6.3).
 
-The order of draws is part of the result: key material, for a signing RSA key one trial number,
-then the seedValue. A ``PrimaryDerivation`` is used for one object and in that order:
+The order of draws affects the result: key material, for a signing RSA key one trial number, then
+the seedValue. A `PrimaryDerivation` is used for one object and in that order:
 
     derivation = PrimaryDerivation(seed, name, data, level, (sh_proof, eh_proof))
     key = derivation.rsa(2048, 65537, sign=False, should_stop=never)
@@ -18,11 +18,11 @@ _LABEL = b"Primary Object Creation\0"
 
 
 class PrimaryDerivation:
-    """Everything random in one primary object.
+    """The source of everything random in one primary object.
 
-    ``name`` is the Name of the template as the caller gave it, its ``unique`` included;
-    ``data`` is TPMS_SENSITIVE_CREATE.data; ``level`` is the compatibility level of the seed.
-    ``proofs`` is (shProof, ehProof) in the endorsement hierarchy and empty in others.
+    `name` is the Name of the template as the caller gave it, its `unique` included;
+    `data` is TPMS_SENSITIVE_CREATE.data; `level` is the compatibility level of the seed.
+    `proofs` is (shProof, ehProof) in the endorsement hierarchy and empty in others.
     """
 
     def __init__(
@@ -38,7 +38,7 @@ class PrimaryDerivation:
         self._proofs = proofs
 
     def rsa(self, bits: int, e: int, *, sign: bool, should_stop: ShouldStop) -> RsaKey:
-        """An RSA key; ``sign`` is the attribute of that name. TPM_RC_CANCELED if stopped."""
+        """An RSA key; `sign` is the attribute of that name. TPM_RC_CANCELED if stopped."""
         q, p = prime_pair(bits, e, self._drbg, self._level, should_stop)
         key = RsaKey(p, q, e)
         if sign:
@@ -46,7 +46,7 @@ class PrimaryDerivation:
         return key
 
     def _draw_trial(self, n: int) -> None:
-        """Draw the number that libtpms encrypts and decrypts to try a signing key."""
+        """Draw the number that libtpms encrypts and decrypts to test a signing key."""
         while not 0 < self._drbg.integer(n.bit_length()) < n:
             pass
 
@@ -59,7 +59,7 @@ class PrimaryDerivation:
         return self._drbg.generate(size)
 
     def seed_value(self, name_alg: int) -> bytes:
-        """The seedValue, drawn last; a digest of ``name_alg`` in size.
+        """The seedValue, drawn last; a digest of `name_alg` in size.
 
         It depends on the proofs, so that the EK outlives an owner and its children do not (Part 1,
         24.7.4). Asymmetric keys that are no storage parents are stored with an empty seedValue.

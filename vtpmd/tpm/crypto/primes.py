@@ -18,7 +18,7 @@ from vtpmd.tpm.rc import RC, TpmError
 LEVEL: Final = 1
 """Seed compatibility level of every seed made here, and by libtpms since 0.8.
 
-Level 0 draws primes in another way.
+Level 0 draws primes differently.
 """
 
 _FIELD = 16384
@@ -35,30 +35,31 @@ _ROUNDS = ((510, 8), (1535, 5))
 """(largest candidate in bits, Miller-Rabin rounds); above, four (FIPS 186-3, table C.3)."""
 
 _MIN_DISTANCE_BITS = 101
-"""|p - q| must have at least this many bits (FIPS 186-5, A.1.3 asks more, libtpms this)."""
+"""The least size of |p - q| in bits, as in libtpms (FIPS 186-5, A.1.3 requires more)."""
 
 ShouldStop = Callable[[], bool]
 """Polled between steps of at most a few milliseconds; True ends the search with RC.CANCELED."""
 
 
 class Generator(Protocol):
-    """What candidates and bases are drawn from."""
+    """The source of candidates and bases."""
 
     def generate(self, size: int, /) -> bytes: ...
     def integer(self, bits: int, /) -> int: ...
 
 
 def never() -> bool:
-    """The ``ShouldStop`` of work that is not to be cancelled."""
+    """The `ShouldStop` of work that is not to be cancelled."""
     return False
 
 
 def prime_pair(
     bits: int, exponent: int, generator: Generator, level: int, should_stop: ShouldStop
 ) -> tuple[int, int]:
-    """(first, second) prime found for an RSA modulus of ``bits``; TPM_RC_CANCELED if stopped.
+    """(first, second) prime found for an RSA modulus of `bits`; TPM_RC_CANCELED if stopped.
 
-    ``level`` is `LEVEL` or 0. The second is the one that libtpms keeps in the sensitive area.
+    `level` is `LEVEL` or 0. Of the two primes, libtpms stores the second in the sensitive
+    area.
     """
     first = prime(bits // 2, exponent, generator, level, should_stop)
     while True:
@@ -70,7 +71,7 @@ def prime_pair(
 def prime(
     bits: int, exponent: int, generator: Generator, level: int, should_stop: ShouldStop
 ) -> int:
-    """A prime of ``bits`` with exponent dividing neither p nor p - 1; bits a multiple of 64."""
+    """A prime of `bits` with exponent dividing neither p nor p - 1; bits a multiple of 64."""
     adjust = _ADJUSTMENTS[level]
     # Searched on a side thread: without this, other threads wait up to 0.3 s for their turn.
     with gmpy2.context(gmpy2.get_context(), allow_release_gil=True):
@@ -84,7 +85,7 @@ def prime(
 def _adjusted_original(octets: bytes) -> int:
     """Level 0: the octets as a 64-bit little-endian machine saw them, 32 bits lost on the way.
 
-    Released versions of libtpms drew this way (CVE-2021-3505); seeds from then need it.
+    Older versions of libtpms drew this way (CVE-2021-3505); seeds from then need it.
     """
     top = 8 * len(octets) - 64
     candidate = int.from_bytes(octets, "little")
@@ -108,7 +109,7 @@ _ADJUSTMENTS: tuple[Callable[[bytes], int], ...] = (_adjusted_original, _adjuste
 def _search_field(
     candidate: int, bits: int, exponent: int, generator: Generator, should_stop: ShouldStop
 ) -> int | None:
-    """A prime in the field that starts at ``candidate``, or None if the field holds none.
+    """A prime in the field that starts at `candidate`, or None if the field holds none.
 
     Members left by the sieve are tried in an order given by the low word of the candidate.
     """
@@ -144,7 +145,7 @@ def _sieving_primes(bits: int) -> tuple[tuple[int, tuple[int, ...]], ...]:
 
 @cache
 def _grouped_primes(limit: int) -> tuple[tuple[int, tuple[int, ...]], ...]:
-    """Odd primes up to ``limit`` in groups, each with its product below 2^60.
+    """Odd primes up to `limit` in groups, each with its product below 2^60.
 
     One division of a large number by the product then serves the whole group.
     """
@@ -166,7 +167,7 @@ def _grouped_primes(limit: int) -> tuple[tuple[int, tuple[int, ...]], ...]:
 
 
 def is_probable_prime(candidate: int, generator: Generator) -> bool:
-    """Miller-Rabin (FIPS 186-3, C.3.1) on odd ``candidate``, bases drawn from ``generator``."""
+    """Miller-Rabin (FIPS 186-3, C.3.1) on odd `candidate`, bases drawn from `generator`."""
     w = mpz(candidate)
     last = w - 1
     bits = w.bit_length()

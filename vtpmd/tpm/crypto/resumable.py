@@ -1,14 +1,13 @@
 """Hashes and HMACs whose state can be saved and restored.
 
-While nothing was restored, hashlib does the hashing, and a chaining value lags behind it with the
-octets not yet folded in a buffer. The buffer is bounded, so that neither memory nor the time to
-save grows with what a guest sends: when it is full, every update pays for what it adds.
+Until it is restored, a hash is computed by hashlib; a chaining value lags behind, and a buffer
+holds the octets not yet folded into it. The buffer is bounded, so that neither memory nor the time
+to save grows with what a guest sends: when it is full, every update folds as much as it adds.
 """
 
 import hashlib
 from typing import Final
 
-from vtpmd.tpm.crypto.compression import COMPRESSIONS
 from vtpmd.tpm.crypto.hashes import HASHES, digest, new
 from vtpmd.tpm.crypto.kdf import xor
 
@@ -22,18 +21,18 @@ _OPAD = b"\x5c"
 
 
 class ResumableHash:
-    """A running digest of ``alg``."""
+    """A running digest of `alg`."""
 
     def __init__(self, alg: int) -> None:
         self.alg = alg
-        self._compression = COMPRESSIONS[alg]
+        self._compression = HASHES[alg].compression
         self._live: hashlib._Hash | None = new(alg)
         self._chain = self._compression.initial
         self._waiting = bytearray()
         self._total = 0
 
     def update(self, data: bytes) -> None:
-        """Add ``data``."""
+        """Add `data`."""
         if self._live is not None:
             self._live.update(data)
         self._total += len(data)
@@ -57,12 +56,12 @@ class ResumableHash:
 
     @classmethod
     def restore(cls, saved: bytes) -> "ResumableHash":
-        """The hash that ``save`` was called on. ValueError if ``saved`` cannot be a state."""
+        """The hash that `save` was called on. ValueError if `saved` cannot be a state."""
         alg = int.from_bytes(saved[:2], "big")
         total = int.from_bytes(saved[2:_HEADER], "big")
-        if len(saved) < _HEADER or alg not in COMPRESSIONS or total > _MAX_TOTAL:
+        if len(saved) < _HEADER or alg not in HASHES or total > _MAX_TOTAL:
             raise ValueError("not a hash state")
-        compression, block = COMPRESSIONS[alg], HASHES[alg].block_size
+        compression, block = HASHES[alg].compression, HASHES[alg].block_size
         rest = _HEADER + compression.words.size
         if len(saved) != rest + total % block:
             raise ValueError("hash state of the wrong size")
@@ -78,7 +77,7 @@ class ResumableHash:
         return restored
 
     def _fold(self, size: int) -> None:
-        """Fold at least ``size`` octets of what waits, in whole blocks."""
+        """Fold at least `size` of the waiting octets, in whole blocks."""
         block = HASHES[self.alg].block_size
         size = min(-(-size // block), len(self._waiting) // block) * block
         if size > 0:
@@ -96,7 +95,7 @@ class ResumableHmac:
         self._inner.update(xor(self._key, _IPAD * block))
 
     def update(self, data: bytes) -> None:
-        """Add ``data``."""
+        """Add `data`."""
         self._inner.update(data)
 
     def digest(self) -> bytes:
@@ -105,12 +104,12 @@ class ResumableHmac:
         return digest(self._inner.alg, outer, self._inner.digest())
 
     def save(self) -> bytes:
-        """The key, which has to be kept secret, and the state of the inner hash."""
+        """The key and the state of the inner hash; it has to be kept secret."""
         return len(self._key).to_bytes(2, "big") + self._key + self._inner.save()
 
     @classmethod
     def restore(cls, saved: bytes) -> "ResumableHmac":
-        """The HMAC that ``save`` was called on. ValueError if ``saved`` cannot be a state."""
+        """The HMAC that `save` was called on. ValueError if `saved` cannot be a state."""
         end = 2 + int.from_bytes(saved[:2], "big")
         inner = ResumableHash.restore(saved[end:])
         block = HASHES[inner.alg].block_size

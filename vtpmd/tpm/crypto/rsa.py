@@ -1,8 +1,8 @@
-"""RSA keys and the two RSA primitives (Part 1, 43). Padding is in ``rsa_schemes``.
+"""RSA keys and the two RSA primitives (Part 1, 43). Padding is in `rsa_schemes`.
 
-Signing goes through OpenSSL. The raw private operation, which OpenSSL does not offer through the
-library, is ours: Chinese remainders with constant-time exponentiation, base blinding, and a check
-of the result with the public key before it leaves.
+OpenSSL signs. The raw private operation, which the library does not expose, is implemented here:
+Chinese remainders with constant-time exponentiation, base blinding, and a check of the result with
+the public key.
 """
 
 from collections.abc import Callable
@@ -29,7 +29,7 @@ Entropy = Callable[[int], bytes]
 
 
 class RsaPublicKey:
-    """Modulus ``n`` and exponent ``e`` as they came from anywhere: nothing is assumed of them."""
+    """Modulus `n` and exponent `e` from any source: nothing is assumed about them."""
 
     __slots__ = ("e", "n", "size")
 
@@ -40,7 +40,7 @@ class RsaPublicKey:
         """Octets of the modulus and of every message block."""
 
     def apply(self, block: bytes) -> bytes:
-        """RSAEP: ``block`` to the power e (43.2). TPM_RC_VALUE unless below the modulus."""
+        """RSAEP: `block` to the power e (43.2). TPM_RC_VALUE unless below the modulus."""
         value = int.from_bytes(block, "big")
         if value >= self.n:
             raise TpmError(RC.VALUE)
@@ -48,10 +48,10 @@ class RsaPublicKey:
 
 
 class RsaKey:
-    """A key pair. ``p`` is the prime kept in TPMT_SENSITIVE, ``q`` the other one.
+    """A key pair. `p` is the prime kept in TPMT_SENSITIVE, `q` the other one.
 
-    The parts are consistent, but need not be prime: the TPM does not test what it is given, and
-    a key that turns out not to work fails with TPM_RC_BINDING when used.
+    The parts are consistent, but the primes may be composite: the TPM does not test them, and a key
+    that doesn't work fails with TPM_RC_BINDING when it is used.
     """
 
     def __init__(self, p: int, q: int, e: int) -> None:
@@ -67,7 +67,7 @@ class RsaKey:
 
     @classmethod
     def from_prime(cls, n: int, e: int, p: int) -> "RsaKey":
-        """The key of modulus ``n`` of which ``p`` is a prime (43.1).
+        """The key of modulus `n` of which `p` is a prime (43.1).
 
         TPM_RC_BINDING unless p divides n and both primes are odd and of half its length.
         """
@@ -83,9 +83,9 @@ class RsaKey:
         return cls(p, q, e)
 
     def apply(self, block: bytes, entropy: Entropy) -> bytes:
-        """RSADP: ``block`` to the power d (43.3).
+        """RSADP: `block` to the power d (43.3).
 
-        Raises TPM_RC_VALUE unless ``block`` is below the modulus, TPM_RC_BINDING if the result
+        Raises TPM_RC_VALUE unless `block` is below the modulus, TPM_RC_BINDING if the result
         does not verify with the public exponent.
         """
         n, e = self.public.n, self.public.e
@@ -138,9 +138,9 @@ class _Fresh:
 
 
 def generate(bits: int, e: int, entropy: Entropy, should_stop: ShouldStop) -> RsaKey:
-    """A fresh key of ``bits`` with exponent ``e`` (43.8). TPM_RC_CANCELED if stopped.
+    """A fresh key of `bits` with exponent `e` (43.8). TPM_RC_CANCELED if stopped.
 
-    Not OpenSSL's generator: it is no faster, cannot be stopped and knows two exponents.
+    OpenSSL's generator is not used: it is no faster, can't be stopped and only takes two exponents.
     """
     q, p = prime_pair(bits, e, _Fresh(entropy), LEVEL, should_stop)
     return RsaKey(p, q, e)

@@ -1,14 +1,14 @@
 """RSA padding schemes (Part 1, 43.4 to 43.7; RFC 8017).
 
-Public operations and decryption are padded here: keys come from guests and OpenSSL refuses some
-of their moduli, hides bad RSAES padding, and lacks OAEP with SHA-3. Decoders look at the whole
-block and decide once, so that timing tells as little as Python allows which check failed.
+Padding for public operations and decryption is done here: keys come from guests, and OpenSSL
+refuses some of their moduli, hides bad RSAES padding, and lacks OAEP with SHA-3. Decoders look at
+the whole block and decide once, so that timing reveals as little as Python allows about which check
+failed.
 """
 
 import hmac
 
 from cryptography.exceptions import InternalError
-from cryptography.hazmat.primitives import hashes as library_hashes
 from cryptography.hazmat.primitives.asymmetric.padding import MGF1, PSS, PKCS1v15
 from cryptography.hazmat.primitives.asymmetric.utils import NoDigestInfo, Prehashed
 
@@ -16,22 +16,12 @@ from vtpmd.tpm.crypto.hashes import HASHES, digest
 from vtpmd.tpm.crypto.kdf import mgf1, xor
 from vtpmd.tpm.crypto.rsa import Entropy, RsaKey, RsaPublicKey
 from vtpmd.tpm.rc import RC, TpmError
-from vtpmd.tpm.wire.constants import ALG
 
 _PKCS1_OVERHEAD = 11
-_LIBRARY_HASHES: dict[int, type[library_hashes.HashAlgorithm]] = {
-    ALG.SHA1: library_hashes.SHA1,
-    ALG.SHA256: library_hashes.SHA256,
-    ALG.SHA384: library_hashes.SHA384,
-    ALG.SHA512: library_hashes.SHA512,
-    ALG.SHA3_256: library_hashes.SHA3_256,
-    ALG.SHA3_384: library_hashes.SHA3_384,
-    ALG.SHA3_512: library_hashes.SHA3_512,
-}
 
 
 def encrypt_raw(key: RsaPublicKey, message: bytes) -> bytes:
-    """TPM_ALG_NULL: ``message`` as a number, to the power e (Part 3, 14.2).
+    """TPM_ALG_NULL: `message` as a number, to the power e (Part 3, 14.2).
 
     Raises TPM_RC_VALUE if the number is not below the modulus.
     """
@@ -42,10 +32,10 @@ def encrypt_raw(key: RsaPublicKey, message: bytes) -> bytes:
 
 
 def decrypt_raw(key: RsaKey, ciphertext: bytes, entropy: Entropy) -> bytes:
-    """TPM_ALG_NULL: ``ciphertext`` to the power d, as long as the modulus.
+    """TPM_ALG_NULL: `ciphertext` to the power d, as long as the modulus.
 
-    Raises TPM_RC_SIZE if the ciphertext has not the size of the modulus, TPM_RC_VALUE if it is
-    not below the modulus (Part 3, 14.3).
+    Raises TPM_RC_SIZE if the ciphertext does not have the size of the modulus, TPM_RC_VALUE if it
+    is not below the modulus (Part 3, 14.3).
     """
     if len(ciphertext) != key.public.size:
         raise TpmError(RC.SIZE)
@@ -53,7 +43,7 @@ def decrypt_raw(key: RsaKey, ciphertext: bytes, entropy: Entropy) -> bytes:
 
 
 def encrypt_rsaes(key: RsaPublicKey, message: bytes, entropy: Entropy) -> bytes:
-    """TPM_ALG_RSAES. TPM_RC_VALUE if ``message`` is too long for the key."""
+    """TPM_ALG_RSAES. TPM_RC_VALUE if `message` is too long for the key."""
     fill = key.size - len(message) - 3
     if len(message) > key.size - _PKCS1_OVERHEAD:
         raise TpmError(RC.VALUE)
@@ -64,7 +54,7 @@ def encrypt_rsaes(key: RsaPublicKey, message: bytes, entropy: Entropy) -> bytes:
 
 
 def decrypt_rsaes(key: RsaKey, ciphertext: bytes, entropy: Entropy) -> bytes:
-    """The inverse of ``encrypt_rsaes``; raises as ``decrypt_raw``, TPM_RC_VALUE on bad padding."""
+    """The inverse of `encrypt_rsaes`; raises as `decrypt_raw`, TPM_RC_VALUE on bad padding."""
     block = decrypt_raw(key, ciphertext, entropy)
     end = block.find(b"\0", 2)
     good = (block[0] == 0) & (block[1] == 2) & (end >= _PKCS1_OVERHEAD - 1)
@@ -76,9 +66,9 @@ def decrypt_rsaes(key: RsaKey, ciphertext: bytes, entropy: Entropy) -> bytes:
 def encrypt_oaep(
     key: RsaPublicKey, alg: int, label: bytes, message: bytes, entropy: Entropy
 ) -> bytes:
-    """TPM_ALG_OAEP with hash ``alg``; ``label`` is L with its terminating NUL, or empty.
+    """TPM_ALG_OAEP with hash `alg`; `label` is L with its terminating NUL, or empty.
 
-    Raises TPM_RC_HASH if the key is too short for the hash, TPM_RC_VALUE if ``message`` is too
+    Raises TPM_RC_HASH if the key is too short for the hash, TPM_RC_VALUE if `message` is too
     long.
     """
     size = HASHES[alg].digest_size
@@ -94,7 +84,7 @@ def encrypt_oaep(
 
 
 def decrypt_oaep(key: RsaKey, alg: int, label: bytes, ciphertext: bytes, entropy: Entropy) -> bytes:
-    """The inverse of ``encrypt_oaep``; raises as ``decrypt_raw``, TPM_RC_VALUE on bad padding."""
+    """The inverse of `encrypt_oaep`; raises as `decrypt_raw`, TPM_RC_VALUE on bad padding."""
     size = HASHES[alg].digest_size
     block = decrypt_raw(key, ciphertext, entropy)
     if len(block) < 2 * size + 2:
@@ -114,7 +104,7 @@ def decrypt_oaep(key: RsaKey, alg: int, label: bytes, ciphertext: bytes, entropy
 
 
 def sign_rsassa(key: RsaKey, alg: int, hashed: bytes) -> bytes:
-    """TPM_ALG_RSASSA over a digest of ``alg``, as long as the modulus.
+    """TPM_ALG_RSASSA over a digest of `alg`, as long as the modulus.
 
     Raises TPM_RC_SIZE if the key is too short for the hash, TPM_RC_BINDING if it does not work.
     """
@@ -128,7 +118,7 @@ def sign_rsassa(key: RsaKey, alg: int, hashed: bytes) -> bytes:
 
 
 def verify_rsassa(key: RsaPublicKey, alg: int, hashed: bytes, signature: bytes) -> bool:
-    """Whether ``signature`` is one of TPM_ALG_RSASSA over ``hashed`` by the holder of ``key``."""
+    """Whether `signature` is one of TPM_ALG_RSASSA over `hashed` by the holder of `key`."""
     info = HASHES[alg].der_prefix + hashed
     fill = key.size - len(info) - 3
     if len(hashed) != HASHES[alg].digest_size or fill < 8:
@@ -138,19 +128,19 @@ def verify_rsassa(key: RsaPublicKey, alg: int, hashed: bytes, signature: bytes) 
 
 
 def pss_salt_size(alg: int, key_size: int) -> int:
-    """Octets of salt: a digest's, or as many as fit into ``key_size`` octets (43.7)."""
+    """Octets of salt: a digest's, or as many as fit into `key_size` octets (43.7)."""
     size = HASHES[alg].digest_size
     return max(0, min(size, key_size - size - 2))
 
 
 def sign_rsapss(key: RsaKey, alg: int, hashed: bytes) -> bytes:
-    """TPM_ALG_RSAPSS over a digest of ``alg``, as long as the modulus.
+    """TPM_ALG_RSAPSS over a digest of `alg`, as long as the modulus.
 
     Raises TPM_RC_SIZE if the key is too short for the hash, TPM_RC_BINDING if it does not work.
     """
     if key.public.size < HASHES[alg].digest_size + 2:
         raise TpmError(RC.SIZE)
-    hash_ = _LIBRARY_HASHES[alg]()
+    hash_ = HASHES[alg].library()
     padding = PSS(MGF1(hash_), pss_salt_size(alg, key.public.size))
     signature = _signed(key, alg, hashed, hashed, padding, Prehashed(hash_))
     if not verify_rsapss(key.public, alg, hashed, signature):
@@ -159,7 +149,7 @@ def sign_rsapss(key: RsaKey, alg: int, hashed: bytes) -> bytes:
 
 
 def verify_rsapss(key: RsaPublicKey, alg: int, hashed: bytes, signature: bytes) -> bool:
-    """Whether ``signature`` is one of TPM_ALG_RSAPSS over ``hashed``, with any length of salt."""
+    """Whether `signature` is one of TPM_ALG_RSAPSS over `hashed`, with any length of salt."""
     size = HASHES[alg].digest_size
     block = _recovered(key, signature)
     if block is None or len(block) < size + 2 or block[-1] != 0xBC:
@@ -182,7 +172,7 @@ def _signed(
     padding: PKCS1v15 | PSS,
     algorithm: NoDigestInfo | Prehashed,
 ) -> bytes:
-    """OpenSSL's signature over ``data``; it is wrong, or refused, when a "prime" is composite."""
+    """OpenSSL's signature over `data`; wrong or refused if a "prime" is composite."""
     if len(hashed) != HASHES[alg].digest_size:
         raise ValueError("not a digest of this algorithm")
     try:
@@ -192,7 +182,7 @@ def _signed(
 
 
 def _recovered(key: RsaPublicKey, signature: bytes) -> bytes | None:
-    """The padded block under ``signature``, None if it cannot be a signature of ``key``."""
+    """The padded block in `signature`, or None if it can't be a signature of `key`."""
     if len(signature) != key.size or int.from_bytes(signature, "big") >= key.n:
         return None
     return key.apply(signature)

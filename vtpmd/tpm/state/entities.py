@@ -1,4 +1,4 @@
-"""What commands refer to by a handle, and sessions authorize."""
+"""Entities: what handles of commands refer to, and sessions authorize."""
 
 from dataclasses import dataclass, field, replace
 
@@ -78,14 +78,14 @@ class Sequence:
 
     auth_value: bytes = field(repr=False)
     hashes: list[ResumableHash] = field(default_factory=list)
-    """One for a hash sequence; one for each bank that there may be for an event sequence."""
+    """One for a hash sequence, one for each possible bank for an event sequence."""
     hmac: ResumableHmac | None = field(default=None, repr=False)
     cmac: Cmac | None = field(default=None, repr=False)
     is_event: bool = False
     started: bool = False
-    """It has been given its first block of data."""
+    """It has received its first block of data."""
     ticket_safe: bool = False
-    """The first block shows that the digest is not one of a structure of the TPM's own."""
+    """The first block shows that the data is not a structure made by the TPM."""
 
 
 @dataclass(slots=True)
@@ -138,8 +138,8 @@ class LoadedObject:
 class NvIndex:
     """An NV Index: public area, authValue and contents (Part 1, clause 34).
 
-    ``data`` always has ``public.data_size`` octets; what it holds before TPMA_NV_WRITTEN is
-    meaningless.
+    `data` always has `public.data_size` octets; before TPMA_NV_WRITTEN its contents mean
+    nothing.
     """
 
     public: TPMS_NV_PUBLIC
@@ -178,4 +178,4 @@ class NvIndex:
 
 
 Entity = Hierarchy | Pcr | LoadedObject | NvIndex | CountdownTimer
-"""What can be authorized by its authValue or authPolicy."""
+"""What an authValue or authPolicy can authorize."""

@@ -1,4 +1,4 @@
-"""The groups of state: each is kept for as long as Part 1, 34.4 and 34.5, says."""
+"""TPM state, grouped by lifetime (Part 1, 34.4 and 34.5)."""
 
 from dataclasses import dataclass, field
 
@@ -28,15 +28,15 @@ class DictionaryAttack:
 
 @dataclass(slots=True)
 class PermanentState:
-    """What survives everything but its own commands (Part 1, 34.5).
+    """State that only its own commands change (Part 1, 34.5).
 
-    Every change is announced by :meth:`Tpm.begin_nv_update`, and is durable before the answer.
+    Every change is announced by `Tpm.begin_nv_update`, and is durable before the response.
     """
 
     owner: Hierarchy
     endorsement: Hierarchy
     platform: Hierarchy
-    """authValue and authPolicy of the platform go back to empty at Startup(CLEAR)."""
+    """Startup(CLEAR) empties the platform's authValue and authPolicy."""
     lockout: Hierarchy
     pcr_allocation: dict[int, int]
     """Bank to a bitmap of its PCRs; in force since the last _TPM_Init."""
@@ -45,10 +45,10 @@ class PermanentState:
     dictionary_attack: DictionaryAttack = field(default_factory=DictionaryAttack)
     disable_clear: bool = False
     orderly: int | None = None
-    """TPM_SU_* of the TPM2_Shutdown that nothing has followed; None: not orderly."""
+    """TPM_SU_* of a TPM2_Shutdown that is still valid; None: not orderly."""
     startup_locality: int = 0
     startup_h_crtm: bool = False
-    """From where, and after what, the last TPM2_Startup came: a resume must match."""
+    """With `startup_locality`, the origin of the last TPM2_Startup: a resume must match."""
     da_used: bool = False
     """A DA-protected authValue has been used since the last orderly shutdown."""
     total_reset_count: int = 0
@@ -89,7 +89,7 @@ class ResetState:
     object_context_counter: int = 0
     context_counter: int = 0
     saved_sessions: dict[int, int] = field(default_factory=dict)
-    """Handle of a session that is not loaded to the context ID of its only valid context."""
+    """The context ID of the only valid context of each session that is not loaded, by handle."""
     command_audit_digest: bytes = b""
     pcr_update_counter: int = 0
     commit_counter: int = 0
@@ -121,9 +121,9 @@ class ClearState:
     platform_nv_enabled: bool = True
     read_only: bool = False
     countdowns: dict[int, Countdown] = field(default_factory=dict)
-    """Of the timers that were ever used, by handle."""
+    """Of all timers used so far, by handle."""
     pcr_saved: dict[int, dict[int, bytes]] = field(default_factory=dict)
-    """Bank to PCR to value, of the PCRs that Shutdown(STATE) preserves."""
+    """By bank, the values of the PCRs that Shutdown(STATE) preserves."""
     pcr_auth_value: bytes = field(default=b"", repr=False)
     """Of the PCRs that can have one."""
 
@@ -157,7 +157,7 @@ class VolatileState:
 
 @dataclass(slots=True)
 class OrderlyState:
-    """What of the permanent state changes without being stored each time (Part 1, 34.4.2)."""
+    """The permanent state that changes without being stored each time (Part 1, 34.4.2)."""
 
     clock: int
     clock_safe: bool

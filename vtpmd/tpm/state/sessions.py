@@ -10,14 +10,14 @@ from .entities import LoadedObject
 class PolicyState:
     """What the assertions of a policy session require of the command it will authorize.
 
-    The fields are the session context of Part 1, 16.7.8; ``core.policy`` sets them and
-    ``core.authorization`` checks them.
+    The fields are the session context of Part 1, 16.7.8; `core.policy` sets them and
+    `core.authorization` checks them.
     """
 
     digest: bytes
     command_code: int = 0
     bound_hash: bytes = b""
-    """cpHash, nameHash, parameters hash or template hash, as ``bound_kind`` says."""
+    """cpHash, nameHash, parameters hash or template hash, as `bound_kind` says."""
     bound_kind: str = ""
     """"" | "cp_hash" | "name_hash" | "parameters" | "template"."""
     pcr_update_counter: int | None = None
@@ -44,11 +44,11 @@ class Session:
     session_key: bytes = field(repr=False)
     symmetric_alg: int = ALG.NULL
     symmetric_bits: int = 0
-    """Key size in bits; without meaning for XOR, whose hash is ``auth_hash`` (Part 1, 18.2)."""
+    """Key size in bits; without meaning for XOR, whose hash is `auth_hash` (Part 1, 18.2)."""
     start_time: int = 0
-    """Time when ``nonce_tpm`` of a policy session was made, in ms."""
+    """Time when `nonce_tpm` of a policy session was made, in ms."""
     epoch: int = 0
-    """``VolatileState.time_epoch`` at that time: in another one, Time can't be compared."""
+    """`VolatileState.time_epoch` at that time: in another one, Time can't be compared."""
     is_bound: bool = False
     bound_name: bytes = b""
     bound_auth_value: bytes = field(default=b"", repr=False)

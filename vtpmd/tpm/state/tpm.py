@@ -1,4 +1,4 @@
-"""One TPM as every rule and every command is given it."""
+"""One TPM, as it is passed to every rule and every command."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -7,6 +7,7 @@ from typing import Any
 from ..crypto.hashes import digest
 from ..profile import Profile
 from ..rc import RC, TpmError
+from ..wire import limits
 from ..wire.constants import ALG
 from .lifetimes import ClearState, PermanentState, ResetState, VolatileState
 
@@ -26,6 +27,8 @@ class Tpm:
     """The host's monotonic clock in ms."""
     locality: int = 0
     """Of the command in flight."""
+    buffer_size: int = limits.MAX_COMMAND_SIZE
+    """Longest command and response that the host's interface passes on, in octets."""
     nv_available: bool = True
     nv_dirty: bool = False
     failed: bool = False
@@ -34,11 +37,11 @@ class Tpm:
     primary_cache: dict[bytes, Any] = field(
         default_factory=dict, repr=False, metadata={"cache": True}
     )
-    """Key material of the Primary Objects created last, kept by ``core.creation``."""
+    """Key material of the Primary Objects created last, kept by `core.creation`."""
     last_now: int = 0
-    """When Time last advanced, by ``now``."""
+    """When Time last advanced, by `now`."""
     clock_remainder: int = 0
-    """Hundredths of a ms by which Time is ahead of what it shows."""
+    """The fraction of a ms by which Time is ahead of `VolatileState.time`, in units of 10 ns."""
 
     def require_nv(self) -> None:
         """Raise TpmError(RC.NV_UNAVAILABLE) when the host can't store."""
@@ -54,7 +57,7 @@ class Tpm:
         self.nv_dirty = True
 
     def random(self, size: int) -> bytes:
-        """``size`` random octets: the host's, mixed with what TPM2_StirRandom was given."""
+        """`size` random octets: the host's, mixed with what TPM2_StirRandom was given."""
         octets = self.entropy(size)
         if not self.stir_pool:
             return octets

@@ -1,1 +1,1 @@
-"""What goes over the interface (Part 2): constants, types and structures, and their codec."""
+"""The wire format (Part 2): constants, types and structures, and their codec."""

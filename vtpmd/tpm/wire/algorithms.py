@@ -76,7 +76,7 @@ TPMU_SYM_MODE = Annotated[
 
 
 class TPMT_SYM_DEF(Structure):
-    """How to encrypt parameters (11.1.6). For ALG.XOR, ``key_bits`` is a hash algorithm."""
+    """How to encrypt parameters (11.1.6). For ALG.XOR, `key_bits` is a hash algorithm."""
 
     algorithm: TPMI_ALG_SYM
     key_bits: TPMU_SYM_KEY_BITS
@@ -268,7 +268,7 @@ TPM2B_ECC_POINT = Annotated[TPMS_ECC_POINT, SizedStructure(TPMS_ECC_POINT)]
 
 
 class TPMS_ALGORITHM_DETAIL_ECC(Structure):
-    """The parameters of a curve (11.2.5.8); ``key_size`` in bits."""
+    """The parameters of a curve (11.2.5.8); `key_size` in bits."""
 
     curve_id: TPM_ECC_CURVE
     key_size: UINT16

@@ -1,7 +1,7 @@
 """Attribute structures (Part 2, clause 8; 13.4 and 13.5): masks, and the hints of fields with them.
 
-A field of attributes is a plain int. ``TPMA_OBJECT.FIXED_TPM`` is a mask for it, and
-``OBJECT_ATTRIBUTES`` its hint, which refuses reserved bits with RC.RESERVED_BITS.
+A field of attributes is a plain int. `TPMA_OBJECT.FIXED_TPM` is a mask for it, and
+`OBJECT_ATTRIBUTES` its hint, which refuses reserved bits with RC.RESERVED_BITS.
 """
 
 from typing import Annotated, Final
@@ -10,7 +10,7 @@ from .kinds import UInt
 
 
 class TPMA_ALGORITHM:
-    """What an algorithm is for (8.2)."""
+    """What an algorithm is used for (8.2)."""
 
     ASYMMETRIC: Final = 1 << 0
     SYMMETRIC: Final = 1 << 1
@@ -55,7 +55,7 @@ class TPMA_SESSION:
 
 
 class TPMA_LOCALITY:
-    """Localities 0 to 4 as bits; with any bit of ``EXTENDED``, one locality as a number (8.5)."""
+    """Localities 0 to 4 as bits; with any bit of `EXTENDED`, one locality as a number (8.5)."""
 
     LOC_ZERO: Final = 1 << 0
     LOC_ONE: Final = 1 << 1
@@ -66,7 +66,7 @@ class TPMA_LOCALITY:
 
 
 class TPMA_PERMANENT:
-    """Attributes that outlast Startup (8.6)."""
+    """Attributes that survive Startup (8.6)."""
 
     OWNER_AUTH_SET: Final = 1 << 0
     ENDORSEMENT_AUTH_SET: Final = 1 << 1
@@ -78,7 +78,7 @@ class TPMA_PERMANENT:
 
 
 class TPMA_STARTUP_CLEAR:
-    """Attributes that Startup(CLEAR) sets anew (8.7)."""
+    """Attributes that Startup(CLEAR) resets (8.7)."""
 
     PH_ENABLE: Final = 1 << 0
     SH_ENABLE: Final = 1 << 1
@@ -99,7 +99,7 @@ class TPMA_MEMORY:
 
 
 class TPMA_CC:
-    """What a resource manager has to know about a command (8.9)."""
+    """What a resource manager needs to know about a command (8.9)."""
 
     COMMAND_INDEX: Final = 0xFFFF
     NV: Final = 1 << 22
@@ -145,7 +145,7 @@ class TPMA_ACT:
 
 
 class TPMA_NV:
-    """What may be done with an NV Index, and its state (13.4). ``NT`` holds a constants.NT."""
+    """What may be done with an NV Index, and its state (13.4). `NT` holds a constants.NT."""
 
     PPWRITE: Final = 1 << 0
     OWNERWRITE: Final = 1 << 1

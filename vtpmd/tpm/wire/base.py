@@ -1,4 +1,4 @@
-"""Structures of clause 10 that others are made of: digests, buffers, Names, PCRs, tickets."""
+"""Basic structures of clause 10: digests, buffers, Names, PCRs, tickets."""
 
 from typing import Annotated
 

@@ -60,7 +60,7 @@ class TPMS_TAGGED_POLICY(Structure):
 
 
 class TPMS_ACT_DATA(Structure):
-    """The state of an authenticated countdown timer (10.7.5); ``timeout`` in seconds."""
+    """The state of an authenticated countdown timer (10.7.5); `timeout` in seconds."""
 
     handle: TPM_HANDLE
     timeout: UINT32

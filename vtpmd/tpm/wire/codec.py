@@ -1,9 +1,9 @@
-"""From a description of fields to Python source to functions.
+"""The code generator: from a description of fields to Python source to functions.
 
-A `Kind` says how one value is laid out and writes the lines that read and write it. What is
-generated is plain straight-line Python. It reads one field at a time and in order, so that a
-malformed buffer yields the response code its table asks for, and it is registered with `linecache`:
-tracebacks show it and debuggers step through it.
+A `Kind` says how one value is laid out and generates the lines that read and write it, as plain
+straight-line Python. The code reads the fields one by one in order, so that a malformed buffer gets
+the response code its table requires. It is registered with `linecache`, so that tracebacks show it
+and debuggers step through it.
 """
 
 import linecache
@@ -20,9 +20,9 @@ from .constants import DIGEST_SIZES
 
 
 class AllowedSets(Protocol):
-    """What an instance's profile has to list so that its input can be checked.
+    """The sets of a profile that input is checked against.
 
-    Kinds refer to these by name (``UInt(2, listed="hash_algs")``). None of the sets holds ALG.NULL.
+    Kinds refer to these by name (`UInt(2, listed="hash_algs")`). None of the sets holds ALG.NULL.
     """
 
     @property
@@ -64,7 +64,7 @@ class AllowedSets(Protocol):
 
 
 Reader = Callable[[bytes, int, AllowedSets], tuple[Any, int]]
-"""``(buffer, offset, profile)`` to the value found there and the offset just past it."""
+"""`(buffer, offset, profile)` to the value found there and the offset just past it."""
 
 Writer = Callable[[Any], bytes]
 
@@ -86,7 +86,7 @@ _NAMESPACE: dict[str, Any] = {
 
 
 class Source:
-    """Python source in the making, and the objects it refers to."""
+    """Python source being generated, and the objects it refers to."""
 
     def __init__(self, title: str) -> None:
         self._title = title
@@ -100,20 +100,20 @@ class Source:
 
     @contextmanager
     def block(self, header: str) -> Iterator[None]:
-        """Add a compound statement; what is added inside the ``with`` is its body."""
+        """Add a compound statement; what is added inside the `with` is its body."""
         self.line(header)
         self._depth += 1
         yield
         self._depth -= 1
 
     def constant(self, label: str, value: object) -> str:
-        """Make ``value`` available to the generated code; returns its name there."""
+        """Make `value` available to the generated code; returns its name there."""
         name = f"{label}_{len(self._namespace) - len(_NAMESPACE) + 1}"
         self._namespace[name] = value
         return name
 
     def reader(self, name: str, fields: Mapping[str, "Kind"], result: str) -> None:
-        """Add a `Reader` of these fields; ``result`` is the expression it returns."""
+        """Add a `Reader` of these fields; `result` is the expression it returns."""
         with self.block(f"def {name}(buffer, offset, profile):"):
             with self.block("try:"):
                 for field, kind in fields.items():
@@ -140,7 +140,7 @@ class Kind(ABC):
     """How one value is laid out."""
 
     secret = False
-    """Whether the octets must never be shown (`Structure.__repr__`)."""
+    """Whether `Structure.__repr__` must hide the octets."""
 
     @cached_property
     def reader(self) -> Reader:
@@ -160,11 +160,11 @@ class Kind(ABC):
 
     @abstractmethod
     def emit_read(self, out: Source, var: str) -> None:
-        """Add lines that read the value at ``offset`` into ``var`` and advance ``offset``."""
+        """Add lines that read the value at `offset` into `var` and advance `offset`."""
 
     @abstractmethod
     def emit_write(self, out: Source, value: str) -> str:
-        """An expression, or several with commas, of the octets of the expression ``value``."""
+        """An expression, or several with commas, of the octets of the expression `value`."""
 
 
 class Empty(Kind):
@@ -178,7 +178,7 @@ class Empty(Kind):
 
 
 def kind_of(hint: Any) -> Kind:
-    """The kind of a type hint: a `Kind`, ``Annotated[…, kind]``, a Structure class or None.
+    """The kind of a type hint: a `Kind`, `Annotated[…, kind]`, a Structure class or None.
 
     Raises:
         TypeError: the hint does not say how the value is laid out.

@@ -4,7 +4,7 @@ from enum import IntEnum
 from typing import Final
 
 GENERATED_VALUE: Final = 0xFF544347
-"""First field of every structure the TPM itself made and signed (6.2)."""
+"""First field of every structure that the TPM makes and signs (6.2)."""
 
 SPEC_FAMILY: Final = 0x322E3000
 SPEC_LEVEL: Final = 0
@@ -14,7 +14,7 @@ SPEC_ERRATA: Final = 1
 """What we implement (6.1): version 185 with errata 1."""
 
 MAX_DERIVATION_BITS: Final = 8192
-"""Most bits one key derivation may produce (6.2)."""
+"""The most bits that one key derivation may produce (6.2)."""
 
 
 class ALG(IntEnum):
@@ -422,7 +422,7 @@ class HT(IntEnum):
 
 
 class RH(IntEnum):
-    """Permanent handles (7.4). ``RS_PW`` keeps the prefix that sets it apart in the table."""
+    """Permanent handles (7.4). `RS_PW` keeps the prefix that sets it apart in the table."""
 
     SRK = 0x40000000
     OWNER = 0x40000001
@@ -482,7 +482,7 @@ class CLOCK_ADJUST(IntEnum):
 
 
 class NT(IntEnum):
-    """Types of NV Index, the ``TPM_NT`` field of TPMA_NV (13.2)."""
+    """Types of NV Index, the `TPM_NT` field of TPMA_NV (13.2)."""
 
     ORDINARY = 0x0
     COUNTER = 0x1

@@ -1,6 +1,6 @@
 """Base types, constants as fields, and interface types (Part 2, clauses 5 to 9, some of 11 and 12).
 
-Each is a hint of a plain int. ``…_NULL`` is the type with the conditional value, which its table
+Each is a hint of a plain int. `…_NULL` is the type with the conditional value, which its table
 marks with a plus sign.
 """
 

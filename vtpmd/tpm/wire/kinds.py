@@ -1,23 +1,19 @@
-"""The layouts Part 2 is made of, one small class each."""
+"""The kinds of layout in Part 2, one small class each."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..rc import RC
-from .codec import Kind, Reader, Source, Writer, kind_of
-
-if TYPE_CHECKING:
-    from .structure import Structure
+from .codec import Kind, Source, kind_of
 
 
 class UInt(Kind):
     """UINT8 to UINT64, TPM_* constants, TPMI_* interface types and TPMA_* attributes.
 
-    A value passes if it is in ``allowed``, in one of ``ranges`` (first and last), in the set the
-    profile has under the name ``listed`` (under ``listed[under]`` if that is a mapping), or in
-    ``extra``; with none of them given, every value passes. Any other is refused with ``error``, and
-    one with a bit of ``reserved`` set with RC.RESERVED_BITS. ``size`` is in octets.
+    A value passes if it is in `allowed`, in one of `ranges` (first and last), in the set the
+    profile has under the name `listed` (under `listed[under]` if that is a mapping), or in
+    `extra`; with none of them given, every value passes. Any other is refused with `error`, and
+    one with a bit of `reserved` set with RC.RESERVED_BITS. `size` is in octets.
     """
 
     def __init__(
@@ -81,7 +77,7 @@ def _emit_octets(out: Source, var: str, length: str) -> None:
 
 
 class Sized(Kind):
-    """TPM2B_* of octets, at most ``limit`` of them."""
+    """TPM2B_* of octets, at most `limit` of them."""
 
     def __init__(self, limit: int, *, secret: bool = False) -> None:
         self.limit = limit
@@ -115,7 +111,7 @@ class PcrSelect(Kind):
 
 
 class Digest(Kind):
-    """TPMU_HA: as many octets as the hash algorithm in the field ``by`` produces (10.2.1)."""
+    """TPMU_HA: as many octets as the hash algorithm in the field `by` produces (10.2.1)."""
 
     def __init__(self, by: str) -> None:
         self.by = by
@@ -142,9 +138,9 @@ class Rest(Kind):
 
 
 class ListOf(Kind):
-    """TPML_*: between ``minimum`` and ``limit`` elements.
+    """TPML_*: between `minimum` and `limit` elements.
 
-    A ``limit`` that is a name stands for as many as that set of the profile has.
+    A `limit` that is a name stands for the size of that set of the profile.
     """
 
     def __init__(self, of: Any, limit: int | str, *, minimum: int = 0) -> None:
@@ -167,37 +163,10 @@ class ListOf(Kind):
         return f"len({value}).to_bytes(4), *[part for item in {value} for part in ({item},)]"
 
 
-class Nested(Kind):
-    """A structure in its place.
-
-    ``relaxed`` gives some of its fields another hint when it is read: the tables mark such a use
-    with a plus sign, usually because a selector may then be ALG.NULL. The value is of the same
-    class, and written the same way.
-    """
-
-    def __init__(self, of: "type[Structure]", **relaxed: Any) -> None:
-        self.of = of
-        self.relaxed = {field: kind_of(hint) for field, hint in relaxed.items()}
-
-    @cached_property
-    def reader(self) -> Reader:
-        return self.of.compiled_reader(self.relaxed)
-
-    @cached_property
-    def writer(self) -> Writer:
-        return self.of.compiled_writer()
-
-    def emit_read(self, out: Source, var: str) -> None:
-        out.line(f"{var}, offset = {out.constant('read', self.reader)}(buffer, offset, profile)")
-
-    def emit_write(self, out: Source, value: str) -> str:
-        return f"{out.constant('write', self.writer)}({value})"
-
-
 class SizedStructure(Kind):
     """TPM2B_* of a structure, whose size must be what the structure takes up.
 
-    A size of zero is refused with RC.SIZE, or stands for None if ``optional``.
+    A size of zero is refused with RC.SIZE, or stands for None if `optional`.
     """
 
     def __init__(self, of: Any, *, optional: bool = False) -> None:
@@ -232,7 +201,7 @@ def _sized(payload: bytes) -> bytes:
 
 
 class Union(Kind):
-    """TPMU_*: the field ``selector`` says which of ``arms`` (selector value to hint) is present."""
+    """TPMU_*: the field `selector` says which of `arms` (selector value to hint) is present."""
 
     def __init__(self, selector: str, arms: Mapping[int, Any], *, secret: bool = False) -> None:
         self.selector = selector

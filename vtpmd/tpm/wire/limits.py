@@ -1,7 +1,7 @@
-"""What this implementation supports at most, where Part 2 leaves it open. Sizes are in octets.
+"""The limits of this implementation, where Part 2 leaves them open. Sizes are in octets.
 
-They are libtpms' wherever a guest could notice, so that a guest moved from swtpm meets none that is
-smaller. Sizes of whole structures are those of their longest marshalled form.
+Wherever a guest could notice, they are those of libtpms, so that a guest moved from swtpm finds
+none that is smaller. The size of a structure is that of its longest marshalled form.
 """
 
 from typing import Final
@@ -24,7 +24,7 @@ MAX_SYM_KEY_BYTES: Final = 32
 MAX_RSA_KEY_BYTES: Final = 512
 MAX_ECC_KEY_BYTES: Final = 66
 RSA_PRIVATE_SIZE: Final = MAX_RSA_KEY_BYTES // 2 * 5
-"""A prime, and four more values that libtpms stores beside it in keys of fixedTPM parents."""
+"""A prime and four more values that libtpms stores with it in keys of fixedTPM parents."""
 
 MAX_2B_BUFFER_SIZE: Final = 1024
 MAX_EVENT_SIZE: Final = 1024

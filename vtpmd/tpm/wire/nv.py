@@ -28,7 +28,7 @@ class TPMS_NV_PIN_COUNTER_PARAMETERS(Structure):
 
 
 class TPMS_NV_PUBLIC(Structure):
-    """The public area of an NV Index with 32 bits of attributes (13.6); ``data_size`` in octets."""
+    """The public area of an NV Index with 32 bits of attributes (13.6); `data_size` in octets."""
 
     nv_index: TPMI_RH_NV_LEGACY_INDEX
     name_alg: TPMI_ALG_HASH
@@ -38,7 +38,7 @@ class TPMS_NV_PUBLIC(Structure):
 
 
 class TPMS_NV_PUBLIC_EXP_ATTR(Structure):
-    """The public area of an NV Index with 64 bits of attributes (13.8); ``data_size`` in octets."""
+    """The public area of an NV Index with 64 bits of attributes (13.8); `data_size` in octets."""
 
     nv_index: TPMI_RH_NV_EXP_INDEX
     name_alg: TPMI_ALG_HASH

@@ -82,7 +82,7 @@ class TPMT_PUBLIC_PARMS(Structure):
 class TPMT_PUBLIC(Structure):
     """The public area of an object (12.2.4).
 
-    ``unique`` is a TPMS_DERIVE only in a template for a derived object.
+    `unique` is a TPMS_DERIVE only in a template for a derived object.
     """
 
     type: TPMI_ALG_PUBLIC
@@ -111,7 +111,7 @@ TPMT_PUBLIC_DERIVE = Annotated[TPMT_PUBLIC, Nested(TPMT_PUBLIC, unique=TPMS_DERI
 TPMT_PUBLIC_LOADED = Annotated[
     TPMT_PUBLIC, Nested(TPMT_PUBLIC, type=TPMI_ALG_PUBLIC_NULL, name_alg=TPMI_ALG_HASH_NULL)
 ]
-"""What the state of a TPM holds: external objects without a nameAlg, and sequence objects."""
+"""Public areas in a TPM's state, also of external objects without nameAlg and of sequences."""
 
 TPM2B_PUBLIC = Annotated[TPMT_PUBLIC, SizedStructure(TPMT_PUBLIC)]
 TPM2B_PUBLIC_NULL = Annotated[TPMT_PUBLIC, SizedStructure(TPMT_PUBLIC_NULL)]
@@ -146,7 +146,7 @@ TPM2B_PRIVATE = Annotated[bytes, Sized(MAX_PRIVATE_SIZE, secret=True)]
 class TPMS_PROTECTED(Structure):
     """An integrity value and what it protects: the contents of TPM2B_PRIVATE and TPM2B_ID_OBJECT.
 
-    ``_PRIVATE`` and ``TPMS_ID_OBJECT`` (12.3.6, 12.4.2) show the plain text instead.
+    `_PRIVATE` and `TPMS_ID_OBJECT` (12.3.6, 12.4.2) show the plain text instead.
     """
 
     integrity: TPM2B_DIGEST

@@ -6,18 +6,18 @@ A structure is written the way its table is, one annotated field per row:
         hash_alg: TPMI_ALG_HASH
         digest: Annotated[bytes, Digest("hash_alg")]
 
-Nothing is compiled at import: a guest touches perhaps sixty of the structures, and compiling all of
-them would be paid by every process that imports this package.
+Nothing is compiled at import: a guest uses perhaps sixty of the structures, and every process that
+imports this package would pay for compiling all of them.
 """
 
 from collections.abc import Mapping
+from functools import cached_property
 from typing import Any, ClassVar, Self, dataclass_transform
 
 from .codec import AllowedSets, Empty, Kind, Reader, Source, Writer, kind_of, parse, reader, writer
 from .kinds import (
     Digest,
     ListOf,
-    Nested,
     PcrSelect,
     Rest,
     Sized,
@@ -47,6 +47,33 @@ __all__ = [
     "reader",
     "writer",
 ]
+
+
+class Nested(Kind):
+    """A structure as a field of another one.
+
+    `relaxed` gives some of its fields another hint for reading: the tables mark such a use with a
+    plus sign, usually because a selector may then be ALG.NULL. The class of the value and the way
+    it is written are the same.
+    """
+
+    def __init__(self, of: "type[Structure]", **relaxed: Any) -> None:
+        self.of = of
+        self.relaxed = {field: kind_of(hint) for field, hint in relaxed.items()}
+
+    @cached_property
+    def reader(self) -> Reader:
+        return self.of.compiled_reader(self.relaxed)
+
+    @cached_property
+    def writer(self) -> Writer:
+        return self.of.compiled_writer()
+
+    def emit_read(self, out: Source, var: str) -> None:
+        out.line(f"{var}, offset = {out.constant('read', self.reader)}(buffer, offset, profile)")
+
+    def emit_write(self, out: Source, value: str) -> str:
+        return f"{out.constant('write', self.writer)}({value})"
 
 
 class _StructureMeta(type):
@@ -80,7 +107,7 @@ class Structure(metaclass=_StructureMeta):
 
     @classmethod
     def unmarshal(cls, buffer: bytes, offset: int, profile: AllowedSets) -> tuple[Self, int]:
-        """Read the structure at ``offset``; returns it and the offset just past it.
+        """Read the structure at `offset`; returns it and the offset just past it.
 
         Raises:
             TpmError: the octets are not such a structure, or one this profile does not allow.
@@ -105,7 +132,7 @@ class Structure(metaclass=_StructureMeta):
 
     @classmethod
     def compiled_reader(cls, relaxed: Mapping[str, Kind]) -> Reader:
-        """The generated reader; with ``relaxed``, one in which these fields are of another kind."""
+        """The generated reader; with `relaxed`, one in which these fields are of another kind."""
         if relaxed:
             out = Source(f"{cls.__name__} with {', '.join(relaxed)} relaxed")
             cls._emit_reader(out, {**dict(cls.__wire__), **relaxed})

@@ -1,4 +1,4 @@
-"""DER (ITU-T X.690), as much of it as certificates take (RFC 5280)."""
+"""The parts of DER (ITU-T X.690) that certificates need (RFC 5280)."""
 
 from typing import Final, NamedTuple
 
@@ -13,7 +13,7 @@ _LONG_TAG = 0x1F
 
 
 class Element(NamedTuple):
-    """One element that was read: its tag, its contents, and all of it."""
+    """An element that was read: its tag, its contents, and the whole of it."""
 
     tag: int
     contents: bytes

@@ -1,0 +1,209 @@
+"""The client as a library: what each method sends, reads, and raises."""
+
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.api.samples import THIS_UUID, filled
+from tests.api.scripted import document, http, scripted
+from vtpmd.api import names, problems, schema
+from vtpmd.api.client import Client
+from vtpmd.api.errors import UNREACHABLE, ClientError
+
+Call = Callable[[Client], Any]
+
+CLONE = schema.CloneRequest(name="b", uuid=THIS_UUID, confirmed=True)
+# Route -> the call, the report that answers it (or another body), and the body that is sent.
+CALLS: dict[names.Route, tuple[Call, Any, object]] = {
+    names.CAPABILITIES: (lambda c: c.capabilities(), schema.Capabilities, None),
+    names.LIST: (lambda c: c.list(), schema.InstanceList, None),
+    names.CREATE: (
+        lambda c: c.create(schema.CreateRequest(name="a", pcr_banks=("sha1",), start=False)),
+        schema.InstanceInfo,
+        {"name": "a", "pcr_banks": ["sha1"], "start": False},
+    ),
+    names.INFO: (lambda c: c.info("a b"), schema.InstanceInfo, None),
+    names.DELETE: (lambda c: c.delete("a b"), schema.Deletion, None),
+    names.START: (lambda c: c.start("a b"), schema.InstanceInfo, None),
+    names.STOP: (
+        lambda c: c.stop("a b", schema.StopRequest(remember=False)),
+        schema.InstanceInfo,
+        {"remember": False},
+    ),
+    names.PCRS: (lambda c: c.pcrs("a b"), schema.Digests, None),
+    names.UNLOCK: (lambda c: c.unlock("a b"), schema.InstanceInfo, None),
+    names.UNLOCK_ALL: (
+        lambda c: c.unlock_all(schema.UnlockRequest(provider="p")),
+        schema.UnlockResult,
+        {"provider": "p"},
+    ),
+    names.REKEY: (
+        lambda c: c.rekey("a b", schema.RekeyRequest(deep=True)),
+        schema.RekeyResult,
+        {"deep": True},
+    ),
+    names.CLONE: (
+        lambda c: c.clone("a b", CLONE),
+        schema.InstanceInfo,
+        {"name": "b", "uuid": str(THIS_UUID), "confirmed": True},
+    ),
+    names.BACKUP: (lambda c: c.backup("a b"), b"\0\1", None),
+    names.RESTORE: (
+        lambda c: c.restore(b"\2", schema.RestoreRequest(name="ä&=", replace=True)),
+        schema.InstanceInfo,
+        b"\2",
+    ),
+    names.PROVIDERS: (lambda c: c.providers(), schema.ProviderList, None),
+    names.ROTATE: (lambda c: c.rotate("a b"), schema.RotateResult, None),
+    names.BACKUP_KEYS: (
+        lambda c: c.backup_keys("a b", schema.BackupRequest(passphrase="x")),
+        schema.KeyringBackup,
+        {"passphrase": "x"},
+    ),
+    names.NOTE_BACKUP: (
+        lambda c: c.note_backup("a b", schema.BackupNote(key_versions=("1", "2"))),
+        b"",
+        {"key_versions": ["1", "2"]},
+    ),
+    names.IMPORT_KEYS: (
+        lambda c: c.import_keys("a b", schema.KeyImportRequest(backup="eA==", passphrase="x")),
+        schema.KeyImportResult,
+        {"backup": "eA==", "passphrase": "x"},
+    ),
+}
+QUERIES = {names.RESTORE: "?name=%C3%A4%26%3D&replace=true"}
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "admin.sock"
+
+
+def test_every_route_has_a_method() -> None:
+    assert set(CALLS) == {value for value in vars(names).values() if isinstance(value, names.Route)}
+
+
+@pytest.mark.parametrize("route", CALLS, ids=lambda route: route.path + route.method)
+def test_a_method_sends_its_request_and_reads_its_report(path: Path, route: names.Route) -> None:
+    call, answer, sent = CALLS[route]
+    report, content = (answer, answer) if isinstance(answer, bytes) else filled(answer)
+    body = content if isinstance(content, bytes) else json.dumps(content).encode()
+    with scripted(path, [http(200, body)]) as asked:
+        assert call(Client(str(path))) == (report or None)
+    (request,) = asked
+    target = route.path.replace("{name}", "a%20b") + QUERIES.get(route, "")
+    assert (request.method, request.target) == (route.method, target)
+    is_file = isinstance(sent, bytes)
+    media_type = names.BUNDLE_MEDIA_TYPE if is_file else "application/json"
+    assert f"\r\nContent-Type: {media_type}\r\n" in request.head
+    if sent is None:
+        assert request.body == b""
+    else:
+        assert (request.body if is_file else json.loads(request.body)) == sent
+
+
+@pytest.mark.parametrize("problem", problems.PROBLEMS.values(), ids=lambda problem: problem.code)
+def test_a_problem_document_is_raised(path: Path, problem: problems.Problem) -> None:
+    content = {"code": problem.code, "detail": "it is so", "newer": 1}
+    with scripted(path, [document(problem.status, content)]), pytest.raises(ClientError) as raised:
+        Client(str(path)).info("a")
+    error = raised.value
+    assert (error.problem, error.exit_status) == (problem, problem.exit_status)
+    assert (str(error), error.detail, error.document) == ("it is so", "it is so", content)
+
+
+@pytest.mark.parametrize(
+    ("content", "code", "detail"),
+    [
+        ({"code": "newer", "detail": "it is new"}, "newer", "it is new"),
+        ({"code": "exists"}, "exists", problems.EXISTS.title),
+        ({"code": "exists", "detail": 7}, "exists", problems.EXISTS.title),
+        ({"code": ["exists"]}, "internal", "The daemon's answer is not understood."),
+        ([], "internal", "The daemon's answer is not understood."),
+    ],
+)
+def test_a_problem_that_is_not_known_is_told_as_it_is(
+    path: Path, content: object, code: str, detail: str
+) -> None:
+    with scripted(path, [document(500, content)]), pytest.raises(ClientError) as raised:
+        Client(str(path)).info("a")
+    assert (raised.value.problem.code, raised.value.detail) == (code, detail)
+    assert raised.value.exit_status == problems.PROBLEMS.get(code, problems.INTERNAL).exit_status
+
+
+@pytest.mark.parametrize(
+    ("answer", "reason"),
+    [
+        (b"", "not HTTP"),
+        (b"SSH-2.0-x\r\n", "not HTTP"),
+        (b"HTTP/1.1 200\r\n\r\n", "not HTTP"),
+        (b"HTTP/1.1 x y\r\nContent-Length: 0\r\n\r\n", "not HTTP"),
+        (b"HTTP/1.1 200 x\r\n\r\n{}", "not complete"),
+        (b"HTTP/1.1 200 x\r\nContent-Length: 3\r\n\r\n{}", "not complete"),
+        (b"HTTP/1.1 200 x\r\nContent-Length: -2\r\n\r\n{}", "not complete"),
+        (http(200, b"{"), "not JSON"),
+        (http(200, b""), "not JSON"),
+        (http(200, b"[" * 100_000), "not JSON"),
+        (http(500, b"<html>"), "not JSON"),
+        (http(200, b"[]"), "it is not an object"),
+        (http(200, b'{"instances": [{"name": 1}]}'), "instances: name: str is expected"),
+    ],
+)
+def test_what_no_daemon_would_say(path: Path, answer: bytes, reason: str) -> None:
+    with scripted(path, [answer]), pytest.raises(ClientError) as raised:
+        Client(str(path)).list()
+    assert raised.value.problem is UNREACHABLE
+    assert raised.value.detail.startswith(f"No answer from vtpmd on {path}: ")
+    assert reason in raised.value.detail
+
+
+def test_an_answer_without_end_is_not_read_on(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vtpmd.api.http.MAX_ANSWER", 100_000)
+    with scripted(path, [http(200, bytes(100_000))]), pytest.raises(ClientError) as raised:
+        Client(str(path)).backup("a")
+    assert "more than 100000 bytes" in raised.value.detail
+
+
+def test_a_daemon_that_is_not_there(path: Path) -> None:
+    with pytest.raises(ClientError) as raised:
+        Client(str(path)).list()
+    assert raised.value.detail == f"No answer from vtpmd on {path}: No such file or directory."
+    assert raised.value.document == {"code": "unreachable", "detail": raised.value.detail}
+
+
+def test_the_answer_to_a_refused_upload_is_read(path: Path) -> None:
+    """The daemon answers and closes while the client still writes: its pipe breaks."""
+    refusal = document(413, {"code": "too-large", "detail": "far too large"})
+    with scripted(path, [refusal], size=200), pytest.raises(ClientError) as raised:
+        Client(str(path)).restore(bytes(names.MAX_BUNDLE))
+    assert (raised.value.problem, raised.value.detail) == (problems.TOO_LARGE, "far too large")
+
+
+def test_half_an_answer_before_a_reset_is_none(path: Path) -> None:
+    half = document(413, {"code": "too-large", "detail": "far too large"})[:-5]
+    with scripted(path, [half], size=200), pytest.raises(ClientError) as raised:
+        Client(str(path)).restore(bytes(names.MAX_BUNDLE))
+    assert raised.value.problem is UNREACHABLE
+
+
+@pytest.mark.parametrize(
+    ("name", "quoted"), [("\udcff", "%3F"), ("..", ".."), ("a/?#", "a%2F%3F%23")]
+)
+def test_any_name_makes_one_segment_of_a_path(path: Path, name: str, quoted: str) -> None:
+    with scripted(path, [document(200, {})]) as asked:
+        Client(str(path)).info(name)
+    assert asked[0].target == f"/v1/instances/{quoted}"
+
+
+def test_the_library_needs_nothing_but_the_standard_library() -> None:
+    code = "import sys, vtpmd.api.client; print(*sys.modules)"
+    output = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout
+    loaded = {name.partition(".")[0] for name in output.decode().split()}
+    foreign = {name for name in loaded - sys.stdlib_module_names if re.fullmatch(r"[a-z]\w*", name)}
+    assert foreign <= {"vtpmd", "sitecustomize", "usercustomize"}

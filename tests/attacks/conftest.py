@@ -1,0 +1,3 @@
+from tests.worker.conftest import host, zygote
+
+__all__ = ["host", "zygote"]

@@ -1,0 +1,57 @@
+"""Every verb of vtpmctl with arguments, and what the daemon answers it."""
+
+import base64
+import json
+from typing import Any
+
+from tests.api.samples import filled
+from vtpmd.api import schema
+from vtpmd.cli.verbs.export import FORMAT, VERSION
+
+TEMPLATE = {VERSION: FORMAT, "profile": "fips-v1", "pcr_banks": ["sha256"], "data_socket": True}
+
+
+def answer(kind: Any) -> Any:
+    """The document of a report with a sample in each field."""
+    return filled(kind)[1]
+
+
+INFO, REKEYED = answer(schema.InstanceInfo), answer(schema.RekeyResult)
+LIST = {"instances": [INFO]}
+KEYRING = answer(schema.KeyringBackup) | {"backup": base64.b64encode(b"keys").decode()}
+# Arguments -> answers, one for each request. OUT is a file to write, BUNDLE and TEMPLATE are read;
+# FD is a descriptor with a passphrase.
+CALLS: dict[tuple[str, ...], list[Any]] = {
+    ("create", "a"): [INFO],
+    ("list",): [LIST],
+    ("info", "a"): [INFO],
+    ("start", "a"): [INFO],
+    ("stop", "a"): [INFO],
+    ("stop", "--all"): [LIST, INFO],
+    ("unlock", "a"): [INFO],
+    ("unlock", "--all"): [answer(schema.UnlockResult)],
+    ("rekey", "a"): [REKEYED],
+    ("rekey", "--all"): [LIST, REKEYED],
+    ("backup", "a", "OUT"): [b"bundle"],
+    ("restore", "BUNDLE"): [INFO],
+    ("clone", "a", "b"): [INFO],
+    ("export", "--without-secrets", "a", "OUT"): [INFO],
+    ("import", "TEMPLATE", "a"): [INFO],
+    ("delete", "a", "--yes"): [answer(schema.Deletion)],
+    ("qemu-args", "a"): [INFO | {"control_socket": "/run/a"}],
+    ("libvirt-xml", "a"): [INFO],
+    ("pcr", "a"): [answer(schema.Digests)],
+    ("provider", "list"): [answer(schema.ProviderList)],
+    ("provider", "rotate", "p"): [answer(schema.RotateResult)],
+    ("provider", "backup", "p", "OUT", "--passphrase-fd", "FD"): [KEYRING, b""],
+    ("provider", "import", "p", "BUNDLE", "--passphrase-fd", "FD"): [
+        answer(schema.KeyImportResult)
+    ],
+    ("capabilities",): [answer(schema.Capabilities)],
+    ("version",): [answer(schema.Capabilities)],
+}
+
+
+def octets(content: Any) -> bytes:
+    """An answer's body."""
+    return content if isinstance(content, bytes) else json.dumps(content).encode()

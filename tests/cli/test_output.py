@@ -1,0 +1,135 @@
+"""What vtpmctl prints of what a daemon says, whatever that is."""
+
+import json
+import sys
+import unicodedata
+from typing import Any
+
+import pytest
+
+from tests.api.samples import SAMPLES
+from tests.cli.calls import CALLS
+from tests.cli.conftest import Ctl
+from vtpmd.cli.output import show_fields, show_table
+from vtpmd.cli.vtpmctl import VERBS
+
+HOSTILE = {
+    "escape": "\x1b[2J\x1b]0;title\x07",
+    "newline": "a\nroot: yes\r\n",
+    "c1": "\x9b31m\x85\x90",
+    "bidirectional": "\u202eabc\u2066\u200f",
+    "separators": "\u2028\u2029\x0b\x0c",
+    "others": "\x00\x7f\udfff\ud800\ufeff\u200b\U000e0001",
+}
+PLAIN = SAMPLES[str][1]
+FORBIDDEN = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
+
+
+def poisoned(content: Any, text: str) -> Any:
+    """The content with `text` in each field that holds any text, and in keys."""
+    match content:
+        case str():
+            return text if content == PLAIN else content
+        case list():
+            return [poisoned(each, text) for each in content]
+        case dict():
+            return {
+                poisoned(key, text): {"any": text} if key == "any" else poisoned(value, text)
+                for key, value in content.items()
+            }
+    return content
+
+
+def test_every_verb_is_tried() -> None:
+    assert {arguments[0] for arguments in CALLS} == set(VERBS)
+
+
+def unsafe(output: str) -> set[str]:
+    """The categories of characters that would do something to a terminal."""
+    return {unicodedata.category(each) for each in output.replace("\n", "")} & FORBIDDEN
+
+
+@pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE)
+@pytest.mark.parametrize("arguments", CALLS, ids=" ".join)
+def test_no_text_of_the_daemon_reaches_the_terminal_as_it_is(
+    ctl: Ctl, arguments: tuple[str, ...], text: str
+) -> None:
+    plain, _ = ctl(arguments, CALLS[arguments])
+    result, _ = ctl(arguments, [poisoned(each, text) for each in CALLS[arguments]])
+    assert unsafe(result.output) == set()
+    if arguments[0] == "libvirt-xml":  # no such path can be printed
+        assert (result.exit_code, result.stdout) == (2, "")
+        return
+    assert result.exit_code == plain.exit_code
+    assert len(result.output.splitlines()) == len(plain.output.splitlines())
+
+
+@pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE)
+@pytest.mark.parametrize(
+    "arguments", [each for each in CALLS if each != ("version",)], ids=" ".join
+)
+def test_no_error_of_the_daemon_reaches_the_terminal_as_it_is(
+    ctl: Ctl, arguments: tuple[str, ...], text: str
+) -> None:
+    problem = {"code": text, "detail": text, "title": text}
+    result, _ = ctl(arguments, [problem], status=500)
+    assert result.exit_code == 1
+    assert unsafe(result.output) == set()
+    assert len(result.stderr.splitlines()) == 1
+    as_json, _ = ctl([*arguments, "--json"], [problem], status=500)
+    assert json.loads(as_json.stdout) == problem
+    assert as_json.output.isascii()
+
+
+def with_more(content: Any) -> Any:
+    """A document of a newer daemon: one more field, with text that no terminal should get."""
+    return (
+        content | {"newer": {"\x1b": ["\u202e", 1.5, None]}}
+        if isinstance(content, dict)
+        else content
+    )
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [each for each in CALLS if len(CALLS[each]) == 1 and not {"OUT", "version"} & set(each)],
+    ids=" ".join,
+)
+def test_programs_get_the_document_as_it_is(ctl: Ctl, arguments: tuple[str, ...]) -> None:
+    (content,) = map(with_more, CALLS[arguments])
+    result, _ = ctl([*arguments, "--json"], [content])
+    assert result.output.isascii()
+    found = json.loads(result.stdout)
+    made_here = {"qemu-args": {"arguments"}, "libvirt-xml": {"xml"}, "pcr": {"banks"}}
+    if keys := made_here.get(arguments[0]):
+        assert found.keys() == keys
+    else:
+        assert found == content
+
+
+def test_programs_get_all_documents_of_several(ctl: Ctl) -> None:
+    for arguments, name in (("stop", "instances"), ("rekey", "rekeyed")):
+        instances, content = CALLS[arguments, "--all"]
+        result, _ = ctl([arguments, "--all", "--json"], [instances, with_more(content)])
+        assert json.loads(result.stdout) == {name: [with_more(content)], "failed": []}
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+def test_a_table_is_aligned_and_harmless(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, terminal: bool
+) -> None:
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: terminal)
+    monkeypatch.setenv("TERM", "dumb")  # or rich has escape sequences of its own
+    show_table(("A", "B"), [("\x9b\n", "x"), ("a", "y")])
+    lines = [line.strip() for line in capsys.readouterr().out.splitlines() if line.strip()]
+    assert not terminal or "─" in lines.pop(1)
+    assert [unsafe(line) for line in lines] == [set()] * 3
+    assert lines[1].startswith("\\x9b\\n")
+    assert [lines[0].index("B"), lines[1].index("x", 5), lines[2].index("y")] == [
+        lines[0].index("B")
+    ] * 3
+
+
+def test_fields_are_aligned(capsys: pytest.CaptureFixture[str]) -> None:
+    show_fields([("\x9b", "x"), ("a", "y")])
+    assert capsys.readouterr().out == "\\x9b:  x\na:     y\n"

@@ -1,0 +1,97 @@
+"""What vtpmctl asks the daemon for: each option arrives as the field that it stands for."""
+
+import base64
+import json
+from typing import Any
+
+import pytest
+
+from tests.api.samples import THIS_UUID
+from tests.cli.calls import CALLS
+from tests.cli.conftest import Ctl
+
+UUID = str(THIS_UUID)
+TIME = "2026-07-01T12:30:00Z"
+CREATE, CLONE = ("create", "a"), ("clone", "a", "b")
+
+
+@pytest.mark.parametrize(
+    ("verb", "options", "sent"),
+    [
+        (CREATE, "", {"name": "a"}),
+        (CREATE, f"--uuid {UUID}", {"name": "a", "uuid": UUID}),
+        (CREATE, "--pcr-banks sha1,sha256", {"name": "a", "pcr_banks": ["sha1", "sha256"]}),
+        (CREATE, "--profile fips-v1", {"name": "a", "profile": "fips-v1"}),
+        (CREATE, "--provider p", {"name": "a", "provider": "p"}),
+        (CREATE, "--data-socket", {"name": "a", "data_socket": True}),
+        (CREATE, "--no-data-socket", {"name": "a", "data_socket": False}),
+        (CREATE, "--start", {"name": "a"}),
+        (CREATE, "--no-start", {"name": "a", "start": False}),
+        (CLONE, "", {"name": "b"}),
+        (CLONE, f"--uuid {UUID}", {"name": "b", "uuid": UUID}),
+        (CLONE, "--policy replace --yes", {"name": "b", "policy": "replace", "confirmed": True}),
+        (CLONE, "--provider p", {"name": "b", "provider": "p"}),
+        (CLONE, "--no-data-socket", {"name": "b", "data_socket": False}),
+        (CLONE, "--no-start", {"name": "b", "start": False}),
+        (("stop", "a"), "", {}),
+        (("stop", "a"), "--temporary", {"remember": False}),
+        (("rekey", "a"), "", {}),
+        (("rekey", "a"), "--deep --to-provider p", {"deep": True, "provider": "p"}),
+        (("rekey", "a"), f"--since {TIME}", {"since": TIME}),
+        (("unlock", "--all"), "", {}),
+    ],
+)
+def test_options_are_fields(
+    ctl: Ctl, verb: tuple[str, ...], options: str, sent: dict[str, Any]
+) -> None:
+    result, asked = ctl([*verb, *options.split()], CALLS[verb])
+    assert result.exit_code == 0 or verb[0] == "unlock"
+    assert json.loads(asked[0].body) == sent
+
+
+def test_one_provider_s_instances_are_unlocked(ctl: Ctl) -> None:
+    _, asked = ctl(["unlock", "--provider", "p"], CALLS["unlock", "--all"])
+    assert json.loads(asked[0].body) == {"provider": "p"}
+
+
+@pytest.mark.parametrize(
+    ("options", "query"),
+    [
+        ("", ""),
+        ("--name b", "?name=b"),
+        ("--replace --start", "?replace=true&start=true"),
+    ],
+)
+def test_the_options_of_restore_are_its_query(ctl: Ctl, options: str, query: str) -> None:
+    _, asked = ctl(["restore", "BUNDLE", *options.split()], CALLS["restore", "BUNDLE"])
+    assert (asked[0].target, asked[0].body) == (f"/v1/restore{query}", b"bundle")
+
+
+def test_options_reach_each_of_several(ctl: Ctl) -> None:
+    for verb, option, sent in (
+        ("stop", "--temporary", {"remember": False}),
+        ("rekey", "--deep", {"deep": True}),
+    ):
+        _, asked = ctl([verb, "--all", option], CALLS[verb, "--all"])
+        assert asked[1].target == f"/v1/instances/{UUID}/{verb}"
+        assert json.loads(asked[1].body) == sent
+
+
+def test_only_the_instances_of_a_provider_are_rekeyed(ctl: Ctl) -> None:
+    listed, rekeyed = CALLS["rekey", "--all"]
+    (info,) = listed["instances"]
+    listed = {"instances": [info | {"provider": "q"}, info | {"provider": "p"}]}
+    result, asked = ctl(["rekey", "--provider", "p"], [listed, rekeyed])
+    assert (result.exit_code, len(asked)) == (0, 2)
+
+
+def test_keys_and_their_passphrase_are_sent_and_noted(ctl: Ctl) -> None:
+    for verb in ("backup", "import"):
+        file = {"backup": "OUT", "import": "BUNDLE"}[verb]
+        arguments = ("provider", verb, "p", file, "--passphrase-fd", "FD")
+        _, asked = ctl(arguments, CALLS[arguments])
+        backup = {} if verb == "backup" else {"backup": base64.b64encode(b"bundle").decode()}
+        assert json.loads(asked[0].body) == {"passphrase": "passphrase", **backup}
+        if verb == "backup":
+            assert asked[1].target == "/v1/providers/p/backup/done"
+            assert json.loads(asked[1].body) == {"key_versions": ["some text", "some text"]}

@@ -1,0 +1,3 @@
+from tests.supervisor.conftest import root
+
+__all__ = ["root"]

@@ -1,0 +1,103 @@
+"""One value of each kind that is stored or sent, all its fields shown; see README.md.
+
+`python -m tests.compat.samples` writes their golden octets.
+"""
+
+from datetime import UTC, datetime
+from pathlib import Path
+from uuid import UUID
+
+from vtpmd.ipc import messages
+from vtpmd.ipc.messages import CODEC, Message
+from vtpmd.storage.slot import Slot
+from vtpmd.supervisor.metadata import Metadata
+
+HERE = Path(__file__).parent
+UUID_A = UUID("7d1f2b30-8f2e-4a55-9a7c-0123456789ab")
+UUID_B = UUID("0f0e0d0c-0b0a-4908-8706-050403020100")
+DEK_ID = bytes(range(16))
+SLOTS = (
+    Slot("local", "local", "kek", "1", "A256GCM", b"wrapped", 1777863721),
+    Slot("aws-kms", "aws", "alias/tpm", "", "SYMMETRIC_DEFAULT", b"again", 1777863722, "recovery"),
+)
+_MESSAGES: tuple[Message, ...] = (
+    messages.ZygoteReady(("default-v1", "fips-v1"), ("sha1", "sha256")),
+    messages.Spawn(UUID_A, "web1"),
+    messages.Spawned(4711),
+    messages.SpawnFailed("fork: Cannot allocate memory"),
+    messages.Manufacture(
+        UUID_A, "web1", "default-v1", ("sha256", "sha384"), bytearray(32), DEK_ID, SLOTS, "off"
+    ),
+    messages.Copy(
+        UUID_B, "web2", UUID_A, bytearray(32), bytearray(b"\1" * 32), DEK_ID, SLOTS, "off"
+    ),
+    messages.Reseal(
+        UUID_A, "web1", bytearray(32), bytes(16), bytearray(b"\1" * 32), DEK_ID, SLOTS, "off"
+    ),
+    messages.Stored(3),
+    messages.Examine(UUID_A, "web1", bytearray(32), "off"),
+    messages.Examined(3, 2, 1),
+    messages.Serve(
+        UUID_A, "web1", bytearray(32), DEK_ID, SLOTS, "off", True, True, True, (1000,), (107, 108)
+    ),
+    messages.Ready(3, {"mode": "require", "landlock": "abi 4"}),
+    messages.Failed("damaged", "its checksum is wrong"),
+    messages.Status(),
+    messages.StatusReply(
+        UUID_A,
+        "web1",
+        3,
+        "on",
+        2,
+        {"mode": "require"},
+        123456,
+        99,
+        "No space left on device",
+        3968,
+        4,
+    ),
+    messages.ReadPcrs(),
+    messages.Pcrs({"sha256": {0: bytes(32), 23: b"\xff" * 32}}),
+    messages.Rekey(bytearray(32), DEK_ID, SLOTS),
+    messages.Rewrap(SLOTS),
+    messages.Rekeyed(4),
+    messages.RekeyFailed("No space left on device"),
+    messages.Stop("stopped by an administrator", True),
+    messages.Stopped(5),
+    messages.Event("client-connected", "process 42 of user 107"),
+)
+MESSAGES: dict[str, Message] = {}
+"""By the name of its file: a kind's first sample is called as the kind, then Kind-2, Kind-3."""
+for _message in _MESSAGES:
+    _kind = type(_message).__name__
+    _number = 1 + sum(type(each) is type(_message) for each in MESSAGES.values())
+    MESSAGES[_kind if _number == 1 else f"{_kind}-{_number}"] = _message
+METADATA = Metadata(
+    name="web1",
+    uuid=UUID_A,
+    created=datetime(2026, 5, 4, 3, 2, 1, tzinfo=UTC),
+    provider="local",
+    profile="default-v1 without SHA1",
+    pcr_banks=("sha256", "sha384"),
+    identity=UUID_B,
+    data_socket=True,
+    autostart=True,
+)
+META = HERE / "meta.json"
+
+
+def golden(name: str) -> Path:
+    """The file with the octets of a message, in hexadecimal."""
+    return HERE / "messages" / f"{name}.hex"
+
+
+def main() -> None:
+    for name, message in MESSAGES.items():
+        octets = CODEC.encode(message).hex()
+        lines = [octets[start : start + 96] for start in range(0, len(octets), 96)]
+        golden(name).write_text("\n".join(lines) + "\n")
+    META.write_bytes(METADATA.encode())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,73 @@
+"""Golden octets: written as ever, and read also with a field more or less. See README.md."""
+
+import dataclasses
+import json
+
+import cbor2
+import pytest
+
+from tests.compat.samples import HERE, MESSAGES, META, METADATA, golden
+from vtpmd.ipc.codec import MalformedMessageError
+from vtpmd.ipc.messages import CODEC, RULES, Message
+from vtpmd.supervisor.metadata import Metadata
+
+every_sample = pytest.mark.parametrize(("name", "message"), MESSAGES.items(), ids=MESSAGES)
+
+
+def octets(name: str) -> bytes:
+    return bytes.fromhex(golden(name).read_text())
+
+
+@pytest.mark.parametrize("kind", RULES, ids=lambda kind: kind.__name__)
+def test_the_samples_of_a_kind_show_all_its_fields(kind: type) -> None:
+    shown: set[str] = set()
+    for name, message in MESSAGES.items():
+        if type(message) is kind:
+            shown |= cbor2.loads(octets(name)).keys()
+    assert shown == {"type", *(field.name for field in dataclasses.fields(kind))}
+
+
+def test_no_sample_is_forgotten() -> None:
+    assert {path.stem for path in (HERE / "messages").iterdir()} == MESSAGES.keys()
+
+
+@every_sample
+def test_a_message_is_written_and_read_as_ever(name: str, message: Message) -> None:
+    assert CODEC.encode(message) == octets(name)
+    assert CODEC.decode(octets(name)) == message
+
+
+@every_sample
+def test_a_field_more_is_ignored_in_a_report_and_refused_in_an_order(
+    name: str, message: Message
+) -> None:
+    more = cbor2.dumps({**cbor2.loads(octets(name)), "later": {"a": [1]}}, canonical=True)
+    if RULES[type(message)].is_report:
+        assert CODEC.decode(more) == message
+    else:
+        with pytest.raises(MalformedMessageError, match="has no field 'later'"):
+            CODEC.decode(more)
+
+
+@every_sample
+def test_a_field_less_has_its_default_or_is_refused_by_name(name: str, message: Message) -> None:
+    for field in dataclasses.fields(message):
+        content = cbor2.loads(octets(name))
+        content.pop(field.name, None)
+        less = cbor2.dumps(content, canonical=True)
+        default = field.default
+        if field.default_factory is not dataclasses.MISSING:
+            default = field.default_factory()
+        if default is dataclasses.MISSING:
+            with pytest.raises(MalformedMessageError, match=rf"\.{field.name} is missing"):
+                CODEC.decode(less)
+        else:
+            expected = dataclasses.replace(message, **{field.name: default})
+            assert CODEC.decode(less) == expected
+
+
+def test_metadata_is_written_and_read_as_ever() -> None:
+    assert METADATA.encode() == META.read_bytes()
+    assert Metadata.decode(META.read_bytes()) == METADATA
+    more = json.loads(META.read_bytes()) | {"later": {"a": [1]}}
+    assert Metadata.decode(json.dumps(more).encode()) == METADATA

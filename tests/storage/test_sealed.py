@@ -1,0 +1,238 @@
+"""The state of an instance through saves, crashes and a rekey that is cut at every step."""
+
+import itertools
+from collections.abc import Iterator
+from dataclasses import replace
+from uuid import UUID
+
+import pytest
+
+from tests.storage.simulated import VM, Disk, Fault, KilledError, fresh
+from vtpmd.storage.envelope import parse, seal
+from vtpmd.storage.errors import EnvelopeError, StorageError
+from vtpmd.storage.header import Header
+from vtpmd.storage.sealed import Key, SealedState
+from vtpmd.storage.slot import Slot
+from vtpmd.storage.state_file import PLACE_SIZE, StateFile
+
+SLOTS = (Slot("local", "host", "kek", "a1b2", "A256GCM", b"\x55" * 60, 1_700_000_000),)
+PERMANENT, VOLATILE = b"permanent" * 150, b"volatile" * 130
+STAGES: list[range] = [range(0), range(1), range(1, 99), range(99)]
+
+
+def key(number: int) -> Key:
+    return Key(bytearray([number]) * 32, bytes([number]) * 16, SLOTS)
+
+
+class Host:
+    """The two files of one instance, and whoever has the keys."""
+
+    def __init__(self, volatile: bytes | None = VOLATILE) -> None:
+        first = Header(VM, 1, "permanent", key(1).dek_id)
+        self.nvram = fresh(seal(key(1).dek, first, SLOTS, PERMANENT))
+        self.volatile = fresh(role="volatile")
+        state = self.open(key(1))
+        state.load()
+        if volatile is not None:
+            state.load_volatile()
+            state.save_volatile(volatile)
+
+    @property
+    def disks(self) -> tuple[Disk, Disk]:
+        return self.nvram, self.volatile
+
+    def open(self, key: Key, uuid: UUID = VM) -> SealedState:
+        return SealedState(
+            StateFile(self.nvram, uuid, "nvram"), StateFile(self.volatile, uuid, "volatile"), uuid,
+            key,
+        )  # fmt: skip
+
+    def copy(self) -> "Host":
+        other = Host()
+        other.nvram, other.volatile = (disk.copy() for disk in self.disks)
+        return other
+
+    def lose_power(self) -> None:
+        for disk in self.disks:
+            disk.lose_power()
+
+    def started(self) -> tuple[SealedState, bytes, bytes | None]:
+        """What the next process gets, with the key that nvram asks for."""
+        for disk in self.disks:
+            disk.faults.clear()
+        content = StateFile(self.nvram, VM, "nvram").load().content
+        assert content is not None
+        state = self.open(key(parse(content).header.dek_id[0]))
+        return state, state.load(), state.load_volatile()
+
+
+def test_what_is_saved_is_loaded() -> None:
+    host = Host(volatile=None)
+    state, permanent, volatile = host.started()
+    assert (permanent, volatile, state.header.generation) == (PERMANENT, None, 1)
+    assert state.reserve()
+    state.save(b"second")
+    state.save_volatile(VOLATILE)
+    state, permanent, volatile = host.started()
+    assert (permanent, volatile, state.header.generation) == (b"second", VOLATILE, 2)
+    state.clear_volatile()
+    assert host.started()[1:] == (b"second", None)
+    assert state.findings == []
+
+
+def test_header_is_kept_until_it_is_changed() -> None:
+    host = Host()
+    state, *_ = host.started()
+    branch = bytes(range(16))
+    state.save(b"a", replace(state.header, branch=branch, epoch=4, handover="lent"))
+    state.save(b"b")
+    header = host.started()[0].header
+    assert header == Header(VM, 3, "permanent", key(1).dek_id, branch, 4, "lent")
+
+
+def test_failed_save_changes_nothing_that_is_believed() -> None:
+    host = Host()
+    state, *_ = host.started()
+    host.nvram.faults = [Fault(OSError, range(1), range(1))]
+    with pytest.raises(StorageError):
+        state.save(b"second", replace(state.header, handover="away"))
+    assert (state.header.generation, state.header.handover) == (1, "ours")
+    state.save(b"second")
+    state, permanent, _ = host.started()
+    assert (permanent, state.header.generation, state.header.handover) == (b"second", 2, "ours")
+
+
+def test_findings_are_kept() -> None:
+    host = Host()
+    host.nvram.put(PLACE_SIZE, b"\xff" * 512)
+    host.volatile.put(0, host.volatile.read(PLACE_SIZE, 4096))
+    state, *_ = host.started()
+    kinds = [(finding.kind, finding.condition) for finding in state.findings]
+    assert kinds == [("permanent", "interrupted"), ("volatile", "damaged")]
+
+
+def test_nvram_without_a_state_is_damaged() -> None:
+    host = Host()
+    host.nvram = fresh()
+    with pytest.raises(EnvelopeError, match="holds no state"):
+        host.open(key(1)).load()
+
+
+def test_what_was_loaded_is_durable() -> None:
+    host = Host()
+    state, *_ = host.started()
+    host.nvram.faults = [Fault(KilledError, range(99), ())]
+    with pytest.raises(KilledError):
+        state.save(b"second")
+    assert host.started()[1] == b"second"
+    host.lose_power()
+    assert host.started()[1] == b"second"
+
+
+def test_where_nothing_can_be_written_state_is_loaded_and_nothing_is_promised() -> None:
+    host = Host()
+    state = host.open(key(1))
+    host.nvram.faults = [Fault(OSError, (), ())] * 2
+    assert state.load() == PERMANENT
+    assert not state.reserve()
+    assert state.shortage == "cannot write nvram: Input/output error"
+    assert state.reserve()
+    state.save(b"second")
+    assert host.started()[1] == b"second"
+
+
+def test_rekey() -> None:
+    for volatile in (VOLATILE, None):
+        host = Host(volatile)
+        state, *_ = host.started()
+        old = state.key
+        state.rekey(key(2), PERMANENT)
+        assert old.dek == bytes(32)
+        state, *found = host.started()
+        assert state.key == key(2)
+        assert found == [PERMANENT, volatile]
+        # Nothing is left that the old key opens.
+        for disk, offset in itertools.product(host.disks, (0, PLACE_SIZE)):
+            assert key(1).dek_id not in disk.read(offset, 8192)
+
+
+def cuts() -> Iterator[tuple[int, int, Fault]]:
+    for disk, write, kind, cached, stable in itertools.product(
+        (0, 1), range(4), (OSError, KilledError), STAGES, STAGES
+    ):
+        if set(stable) <= set(cached):
+            yield disk, write, Fault(kind, cached, stable)
+
+
+@pytest.mark.parametrize("volatile", [VOLATILE, None], ids=["volatile", "none"])
+def test_rekey_cut_at_every_step_opens_with_the_old_key_or_with_the_new(
+    volatile: bytes | None,
+) -> None:
+    found = set()
+    for disk, write, fault in cuts():
+        host = Host(volatile)
+        state, *_ = host.started()
+        host.disks[disk].faults = [*[None] * write, fault]
+        try:
+            state.rekey(key(2), PERMANENT)
+        except (StorageError, KilledError):
+            found.add("cut")
+        # Killed, the next process may start from the cache; without power, from the disk.
+        killed, powerless = host, host.copy()
+        powerless.lose_power()
+        for after in (powerless, killed):
+            state, *states = after.started()
+            assert states == [PERMANENT, volatile]
+            found.add(state.key.dek_id[:1].hex())
+        killed.lose_power()
+        assert killed.started()[1:] == (PERMANENT, volatile)
+    assert found == {"cut", "01", "02"}
+
+
+@pytest.mark.parametrize("stable", STAGES, ids=str)
+@pytest.mark.parametrize("cached", STAGES, ids=str)
+def test_failed_rekey_goes_on_with_the_old_key_and_loses_nothing(
+    cached: range, stable: range
+) -> None:
+    if not set(stable) <= set(cached):
+        return
+    host = Host()
+    state, *_ = host.started()
+    # nvram's save fails: nobody knows which key its newest record is under.
+    host.nvram.faults = [Fault(OSError, cached, stable)]
+    with pytest.raises(StorageError):
+        state.rekey(key(2), PERMANENT)
+    assert state.key == key(1)
+    with pytest.raises(StorageError, match="nvram has not been stored"):
+        state.save_volatile(b"later")
+    powerless = host.copy()
+    powerless.lose_power()
+    assert powerless.started()[1:] == (PERMANENT, VOLATILE)
+    state.save(b"third")
+    powerless = host.copy()
+    powerless.lose_power()
+    assert powerless.started()[1:] == (b"third", VOLATILE)
+    # The old volatile state is there until the next is.
+    host.volatile.faults = [None, Fault(OSError, range(1), range(1))]
+    with pytest.raises(StorageError):
+        state.save_volatile(b"later")
+    powerless = host.copy()
+    powerless.lose_power()
+    assert powerless.started()[1:] == (b"third", VOLATILE)
+    state.save_volatile(b"later")
+    host.lose_power()
+    state, *states = host.started()
+    assert (state.key, states) == (key(1), [b"third", b"later"])
+
+
+def test_unusable_key_changes_nothing() -> None:
+    host = Host()
+    state, *_ = host.started()
+    with pytest.raises(ValueError):
+        state.rekey(replace(key(2), slots=()), PERMANENT)
+    state.save_volatile(b"later")
+    assert host.started()[1:] == (PERMANENT, b"later")
+
+
+def test_key_does_not_show() -> None:
+    assert repr(bytes(key(7).dek))[2:-1] not in repr(key(7))

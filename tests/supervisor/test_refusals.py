@@ -1,0 +1,96 @@
+"""What lower errors mean: the same wherever they are met."""
+
+from collections.abc import Iterator
+from typing import get_args
+
+import pytest
+
+from vtpmd.api import problems
+from vtpmd.api.problems import OperationError, Problem
+from vtpmd.ipc.messages import FailureKind
+from vtpmd.linux.errors import InUseError
+from vtpmd.storage.errors import DirectoryLocked, EnvelopeError, EnvelopeKind, StorageError
+from vtpmd.storage.errors import StorageKind as Kind
+from vtpmd.supervisor.errors import (
+    EndpointError,
+    KeyMissingError,
+    SupervisorError,
+    WorkerEndedError,
+    WorkerFailedError,
+    WorkerRefusedError,
+)
+from vtpmd.supervisor.refusals import EXPECTED, NotServedError, refusals
+from vtpmd.supervisor.states import Cause
+from vtpmd.supervisor.zygote import SpawnError
+
+STORAGE: dict[Kind, Problem] = {
+    "missing": problems.STATE_REFUSED,
+    "exists": problems.UNAVAILABLE,
+    "full": problems.UNAVAILABLE,
+    "unsafe": problems.STATE_REFUSED,
+    "locked": problems.UNAVAILABLE,
+    "failed": problems.UNAVAILABLE,
+}
+FAILURES: dict[FailureKind, Problem] = {
+    "key": problems.KEY_UNAVAILABLE,
+    "damaged": problems.STATE_REFUSED,
+    "newer": problems.STATE_REFUSED,
+    "wrong-instance": problems.STATE_REFUSED,
+    "storage": problems.UNAVAILABLE,
+    "sandbox": problems.UNAVAILABLE,
+    "model": problems.INVALID,
+    "defect": problems.INTERNAL,
+    "unknown": problems.INTERNAL,
+}
+
+
+def cases() -> Iterator[tuple[Exception, Problem, bool]]:
+    """An error, its problem, and whether it is tried again."""
+    yield from ((StorageError(kind, "x"), problem, False) for kind, problem in STORAGE.items())
+    yield DirectoryLocked(None), problems.UNAVAILABLE, False
+    for kind in get_args(EnvelopeKind):
+        yield EnvelopeError(kind, "x"), problems.STATE_REFUSED, False
+    for failure, problem in FAILURES.items():
+        yield WorkerFailedError(failure, "x"), problem, False
+    yield KeyMissingError("x", retry=True), problems.KEY_UNAVAILABLE, True
+    yield KeyMissingError("x", retry=False), problems.KEY_UNAVAILABLE, False
+    yield WorkerRefusedError("x"), problems.UNAVAILABLE, False
+    yield WorkerEndedError("x"), problems.INTERNAL, True
+    yield SpawnError("x"), problems.INTERNAL, True
+    yield InUseError("x"), problems.RUNNING_CONFLICT, False
+    yield EndpointError("x"), problems.UNAVAILABLE, False
+    yield FileExistsError("x"), problems.UNAVAILABLE, False
+
+
+@pytest.mark.parametrize(
+    ("error", "problem", "again"), list(cases()), ids=lambda each: getattr(each, "kind", None)
+)
+def test_an_error_is_one_problem_when_serving_and_when_asked(
+    error: Exception, problem: Problem, again: bool
+) -> None:
+    failure = NotServedError.by(error)
+    assert (failure.problem, failure.again) == (problem, again)
+    locked = problem is problems.KEY_UNAVAILABLE
+    assert failure.cause is (Cause.KEY_UNAVAILABLE if locked else Cause.REFUSED)
+    with pytest.raises(OperationError) as refused, refusals():
+        raise error
+    assert refused.value.problem is problem
+    assert refused.value.detail.endswith(f"{error}.")
+
+
+def test_every_kind_has_a_meaning() -> None:
+    assert STORAGE.keys() == set(get_args(Kind))
+    assert FAILURES.keys() == set(get_args(FailureKind))
+    assert set(EXPECTED) == {
+        each for error, _, _ in cases() for each in type(error).__mro__ if each in EXPECTED
+    }
+
+
+def test_a_defect_stays_one() -> None:
+    with pytest.raises(ZeroDivisionError), refusals():
+        raise ZeroDivisionError
+
+
+def test_the_rooms_errors_are_one_tree() -> None:
+    for each in (KeyMissingError, WorkerFailedError, SpawnError, NotServedError, EndpointError):
+        assert issubclass(each, SupervisorError)

@@ -1,0 +1,305 @@
+"""Every request and answer of the admin interface, declared once.
+
+Both sides may be of different versions, so there is one rule for each direction:
+
+- A *report* (an answer) is read tolerantly: unknown fields of a newer daemon are ignored, and a
+  field that an older daemon does not know has its default, or else the empty value of its type.
+- A *request* is an order and is read strictly: the daemon refuses fields that it does not know.
+  Optional fields have defaults, and a field that has its default is not sent.
+
+`codec` reads and writes them; the daemon's half of the rule for requests is `vtpmd.admin.schema`.
+"""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from uuid import UUID
+
+
+@dataclass(frozen=True)
+class Request:
+    """Base of what clients ask for."""
+
+
+@dataclass(frozen=True)
+class Report:
+    """Base of what the daemon answers.
+
+    `document`: all that a daemon has sent, fields included that are unknown here; empty in a
+    report that was not received.
+    """
+
+    document: dict[str, object] = field(
+        init=False, repr=False, compare=False, default_factory=dict, kw_only=True
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class CreateRequest(Request):
+    """A new instance. What is left out is taken from the configuration; the UUID is random."""
+
+    name: str
+    uuid: UUID | None = None
+    pcr_banks: tuple[str, ...] | None = None
+    profile: str | None = None
+    provider: str | None = None
+    data_socket: bool | None = None
+    start: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class StopRequest(Request):
+    """`remember`: the instance stays stopped when the daemon starts next."""
+
+    remember: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class UnlockRequest(Request):
+    """Which locked instances to try: those of one key provider, or all."""
+
+    provider: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class RekeyRequest(Request):
+    """`deep`: make a new DEK, too. `provider`: move to another one.
+
+    `since`: leave the instance alone if all its slots have been made since then.
+    """
+
+    deep: bool = False
+    provider: str | None = None
+    since: datetime | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class CloneRequest(Request):
+    """A new instance like another one. What is left out is taken from the original.
+
+    `policy`: "copy" or "replace"; the default is configured. `confirmed`: use the policy replace
+    even if the owner has keys or data in the original.
+    """
+
+    name: str
+    uuid: UUID | None = None
+    policy: str | None = None
+    provider: str | None = None
+    data_socket: bool | None = None
+    confirmed: bool = False
+    start: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class RestoreRequest(Request):
+    """How to restore a bundle: under another `name`, replacing the present instance, started."""
+
+    name: str | None = None
+    replace: bool = False
+    start: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class BackupRequest(Request):
+    """The passphrase that will open a backup of keys."""
+
+    passphrase: str = field(repr=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class BackupNote(Request):
+    """Which KEK versions are in a backup that has been written."""
+
+    key_versions: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class KeyImportRequest(Request):
+    """A backup of keys (base64) and its passphrase."""
+
+    backup: str = field(repr=False)
+    passphrase: str = field(repr=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class KeySlot(Report):
+    """Which key provider holds the wrapped key of an instance, under which KEK, since when."""
+
+    provider: str
+    type: str
+    key_ref: str
+    key_version: str
+    purpose: str
+    created: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
+class KeyFate(Report):
+    """Whether the KEK around a deleted key was destroyed, and why not."""
+
+    provider: str
+    key_ref: str
+    key_version: str
+    destroyed: bool
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Deletion(Report):
+    """What was destroyed with an instance.
+
+    `keys` is None if the state file could not be read, so that its keys are unknown.
+    `secrets_remain_in`: the instances that share its identity.
+    """
+
+    deleted: str
+    uuid: UUID
+    keys: tuple[KeyFate, ...] | None
+    secrets_remain_in: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RekeyResult(Report):
+    """`changed` is False if the instance was under the wanted keys already."""
+
+    name: str
+    uuid: UUID
+    changed: bool
+    keys: tuple[KeySlot, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkerInfo(Report):
+    """What a running worker says about itself.
+
+    `tpm`: "off", "on" or "failed". `storage`: "available", or why the TPM answers
+    TPM_RC_NV_UNAVAILABLE. `sandbox`: each part of the sandbox and how it is in force.
+    """
+
+    pid: int
+    tpm: str
+    generation: int
+    clients: int
+    commands: int
+    storage: str
+    sandbox: dict[str, str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class InstanceInfo(Report):
+    """One instance. `since`: when it entered its state; `reason`: why it is in it.
+
+    `shares_identity_with`: the instances of this host that have the same secrets. A list of
+    instances leaves `keys` and `worker` empty.
+    """
+
+    name: str
+    uuid: UUID
+    state: str
+    reason: str
+    since: datetime
+    created: datetime
+    autostart: bool
+    provider: str
+    profile: str
+    pcr_banks: tuple[str, ...]
+    control_socket: str
+    data_socket: str | None
+    shares_identity_with: tuple[str, ...] = ()
+    keys: tuple[KeySlot, ...] = ()
+    worker: WorkerInfo | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Failure(Report):
+    """What was not done for one of several instances, and why; `code` is that of a problem."""
+
+    name: str
+    code: str
+    detail: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class UnlockResult(Report):
+    """Which of the locked instances are unlocked now, and which are still locked."""
+
+    unlocked: tuple[str, ...]
+    failed: tuple[Failure, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class InstanceList(Report):
+    """All instances, by name."""
+
+    instances: tuple[InstanceInfo, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Digests(Report):
+    """Bank -> PCR index -> digest in hexadecimal; empty while the TPM is off."""
+
+    banks: dict[str, dict[int, str]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProviderInfo(Report):
+    """A configured key provider and whether it can be used now."""
+
+    name: str
+    type: str
+    default: bool
+    recovery: bool
+    available: bool
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Capabilities(Report):
+    """What this daemon can do. `create`: "available", or "unavailable: …" with the reason."""
+
+    version: str
+    create: str
+    profiles: tuple[str, ...]
+    pcr_banks: tuple[str, ...]
+    key_providers: tuple[ProviderInfo, ...]
+    sandbox: str
+    states: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProviderDetails(ProviderInfo):
+    """`instances`: how many have their key there; `description`: what the provider reports."""
+
+    instances: int
+    description: dict[str, object]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProviderList(Report):
+    """`not_configured`: providers that instances need and the configuration lacks."""
+
+    providers: tuple[ProviderDetails, ...]
+    not_configured: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RotateResult(Report):
+    """The KEK version that wraps from now on; instances get it when they are rekeyed."""
+
+    provider: str
+    key_version: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class KeyringBackup(Report):
+    """The content of a backup file (base64) and the KEK versions in it."""
+
+    backup: str
+    key_versions: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class KeyImportResult(Report):
+    """How many KEK versions were new to a provider."""
+
+    provider: str
+    added: int

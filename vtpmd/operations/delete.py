@@ -1,0 +1,51 @@
+"""Delete: remove an instance for good."""
+
+import contextlib
+
+import trio
+
+from vtpmd.api.schema import Deletion, KeyFate
+from vtpmd.storage.errors import EnvelopeError, StorageError
+from vtpmd.supervisor.fleet import Fleet
+from vtpmd.supervisor.keys import Erasure
+from vtpmd.supervisor.refusals import refusals
+from vtpmd.supervisor.states import Act
+from vtpmd.telemetry.log import get_logger
+
+log = get_logger("delete")
+
+
+async def delete(fleet: Fleet, name: str) -> Deletion:
+    """Remove an instance that is not running; returns which of its keys are destroyed.
+
+    Raises OperationError.
+    """
+    instance = fleet.find(name)
+    metadata, registry = instance.metadata, fleet.host.registry
+    erasures: list[Erasure] | None = None
+    async with instance.retired(Act.DELETE):
+        with refusals():
+            unreadable = contextlib.suppress(EnvelopeError, StorageError)
+            with registry.claimed(metadata.uuid), unreadable:
+                envelope = await trio.to_thread.run_sync(registry.envelope, metadata.uuid)
+                erasures = await fleet.host.keys.destroy(envelope, metadata.uuid)
+            await trio.to_thread.run_sync(registry.remove, metadata.uuid)
+        fleet.drop(metadata.uuid)
+    log.info("deleted", instance=metadata.name, uuid=str(metadata.uuid))
+    return Deletion(
+        deleted=metadata.name,
+        uuid=metadata.uuid,
+        keys=None if erasures is None else tuple(map(_fate, erasures)),
+        secrets_remain_in=fleet.sharing_identity(metadata),
+    )
+
+
+def _fate(erasure: Erasure) -> KeyFate:
+    slot = erasure.slot
+    return KeyFate(
+        provider=slot.provider,
+        key_ref=slot.key_ref,
+        key_version=slot.key_version,
+        destroyed=erasure.erased,
+        reason=erasure.reason,
+    )

@@ -1,0 +1,99 @@
+"""How what the daemon knows is shown in reports."""
+
+import contextlib
+from collections.abc import Iterable
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+import trio
+
+from vtpmd.api.schema import InstanceInfo, KeySlot, ProviderDetails, ProviderInfo, WorkerInfo
+from vtpmd.ipc.messages import StatusReply
+from vtpmd.storage.errors import EnvelopeError, StorageError
+from vtpmd.storage.slot import Slot
+from vtpmd.supervisor.fleet import Fleet
+from vtpmd.supervisor.instance import Instance
+from vtpmd.supervisor.keys import ProviderState
+
+
+def outline(fleet: Fleet, instance: Instance) -> InstanceInfo:
+    """One instance, without what only its files and its worker know."""
+    metadata, condition = instance.metadata, instance.condition
+    data = instance.endpoints.data
+    return InstanceInfo(
+        name=metadata.name,
+        uuid=metadata.uuid,
+        state=condition.state,
+        reason=condition.reason,
+        since=condition.since,
+        created=metadata.created,
+        autostart=metadata.autostart,
+        provider=metadata.provider,
+        profile=metadata.profile,
+        pcr_banks=metadata.pcr_banks,
+        control_socket=str(instance.endpoints.control),
+        data_socket=None if data is None else str(data),
+        shares_identity_with=fleet.sharing_identity(metadata),
+    )
+
+
+async def describe(fleet: Fleet, instance: Instance) -> InstanceInfo:
+    """One instance, with its key slots and what its worker says."""
+    slots: tuple[Slot, ...] = ()
+    with contextlib.suppress(EnvelopeError, StorageError):
+        uuid = instance.metadata.uuid
+        slots = (await trio.to_thread.run_sync(fleet.host.registry.envelope, uuid)).slots
+    answer = await instance.status()
+    worker = None if answer is None else _worker_info(*answer)
+    return replace(outline(fleet, instance), keys=key_slots(slots), worker=worker)
+
+
+def _worker_info(pid: int, status: StatusReply) -> WorkerInfo:
+    return WorkerInfo(
+        pid=pid,
+        tpm=status.tpm,
+        generation=status.generation,
+        clients=status.clients,
+        commands=status.commands,
+        storage=status.storage,
+        sandbox=status.sandbox,
+    )
+
+
+def key_slots(slots: Iterable[Slot]) -> tuple[KeySlot, ...]:
+    """What may be shown of key slots."""
+    return tuple(
+        KeySlot(
+            provider=slot.provider,
+            type=slot.provider_type,
+            key_ref=slot.key_ref,
+            key_version=slot.key_version,
+            purpose=slot.purpose,
+            created=datetime.fromtimestamp(slot.created, UTC),
+        )
+        for slot in slots
+    )
+
+
+def provider_info(state: ProviderState) -> ProviderInfo:
+    """A key provider, without what it reports about itself."""
+    return ProviderInfo(**_provider_fields(state))
+
+
+def provider_details(
+    state: ProviderState, instances: int, description: dict[str, object]
+) -> ProviderDetails:
+    """A key provider, how many instances have their key there, and what it reports."""
+    return ProviderDetails(**_provider_fields(state), instances=instances, description=description)
+
+
+def _provider_fields(state: ProviderState) -> dict[str, Any]:
+    return {
+        "name": state.provider.name,
+        "type": state.provider.type,
+        "default": state.is_default,
+        "recovery": state.is_recovery,
+        "available": state.fault is None,
+        "reason": state.fault or "ready",
+    }

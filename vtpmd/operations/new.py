@@ -1,0 +1,124 @@
+"""Making an instance: plan it, fill a directory, publish that, perhaps start."""
+
+import contextlib
+import os
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import UTC, datetime
+from uuid import UUID, uuid4
+
+import trio
+
+from vtpmd.api.problems import OperationError
+from vtpmd.api.schema import InstanceInfo
+from vtpmd.ipc.messages import Manufacture, Stored
+from vtpmd.storage.errors import StorageError
+from vtpmd.storage.wipe import wipe
+from vtpmd.supervisor.fleet import Fleet
+from vtpmd.supervisor.host import Host
+from vtpmd.supervisor.instance import Instance
+from vtpmd.supervisor.keys import FreshKey
+from vtpmd.supervisor.launch import carry_out
+from vtpmd.supervisor.metadata import Metadata, as_uuid
+from vtpmd.supervisor.naming import check_name
+from vtpmd.supervisor.refusals import refusals
+from vtpmd.supervisor.registry import Entry
+from vtpmd.telemetry.log import get_logger
+
+from .describe import describe
+
+log = get_logger("new")
+
+
+def plan(
+    host: Host,
+    name: str,
+    uuid: UUID | None,
+    *,
+    provider: str | None,
+    profile: str,
+    pcr_banks: Sequence[str],
+    data_socket: bool,
+    identity: UUID | None = None,
+) -> Metadata:
+    """The metadata of a new instance; its identity is its own unless given.
+
+    Raises OperationError.
+    """
+    uuid = uuid or as_uuid(name) or uuid4()
+    check_name(host.configuration, name, uuid)
+    with refusals():
+        holder = host.keys.choose(provider)
+    return Metadata(
+        name=name,
+        uuid=uuid,
+        created=datetime.now(UTC),
+        provider=holder.name,
+        profile=profile,
+        pcr_banks=tuple(pcr_banks),
+        data_socket=data_socket,
+        autostart=False,
+        identity=identity or uuid,
+    )
+
+
+async def manufacture(fleet: Fleet, metadata: Metadata) -> Instance:
+    """An instance with a TPM of its own, made as planned. Raises OperationError."""
+
+    async def fill(directory: int, key: FreshKey) -> None:
+        order = Manufacture(
+            uuid=metadata.uuid,
+            name=metadata.name,
+            profile=metadata.profile,
+            pcr_banks=metadata.pcr_banks,
+            dek=key.dek,
+            dek_id=key.dek_id,
+            slots=key.slots,
+            sandbox=fleet.host.configuration.sandbox,
+        )
+        await carry_out(fleet.host, metadata, order, Stored, [directory])
+
+    return await make(fleet, metadata, fill)
+
+
+async def make(
+    fleet: Fleet, metadata: Metadata, fill: Callable[[int, FreshKey], Awaitable[None]]
+) -> Instance:
+    """An instance with a fresh key, whose directory `fill` fills. Raises OperationError."""
+    host = fleet.host
+    with fleet.reserved(metadata), refusals():
+        key = await host.keys.fresh(metadata.uuid, host.keys.choose(metadata.provider))
+        try:
+            await publish(host, metadata, lambda directory: fill(directory, key))
+        finally:
+            wipe(key.dek)
+        log.info("created", instance=metadata.name, uuid=str(metadata.uuid))
+        return fleet.add(Entry(metadata))
+
+
+async def publish(host: Host, metadata: Metadata, fill: Callable[[int], Awaitable[None]]) -> None:
+    """Prepare a directory, let `fill` complete it, publish it; a failure leaves nothing."""
+    directory = await trio.to_thread.run_sync(host.registry.prepare, metadata)
+    try:
+        await fill(directory)
+        await trio.to_thread.run_sync(host.registry.publish, metadata.uuid)
+    except BaseException:
+        with contextlib.suppress(StorageError):
+            host.registry.discard(metadata.uuid)
+        raise
+    finally:
+        os.close(directory)
+
+
+async def introduce(fleet: Fleet, instance: Instance, start: bool) -> InstanceInfo:
+    """An instance that has just been made, served if `start`; it stays if that fails.
+
+    Raises OperationError.
+    """
+    if start:
+        try:
+            with refusals():
+                await instance.start()
+        except OperationError as refused:
+            detail = f"{instance.metadata.name} is created, but not served: {refused.detail}"
+            raise OperationError(refused.problem, detail) from None
+    return await describe(fleet, instance)

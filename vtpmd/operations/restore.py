@@ -1,0 +1,116 @@
+"""Restore: make an instance from the sealed state in a bundle."""
+
+from dataclasses import replace
+
+import trio
+
+from vtpmd.api import problems
+from vtpmd.api.problems import OperationError
+from vtpmd.api.schema import InstanceInfo, RestoreRequest
+from vtpmd.storage.directory import NVRAM
+from vtpmd.storage.wipe import wipe
+from vtpmd.supervisor.errors import KeyMissingError
+from vtpmd.supervisor.fleet import Fleet
+from vtpmd.supervisor.host import Host
+from vtpmd.supervisor.instance import Instance
+from vtpmd.supervisor.metadata import Metadata
+from vtpmd.supervisor.refusals import refusals
+from vtpmd.supervisor.registry import Entry
+from vtpmd.supervisor.states import Act
+from vtpmd.telemetry.log import get_logger
+
+from .bundle import Bundle, BundleError, decode
+from .examine import examine_directory
+from .new import introduce, publish
+
+log = get_logger("restore")
+
+
+async def restore(fleet: Fleet, request: RestoreRequest, data: bytes) -> InstanceInfo:
+    """An instance from a bundle; locked if its key is not available.
+
+    Raises OperationError: then everything is as it was, or it is restored and not served.
+    """
+    return await introduce(fleet, await _restore(fleet, request, data), request.start)
+
+
+async def _restore(fleet: Fleet, request: RestoreRequest, data: bytes) -> Instance:
+    try:
+        bundle = await trio.to_thread.run_sync(decode, data)
+    except BundleError as error:
+        raise OperationError(problems.BUNDLE_REFUSED, f"The bundle is refused: {error}.") from None
+    old = fleet.get(bundle.metadata.uuid)
+    metadata = _plan(bundle, request, old)
+    if old is None:
+        with fleet.reserved(metadata):
+            fault = await _install(fleet.host, metadata, bundle)
+            return _add(fleet, metadata, fault)
+    if not request.replace:
+        raise OperationError(
+            problems.EXISTS,
+            f"The bundle is of instance {metadata.uuid}, which exists here as {old.metadata.name}.",
+        )
+    with fleet.reserved(metadata, replacing=old):
+        async with old.retired(Act.REPLACE):
+            fault = await _replace(fleet.host, metadata, bundle)
+            fleet.drop(metadata.uuid)
+        return _add(fleet, metadata, fault)
+
+
+def _plan(bundle: Bundle, request: RestoreRequest, old: Instance | None) -> Metadata:
+    """The restored metadata; an instance that is replaced keeps its name if it has one."""
+    kept = old.metadata.name if old is not None and old.fault is None else None
+    name = request.name or kept or bundle.metadata.name
+    primary = [slot.provider for slot in bundle.envelope.slots if slot.purpose == "primary"]
+    provider = primary[0] if primary else bundle.envelope.slots[0].provider
+    return replace(bundle.metadata, name=name, provider=provider, autostart=False)
+
+
+def _add(fleet: Fleet, metadata: Metadata, fault: str | None) -> Instance:
+    instance = fleet.add(Entry(metadata))
+    if fault is not None:
+        instance.lock(fault)
+    log.info("restored", instance=metadata.name, uuid=str(metadata.uuid), locked=fault)
+    return instance
+
+
+async def _install(host: Host, metadata: Metadata, bundle: Bundle) -> str | None:
+    """Publish a new directory; returns why its key is missing, None if the state opens."""
+    fault: str | None = None
+
+    async def fill(directory: int) -> None:
+        nonlocal fault
+        files = {**bundle.certificates, NVRAM: bundle.nvram}
+        await trio.to_thread.run_sync(host.registry.fill, directory, files)
+        fault = await _try(host, metadata, bundle, directory)
+
+    with refusals():
+        await publish(host, metadata, fill)
+    return fault
+
+
+async def _replace(host: Host, metadata: Metadata, bundle: Bundle) -> str | None:
+    """Replace what is stored by a bundle, after a trial in another directory; as `_install`."""
+    registry, uuid = host.registry, metadata.uuid
+    with refusals():
+        files = {**bundle.certificates, NVRAM: bundle.nvram}
+        with registry.beside(metadata) as directory:
+            await trio.to_thread.run_sync(registry.fill, directory, files)
+            fault = await _try(host, metadata, bundle, directory)
+        lost = await trio.to_thread.run_sync(registry.overwrite, metadata, files)
+    found = bundle.envelope.header.generation
+    log.warning("state-replaced", uuid=str(uuid), generation=found, replaced_generation=lost)
+    return fault
+
+
+async def _try(host: Host, metadata: Metadata, bundle: Bundle, directory: int) -> str | None:
+    """Open the state in `directory` if its key is available; otherwise the reason."""
+    try:
+        dek = await host.keys.unlock(bundle.envelope, metadata.uuid)
+    except KeyMissingError as error:
+        return str(error)
+    try:
+        await examine_directory(host, metadata, dek, directory)
+    finally:
+        wipe(dek)
+    return None

@@ -1,0 +1,158 @@
+"""The stored state of one instance: permanent and volatile, sealed under one key, in two files."""
+
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from uuid import UUID
+
+from .envelope import parse, seal
+from .errors import StorageError, damaged
+from .header import Header, Kind
+from .slot import Slot
+from .state_file import Condition, Loaded, StateFile
+from .wipe import wipe
+
+_ENVELOPE_ROOM = 4096  # header and slots
+
+
+@dataclass(frozen=True)
+class Key:
+    """A DEK (32 octets), its id (16 octets) and the key slots that carry it wrapped."""
+
+    dek: bytearray = field(repr=False)
+    dek_id: bytes
+    slots: Sequence[Slot]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """In what condition a file was loaded, with the reason for people if it was damaged."""
+
+    kind: Kind
+    condition: Condition
+    reason: str
+
+
+class SealedState:
+    """The state files of instance `uuid`, sealed under `key`.
+
+    `header` is that of the newest durable permanent state; `load` comes first. `findings` tells of
+    what was loaded and was not whole.
+    """
+
+    def __init__(self, nvram: StateFile, volatile: StateFile, uuid: UUID, key: Key) -> None:
+        self._nvram = nvram
+        self._volatile = volatile
+        self._uuid = uuid
+        self.key = key
+        self.header = Header(uuid, 0, "permanent", key.dek_id)
+        self.findings: list[Finding] = []
+        self._size = 0
+        self._certain = True  # which key opens the permanent state on the disk
+
+    def load(self) -> bytes:
+        """The permanent state; it is durable when this returns, or else `reserve` says no.
+
+        Raises StorageError or EnvelopeError; the content of the file stays as it is.
+        """
+        content = self._found("permanent", self._nvram.load())
+        if content is None:
+            raise damaged("it holds no state")
+        envelope = parse(content)
+        permanent = _take(envelope.unseal(self.key.dek, self._uuid))
+        with suppress(StorageError):  # where nothing can be written, the rest of the TPM works
+            self._nvram.settle()
+        self.header = envelope.header
+        self._size = len(permanent)
+        return permanent
+
+    def save(self, permanent: bytes, header: Header | None = None) -> None:
+        """Make a new permanent state durable under the next generation. Raises StorageError.
+
+        With `header`, its branch, epoch and state of hand-over are those from now on. After an
+        error the state on the disk may be either, until a save succeeds.
+        """
+        stated = header or self.header
+        stated = replace(stated, generation=self.header.generation + 1, dek_id=self.key.dek_id)
+        self._nvram.save(seal(self.key.dek, stated, self.key.slots, permanent))
+        self.header = stated
+        self._size = len(permanent)
+        self._certain = True
+
+    def reserve(self) -> bool:
+        """Whether the next `save` will find its space; costs next to nothing when it will."""
+        return self._nvram.reserve(self._size + _ENVELOPE_ROOM)
+
+    @property
+    def shortage(self) -> str:
+        """Why `reserve` said no."""
+        return self._nvram.shortage or ""
+
+    def load_volatile(self) -> bytes | None:
+        """The stored volatile state, None without one. Raises StorageError or EnvelopeError."""
+        content = self._found("volatile", self._volatile.load(self._opens))
+        if content is None:
+            return None
+        return _take(parse(content).unseal(self.key.dek, self._uuid, "volatile"))
+
+    def save_volatile(self, volatile: bytes) -> None:
+        """Store the volatile state. Raises StorageError.
+
+        While a rekey that failed has left open which key opens the permanent state, the volatile
+        state under either is kept: `save` comes first.
+        """
+        if not self._certain:
+            raise StorageError("failed", "cannot write volatile: nvram has not been stored before")
+        self._volatile.save(self._seal_volatile(volatile))
+
+    def clear_volatile(self) -> None:
+        """Forget the stored volatile state, if there is one. Raises StorageError."""
+        self._volatile.clear()
+
+    def rekey(self, key: Key, permanent: bytes) -> None:
+        """Seal under `key` from now on: `permanent` and, if it is stored, the volatile state.
+
+        The volatile state under the new key is stored beside the one under the old, and the key of
+        the permanent state decides between them: whenever it is cut short, all of it opens with the
+        old key or all with the new one.
+
+        Raises StorageError, EnvelopeError, or ValueError for a key that can't be used: the old one
+        stays in use.
+        """
+        volatile = self.load_volatile()
+        old, self.key = self.key, key
+        try:
+            if volatile is not None:
+                self._volatile.save(self._seal_volatile(volatile))
+            self._certain = False
+            self.save(permanent)
+        except (StorageError, ValueError):
+            self.key = old
+            with suppress(StorageError):
+                self._volatile.load(self._opens)
+            raise
+        if old.dek is not key.dek:
+            wipe(old.dek)
+        with suppress(StorageError):  # once more, so that no place keeps what the old key opens
+            self.save(permanent)
+            if volatile is not None:
+                self.save_volatile(volatile)
+
+    def _found(self, kind: Kind, loaded: Loaded) -> bytes | None:
+        if loaded.condition != "whole":
+            self.findings.append(Finding(kind, loaded.condition, loaded.reason))
+        return loaded.content
+
+    def _opens(self, content: bytes) -> bool:
+        return parse(content).header.dek_id == self.key.dek_id
+
+    def _seal_volatile(self, volatile: bytes) -> bytes:
+        header = replace(self.header, kind="volatile", dek_id=self.key.dek_id)
+        return seal(self.key.dek, header, self.key.slots, volatile)
+
+
+def _take(plaintext: bytearray) -> bytes:
+    """The engine wants bytes; the wipeable copy goes at once."""
+    state = bytes(plaintext)
+    wipe(plaintext)
+    return state

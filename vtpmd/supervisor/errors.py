@@ -1,0 +1,35 @@
+"""What can go wrong in the supervisor; the text of every error is written for people."""
+
+from vtpmd.ipc.messages import FailureKind
+
+
+class SupervisorError(Exception):
+    """The supervisor could not do something; the text says why."""
+
+
+class KeyMissingError(SupervisorError):
+    """No key can be had; `retry`: that may change by itself."""
+
+    def __init__(self, reason: str, retry: bool) -> None:
+        super().__init__(reason)
+        self.retry = retry
+
+
+class EndpointError(SupervisorError):
+    """The sockets of an instance cannot be as they are configured."""
+
+
+class WorkerEndedError(SupervisorError):
+    """The worker is gone, or no longer talks sense."""
+
+
+class WorkerFailedError(SupervisorError):
+    """The worker could not carry out an order or serve; nothing on disk was touched."""
+
+    def __init__(self, kind: FailureKind, reason: str) -> None:
+        super().__init__(reason)
+        self.kind = kind
+
+
+class WorkerRefusedError(SupervisorError):
+    """The worker did not do what it was asked for, and goes on as before."""

@@ -1,0 +1,22 @@
+"""What all instances of a host share."""
+
+from dataclasses import dataclass
+
+import trio
+
+from vtpmd.config.schema import Configuration
+
+from .keys import Keys
+from .registry import Registry
+from .zygote import Zygote
+
+
+@dataclass(frozen=True)
+class Host:
+    """The parts that every operation and every serving works with."""
+
+    configuration: Configuration
+    registry: Registry
+    keys: Keys
+    zygote: Zygote
+    nursery: trio.Nursery

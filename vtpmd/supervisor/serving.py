@@ -1,0 +1,189 @@
+"""One serving of an instance: from its start until it is stopped or given up."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import trio
+
+from vtpmd.api import problems
+from vtpmd.ipc.messages import Event
+from vtpmd.telemetry.audit import acting_alone
+
+from .backoff import Backoff
+from .endpoints import Endpoints
+from .errors import WorkerEndedError, WorkerFailedError
+from .host import Host
+from .launch import serve
+from .metadata import Metadata
+from .refusals import NotServedError
+from .states import Cause
+from .worker import Worker
+
+STOP_GRACE = 10.0
+MAX_CRASHES = 5
+READY = "ready: QEMU can connect"
+ADOPTED = "served on by a worker that outlived its daemon"
+POWERED_OFF = "its TPM is off until QEMU connects again or the instance is stopped and started"
+
+# Events that tell of something a person should look at.
+ALARMS = frozenset({"storage-full", "storage-failing", "failure-mode", "defect"})
+
+
+class Serving:
+    """The workers that serve an instance one after the other, and what happens between them.
+
+    `become` is called with each cause and reason of a new state. `lost`: how the TPM lost its power
+    earlier without being switched off. Without `restart` a worker that crashed is not replaced.
+    """
+
+    def __init__(
+        self,
+        host: Host,
+        metadata: Metadata,
+        endpoints: Endpoints,
+        log: Any,
+        become: Callable[[Cause, str], None],
+        *,
+        lost: str | None = None,
+        restart: bool = True,
+    ) -> None:
+        self.worker: Worker | None = None
+        self.problem = problems.INTERNAL
+        """Why it could not be served last, for whoever asks to try again."""
+        self._host = host
+        self._metadata = metadata
+        self._endpoints = endpoints
+        self._log = log
+        self._become = become
+        self._lost = lost
+        self._restart = restart
+        self._last: tuple[Cause | None, str] = None, ""
+        self._stopping = False
+        self._scope = trio.CancelScope()
+        self._settled = trio.Event()
+        self._retry = trio.Event()
+        self._ended = trio.Event()
+        self._pauses = {
+            Cause.KEY_UNAVAILABLE: Backoff(1.0, 60.0),
+            Cause.REFUSED: Backoff(0.5, 30.0, MAX_CRASHES),
+            Cause.CRASHED: Backoff(0.5, 30.0, MAX_CRASHES),
+        }
+
+    async def run(self, adopted: Worker | None) -> None:
+        """Serve, at first by the `adopted` worker if there is one."""
+        acting_alone()  # also when an administrator's request began it
+        try:
+            with self._scope:
+                await self._attempts(adopted)
+            self._endpoints.remove()
+        except Exception:
+            self._log.exception("defect")
+            cause = Cause.CRASHED if self._last[0] is Cause.READY else Cause.REFUSED
+            self._fail(NotServedError(cause, problems.INTERNAL, "internal error, see the log"))
+        finally:
+            self._endpoints.let_go()
+            self._settled.set()
+            self._ended.set()
+
+    async def settled(self) -> None:
+        """Wait until the present attempt has succeeded or failed."""
+        await self._settled.wait()
+
+    async def try_now(self) -> None:
+        """Make another attempt at once, and wait until it has succeeded or failed."""
+        self._settled = trio.Event()
+        self._retry.set()
+        await self.settled()
+
+    async def end(self, reason: str) -> None:
+        """Stop serving; a worker that does not end by itself is killed."""
+        self._stopping = True
+        if (worker := self.worker) is None:
+            self._scope.cancel()
+        else:
+            try:
+                await worker.stop(reason)
+            except (WorkerEndedError, WorkerFailedError) as error:
+                self._log.warning("stop-unanswered", reason=str(error))
+            with trio.move_on_after(STOP_GRACE):
+                await self._ended.wait()
+            if not self._ended.is_set():
+                worker.kill()
+        await self._ended.wait()
+
+    async def _attempts(self, worker: Worker | None) -> None:
+        """Serve until stopped, or until another attempt makes no sense."""
+        reason = (worker and worker.strange) or ADOPTED
+        while True:
+            try:
+                if worker is None:
+                    worker, reason = await self._serve()
+                await self._attend(worker, reason)
+                if self._stopping:
+                    return
+                self._lost = f"its worker (process {worker.pid}) ended unexpectedly; {POWERED_OFF}"
+                raise NotServedError(Cause.CRASHED, problems.INTERNAL, self._lost, self._restart)
+            except NotServedError as error:
+                failure = error
+            worker = None
+            delay = self._pauses[failure.cause].next() if failure.again else None
+            self._fail(failure, _outlook(failure, delay))
+            if failure.cause is Cause.KEY_UNAVAILABLE:
+                self._endpoints.turn_away(self._host.nursery, self._on_turned_away)
+            elif delay is None:
+                return
+            with trio.move_on_after(math.inf if delay is None else delay):
+                await self._retry.wait()
+            self._retry = trio.Event()
+
+    async def _serve(self) -> tuple[Worker, str]:
+        """A new worker that serves the instance, and why. Raises NotServedError."""
+        # Tools on the data socket send no INIT: they expect a TPM that is on. One that has lost its
+        # power stays off, so that no empty PCRs pass for those there were.
+        startup = self._metadata.data_socket and self._lost is None
+        reason = READY if self._lost is None else f"restarted: {self._lost}"
+        on_event = event_writer(self._log)
+        worker = await serve(self._host, self._metadata, self._endpoints, startup, on_event)
+        return worker, reason
+
+    async def _attend(self, worker: Worker, reason: str) -> None:
+        """Stay with a serving worker until it ends."""
+        self.worker = worker
+        self._tell(Cause.READY, reason)
+        try:
+            await worker.ended()
+        finally:
+            self.worker = None
+            worker.close()
+
+    def _fail(self, failure: NotServedError, outlook: str = "") -> None:
+        self.problem = failure.problem
+        self._tell(failure.cause, f"{failure}{outlook}")
+
+    def _tell(self, cause: Cause, reason: str) -> None:
+        self._last = cause, reason
+        self._become(cause, reason)
+        self._settled.set()
+
+    def _on_turned_away(self) -> None:
+        self._log.warning("client-turned-away", reason=self._last[1])
+
+
+def event_writer(log: Any) -> Callable[[Event], None]:
+    """What logs the events that a worker reports."""
+
+    def write(event: Event) -> None:
+        level = log.error if event.kind in ALARMS else log.info
+        level("worker-event", kind=event.kind, detail=event.detail)
+
+    return write
+
+
+def _outlook(failure: NotServedError, delay: float | None) -> str:
+    """What comes next, for the end of a reason."""
+    if delay is not None:
+        return f"; next attempt in {delay:.1f} s"
+    if not failure.again:
+        return ""
+    return f"; tried again {MAX_CRASHES} times lately, so now it is left alone: see the log"

@@ -1,0 +1,53 @@
+"""The serving lock: by the kernel's word, which process serves an instance.
+
+A record lock of fcntl(2) belongs to one process, ends with it, and the kernel tells everybody whose
+it is. The supervisor makes the file, in a directory that is its own, and hands a descriptor to the
+zygote with the order to fork a worker, which locks it before it reads anything. A worker that a
+guest has taken over has no descriptor of another instance's lock, and its sandbox lets it neither
+open nor lock one. What this does not keep out is a process of the daemon's own user that is not
+confined: that one could as well read the daemon's files.
+"""
+
+import fcntl
+import os
+import struct
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+_FLOCK = struct.Struct("@hhqqi0q")  # struct flock of fcntl(2): type, whence, start, length, pid
+
+
+def lock_path(reattach: Path) -> Path:
+    """The lock of the instance whose worker listens on `reattach`."""
+    return reattach.with_suffix(".lock")
+
+
+@contextmanager
+def created(reattach: Path) -> Iterator[int]:
+    """A fresh lock, which nobody holds: its descriptor, open for reading. Raises OSError."""
+    path = lock_path(reattach)
+    path.unlink(missing_ok=True)
+    fd = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDONLY | os.O_CLOEXEC, 0o600)
+    try:
+        yield fd
+    finally:
+        os.close(fd)
+
+
+def holder(reattach: Path) -> int | None:
+    """The process that holds the lock, None if there is none. Raises OSError."""
+    fd = os.open(lock_path(reattach), os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    try:
+        question = _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
+        kind, _, _, _, pid = _FLOCK.unpack(fcntl.fcntl(fd, fcntl.F_GETLK, question))
+    finally:
+        os.close(fd)
+    return None if kind == fcntl.F_UNLCK else pid
+
+
+def clear(reattach: Path) -> None:
+    """Remove the lock, unless a worker that nobody could reach still holds it."""
+    with suppress(OSError):
+        if holder(reattach) is None:
+            lock_path(reattach).unlink()

@@ -56,24 +56,31 @@ def neighbour(other: VtpmdInstance) -> Iterator[Bystander]:
         yield neighbour
 
 
+@contextlib.contextmanager
+def lying(daemon: Vtpmd, name: str) -> Iterator[VtpmdInstance]:
+    """An instance whose worker lies."""
+    instance = daemon.create(name)
+    process = os.pidfd_open(instance.process())
+    try:
+        yield instance
+    finally:
+        with contextlib.suppress(ProcessLookupError):  # it was replaced
+            signal.pidfd_send_signal(process, signal.SIGKILL)  # what may not listen any more
+        os.close(process)
+        instance.stop()
+        daemon.control("delete", name, "--yes")
+
+
 @pytest.fixture
 def liar(daemon: Vtpmd, neighbour: Bystander) -> Iterator[VtpmdInstance]:
-    """An instance whose worker lies; supervisor and neighbour are unharmed by it afterwards."""
+    """Such an instance; supervisor and neighbour are unharmed by it afterwards."""
     supervisor, before = daemon.process(), descriptors(daemon)
-    liar = daemon.create("liar")
-    process = os.pidfd_open(liar.process())
-    try:
+    with lying(daemon, "liar") as liar:
         yield liar
         neighbour.check()
         assert not daemon.ended
         assert daemon.process() == supervisor
         assert daemon.control("info", "other")["state"] == "running"
-    finally:
-        with contextlib.suppress(ProcessLookupError):  # it was replaced
-            signal.pidfd_send_signal(process, signal.SIGKILL)  # what may not listen any more
-        os.close(process)
-        liar.stop()
-        daemon.control("delete", "liar", "--yes")
     wait_until(lambda: descriptors(daemon) <= before, "no descriptor too many")
     lines = [line for line in daemon.log().splitlines() if line.startswith("{")]
     assert "defect" not in [json.loads(line)["event"] for line in lines]
@@ -265,8 +272,7 @@ def test_bombs(daemon: Vtpmd, neighbour: Bystander) -> None:
     """What would be 200 MB, and then what would be more than there is in the world."""
     before = peak_memory(daemon)
     for number, octets in enumerate((bomb(20_000, 10_000), nested_bomb(100, 16))):
-        liar = daemon.create(f"bomber{number}")
-        with taken_over(liar) as worker:
+        with lying(daemon, f"bomber{number}") as liar, taken_over(liar) as worker:
             worker.run(CHANNEL)
             worker.put("octets", octets)
             assert worker.run("channel.send(octets)") == ""

@@ -31,7 +31,6 @@ def _open_hole() -> None:
     import cbor2
 
     from vtpmd.tpm.command import command
-    from vtpmd.tpm.profile import Profile
     from vtpmd.tpm.state import Tpm
     from vtpmd.tpm.wire.kinds import Rest
     from vtpmd.tpm.wire.structure import Structure
@@ -73,11 +72,6 @@ def _open_hole() -> None:
         except BaseException as error:
             return Answer(f"{type(error).__name__}: {error}".encode())
         return Answer(f"{scope['answer']}".encode())
-
-    allows = Profile.allows_command
-    setattr(  # noqa: B010 (mypy: a method is not to be assigned to)
-        Profile, "allows_command", lambda self, code: code == COMMAND or allows(self, code)
-    )
 
 
 if "vtpmd.worker.zygote" in sys.orig_argv:

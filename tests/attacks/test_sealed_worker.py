@@ -270,10 +270,10 @@ def descriptors(worker: TakenOver) -> list[tuple[int, int, int, int, int]]:
 
 @pytest.mark.xfail(reason=STORAGE)
 def test_files_that_are_open(worker: TakenOver, instance: VtpmdInstance) -> None:
-    """Those of its own state, and the null device; no directory."""
-    files = {(s.st_dev, s.st_ino) for s in map(os.stat, instance.directory.rglob("*"))}
-    metadata = os.stat(instance.directory / "meta.json")
-    files -= {(metadata.st_dev, metadata.st_ino)}
+    """Those of its own state, the lock that it serves, and the null device; no directory."""
+    lock = instance.reattach.with_name(f"{instance.reattach.name}.lock")
+    own = [path for path in instance.directory.rglob("*") if path.name != "meta.json"]
+    files = {(status.st_dev, status.st_ino) for status in map(os.stat, [*own, lock])}
     for fd, mode, device, inode, number in descriptors(worker):
         if stat.S_ISREG(mode):
             assert (device, inode) in files, fd

@@ -27,7 +27,7 @@ ANSWER_SECONDS = 15.0
 ENDING_SECONDS = 15.0
 
 
-class Silent(Exception):
+class SilentError(Exception):
     """The guest has had no answer from its TPM for a long time."""
 
 
@@ -100,7 +100,7 @@ class AttackingGuest:
         self._serial.sendall(f"{locality} {octets.hex()}\n".encode())
 
     def answer(self, seconds: float = ANSWER_SECONDS) -> bytes | str:
-        """The answer, or why the device took no command. Raises Silent."""
+        """The answer, or why the device took no command. Raises SilentError."""
         line = self._line(time.monotonic() + seconds)
         kind, _, content = line.partition(" ")
         return bytes.fromhex(content) if kind == "answer" else line
@@ -122,7 +122,7 @@ class AttackingGuest:
         while b"\n" not in self._lines:
             left = deadline - time.monotonic()
             if left <= 0 or not select.select([self._serial], [], [], left)[0]:
-                raise Silent(self._lines[-200:])
+                raise SilentError(self._lines[-200:])
             data = self._serial.recv(65536)
             if not data:
                 raise Failure(f"QEMU ended: {self._errors.read_text(errors='replace')}")

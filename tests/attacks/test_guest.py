@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.attacks.kernel import AttackingGuest, Silent, build
+from tests.attacks.kernel import AttackingGuest, SilentError, build
 from tests.faults.machine import INDEX_SIZE, Machine
 from tests.guest.errors import Failure
 from tests.peers.vtpmd import Vtpmd, VtpmdInstance
@@ -199,7 +199,7 @@ def test_guest_reaches_nobody(
         for case in cases(model):
             try:
                 try_case(guest, case)
-            except (AssertionError, Failure, Silent) as found:
+            except (AssertionError, Failure, SilentError) as found:
                 raise AssertionError(f"{case.name}: {found!r}") from None
         migrate(guest)
         find_in_step(guest)
@@ -222,7 +222,7 @@ def test_size_of_zero(
     """QEMU sends nothing then and waits for ever by itself: an administrator can free it."""
     with AttackingGuest(kernel, instance.control, "crb", short_path / "qemu.log") as guest:
         guest.start(random(8, 0))
-        with pytest.raises(Silent):
+        with pytest.raises(SilentError):
             guest.answer(1.0)
         assert guest.qmp.command("query-status", PROMPTLY)["status"] == "running"
         assert daemon.ctl("stop", instance.name, "--force").returncode == 0

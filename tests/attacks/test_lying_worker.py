@@ -25,8 +25,10 @@ pytestmark = [
     pytest.mark.skipif(platform.machine() != "x86_64", reason="system calls of x86_64"),
 ]
 
+NONSENSE = "the end of a worker whose messages are illegal is to come"
 RATE = "the limit of what a worker may have logged is to come"
 
+SOON = 5.0
 LOG_OF_A_FLOOD = 256 << 10
 """Octets of log that a second of events may make."""
 MEMORY_OF_A_MESSAGE = 32 << 20
@@ -139,6 +141,17 @@ def test_lie(daemon: Vtpmd, liar: VtpmdInstance, text: str) -> None:
         for _ in range(3):
             assert daemon.ctl("info", "liar").returncode == 0
     wait_until(lambda: daemon.control("info", "liar")["state"] in ("running", "failed"), "a state")
+
+
+@pytest.mark.xfail(reason=NONSENSE)
+def test_whoever_talks_nonsense_is_replaced(daemon: Vtpmd, liar: VtpmdInstance) -> None:
+    """It does not serve on without a supervisor, in an instance that is said to run well."""
+    with taken_over(liar) as worker:
+        taken = liar.process()
+        worker.run(CHANNEL)
+        worker.run("channel.send(b'nonsense')")
+        wait_until(lambda: not os.path.exists(f"/proc/{taken}"), "its end", SOON)
+    liar.wait_for(lambda info: info["worker"] and info["worker"]["pid"] != taken, "another")
 
 
 LIE_ABOUT_STATUS = """

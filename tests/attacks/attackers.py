@@ -21,12 +21,14 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from tests.attacks.taken import TakenOver
+from tests.attacks.taken import CHANNEL, TakenOver
 from tests.bench.encoding import CREATE_PRIMARY, OWNER, PASSWORD, command, creation, ecc
 from tests.bench.encoding import SIGNING as SIGNING_KEY
 from tests.peers.client import CMD_STOP, STARTUP_CLEAR, Control, Data, PeerError
 
 BUFFER = 3968
+ROUNDS = 10
+"""As many before the machine is reset."""
 CROWD, CONNECTIONS, FIRST_OF_CROWD = 60, 32, 100_000
 CMD_SET_STATEBLOB = 13
 TROUBLE = (OSError, PeerError, AssertionError)
@@ -61,27 +63,18 @@ def attached(control: Path) -> Iterator[Data]:
 def guest(control: str) -> Iterator[None]:
     """A guest that writes whatever QEMU lets through, and reads whatever comes."""
     for data in attached(Path(control)):
-        for octets in GUESTS:
-            data.send(octets[:BUFFER])
-            while select.select([data], [], [], 0.02)[0]:
-                data.receive()
-            yield
+        with contextlib.suppress(*TROUBLE):
+            for octets in GUESTS * ROUNDS:
+                data.send(octets[:BUFFER])
+                while select.select([data], [], [], 0.02)[0]:
+                    data.receive()
+                yield
 
 
 NOISE = """
-m = sys.modules['vtpmd.ipc.messages']
-for number in range(64):
-    try:
-        kind = stat.S_IFMT(os.fstat(number).st_mode)
-    except OSError:
-        continue
-    if kind == stat.S_IFSOCK:
-        found = socket.socket(fileno=os.dup(number))
-        if found.type == socket.SOCK_SEQPACKET and not found.getsockname():
-            channel = found
 try:
     for _ in range(2000):
-        channel.send(m.CODEC.encode(m.Event('defect', 'x' * 7000)), socket.MSG_DONTWAIT)
+        channel.send(encode(m.Event('defect', 'x' * 7000)), socket.MSG_DONTWAIT)
 except OSError:
     pass
 for number in range(64):
@@ -96,8 +89,12 @@ sum(range(1000000))
 def worker(control: str) -> Iterator[None]:
     """A worker that floods its supervisor, its disk and its processor."""
     for data in attached(Path(control)):
-        TakenOver(data).run(NOISE)
-        yield
+        with contextlib.suppress(*TROUBLE):
+            taken = TakenOver(data)
+            taken.run(CHANNEL)
+            for _ in range(ROUNDS):
+                taken.run(NOISE)
+                yield
 
 
 def member(idle: str, another: str) -> Iterator[None]:

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.attacks.memory import peak_memory
-from tests.attacks.taken import daemon_with_hole, taken_over
+from tests.attacks.taken import CHANNEL, daemon_with_hole, taken_over
 from tests.faults.bystander import Bystander
 from tests.faults.tracing import needs_root
 from tests.peers.instance import wait_until
@@ -96,19 +96,6 @@ def descriptors(daemon: Vtpmd) -> int:
         return 0
 
 
-CHANNEL = """
-m = sys.modules['vtpmd.ipc.messages']
-encode = m.CODEC.encode
-for number in range(64):
-    try:
-        kind = stat.S_IFMT(os.fstat(number).st_mode)
-    except OSError:
-        continue
-    if kind == stat.S_IFSOCK:
-        found = socket.socket(fileno=os.dup(number))
-        if found.type == socket.SOCK_SEQPACKET and not found.getsockname():
-            channel = found
-"""
 LIES = {
     "octets": "channel.send(b'\\xff' * 100)",
     "nothing": "channel.send(b'')",

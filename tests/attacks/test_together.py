@@ -42,7 +42,7 @@ def test_other_machines_are_served(outcome: Outcome) -> None:
     assert outcome.attacked.extend.p99 < EXTEND
 
 
-@pytest.mark.xfail(reason=ADMIN, strict=False)  # a matter of time, in both senses
+@pytest.mark.xfail(reason=ADMIN, strict=False)  # on an idle machine all may be well
 def test_administrators_are_served(outcome: Outcome) -> None:
     assert outcome.attacked.list.p99 < LIST
 
@@ -52,6 +52,6 @@ def test_log_grows_slowly(outcome: Outcome) -> None:
     assert outcome.octets < SECONDS * LOG, outcome.lines
 
 
-@pytest.mark.xfail(reason=ADMIN)
+@pytest.mark.xfail(reason=ADMIN, strict=False)  # how far the crowd gets is a matter of time
 def test_memory_is_bounded(outcome: Outcome) -> None:
     assert outcome.memory < MEMORY

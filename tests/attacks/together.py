@@ -23,6 +23,7 @@ from tests.faults.machine import INDEX_SIZE, Machine
 from tests.peers.vtpmd import Vtpmd, VtpmdInstance
 
 ROOT = Path(__file__).parents[2]
+CORES = os.sched_getaffinity(0)
 GROUP = 65534
 """The sockets' group: "nogroup" of Debian, which the daemon of a test is in."""
 MEMBER, STRANGER = 23456, 34567
@@ -58,6 +59,21 @@ class Outcome:
     """By how many octets the supervisor's peak has grown."""
     lost: list[str]
     """What is not as it should be."""
+
+
+def quiet_cores() -> set[int]:
+    """Those that the attackers are not on, if there is more than one."""
+    return CORES - {max(CORES)} or CORES
+
+
+@contextlib.contextmanager
+def on_quiet_cores() -> Iterator[None]:
+    """Who measures is one of those that are attacked."""
+    os.sched_setaffinity(0, quiet_cores())
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, CORES)
 
 
 class Victim:
@@ -139,7 +155,7 @@ def _repeated(act: Callable[[], None], pause: float, seconds: float) -> list[flo
 @contextlib.contextmanager
 def attackers(daemon: Vtpmd, victim: VtpmdInstance) -> Iterator[dict[str, int]]:
     """Attack, from one core of this host; afterwards, how many rounds each attacker has made."""
-    beside = {max(os.sched_getaffinity(0))}
+    beside = {max(CORES)}
     taken = {name: daemon.create(name) for name in ("guest", "worker", "idle")}
     for instance in taken.values():
         os.sched_setaffinity(instance.process(), beside)
@@ -187,14 +203,12 @@ def attack(directory: Path, quiet_seconds: float, seconds: float) -> Outcome:
     try:
         directory.chmod(0o711)
         daemon.runtime.chmod(0o711)
-        ours = {max(os.sched_getaffinity(0))}
-        others = os.sched_getaffinity(0) - ours or ours
-        os.sched_setaffinity(daemon.process(), others)
+        os.sched_setaffinity(daemon.process(), quiet_cores())
         # Without a data socket: whoever may open one may extend PCRs there.
         info = daemon.control("create", "victim")
         instance = VtpmdInstance(daemon, info)
-        os.sched_setaffinity(instance.process(), others)
-        with contextlib.closing(Victim(daemon, instance)) as victim:
+        os.sched_setaffinity(instance.process(), quiet_cores())
+        with contextlib.closing(Victim(daemon, instance)) as victim, on_quiet_cores():
             quiet = victim.measure(quiet_seconds)
             with attackers(daemon, instance) as rounds:
                 before, memory = daemon.log_file.stat().st_size, peak_memory(daemon)

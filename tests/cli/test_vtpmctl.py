@@ -99,7 +99,7 @@ def test_without_a_daemon_it_says_so() -> None:
         (["create", "a", "--uuid", "no"], 2, "'--uuid': 'no' is not a valid UUID"),
         (["create", "a", "--pcr-banks", "md5"], 2, "pcr_banks: the PCR banks are "),
         (["create", "a", "--pcr-banks", "sha256,sha256"], 2, "only once"),
-        (["create", "a", "--pcr-banks", ""], 2, "pcr_banks: the PCR banks are "),
+        (["create", "a", "--pcr-banks", ""], 2, "pcr_banks.0: "),
         (["create", "a", "--profile", "x"], 2, "profile: "),
         (["create", "a", "--profile", "fips-v1 without MD5"], 2, "MD5: it has no such thing"),
         (["create", "a", "--profile", "fips-v1", "--pcr-banks", "sha1"], 2, "chosen from sha256"),

@@ -70,7 +70,7 @@ def ecc_areas(
 def hmac_areas(
     attributes: int, scheme: bytes = NONE, key: bytes = HMAC_KEY, auth: bytes = b""
 ) -> tuple[bytes, bytes]:
-    """Public and sensitive area of a keyedHash object with ``key``."""
+    """Public and sensitive area of a keyedHash object with `key`."""
     unique = hashlib.sha256(_SEED + key).digest()
     public = areas.keyedhash(ATTRIBUTES | attributes, scheme=scheme, unique=unique)
     return public, areas.sensitive(ALG.KEYEDHASH, key, seed=_SEED, auth=auth)
@@ -95,7 +95,7 @@ class Pair:
     def run(
         self, code: int, handles: tuple[int, ...] = (), params: bytes = b"", password: int = 0
     ) -> tuple[Result, Result]:
-        """Run a command with ``password`` empty passwords on both."""
+        """Run a command with `password` empty passwords on both."""
         auths = [Password()] * password
         ours = self.engine.run(code, handles, params, auths)
         theirs = self.swtpm.run(code, handles, params, auths)

@@ -55,7 +55,7 @@ def cfb(key: bytes, iv: bytes, data: bytes, *, decrypt: bool = False) -> bytes:
 def protect(
     alg: int, seed: bytes, name: bytes, plain: bytes, *, bits: int = 128, iv: bytes | None = None
 ) -> bytes:
-    """The outer wrapper; with ``iv`` that of a child, without that of a duplicate."""
+    """The outer wrapper; with `iv` that of a child, without that of a duplicate."""
     key = kdfa(alg, seed, b"STORAGE", name, b"", bits)
     encrypted = cfb(key, _NO_IV if iv is None else iv, plain)
     if iv is not None:
@@ -160,7 +160,7 @@ class StorageKey:
         return sensitive(ALG.ECC, d, seed=self.seed)
 
     def wrap(self, public: bytes, plain: bytes, iv: bytes | None = None) -> bytes:
-        """TPM2B_PRIVATE's octets of a child; ``plain`` is what a TPM2B_SENSITIVE should be."""
+        """TPM2B_PRIVATE's octets of a child; `plain` is what a TPM2B_SENSITIVE should be."""
         return protect(self.alg, self.seed, name_of(public), plain, iv=iv or os.urandom(16))
 
     def unwrap(self, public: bytes, private: bytes) -> bytes:

@@ -11,6 +11,7 @@ import pytest
 
 from tests import architecture
 from vtpmd.cli.vtpmctl import main as vtpmctl
+from vtpmd.kms.registry import BUILT_IN_TYPES
 
 ROOT = Path(__file__).parents[1]
 README, ARCHITECTURE = ROOT / "README.md", ROOT / "docs/ARCHITECTURE.md"
@@ -118,3 +119,8 @@ def test_readme_has_every_verb() -> None:
         for code in _CODE.findall(row[0])
     }
     assert named == set(vtpmctl.list_commands(click.Context(vtpmctl)))
+
+
+def test_readme_has_every_type_of_key_provider() -> None:
+    rows = cells(README, "| provider | keeps its keys |")
+    assert sorted(_CODE.findall(row[0])[0] for row in rows) == sorted(BUILT_IN_TYPES)

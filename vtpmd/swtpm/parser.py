@@ -43,7 +43,7 @@ class RequestParser:
 
     @property
     def streaming(self) -> bool:
-        """Whether the octets still missing are streamed data, which may take longer than a header."""
+        """Whether what is still missing is streamed data, which may take longer than a header."""
         return self._stream is not None
 
     def feed(self, data: bytes) -> list[Request]:

@@ -1,7 +1,7 @@
 """All clients of one worker: added, served, timed out, replaced.
 
-Up to `_MAX_CLIENTS` of a kind are served side by side, one command at a time; a further one replaces
-the one that has been silent longest, so that idle clients cannot lock others out.
+Up to `_MAX_CLIENTS` of a kind are served side by side, one command at a time; a further client
+replaces the one that has been silent longest, so that idle clients cannot lock others out.
 """
 
 import contextlib

@@ -10,6 +10,7 @@ import click
 import pytest
 
 from tests import architecture
+from tests.test_layering import DIRECT
 from vtpmd.cli.vtpmctl import main as vtpmctl
 from vtpmd.kms.registry import BUILT_IN_TYPES
 
@@ -106,6 +107,15 @@ def test_what_a_room_may_import_exists() -> None:
     libraries = {re.split(r"[^\w-]", name)[0].lower() for names in required for name in names}
     named = set(rooms_in(cells(ARCHITECTURE, "| room |"), 2))
     assert named - ROOMS - libraries - {"vtpmctl"} == set()
+
+
+def test_what_a_room_may_import_is_what_its_rule_says() -> None:
+    """Of the rooms whose rule lists them; a row that says `never` lists others."""
+    rows = {next(rooms_in([row], 0)): row for row in cells(ARCHITECTURE, "| room |")}
+    rules = {rule.package.removeprefix("vtpmd."): rule.only for rule in DIRECT if rule.only}
+    for room in rows.keys() & rules.keys() - {"tpm"}:
+        allowed = {name.split(".")[1] for name in rules[room]}
+        assert set(rooms_in([rows[room]], 2)) & ROOMS == allowed, room
 
 
 def test_readme_names_every_room() -> None:

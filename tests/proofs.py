@@ -1,7 +1,7 @@
 """Which commands and algorithms are tested against whom, read from the tests' own sources.
 
 From every test function all is followed that it names: helpers, fixtures, tables, in its module and
-in others below `tests`. What is found on the way says what is tested (``CC.…``, ``ALG.…``) and who
+in others below `tests`. What is found on the way says what is tested (`CC.…`, `ALG.…`) and who
 judges it.
 """
 
@@ -24,8 +24,8 @@ _CONSTANTS = ("CC", "ALG", "ECC_CURVE")
 _LIBRARIES = ("cryptography", "hashlib", "hmac")
 _DRIVER = "tests.tpm.harness"
 """Makes HMACs of sessions for every test, so that it says nothing of what is tested."""
-_DIFFERENCES = "tests.differential.differences"
-"""Names what is not compared."""
+_LISTS = ("tests.differential.differences", "tests.tpm.roles")
+"""Name what is not compared, and every command of the specification."""
 _EVIDENCE: dict[Place, str] = {
     (_DRIVER, "SwtpmPeer"): SWTPM,
     (_DRIVER, "digest"): INDEPENDENT,
@@ -123,7 +123,7 @@ def _reached(start: Place) -> set[Place]:
     while waiting:
         place = waiting.pop()
         module, name = place
-        is_ours = module.startswith("tests.") and module != _DIFFERENCES
+        is_ours = module.startswith("tests.") and module not in _LISTS
         if is_ours and place not in reached and name in _module(module).nodes:
             reached.add(place)
             waiting += _references(place)
@@ -160,7 +160,7 @@ def _tools(node: ast.AST) -> Iterator[str]:
 
 
 def proofs(commands: dict[str, int]) -> dict[str, set[str]]:
-    """Judges by constant, such as ``CC.SIGN`` or ``ALG.AES``; ``commands`` are names of codes."""
+    """Judges by constant, such as `CC.SIGN` or `ALG.AES`; `commands` are names of codes."""
     by_tool = {f"CC.{name.replace('_', '').lower()}": f"CC.{name}" for name in commands}
     found: dict[str, set[str]] = defaultdict(set)
     for path in sorted((ROOT / "tests").rglob("test_*.py")):

@@ -9,6 +9,7 @@ from functools import cache
 from pathlib import Path
 from sys import modules
 
+from tests import documents
 from tests.proofs import JUDGES, proofs
 from tests.thirdparty import test_pytss
 from vtpmd.tpm import commands  # noqa: F401 - registers every command
@@ -17,7 +18,6 @@ from vtpmd.tpm.profile import PROFILES, Profile
 from vtpmd.tpm.wire.constants import ALG, CC, ECC_CURVE
 
 README = Path(__file__).parents[1] / "README.md"
-BEGIN, END = "<!-- support table -->", "<!-- end of support table -->"
 _RUNNING = test_pytss.TESTS - test_pytss.SKIPPED
 _PASSING = _RUNNING - len(test_pytss.DIFFERENCES)
 HOW = "python -m tests.support_table"
@@ -51,11 +51,11 @@ def _chapters() -> dict[tuple[int, str], list[int]]:
     return dict(sorted(found.items()))
 
 
-def _command_rows() -> list[str]:
+def _command_rows() -> list[list[str]]:
     rows = []
     for (number, title), codes in _chapters().items():
         listed = ", ".join(_marked(CC, code) for code in codes)
-        rows.append(f"| {number} {title} | {len(codes)} | {listed} |")
+        rows.append([f"{number} {title}", str(len(codes)), listed])
     return rows
 
 
@@ -68,7 +68,7 @@ def _algorithms(profile: Profile, which: Collection[int]) -> str:
     return ", ".join(_marked(ALG, alg) + _sizes(profile, alg) for alg in sorted(which)) or "none"
 
 
-def _profile_rows() -> list[str]:
+def _profile_rows() -> list[list[str]]:
     kinds: dict[str, _Describe] = {
         "objects": lambda profile: _algorithms(profile, profile.object_types),
         "hashes": lambda profile: _algorithms(profile, profile.hash_algs),
@@ -90,18 +90,14 @@ def _profile_rows() -> list[str]:
         standard = describe(default)
         cells = [standard]
         cells += ["the same" if (cell := describe(other)) == standard else cell for other in others]
-        rows.append(f"| {kind} | {' | '.join(cells)} |")
+        rows.append([kind, *cells])
     return rows
 
 
 def table() -> str:
     """What is between the markers."""
-    names = list(PROFILES)
-    rule = "|---" * (len(names) + 1) + "|"
     return "\n".join(
         [
-            BEGIN,
-            "",
             f"{len(COMMANDS)} commands of TPM 2.0 Library version 185, by the names of TPM_CC. The",
             "letters say who has the last word in their tests, as the tests' sources show:",
             "**s** a real swtpm that is given the same commands, **t** tpm2-tools,",
@@ -109,27 +105,20 @@ def table() -> str:
             "which compute or verify what the TPM makes. Of tpm2-pytss' tests that Debian's",
             f"tpm2-tss can run, {_PASSING} of {_RUNNING} pass.",
             "",
-            "| chapter of Part 3 | | commands |",
-            "|---|---|---|",
-            *_command_rows(),
+            documents.table(["chapter of Part 3", "", "commands"], _command_rows()),
             "",
             "A profile is chosen when a TPM is made (`vtpmctl create --profile fips-v1`), and",
             "never changes after that. It may be restricted: `--profile 'default-v1 without SHA1",
             "RSA-4096 NIST_P521 CC_CLEAR'` leaves out algorithms, key sizes, curves, commands.",
             "",
-            f"| | {' | '.join(f'`{name}`' for name in names)} |",
-            rule,
-            *_profile_rows(),
-            "",
-            END,
+            documents.table(["", *(f"`{name}`" for name in PROFILES)], _profile_rows()),
         ]
     )
 
 
 def renewed(readme: str) -> str:
     """README.md with the tables as they should be."""
-    before, rest = readme.split(BEGIN)
-    return before + table() + rest.split(END)[1]
+    return documents.renewed(readme, "support table", table())
 
 
 if __name__ == "__main__":

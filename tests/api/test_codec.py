@@ -36,7 +36,7 @@ def test_a_request_says_what_is_not_default(kind: type[schema.Request]) -> None:
     assert encode_request(request) == differing
 
 
-def test_a_request_without_wishes_is_empty() -> None:
+def test_a_request_without_fields_is_empty() -> None:
     assert encode_request(schema.RekeyRequest()) == {}
     assert encode_request(schema.StopRequest(remember=False)) == {"remember": False}
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.bench import measure
-from tests.bench.encoding import Refused
+from tests.bench.encoding import RefusedError
 from tests.bench.hosts import HOSTS, Host
 from tests.bench.measure import Memory, Timing
 from tests.bench.target import Target
@@ -76,7 +76,7 @@ def time_everything(
             continue
         try:
             results = measure.latency(hosts, instances, workload, scale)
-        except Refused as reason:
+        except RefusedError as reason:
             report.missing(workload.name, str(reason))
         else:
             report.row(workload.name, results, columns)

@@ -94,14 +94,14 @@ class Response:
     sessions: bytes
 
 
-class Refused(Exception):
+class RefusedError(Exception):
     """The TPM answered with another response code than success."""
 
 
 def response(data: bytes, *, with_handle: bool = False) -> Response:
     tag, _, code = struct.unpack_from(">HII", data)
     if code:
-        raise Refused(f"response code {code:#x}")
+        raise RefusedError(f"response code {code:#x}")
     handle, at = 0, 10
     if with_handle:
         (handle,), at = struct.unpack_from(">I", data, at), at + 4

@@ -8,7 +8,7 @@ from tests.bench.encoding import (
     NULL,
     SHA256,
     START_AUTH_SESSION,
-    Refused,
+    RefusedError,
     command,
     first_sized,
     response,
@@ -49,7 +49,7 @@ class HmacSession:
         rp_hash = hashlib.sha256(struct.pack(">II", 0, code) + answer.parameters).digest()
         proof = self._hmac(rp_hash, self._nonce_tpm, self._nonce_caller)
         if not hmac.compare_digest(rest, bytes([CONTINUE]) + sized(proof)):
-            raise Refused("the response's HMAC is wrong")
+            raise RefusedError("the response's HMAC is wrong")
 
     def _hmac(self, parameters_hash: bytes, newer: bytes, older: bytes) -> bytes:
         message = parameters_hash + newer + older + bytes([CONTINUE])

@@ -3,6 +3,7 @@
 import json
 import sys
 import unicodedata
+from pkgutil import iter_modules
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from tests.api.samples import SAMPLES
 from tests.cli.calls import CALLS
 from tests.cli.conftest import Ctl
+from vtpmd.cli import verbs
 from vtpmd.cli.output import show_fields, show_table
 from vtpmd.cli.vtpmctl import VERBS
 
@@ -42,6 +44,10 @@ def poisoned(content: Any, text: str) -> Any:
 
 def test_every_verb_is_tried() -> None:
     assert {arguments[0] for arguments in CALLS} == set(VERBS)
+
+
+def test_every_module_of_verbs_is_a_verb() -> None:
+    assert sorted(VERBS.values()) == sorted(each.name for each in iter_modules(verbs.__path__))
 
 
 def unsafe(output: str) -> set[str]:

@@ -6,10 +6,21 @@ import json
 import cbor2
 import pytest
 
+from tests.api.samples import REQUESTS
 from tests.compat.samples import HERE, MESSAGES, META, METADATA, golden
+from vtpmd.api import schema
 from vtpmd.ipc.codec import MalformedMessageError
 from vtpmd.ipc.messages import CODEC, RULES, Message
 from vtpmd.supervisor.metadata import Metadata
+
+NEEDED = {
+    schema.CreateRequest: {"name"},
+    schema.CloneRequest: {"name"},
+    schema.BackupRequest: {"passphrase"},
+    schema.BackupNote: {"key_versions"},
+    schema.KeyImportRequest: {"backup", "passphrase"},
+}
+"""What a request has to say. A field that is added later has a default, or older clients fail."""
 
 every_sample = pytest.mark.parametrize(("name", "message"), MESSAGES.items(), ids=MESSAGES)
 
@@ -71,3 +82,14 @@ def test_metadata_is_written_and_read_as_ever() -> None:
     assert Metadata.decode(META.read_bytes()) == METADATA
     more = json.loads(META.read_bytes()) | {"later": {"a": [1]}}
     assert Metadata.decode(json.dumps(more).encode()) == METADATA
+
+
+@pytest.mark.parametrize("request_", REQUESTS, ids=lambda kind: kind.__name__)
+def test_a_request_needs_no_more_than_ever(request_: type[schema.Request]) -> None:
+    missing = dataclasses.MISSING
+    needed = {
+        field.name
+        for field in dataclasses.fields(request_)
+        if field.default is missing and field.default_factory is missing
+    }
+    assert needed == NEEDED.get(request_, set())

@@ -29,7 +29,7 @@ _MAKING_OBJECTS = frozenset(
 
 @dataclass(frozen=True)
 class Difference:
-    """``applies(command code, our code, their code)``: codes of format one lack their positions."""
+    """`applies(command code, our code, their code)`: codes of format one lack their positions."""
 
     reason: str
     applies: Callable[[int, int, int], bool] | None = None

@@ -18,7 +18,7 @@ from tests.differential.world import World
 from tests.tpm import areas
 from tests.tpm.harness import EnginePeer, SwtpmPeer, Tester
 from tests.tpm.raw import resized
-from tests.tpm.twins import twin_state
+from tests.tpm.shared_identity import with_identity_of
 from vtpmd.tpm.wire.constants import ALG, CC, RH, SE
 
 MUTATIONS = int(os.environ.get("VTPMD_MUTATIONS", "400"))
@@ -71,7 +71,7 @@ def stage(manufactured: bytes, short_path: Path) -> Iterator[Stage]:
     swtpm = Tester(peer)
     assert swtpm.startup() == 0
     state = short_path / "peer.state"
-    engine = Tester(EnginePeer.restored(twin_state(manufactured, state)))
+    engine = Tester(EnginePeer.restored(with_identity_of(manufactured, state)))
     assert engine.startup() == 0
     yield Stage(World(engine, swtpm, state))
     peer.close()

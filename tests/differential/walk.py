@@ -13,9 +13,9 @@ from pathlib import Path
 from random import Random
 
 from tests.differential import steps_nv, steps_objects, steps_sessions, steps_state
-from tests.differential.world import Diverged, World
+from tests.differential.world import DivergedError, World
 from tests.tpm.harness import EnginePeer, SwtpmPeer, Tester
-from tests.tpm.twins import twin_state
+from tests.tpm.shared_identity import with_identity_of
 
 Step = Callable[[World, Random], None]
 STEPS: dict[Step, int] = {
@@ -30,7 +30,7 @@ _KINDS, _WEIGHTS = list(STEPS), list(STEPS.values())
 
 @dataclass
 class Outcome:
-    """What came of a walk; ``error`` is what the two disagree about."""
+    """What came of a walk; `error` is what the two disagree about."""
 
     error: str = ""
     steps: int = 0
@@ -46,7 +46,7 @@ def walk(manufactured: bytes, seed: int, steps: Sequence[int]) -> Outcome:
         swtpm = Tester(peer)
         assert swtpm.startup() == 0
         state = directory / "peer.state"
-        engine = Tester(EnginePeer.restored(twin_state(manufactured, state)))
+        engine = Tester(EnginePeer.restored(with_identity_of(manufactured, state)))
         assert engine.startup() == 0
         world = World(engine, swtpm, state)
         world.count_alike()
@@ -64,7 +64,7 @@ def _take(world: World, seed: int, steps: Sequence[int]) -> Outcome:
         outcome.steps += 1
         try:
             step(world, draw)
-        except Diverged:
+        except DivergedError:
             break
         except AssertionError as error:
             outcome.error = f"{step.__module__}.{step.__name__}: {error}"

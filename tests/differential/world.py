@@ -42,7 +42,7 @@ def nothing(result: Result) -> object:
     return None
 
 
-class Diverged(Exception):
+class DivergedError(Exception):
     """An explained difference, after which both are different TPMs: the walk ends here."""
 
 
@@ -122,7 +122,7 @@ class World:
         *,
         compare: Comparable = everything,
     ) -> tuple[Result, Result]:
-        """Run a command on both. AssertionError if they disagree, Diverged if that is known."""
+        """Run a command on both. AssertionError if they disagree, DivergedError if known."""
         both = (params, params) if isinstance(params, bytes) else params
         self.history.append(
             f"{CC(code).name} {[hex(handle) for handle in handles]} {both[0].hex()} "
@@ -140,12 +140,12 @@ class World:
             assert reason, f"{ours.rc:#x}, swtpm {theirs.rc:#x}"
             self.counts[f"difference: {reason}"] += 1
             if not (ours.rc and theirs.rc) or theirs.rc == RC.FAILURE:
-                raise Diverged(reason)
+                raise DivergedError(reason)
         elif not ours.rc:
             if ours.handle != theirs.handle:
                 # libtpms needs a slot for the persistent parent, so that the next one is taken.
                 assert any(handle >> 24 == 0x81 for handle in handles)
-                raise Diverged("slots")
+                raise DivergedError("slots")
             seen = compare(ours), compare(theirs)
             assert seen[0] == seen[1], f"{seen[0]}, swtpm {seen[1]}"
         self._after(ours.rc, auths)
@@ -189,7 +189,7 @@ class World:
     def authorize(self, draw: Random, handle: int, next_auth: bytes | None = None) -> Auth:
         """An authorization of an entity: mostly the right one, by password or in a session.
 
-        ``next_auth`` is its authValue once the command has succeeded, if that is another one.
+        `next_auth` is its authValue once the command has succeeded, if that is another one.
         """
         value = self.auth_of(handle)
         if draw.random() < 0.03:

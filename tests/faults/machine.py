@@ -51,7 +51,7 @@ _OWNER_READ, _AUTH_READ, _NO_DA = 1 << 17, 1 << 18, 1 << 25
 _ACCESS = _OWNER_WRITE | _AUTH_WRITE | _OWNER_READ | _AUTH_READ
 
 
-class Unexpected(Exception):
+class UnexpectedError(Exception):
     """The TPM answered with another response code than success: `code`."""
 
     def __init__(self, code: int) -> None:
@@ -101,10 +101,10 @@ class Machine:
         return int.from_bytes(self.data.execute(message)[6:10], "big")
 
     def succeed(self, message: bytes, *, with_handle: bool = False) -> tuple[int, bytes]:
-        """Handle and parameters of a successful response. Raises Unexpected."""
+        """Handle and parameters of a successful response. Raises UnexpectedError."""
         answer = self.data.execute(message)
         if code := int.from_bytes(answer[6:10], "big"):
-            raise Unexpected(code)
+            raise UnexpectedError(code)
         found = response(answer, with_handle=with_handle)
         return found.handle, found.parameters
 

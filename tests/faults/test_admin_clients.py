@@ -119,12 +119,12 @@ def test_garbage(host: Vtpmd, request: bytes) -> None:
         ).map(lambda value: json.dumps(value).encode()),
     )
 )
-def test_garbage_as_a_wish(host: Vtpmd, body: bytes) -> None:
-    """Nothing but a valid wish makes an instance."""
+def test_garbage_as_a_request(host: Vtpmd, body: bytes) -> None:
+    """Nothing but a valid request makes an instance."""
     with contextlib.suppress(ValueError, AttributeError):
-        wish = json.loads(body)
-        if isinstance(wish.get("name"), str):
-            body = json.dumps({**wish, "name": "-" + wish["name"]}).encode()
+        request = json.loads(body)
+        if isinstance(request.get("name"), str):
+            body = json.dumps({**request, "name": "-" + request["name"]}).encode()
     before = host.request("GET", "/instances")
     head = b"POST /v1/instances HTTP/1.1\r\nHost: vtpmd\r\nConnection: close\r\n"
     with connection(host) as sock:
@@ -170,7 +170,7 @@ def test_slow_clients(host: Vtpmd) -> None:
 
 
 def test_disconnected_amid_a_create(host: Vtpmd) -> None:
-    """The instance is made all the same, whole: vtpmctl may have died, the wish was heard."""
+    """The instance is made all the same, whole: vtpmctl may have died, the request was read."""
     body = json.dumps({"name": "orphan"}).encode()
     head = b"POST /v1/instances HTTP/1.1\r\nHost: vtpmd\r\nContent-Length: %d\r\n\r\n" % len(body)
     with connection(host) as sock:
@@ -180,7 +180,7 @@ def test_disconnected_amid_a_create(host: Vtpmd) -> None:
     orphan.wait_for(lambda info: info["state"] == "running", "running")
     with Machine(orphan) as machine:
         machine.define_indices()
-    with connection(host) as sock:  # half a wish makes nothing
+    with connection(host) as sock:  # half a request makes nothing
         sock.sendall(head.replace(b"orphan", b"nobody") + body[:-1])
     assert host.request("GET", "/instances/nobody")[0] == 404
 
@@ -188,7 +188,7 @@ def test_disconnected_amid_a_create(host: Vtpmd) -> None:
 def intrude(instance: VtpmdInstance, packets: list[bytes]) -> None:
     """Connect to the socket that is meant for the next supervisor."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as sock:
-        sock.connect(str(instance.reattach))
+        sock.connect(str(instance.adoption))
         with contextlib.suppress(ConnectionError):
             for packet in packets:
                 sock.sendall(packet)
@@ -206,7 +206,7 @@ def intrude(instance: VtpmdInstance, packets: list[bytes]) -> None:
         [greeting(Version(9, 0)), b"nonsense"],
     ],
 )
-def test_reattach_socket(host: Vtpmd, packets: list[bytes]) -> None:
+def test_adoption_socket(host: Vtpmd, packets: list[bytes]) -> None:
     """Who connects there and does not talk like a supervisor does not take its place."""
     name = f"private{len(packets)}{sum(map(len, packets))}"
     instance = host.create(name)

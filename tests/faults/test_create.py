@@ -29,22 +29,24 @@ def directories(daemon: Vtpmd) -> list[str]:
     return sorted(path.name for path in (daemon.state / "instances").iterdir())
 
 
-def create_all(daemon: Vtpmd, wishes: list[dict[str, str]]) -> list[tuple[int, Any]]:
+def create_all(daemon: Vtpmd, requests: list[dict[str, str]]) -> list[tuple[int, Any]]:
     """All these instances at the same time; the answers."""
-    with ThreadPoolExecutor(len(wishes)) as pool:
-        return list(pool.map(lambda wish: daemon.request("POST", "/instances", wish), wishes))
+    with ThreadPoolExecutor(len(requests)) as pool:
+        return list(
+            pool.map(lambda request: daemon.request("POST", "/instances", request), requests)
+        )
 
 
 @pytest.mark.parametrize("what", ["name", "uuid", "both", "name that is the UUID"])
 def test_only_one_wins(daemon: Vtpmd, what: str) -> None:
     uuid = str(UUID(int=0x1234))
-    wishes = {
+    requests = {
         "name": [{"name": "web1"} for _ in range(AT_ONCE)],
         "uuid": [{"name": f"web{index}", "uuid": uuid} for index in range(AT_ONCE)],
         "both": [{"name": "web1", "uuid": uuid} for _ in range(AT_ONCE)],
         "name that is the UUID": [{"name": uuid}, {"name": "web1", "uuid": uuid}] * 10,
     }[what]
-    answers = create_all(daemon, wishes)
+    answers = create_all(daemon, requests)
     assert sorted(status for status, _ in answers) == [201] + [409] * (AT_ONCE - 1)
     (winner,) = [content for status, content in answers if status == 201]
     assert {content["code"] for status, content in answers if status == 409} == {"exists"}
@@ -54,16 +56,16 @@ def test_only_one_wins(daemon: Vtpmd, what: str) -> None:
     with Machine(instance) as machine:
         machine.define_indices()
     before = instance.nvram.read_bytes()
-    for wish in wishes[:2]:
-        assert daemon.request("POST", "/instances", wish)[0] == 409
+    for request in requests[:2]:
+        assert daemon.request("POST", "/instances", request)[0] == 409
     assert instance.nvram.read_bytes() == before
 
 
 @pytest.mark.slow
 def test_different_ones_do_not_hinder_each_other(daemon: Vtpmd) -> None:
-    wishes = [{"name": f"web{index}"} for index in range(8)]
-    assert {status for status, _ in create_all(daemon, wishes)} == {201}
-    assert len({info["uuid"] for info in daemon.control("list")["instances"]}) == len(wishes)
+    requests = [{"name": f"web{index}"} for index in range(8)]
+    assert {status for status, _ in create_all(daemon, requests)} == {201}
+    assert len({info["uuid"] for info in daemon.control("list")["instances"]}) == len(requests)
 
 
 def points_of_a_create(daemon: Vtpmd, log: Path) -> list[Call]:

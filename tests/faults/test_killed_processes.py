@@ -169,14 +169,14 @@ def test_crash_loop_comes_to_an_end(host: Vtpmd) -> None:
         machine.define_indices()
 
 
-def test_reattach_socket_of_a_dead_worker(daemon: Vtpmd) -> None:
+def test_adoption_socket_of_a_dead_worker(daemon: Vtpmd) -> None:
     """What a reboot leaves in the runtime directory is in nobody's way."""
     instance = daemon.create("web1")
     worker = os.pidfd_open(instance.process())
     daemon.end(signal.SIGKILL)
     signal.pidfd_send_signal(worker, signal.SIGKILL)
     os.close(worker)
-    assert instance.reattach.exists()
+    assert instance.adoption.exists()
     assert instance.control.exists()
     daemon.start()
     instance.wait_for(lambda info: info["state"] == "running", "served again")

@@ -38,7 +38,7 @@ from pathlib import Path
 
 from tests.guest import report
 from tests.guest.emulator import Emulator, Listening, Started
-from tests.guest.errors import Unable
+from tests.guest.errors import NotPossibleError
 from tests.guest.options import OVMF, Options
 from tests.guest.run import run_guest
 from tests.guest.scenarios import SCENARIOS, TWO_EMULATORS
@@ -126,7 +126,7 @@ def main() -> int:
             parser.error("--tpm-socket (--tpm-socket-dest) or --tpm-command is needed")
         try:
             run = run_guest(options, emulators, directory)
-        except Unable as reason:
+        except NotPossibleError as reason:
             print(f"guest: {reason}", file=sys.stderr)
             return 2
     report.print_results(run)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.guest.errors import Failure
+from tests.guest.errors import GuestError
 from tests.guest.eventlog import Pcrs
 
 MARK = "@@ "
@@ -108,7 +108,7 @@ class Results:
             self.note("linux")
             self.on_phase("linux")
         if "Kernel panic" in line:
-            raise Failure(f"guest: {line.strip()}")
+            raise GuestError(f"guest: {line.strip()}")
         _, mark, words = line.rstrip("\r\n").partition(MARK)
         if not mark:
             return None

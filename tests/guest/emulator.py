@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from tests.guest.errors import Failure, Unable
+from tests.guest.errors import GuestError, NotPossibleError
 
 
 class Emulator(Protocol):
@@ -35,7 +35,7 @@ class Listening:
 
     def start(self) -> None:
         if not self.socket.exists():
-            raise Unable(f"no TPM emulator at {self.socket}")
+            raise NotPossibleError(f"no TPM emulator at {self.socket}")
 
     def kill(self) -> None:
         """It is not ours to kill."""
@@ -65,7 +65,7 @@ class Started:
         while not self.socket.exists():
             if self._process.poll() is not None or time.monotonic() > deadline:
                 said = self._log.read_text(errors="replace").strip()
-                raise Failure(f"the TPM emulator did not start: {said}")
+                raise GuestError(f"the TPM emulator did not start: {said}")
             time.sleep(0.01)
 
     def kill(self) -> None:

@@ -1,9 +1,9 @@
 """What a run can end with, other than results."""
 
 
-class Failure(Exception):
+class GuestError(Exception):
     """The guest, the TPM emulator or QEMU did not do what it should."""
 
 
-class Unable(Exception):
+class NotPossibleError(Exception):
     """The run cannot be made here."""

@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 
 from tests.guest.console import Record, Results
-from tests.guest.errors import Failure
+from tests.guest.errors import GuestError
 from tests.guest.options import OVMF_VARIABLES, QEMU, Options
 from tests.guest.qmp import Qmp
 
@@ -48,7 +48,7 @@ def kvm_works(firmware: Path | None) -> bool:
         monitor = Qmp(ours)
         time.sleep(1.0)
         return bool(monitor.command("query-status")["status"] == "running")
-    except (Failure, OSError):
+    except (GuestError, OSError):
         return False
     finally:
         probe.kill()
@@ -113,7 +113,7 @@ def tpm_arguments(socket_path: Path, model: str) -> list[str]:
 
 
 class Machine:
-    """A running QEMU; raises Failure whenever it, or its guest, does not do what it should."""
+    """A running QEMU; raises GuestError whenever it, or its guest, does not do what it should."""
 
     def __init__(
         self,
@@ -161,9 +161,9 @@ class Machine:
         self._monitor = monitor
         try:
             self.qmp = Qmp(monitor)
-        except (Failure, OSError):
+        except (GuestError, OSError):
             self.close()
-            raise Failure(f"QEMU did not start: {self.complaint()}") from None
+            raise GuestError(f"QEMU did not start: {self.complaint()}") from None
 
     def complaint(self) -> str:
         """What QEMU wrote to its standard error."""
@@ -183,13 +183,13 @@ class Machine:
             if left <= 0:
                 if until < self.deadline:
                     return None
-                raise Failure(f"timeout of {self._options.timeout:.0f} s waiting for {awaited}")
+                raise GuestError(f"timeout of {self._options.timeout:.0f} s waiting for {awaited}")
             self._read_console(min(left, 1.0), awaited)
 
     def _read_console(self, timeout: float, awaited: str) -> None:
         if not select.select([self.serial], [], [], timeout)[0]:
             if self._accelerator == "kvm" and "KVM internal error" in self.complaint():
-                raise Failure("KVM internal error: this host's KVM cannot run the guest")
+                raise GuestError("KVM internal error: this host's KVM cannot run the guest")
             if self.process.poll() is None:
                 return
             data = b""
@@ -197,7 +197,7 @@ class Machine:
             data = self.serial.recv(65536)
         if not data:
             code = self.process.wait(10)
-            raise Failure(f"QEMU ended ({code}) before {awaited}: {self.complaint()}")
+            raise GuestError(f"QEMU ended ({code}) before {awaited}: {self.complaint()}")
         self._results.raw(data)
         self._tail += data
 
@@ -209,17 +209,17 @@ class Machine:
         deadline = time.monotonic() + timeout
         while self.process.poll() is None:
             if time.monotonic() > deadline:
-                raise Failure("QEMU does not end")
+                raise GuestError("QEMU does not end")
             if select.select([self.serial], [], [], 0.1)[0]:
                 with contextlib.suppress(OSError):
                     self._results.raw(self.serial.recv(65536))
         code = self.process.returncode
         self._results.note(f"qemu {self.number}: ended ({code})")
         if code:
-            raise Failure(f"QEMU ended with {code}: {self.complaint()}")
+            raise GuestError(f"QEMU ended with {code}: {self.complaint()}")
 
     def quit(self) -> None:
-        with contextlib.suppress(Failure, OSError):
+        with contextlib.suppress(GuestError, OSError):
             self.qmp.command("quit")
         self.gone()
 

@@ -6,13 +6,13 @@ import socket
 import time
 from typing import Any
 
-from tests.guest.errors import Failure
+from tests.guest.errors import GuestError
 
 Message = dict[str, Any]
 
 
 class Qmp:
-    """A connection to QEMU's monitor. Everything raises Failure when QEMU does not do it."""
+    """A connection to QEMU's monitor. Everything raises GuestError when QEMU does not do it."""
 
     def __init__(self, connection: socket.socket) -> None:
         self._socket = connection
@@ -26,10 +26,10 @@ class Qmp:
         while b"\n" not in self._buffer:
             left = max(0.0, deadline - time.monotonic())
             if not select.select([self._socket], [], [], left)[0]:
-                raise Failure("QEMU's monitor does not answer")
+                raise GuestError("QEMU's monitor does not answer")
             data = self._socket.recv(65536)
             if not data:
-                raise Failure("QEMU closed its monitor")
+                raise GuestError("QEMU closed its monitor")
             self._buffer += data
         line, self._buffer = self._buffer.split(b"\n", 1)
         message: Message = json.loads(line)
@@ -46,7 +46,7 @@ class Qmp:
             if "return" in reply:
                 return reply["return"]
             if "error" in reply:
-                raise Failure(f"QMP {name}: {reply['error']['desc']}")
+                raise GuestError(f"QMP {name}: {reply['error']['desc']}")
             self._events.append(reply)
 
     def event(self, name: str, timeout: float) -> Message:
@@ -61,7 +61,7 @@ class Qmp:
         """A command of the human monitor (savevm and loadvm have no simple QMP form)."""
         out: str = self.command("human-monitor-command", timeout, **{"command-line": line})
         if "rror" in out:
-            raise Failure(f"monitor: {line}: {out.strip()}")
+            raise GuestError(f"monitor: {line}: {out.strip()}")
         return out
 
     def migrate(self, uri: str, timeout: float = 120.0) -> Message:
@@ -74,7 +74,7 @@ class Qmp:
                 return info
             if info.get("status") in ("failed", "cancelled"):
                 reason = info.get("error-desc", "no reason given")
-                raise Failure(f"migration {info['status']}: {reason}")
+                raise GuestError(f"migration {info['status']}: {reason}")
             if time.monotonic() > deadline:
-                raise Failure(f"migration still {info.get('status')} after {timeout:.0f} s")
+                raise GuestError(f"migration still {info.get('status')} after {timeout:.0f} s")
             time.sleep(0.05)

@@ -7,7 +7,7 @@ from pathlib import Path
 from tests.guest import judge, trace
 from tests.guest.console import Results
 from tests.guest.emulator import Emulator
-from tests.guest.errors import Failure
+from tests.guest.errors import GuestError
 from tests.guest.options import Options
 from tests.guest.qemu import Machine, kvm_works, tpm_arguments
 from tests.guest.scenarios import SCENARIOS
@@ -31,7 +31,7 @@ class Run:
             self.results.on_phase = self.trace.mark
 
     def play(self) -> None:
-        """Run the scenario to its end; Failure when it does not get there."""
+        """Run the scenario to its end; GuestError when it does not get there."""
         if self.accelerator == "auto":
             self.accelerator = "kvm" if kvm_works(self.options.firmware) else "tcg"
             self.results.note(f"accelerator {self.accelerator}")
@@ -88,12 +88,12 @@ class Run:
 def run_guest(options: Options, emulators: Sequence[Emulator], directory: Path) -> Run:
     """Play and judge one scenario; `directory` is an empty one for sockets and copies.
 
-    What went wrong is in the results; errors.Unable when the run cannot be made here.
+    What went wrong is in the results; errors.NotPossibleError when the run cannot be made here.
     """
     run = Run(options, emulators, directory)
     try:
         run.play()
-    except Failure as failure:
+    except GuestError as failure:
         run.results.problems.append(str(failure))
     finally:
         run.close()

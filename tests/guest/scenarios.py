@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from tests.guest.errors import Failure
+from tests.guest.errors import GuestError
 from tests.guest.qemu import Machine
 
 if TYPE_CHECKING:
@@ -137,7 +137,7 @@ def migrate_file(run: "Run", machine: Machine) -> Machine:
     end = time.monotonic() + 60
     while restored.qmp.command("query-status")["status"] == "inmigrate":
         if time.monotonic() > end:
-            raise Failure("the incoming migration does not end")
+            raise GuestError("the incoming migration does not end")
         time.sleep(0.05)
     restored.qmp.command("cont")
     run.mark("restored machine runs")
@@ -174,7 +174,7 @@ def shell(run: "Run", machine: Machine) -> Machine:
     text = b""
     while b"@@ done" not in text:
         if time.monotonic() > machine.deadline:
-            raise Failure("timeout in the shell")
+            raise GuestError("timeout in the shell")
         for ready in select.select(inputs, [], [], 1.0)[0]:
             if ready == keyboard:
                 line = sys.stdin.buffer.readline()
@@ -184,7 +184,7 @@ def shell(run: "Run", machine: Machine) -> Machine:
             else:
                 data = machine.serial.recv(65536)
                 if not data:
-                    raise Failure(f"QEMU ended in the shell: {machine.complaint()}")
+                    raise GuestError(f"QEMU ended in the shell: {machine.complaint()}")
                 run.results.raw(data)
                 text += data
                 sys.stdout.buffer.write(data)

@@ -18,6 +18,7 @@ from vtpmd.ipc.messages import (
     Event,
     Failed,
     Manufacture,
+    Message,
     Ready,
     Spawn,
     Status,
@@ -64,6 +65,10 @@ def _values(annotation: Any) -> st.SearchStrategy[Any]:
 def _messages(cls: type) -> st.SearchStrategy[Any]:
     hints = get_type_hints(cls)
     return st.builds(cls, **{f.name: _values(hints[f.name]) for f in dataclasses.fields(cls)})
+
+
+def test_every_message_has_a_rule() -> None:
+    assert set(get_args(Message)) == set(RULES)
 
 
 @pytest.mark.parametrize("cls", RULES, ids=lambda cls: cls.__name__)

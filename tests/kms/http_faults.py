@@ -12,13 +12,13 @@ from tests.kms.certificates import Authority
 from tests.kms.fault_server import HANG, FaultServer, answer
 from tests.kms.reasons import reason
 from tests.kms.server_process import free_port
+from tests.kms.wrapping import DEK
 from vtpmd.kms.breaker import FIRST_PAUSE, THRESHOLD
 from vtpmd.kms.errors import KeyUnavailableError
 from vtpmd.kms.provider import KeyContext, KeyProvider
 from vtpmd.storage.slot import Slot
 
 CONTEXT = KeyContext(UUID("6ba7b810-9dad-11d1-80b4-00c04fd430c8"), bytes(range(16)))
-DEK = b"0123456789abcdef" * 2
 DEK_IN_BASE64 = "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY="
 SHORT_IN_BASE64 = "MDEyMzQ1Njc4OWFiY2RlZg=="
 

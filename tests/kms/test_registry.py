@@ -4,13 +4,17 @@ import ast
 import sys
 from collections import Counter
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
+from pkgutil import iter_modules
 
 import pytest
 
 import vtpmd
 from tests.kms import configured
 from tests.kms.packages import note_installed
+from vtpmd import kms
+from vtpmd.kms.contract import KeyProviderContract
 from vtpmd.kms.local.provider import LocalProvider
 from vtpmd.kms.registry import BUILT_IN_TYPES, GROUP, check, default
 
@@ -100,6 +104,19 @@ def test_an_unknown_type_is_refused_with_the_known_ones(kind: object) -> None:
     (problem,) = configured.problems({"type": kind, "name": "host"})
     known = ", ".join(sorted(BUILT_IN_TYPES))
     assert problem == f"type: there is no type {kind!r}; known are {known}"
+
+
+def test_every_package_of_a_provider_is_registered_and_keeps_the_contract() -> None:
+    packages = {each.name for each in iter_modules(kms.__path__) if each.ispkg}
+    types = {import_module(f"vtpmd.kms.{name}").TYPE for name in packages}
+    assert types == set(BUILT_IN_TYPES)
+    for name in packages:
+        tests = import_module(f"tests.kms.{name}.test_provider")
+        assert any(
+            isinstance(each, type) and issubclass(each, KeyProviderContract)
+            for each in vars(tests).values()
+            if each is not KeyProviderContract
+        ), name
 
 
 def test_the_name_of_a_type_stands_once_in_the_code() -> None:

@@ -16,7 +16,7 @@ from tests.bench.encoding import (
     sealed_data,
     sized,
 )
-from tests.faults.machine import INDEX_SIZE, Machine, Unexpected
+from tests.faults.machine import INDEX_SIZE, Machine, UnexpectedError
 from tests.peers.vtpmd import Vtpmd
 from tests.supervisor.harness import Daemon
 from vtpmd.storage.envelope import parse
@@ -106,10 +106,10 @@ def test_a_replacement_opens_nothing_of_the_original(
     assert info["shares_identity_with"] == []
     assert info["pcr_banks"] == host.control("info", "original")["pcr_banks"]
     with Machine(original) as first, Machine(host.instance("new")) as second:
-        with pytest.raises(Unexpected) as refused:
+        with pytest.raises(UnexpectedError) as refused:
             unseal(second, sealed)
         assert refused.value.code == RC_INTEGRITY_1
-        with pytest.raises(Unexpected) as refused:
+        with pytest.raises(UnexpectedError) as refused:
             second.read()
         assert refused.value.code == RC_HANDLE_2
         assert endorsement_key(second) != endorsement_key(first)

@@ -20,23 +20,23 @@ UNKNOWN = [
 ]
 
 
-@pytest.mark.parametrize(("wish", "reason"), UNKNOWN)
+@pytest.mark.parametrize(("fields", "reason"), UNKNOWN)
 async def test_a_request_for_what_cannot_be_made_is_refused(
-    stage: Stage, wish: dict[str, object], reason: str
+    stage: Stage, fields: dict[str, object], reason: str
 ) -> None:
-    request = replace(CreateRequest(name="web1"), **wish)  # type: ignore[arg-type]
+    request = replace(CreateRequest(name="web1"), **fields)  # type: ignore[arg-type]
     with pytest.raises(OperationError, match=reason) as caught:
         await create(stage.fleet, request)
     assert caught.value.problem is problems.INVALID
     assert list(stage.fleet) == []
 
 
-@pytest.mark.parametrize(("wish", "reason"), UNKNOWN)
+@pytest.mark.parametrize(("fields", "reason"), UNKNOWN)
 async def test_defaults_that_cannot_be_made_are_refused(
-    stage: Stage, wish: dict[str, object], reason: str
+    stage: Stage, fields: dict[str, object], reason: str
 ) -> None:
     await _check_defaults(Configuration(), stage.host.zygote)
-    defaults = Defaults.model_construct(**(Defaults().model_dump() | wish))
+    defaults = Defaults.model_construct(**(Defaults().model_dump() | fields))
     configuration = Configuration().model_copy(update={"defaults": defaults})
     with pytest.raises(ConfigurationError, match=f"defaults: {reason}"):
         await _check_defaults(configuration, stage.host.zygote)

@@ -86,7 +86,7 @@ async def test_a_worker_that_nobody_knows_of_keeps_its_key(
 ) -> None:
     """As after a restart of the daemon when somebody has cleared the runtime directory."""
     uuid = (await create(stage.fleet, CreateRequest(name="web1"))).uuid
-    stage.host.configuration.reattach_socket(uuid).unlink()
+    stage.host.configuration.adoption_socket(uuid).unlink()
     blind = Fleet(stage.host)
     blind.add(stage.host.registry.load()[0])
     stage.provider.version += 1

@@ -4,7 +4,7 @@ Affine = tuple[int, int] | None
 
 
 def add(p: int, first: Affine, second: Affine) -> Affine:
-    """The sum of two points of a curve with a = -3 over the field of ``p`` elements."""
+    """The sum of two points of a curve with a = -3 over the field of `p` elements."""
     if first is None or second is None:
         return first or second
     (x1, y1), (x2, y2) = first, second
@@ -19,7 +19,7 @@ def add(p: int, first: Affine, second: Affine) -> Affine:
 
 
 def multiply(p: int, scalar: int, point: Affine) -> Affine:
-    """``scalar`` times ``point`` by doubling and adding."""
+    """`scalar` times `point` by doubling and adding."""
     result: Affine = None
     while scalar:
         if scalar & 1:

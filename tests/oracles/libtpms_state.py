@@ -66,7 +66,7 @@ class _Reader:
         return self.take(self.integer(2))
 
     def header(self, magic: int) -> int:
-        """Version of the structure that begins here with ``magic``."""
+        """Version of the structure that begins here with `magic`."""
         version = self.integer(2)
         if self.integer(4) != magic:
             raise ValueError(f"structure 0x{magic:08x} expected")
@@ -82,7 +82,7 @@ class _Reader:
 
 
 def read(path: Path) -> State:
-    """The state in the file at ``path``. ValueError if it is not one this reader knows."""
+    """The state in the file at `path`. ValueError if it is not one this reader knows."""
     reader = _Reader(_plain_data(path.read_bytes()))
     version = reader.header(PERSISTENT_ALL)
     if version >= 4:

@@ -192,7 +192,7 @@ class VtpmdInstance:
         self.data = self.control.with_name(self.control.name.removesuffix(".ctrl"))
         self.directory = daemon.state / "instances" / info["uuid"]
         self.nvram = self.directory / "nvram"
-        self.reattach = daemon.runtime / "workers" / info["uuid"]
+        self.adoption = daemon.runtime / "workers" / info["uuid"]
 
     def info(self) -> dict[str, Any]:
         status, info = self.daemon.request("GET", f"/instances/{self.name}")

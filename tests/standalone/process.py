@@ -52,7 +52,7 @@ class Place:
     def start(
         self, *arguments: str, fds: Sequence[int] = (), sockets: Sequence[Path] | None = None
     ) -> subprocess.Popen[bytes]:
-        """A process with these arguments besides the state's; wait for its ``sockets``."""
+        """A process with these arguments besides the state's; wait for its `sockets`."""
         paths = (self.data, self.control) if sockets is None else sockets
         stale = {path: _identity(path) for path in paths}
         with (self.directory / "stderr").open("ab") as errors:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from vtpmd.storage.directory import DirectoryLock, make_directory, remove_directory
-from vtpmd.storage.errors import DirectoryLocked, StorageError
+from vtpmd.storage.errors import DirectoryLockedError, StorageError
 
 HOLDER = """
 import os, sys
@@ -33,7 +33,9 @@ def test_second_holder_is_told_who_the_first_is(dir_fd: int, tmp_path: Path) -> 
     ) as holder:
         assert holder.stdout is not None
         assert holder.stdout.readline() == b"locked\n"
-        with pytest.raises(DirectoryLocked, match=f"in use by process {holder.pid}:") as caught:
+        with pytest.raises(
+            DirectoryLockedError, match=f"in use by process {holder.pid}:"
+        ) as caught:
             DirectoryLock(dir_fd)
         assert caught.value.pid == holder.pid
         assert caught.value.kind == "locked"
@@ -43,7 +45,7 @@ def test_second_holder_is_told_who_the_first_is(dir_fd: int, tmp_path: Path) -> 
 
 def test_lock_is_held_until_it_is_closed(dir_fd: int) -> None:
     with DirectoryLock(dir_fd):
-        with pytest.raises(DirectoryLocked) as caught:
+        with pytest.raises(DirectoryLockedError) as caught:
             DirectoryLock(dir_fd)
         assert caught.value.pid == os.getpid()
     DirectoryLock(dir_fd).close()
@@ -52,7 +54,7 @@ def test_lock_is_held_until_it_is_closed(dir_fd: int) -> None:
 def test_holder_that_left_no_pid_is_unknown(dir_fd: int, tmp_path: Path) -> None:
     with (tmp_path / "lock").open("wb") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
-        with pytest.raises(DirectoryLocked, match="in use by another process:") as caught:
+        with pytest.raises(DirectoryLockedError, match="in use by another process:") as caught:
             DirectoryLock(dir_fd)
     assert caught.value.pid is None
 
@@ -62,7 +64,7 @@ def test_full_disk_hinders_no_lock(dir_fd: int) -> None:
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, before[1]))
     try:
-        with DirectoryLock(dir_fd), pytest.raises(DirectoryLocked) as caught:
+        with DirectoryLock(dir_fd), pytest.raises(DirectoryLockedError) as caught:
             DirectoryLock(dir_fd)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)

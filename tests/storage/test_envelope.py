@@ -126,7 +126,7 @@ SLOT_FIELDS = [
 
 
 def rewritten(change: Callable[[list[Any]], None], data: bytes = SEALED) -> bytes:
-    """``data`` after ``change`` by someone who has no key but knows how to make a checksum."""
+    """`data` after `change` by someone who has no key but knows how to make a checksum."""
     protected, unprotected, ciphertext, recipients = cbor2.loads(data).value
     [[form, key_fields, encrypted_key]] = recipients
     unprotected = {key: value for key, value in unprotected.items() if key != -70011}

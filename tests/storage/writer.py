@@ -1,6 +1,6 @@
 """Run as a program under strace: write one file into the directory named by the first argument.
 
-Second argument: ``replace`` (a spare is reserved), ``plain`` (none is) or ``create``. The system
+Second argument: `replace` (a spare is reserved), `plain` (none is) or `create`. The system
 call sched_yield marks the moments before and after the write. Prints the kind of a StorageError.
 """
 
@@ -15,7 +15,7 @@ OLD, NEW = b"old" * 4000, b"new" * 5000
 
 
 def main(path: str, way: str) -> None:
-    """Open a store and write NEW as ``nvram``."""
+    """Open a store and write NEW as `nvram`."""
     store = Store(open_directory(path))
     if way == "replace":
         store.reserve(len(NEW))

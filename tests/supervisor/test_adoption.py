@@ -25,7 +25,7 @@ Pretend = Callable[..., "subprocess.Popen[bytes]"]
 
 
 @pytest.fixture
-def reattach(short_path: Path) -> Path:
+def adoption(short_path: Path) -> Path:
     return short_path / "worker"
 
 
@@ -50,11 +50,11 @@ def ignore(event: Event) -> None:
 
 
 async def test_whoever_holds_the_lock_and_answers_is_adopted(
-    pretend: Pretend, reattach: Path
+    pretend: Pretend, adoption: Path
 ) -> None:
-    process = pretend(reattach, "--lock", str(reattach.with_suffix(".lock")))
+    process = pretend(adoption, "--lock", str(adoption.with_suffix(".lock")))
     events: list[Event] = []
-    worker = await adopt(reattach, events.append)
+    worker = await adopt(adoption, events.append)
     assert worker.pid == process.pid
     assert worker.strange is None
     assert [event.kind for event in events] == ["client-connected"]
@@ -69,62 +69,62 @@ async def refused(path: Path, reason: str) -> None:
 
 
 async def test_a_process_without_the_lock_is_not_taken_for_the_worker(
-    pretend: Pretend, reattach: Path
+    pretend: Pretend, adoption: Path
 ) -> None:
-    process = pretend(reattach)
-    with serving_lock.created(reattach):
-        await refused(reattach, f"process {process.pid} of user .* does not serve this instance")
+    process = pretend(adoption)
+    with serving_lock.created(adoption):
+        await refused(adoption, f"process {process.pid} of user .* does not serve this instance")
     assert process.poll() is None or process.wait() == 0
 
 
 async def test_a_process_beside_the_one_with_the_lock_is_not_taken_for_it(
-    pretend: Pretend, reattach: Path
+    pretend: Pretend, adoption: Path
 ) -> None:
-    lock = str(reattach.with_suffix(".lock"))
-    holder = pretend(reattach.with_name("elsewhere"), "--lock", lock)
-    assert serving_lock.holder(reattach) == holder.pid
-    pretend(reattach)
-    await refused(reattach, "does not serve this instance")
+    lock = str(adoption.with_suffix(".lock"))
+    holder = pretend(adoption.with_name("elsewhere"), "--lock", lock)
+    assert serving_lock.holder(adoption) == holder.pid
+    pretend(adoption)
+    await refused(adoption, "does not serve this instance")
 
 
-async def test_without_a_lock_there_is_no_worker(pretend: Pretend, reattach: Path) -> None:
-    pretend(reattach)
-    await refused(reattach, "FileNotFoundError")
+async def test_without_a_lock_there_is_no_worker(pretend: Pretend, adoption: Path) -> None:
+    pretend(adoption)
+    await refused(adoption, "FileNotFoundError")
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
 async def test_a_process_of_another_user_is_not_taken_for_the_worker(
-    pretend: Pretend, reattach: Path
+    pretend: Pretend, adoption: Path
 ) -> None:
-    lock = str(reattach.with_suffix(".lock"))
-    process = pretend(reattach, "--lock", lock, "--user", str(NOBODY))
-    await refused(reattach, f"process {process.pid} of user {NOBODY} .* not of our own user")
+    lock = str(adoption.with_suffix(".lock"))
+    process = pretend(adoption, "--lock", lock, "--user", str(NOBODY))
+    await refused(adoption, f"process {process.pid} of user {NOBODY} .* not of our own user")
 
 
 async def test_a_socket_that_nobody_answers_on_has_no_worker(
-    reattach: Path, autojump_clock: trio.abc.Clock
+    adoption: Path, autojump_clock: trio.abc.Clock
 ) -> None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener:
-        listener.bind(str(reattach))
+        listener.bind(str(adoption))
         listener.listen()
-        await refused(reattach, "TooSlowError")
-    await refused(reattach, "ConnectionRefusedError")
+        await refused(adoption, "TooSlowError")
+    await refused(adoption, "ConnectionRefusedError")
 
 
 def test_the_lock_stays_while_it_is_held_and_is_free_when_its_holder_has_ended(
-    pretend: Pretend, reattach: Path
+    pretend: Pretend, adoption: Path
 ) -> None:
-    process = pretend(reattach, "--lock", str(reattach.with_suffix(".lock")))
-    serving_lock.clear(reattach)
-    assert serving_lock.holder(reattach) == process.pid
+    process = pretend(adoption, "--lock", str(adoption.with_suffix(".lock")))
+    serving_lock.clear(adoption)
+    assert serving_lock.holder(adoption) == process.pid
     process.kill()
     process.wait()
-    assert serving_lock.holder(reattach) is None
-    serving_lock.clear(reattach)
-    serving_lock.clear(reattach)
-    assert not reattach.with_suffix(".lock").exists()
-    with serving_lock.created(reattach) as fd:
-        assert serving_lock.holder(reattach) is None
+    assert serving_lock.holder(adoption) is None
+    serving_lock.clear(adoption)
+    serving_lock.clear(adoption)
+    assert not adoption.with_suffix(".lock").exists()
+    with serving_lock.created(adoption) as fd:
+        assert serving_lock.holder(adoption) is None
         with pytest.raises(OSError, match="Bad file descriptor"):
             os.write(fd, b"x")
 
@@ -140,9 +140,9 @@ def test_a_daemon_neither_adopts_nor_ends_a_process_that_is_no_worker(
         signal.pidfd_send_signal(worker, signal.SIGKILL)
         assert select.select([worker], [], [], DEADLINE)[0]
         os.close(worker)
-        reattach = daemon.runtime / "workers" / info["uuid"]
-        reattach.unlink()
-        stranger = pretend(reattach)
+        adoption = daemon.runtime / "workers" / info["uuid"]
+        adoption.unlink()
+        stranger = pretend(adoption)
         daemon.start()
         found = daemon.until("web1", lambda info: info if info["state"] == "running" else None)
         assert found["worker"]["pid"] != stranger.pid

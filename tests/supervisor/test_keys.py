@@ -25,7 +25,7 @@ DEK = b"0123456789abcdef" * 2
 
 @pytest.fixture
 def keys(tmp_path: Path) -> Keys:
-    """Two providers; the audit log is the file ``audit``."""
+    """Two providers; the audit log is the file `audit`."""
     providers = {name: LocalProvider(name, tmp_path / name) for name in ("main", "spare")}
     return Keys(providers, "main", "spare", Audit(tmp_path / "audit"))
 

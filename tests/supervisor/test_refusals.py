@@ -9,7 +9,7 @@ from vtpmd.api import problems
 from vtpmd.api.problems import OperationError, Problem
 from vtpmd.ipc.messages import FailureKind
 from vtpmd.linux.errors import InUseError
-from vtpmd.storage.errors import DirectoryLocked, EnvelopeError, EnvelopeKind, StorageError
+from vtpmd.storage.errors import DirectoryLockedError, EnvelopeError, EnvelopeKind, StorageError
 from vtpmd.storage.errors import StorageKind as Kind
 from vtpmd.supervisor.errors import (
     EndpointError,
@@ -47,7 +47,7 @@ FAILURES: dict[FailureKind, Problem] = {
 def cases() -> Iterator[tuple[Exception, Problem, bool]]:
     """An error, its problem, and whether it is tried again."""
     yield from ((StorageError(kind, "x"), problem, False) for kind, problem in STORAGE.items())
-    yield DirectoryLocked(None), problems.UNAVAILABLE, False
+    yield DirectoryLockedError(None), problems.UNAVAILABLE, False
     for kind in get_args(EnvelopeKind):
         yield EnvelopeError(kind, "x"), problems.STATE_REFUSED, False
     for failure, problem in FAILURES.items():

@@ -14,7 +14,7 @@ from vtpmd.ipc import version
 from vtpmd.ipc.version import Version
 from vtpmd.supervisor import serving_lock
 from vtpmd.supervisor.models import UnknownModelError, demand_known
-from vtpmd.supervisor.zygote import Child, SpawnError, Zygote
+from vtpmd.supervisor.zygote import SpawnError, WorkerProcess, Zygote
 
 DEADLINE = 60.0
 
@@ -26,11 +26,11 @@ def zygote() -> Iterator[Zygote]:
     zygote.close()
 
 
-def end(child: Child) -> None:
-    signal.pidfd_send_signal(child.pidfd, signal.SIGKILL)
-    assert select.select([child.pidfd], [], [], DEADLINE)[0]
-    child.channel.close()
-    os.close(child.pidfd)
+def end(process: WorkerProcess) -> None:
+    signal.pidfd_send_signal(process.pidfd, signal.SIGKILL)
+    assert select.select([process.pidfd], [], [], DEADLINE)[0]
+    process.channel.close()
+    os.close(process.pidfd)
 
 
 async def test_it_reports_which_tpms_can_be_made(zygote: Zygote) -> None:
@@ -53,18 +53,18 @@ async def test_one_that_is_lost_is_replaced_and_reports_again(zygote: Zygote) ->
 
 
 async def test_a_worker_that_is_to_serve_holds_the_lock(zygote: Zygote, tmp_path: Path) -> None:
-    reattach = tmp_path / "web1"
-    with serving_lock.created(reattach) as lock:
+    adoption = tmp_path / "web1"
+    with serving_lock.created(adoption) as lock:
         holder = await zygote.spawn(uuid4(), "web1", lock)
     other = await zygote.spawn(uuid4(), "web1")
     with trio.fail_after(DEADLINE):
-        while (found := serving_lock.holder(reattach)) is None:
+        while (found := serving_lock.holder(adoption)) is None:
             await trio.lowlevel.checkpoint()
     assert found == holder.pid
     end(other)
-    assert serving_lock.holder(reattach) == holder.pid
+    assert serving_lock.holder(adoption) == holder.pid
     end(holder)
-    assert serving_lock.holder(reattach) is None
+    assert serving_lock.holder(adoption) is None
 
 
 async def test_one_of_a_version_that_is_not_understood_starts_no_worker(

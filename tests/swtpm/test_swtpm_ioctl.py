@@ -4,7 +4,6 @@ import hashlib
 import shutil
 import struct
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,7 +15,6 @@ from tests.worker.harness import (
     SUCCESS,
     Host,
     WorkerProcess,
-    Zygote,
     connect,
     control,
     tpm,
@@ -24,23 +22,6 @@ from tests.worker.harness import (
 from vtpmd.ipc.messages import Pcrs, ReadPcrs
 
 pytestmark = pytest.mark.skipif(shutil.which("swtpm_ioctl") is None, reason="no swtpm_ioctl")
-
-
-@pytest.fixture(scope="module")
-def zygote() -> Iterator[Zygote]:
-    zygote = Zygote()
-    yield zygote
-    zygote.close()
-
-
-@pytest.fixture
-def host(zygote: Zygote, tmp_path: Path) -> Iterator[Host]:
-    host = Host(zygote, tmp_path)
-    try:
-        host.manufacture()
-        yield host
-    finally:
-        host.close()
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ _OCTETS = re.compile(r" ([0-9A-F]{2} )+")
 
 @dataclass(frozen=True)
 class Exchange:
-    """One request and swtpm's response; ``channel`` is "control" or "data"."""
+    """One request and swtpm's response; `channel` is "control" or "data"."""
 
     channel: str
     request: bytes

@@ -21,13 +21,13 @@ _BUILT = DIRECTORY / f"built-{VERSION}"
 _LIBRARIES = ("tss2-esys", "tss2-fapi", "tss2-tctildr", "tss2-mu", "tss2-rc")
 
 
-class CannotObtain(Exception):
+class CannotObtainError(Exception):
     """The suite is not here and cannot be had; the text says why."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """Tests by their names, ``test.test_esapi.TestEsys::test_create``."""
+    """Tests by their names, `test.test_esapi.TestEsys::test_create`."""
 
     passed: frozenset[str]
     skipped: frozenset[str]
@@ -35,7 +35,7 @@ class Outcome:
 
 
 def obtain() -> None:
-    """Fetch and build what is not there yet. Raises CannotObtain."""
+    """Fetch and build what is not there yet. Raises CannotObtainError."""
     if _BUILT.exists():
         return
     _need("gcc", "--version")
@@ -53,7 +53,7 @@ def obtain() -> None:
 
 
 def run(environment: Mapping[str, str], report: Path) -> Outcome:
-    """Run all tests of the suite; ``report`` is where pytest writes its XML."""
+    """Run all tests of the suite; `report` is where pytest writes its XML."""
     done = subprocess.run(
         [
             *(_PYTHON, "-m", "pytest", "-c", "/dev/null", "--rootdir", _SOURCES),
@@ -84,7 +84,7 @@ def _need(*command: str) -> None:
     try:
         subprocess.run(command, check=True, capture_output=True)
     except (OSError, subprocess.CalledProcessError):
-        raise CannotObtain(
+        raise CannotObtainError(
             "gcc, pkg-config, python3-dev and libtss2-dev are needed to build tpm2-pytss"
         ) from None
 
@@ -96,4 +96,4 @@ def _pip(*arguments: str | Path) -> None:
 def _run(command: list[str | Path]) -> None:
     done = subprocess.run(command, capture_output=True, text=True, timeout=900)
     if done.returncode:
-        raise CannotObtain(f"{' '.join(map(str, command))}: {done.stderr[-2000:]}")
+        raise CannotObtainError(f"{' '.join(map(str, command))}: {done.stderr[-2000:]}")

@@ -29,7 +29,7 @@ DIFFERENCES = {
 def test_the_suite_of_pytss_passes(peer: str, tmp_path: Path) -> None:
     try:
         pytss.obtain()
-    except pytss.CannotObtain as error:
+    except pytss.CannotObtainError as error:
         pytest.skip(str(error))
     environment = dict(os.environ)
     expected: frozenset[str] = frozenset()

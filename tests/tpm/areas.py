@@ -62,7 +62,7 @@ def ecc(
     x: bytes = b"",
     y: bytes = b"",
 ) -> bytes:
-    """TPMT_PUBLIC of an ECC key, or its template with label ``x`` and context ``y``."""
+    """TPMT_PUBLIC of an ECC key, or its template with label `x` and context `y`."""
     rest = symmetric + scheme + words(curve) + kdf + sized(x) + sized(y)
     return _public(ALG.ECC, alg, attributes, policy, rest)
 
@@ -173,7 +173,7 @@ def load(tester: Tester, parent: int, private: bytes, public: bytes) -> Result:
 
 
 def loaded_child(tester: Tester, parent: int, template: bytes, **options: bytes) -> int:
-    """The handle of a new object below ``parent``."""
+    """The handle of a new object below `parent`."""
     created = create(tester, parent, template, **options)
     assert created.rc == 0, hex(created.rc)
     answer = load(tester, parent, created.sized(0), created.sized(1))

@@ -8,7 +8,7 @@ import pytest
 
 from tests.tpm.harness import EnginePeer, SwtpmPeer, Tester
 from tests.tpm.known_keys import Pair
-from tests.tpm.twins import twin_state
+from tests.tpm.shared_identity import with_identity_of
 
 
 @pytest.fixture(scope="session")
@@ -68,9 +68,11 @@ def both(tester: Tester, swtpm: Tester) -> tuple[Tester, Tester]:
 
 
 @pytest.fixture
-def twins(manufactured: bytes, swtpm: Tester, short_path: Path) -> Iterator[tuple[Tester, Tester]]:
+def testers(
+    manufactured: bytes, swtpm: Tester, short_path: Path
+) -> Iterator[tuple[Tester, Tester]]:
     """(engine, swtpm) after TPM2_Startup(CLEAR), with the seeds and proofs of the swtpm in both."""
-    peer = EnginePeer.restored(twin_state(manufactured, short_path / "peer.state"))
+    peer = EnginePeer.restored(with_identity_of(manufactured, short_path / "peer.state"))
     engine = Tester(peer)
     assert engine.startup() == 0
     yield engine, swtpm
@@ -78,6 +80,6 @@ def twins(manufactured: bytes, swtpm: Tester, short_path: Path) -> Iterator[tupl
 
 
 @pytest.fixture
-def pair(twins: tuple[Tester, Tester]) -> Pair:
-    """The twins, to be given the same commands."""
-    return Pair(twins)
+def pair(testers: tuple[Tester, Tester]) -> Pair:
+    """The testers, to be given the same commands."""
+    return Pair(testers)

@@ -230,7 +230,7 @@ def _nv_attributes(index: dict[str, str]) -> int:
 
 
 class SwtpmPeer:
-    """A real swtpm; its state directory is ``<directory>/<name>.state``."""
+    """A real swtpm; its state directory is `<directory>/<name>.state`."""
 
     def __init__(self, directory: Path, name: str = "peer") -> None:
         self.instance = SwtpmInstance(directory, name, data_socket=False)
@@ -269,7 +269,7 @@ class SwtpmPeer:
 
 @dataclass
 class Password:
-    """A password authorization; ``attributes`` as sent."""
+    """A password authorization; `attributes` as sent."""
 
     value: bytes = b""
     attributes: int = CONTINUE
@@ -279,7 +279,7 @@ class Password:
 class Session:
     """A started session and what the caller knows of it.
 
-    ``auth_value`` is that of the entity it authorizes in the next command, if it is to be proven.
+    `auth_value` is that of the entity it authorizes in the next command, if it is to be proven.
     """
 
     handle: int
@@ -289,7 +289,7 @@ class Session:
     attributes: int = CONTINUE
     auth_value: bytes = b""
     next_auth_value: bytes | None = None
-    """What ``auth_value`` is once the command has changed it or deleted the entity."""
+    """What `auth_value` is once the command has changed it or deleted the entity."""
     password: bytes | None = None
     """Sent in place of an HMAC (policies with PolicyPassword)."""
     aes_bits: int = 0
@@ -299,7 +299,7 @@ class Session:
     tamper: bool = False
     """Send a wrong HMAC."""
     proves_auth_value: bool = True
-    """``auth_value`` is in the HMAC's key; not if the session is bound to what it authorizes."""
+    """`auth_value` is in the HMAC's key; not if the session is bound to what it authorizes."""
 
     @property
     def hmac_key(self) -> bytes:
@@ -309,14 +309,14 @@ class Session:
 
 @dataclass(frozen=True)
 class Result:
-    """``rc`` is the whole 32-bit response code; ``parameters`` the response's parameter area."""
+    """`rc` is the whole 32-bit response code; `parameters` the response's parameter area."""
 
     rc: int
     handle: int | None = None
     parameters: bytes = b""
 
     def sized(self, number: int = 0) -> bytes:
-        """The ``number``-th of the TPM2Bs that the parameters begin with."""
+        """The `number`-th of the TPM2Bs that the parameters begin with."""
         rest = self.parameters
         for _ in range(number):
             rest = rest[2 + int.from_bytes(rest[:2]) :]

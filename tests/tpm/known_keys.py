@@ -7,6 +7,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from tests.tpm import areas
 from tests.tpm.areas import NO_DA, NONE, USER_AUTH, words
+from tests.tpm.crypto import library
 from tests.tpm.harness import EnginePeer, Password, Result, Tester
 from vtpmd.tpm.wire.constants import ALG, ECC_CURVE, RH
 
@@ -17,11 +18,6 @@ ATTRIBUTES = USER_AUTH | NO_DA
 HMAC_KEY = bytes(range(32))
 CIPHER_KEY = bytes(range(16, 32))
 _SEED = b"\x5e" * 32
-_CURVES: dict[int, ec.EllipticCurve] = {
-    ECC_CURVE.NIST_P256: ec.SECP256R1(),
-    ECC_CURVE.NIST_P384: ec.SECP384R1(),
-    ECC_CURVE.NIST_P521: ec.SECP521R1(),
-}
 
 
 @cache
@@ -37,7 +33,7 @@ def ecc_key(curve: int = ECC_CURVE.NIST_P256) -> ec.EllipticCurvePrivateKey:
 
 @cache
 def _ecc_key(curve: int) -> ec.EllipticCurvePrivateKey:
-    return ec.generate_private_key(_CURVES[curve])
+    return ec.generate_private_key(library.CURVES[curve])
 
 
 def point(key: ec.EllipticCurvePublicKey) -> tuple[bytes, bytes]:
@@ -70,7 +66,7 @@ def ecc_areas(
 def hmac_areas(
     attributes: int, scheme: bytes = NONE, key: bytes = HMAC_KEY, auth: bytes = b""
 ) -> tuple[bytes, bytes]:
-    """Public and sensitive area of a keyedHash object with ``key``."""
+    """Public and sensitive area of a keyedHash object with `key`."""
     unique = hashlib.sha256(_SEED + key).digest()
     public = areas.keyedhash(ATTRIBUTES | attributes, scheme=scheme, unique=unique)
     return public, areas.sensitive(ALG.KEYEDHASH, key, seed=_SEED, auth=auth)
@@ -95,7 +91,7 @@ class Pair:
     def run(
         self, code: int, handles: tuple[int, ...] = (), params: bytes = b"", password: int = 0
     ) -> tuple[Result, Result]:
-        """Run a command with ``password`` empty passwords on both."""
+        """Run a command with `password` empty passwords on both."""
         auths = [Password()] * password
         ours = self.engine.run(code, handles, params, auths)
         theirs = self.swtpm.run(code, handles, params, auths)

@@ -11,7 +11,7 @@ from vtpmd.tpm.wire.constants import CC
 
 @dataclass(frozen=True)
 class Handle:
-    """One row of a command's handle area; ``role`` is NONE for "Auth Index: None"."""
+    """One row of a command's handle area; `role` is NONE for "Auth Index: None"."""
 
     name: str
     role: str

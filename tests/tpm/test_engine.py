@@ -147,7 +147,7 @@ def test_long_commands_can_be_canceled(tester: Tester, engine_peer: EnginePeer) 
     assert engine_state(engine) == before
 
 
-class Broken(Exception):
+class BrokenError(Exception):
     """A defect."""
 
 
@@ -155,7 +155,7 @@ def break_action(monkeypatch: pytest.MonkeyPatch, code: int) -> None:
     """Let an action raise what no action may raise, with values of the guest in its text."""
 
     def action(*arguments: object) -> None:
-        raise Broken(SECRET, arguments)
+        raise BrokenError(SECRET, arguments)
 
     spec = COMMANDS[code]
     broken = type(spec)(
@@ -174,7 +174,7 @@ def test_a_defect_is_failure_mode(
     assert engine.execute(stir, 0) == Reply(framed(RC.FAILURE))
     assert engine.failed
     assert engine.defect is not None
-    assert "Broken" in engine.defect
+    assert "BrokenError" in engine.defect
     assert "run_action" in engine.defect
     assert "secret" not in engine.defect
     assert engine.permanent() == stored
@@ -200,7 +200,7 @@ def test_a_defect_after_a_change_stores_nothing(
 
     def action(*arguments: object) -> None:
         spec.action(*arguments)
-        raise Broken
+        raise BrokenError
 
     broken = type(spec)(
         **{name: getattr(spec, name) for name in type(spec).__slots__} | {"action": action}

@@ -252,7 +252,7 @@ RETIRED = {
 
 
 def assert_holds(whole: Any, part: Any) -> None:
-    """That ``whole`` is ``part``, and perhaps some fields more; but for those nothing needs."""
+    """That `whole` is `part`, and perhaps some fields more; but for those nothing needs."""
     if isinstance(part, dict):
         kept = part.keys() - RETIRED
         assert kept <= whole.keys()

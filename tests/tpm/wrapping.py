@@ -10,7 +10,6 @@ import struct
 from dataclasses import dataclass, field
 
 from cryptography.hazmat.decrepit.ciphers.modes import CFB
-from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.hazmat.primitives.ciphers import Cipher
 from cryptography.hazmat.primitives.ciphers.algorithms import AES
@@ -28,21 +27,11 @@ from tests.tpm.areas import (
     storage,
     words,
 )
+from tests.tpm.crypto import library
 from tests.tpm.harness import HASH_NAMES, Tester, digest, kdfa, sized
-from vtpmd.tpm.wire.constants import ALG, ECC_CURVE
+from vtpmd.tpm.wire.constants import ALG
 
 _NO_IV = bytes(16)
-_LIBRARY_HASHES = {
-    ALG.SHA1: hashes.SHA1(),
-    ALG.SHA256: hashes.SHA256(),
-    ALG.SHA384: hashes.SHA384(),
-    ALG.SHA512: hashes.SHA512(),
-}
-_CURVES: dict[int, ec.EllipticCurve] = {
-    ECC_CURVE.NIST_P256: ec.SECP256R1(),
-    ECC_CURVE.NIST_P384: ec.SECP384R1(),
-    ECC_CURVE.NIST_P521: ec.SECP521R1(),
-}
 
 
 def cfb(key: bytes, iv: bytes, data: bytes, *, decrypt: bool = False) -> bytes:
@@ -55,7 +44,7 @@ def cfb(key: bytes, iv: bytes, data: bytes, *, decrypt: bool = False) -> bytes:
 def protect(
     alg: int, seed: bytes, name: bytes, plain: bytes, *, bits: int = 128, iv: bytes | None = None
 ) -> bytes:
-    """The outer wrapper; with ``iv`` that of a child, without that of a duplicate."""
+    """The outer wrapper; with `iv` that of a child, without that of a duplicate."""
     key = kdfa(alg, seed, b"STORAGE", name, b"", bits)
     encrypted = cfb(key, _NO_IV if iv is None else iv, plain)
     if iv is not None:
@@ -112,11 +101,11 @@ def share_with(public: bytes, label: bytes) -> tuple[bytes, bytes]:
     if kind == ALG.RSA:
         seed = os.urandom(size)
         modulus = int.from_bytes(public[-256:])
-        library_hash = _LIBRARY_HASHES[ALG(alg)]
+        library_hash = library.HASHES[alg]
         oaep = padding.OAEP(padding.MGF1(library_hash), library_hash, label + b"\0")
         return seed, rsa.RSAPublicNumbers(65537, modulus).public_key().encrypt(seed, oaep)
     x, y = ecc_point(public)
-    curve = _CURVES[int.from_bytes(public[-len(x) - len(y) - 8 :][:2])]
+    curve = library.CURVES[int.from_bytes(public[-len(x) - len(y) - 8 :][:2])]
     recipient = ec.EllipticCurvePublicNumbers(int.from_bytes(x), int.from_bytes(y), curve)
     ephemeral = ec.generate_private_key(curve)
     numbers = ephemeral.public_key().public_numbers()
@@ -160,7 +149,7 @@ class StorageKey:
         return sensitive(ALG.ECC, d, seed=self.seed)
 
     def wrap(self, public: bytes, plain: bytes, iv: bytes | None = None) -> bytes:
-        """TPM2B_PRIVATE's octets of a child; ``plain`` is what a TPM2B_SENSITIVE should be."""
+        """TPM2B_PRIVATE's octets of a child; `plain` is what a TPM2B_SENSITIVE should be."""
         return protect(self.alg, self.seed, name_of(public), plain, iv=iv or os.urandom(16))
 
     def unwrap(self, public: bytes, private: bytes) -> bytes:

@@ -49,7 +49,7 @@ def dek() -> bytearray:
 
 
 def wait_for(condition: Callable[[], object]) -> None:
-    """Poll until ``condition`` is true; fail after the deadline."""
+    """Poll until `condition` is true; fail after the deadline."""
     end = time.monotonic() + DEADLINE
     while not condition():
         assert time.monotonic() < end, "deadline passed"
@@ -70,7 +70,7 @@ class WorkerProcess:
         return self.receive(answer)
 
     def receive(self, answer: type[M]) -> M:
-        """The next message that is no event; it must be an ``answer``."""
+        """The next message that is no event; it must be an `answer`."""
         while True:
             assert select.select([self.channel], [], [], DEADLINE)[0], "no answer"
             message, _ = self.channel.receive()
@@ -145,7 +145,7 @@ class Zygote:
 
 @dataclass
 class Host:
-    """One instance's directory and sockets below ``root``."""
+    """One instance's directory and sockets below `root`."""
 
     zygote: Zygote
     root: Path
@@ -165,8 +165,8 @@ class Host:
         return self.root / "web1.sock"
 
     @property
-    def reattach_path(self) -> Path:
-        return self.root / "reattach"
+    def adoption_path(self) -> Path:
+        return self.root / "adoption"
 
     def spawn(self) -> WorkerProcess:
         worker = self.zygote.spawn()
@@ -193,7 +193,7 @@ class Host:
         fields: dict[str, object] = {"uuid": self.uuid, "name": "web1", "dek": dek()}
         fields |= {"dek_id": DEK_ID, "slots": SLOTS, **options}
         worker = self.spawn()
-        kinds = [(self.control_path, socket.SOCK_STREAM), (self.reattach_path, _SEQPACKET)]
+        kinds = [(self.control_path, socket.SOCK_STREAM), (self.adoption_path, _SEQPACKET)]
         kinds += [(self.data_path, socket.SOCK_STREAM)] if data else []
         with directory(self.state) as fd:
             listeners = [_listen(path, kind) for path, kind in kinds]
@@ -248,7 +248,7 @@ def control(sock: socket.socket, command: int, body: bytes = b"", length: int = 
 
 
 def get_blob(sock: socket.socket, kind: int, offset: int = 0) -> bytes:
-    """CMD_GET_STATEBLOB from ``offset`` to the end."""
+    """CMD_GET_STATEBLOB from `offset` to the end."""
     sock.sendall(struct.pack(">IIII", 0x0C, 1, kind, offset))
     response = sock.recv(16, socket.MSG_WAITALL)
     result, flags, total, length = struct.unpack(">IIII", response)

@@ -81,6 +81,6 @@ def test_without_a_check_the_sockets_mode_decides(host: Host) -> None:
 def test_no_client_may_become_the_supervisor(host: Host, check: bool) -> None:
     """Whatever the policy for clients says: QEMU's user has no business there."""
     worker = host.serve(check_peers=check, peer_uids=(ACQUAINTANCE,), peer_gids=(ACQUAINTANCE,))
-    _as_user(host, ACQUAINTANCE, lambda: _refused("reattach", SEQPACKET))
+    _as_user(host, ACQUAINTANCE, lambda: _refused("adoption", SEQPACKET))
     assert f"of user {ACQUAINTANCE}" in _refusal(worker)
     assert worker.status().uuid == host.uuid  # our channel is the one in force

@@ -25,7 +25,7 @@ PROMPTLY = 0.1
 
 
 def _create_primary(bits: int, unique: int) -> bytes:
-    """TPM2_CreatePrimary(owner) of an RSA signing key; another ``unique``, another key."""
+    """TPM2_CreatePrimary(owner) of an RSA signing key; another `unique`, another key."""
     template = struct.pack(
         ">HHIHHHHIH", 1, 0x000B, 0x00040072, 0, 0x10, 0x10, bits, 0, 4
     ) + struct.pack(">I", unique)

@@ -15,7 +15,7 @@ OPERATIONS = 6
 """More than a rekey takes."""
 
 
-class Cut(BaseException):
+class CutError(BaseException):
     """The process ends here; nothing catches it."""
 
 
@@ -34,7 +34,7 @@ class CutStore(Store):
 
     def _count(self) -> None:
         if not self.left:
-            raise Cut
+            raise CutError
         self.left -= 1
 
 
@@ -72,7 +72,7 @@ def test_a_rekey_cut_short_is_finished_or_forgotten(
             cut = False
             try:
                 persistence.rekey(_new(), b"permanent")
-            except Cut:
+            except CutError:
                 cut = True
         found = _opened(fd, _old()) or _opened(fd, _new())
         assert found == (b"permanent", volatile)

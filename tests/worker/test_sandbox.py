@@ -33,7 +33,7 @@ def _syscall(number: int, *arguments: int) -> None:
 
 
 def _in_child(work: Callable[[], None]) -> None:
-    """Run ``work`` in a forked child; its complaint, if any, becomes ours."""
+    """Run `work` in a forked child; its complaint, if any, becomes ours."""
     reader, writer = os.pipe()
     pid = os.fork()
     if pid == 0:

@@ -29,8 +29,8 @@ def worker(host: Host) -> WorkerProcess:
     return host.serve()
 
 
-def _reattach(host: Host, worker: WorkerProcess) -> WorkerProcess:
-    sock = connect(host.reattach_path, socket.SOCK_SEQPACKET)
+def _adopt(host: Host, worker: WorkerProcess) -> WorkerProcess:
+    sock = connect(host.adoption_path, socket.SOCK_SEQPACKET)
     sock.settimeout(None)
     channel = Channel(sock, Side.SUPERVISOR, State.SERVING)
     successor = WorkerProcess(channel, worker.pid, os.dup(worker.pidfd))
@@ -55,7 +55,7 @@ def test_a_new_supervisor_finds_the_worker_again(host: Host, worker: WorkerProce
         control(sock, 0x02, bytes(4))
     before = worker.status()
     worker.channel.close()
-    successor = _reattach(host, worker)
+    successor = _adopt(host, worker)
     assert successor.status() == before
     assert successor.ask(Stop("upgrade"), Stopped).generation == before.generation
     successor.wait_until_ended()
@@ -76,16 +76,16 @@ def test_a_report_finds_the_supervisor_gone_while_a_client_comes(
             os.kill(worker.pid, signal.SIGCONT)
             assert first.recv(4) == bytes(4)
             assert control(second, 0x04, length=8) == bytes(8)
-    assert _reattach(host, worker).status().tpm == "on"
+    assert _adopt(host, worker).status().tpm == "on"
 
 
 def test_a_second_supervisor_takes_over_from_a_living_one(
     host: Host, worker: WorkerProcess
 ) -> None:
-    successor = _reattach(host, worker)
+    successor = _adopt(host, worker)
     assert successor.status().name == "web1"
     assert os.read(worker.channel.fileno(), 1) == b""
-    assert _reattach(host, worker).ask(ReadPcrs(), Pcrs).banks == {}
+    assert _adopt(host, worker).ask(ReadPcrs(), Pcrs).banks == {}
 
 
 def test_events_that_nobody_reads_are_bounded() -> None:
@@ -123,7 +123,7 @@ def test_an_illegal_message_costs_the_channel_only(
         control(sock, 0x02, bytes(4))
         tpm(data, STARTUP_CLEAR)
         assert len(tpm(data, GET_RANDOM_16)) == 28
-    assert _reattach(host, worker).status().tpm == "on"
+    assert _adopt(host, worker).status().tpm == "on"
 
 
 def test_a_supervisor_that_never_reads_stops_nothing(host: Host, worker: WorkerProcess) -> None:

@@ -72,7 +72,7 @@ def test_a_worker_holds_only_what_it_was_given(host: Host, zygote: Zygote) -> No
     assert [path for path in state if path == str(host.state)]
     assert all(path.startswith(str(host.state)) for path in state)
     sockets = [path for path in held.values() if path.startswith("socket:")]
-    assert len(sockets) == 4  # channel, control, reattach and data listener
+    assert len(sockets) == 4  # channel, control, adoption and data listener
     for other in others:
         other.close()
 

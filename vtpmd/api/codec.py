@@ -115,7 +115,7 @@ def _index(text: str) -> int:
     return int(text)
 
 
-# The types that a report's fields may have, beside other reports and tuple[T, ...],
+# The types that a report's fields may have, besides other reports and tuple[T, ...],
 # dict[str, T], dict[int, T] and T | None of them.
 _TYPES: dict[object, _Reader] = {
     str: _exactly(str),

@@ -80,7 +80,7 @@ EXIT_STATUSES: Final = {
     EXIT_INTERRUPTED: "interrupted (Ctrl-C, or no answer to a question)",
 }
 
-# vtpmd's own exit statuses, beside 0 and 2 (command line); the values are those of sysexits.h.
+# vtpmd's own exit statuses, besides 0 and 2 (command line); the values are those of sysexits.h.
 DAEMON_EXIT_FAILED: Final = 70
 DAEMON_EXIT_BUSY: Final = 75
 DAEMON_EXIT_CONFIGURATION: Final = 78

@@ -158,7 +158,7 @@ class Configuration(Section):
             chosen = getattr(self, role)
             if chosen is not None and chosen not in names:
                 raise ValueError(f"{role}: no key provider is named {chosen}")
-        if len(bytes(self.reattach_socket(UUID(int=0)))) > SOCKET_PATH_LIMIT:
+        if len(bytes(self.adoption_socket(UUID(int=0)))) > SOCKET_PATH_LIMIT:
             raise ValueError("runtime_dir: the path is too long for a Unix socket in it")
         return self
 
@@ -172,7 +172,7 @@ class Configuration(Section):
         """The directory of the sockets on which workers wait for the next daemon."""
         return self.runtime_dir / "workers"
 
-    def reattach_socket(self, uuid: UUID) -> Path:
+    def adoption_socket(self, uuid: UUID) -> Path:
         """The socket on which the worker of an instance waits for the next daemon."""
         return self.workers_dir / str(uuid)
 

@@ -1,4 +1,4 @@
-"""One end of a message channel: AF_UNIX SOCK_SEQPACKET, one message per packet, fds beside it.
+"""One end of a message channel: AF_UNIX SOCK_SEQPACKET, one message per packet, with its fds.
 
 Each end begins with a greeting that says its version. After that both follow the state table of
 `messages`: what may not be sent is refused before it leaves, what may not arrive closes the
@@ -31,7 +31,7 @@ class ChannelClosedError(Exception):
 
 
 class IllegalMessageError(Exception):
-    """A message that the table forbids here and now, or octets that are none."""
+    """A message that the table forbids in this state, or octets that are no message."""
 
 
 class VersionError(IllegalMessageError):

@@ -152,7 +152,7 @@ class Examined:
 class Serve:
     """Serve a stored TPM.
 
-    File descriptors: state directory, control listener, reattach listener and, for tools, a data
+    File descriptors: state directory, control listener, adoption listener and, for tools, a data
     listener. `startup` powers the TPM on at once and sends TPM2_Startup(CLEAR) (swtpm's
     not-need-init,startup-clear); `set_locality` permits the vendor command TPM2_CC_SET_LOCALITY
     on the data channel; with `check_peers` only root, the worker's own user, `peer_uids` and

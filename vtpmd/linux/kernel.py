@@ -49,8 +49,8 @@ def landlock_abi() -> int:
 def landlock(handled: tuple[int, ...], allowed: Iterable[tuple[int, int]]) -> None:
     """Confine this thread and its children for good.
 
-    ``handled``: the access bits refused everywhere (file system, network, scopes; as many as the
-    ABI knows); ``allowed``: descriptors of directories and the file system bits granted again
+    `handled`: the access bits refused everywhere (file system, network, scopes; as many as the
+    ABI knows); `allowed`: descriptors of directories and the file system bits granted again
     beneath each.
     """
     attributes = struct.pack(f"={len(handled)}Q", *handled)

@@ -27,9 +27,9 @@ log = get_logger("restore")
 
 
 async def restore(fleet: Fleet, request: RestoreRequest, data: bytes) -> InstanceInfo:
-    """An instance from a bundle; locked if its key is not available.
+    """Make an instance from a bundle; it is locked if its key is not available.
 
-    Raises OperationError: then everything is as it was, or it is restored and not served.
+    Raises OperationError; then nothing has changed, or the instance is restored but not served.
     """
     return await introduce(fleet, await _restore(fleet, request, data), request.start)
 

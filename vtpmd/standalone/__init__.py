@@ -1,1 +1,1 @@
-"""One virtual TPM in a process of its own, under swtpm's command line: no daemon, no supervisor."""
+"""One TPM in a process of its own, under swtpm's command line: no daemon, no supervisor."""

@@ -5,7 +5,7 @@ import os
 from contextlib import suppress
 from typing import Self
 
-from .errors import DirectoryLocked, StorageError
+from .errors import DirectoryLockedError, StorageError
 from .files import open_directory, storage_error
 
 NVRAM, VOLATILE, META = "nvram", "volatile", "meta.json"
@@ -19,7 +19,7 @@ _LOCK_FLAGS = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBL
 class DirectoryLock:
     """Exclusive use of a directory until `close` or the end of the process.
 
-    Raises DirectoryLocked if another process holds it, StorageError if there can be no lock file.
+    Raises DirectoryLockedError if another process holds it, StorageError if it cannot be locked.
     """
 
     def __init__(self, dir_fd: int) -> None:
@@ -32,7 +32,7 @@ class DirectoryLock:
         except BlockingIOError:
             holder = os.pread(self._fd, 20, 0).strip()
             os.close(self._fd)
-            raise DirectoryLocked(int(holder) if holder.isdigit() else None) from None
+            raise DirectoryLockedError(int(holder) if holder.isdigit() else None) from None
         except OSError as error:
             os.close(self._fd)
             raise storage_error("lock the directory", error) from None

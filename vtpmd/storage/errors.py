@@ -64,7 +64,7 @@ class StorageError(Exception):
         self.kind = kind
 
 
-class DirectoryLocked(StorageError):
+class DirectoryLockedError(StorageError):
     """Another process holds the state directory; `pid` is its process id where known."""
 
     def __init__(self, pid: int | None) -> None:

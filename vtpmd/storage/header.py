@@ -52,7 +52,7 @@ class Header:
     handover: Handover = "ours"
 
     def age(self, other: "Header") -> Age:
-        """What this state is beside the `other`: of another branch or instance it is never newer.
+        """How old this state is compared with `other`; of another branch or instance: "other".
 
         In one branch the epoch decides, then the generation.
         """
@@ -74,7 +74,7 @@ def demand_version(protected: bytes) -> None:
 def read_protected(protected: bytes, dek_id: bytes) -> tuple[Header, bytes]:
     """The header and the key commitment (32 octets) in what `protect` made. Raises CborError.
 
-    `dek_id` is what the envelope names beside it.
+    `dek_id` is the one that the envelope names outside of this header.
     """
     stated = _decode(protected)
     private = [label for label in _PRIVATE if label in stated]

@@ -29,7 +29,7 @@ class Endpoints:
         runtime = configuration.runtime_dir
         self.control = runtime / f"{name}.sock.ctrl"
         self.data = runtime / f"{name}.sock" if data_socket else None
-        self.adoption = configuration.reattach_socket(uuid)
+        self.adoption = configuration.adoption_socket(uuid)
         self._settings = configuration.sockets
         self._listeners: list[socket.socket] = []
         self._turning_away: trio.CancelScope | None = None

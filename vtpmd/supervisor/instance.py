@@ -1,4 +1,4 @@
-"""One instance: started, watched, tried again, stopped. Its failures concern nobody else."""
+"""One instance: started, watched, tried again, stopped. Its failures do not affect the others."""
 
 import contextlib
 from collections.abc import AsyncIterator, Iterator

@@ -29,8 +29,8 @@ async def spawn(
 
     Raises SpawnError.
     """
-    child = await host.zygote.spawn(metadata.uuid, metadata.name, lock)
-    worker = Worker(child, on_event)
+    process = await host.zygote.spawn(metadata.uuid, metadata.name, lock)
+    worker = Worker(process, on_event)
     host.nursery.start_soon(worker.run)
     return worker
 

@@ -1,4 +1,4 @@
-"""`meta.json`: what is public about an instance, beside its encrypted state.
+"""`meta.json`: the public facts of an instance, next to its encrypted state.
 
 The file begins with its format, a number that never changes its place or its type. Within a format
 a field that is missing has its default, if it has one, and fields that are not known are ignored

@@ -18,8 +18,8 @@ _PATTERN = (
 def name_fault(name: str, uuid: UUID) -> str | None:
     """Why the instance of this UUID may not have this name; None if it may.
 
-    A UUID is the name of nobody but the instance it belongs to, so that every word that finds an
-    instance finds one.
+    A UUID can only be the name of the instance that it belongs to, so that a name or UUID never
+    finds two instances.
     """
     if not valid_name(name):
         return _PATTERN

@@ -21,7 +21,7 @@ from vtpmd.storage.directory import (
     remove_directory,
 )
 from vtpmd.storage.envelope import Envelope, parse
-from vtpmd.storage.errors import DirectoryLocked, EnvelopeError, StorageError
+from vtpmd.storage.errors import DirectoryLockedError, EnvelopeError, StorageError
 from vtpmd.storage.files import open_directory, read_file, storage_error
 from vtpmd.storage.slot import Slot
 from vtpmd.storage.store import MAX_SIZE, Store
@@ -65,7 +65,7 @@ class Registry:
             if INSTANCES not in os.listdir(self.state_fd):  # noqa: PTH208
                 os.close(make_directory(INSTANCES, self.state_fd))
             self._root = open_directory(INSTANCES, self.state_fd)
-        except DirectoryLocked as error:
+        except DirectoryLockedError as error:
             os.close(self.state_fd)
             raise InUseError(f"{state_dir}: {error}") from None
 

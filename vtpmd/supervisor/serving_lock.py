@@ -18,15 +18,15 @@ from pathlib import Path
 _FLOCK = struct.Struct("@hhqqi0q")  # struct flock of fcntl(2): type, whence, start, length, pid
 
 
-def lock_path(reattach: Path) -> Path:
-    """The lock of the instance whose worker listens on `reattach`."""
-    return reattach.with_suffix(".lock")
+def lock_path(adoption: Path) -> Path:
+    """The lock of the instance whose worker listens on `adoption`."""
+    return adoption.with_suffix(".lock")
 
 
 @contextmanager
-def created(reattach: Path) -> Iterator[int]:
+def created(adoption: Path) -> Iterator[int]:
     """A fresh lock, which nobody holds: its descriptor, open for reading. Raises OSError."""
-    path = lock_path(reattach)
+    path = lock_path(adoption)
     path.unlink(missing_ok=True)
     fd = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDONLY | os.O_CLOEXEC, 0o600)
     try:
@@ -35,9 +35,9 @@ def created(reattach: Path) -> Iterator[int]:
         os.close(fd)
 
 
-def holder(reattach: Path) -> int | None:
+def holder(adoption: Path) -> int | None:
     """The process that holds the lock, None if there is none. Raises OSError."""
-    fd = os.open(lock_path(reattach), os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    fd = os.open(lock_path(adoption), os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
     try:
         question = _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
         kind, _, _, _, pid = _FLOCK.unpack(fcntl.fcntl(fd, fcntl.F_GETLK, question))
@@ -46,8 +46,8 @@ def holder(reattach: Path) -> int | None:
     return None if kind == fcntl.F_UNLCK else pid
 
 
-def clear(reattach: Path) -> None:
+def clear(adoption: Path) -> None:
     """Remove the lock, unless a worker that nobody could reach still holds it."""
     with suppress(OSError):
-        if holder(reattach) is None:
-            lock_path(reattach).unlink()
+        if holder(adoption) is None:
+            lock_path(adoption).unlink()

@@ -26,7 +26,7 @@ from vtpmd.telemetry.log import get_logger
 
 from . import serving_lock, waiting
 from .errors import WorkerEndedError, WorkerFailedError, WorkerRefusedError
-from .zygote import Child
+from .zygote import WorkerProcess
 
 ADOPTION_TIMEOUT = 10.0
 KILL_TIMEOUT = 5.0
@@ -44,12 +44,12 @@ class Worker:
     """
 
     def __init__(
-        self, child: Child, on_event: Callable[[Event], None], strange: str | None = None
+        self, process: WorkerProcess, on_event: Callable[[Event], None], strange: str | None = None
     ) -> None:
-        self.pid = child.pid
+        self.pid = process.pid
         self.strange = strange
-        self._channel = child.channel
-        self._pidfd = child.pidfd
+        self._channel = process.channel
+        self._pidfd = process.pidfd
         self._on_event = on_event
         self._lock = trio.Lock()
         self._owed = 0  # answers that have not come yet, those nobody waits for any more included
@@ -160,7 +160,7 @@ async def adopt(path: Path, on_event: Callable[[Event], None]) -> Worker:
             pid, pidfd = _identify(channel, path)
             if PROTOCOL.understands(version):
                 await _answer(channel, on_event)
-                return Worker(Child(channel, pid, pidfd), on_event)
+                return Worker(WorkerProcess(channel, pid, pidfd), on_event)
     except (ChannelClosedError, IllegalMessageError, OSError, trio.TooSlowError) as error:
         channel.close()
         if pidfd >= 0:
@@ -171,7 +171,7 @@ async def adopt(path: Path, on_event: Callable[[Event], None]) -> Worker:
         f"served on by a worker of another vtpmd, which speaks version {version} of the protocol "
         f"and not {PROTOCOL}: it can be stopped, and started again with this vtpmd"
     )
-    return Worker(Child(channel, pid, pidfd), on_event, strange)
+    return Worker(WorkerProcess(channel, pid, pidfd), on_event, strange)
 
 
 def _nobody(path: Path, error: Exception) -> WorkerEndedError:

@@ -37,7 +37,7 @@ class SpawnError(SupervisorError):
 
 
 @dataclass(frozen=True)
-class Child:
+class WorkerProcess:
     """A fresh worker: its channel (state NEW), process id and pidfd."""
 
     channel: Channel
@@ -88,7 +88,7 @@ class Zygote:
         """Which profiles and PCR banks a TPM can be made with. Raises SpawnError."""
         return await self._persistently(self._ready)
 
-    async def spawn(self, uuid: UUID, name: str, serving_lock: int | None = None) -> Child:
+    async def spawn(self, uuid: UUID, name: str, serving_lock: int | None = None) -> WorkerProcess:
         """Fork a worker; one that is to serve takes the `serving_lock`. Raises SpawnError."""
         return await self._persistently(lambda: self._spawn(uuid, name, serving_lock))
 
@@ -126,7 +126,7 @@ class Zygote:
             self._models = report
         return self._models
 
-    async def _spawn(self, uuid: UUID, name: str, serving_lock: int | None) -> Child:
+    async def _spawn(self, uuid: UUID, name: str, serving_lock: int | None) -> WorkerProcess:
         await self._ready()
         ours, theirs = Channel.pair()
         ours.setblocking(False)
@@ -137,7 +137,7 @@ class Zygote:
                 await waiting.send(self._channel, Spawn(uuid, name), fds)
                 reply, fds = await waiting.receive(self._channel)
             if isinstance(reply, Spawned):
-                return Child(Channel(ours, Side.SUPERVISOR, State.NEW), reply.pid, fds[0])
+                return WorkerProcess(Channel(ours, Side.SUPERVISOR, State.NEW), reply.pid, fds[0])
             assert isinstance(reply, SpawnFailed)
             raise SpawnError(reply.reason)
         except BaseException:

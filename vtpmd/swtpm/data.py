@@ -38,7 +38,7 @@ def bounded(response: bytes, limit: int) -> bytes:
 
 
 class DataRequest(NamedTuple):
-    """A command, with the locality of its TCG header if it had one, or why it is none."""
+    """A command, with the locality of its TCG header if it had one; or why it is refused."""
 
     command: bytes = b""
     tcg_locality: int | None = None
@@ -56,7 +56,7 @@ class DataRequest(NamedTuple):
 
 
 class DataParser:
-    """Incremental: collects one command.
+    """Collects one command, piece by piece.
 
     `tcg_form`: whether the TCG form is known. `dropped` counts the octets that were no part of a
     whole command.
@@ -73,7 +73,7 @@ class DataParser:
         return bool(self._buffer)
 
     def feed(self, data: bytes, limit: int) -> DataRequest | None:
-        """The command that `data` completed, or the refusal of what is none.
+        """The command that `data` completed, or the refusal of what is no command.
 
         `limit` is the negotiated buffer size, in octets. Nothing is left in the buffer afterwards.
         """
@@ -94,7 +94,7 @@ class DataParser:
         return DataRequest(command, locality, tcg)
 
     def expire(self) -> DataRequest | None:
-        """Give up on an incomplete command: its refusal."""
+        """Give up on an incomplete command; returns its refusal."""
         return self._refuse(self._is_tcg()) if self.partial else None
 
     def _refuse(self, tcg: bool) -> DataRequest:

@@ -13,7 +13,7 @@ class Info(IntFlag):
 
 
 def describe(facts: Facts, mask: int) -> dict[str, object]:
-    """The JSON object for the bits in ``mask``; bits that swtpm knows and we don't say nothing."""
+    """The JSON object for the bits in `mask`; bits that swtpm knows and we don't say nothing."""
     parts: dict[Info, tuple[str, object]] = {
         Info.TPM_SPECIFICATION: (
             "TPMSpecification",

@@ -36,14 +36,14 @@ class RequestParser:
 
     @property
     def partial(self) -> bool:
-        """Whether a request has begun and not ended: then the client owes us octets."""
+        """Whether a request has begun and is not complete."""
         # Up to three octets behind a padded command may be QEMU's padding, not a new request.
         begun = len(self._buffer) > (_PADDING if self._may_be_padding else 0)
         return begun or self._stream is not None
 
     @property
     def streaming(self) -> bool:
-        """Whether the octets owed are streamed data, which may take longer than a header."""
+        """Whether what is still missing is streamed data, which may take longer than a header."""
         return self._stream is not None
 
     def feed(self, data: bytes) -> list[Request]:

@@ -76,18 +76,19 @@ def _session(tpm: Tpm, call: Call, given: TPMS_AUTH_COMMAND) -> SessionUse:
     return use
 
 
+def _require_symmetric(use: SessionUse, *, permitted: bool) -> None:
+    if not permitted:
+        raise TpmError(RC.ATTRIBUTES)
+    if use.session.symmetric_alg == ALG.NULL:
+        raise TpmError(RC.SYMMETRIC)
+
+
 def _note_extra_use(tpm: Tpm, call: Call, use: SessionUse) -> None:
     if use.has(TPMA_SESSION.DECRYPT):
-        if call.decrypting is not None or not call.spec.decrypt:
-            raise TpmError(RC.ATTRIBUTES)
-        if use.session.symmetric_alg == ALG.NULL:
-            raise TpmError(RC.SYMMETRIC)
+        _require_symmetric(use, permitted=call.spec.decrypt and call.decrypting is None)
         call.decrypting = use
     if use.has(TPMA_SESSION.ENCRYPT):
-        if call.encrypting is not None or not call.spec.encrypt:
-            raise TpmError(RC.ATTRIBUTES)
-        if use.session.symmetric_alg == ALG.NULL:
-            raise TpmError(RC.SYMMETRIC)
+        _require_symmetric(use, permitted=call.spec.encrypt and call.encrypting is None)
         call.encrypting = use
     if use.has(TPMA_SESSION.AUDIT):
         if call.auditing is not None or use.session.policy is not None:

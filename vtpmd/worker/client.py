@@ -57,9 +57,9 @@ class Client(Connection[R], Generic[R]):
             self.close()
 
     def expire(self, now: float) -> None:
-        """The deadline has passed; a client that waits for us does not owe us anything.
+        """Give up an incomplete request whose deadline has passed, unless the client waits for us.
 
-        Neither does one whose octets are here and unread: a slow disk made us late, not the client.
+        Octets that have arrived but are unread give it more time: we are late, not the client.
         """
         if self.pending or self.outgoing or self.has_sent():
             self.deadline = now + HALF_MESSAGE_SECONDS

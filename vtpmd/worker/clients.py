@@ -1,8 +1,7 @@
-"""All clients of one worker: added, served, timed out, turned out.
+"""All clients of one worker: added, served, timed out, replaced.
 
-Up to `_MAX_CLIENTS` of a kind are served side by side, each command by itself; when that many sit
-there, a newcomer takes the place of the one that has been silent longest. So nobody can lock others
-out by saying nothing.
+Up to `_MAX_CLIENTS` of a kind are served side by side, one command at a time; a further client
+replaces the one that has been silent longest, so that idle clients cannot lock others out.
 """
 
 import contextlib

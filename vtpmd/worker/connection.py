@@ -1,7 +1,7 @@
-"""A client's stream: received as it comes, sent at once as far as it goes, never blocking.
+"""A client's stream: octets are received as they come and sent as far as possible, never blocking.
 
-The descriptors belong to both sides of a fork or of a socketpair, so their flags stay as they are:
-every call asks for not waiting itself.
+The open files behind the sockets may be shared with other processes, so their flags are left alone
+and each call asks not to block.
 """
 
 import contextlib
@@ -23,7 +23,7 @@ class Connection(Generic[R]):
     """One client: its socket, the requests parsed and not yet answered, the octets not yet sent.
 
     `deadline` (monotonic seconds) is when an incomplete request is given up; `last_heard` when
-    the client last sent anything. About `MAX_FDS` descriptors are taken beside the octets of one
+    the client last sent anything. About `MAX_FDS` descriptors are taken with the octets of one
     receive; the kernel drops all others and `truncated` says that it did.
     """
 
@@ -56,7 +56,7 @@ class Connection(Generic[R]):
         return 0 if self.pending or self.parked or self.closing else selectors.EVENT_READ
 
     def receive(self) -> tuple[bytes, list[int]] | None:
-        """What is there, with the descriptors beside it; b"" at the end, None if nothing is."""
+        """What is there, with its descriptors; b"" at the end, None if nothing is."""
         try:
             if not self.MAX_FDS:
                 return self.socket.recv(_RECEIVE, socket.MSG_DONTWAIT), []

@@ -128,7 +128,7 @@ class DataClient(Client[DataRequest]):
         return refused or self._instance.execution.prepare()
 
     def _respond(self, request: DataRequest, response: bytes) -> None:
-        """Answer a command; one that has run aside may find its client gone."""
+        """Answer a command; after one that ran on the side thread the client may be gone."""
         self._running_aside = False
         if self.closed:
             return

@@ -84,13 +84,13 @@ class Execution:
         self.engine.cancel()
 
     def note_defect(self, error: Exception) -> None:
-        """Something failed that must not: this TPM ends in failure mode, the worker goes on."""
+        """Report an internal error and put this TPM into failure mode; the worker goes on."""
         self.stale = True
         self.engine.enter_failure_mode()
         self.report("defect", frames_of(error))
 
     def check_space(self) -> None:
-        """Tell the engine, and the supervisor if it is news, whether the next write has space."""
+        """Tell the engine if the next write has space, and the supervisor when that changes."""
         space = self.persistence.reserve()
         self.engine.nv_available = space
         if space is not self._space:

@@ -54,7 +54,7 @@ class LongCommands(Generic[C]):
         self._side.submit(partial(self._execution.run, command, locality))
 
     def finish(self) -> None:
-        """Take the reply, make it durable, give the response, go on with what has waited."""
+        """Take the reply, make it durable, send the response, then continue what has waited."""
         response = self._execution.settle(self._side.outcome())
         self.client, self._again = None, None
         self._respond(response)

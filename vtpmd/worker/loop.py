@@ -65,7 +65,7 @@ class Loop:
         self._selector.close()
 
     def request_end(self) -> None:
-        """Ask for the end in order; more than once is no harm. May be called from a signal."""
+        """Ask the loop to end in order; may be repeated, and called from a signal handler."""
         self.ending = True
 
     def end(self) -> None:

@@ -1,4 +1,4 @@
-"""State blobs: out of this TPM, and into it to take effect at INIT."""
+"""State blobs: exported from this TPM, and imported into it to take effect at INIT."""
 
 from dataclasses import dataclass
 

@@ -7,7 +7,7 @@ QEMU is recognised by its data descriptor: attaching one makes its control clien
 | free | there is no owner | are served side by side | are accepted |
 | owned | owner and data descriptor live | are parked: not read | wait in the backlog |
 
-So nobody is turned out while QEMU starts slowly. A data descriptor whose control connection is
+So no client is disconnected while QEMU starts slowly. A data descriptor whose control connection is
 gone, or whose other end is, gives way to the next SET_DATAFD.
 """
 

@@ -32,7 +32,7 @@ _SHUTDOWNS: tuple[StartupType, ...] = ("state", "clear")
 class Power:
     """Implements `swtpm.host.Power`.
 
-    `auto_shutdown`: say TPM2_Shutdown before power is taken away, if the guest did not.
+    `auto_shutdown`: send TPM2_Shutdown before powering off, if the guest did not.
     """
 
     def __init__(

@@ -17,7 +17,6 @@ from tests.kms.certificates import Authority
 from tests.kms.fault_server import Asked, answer
 from tests.kms.http_faults import (
     CONTEXT,
-    DEK,
     DEK_IN_BASE64,
     SHORT_IN_BASE64,
     Connect,
@@ -25,6 +24,7 @@ from tests.kms.http_faults import (
     serving,
 )
 from tests.kms.reasons import reason
+from tests.kms.wrapping import DEK
 from vtpmd.kms.aws_kms.client import MAX_CALLS
 from vtpmd.kms.errors import KeyRefusedError
 from vtpmd.storage.slot import Slot

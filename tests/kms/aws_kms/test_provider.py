@@ -14,12 +14,12 @@ import trio
 from tests.kms import configured
 from tests.kms.aws_kms.conftest import REGION, Opener
 from tests.kms.reasons import reason
+from tests.kms.wrapping import DEK
 from vtpmd.kms.contract import KeyProviderContract
 from vtpmd.kms.errors import KeyRefusedError
 from vtpmd.kms.provider import Erased, KeyContext, KeyProvider, NotErased
 
 MOTO_HEADER = 36
-DEK = b"0123456789abcdef" * 2
 
 
 @pytest.fixture

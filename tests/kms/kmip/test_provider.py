@@ -1,6 +1,5 @@
 """The kmip provider with PyKMIP's server: the contract, whose key is whose, and keys' lives."""
 
-import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -22,20 +21,16 @@ from tests.kms.kmip.scripted import (
     item,
     reply,
 )
+from tests.kms.wrapping import DEK, fresh_context, rewrapped_twice
 from vtpmd.kms.contract import KeyProviderContract
 from vtpmd.kms.errors import KeyRefusedError, KeyUnavailableError
 from vtpmd.kms.kmip import operations
 from vtpmd.kms.kmip.client import Client
 from vtpmd.kms.kmip.constants import Operation, State
 from vtpmd.kms.kmip.provider import KmipProvider
-from vtpmd.kms.provider import Erased, KeyContext, KeyProvider, NotErased
+from vtpmd.kms.provider import Erased, KeyProvider, NotErased
 
 MODES = ("get", "encrypt")
-DEK = b"0123456789abcdef" * 2
-
-
-def fresh_context() -> KeyContext:
-    return KeyContext(uuid4(), os.urandom(16))
 
 
 async def shared_key(client: Client) -> str:
@@ -130,16 +125,7 @@ async def test_a_key_that_was_made_but_not_activated_is_used(
 async def test_rewrapping_takes_a_new_key_and_leaves_the_old_one(
     open_provider: OpenProvider,
 ) -> None:
-    provider, context = open_provider(), fresh_context()
-    first = await provider.wrap(DEK, context)
-    second = await provider.rewrap(first, context)
-    third = await provider.rewrap(second, context)
-    names = [slot.key_ref.removeprefix(f"vtpmd-{context.uuid}") for slot in (first, second, third)]
-    assert names == ["", ".2", ".3"]
-    assert len({slot.key_version for slot in (first, second, third)}) == 3
-    for slot in (first, second, third):
-        assert await provider.unwrap(slot, context) == DEK
-    assert (await provider.wrap(DEK, context)).key_version == third.key_version
+    await rewrapped_twice(open_provider(), fresh_context())
 
 
 async def test_rewrapping_that_was_broken_off_is_completed(

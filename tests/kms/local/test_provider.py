@@ -13,6 +13,7 @@ import trio
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from tests.kms import configured
+from tests.kms.wrapping import DEK
 from vtpmd.kms.contract import KeyProviderContract
 from vtpmd.kms.errors import KeyProviderError, KeyUnavailableError
 from vtpmd.kms.local.keyring import MAX_VERSIONS, KekVersion, Keyring, parse
@@ -21,7 +22,6 @@ from vtpmd.kms.local.provider import LocalProvider
 from vtpmd.kms.provider import KeyContext, KeyProvider
 
 CONTEXT = KeyContext(UUID("6ba7b810-9dad-11d1-80b4-00c04fd430c8"), bytes(range(16)))
-DEK = b"0123456789abcdef" * 2
 SETTINGS: dict[str, object] = {"type": "local", "name": "host"}
 PASSPHRASE = "correct horse battery"
 

@@ -16,13 +16,13 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 from tests.kms.pkcs11.conftest import TIMEOUT, OpenProvider, children
 from tests.kms.pkcs11.softhsm import PIN, Faulty, Token
 from tests.kms.pkcs11.waiting import ended, until
+from tests.kms.wrapping import DEK
 from vtpmd.kms.breaker import FIRST_PAUSE
 from vtpmd.kms.errors import KeyRefusedError, KeyUnavailableError
 from vtpmd.kms.pkcs11.provider import Pkcs11Provider
 from vtpmd.kms.provider import KeyContext
 from vtpmd.storage.slot import Slot
 
-DEK = b"0123456789abcdef" * 2
 CONTEXT = KeyContext(uuid4(), bytes(16))
 
 # Part of the names of the standard: CKR_… and CKF_…

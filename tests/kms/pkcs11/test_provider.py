@@ -14,16 +14,12 @@ from cryptography.hazmat.primitives.keywrap import aes_key_unwrap_with_padding
 
 from tests.kms.pkcs11.conftest import OpenProvider
 from tests.kms.pkcs11.softhsm import PIN, Token
+from tests.kms.wrapping import DEK, fresh_context, rewrapped_twice
 from vtpmd.kms.contract import KeyProviderContract
 from vtpmd.kms.errors import KeyRefusedError, KeyUnavailableError
 from vtpmd.kms.provider import Erased, KeyContext, KeyProvider, NotErased
 
-DEK = b"0123456789abcdef" * 2
 MECHANISMS = ("gcm", "key-wrap")
-
-
-def fresh_context() -> KeyContext:
-    return KeyContext(uuid4(), os.urandom(16))
 
 
 def aad(context: KeyContext) -> bytes:
@@ -107,15 +103,7 @@ async def test_rewrapping_takes_a_new_key_and_leaves_the_old_one(
     open_provider: OpenProvider,
 ) -> None:
     provider, context = open_provider(), fresh_context()
-    first = await provider.wrap(DEK, context)
-    second = await provider.rewrap(first, context)
-    third = await provider.rewrap(second, context)
-    names = [slot.key_ref.removeprefix(f"vtpmd-{context.uuid}") for slot in (first, second, third)]
-    assert names == ["", ".2", ".3"]
-    assert len({slot.key_version for slot in (first, second, third)}) == 3
-    for slot in (first, second, third):
-        assert await provider.unwrap(slot, context) == DEK
-    assert (await provider.wrap(DEK, context)).key_version == third.key_version
+    first, _, third = await rewrapped_twice(provider, context)
     # What was begun and broken off is completed: version 2 exists.
     assert (await provider.rewrap(first, context)).key_version == third.key_version
 

@@ -13,7 +13,6 @@ from tests.kms.certificates import Authority
 from tests.kms.fault_server import FaultServer, answer
 from tests.kms.http_faults import (
     CONTEXT,
-    DEK,
     DEK_IN_BASE64,
     SHORT_IN_BASE64,
     Connect,
@@ -23,6 +22,7 @@ from tests.kms.http_faults import (
 from tests.kms.reasons import reason
 from tests.kms.server_process import free_port
 from tests.kms.vault.conftest import Opener
+from tests.kms.wrapping import DEK
 from vtpmd.kms.vault.provider import VaultProvider
 from vtpmd.kms.vault.server import MAX_CONNECTIONS
 from vtpmd.storage.slot import Slot

@@ -11,6 +11,7 @@ import pytest
 from tests.kms.reasons import reason
 from tests.kms.vault.bao import SHARED_POLICY, Bao, RefusedError
 from tests.kms.vault.conftest import Opener
+from tests.kms.wrapping import DEK
 from vtpmd.kms.contract import KeyProviderContract
 from vtpmd.kms.errors import KeyRefusedError
 from vtpmd.kms.provider import Erased, KeyContext, KeyProvider, NotErased
@@ -19,7 +20,6 @@ from vtpmd.storage.slot import Slot
 CONTEXT = KeyContext(UUID("6ba7b810-9dad-11d1-80b4-00c04fd430c8"), bytes(range(16)))
 OWN_KEY = f"vtpmd-{CONTEXT.uuid}"
 AAD = cbor2.dumps(["vtpmd-dek-v1", CONTEXT.uuid.bytes, CONTEXT.dek_id], canonical=True)
-DEK = b"0123456789abcdef" * 2
 
 
 @pytest.fixture

@@ -12,10 +12,10 @@ from tests.kms.certificates import Authority, Pair
 from tests.kms.reasons import reason
 from tests.kms.vault.bao import INSTANCE_POLICY, SHARED_POLICY, Bao
 from tests.kms.vault.conftest import Opener
+from tests.kms.wrapping import DEK
 from vtpmd.kms.provider import KeyContext
 
 CONTEXT = KeyContext(uuid4(), bytes(16))
-DEK = b"0123456789abcdef" * 2
 
 
 def by_certificate(pair: Pair, **more: str) -> dict[str, str]:

@@ -32,7 +32,7 @@ class Area:
     policy: bytes = b""
 
     def marshal(self, *, more: int = 0) -> bytes:
-        """TPMS_NV_PUBLIC, with ``more`` attributes SET."""
+        """TPMS_NV_PUBLIC, with `more` attributes SET."""
         attributes = self.attributes | more
         area = self.index.to_bytes(4) + self.alg.to_bytes(2) + attributes.to_bytes(4)
         return area + sized(self.policy) + self.size.to_bytes(2)

@@ -175,7 +175,7 @@ def test_certify_takes_a_key_that_signs(pair: Pair) -> None:
 
 
 def test_certify_creation(pair: Pair) -> None:
-    """The ticket is that of the twin as well."""
+    """swtpm makes the same ticket."""
     handle = pair.load(rsa_areas(SIGN))
     created = areas.create_primary(pair.engine, areas.storage())
     other = areas.create_primary(pair.swtpm, areas.storage())

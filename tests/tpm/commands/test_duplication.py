@@ -254,7 +254,7 @@ def test_duplication_needs_a_policy_for_it(both: tuple[Tester, Tester]) -> None:
 
 
 def _imports(random: Random, name: bytes, plain: bytes, parent: bytes) -> dict[str, bytes]:
-    """A duplicate of ``plain``, with a fault somewhere now and then."""
+    """A duplicate of `plain`, with a fault somewhere now and then."""
     inner = random.choice((NONE, AES_128, AES_256))
     key = bytes(range(int.from_bytes(inner[2:4]) // 8))
     blob, secret = plain, b""

@@ -32,18 +32,18 @@ def activate(tester: Tester, target: int, key: int, blob: bytes, secret: bytes) 
 
 
 @pytest.fixture
-def target(twins: tuple[Tester, Tester]) -> int:
+def target(testers: tuple[Tester, Tester]) -> int:
     """The object that credentials are for, the same in both."""
-    handles = {areas.loaded_primary(tester, areas.ecc(OWN | SIGN | NO_DA)) for tester in twins}
+    handles = {areas.loaded_primary(tester, areas.ecc(OWN | SIGN | NO_DA)) for tester in testers}
     return handles.pop()
 
 
 @pytest.mark.parametrize("template", KEYS.values(), ids=KEYS.keys())
 def test_each_opens_what_the_other_has_made(
-    twins: tuple[Tester, Tester], target: int, template: bytes
+    testers: tuple[Tester, Tester], target: int, template: bytes
 ) -> None:
-    key, _ = (areas.loaded_primary(tester, template) for tester in twins)
-    for maker, opener in (twins, twins[::-1]):
+    key, _ = (areas.loaded_primary(tester, template) for tester in testers)
+    for maker, opener in (testers, testers[::-1]):
         made = make(maker, key, b"credential", opener.name(target))
         assert made.rc == 0
         opened = activate(opener, target, key, made.sized(0), made.sized(1))
@@ -52,9 +52,9 @@ def test_each_opens_what_the_other_has_made(
 
 @pytest.mark.parametrize("template", KEYS.values(), ids=KEYS.keys())
 def test_a_credential_made_outside(
-    twins: tuple[Tester, Tester], target: int, template: bytes
+    testers: tuple[Tester, Tester], target: int, template: bytes
 ) -> None:
-    for tester in twins:
+    for tester in testers:
         created = areas.create_primary(tester, template)
         public, key = created.sized(0), created.handle
         assert key is not None
@@ -75,23 +75,23 @@ def test_a_credential_made_outside(
 
 
 @pytest.mark.parametrize("template", KEYS.values(), ids=KEYS.keys())
-def test_wrong_secrets(twins: tuple[Tester, Tester], target: int, template: bytes) -> None:
-    key, _ = (areas.loaded_primary(tester, template) for tester in twins)
-    made = make(twins[0], key, b"credential", twins[0].name(target))
+def test_wrong_secrets(testers: tuple[Tester, Tester], target: int, template: bytes) -> None:
+    key, _ = (areas.loaded_primary(tester, template) for tester in testers)
+    made = make(testers[0], key, b"credential", testers[0].name(target))
     blob, secret = made.sized(0), made.sized(1)
     secrets = (
         *(b"", secret[:-1], secret + b"\0", secret[:40], b"\0\x20" + bytes(32) + b"\0\x20"),
         *(bytes(68), bytes(256), b"\xff" * 256, secret[:3] + b"\0" * 60 + secret[63:]),
-        share_with(twins[0].run(CC.READ_PUBLIC, [key]).sized(), b"DUPLICATE")[1],
+        share_with(testers[0].run(CC.READ_PUBLIC, [key]).sized(), b"DUPLICATE")[1],
     )
     for wrong in secrets:
-        engine, swtpm = (activate(tester, target, key, blob, wrong) for tester in twins)
+        engine, swtpm = (activate(tester, target, key, blob, wrong) for tester in testers)
         if swtpm.rc == RC.FAILURE:
             # OpenSSL's refusal in libtpms; Part 3, 12.5 and 14.3 ask for RC.VALUE.
             assert engine.rc == RC.VALUE | 0x2C0
         else:
             assert engine == swtpm, wrong.hex()
-    assert activate(twins[0], target, key, blob, b"").rc != 0
+    assert activate(testers[0], target, key, blob, b"").rc != 0
 
 
 def test_what_make_credential_gives(tester: Tester) -> None:

@@ -16,7 +16,7 @@ P256_ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
 
 
 def derived_template(kind: str, label: bytes, context: bytes, attributes: int = DERIVED) -> bytes:
-    """A template whose ``unique`` is a TPMS_DERIVE."""
+    """A template whose `unique` is a TPMS_DERIVE."""
     derive = sized(label) + sized(context)
     match kind:
         case "P-256":
@@ -45,20 +45,20 @@ def derive(tester: Tester, parent: int, template: bytes, data: bytes = b"") -> R
 @pytest.mark.parametrize("kind", ["P-256", "P-521", "AES-128", "HMAC", "data"])
 @pytest.mark.parametrize("label", [b"", b"label", b"label\0", b"l" * 32])
 def test_objects_are_those_of_libtpms(
-    twins: tuple[Tester, Tester], kind: str, label: bytes
+    testers: tuple[Tester, Tester], kind: str, label: bytes
 ) -> None:
-    parent, _ = (areas.loaded_primary(tester, PARENT) for tester in twins)
+    parent, _ = (areas.loaded_primary(tester, PARENT) for tester in testers)
     for context in (b"", b"context"):
         template = derived_template(kind, label, context)
         for data in (b"", sized(b"other label") + sized(b"other context"), bytes(4) + b"more"):
-            engine, swtpm = (derive(tester, parent, template, data) for tester in twins)
+            engine, swtpm = (derive(tester, parent, template, data) for tester in testers)
             assert engine.rc == 0
             assert engine == swtpm
             assert engine.handle is not None
             assert engine.sized(0) == b""
-            read = [tester.run(CC.READ_PUBLIC, [engine.handle]) for tester in twins]
+            read = [tester.run(CC.READ_PUBLIC, [engine.handle]) for tester in testers]
             assert read[0] == read[1]
-            for tester in twins:
+            for tester in testers:
                 areas.flush(tester, engine.handle)
 
 

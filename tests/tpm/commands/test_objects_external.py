@@ -122,7 +122,7 @@ def test_a_coordinate_is_below_the_prime(tester: Tester) -> None:
 
 
 def is_square(number: int, prime: int) -> bool:
-    """Whether there is a root modulo ``prime``."""
+    """Whether there is a root modulo `prime`."""
     return pow(number, (prime - 1) // 2, prime) == 1
 
 

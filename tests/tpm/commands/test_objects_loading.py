@@ -39,11 +39,11 @@ CHILDREN = {
 
 @pytest.mark.parametrize("template", CHILDREN.values(), ids=CHILDREN.keys())
 def test_each_loads_what_the_other_has_created(
-    twins: tuple[Tester, Tester], template: bytes
+    testers: tuple[Tester, Tester], template: bytes
 ) -> None:
     data = b"data" if template[:2] == words(ALG.KEYEDHASH) and template == areas.sealed() else b""
-    parent, _ = (areas.loaded_primary(tester, areas.storage()) for tester in twins)
-    for creator, loader in (twins, twins[::-1]):
+    parent, _ = (areas.loaded_primary(tester, areas.storage()) for tester in testers)
+    for creator, loader in (testers, testers[::-1]):
         created = areas.create(creator, parent, template, auth=b"auth", data=data)
         assert created.rc == 0
         private, public = created.sized(0), created.sized(1)
@@ -51,30 +51,30 @@ def test_each_loads_what_the_other_has_created(
         assert here == there
         assert here.handle == 0x80000001
         assert here.sized() == areas.name_of(public)
-        read = [tester.run(CC.READ_PUBLIC, [0x80000001]) for tester in twins]
+        read = [tester.run(CC.READ_PUBLIC, [0x80000001]) for tester in testers]
         assert read[0] == read[1]
-        for tester in twins:
+        for tester in testers:
             areas.flush(tester, 0x80000001)
 
 
-def test_creation_data_and_ticket_of_a_child(twins: tuple[Tester, Tester]) -> None:
-    parent, _ = (areas.loaded_primary(tester, areas.storage()) for tester in twins)
-    created = areas.create(twins[0], parent, areas.storage())
-    qualified = twins[1].run(CC.READ_PUBLIC, [parent]).sized(2)
+def test_creation_data_and_ticket_of_a_child(testers: tuple[Tester, Tester]) -> None:
+    parent, _ = (areas.loaded_primary(tester, areas.storage()) for tester in testers)
+    created = areas.create(testers[0], parent, areas.storage())
+    qualified = testers[1].run(CC.READ_PUBLIC, [parent]).sized(2)
     data = created.sized(2)
     assert data.endswith(
-        words(ALG.SHA256) + sized(twins[1].name(parent)) + sized(qualified) + sized(b"")
+        words(ALG.SHA256) + sized(testers[1].name(parent)) + sized(qualified) + sized(b"")
     )
     public, creation_hash = created.sized(1), created.sized(3)
     assert creation_hash == digest(ALG.SHA256, data)
     # swtpm accepts the ticket: TPM2_CertifyCreation with no signing key.
     private = created.sized(0)
-    child = areas.load(twins[1], parent, private, public).handle
+    child = areas.load(testers[1], parent, private, public).handle
     assert child is not None
     start = sum(2 + len(created.sized(number)) for number in range(4))
     parameters = sized(b"") + sized(creation_hash) + words(ALG.NULL) + created.parameters[start:]
     handles = [int(RH.NULL), child]
-    assert twins[1].run(CC.CERTIFY_CREATION, handles, parameters, [Password()]).rc == 0
+    assert testers[1].run(CC.CERTIFY_CREATION, handles, parameters, [Password()]).rc == 0
 
 
 def test_private_areas_are_wrapped_as_part_1_says(tester: Tester) -> None:

@@ -59,46 +59,47 @@ TEMPLATES = {
 
 @pytest.mark.parametrize("template", TEMPLATES.values(), ids=TEMPLATES.keys())
 def test_all_of_the_answer_is_that_of_libtpms(
-    twins: tuple[Tester, Tester], template: bytes
+    testers: tuple[Tester, Tester], template: bytes
 ) -> None:
     data = b"" if template[:2] == words(ALG.RSA) else b"more entropy"
     pcrs = struct.pack(">IHB3sHB3s", 2, ALG.SHA256, 3, b"\xff\0\x01", ALG.SHA1, 3, b"\x01\0\0")
     for hierarchy in HIERARCHIES:
         parameters = areas.create_parameters(template, b"secret\0\0", data, b"outside", pcrs)
         engine, swtpm = (
-            tester.run(CC.CREATE_PRIMARY, [hierarchy], parameters, [Password()]) for tester in twins
+            tester.run(CC.CREATE_PRIMARY, [hierarchy], parameters, [Password()])
+            for tester in testers
         )
         assert (engine.rc, engine.handle) == (0, 0x80000000)
         assert engine == swtpm
-        for tester in twins:
+        for tester in testers:
             areas.flush(tester, 0x80000000)
 
 
 @pytest.mark.parametrize("template", TEMPLATES.values(), ids=TEMPLATES.keys())
 def test_create_loaded_makes_the_same_primary(
-    twins: tuple[Tester, Tester], template: bytes
+    testers: tuple[Tester, Tester], template: bytes
 ) -> None:
     parameters = areas.sensitive_create() + sized(template)
     engine, swtpm = (
-        tester.run(CC.CREATE_LOADED, [RH.OWNER], parameters, [Password()]) for tester in twins
+        tester.run(CC.CREATE_LOADED, [RH.OWNER], parameters, [Password()]) for tester in testers
     )
     assert engine.rc == 0
     assert engine == swtpm
     assert engine.sized(0) == b""
-    primary = areas.create_primary(twins[0], template)
+    primary = areas.create_primary(testers[0], template)
     assert primary.sized(0) == engine.sized(1)
 
 
-def test_a_given_secret_is_taken(twins: tuple[Tester, Tester]) -> None:
+def test_a_given_secret_is_taken(testers: tuple[Tester, Tester]) -> None:
     for template, data in (
         (areas.sealed(), b"sealed data"),
         (areas.keyedhash(FIXED | USER_AUTH | SIGN, scheme=words(ALG.HMAC, ALG.SHA1)), b"k" * 64),
         (areas.symcipher(FIXED | USER_AUTH | DECRYPT), b"k" * 16),
     ):
-        engine, swtpm = (areas.create_primary(tester, template, data=data) for tester in twins)
+        engine, swtpm = (areas.create_primary(tester, template, data=data) for tester in testers)
         assert engine.rc == 0
         assert engine == swtpm
-        for tester in twins:
+        for tester in testers:
             areas.flush(tester, 0x80000000)
 
 
@@ -185,11 +186,11 @@ def test_a_failed_command_takes_no_slot(tester: Tester, engine_peer: EnginePeer)
 
 
 def test_the_creation_ticket_is_an_hmac_under_the_proof(
-    twins: tuple[Tester, Tester], short_path: Path
+    testers: tuple[Tester, Tester], short_path: Path
 ) -> None:
-    """Independent of the twins' equality: the value is computed from what swtpm has stored."""
+    """Independent of swtpm's answers: the value is computed from what swtpm has stored."""
     state = libtpms_state.read(short_path / "peer.state" / "tpm2-00.permall")
-    created = areas.create_primary(twins[0], areas.storage(), hierarchy=RH.ENDORSEMENT)
+    created = areas.create_primary(testers[0], areas.storage(), hierarchy=RH.ENDORSEMENT)
     name = areas.name_of(created.sized(0))
     proof = hmac.digest(state.proofs["e"], b"\x80\x21" + name + created.sized(2), "sha512")
     ticket = b"\x80\x21" + RH.ENDORSEMENT.to_bytes(4) + sized(proof)

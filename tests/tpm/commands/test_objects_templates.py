@@ -176,19 +176,19 @@ def run(tester: Tester, code: int, handles: list[int], parameters: bytes) -> Res
 
 
 def compare(
-    twins: tuple[Tester, Tester],
+    testers: tuple[Tester, Tester],
     request: Callable[[Random], tuple[int, list[int], bytes]],
     count: int,
     *,
     deterministic: bool,
 ) -> None:
-    """Run ``count`` random requests on both; every difference is shown."""
+    """Run `count` random requests on both; every difference is shown."""
     random = Random(185)
     differences = []
     codes = set()
     for _ in range(count):
         code, handles, parameters = request(random)
-        engine, swtpm = (run(tester, code, handles, parameters) for tester in twins)
+        engine, swtpm = (run(tester, code, handles, parameters) for tester in testers)
         codes.add(engine.rc)
         if engine.rc != swtpm.rc or (deterministic and engine != swtpm):
             differences.append((CC(code).name, parameters.hex(), hex(engine.rc), hex(swtpm.rc)))
@@ -197,8 +197,8 @@ def compare(
 
 
 @pytest.mark.parametrize("parent", PARENTS.values(), ids=PARENTS.keys())
-def test_create(twins: tuple[Tester, Tester], parent: bytes) -> None:
-    handles = [areas.loaded_primary(tester, parent) for tester in twins]
+def test_create(testers: tuple[Tester, Tester], parent: bytes) -> None:
+    handles = [areas.loaded_primary(tester, parent) for tester in testers]
     assert handles[0] == handles[1]
 
     def request(random: Random) -> tuple[int, list[int], bytes]:
@@ -206,21 +206,21 @@ def test_create(twins: tuple[Tester, Tester], parent: bytes) -> None:
         parameters = areas.create_parameters(template, random.choice(AUTHS), random.choice(SECRETS))
         return CC.CREATE, handles[:1], parameters
 
-    compare(twins, request, 1500, deterministic=False)
+    compare(testers, request, 1500, deterministic=False)
 
 
-def test_create_primary(twins: tuple[Tester, Tester]) -> None:
+def test_create_primary(testers: tuple[Tester, Tester]) -> None:
     def request(random: Random) -> tuple[int, list[int], bytes]:
         template = random_template(random)
         parameters = areas.create_parameters(template, random.choice(AUTHS), random.choice(SECRETS))
         return CC.CREATE_PRIMARY, [RH.OWNER], parameters
 
-    compare(twins, request, 3000, deterministic=True)
+    compare(testers, request, 3000, deterministic=True)
 
 
 @pytest.mark.parametrize("kind", PARENTS)
-def test_create_loaded(twins: tuple[Tester, Tester], kind: str) -> None:
-    handles = [areas.loaded_primary(tester, PARENTS[kind]) for tester in twins]
+def test_create_loaded(testers: tuple[Tester, Tester], kind: str) -> None:
+    handles = [areas.loaded_primary(tester, PARENTS[kind]) for tester in testers]
     assert handles[0] == handles[1]
 
     def request(random: Random) -> tuple[int, list[int], bytes]:
@@ -228,10 +228,10 @@ def test_create_loaded(twins: tuple[Tester, Tester], kind: str) -> None:
         create = areas.sensitive_create(random.choice(AUTHS), random.choice(SECRETS))
         return CC.CREATE_LOADED, handles[:1], create + sized(template)
 
-    compare(twins, request, 1500, deterministic=kind in DERIVATION)
+    compare(testers, request, 1500, deterministic=kind in DERIVATION)
 
 
-def test_load_external(twins: tuple[Tester, Tester]) -> None:
+def test_load_external(testers: tuple[Tester, Tester]) -> None:
     """Public areas alone: the structures have to be consistent, attributes are free."""
 
     def request(random: Random) -> tuple[int, list[int], bytes]:
@@ -239,7 +239,7 @@ def test_load_external(twins: tuple[Tester, Tester]) -> None:
         public = random_template(random)
         return CC.LOAD_EXTERNAL, [], sized(b"") + sized(public) + hierarchy.to_bytes(4)
 
-    compare(twins, request, 3000, deterministic=True)
+    compare(testers, request, 3000, deterministic=True)
 
 
 REFUSED = {

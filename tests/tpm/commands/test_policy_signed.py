@@ -403,7 +403,7 @@ def test_tickets_end(tester: Tester, engine_peer: EnginePeer, way: int, absolute
 
 
 def readable_with(tester: Tester, way: int, name: bytes) -> None:
-    """Define and write an index that an authorization by ``name`` lets read."""
+    """Define and write an index that an authorization by `name` lets read."""
     policy = updated(ALG.SHA256, bytes(32), way, name, REFERENCE)
     area = Area(OWNER_RW | TPMA_NV.POLICYREAD | TPMA_NV.NO_DA, policy=policy)
     assert define(tester, area).rc == 0

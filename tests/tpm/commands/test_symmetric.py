@@ -172,7 +172,7 @@ HIERARCHIES = [int(RH.OWNER), int(RH.ENDORSEMENT), int(RH.PLATFORM), int(RH.NULL
 
 @pytest.mark.parametrize("alg", [ALG.SHA1, ALG.SHA256, ALG.SHA384, ALG.SHA512])
 def test_hashes_and_their_tickets(pair: Pair, alg: int) -> None:
-    """The twins have the same proofs: tickets are compared to the bit."""
+    """Both have the same proofs: tickets are compared to the bit."""
     for hierarchy in HIERARCHIES:
         for data in (b"", b"abc", b"message", bytes(1024), GENERATED, GENERATED + b"x"):
             params = sized(data) + words(alg) + hierarchy.to_bytes(4)

@@ -1,4 +1,4 @@
-"""A TPM's state to call the rules of ``core`` with."""
+"""A TPM's state to call the rules of `core` with."""
 
 import os
 

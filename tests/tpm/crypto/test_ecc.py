@@ -12,13 +12,7 @@ from tests.tpm.crypto import library
 from vtpmd.tpm.crypto import ecc
 from vtpmd.tpm.crypto.ecc import CURVES, Curve, Point
 from vtpmd.tpm.rc import RC, TpmError
-from vtpmd.tpm.wire.constants import ECC_CURVE
 
-LIBRARY_CURVES: dict[int, ec.EllipticCurve] = {
-    ECC_CURVE.NIST_P256: ec.SECP256R1(),
-    ECC_CURVE.NIST_P384: ec.SECP384R1(),
-    ECC_CURVE.NIST_P521: ec.SECP521R1(),
-}
 every_curve = pytest.mark.parametrize(
     "curve", CURVES.values(), ids=lambda curve: str(curve.key_bits)
 )
@@ -39,7 +33,7 @@ def code(action: Callable[..., object], *arguments: object) -> int:
 
 @every_curve
 def test_parameters(curve: Curve) -> None:
-    theirs = LIBRARY_CURVES[curve.curve_id]
+    theirs = library.CURVES[curve.curve_id]
     assert curve.key_bits == theirs.key_size == curve.p.bit_length() == curve.n.bit_length()
     assert curve.n == theirs.group_order
     generator = ec.derive_private_key(1, theirs).public_key().public_numbers()

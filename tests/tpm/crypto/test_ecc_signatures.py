@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.asymmetric.utils import (
 
 from tests.oracles import affine
 from tests.tpm.crypto import library
-from tests.tpm.crypto.test_ecc import LIBRARY_CURVES, code, every_curve
+from tests.tpm.crypto.test_ecc import code, every_curve
 from vtpmd.tpm.crypto import ecc, ecc_signatures
 from vtpmd.tpm.crypto.ecc import CURVES, Curve, Point
 from vtpmd.tpm.rc import RC
@@ -31,7 +31,7 @@ def key_pair(curve: Curve) -> tuple[int, Point]:
 @pytest.mark.parametrize("alg", library.HASHES)
 def test_ecdsa(curve: Curve, alg: int) -> None:
     d, q = key_pair(curve)
-    theirs = ec.derive_private_key(d, LIBRARY_CURVES[curve.curve_id])
+    theirs = ec.derive_private_key(d, library.CURVES[curve.curve_id])
     hashed = library.digest(alg, b"message")
     scheme = ec.ECDSA(Prehashed(library.HASHES[alg]))
     r, s = ecc_signatures.sign_ecdsa(curve, d, hashed)

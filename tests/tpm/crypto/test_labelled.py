@@ -5,7 +5,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.hazmat.primitives.kdf.concatkdf import ConcatKDFHash
 
 from tests.tpm.crypto import library
-from tests.tpm.crypto.test_ecc import LIBRARY_CURVES, code, every_curve
+from tests.tpm.crypto.test_ecc import code, every_curve
 from vtpmd.tpm.crypto import ecc, labelled, rsa_schemes
 from vtpmd.tpm.crypto.ecc import Curve, Point
 from vtpmd.tpm.crypto.rsa import RsaKey
@@ -60,12 +60,12 @@ def test_rsa_refuses(ours: RsaKey) -> None:
 @every_curve
 @labels
 def test_ecc(curve: Curve, label: bytes, text: bytes) -> None:
-    private = ec.generate_private_key(LIBRARY_CURVES[curve.curve_id])
+    private = ec.generate_private_key(library.CURVES[curve.curve_id])
     numbers = private.private_numbers()
     recipient = Point(numbers.public_numbers.x, numbers.public_numbers.y)
     seed, ephemeral = labelled.ecc_encapsulate(curve, ALG.SHA384, label, recipient, entropy)
     peer = ec.EllipticCurvePublicNumbers(
-        ephemeral.x, ephemeral.y, LIBRARY_CURVES[curve.curve_id]
+        ephemeral.x, ephemeral.y, library.CURVES[curve.curve_id]
     ).public_key()
     size = (curve.key_bits + 7) // 8
     info = text + ephemeral.x.to_bytes(size, "big") + recipient.x.to_bytes(size, "big")

@@ -37,7 +37,7 @@ SH_PROOF, EH_PROOF = "o", "e"
 
 @dataclass(frozen=True)
 class Case:
-    """A template and where it is created; ``parameters`` is TPMU_PUBLIC_PARMS in hexadecimal."""
+    """A template and where it is created; `parameters` is TPMU_PUBLIC_PARMS in hexadecimal."""
 
     label: str
     hierarchy: str

@@ -54,7 +54,7 @@ class Recorder:
 
 
 def field_start(octets: bytes, level: int) -> int:
-    """Where the search for a candidate drawn as ``octets`` starts, computed word by word."""
+    """Where the search for a candidate drawn as `octets` starts, computed word by word."""
     if level == 0:
         words = list(struct.unpack(f"<{len(octets) // 8}Q", octets))
         high = (((words[-1] >> 48) * 0x4AFB) >> 16) + 0xB505

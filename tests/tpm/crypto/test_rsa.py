@@ -145,7 +145,7 @@ def closed(theirs: library_rsa.RSAPrivateKey, block: bytes) -> bytes:
 
 
 def masked(alg: int, seed: bytes, data: bytes) -> bytes:
-    """``data`` XOR MGF1(seed) (RFC 8017, B.2.1)."""
+    """`data` XOR MGF1(seed) (RFC 8017, B.2.1)."""
     mask, counter = b"", 0
     while len(mask) < len(data):
         mask += library.digest(alg, seed + counter.to_bytes(4))
@@ -188,7 +188,7 @@ def test_every_part_of_an_oaep_block_counts(pair: Pair) -> None:
 def pss_block(size: int, hashed: bytes, data: bytes, *, top: int = 0, trailer: int = 0xBC) -> bytes:
     """A PSS block with SHA-256 for a key whose length is a multiple of 8 bits.
 
-    ``data`` is DB without the mask; its salt is what follows the first octet 1, if there is one.
+    `data` is DB without the mask; its salt is what follows the first octet 1, if there is one.
     """
     salt = data.partition(b"\1")[2]
     check = library.digest(ALG.SHA256, bytes(8) + hashed + salt)

@@ -70,7 +70,7 @@ def read_fields(kind: Nested, cursor: Cursor, profile: AllowedSets) -> Any:
 
 
 def read(kind: Kind, cursor: Cursor, profile: AllowedSets, before: dict[str, Any]) -> Any:
-    """The value at the cursor; ``before`` has the fields that precede it in its structure."""
+    """The value at the cursor; `before` has the fields that precede it in its structure."""
     match kind:
         case Empty():
             return None

@@ -57,7 +57,7 @@ def structures(draw: st.DrawFn, kind: Nested, profile: AllowedSets) -> Any:
 
 
 def value(kind: Kind, profile: AllowedSets, before: dict[str, Any]) -> st.SearchStrategy[Any]:
-    """Values of this kind; ``before`` has the fields that precede it in its structure."""
+    """Values of this kind; `before` has the fields that precede it in its structure."""
     match kind:
         case Empty():
             return st.none()

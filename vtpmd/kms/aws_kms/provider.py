@@ -24,7 +24,7 @@ _PENDING = "PendingDeletion"
 
 @dataclass(frozen=True)
 class Key:
-    """A key as the service describes it; `deletion` says when it is deleted, if it will be."""
+    """A key as the service describes it; `deletion`: when it will be deleted, if at all."""
 
     identifier: str
     arn: str

@@ -142,7 +142,7 @@ class SharedKey:
         self._name = name
 
     async def find(self) -> Kek:
-        """The key, activated if need be. Raises KeyUnavailableError if there is none to use."""
+        """The key, activated if need be. Raises KeyUnavailableError if it has no usable key."""
         found = await self._keys.named(self._name)
         identifier = await self._keys.usable(found)
         if identifier is None:

@@ -24,7 +24,7 @@ VariableName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,127}$")]
 
 class Pkcs11Settings(KeyServiceSettings):
     """Keys that never leave a token, such as a hardware security module, used through a PKCS#11
-    `module`, which finds `environment` in its process.
+    `module`, whose process has the variables in `environment`.
 
     The token has the label `token` and, if that is not enough, the `serial` number; the PIN of its
     user is in `pin_file`, which may be a credential. `mechanism`: AES-GCM or AES key wrap, by

@@ -1,7 +1,7 @@
 """CMAC with a state that can be saved between commands (SP 800-38B; Part 1, 8.4.2)."""
 
-from vtpmd.tpm.crypto.kdf import xor
-from vtpmd.tpm.crypto.symmetric import (
+from .kdf import xor
+from .symmetric import (
     BLOCK_SIZE,
     CIPHERS,
     cbc_encrypt,

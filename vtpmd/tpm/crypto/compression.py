@@ -11,7 +11,7 @@ from functools import partial
 from math import isqrt
 from struct import Struct
 
-from vtpmd.tpm.crypto import keccak
+from . import keccak
 
 State = tuple[int, ...]
 

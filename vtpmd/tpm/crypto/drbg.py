@@ -9,7 +9,7 @@ from cryptography.hazmat.primitives.ciphers import Cipher, CipherContext
 from cryptography.hazmat.primitives.ciphers.algorithms import AES
 from cryptography.hazmat.primitives.ciphers.modes import ECB
 
-from vtpmd.tpm.crypto.kdf import kdfa, xor
+from .kdf import kdfa, xor
 
 _BLOCK = 16
 _KEY = 32

@@ -10,9 +10,9 @@ from typing import NamedTuple
 
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from vtpmd.tpm.crypto import der
-from vtpmd.tpm.rc import RC, TpmError
-from vtpmd.tpm.wire.constants import ALG, ECC_CURVE
+from ..rc import RC, TpmError
+from ..wire.constants import ALG, ECC_CURVE
+from . import der
 
 _EXTRA_BITS = 64
 

@@ -8,7 +8,8 @@ from cryptography.hazmat.primitives.asymmetric.utils import (
     encode_dss_signature,
 )
 
-from vtpmd.tpm.crypto.ecc import (
+from ..rc import RC, TpmError
+from .ecc import (
     CURVES,
     Curve,
     Octets,
@@ -19,8 +20,7 @@ from vtpmd.tpm.crypto.ecc import (
     private_key,
     public_point,
 )
-from vtpmd.tpm.crypto.hashes import HASHES, digest
-from vtpmd.tpm.rc import RC, TpmError
+from .hashes import HASHES, digest
 
 _ECDSA: dict[int, tuple[int, ec.ECDSA]] = {
     curve.curve_id: (hash_.digest_size, ec.ECDSA(Prehashed(hash_.library())))

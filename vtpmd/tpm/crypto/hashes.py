@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from cryptography.hazmat.primitives import hashes as library_hashes
 
-from vtpmd.tpm.crypto import compression, der
-from vtpmd.tpm.wire.constants import ALG, DIGEST_SIZES
+from ..wire.constants import ALG, DIGEST_SIZES
+from . import compression, der
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 import hmac as _hmac
 
-from vtpmd.tpm.crypto.hashes import HASHES, digest
+from .hashes import HASHES, digest
 
 _COUNTERS = [i.to_bytes(4, "big") for i in range(9)]
 

@@ -6,12 +6,12 @@ hashed and is added here. A seed is as long as a digest of the hash given.
 
 from typing import Final
 
-from vtpmd.tpm.crypto.ecc import Curve, Octets, Point, multiply, private_key, public_point
-from vtpmd.tpm.crypto.hashes import digest_size
-from vtpmd.tpm.crypto.kdf import kdfe
-from vtpmd.tpm.crypto.rsa import Entropy, RsaKey, RsaPublicKey
-from vtpmd.tpm.crypto.rsa_schemes import decrypt_oaep, encrypt_oaep
-from vtpmd.tpm.rc import RC, TpmError
+from ..rc import RC, TpmError
+from .ecc import Curve, Octets, Point, multiply, private_key, public_point
+from .hashes import digest_size
+from .kdf import kdfe
+from .rsa import Entropy, RsaKey, RsaPublicKey
+from .rsa_schemes import decrypt_oaep, encrypt_oaep
 
 SECRET: Final = b"SECRET"
 """Salt of a session (16.6.13)."""

@@ -8,11 +8,11 @@ the seedValue. A `PrimaryDerivation` is used for one object and in that order:
     seed_value = derivation.seed_value(name_alg)
 """
 
-from vtpmd.tpm.crypto.drbg import Drbg
-from vtpmd.tpm.crypto.ecc import Curve, private_key
-from vtpmd.tpm.crypto.hashes import digest_size
-from vtpmd.tpm.crypto.primes import LEVEL, ShouldStop, prime_pair
-from vtpmd.tpm.crypto.rsa import RsaKey
+from .drbg import Drbg
+from .ecc import Curve, private_key
+from .hashes import digest_size
+from .primes import LEVEL, ShouldStop, prime_pair
+from .rsa import RsaKey
 
 _LABEL = b"Primary Object Creation\0"
 

@@ -13,7 +13,7 @@ from typing import Final, Protocol
 import gmpy2
 from gmpy2 import mpz
 
-from vtpmd.tpm.rc import RC, TpmError
+from ..rc import RC, TpmError
 
 LEVEL: Final = 1
 """Seed compatibility level of every seed made here, and by libtpms since 0.8.

@@ -8,8 +8,8 @@ to save grows with what a guest sends: when it is full, every update folds as mu
 import hashlib
 from typing import Final
 
-from vtpmd.tpm.crypto.hashes import HASHES, digest, new
-from vtpmd.tpm.crypto.kdf import xor
+from .hashes import HASHES, digest, new
+from .kdf import xor
 
 MAX_LAG: Final = 64
 """Blocks that may wait to be folded: about 4 ms of work with SHA-2, three times that with SHA-3."""

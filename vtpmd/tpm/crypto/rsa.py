@@ -16,8 +16,8 @@ from cryptography.hazmat.primitives.asymmetric.rsa import (
 )
 from gmpy2 import mpz
 
-from vtpmd.tpm.crypto.primes import LEVEL, ShouldStop, prime_pair
-from vtpmd.tpm.rc import RC, TpmError
+from ..rc import RC, TpmError
+from .primes import LEVEL, ShouldStop, prime_pair
 
 DEFAULT_EXPONENT = 65537
 """What an exponent of zero in TPMS_RSA_PARMS stands for."""

@@ -12,10 +12,10 @@ from cryptography.exceptions import InternalError
 from cryptography.hazmat.primitives.asymmetric.padding import MGF1, PSS, PKCS1v15
 from cryptography.hazmat.primitives.asymmetric.utils import NoDigestInfo, Prehashed
 
-from vtpmd.tpm.crypto.hashes import HASHES, digest
-from vtpmd.tpm.crypto.kdf import mgf1, xor
-from vtpmd.tpm.crypto.rsa import Entropy, RsaKey, RsaPublicKey
-from vtpmd.tpm.rc import RC, TpmError
+from ..rc import RC, TpmError
+from .hashes import HASHES, digest
+from .kdf import mgf1, xor
+from .rsa import Entropy, RsaKey, RsaPublicKey
 
 _PKCS1_OVERHEAD = 11
 

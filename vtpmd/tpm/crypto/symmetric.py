@@ -13,8 +13,8 @@ from cryptography.hazmat.primitives.ciphers import BlockCipherAlgorithm, Cipher
 from cryptography.hazmat.primitives.ciphers.algorithms import AES
 from cryptography.hazmat.primitives.ciphers.modes import CBC, ECB
 
-from vtpmd.tpm.crypto.kdf import xor
-from vtpmd.tpm.wire.constants import ALG
+from ..wire.constants import ALG
+from .kdf import xor
 
 BLOCK_SIZE = 16
 """Octets of a block, the same for every cipher and key size here."""

@@ -164,7 +164,7 @@ class ListOf(Kind):
 
 
 class SizedStructure(Kind):
-    """TPM2B_* of a structure, whose size must be what the structure takes up.
+    """TPM2B_* of a structure, whose size must be that of the structure.
 
     A size of zero is refused with RC.SIZE, or stands for None if `optional`.
     """

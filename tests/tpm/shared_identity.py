@@ -8,7 +8,7 @@ from tests.oracles import libtpms_state
 _HIERARCHIES = {"owner": "o", "endorsement": "e", "platform": "p"}
 
 
-def twin_state(manufactured: bytes, swtpm_state: Path) -> bytes:
+def with_identity_of(manufactured: bytes, swtpm_state: Path) -> bytes:
     """A permanent state of the engine with the seeds and proofs of the swtpm in a directory."""
     state = libtpms_state.read(swtpm_state / "tpm2-00.permall")
     document = json.loads(manufactured)

@@ -11,7 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from tests.guest.errors import Failure
+from tests.guest.errors import GuestError
 from tests.guest.options import QEMU
 from tests.guest.qemu import tpm_arguments
 from tests.guest.qmp import Qmp
@@ -125,7 +125,7 @@ class AttackingGuest:
                 raise SilentError(self._lines[-200:])
             data = self._serial.recv(65536)
             if not data:
-                raise Failure(f"QEMU ended: {self._errors.read_text(errors='replace')}")
+                raise GuestError(f"QEMU ended: {self._errors.read_text(errors='replace')}")
             self._lines += data
         line, self._lines = self._lines.split(b"\n", 1)
         return line.decode(errors="replace").strip("\r")

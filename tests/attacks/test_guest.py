@@ -13,7 +13,7 @@ import pytest
 
 from tests.attacks.kernel import AttackingGuest, SilentError, build
 from tests.faults.machine import INDEX_SIZE, Machine
-from tests.guest.errors import Failure
+from tests.guest.errors import GuestError
 from tests.peers.vtpmd import Vtpmd, VtpmdInstance
 
 pytestmark = pytest.mark.guest
@@ -199,7 +199,7 @@ def test_guest_reaches_nobody(
         for case in cases(model):
             try:
                 try_case(guest, case)
-            except (AssertionError, Failure, SilentError) as found:
+            except (AssertionError, GuestError, SilentError) as found:
                 raise AssertionError(f"{case.name}: {found!r}") from None
         migrate(guest)
         find_in_step(guest)

@@ -133,7 +133,7 @@ def descriptors(worker: TakenOver) -> list[tuple[int, int, int, int, int]]:
 @pytest.mark.xfail(reason=STORAGE)
 def test_files_that_are_open(worker: TakenOver, instance: VtpmdInstance) -> None:
     """Those of its own state, the lock that it serves, and the null device; no directory."""
-    lock = instance.reattach.with_name(f"{instance.reattach.name}.lock")
+    lock = instance.adoption.with_name(f"{instance.adoption.name}.lock")
     own = [path for path in instance.directory.rglob("*") if path.name != "meta.json"]
     files = {(status.st_dev, status.st_ino) for status in map(os.stat, [*own, lock])}
     for fd, mode, device, inode, number in descriptors(worker):
@@ -160,7 +160,7 @@ answer = found
 
 def test_sockets_that_are_open(worker: TakenOver, instance: VtpmdInstance) -> None:
     """Three listeners, the connection and the descriptor of QEMU, and the supervisor's channel."""
-    run, workers = str(instance.control.parent), str(instance.reattach.parent)
+    run, workers = str(instance.control.parent), str(instance.adoption.parent)
     stream, messages = int(socket.SOCK_STREAM), int(socket.SOCK_SEQPACKET)
     expected = [(stream, run)] * 3 + [(stream, ""), (messages, ""), (messages, workers)]
     assert sorted(ast.literal_eval(worker.run(NAMES))) == sorted(expected)

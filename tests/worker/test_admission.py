@@ -7,6 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from tests.worker.harness import READ_CLOCK, Host, WorkerProcess, connect, control
+from vtpmd.ipc.messages import Admit, Admitted
 
 STRANGER, ACQUAINTANCE = 65534, 65533
 SEQPACKET = socket.SOCK_SEQPACKET
@@ -84,3 +85,18 @@ def test_no_client_may_become_the_supervisor(host: Host, check: bool) -> None:
     _as_user(host, ACQUAINTANCE, lambda: _refused("reattach", SEQPACKET))
     assert f"of user {ACQUAINTANCE}" in _refusal(worker)
     assert worker.status().uuid == host.uuid  # our channel is the one in force
+
+
+def test_who_may_connect_can_change_and_who_is_connected_stays(host: Host) -> None:
+    worker = host.serve(check_peers=True, peer_uids=(ACQUAINTANCE,))
+    with connect(host.control_path) as sock:
+        worker.ask(Admit(True, (STRANGER,), ()), Admitted)
+        _as_user(host, STRANGER, lambda: _served("web1.sock.ctrl"))
+        for name in ("web1.sock.ctrl", "web1.sock"):
+            _as_user(host, ACQUAINTANCE, lambda name=name: _refused(name))  # type: ignore[misc]
+            assert f"of user {ACQUAINTANCE}" in _refusal(worker)
+        worker.ask(Admit(True, (), (ACQUAINTANCE,)), Admitted)
+        _as_user(host, STRANGER, lambda: _refused("web1.sock.ctrl"))
+        assert control(sock, 0x01, length=8)[:4] == bytes(4)
+    worker.ask(Admit(False, (), ()), Admitted)
+    _as_user(host, STRANGER, lambda: _served("web1.sock.ctrl"))

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.peers.instance import wait_until
 from tests.peers.vtpmd import Vtpmd
 from tests.users import act_as, as_root, reached, served
 
@@ -80,6 +81,18 @@ def test_who_was_the_owner_is_let_in_no_more(daemon: Vtpmd) -> None:
     assert instance.process() == process
     instance.restart()
     assert who_is_served(instance.control) == {"alice"}
+
+
+def test_a_changed_configuration_holds_for_machines_that_run(daemon: Vtpmd) -> None:
+    shared, own = daemon.create("s"), daemon.create("a", "--owner", str(ALICE))
+    processes = [shared.process(), own.process()]
+    daemon.end()
+    text = daemon.configuration.read_text()
+    daemon.configuration.write_text(text.replace(f"'{SHARED}'", f"'{TEAM}'"))
+    daemon.start()
+    wait_until(lambda: who_is_served(shared.control) == {"team"}, "the new group is served")
+    assert who_is_served(own.control) == {"alice"}
+    assert [shared.process(), own.process()] == processes
 
 
 def test_the_worker_refuses_whom_the_file_lets_in(daemon: Vtpmd) -> None:

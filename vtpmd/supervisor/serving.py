@@ -7,7 +7,7 @@ from typing import Any
 import trio
 
 from vtpmd.api import problems
-from vtpmd.ipc.messages import Event
+from vtpmd.ipc.messages import Admitted, Event
 from vtpmd.telemetry.audit import acting_alone
 
 from .access import Grant
@@ -17,7 +17,7 @@ from .errors import WorkerEndedError, WorkerFailedError
 from .host import Host
 from .launch import serve
 from .metadata import Metadata
-from .refusals import NotServedError
+from .refusals import EXPECTED, NotServedError
 from .states import Cause
 from .worker import Worker
 
@@ -121,14 +121,14 @@ class Serving:
         with trio.move_on_after(STOP_GRACE):
             await self._ended.wait()
 
-    async def _attempts(self, worker: Worker | None) -> None:
+    async def _attempts(self, adopted: Worker | None) -> None:
         """Serve until stopped, or until another attempt makes no sense."""
-        reason = (worker and worker.strange) or ADOPTED
+        worker, reason = adopted, (adopted and adopted.strange) or ADOPTED
         while True:
             try:
                 if worker is None:
                     worker, reason = await self._serve()
-                await self._attend(worker, reason)
+                await self._attend(worker, reason, adopted)
                 if self._stopping:
                     return
                 self._lost = f"its worker (process {worker.pid}) ended unexpectedly; {POWERED_OFF}"
@@ -158,15 +158,29 @@ class Serving:
         )
         return worker, reason
 
-    async def _attend(self, worker: Worker, reason: str) -> None:
-        """Stay with a serving worker until it ends."""
+    async def _attend(self, worker: Worker, reason: str, adopted: Worker | None) -> None:
+        """Stay with a serving worker, which may be the `adopted` one, until it ends."""
         self.worker = worker
         self._tell(Cause.READY, reason)
         try:
+            if worker is adopted and worker.strange is None:
+                await self._admit_anew(worker)
             await worker.ended()
         finally:
             self.worker = None
             worker.close()
+
+    async def _admit_anew(self, worker: Worker) -> None:
+        """Tell an adopted worker who may connect, as it may have changed meanwhile.
+
+        It serves on also if that fails: who uses the TPM has nothing to do with it.
+        """
+        try:
+            grant = self._granted()
+            self._endpoints.grant(grant)
+            await worker.ask(grant.order, Admitted)
+        except EXPECTED as error:
+            self._log.warning("access-unchanged", reason=str(error))
 
     def _fail(self, failure: NotServedError, outlook: str = "") -> None:
         self.problem = failure.problem

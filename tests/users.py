@@ -13,12 +13,19 @@ REFUSED = (PermissionError, ConnectionResetError, BrokenPipeError)
 GET_CAPABILITY = bytes([0, 0, 0, 1])
 
 
-def act_as(user: int, act: Callable[[], bool], groups: Sequence[int] = ()) -> bool:
-    """What `act` returns in a process of this user, its own group and `groups`."""
+def act_as(
+    user: int, act: Callable[[], object], groups: Sequence[int] = (), directory: Path | None = None
+) -> bool:
+    """Whether `act` returns something true in a process of this user, its own group and `groups`.
+
+    It is in `directory`, which the user need not be able to reach by its path.
+    """
     pid = os.fork()
     if pid == 0:
         status = 2
         try:
+            if directory is not None:
+                os.chdir(directory)
             os.setgroups(groups)
             os.setresgid(user, user, user)
             os.setresuid(user, user, user)

@@ -1,7 +1,7 @@
 """A neighbour on the host: a user who may connect to one machine's TPM tries that of another."""
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -37,20 +37,20 @@ def daemon(request: pytest.FixtureRequest) -> Iterator[Vtpmd]:
         daemon.close()
 
 
-def who_is_served(path: Path) -> set[str]:
+def who(path: Path, succeeds: Callable[[Path], bool]) -> set[str]:
     return {
         name
         for name, (user, groups) in EVERYBODY.items()
-        if act_as(user, lambda: served(path), groups)
+        if act_as(user, lambda: succeeds(path), groups)
     }
+
+
+def who_is_served(path: Path) -> set[str]:
+    return who(path, served)
 
 
 def who_reaches(path: Path) -> set[str]:
-    return {
-        name
-        for name, (user, groups) in EVERYBODY.items()
-        if act_as(user, lambda: reached(path), groups)
-    }
+    return who(path, reached)
 
 
 def test_each_reaches_no_tpm_but_their_own(daemon: Vtpmd) -> None:

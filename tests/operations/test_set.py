@@ -1,5 +1,6 @@
 """Settings of an instance that are changed, also while a real worker serves it."""
 
+import errno
 import os
 import socket
 import stat
@@ -15,6 +16,7 @@ from vtpmd.api import problems
 from vtpmd.api.problems import OperationError
 from vtpmd.api.schema import CloneRequest, CreateRequest, RestoreRequest, SetRequest, StopRequest
 from vtpmd.kms.errors import KeyUnavailableError
+from vtpmd.linux import sockets
 from vtpmd.operations.backup import backup
 from vtpmd.operations.clone import clone
 from vtpmd.operations.create import create
@@ -183,6 +185,21 @@ async def test_sockets_that_cannot_be_given_away_leave_all_as_it_was(
     for path in (made.control_socket, made.data_socket):
         assert found(path)[1] == ALICE
     assert stored(stage) == [(str(ALICE), None)]
+
+
+async def test_a_file_system_without_lists_is_told_with_what_to_do(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.EOPNOTSUPP, "Operation not supported")
+
+    await create(stage.fleet, CreateRequest(name="web1", start=False))
+    with monkeypatch.context() as patch:
+        patch.setattr(sockets, "grant", refuse)
+        with pytest.raises(OperationError, match="choose a group that .* or run it as root"):
+            await start(stage.fleet, "web1")
+    assert (await info(stage.fleet, "web1")).state == "failed"
+    assert (await start(stage.fleet, "web1")).state == "running"
 
 
 async def test_a_clone_has_the_owner_of_its_original_unless_it_gets_its_own(stage: Stage) -> None:

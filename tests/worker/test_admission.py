@@ -1,18 +1,18 @@
 """Who may connect to a worker: judged by whom the kernel says it is, not by the socket's mode."""
 
-import os
 import socket
 from collections.abc import Callable
 
 import pytest
 
+from tests.users import act_as, as_root
 from tests.worker.harness import READ_CLOCK, Host, WorkerProcess, connect, control
 from vtpmd.ipc.messages import Admit, Admitted
 
 STRANGER, ACQUAINTANCE = 65534, 65533
 SEQPACKET = socket.SOCK_SEQPACKET
 
-pytestmark = pytest.mark.skipif(os.getuid() != 0, reason="changing the user takes root")
+pytestmark = as_root
 
 
 def _as_user(host: Host, user: int, act: Callable[[], object]) -> None:
@@ -21,34 +21,22 @@ def _as_user(host: Host, user: int, act: Callable[[], object]) -> None:
     for path in host.root.iterdir():
         if path.is_socket():
             path.chmod(0o666)
-    pid = os.fork()
-    if pid == 0:
-        status = 1
-        try:
-            os.chdir(host.root)
-            os.setgroups([])
-            os.setresgid(user, user, user)
-            os.setresuid(user, user, user)
-            act()
-            status = 0
-        finally:
-            os._exit(status)
-    assert os.waitpid(pid, 0)[1] == 0
+    assert act_as(user, act, directory=host.root)
 
 
-def _refused(name: str, kind: socket.SocketKind = socket.SOCK_STREAM) -> None:
+def _refused(name: str, kind: socket.SocketKind = socket.SOCK_STREAM) -> bool:
     with socket.socket(socket.AF_UNIX, kind) as sock:
         sock.settimeout(10)
         sock.connect(name)
-        assert sock.recv(1) == b""
+        return sock.recv(1) == b""
 
 
-def _served(name: str) -> None:
+def _served(name: str) -> bool:
     with socket.socket(socket.AF_UNIX) as sock:
         sock.settimeout(10)
         sock.connect(name)
         sock.sendall(b"\0\0\0\1" if name.endswith(".ctrl") else bytes.fromhex(READ_CLOCK))
-        assert sock.recv(64)
+        return bool(sock.recv(64))
 
 
 def _refusal(worker: WorkerProcess) -> str:

@@ -196,7 +196,7 @@ async def test_a_file_system_without_lists_is_told_with_what_to_do(
     await create(stage.fleet, CreateRequest(name="web1", start=False))
     with monkeypatch.context() as patch:
         patch.setattr(sockets, "grant", refuse)
-        with pytest.raises(OperationError, match="choose a group that .* or run it as root"):
+        with pytest.raises(OperationError, match=r"choose a group that .* or run it as root"):
             await start(stage.fleet, "web1")
     assert (await info(stage.fleet, "web1")).state == "failed"
     assert (await start(stage.fleet, "web1")).state == "running"

@@ -95,6 +95,7 @@ DIRECT = [
 VTPMCTL = (
     "vtpmd.cli.vtpmctl",
     "vtpmd.cli.verbs",
+    "vtpmd.cli.access",
     "vtpmd.cli.output",
     "vtpmd.cli.files",
     "vtpmd.cli.several",

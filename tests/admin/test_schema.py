@@ -18,6 +18,7 @@ VALID: dict[str, Any] = {
     "profile": "fips-v1",
     "policy": "replace",
     "since": WHEN,
+    "mode": "0660",
 }
 UUID_TEXT = "7d1f2b30-8f2e-4a55-9a7c-0123456789ab"
 
@@ -72,6 +73,12 @@ def test_every_constraint_is_on_a_field() -> None:
             "pcr_banks: each may be named only once",
         ),
         (schema.CreateRequest, {"name": "a", "profile": "X"}, "profile: profiles have names"),
+        (schema.SetRequest, {"mode": "0999"}, "mode: an octal mode such as"),
+        (schema.SetRequest, {"mode": "1777"}, "mode: an octal mode such as"),
+        (schema.SetRequest, {"mode": "0060"}, "mode: the owner must be able to"),
+        (schema.SetRequest, {"mode": 432}, "mode: Input should be a valid string"),
+        (schema.SetRequest, {"owner": "x" * 257}, "owner: String should have at most 256"),
+        (schema.SetRequest, {"name": "b"}, "name: Extra inputs are not permitted"),
         (schema.CloneRequest, {"name": "a", "policy": "x"}, "policy: Input should be 'copy' or"),
         (
             schema.RekeyRequest,
@@ -83,6 +90,14 @@ def test_every_constraint_is_on_a_field() -> None:
 )
 def test_a_refusal_names_the_field(kind: type[schema.Request], document: object, text: str) -> None:
     assert refusal(kind, json.dumps(document).encode()).startswith(text)
+
+
+@pytest.mark.parametrize(
+    ("given", "read"), [("0660", "0660"), ("660", "0660"), ("0o600", "0600"), ("", "")]
+)
+def test_a_mode_is_octal_or_as_configured(given: str, read: str) -> None:
+    body = json.dumps({"mode": given}).encode()
+    assert parse(schema.SetRequest, body) == schema.SetRequest(mode=read)
 
 
 @pytest.mark.parametrize("body", [b"{", b"\xff", b'{"name": "\\ud800"}', b"[" * 100_000])

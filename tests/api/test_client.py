@@ -29,6 +29,11 @@ CALLS: dict[names.Route, tuple[Call, Any, object]] = {
         {"name": "a", "pcr_banks": ["sha1"], "start": False},
     ),
     names.INFO: (lambda c: c.info("a b"), schema.InstanceInfo, None),
+    names.SET: (
+        lambda c: c.set("a b", schema.SetRequest(owner="")),
+        schema.InstanceInfo,
+        {"owner": ""},
+    ),
     names.DELETE: (lambda c: c.delete("a b"), schema.Deletion, None),
     names.START: (lambda c: c.start("a b"), schema.InstanceInfo, None),
     names.STOP: (

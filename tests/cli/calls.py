@@ -28,6 +28,7 @@ CALLS: dict[tuple[str, ...], list[Any]] = {
     ("start", "a"): [INFO],
     ("stop", "a"): [INFO],
     ("stop", "--all"): [LIST, INFO],
+    ("set", "a", "--owner", "b"): [INFO],
     ("unlock", "a"): [INFO],
     ("unlock", "--all"): [answer(schema.UnlockResult)],
     ("rekey", "a"): [REKEYED],

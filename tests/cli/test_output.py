@@ -139,3 +139,41 @@ def test_a_table_is_aligned_and_harmless(
 def test_fields_are_aligned(capsys: pytest.CaptureFixture[str]) -> None:
     show_fields([("\x9b", "x"), ("a", "y")])
     assert capsys.readouterr().out == "\\x9b:  x\na:     y\n"
+
+
+@pytest.mark.parametrize(
+    ("access", "line"),
+    [
+        (
+            {"owner": "alice", "group": "kvm", "configured": False, "shared": False},
+            "user alice, group kvm (mode 0660, its own)",
+        ),
+        (
+            {"owner": None, "group": "kvm", "configured": True, "shared": True},
+            "group kvm (mode 0660, configured; by an access control list)",
+        ),
+        (
+            {"owner": None, "group": None, "configured": True, "shared": False},
+            "root and the daemon (mode 0660, configured)",
+        ),
+    ],
+)
+def test_people_read_who_may_connect(ctl: Ctl, access: dict[str, Any], line: str) -> None:
+    (content,) = CALLS["info", "a"]
+    content = content | {"access": {"mode": "0660", **access}}
+    result, _ = ctl(["info", "a"], [content])
+    assert f"who may connect:         {line}" in result.stdout.splitlines()
+
+
+def test_people_read_what_a_worker_has_dropped(ctl: Ctl) -> None:
+    (content,) = CALLS["info", "a"]
+    worker = content["worker"] | {"dropped_octets": 3968, "refused_descriptors": 4}
+    result, _ = ctl(["info", "a"], [content | {"worker": worker}])
+    assert "dropped:                 3968 octets, 4 descriptors" in result.stdout.splitlines()
+
+
+def test_a_daemon_that_says_nothing_of_access_is_read(ctl: Ctl) -> None:
+    (content,) = CALLS["info", "a"]
+    older = {name: value for name, value in content.items() if name != "access"}
+    result, _ = ctl(["info", "a"], [older])
+    assert (result.exit_code, "who may connect" in result.stdout) == (0, False)

@@ -13,6 +13,7 @@ from tests.cli.conftest import Ctl
 UUID = str(THIS_UUID)
 TIME = "2026-07-01T12:30:00Z"
 CREATE, CLONE = ("create", "a"), ("clone", "a", "b")
+SET = ("set", "a", "--owner", "b")
 
 
 @pytest.mark.parametrize(
@@ -27,6 +28,13 @@ CREATE, CLONE = ("create", "a"), ("clone", "a", "b")
         (CREATE, "--no-data-socket", {"name": "a", "data_socket": False}),
         (CREATE, "--start", {"name": "a"}),
         (CREATE, "--no-start", {"name": "a", "start": False}),
+        (CREATE, "--owner alice:kvm", {"name": "a", "owner": "alice:kvm"}),
+        (CREATE, "--mode 0600", {"name": "a", "mode": "0600"}),
+        (SET, "", {"owner": "b"}),
+        (SET, "--owner :kvm --mode 0666", {"owner": ":kvm", "mode": "0666"}),
+        (SET, "--owner default --mode default", {"owner": "", "mode": ""}),
+        (SET, "--owner=", {"owner": ""}),
+        (CLONE, "--owner 107 --mode 0600", {"name": "b", "owner": "107", "mode": "0600"}),
         (CLONE, "", {"name": "b"}),
         (CLONE, f"--uuid {UUID}", {"name": "b", "uuid": UUID}),
         (CLONE, "--policy replace --yes", {"name": "b", "policy": "replace", "confirmed": True}),
@@ -35,6 +43,7 @@ CREATE, CLONE = ("create", "a"), ("clone", "a", "b")
         (CLONE, "--no-start", {"name": "b", "start": False}),
         (("stop", "a"), "", {}),
         (("stop", "a"), "--temporary", {"remember": False}),
+        (("stop", "a"), "--force", {"force": True}),
         (("rekey", "a"), "", {}),
         (("rekey", "a"), "--deep --to-provider p", {"deep": True, "provider": "p"}),
         (("rekey", "a"), f"--since {TIME}", {"since": TIME}),
@@ -60,11 +69,19 @@ def test_one_provider_s_instances_are_unlocked(ctl: Ctl) -> None:
         ("", ""),
         ("--name b", "?name=b"),
         ("--replace --start", "?replace=true&start=true"),
+        ("--owner +107:kvm --mode 0600", "?owner=%2B107:kvm&mode=0600"),
     ],
 )
 def test_the_options_of_restore_are_its_query(ctl: Ctl, options: str, query: str) -> None:
     _, asked = ctl(["restore", "BUNDLE", *options.split()], CALLS["restore", "BUNDLE"])
     assert (asked[0].target, asked[0].body) == (f"/v1/restore{query}", b"bundle")
+
+
+def test_the_owner_of_what_is_made_from_a_template_is_sent(ctl: Ctl) -> None:
+    arguments = ("import", "TEMPLATE", "a")
+    _, asked = ctl([*arguments, "--owner", "alice", "--mode", "0600"], CALLS[arguments])
+    sent = json.loads(asked[0].body)
+    assert (sent["owner"], sent["mode"]) == ("alice", "0600")
 
 
 def test_options_reach_each_of_several(ctl: Ctl) -> None:

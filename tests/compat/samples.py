@@ -62,6 +62,8 @@ _MESSAGES: tuple[Message, ...] = (
     messages.Rewrap(SLOTS),
     messages.Rekeyed(4),
     messages.RekeyFailed("No space left on device"),
+    messages.Admit(True, (1000,), (107, 108)),
+    messages.Admitted(),
     messages.Stop("stopped by an administrator", True),
     messages.Stopped(5),
     messages.Event("client-connected", "process 42 of user 107"),
@@ -82,6 +84,8 @@ METADATA = Metadata(
     identity=UUID_B,
     data_socket=True,
     autostart=True,
+    owner="alice:kvm",
+    mode="0600",
 )
 META = HERE / "meta.json"
 

@@ -28,7 +28,7 @@ LOCAL = "127.0.0.1"
         ("port=2321", Endpoint(Tcp(LOCAL, 2321))),
         ("type=tcp,port=2321,bindaddr=::1,disconnect", Endpoint(Tcp("::1", 2321), True)),
         ("port=1,bindaddr=fe80::1,ifname=eth0", Endpoint(Tcp("fe80::1%eth0", 1))),
-        ("type=unixio,path=/run/s", Endpoint(Unix(Path("/run/s"), 0o660, -1, -1))),
+        ("type=unixio,path=/run/s", Endpoint(Unix(Path("/run/s"), 0o660, None, None))),
         ("path=/s,mode=0600,uid=1,gid=2", Endpoint(Unix(Path("/s"), 0o600, 1, 2))),
         ("fd=7", Endpoint(Inherited(7, connected=True), terminate=True)),
     ],
@@ -41,7 +41,10 @@ def test_server(text: str, expected: Endpoint) -> None:
     ("text", "expected"),
     [
         ("type=tcp,port=2322", Endpoint(Tcp(LOCAL, 2322))),
-        ("type=unixio,path=/c,terminate", Endpoint(Unix(Path("/c"), 0o660, -1, -1), False, True)),
+        (
+            "type=unixio,path=/c,terminate",
+            Endpoint(Unix(Path("/c"), 0o660, None, None), False, True),
+        ),
         ("type=unixio,fd=3", Endpoint(Inherited(3, connected=False))),
         ("type=unixio,clientfd=4", Endpoint(Inherited(4, connected=True), terminate=True)),
     ],

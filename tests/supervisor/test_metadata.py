@@ -22,6 +22,8 @@ SAMPLE = Metadata(
     data_socket=False,
     autostart=True,
     identity=UUID("7d1f2b30-8f2e-4a55-9a7c-0123456789ab"),
+    owner="alice:kvm",
+    mode="0600",
 )
 
 
@@ -55,6 +57,11 @@ def test_what_is_written_is_read_back() -> None:
         (changed(provider="x\n"), "provider: not a printable text"),
         (changed(provider="x" * 1025), "provider: not a printable text of up to 1024"),
         (changed(autostart=1), "autostart: neither true nor false"),
+        (changed(owner=107), "owner: not a printable text"),
+        (changed(owner="a\x1b"), "owner: not a printable text"),
+        (changed(mode=432), "mode: not a printable text"),
+        (changed(mode="4777"), "mode: not an octal mode"),
+        (changed(mode="0668"), "mode: not an octal mode"),
         (changed(pcr_banks=[1]), "pcr_banks: not a printable text"),
         (changed(pcr_banks="sha256"), "pcr_banks: not a list"),
         (changed(pcr_banks=["sha256"] * 17), "pcr_banks: not a list of up to 16"),
@@ -77,10 +84,11 @@ def without(name: str) -> bytes:
 
 @pytest.mark.parametrize("name", [field.name for field in fields(SAMPLE)])
 def test_a_missing_field_has_its_default_or_is_refused_by_name(name: str) -> None:
-    if name in ("data_socket", "autostart"):
+    defaults = {"data_socket": False, "autostart": False, "owner": None, "mode": None}
+    if name in defaults:
         assert Metadata.decode(without(name)) == replace(
             SAMPLE,
-            **{name: False},  # type: ignore[arg-type]
+            **{name: defaults[name]},  # type: ignore[arg-type]
         )
     else:
         with pytest.raises(MetadataError, match=f"{name} is missing"):
@@ -88,7 +96,7 @@ def test_a_missing_field_has_its_default_or_is_refused_by_name(name: str) -> Non
 
 
 def test_what_is_not_known_in_a_file_of_this_format_is_ignored() -> None:
-    more = changed(owner="alice", limits={"nvram": [1, None]})
+    more = changed(purpose="mail", limits={"nvram": [1, None]})
     assert Metadata.decode(more) == SAMPLE
     assert json.loads(Metadata.decode(more).encode()) == json.loads(SAMPLE.encode())
 

@@ -1,17 +1,18 @@
 """Who may connect to a worker: judged by whom the kernel says it is, not by the socket's mode."""
 
-import os
 import socket
 from collections.abc import Callable
 
 import pytest
 
+from tests.users import act_as, as_root
 from tests.worker.harness import READ_CLOCK, Host, WorkerProcess, connect, control
+from vtpmd.ipc.messages import Admit, Admitted
 
 STRANGER, ACQUAINTANCE = 65534, 65533
 SEQPACKET = socket.SOCK_SEQPACKET
 
-pytestmark = pytest.mark.skipif(os.getuid() != 0, reason="changing the user takes root")
+pytestmark = as_root
 
 
 def _as_user(host: Host, user: int, act: Callable[[], object]) -> None:
@@ -20,34 +21,22 @@ def _as_user(host: Host, user: int, act: Callable[[], object]) -> None:
     for path in host.root.iterdir():
         if path.is_socket():
             path.chmod(0o666)
-    pid = os.fork()
-    if pid == 0:
-        status = 1
-        try:
-            os.chdir(host.root)
-            os.setgroups([])
-            os.setresgid(user, user, user)
-            os.setresuid(user, user, user)
-            act()
-            status = 0
-        finally:
-            os._exit(status)
-    assert os.waitpid(pid, 0)[1] == 0
+    assert act_as(user, act, directory=host.root)
 
 
-def _refused(name: str, kind: socket.SocketKind = socket.SOCK_STREAM) -> None:
+def _refused(name: str, kind: socket.SocketKind = socket.SOCK_STREAM) -> bool:
     with socket.socket(socket.AF_UNIX, kind) as sock:
         sock.settimeout(10)
         sock.connect(name)
-        assert sock.recv(1) == b""
+        return sock.recv(1) == b""
 
 
-def _served(name: str) -> None:
+def _served(name: str) -> bool:
     with socket.socket(socket.AF_UNIX) as sock:
         sock.settimeout(10)
         sock.connect(name)
         sock.sendall(b"\0\0\0\1" if name.endswith(".ctrl") else bytes.fromhex(READ_CLOCK))
-        assert sock.recv(64)
+        return bool(sock.recv(64))
 
 
 def _refusal(worker: WorkerProcess) -> str:
@@ -84,3 +73,18 @@ def test_no_client_may_become_the_supervisor(host: Host, check: bool) -> None:
     _as_user(host, ACQUAINTANCE, lambda: _refused("adoption", SEQPACKET))
     assert f"of user {ACQUAINTANCE}" in _refusal(worker)
     assert worker.status().uuid == host.uuid  # our channel is the one in force
+
+
+def test_who_may_connect_can_change_and_who_is_connected_stays(host: Host) -> None:
+    worker = host.serve(check_peers=True, peer_uids=(ACQUAINTANCE,))
+    with connect(host.control_path) as sock:
+        worker.ask(Admit(True, (STRANGER,), ()), Admitted)
+        _as_user(host, STRANGER, lambda: _served("web1.sock.ctrl"))
+        for name in ("web1.sock.ctrl", "web1.sock"):
+            _as_user(host, ACQUAINTANCE, lambda name=name: _refused(name))  # type: ignore[misc]
+            assert f"of user {ACQUAINTANCE}" in _refusal(worker)
+        worker.ask(Admit(True, (), (ACQUAINTANCE,)), Admitted)
+        _as_user(host, STRANGER, lambda: _refused("web1.sock.ctrl"))
+        assert control(sock, 0x01, length=8)[:4] == bytes(4)
+    worker.ask(Admit(False, (), ()), Admitted)
+    _as_user(host, STRANGER, lambda: _served("web1.sock.ctrl"))

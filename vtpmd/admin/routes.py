@@ -21,6 +21,7 @@ from vtpmd.operations.list import list_
 from vtpmd.operations.pcr import pcr
 from vtpmd.operations.rekey import rekey
 from vtpmd.operations.restore import restore
+from vtpmd.operations.set import set_
 from vtpmd.operations.start import start
 from vtpmd.operations.stop import stop
 from vtpmd.operations.unlock import unlock, unlock_all
@@ -55,6 +56,7 @@ HANDLERS: dict[names.Route, Handler] = {
     names.LIST: Handler(list_),
     names.CREATE: Handler(create, body=api.CreateRequest),
     names.INFO: Handler(info),
+    names.SET: Handler(set_, body=api.SetRequest),
     names.DELETE: Handler(delete),
     names.START: Handler(start),
     names.STOP: Handler(stop, body=api.StopRequest),

@@ -15,6 +15,7 @@ from pydantic import (
     AwareDatetime,
     BaseModel,
     ConfigDict,
+    Field,
     ValidationError,
     create_model,
 )
@@ -22,17 +23,25 @@ from pydantic import (
 from vtpmd.api import problems
 from vtpmd.api.problems import OperationError
 from vtpmd.api.schema import Request
-from vtpmd.config.schema import ClonePolicy, PcrBanks, Profile
+from vtpmd.config.schema import ClonePolicy, PcrBanks, Profile, socket_mode
 
 SomeRequest = TypeVar("SomeRequest", bound=Request)
 
 STRICT: Final = ConfigDict(strict=True, extra="forbid", hide_input_in_errors=True)
+
+
+def _octal(mode: str) -> str:
+    """A mode as it is stored; an empty text stands for that of the configuration."""
+    return mode and f"{socket_mode(mode):04o}"
+
 
 # Field -> its type here, in every request that has it.
 CONSTRAINTS: Final[dict[str, Any]] = {
     "pcr_banks": Annotated[PcrBanks, AfterValidator(tuple)] | None,
     "profile": Profile | None,
     "policy": ClonePolicy | None,
+    "owner": Annotated[str, Field(max_length=256)] | None,
+    "mode": Annotated[str, AfterValidator(_octal)] | None,
     "since": AwareDatetime | None,
 }
 

@@ -40,6 +40,10 @@ class Client:
         """One instance."""
         return self._ask(names.INFO, schema.InstanceInfo, name)
 
+    def set(self, name: str, request: schema.SetRequest) -> schema.InstanceInfo:
+        """Change settings of an instance, which may be running."""
+        return self._ask(names.SET, schema.InstanceInfo, name, request)
+
     def delete(self, name: str) -> schema.Deletion:
         """Remove an instance that is not running, for good."""
         return self._ask(names.DELETE, schema.Deletion, name)

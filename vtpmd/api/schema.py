@@ -35,7 +35,10 @@ class Report:
 
 @dataclass(frozen=True, kw_only=True)
 class CreateRequest(Request):
-    """A new instance. What is left out is taken from the configuration; the UUID is random."""
+    """A new instance. What is left out is taken from the configuration; the UUID is random.
+
+    `owner`: USER[:GROUP], by name or number, who may connect to its sockets; `mode`: theirs, octal.
+    """
 
     name: str
     uuid: UUID | None = None
@@ -43,14 +46,28 @@ class CreateRequest(Request):
     profile: str | None = None
     provider: str | None = None
     data_socket: bool | None = None
+    owner: str | None = None
+    mode: str | None = None
     start: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)
+class SetRequest(Request):
+    """Settings to change; what is left out stays, and an empty text means as it is configured."""
+
+    owner: str | None = None
+    mode: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class StopRequest(Request):
-    """`remember`: the instance stays stopped when the daemon starts next."""
+    """`remember`: the instance stays stopped when the daemon starts next.
+
+    `force`: a QEMU that waits for its TPM is freed first, and a worker that hangs is killed.
+    """
 
     remember: bool = True
+    force: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,15 +102,22 @@ class CloneRequest(Request):
     policy: str | None = None
     provider: str | None = None
     data_socket: bool | None = None
+    owner: str | None = None
+    mode: str | None = None
     confirmed: bool = False
     start: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)
 class RestoreRequest(Request):
-    """How to restore a bundle: under another `name`, replacing the present instance, started."""
+    """How to restore a bundle: under another `name`, replacing the present instance, started.
+
+    `owner` and `mode` are never those in the bundle, but those of the instance that is replaced.
+    """
 
     name: str | None = None
+    owner: str | None = None
+    mode: str | None = None
     replace: bool = False
     start: bool = False
 
@@ -173,6 +197,7 @@ class WorkerInfo(Report):
 
     `tpm`: "off", "on" or "failed". `storage`: "available", or why the TPM answers
     TPM_RC_NV_UNAVAILABLE. `sandbox`: each part of the sandbox and how it is in force.
+    `dropped_octets` were sent out of turn, `refused_descriptors` with messages that take none.
     """
 
     pid: int
@@ -182,6 +207,24 @@ class WorkerInfo(Report):
     commands: int
     storage: str
     sandbox: dict[str, str]
+    dropped_octets: int = 0
+    refused_descriptors: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class SocketAccess(Report):
+    """Who may connect to the sockets of an instance, beside root and the daemon's own user.
+
+    `owner` and `group`: by name or number. `configured`: for every instance without settings of
+    its own. `shared`: the daemon may not change the sockets' owner, so that an access control list
+    lets others in.
+    """
+
+    owner: str | None
+    group: str | None
+    mode: str
+    configured: bool
+    shared: bool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -204,6 +247,7 @@ class InstanceInfo(Report):
     pcr_banks: tuple[str, ...]
     control_socket: str
     data_socket: str | None
+    access: SocketAccess | None = None
     shares_identity_with: tuple[str, ...] = ()
     keys: tuple[KeySlot, ...] = ()
     worker: WorkerInfo | None = None

@@ -11,7 +11,7 @@ from vtpmd.api import problems
 from vtpmd.api.client import Client
 from vtpmd.api.codec import time_text
 from vtpmd.api.errors import ClientError
-from vtpmd.api.schema import InstanceInfo, KeySlot, ProviderInfo, WorkerInfo
+from vtpmd.api.schema import InstanceInfo, KeySlot, ProviderInfo, SocketAccess, WorkerInfo
 from vtpmd.api.text import printable
 
 from . import files
@@ -157,10 +157,20 @@ def instance_fields(info: InstanceInfo) -> list[tuple[str, str]]:
         ("data socket", info.data_socket or "none"),
         ("disk encryption", "not managed"),
     ]
+    if info.access is not None:
+        fields.append(("who may connect", _access_text(info.access)))
     if others := info.shares_identity_with:
         fields.append(("same secrets as", ", ".join(others)))
     fields += map(_key_field, info.keys)
     return fields + (_worker_fields(info.worker) if info.worker else [])
+
+
+def _access_text(access: SocketAccess) -> str:
+    roles = {"user": access.owner, "group": access.group}
+    who = [f"{role} {name}" for role, name in roles.items() if name is not None]
+    source = "configured" if access.configured else "its own"
+    how = "; by an access control list" if access.shared else ""
+    return f"{', '.join(who) or 'root and the daemon'} (mode {access.mode}, {source}{how})"
 
 
 def _key_field(key: KeySlot) -> tuple[str, str]:
@@ -176,6 +186,7 @@ def _worker_fields(worker: WorkerInfo) -> list[tuple[str, str]]:
         ("commands answered", str(worker.commands)),
         ("state generation", str(worker.generation)),
         ("storage", worker.storage),
+        ("dropped", f"{worker.dropped_octets} octets, {worker.refused_descriptors} descriptors"),
         ("sandbox", sandbox or "off"),
     ]
 

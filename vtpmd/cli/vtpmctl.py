@@ -21,6 +21,7 @@ VERBS = {
     "info": "info",
     "start": "start",
     "stop": "stop",
+    "set": "set",
     "unlock": "unlock",
     "rekey": "rekey",
     "backup": "backup",

@@ -22,9 +22,10 @@ from vtpmd.telemetry.log import LogFormat, LogLevel
 Sandbox = Literal["require", "best-effort", "off"]
 ClonePolicy = Literal["copy", "replace"]
 SOCKET_PATH_LIMIT = 107  # sun_path holds 108 octets with the closing NUL (unix(7))
+_MAX_ID = 0xFFFFFFFE  # the next one means "nobody" to chown(2)
 
 
-def _mode(value: object) -> int:
+def socket_mode(value: object) -> int:
     """YAML reads 0660 as an octal number; "0660" in quotes and "0o660" mean the same."""
     if isinstance(value, str) and re.fullmatch(r"0?o?[0-7]{3}", value):
         value = int(value.replace("o", ""), 8)
@@ -53,19 +54,28 @@ def _distinct(values: list[str]) -> list[str]:
 
 
 def user_id(name: str) -> int:
-    """The UID of a user's name. Raises ValueError when there is no such user."""
+    """The UID of a user's name, or that UID in digits (107, +107).
+
+    Raises ValueError when there is no such user.
+    """
     try:
         return pwd.getpwnam(name).pw_uid
     except KeyError:
-        raise ValueError(f"there is no user {name!r}") from None
+        return _number(name, "user")
 
 
 def group_id(name: str) -> int:
-    """The GID of a group's name. Raises ValueError when there is no such group."""
+    """The GID of a group's name or of digits, as `user_id`."""
     try:
         return grp.getgrnam(name).gr_gid
     except KeyError:
-        raise ValueError(f"there is no group {name!r}") from None
+        return _number(name, "group")
+
+
+def _number(name: str, kind: str) -> int:
+    if not re.fullmatch(r"\+?[0-9]{1,10}", name, re.ASCII) or int(name) > _MAX_ID:
+        raise ValueError(f"there is no {kind} {name!r}")
+    return int(name)
 
 
 def _user(name: str) -> str:
@@ -78,7 +88,7 @@ def _group(name: str) -> str:
     return name
 
 
-SocketMode = Annotated[int, BeforeValidator(_mode)]
+SocketMode = Annotated[int, BeforeValidator(socket_mode)]
 UserName = Annotated[str, AfterValidator(_user)]
 GroupName = Annotated[str, AfterValidator(_group)]
 Profile = Annotated[str, Field(max_length=1000), AfterValidator(_profile)]

@@ -258,6 +258,20 @@ class RekeyFailed:
 
 
 @dataclass(frozen=True)
+class Admit:
+    """Accept from now on these clients only, as in `Serve`; who is connected stays."""
+
+    check_peers: bool
+    peer_uids: tuple[int, ...]
+    peer_gids: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Admitted:
+    """Admit is in force."""
+
+
+@dataclass(frozen=True)
 class Stop:
     """Orderly TPM2_Shutdown if one is due, make the state durable, answer Stopped and end.
 
@@ -304,6 +318,8 @@ Message = (
     | Rewrap
     | Rekeyed
     | RekeyFailed
+    | Admit
+    | Admitted
     | Stop
     | Stopped
     | Event
@@ -374,6 +390,8 @@ RULES: dict[type, Rule] = {
     Rewrap: _rule(Side.SUPERVISOR, State.SERVING),
     Rekeyed: _rule(Side.WORKER, State.SERVING, State.STOPPING),
     RekeyFailed: _rule(Side.WORKER, State.SERVING, State.STOPPING),
+    Admit: _rule(Side.SUPERVISOR, State.SERVING),
+    Admitted: _rule(Side.WORKER, State.SERVING, State.STOPPING),
     Stop: _rule(Side.SUPERVISOR, State.SERVING, then=State.STOPPING),
     Stopped: _rule(Side.WORKER, State.STOPPING, then=State.ENDED),
     Event: _rule(Side.WORKER, State.STARTING, State.SERVING, State.STOPPING),

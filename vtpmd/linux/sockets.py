@@ -6,6 +6,7 @@ import socket
 import stat
 from pathlib import Path
 
+from . import acl
 from .errors import InUseError
 
 BACKLOG = 64
@@ -15,8 +16,8 @@ def listen(
     path: Path,
     *,
     mode: int,
-    owner: int = -1,
-    group: int = -1,
+    owner: int | None = None,
+    group: int | None = None,
     kind: socket.SocketKind = socket.SOCK_STREAM,
 ) -> socket.socket:
     """A non-blocking listener at `path`, which appears with its mode and owner in one step.
@@ -30,9 +31,7 @@ def listen(
         sock.setblocking(False)
         sock.bind(bytes(temporary))
         try:
-            if (owner, group) != (-1, -1):
-                os.chown(temporary, owner, group)
-            temporary.chmod(mode)
+            grant(temporary, mode, owner, group)
             sock.listen(BACKLOG)
             temporary.rename(path)
         except OSError:
@@ -42,6 +41,27 @@ def listen(
         sock.close()
         raise
     return sock
+
+
+def grant(path: Path, mode: int, owner: int | None, group: int | None) -> None:
+    """Let `owner` and `group` connect, as `mode` says; None leaves the owner or group as it is.
+
+    Who may not give a file away shares it instead, by an access control list. Raises OSError.
+    """
+    numbers = [-1 if number is None else number for number in (owner, group)]
+    try:
+        os.chown(path, *numbers, follow_symlinks=False)
+    except PermissionError:
+        acl.share(path, mode, owner, group)
+    else:
+        acl.remove(path)
+        path.chmod(mode)
+
+
+def grant_anew(path: Path, mode: int, owner: int | None, group: int | None) -> None:
+    """Let others connect than until now, as `grant`; who is connected stays so."""
+    os.chown(path, os.geteuid(), os.getegid(), follow_symlinks=False)
+    grant(path, mode, owner, group)
 
 
 def clear(path: Path, kind: socket.SocketKind = socket.SOCK_STREAM) -> None:

@@ -49,6 +49,8 @@ def _plan(host: Host, original: Metadata, request: CloneRequest, share_identity:
         profile=original.profile,
         pcr_banks=original.pcr_banks,
         data_socket=original.data_socket if data_socket is None else data_socket,
+        owner=original.owner if request.owner is None else request.owner,
+        mode=original.mode if request.mode is None else request.mode,
         identity=original.identity if share_identity else None,
     )
 

@@ -22,6 +22,8 @@ async def create(fleet: Fleet, request: CreateRequest) -> InstanceInfo:
         profile=request.profile or configuration.defaults.profile,
         pcr_banks=request.pcr_banks or configuration.defaults.pcr_banks,
         data_socket=configuration.sockets.data_socket if data_socket is None else data_socket,
+        owner=request.owner,
+        mode=request.mode,
     )
     await _demand_model(fleet, metadata)
     return await introduce(fleet, await manufacture(fleet, metadata), request.start)

@@ -8,7 +8,14 @@ from typing import Any
 
 import trio
 
-from vtpmd.api.schema import InstanceInfo, KeySlot, ProviderDetails, ProviderInfo, WorkerInfo
+from vtpmd.api.schema import (
+    InstanceInfo,
+    KeySlot,
+    ProviderDetails,
+    ProviderInfo,
+    SocketAccess,
+    WorkerInfo,
+)
 from vtpmd.ipc.messages import StatusReply
 from vtpmd.storage.errors import EnvelopeError, StorageError
 from vtpmd.storage.slot import Slot
@@ -34,7 +41,19 @@ def outline(fleet: Fleet, instance: Instance) -> InstanceInfo:
         pcr_banks=metadata.pcr_banks,
         control_socket=str(instance.endpoints.control),
         data_socket=None if data is None else str(data),
+        access=_access(instance),
         shares_identity_with=fleet.sharing_identity(metadata),
+    )
+
+
+def _access(instance: Instance) -> SocketAccess:
+    access = instance.access
+    return SocketAccess(
+        owner=access.owner,
+        group=access.group,
+        mode=f"{access.mode:04o}",
+        configured=(instance.metadata.owner, instance.metadata.mode) == (None, None),
+        shared=instance.endpoints.shared,
     )
 
 
@@ -58,6 +77,8 @@ def _worker_info(pid: int, status: StatusReply) -> WorkerInfo:
         commands=status.commands,
         storage=status.storage,
         sandbox=status.sandbox,
+        dropped_octets=status.dropped_octets,
+        refused_descriptors=status.refused_descriptors,
     )
 
 

@@ -13,6 +13,7 @@ from vtpmd.api.schema import InstanceInfo
 from vtpmd.ipc.messages import Manufacture, Stored
 from vtpmd.storage.errors import StorageError
 from vtpmd.storage.wipe import wipe
+from vtpmd.supervisor.access import check_access
 from vtpmd.supervisor.fleet import Fleet
 from vtpmd.supervisor.host import Host
 from vtpmd.supervisor.instance import Instance
@@ -38,6 +39,8 @@ def plan(
     profile: str,
     pcr_banks: Sequence[str],
     data_socket: bool,
+    owner: str | None,
+    mode: str | None,
     identity: UUID | None = None,
 ) -> Metadata:
     """The metadata of a new instance; its identity is its own unless given.
@@ -48,7 +51,7 @@ def plan(
     check_name(host.configuration, name, uuid)
     with refusals():
         holder = host.keys.choose(provider)
-    return Metadata(
+    metadata = Metadata(
         name=name,
         uuid=uuid,
         created=datetime.now(UTC),
@@ -58,7 +61,11 @@ def plan(
         data_socket=data_socket,
         autostart=False,
         identity=identity or uuid,
+        owner=owner or None,
+        mode=mode or None,
     )
+    check_access(host.configuration.sockets, metadata)
+    return metadata
 
 
 async def manufacture(fleet: Fleet, metadata: Metadata) -> Instance:

@@ -9,6 +9,7 @@ from vtpmd.api.problems import OperationError
 from vtpmd.api.schema import InstanceInfo, RestoreRequest
 from vtpmd.storage.directory import NVRAM
 from vtpmd.storage.wipe import wipe
+from vtpmd.supervisor.access import check_access
 from vtpmd.supervisor.errors import KeyMissingError
 from vtpmd.supervisor.fleet import Fleet
 from vtpmd.supervisor.host import Host
@@ -41,6 +42,7 @@ async def _restore(fleet: Fleet, request: RestoreRequest, data: bytes) -> Instan
         raise OperationError(problems.BUNDLE_REFUSED, f"The bundle is refused: {error}.") from None
     old = fleet.get(bundle.metadata.uuid)
     metadata = _plan(bundle, request, old)
+    check_access(fleet.host.configuration.sockets, metadata)
     if old is None:
         with fleet.reserved(metadata):
             fault = await _install(fleet.host, metadata, bundle)
@@ -58,12 +60,24 @@ async def _restore(fleet: Fleet, request: RestoreRequest, data: bytes) -> Instan
 
 
 def _plan(bundle: Bundle, request: RestoreRequest, old: Instance | None) -> Metadata:
-    """The restored metadata; an instance that is replaced keeps its name if it has one."""
-    kept = old.metadata.name if old is not None and old.fault is None else None
-    name = request.name or kept or bundle.metadata.name
+    """The restored metadata; an instance that is replaced keeps its name and who may connect.
+
+    Who may connect elsewhere is nothing that a bundle decides here.
+    """
+    kept = old.metadata if old is not None and old.fault is None else None
+    name = request.name or (kept or bundle.metadata).name
+    owner = kept.owner if request.owner is None and kept else request.owner
+    mode = kept.mode if request.mode is None and kept else request.mode
     primary = [slot.provider for slot in bundle.envelope.slots if slot.purpose == "primary"]
     provider = primary[0] if primary else bundle.envelope.slots[0].provider
-    return replace(bundle.metadata, name=name, provider=provider, autostart=False)
+    return replace(
+        bundle.metadata,
+        name=name,
+        provider=provider,
+        autostart=False,
+        owner=owner or None,
+        mode=mode or None,
+    )
 
 
 def _add(fleet: Fleet, metadata: Metadata, fault: str | None) -> Instance:

@@ -16,5 +16,5 @@ async def stop(fleet: Fleet, name: str, request: StopRequest) -> InstanceInfo:
     """
     instance = fleet.find(name)
     with refusals():
-        await instance.stop(request.remember, STOPPED_BY_ADMINISTRATOR)
+        await instance.stop(request.remember, STOPPED_BY_ADMINISTRATOR, request.force)
     return await describe(fleet, instance)

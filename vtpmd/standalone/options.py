@@ -25,12 +25,12 @@ class Tcp:
 
 @dataclass(frozen=True)
 class Unix:
-    """`uid` and `gid` are -1 where they stay as they are."""
+    """`uid` and `gid` are None where they stay as they are."""
 
     path: Path
     mode: int
-    uid: int
-    gid: int
+    uid: int | None
+    gid: int | None
 
 
 @dataclass(frozen=True)
@@ -142,7 +142,7 @@ def _address(option: str, words: dict[str, Any], *, connected_fd: bool) -> Addre
         scope = f"%{words['ifname']}" if "ifname" in words else ""
         return Tcp(words.get("bindaddr", _DEFAULT_HOST) + scope, words["port"])
     if kind == "unixio":
-        mode, uid, gid = words.get("mode", _SOCKET_MODE), words.get("uid", -1), words.get("gid", -1)
+        mode, uid, gid = words.get("mode", _SOCKET_MODE), words.get("uid"), words.get("gid")
         return Unix(words["path"], mode, uid, gid)
     return Inherited(words[kind], connected_fd or kind == "clientfd")
 

@@ -1,18 +1,20 @@
 """The sockets of one instance: their paths, and the listeners the supervisor holds."""
 
 import contextlib
+import errno
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from uuid import UUID
 
 import trio
 
-from vtpmd.config.schema import SOCKET_PATH_LIMIT, Configuration, Sockets, group_id, user_id
-from vtpmd.linux import sockets
+from vtpmd.config.schema import SOCKET_PATH_LIMIT, Configuration
+from vtpmd.linux import acl, sockets
 from vtpmd.linux.errors import InUseError
 
 from . import serving_lock
+from .access import Grant
 from .errors import EndpointError
 
 
@@ -30,7 +32,6 @@ class Endpoints:
         self.control = runtime / f"{name}.sock.ctrl"
         self.data = runtime / f"{name}.sock" if data_socket else None
         self.adoption = configuration.adoption_socket(uuid)
-        self._settings = configuration.sockets
         self._listeners: list[socket.socket] = []
         self._turning_away: trio.CancelScope | None = None
 
@@ -39,20 +40,34 @@ class Endpoints:
         """Whether the paths are short enough for Unix sockets."""
         return len(bytes(self.control)) <= SOCKET_PATH_LIMIT
 
-    def listen(self) -> list[int]:
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """The sockets for clients."""
+        return (self.control,) if self.data is None else (self.control, self.data)
+
+    @property
+    def shared(self) -> bool:
+        """Whether the daemon could not give its sockets away, and shares them by a list."""
+        return acl.is_shared(self.control)
+
+    def listen(self, grant: Grant) -> list[int]:
         """Listen on the control and the data socket; the listeners' descriptors in this order.
 
         Raises EndpointError, and InUseError or OSError as `sockets.listen` does.
         """
-        if not self._listeners:
-            self._listeners.append(self._listen(self.control))
-            if self.data is not None:
-                self._listeners.append(self._listen(self.data))
+        if self._listeners:
+            self.grant(grant)
+        else:
+            with _sharing():
+                for path in self.paths:
+                    self._listeners.append(sockets.listen(path, **vars(grant)))
         return [listener.fileno() for listener in self._listeners]
 
-    def _listen(self, path: Path) -> socket.socket:
-        owner, group = ownership(self._settings)
-        return sockets.listen(path, mode=self._settings.mode, owner=owner, group=group)
+    def grant(self, grant: Grant) -> None:
+        """Let others connect to sockets that are there. Raises EndpointError and OSError."""
+        for path in self.paths:
+            with _sharing(), contextlib.suppress(FileNotFoundError):
+                sockets.grant_anew(path, **vars(grant))
 
     def listen_for_adoption(self) -> socket.socket:
         """The listener on which a worker waits for the next daemon. Raises as `listen`."""
@@ -92,10 +107,8 @@ class Endpoints:
         """Close the listeners and remove the sockets of an instance without a worker."""
         self.let_go()
         serving_lock.clear(self.adoption)
-        ours = [(self.control, socket.SOCK_STREAM), (self.adoption, socket.SOCK_SEQPACKET)]
-        if self.data is not None:
-            ours.append((self.data, socket.SOCK_STREAM))
-        for path, kind in ours:
+        ours = [(path, socket.SOCK_STREAM) for path in self.paths]
+        for path, kind in [*ours, (self.adoption, socket.SOCK_SEQPACKET)]:
             with contextlib.suppress(InUseError, FileExistsError):
                 sockets.clear(path, kind)
 
@@ -116,15 +129,16 @@ async def _hang_up(
         on_connection()
 
 
-def ownership(settings: Sockets) -> tuple[int, int]:
-    """The configured owner and group of sockets by number; -1 leaves one as it is.
-
-    Raises EndpointError when there is no such user or group any more.
-    """
+@contextlib.contextmanager
+def _sharing() -> Iterator[None]:
+    """Tell what is missing for sockets to have the owner and the group that they shall have."""
     try:
-        return (
-            -1 if settings.owner is None else user_id(settings.owner),
-            -1 if settings.group is None else group_id(settings.group),
-        )
-    except ValueError as error:
-        raise EndpointError(str(error)) from None
+        yield
+    except OSError as error:
+        if error.errno != errno.EOPNOTSUPP:
+            raise
+        raise EndpointError(
+            "the daemon may not give the sockets away, and the file system of its runtime "
+            "directory has no access control lists: choose a group that the daemon is a member "
+            "of, or run it as root"
+        ) from None

@@ -8,12 +8,13 @@ import trio
 
 from vtpmd.api import names, problems
 from vtpmd.api.problems import OperationError
-from vtpmd.ipc.messages import Pcrs, ReadPcrs, Status, StatusReply
+from vtpmd.ipc.messages import Admitted, Pcrs, ReadPcrs, Status, StatusReply
 from vtpmd.storage.wipe import wipe
 from vtpmd.telemetry.log import get_logger
 
+from .access import Access, Grant, check_access, granted
 from .endpoints import Endpoints
-from .errors import WorkerEndedError, WorkerFailedError
+from .errors import EndpointError, WorkerEndedError, WorkerFailedError
 from .host import Host
 from .metadata import Metadata
 from .refusals import refusals
@@ -110,8 +111,14 @@ class Instance:
         """Note that its key is missing."""
         self._become(Cause.KEY_UNAVAILABLE, reason)
 
-    async def stop(self, remember: bool, reason: str) -> None:
-        """Stop serving the instance, unless it is stopped. Raises OperationError."""
+    async def stop(self, remember: bool, reason: str, force: bool = False) -> None:
+        """Stop serving the instance, unless it is stopped. Raises OperationError.
+
+        With `force` nobody is waited for: neither for QEMU nor for what else goes on with the
+        instance, and for the worker not long.
+        """
+        if force:
+            await self._end(reason, force)
         async with self._busy:
             self.demand(Act.STOP)
             if remember and self.fault is None:
@@ -165,6 +172,41 @@ class Instance:
             self.metadata = metadata
 
     @property
+    def access(self) -> Access:
+        """Who may connect to its sockets."""
+        return Access.of(self._host.configuration.sockets, self.metadata)
+
+    async def set(self, **changes: object) -> None:
+        """Change settings in the metadata, at once also of what is served. Raises OperationError.
+
+        Whoever may connect has its place in sockets that are there and in the worker, which goes
+        on with the clients it has.
+        """
+        async with self._busy:
+            self.demand(Act.SET)
+            worker = self._worker
+            if worker is not None and worker.strange is not None:
+                raise OperationError(problems.UNAVAILABLE, f"{worker.strange}.")
+            check_access(self._host.configuration.sockets, replace(self.metadata, **changes))  # type: ignore[arg-type]
+            before = self.metadata
+            await self.note(**changes)
+            if self._serving is None:
+                return
+            try:
+                self.endpoints.grant(self._granted())
+            except (EndpointError, OSError):
+                await self.note(**vars(before))
+                with contextlib.suppress(EndpointError, OSError):
+                    self.endpoints.grant(self._granted())
+                raise
+            if (worker := self._worker) is not None:
+                with contextlib.suppress(WorkerEndedError):  # the next one is told in its order
+                    await worker.ask(self._granted().order, Admitted)
+
+    def _granted(self) -> Grant:
+        return granted(self._host.configuration.sockets, self.metadata)
+
+    @property
     def _worker(self) -> Worker | None:
         return None if self._serving is None else self._serving.worker
 
@@ -197,6 +239,7 @@ class Instance:
         serving = self._serving = Serving(
             self._host,
             self.metadata,
+            self._granted,
             self.endpoints,
             self._log,
             self._become,
@@ -212,9 +255,9 @@ class Instance:
         finally:
             self._serving = None
 
-    async def _end(self, reason: str) -> None:
+    async def _end(self, reason: str, force: bool = False) -> None:
         if self._serving is not None:
-            await self._serving.end(reason)
+            await self._serving.end(reason, force)
 
     def _become(self, cause: Cause, reason: str) -> None:
         self.condition = self.condition.after(cause, reason)

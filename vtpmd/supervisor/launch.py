@@ -6,13 +6,14 @@ from typing import TypeVar
 import trio
 
 from vtpmd.config.schema import Configuration
-from vtpmd.ipc.messages import Event, Message, Ready, Serve
+from vtpmd.ipc.messages import Admitted, Event, Message, Ready, Serve
 from vtpmd.storage.envelope import Envelope
 from vtpmd.storage.wipe import wipe
 from vtpmd.telemetry.log import get_logger
 
 from . import serving_lock
-from .endpoints import Endpoints, ownership
+from .access import Grant
+from .endpoints import Endpoints
 from .host import Host
 from .metadata import Metadata
 from .refusals import EXPECTED, NotServedError
@@ -56,23 +57,27 @@ async def carry_out(
 async def serve(
     host: Host,
     metadata: Metadata,
+    granted: Callable[[], Grant],
     endpoints: Endpoints,
     startup: bool,
     on_event: Callable[[Event], None],
 ) -> Worker:
     """Unlock an instance and hand it to a new worker, powered on if `startup`.
 
-    The sockets are there before the key is: a virtual machine that starts at the same time waits
-    for the first attempt to get it. Raises NotServedError.
+    `granted` says who may connect now. The sockets are there before the key is: a virtual machine
+    that starts at the same time waits for the first attempt to get it. Raises NotServedError.
     """
     dek = bytearray()
     try:
         envelope = await trio.to_thread.run_sync(host.registry.envelope, metadata.uuid)
-        listening = endpoints.listen()
+        listening = endpoints.listen(granted())
         dek = await host.keys.unlock(envelope, metadata.uuid)
-        order = serve_order(host.configuration, metadata, envelope, startup, dek)
+        grant = granted()
+        order = serve_order(host.configuration, metadata, envelope, grant, startup, dek)
         endpoints.admit()
-        return await _hand_over(host, metadata, endpoints, listening, order, on_event)
+        worker = await _hand_over(host, metadata, endpoints, listening, order, on_event)
+        await _keep_up(worker, grant, granted)
+        return worker
     except EXPECTED as error:
         raise NotServedError.by(error) from None
     finally:
@@ -109,15 +114,26 @@ async def _hand_over(
     return worker
 
 
+async def _keep_up(worker: Worker, known: Grant, granted: Callable[[], Grant]) -> None:
+    """Tell the worker who may connect if that has changed since it got its order."""
+    try:
+        while (grant := granted()) != known:
+            await worker.ask(grant.order, Admitted)
+            known = grant
+    except BaseException:
+        await worker.dismiss()
+        raise
+
+
 def serve_order(
     configuration: Configuration,
     metadata: Metadata,
     envelope: Envelope,
+    grant: Grant,
     startup: bool,
     dek: bytearray,
 ) -> Serve:
-    """The order to serve an instance. Raises EndpointError."""
-    owner, group = ownership(configuration.sockets)
+    """The order to serve an instance."""
     return Serve(
         uuid=metadata.uuid,
         name=metadata.name,
@@ -126,8 +142,5 @@ def serve_order(
         slots=envelope.slots,
         sandbox=configuration.sandbox,
         startup=startup,
-        # A socket that everybody may connect to, by its mode, is meant for everybody.
-        check_peers=not configuration.sockets.mode & 0o002,
-        peer_uids=(owner,) if owner >= 0 else (),
-        peer_gids=(group,) if group >= 0 else (),
+        **vars(grant.order),
     )

@@ -33,7 +33,8 @@ class Metadata:
     """One instance.
 
     `autostart`: the daemon serves it again when it starts. `identity`: the same for all that have
-    the secrets of one TPM; it is the UUID of the first of them.
+    the secrets of one TPM; it is the UUID of the first of them. `owner` (USER[:GROUP]) and `mode`
+    (octal) are those of its sockets; None: as they are configured.
     """
 
     name: str
@@ -45,6 +46,8 @@ class Metadata:
     identity: UUID
     data_socket: bool = False
     autostart: bool = False
+    owner: str | None = None
+    mode: str | None = None
 
     def encode(self) -> bytes:
         """The file's content."""
@@ -128,6 +131,16 @@ def _texts(value: object) -> tuple[str, ...]:
     return tuple(map(_text, value))
 
 
+def _octal(value: object) -> str:
+    if re.fullmatch("0[0-7]{3}", text := _text(value)) is None:
+        raise ValueError("not an octal mode")
+    return text
+
+
+def _or_none(read: Callable[[object], str]) -> Callable[[object], str | None]:
+    return lambda value: None if value is None else read(value)
+
+
 _READERS: dict[str, Callable[[object], object]] = {
     "name": _name,
     "uuid": _uuid,
@@ -138,6 +151,8 @@ _READERS: dict[str, Callable[[object], object]] = {
     "identity": _uuid,
     "data_socket": _flag,
     "autostart": _flag,
+    "owner": _or_none(_text),
+    "mode": _or_none(_octal),
 }
 
 

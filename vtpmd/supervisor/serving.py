@@ -7,20 +7,22 @@ from typing import Any
 import trio
 
 from vtpmd.api import problems
-from vtpmd.ipc.messages import Event
+from vtpmd.ipc.messages import Admitted, Event
 from vtpmd.telemetry.audit import acting_alone
 
+from .access import Grant
 from .backoff import Backoff
 from .endpoints import Endpoints
 from .errors import WorkerEndedError, WorkerFailedError
 from .host import Host
 from .launch import serve
 from .metadata import Metadata
-from .refusals import NotServedError
+from .refusals import EXPECTED, NotServedError
 from .states import Cause
 from .worker import Worker
 
 STOP_GRACE = 10.0
+FORCE_GRACE = 2.0
 MAX_CRASHES = 5
 READY = "ready: QEMU can connect"
 ADOPTED = "served on by a worker that outlived its daemon"
@@ -33,7 +35,8 @@ ALARMS = frozenset({"storage-full", "storage-failing", "failure-mode", "defect"}
 class Serving:
     """The workers that serve an instance one after the other, and what happens between them.
 
-    `become` is called with each cause and reason of a new state. `lost`: how the TPM lost its power
+    `granted` says who may connect now. `become` is called with each cause and reason of a new
+    state. `lost`: how the TPM lost its power
     earlier without being switched off. Without `restart` a worker that crashed is not replaced.
     """
 
@@ -41,6 +44,7 @@ class Serving:
         self,
         host: Host,
         metadata: Metadata,
+        granted: Callable[[], Grant],
         endpoints: Endpoints,
         log: Any,
         become: Callable[[Cause, str], None],
@@ -53,6 +57,7 @@ class Serving:
         """Why it could not be served last, for whoever asks to try again."""
         self._host = host
         self._metadata = metadata
+        self._granted = granted
         self._endpoints = endpoints
         self._log = log
         self._become = become
@@ -96,30 +101,34 @@ class Serving:
         self._retry.set()
         await self.settled()
 
-    async def end(self, reason: str) -> None:
-        """Stop serving; a worker that does not end by itself is killed."""
+    async def end(self, reason: str, force: bool = False) -> None:
+        """Stop serving; a worker that does not end by itself is killed, with `force` soon."""
         self._stopping = True
         if (worker := self.worker) is None:
             self._scope.cancel()
         else:
-            try:
-                await worker.stop(reason)
-            except (WorkerEndedError, WorkerFailedError) as error:
-                self._log.warning("stop-unanswered", reason=str(error))
-            with trio.move_on_after(STOP_GRACE):
-                await self._ended.wait()
+            with trio.move_on_after(FORCE_GRACE if force else math.inf):
+                await self._ask_to_stop(worker, reason, force)
             if not self._ended.is_set():
                 worker.kill()
         await self._ended.wait()
 
-    async def _attempts(self, worker: Worker | None) -> None:
+    async def _ask_to_stop(self, worker: Worker, reason: str, force: bool) -> None:
+        try:
+            await worker.stop(reason, force)
+        except (WorkerEndedError, WorkerFailedError) as error:
+            self._log.warning("stop-unanswered", reason=str(error))
+        with trio.move_on_after(STOP_GRACE):
+            await self._ended.wait()
+
+    async def _attempts(self, adopted: Worker | None) -> None:
         """Serve until stopped, or until another attempt makes no sense."""
-        reason = (worker and worker.strange) or ADOPTED
+        worker, reason = adopted, (adopted and adopted.strange) or ADOPTED
         while True:
             try:
                 if worker is None:
                     worker, reason = await self._serve()
-                await self._attend(worker, reason)
+                await self._attend(worker, reason, adopted)
                 if self._stopping:
                     return
                 self._lost = f"its worker (process {worker.pid}) ended unexpectedly; {POWERED_OFF}"
@@ -144,18 +153,34 @@ class Serving:
         startup = self._metadata.data_socket and self._lost is None
         reason = READY if self._lost is None else f"restarted: {self._lost}"
         on_event = event_writer(self._log)
-        worker = await serve(self._host, self._metadata, self._endpoints, startup, on_event)
+        worker = await serve(
+            self._host, self._metadata, self._granted, self._endpoints, startup, on_event
+        )
         return worker, reason
 
-    async def _attend(self, worker: Worker, reason: str) -> None:
-        """Stay with a serving worker until it ends."""
+    async def _attend(self, worker: Worker, reason: str, adopted: Worker | None) -> None:
+        """Stay with a serving worker, which may be the `adopted` one, until it ends."""
         self.worker = worker
         self._tell(Cause.READY, reason)
         try:
+            if worker is adopted and worker.strange is None:
+                await self._admit_anew(worker)
             await worker.ended()
         finally:
             self.worker = None
             worker.close()
+
+    async def _admit_anew(self, worker: Worker) -> None:
+        """Tell an adopted worker who may connect, as it may have changed meanwhile.
+
+        It serves on also if that fails: who uses the TPM has nothing to do with it.
+        """
+        try:
+            grant = self._granted()
+            self._endpoints.grant(grant)
+            await worker.ask(grant.order, Admitted)
+        except EXPECTED as error:
+            self._log.warning("access-unchanged", reason=str(error))
 
     def _fail(self, failure: NotServedError, outlook: str = "") -> None:
         self.problem = failure.problem

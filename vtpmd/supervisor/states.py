@@ -50,6 +50,7 @@ class Act(Enum):
     BACK_UP = "backed up"
     CLONE = "cloned"
     REKEY = "rekeyed"
+    SET = "changed"
     READ_PCRS = "asked for its PCR values"
 
 
@@ -66,7 +67,9 @@ def _each(acts: Iterable[Act], problem: Problem) -> dict[Act, Problem]:
 
 REFUSALS: dict[str, dict[Act, Problem]] = {
     GONE: _each(Act, problems.NOT_FOUND),
-    UNREADABLE: _each((Act.START, Act.BACK_UP, Act.CLONE, Act.REKEY), problems.STATE_REFUSED),
+    UNREADABLE: _each(
+        (Act.START, Act.BACK_UP, Act.CLONE, Act.REKEY, Act.SET), problems.STATE_REFUSED
+    ),
     STARTING: _each((Act.CLONE, Act.REKEY), problems.UNAVAILABLE),
     WAITING: _each((Act.CLONE, Act.REKEY), problems.KEY_UNAVAILABLE),
     STOPPED: _each((Act.READ_PCRS,), problems.NOT_RUNNING),

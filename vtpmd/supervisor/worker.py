@@ -109,10 +109,10 @@ class Worker:
             raise WorkerEndedError("the worker answered out of turn")
         return answer
 
-    async def stop(self, reason: str) -> None:
-        """Let it shut its TPM down in order, store it and end. Raises as `ask`."""
+    async def stop(self, reason: str, force: bool = False) -> None:
+        """Let it shut its TPM down in order, store it and end, as `Stop` says. Raises as `ask`."""
         if self.strange is None:
-            await self.ask(Stop(reason), Stopped)
+            await self.ask(Stop(reason, force), Stopped)
         else:
             self._signal(signal.SIGTERM)  # means the same to every version
 

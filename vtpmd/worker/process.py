@@ -9,11 +9,11 @@ import sys
 from vtpmd.ipc.channel import Channel, ChannelClosedError, IllegalMessageError
 from vtpmd.ipc.messages import Failed, FailureKind, Ready, Serve, Side, State
 from vtpmd.linux.hardening import forbid_tracing
-from vtpmd.linux.peers import PeerPolicy
 from vtpmd.storage.errors import EnvelopeError, StorageError
 from vtpmd.tpm.engine import StateError
 
 from . import hosting, orders
+from .admission import policy_of
 from .errors import SandboxError, UnknownModelError, frames_of
 from .options import Listeners, Options
 from .persistence import Key
@@ -97,11 +97,7 @@ def _options(order: Serve, sandbox: Sandbox) -> Options:
         uuid=order.uuid,
         name=order.name,
         sandbox=sandbox.active,
-        peers=PeerPolicy(
-            uids=frozenset(order.peer_uids),
-            gids=frozenset(order.peer_gids),
-            anybody=not order.check_peers,
-        ),
+        peers=policy_of(order),
         startup="clear" if order.startup else None,
         set_locality=order.set_locality,
     )

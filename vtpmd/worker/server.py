@@ -83,6 +83,9 @@ class Server:
             refused_descriptors=self._clients.drops.descriptors,
         )
 
+    def admit(self, policy: PeerPolicy) -> None:
+        self._admission.policy = policy
+
     def release_clients(self) -> None:
         self._clients.shut_down_data()
 

@@ -11,6 +11,8 @@ from typing import Protocol
 
 from vtpmd.ipc.channel import Channel, ChannelClosedError, IllegalMessageError
 from vtpmd.ipc.messages import (
+    Admit,
+    Admitted,
     Event,
     EventKind,
     Message,
@@ -25,9 +27,11 @@ from vtpmd.ipc.messages import (
     Stop,
     Stopped,
 )
+from vtpmd.linux.peers import PeerPolicy
 from vtpmd.storage.errors import EnvelopeError, StorageError
 from vtpmd.swtpm.table import Turn
 
+from .admission import policy_of
 from .connection import close_fds
 from .execution import Report
 from .instance import Instance
@@ -44,6 +48,7 @@ class Worker(Protocol):
 
     def free_for(self, turn: Turn) -> bool: ...
     def status(self) -> StatusReply: ...
+    def admit(self, policy: PeerPolicy) -> None: ...
     def release_clients(self) -> None: ...
     def end(self) -> None: ...
 
@@ -143,6 +148,9 @@ class Supervision:
                 self.send(Pcrs(worker.instance.pcr_values()))
             case Rekey() | Rewrap():
                 self.send(_rekey(message, worker.instance))
+            case Admit():
+                worker.admit(policy_of(message))
+                self.send(Admitted())
             case Stop():
                 worker.instance.power.stop()
                 self.send(Stopped(worker.instance.generation))

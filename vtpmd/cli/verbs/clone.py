@@ -6,6 +6,7 @@ import click
 
 from vtpmd.api.schema import CloneRequest
 
+from ..access import mode_option, owner_option
 from ..output import client, json_option, show_instance
 
 
@@ -24,6 +25,8 @@ from ..output import client, json_option, show_instance
     default=None,
     help="Also a data socket for tools such as tpm2-tools.",
 )
+@owner_option
+@mode_option
 @click.option("--start/--no-start", default=True, help="Serve it at once (the default) or not.")
 @click.option("--yes", is_flag=True, help="Replace secrets although the original's are in use.")
 @json_option
@@ -34,6 +37,8 @@ def command(
     uuid: UUID | None,
     provider: str | None,
     data_socket: bool | None,
+    owner: str | None,
+    mode: str | None,
     start: bool,
     yes: bool,
     as_json: bool,
@@ -49,6 +54,8 @@ def command(
         uuid=uuid,
         provider=provider,
         data_socket=data_socket,
+        owner=owner,
+        mode=mode,
         start=start,
         confirmed=yes,
     )

@@ -6,6 +6,7 @@ import click
 
 from vtpmd.api.schema import CreateRequest
 
+from ..access import mode_option, owner_option
 from ..output import client, json_option, show_instance
 
 
@@ -24,6 +25,8 @@ from ..output import client, json_option, show_instance
     default=None,
     help="Also a data socket for tools such as tpm2-tools.",
 )
+@owner_option
+@mode_option
 @click.option("--start/--no-start", default=True, help="Serve it at once (the default) or not.")
 @json_option
 def command(
@@ -33,6 +36,8 @@ def command(
     profile: str | None,
     provider: str | None,
     data_socket: bool | None,
+    owner: str | None,
+    mode: str | None,
     start: bool,
     as_json: bool,
 ) -> None:
@@ -47,6 +52,8 @@ def command(
         profile=profile,
         provider=provider,
         data_socket=data_socket,
+        owner=owner,
+        mode=mode,
         start=start,
     )
     show_instance(client().create(request), as_json)

@@ -10,6 +10,7 @@ from vtpmd.api.codec import ReportError, declared, decode
 from vtpmd.api.schema import CreateRequest
 
 from .. import files
+from ..access import mode_option, owner_option
 from ..output import client, json_option, show_instance
 from .export import FORMAT, VERSION, Template
 
@@ -21,10 +22,19 @@ MAX_TEMPLATE = 64 * 1024
 @click.argument("name")
 @click.option("--uuid", type=click.UUID, help="The virtual machine's UUID; a new one otherwise.")
 @click.option("--provider", help="The key provider that protects the instance's key.")
+@owner_option
+@mode_option
 @click.option("--start/--no-start", default=True, help="Serve it at once (the default) or not.")
 @json_option
 def command(
-    file: Path, name: str, uuid: UUID | None, provider: str | None, start: bool, as_json: bool
+    file: Path,
+    name: str,
+    uuid: UUID | None,
+    provider: str | None,
+    owner: str | None,
+    mode: str | None,
+    start: bool,
+    as_json: bool,
 ) -> None:
     """Make a new TPM like the template in FILE (- is standard input), with secrets of its own."""
     template = _template(file)
@@ -35,6 +45,8 @@ def command(
         pcr_banks=template.pcr_banks,
         provider=provider,
         data_socket=template.data_socket,
+        owner=owner,
+        mode=mode,
         start=start,
     )
     show_instance(client().create(request), as_json)

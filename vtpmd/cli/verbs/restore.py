@@ -8,6 +8,7 @@ from vtpmd.api import names
 from vtpmd.api.schema import RestoreRequest
 
 from .. import files
+from ..access import mode_option, owner_option
 from ..output import client, json_option, say, show_json
 
 
@@ -15,16 +16,27 @@ from ..output import client, json_option, say, show_json
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option("--name", help="Use another name than in the backup.")
 @click.option("--replace", is_flag=True, help="Replace the instance that exists.")
+@owner_option
+@mode_option
 @click.option("--start/--no-start", default=False, help="Serve it at once, or not (the default).")
 @json_option
-def command(file: Path, name: str | None, replace: bool, start: bool, as_json: bool) -> None:
+def command(
+    file: Path,
+    name: str | None,
+    replace: bool,
+    owner: str | None,
+    mode: str | None,
+    start: bool,
+    as_json: bool,
+) -> None:
     """Restore an instance from the FILE that `vtpmctl backup` made (- is standard input).
 
     The instance keeps its UUID. If its key is not available on this host, it is restored but
     locked. An existing instance is replaced only with --replace, and must not be running then.
+    Who may connect is not in a backup: it is as configured, or as it is for the replaced instance.
     """
     bundle = files.read(file, names.MAX_BUNDLE)
-    request = RestoreRequest(name=name, replace=replace, start=start)
+    request = RestoreRequest(name=name, replace=replace, owner=owner, mode=mode, start=start)
     info = client().restore(bundle, request)
     if as_json:
         show_json(info.document)

@@ -17,15 +17,22 @@ from ..several import each
 @click.option(
     "--temporary", is_flag=True, help="Until the daemon starts next, as for host maintenance."
 )
+@click.option(
+    "--force",
+    is_flag=True,
+    help="Free a QEMU that waits for its TPM first; kill a worker that does not react.",
+)
 @json_option
-def command(name: str | None, everything: bool, temporary: bool, as_json: bool) -> None:
+def command(
+    name: str | None, everything: bool, temporary: bool, force: bool, as_json: bool
+) -> None:
     """Power a TPM off in good order, store its state and close its socket.
 
     Shut the virtual machine down first: a running one loses its TPM.
     """
     if (name is None) is not everything:
         raise click.UsageError("Give either the name of an instance or --all.")
-    ask = partial(client().stop, request=StopRequest(remember=not temporary))
+    ask = partial(client().stop, request=StopRequest(remember=not temporary, force=force))
     if name is not None:
         show_state(ask(name), as_json)
         return

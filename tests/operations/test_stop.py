@@ -1,0 +1,99 @@
+"""Stop: in good order, and by force where a worker or a machine does not let it."""
+
+import os
+import signal
+import socket
+import time
+from typing import Any
+
+import pytest
+import trio
+import trio.testing
+
+from tests.supervisor.harness import GET_RANDOM_8
+from tests.supervisor.stage import Stage
+from vtpmd.api.schema import CreateRequest, InstanceInfo, StopRequest
+from vtpmd.ipc.messages import Stop
+from vtpmd.operations.create import create
+from vtpmd.operations.info import info
+from vtpmd.operations.start import start
+from vtpmd.operations.stop import stop
+from vtpmd.supervisor.serving import FORCE_GRACE, STOP_GRACE
+from vtpmd.supervisor.worker import Worker
+
+FORCE = StopRequest(force=True)
+
+
+def there(info: InstanceInfo) -> bool:
+    """Whether the instance's control socket exists."""
+    return os.path.exists(info.control_socket)
+
+
+async def frozen(stage: Stage) -> InstanceInfo:
+    """An instance whose worker does not react."""
+    made = await create(stage.fleet, CreateRequest(name="web1"))
+    assert made.worker is not None
+    os.kill(made.worker.pid, signal.SIGSTOP)
+    return made
+
+
+async def test_a_worker_that_does_not_react_is_killed_soon(stage: Stage) -> None:
+    made = await frozen(stage)
+    began = time.monotonic()
+    stopped = await stop(stage.fleet, "web1", FORCE)
+    assert FORCE_GRACE <= time.monotonic() - began < STOP_GRACE
+    assert (stopped.state, stopped.autostart) == ("stopped", False)
+    assert not there(made)
+    assert (await start(stage.fleet, "web1")).state == "running"
+
+
+async def test_nobody_is_waited_for(stage: Stage) -> None:
+    """Neither for a stop without force that goes on, nor for a question to the worker."""
+    made = await frozen(stage)
+    began = time.monotonic()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(info, stage.fleet, made.name)
+        nursery.start_soon(stop, stage.fleet, made.name, StopRequest())
+        await trio.testing.wait_all_tasks_blocked()
+        await stop(stage.fleet, made.name, FORCE)
+    assert time.monotonic() - began < STOP_GRACE
+    assert (await info(stage.fleet, made.name)).state == "stopped"
+
+
+async def test_a_worker_that_reacts_ends_in_good_order(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is told to let its clients go first, and nobody kills it."""
+    asked: list[object] = []
+    killed: list[Worker] = []
+    ask, kill = Worker.ask, Worker.kill
+
+    async def note_and_ask(worker: Worker, request: Any, *rest: Any) -> Any:
+        asked.append(request)
+        return await ask(worker, request, *rest)
+
+    def note_and_kill(worker: Worker) -> None:
+        killed.append(worker)
+        kill(worker)
+
+    monkeypatch.setattr(Worker, "ask", note_and_ask)
+    monkeypatch.setattr(Worker, "kill", note_and_kill)
+
+    made = await create(stage.fleet, CreateRequest(name="web1", data_socket=True))
+    assert made.data_socket is not None
+    with socket.socket(socket.AF_UNIX) as client:
+        client.settimeout(30)
+        client.connect(made.data_socket)
+        client.sendall(GET_RANDOM_8)
+        assert len(await trio.to_thread.run_sync(client.recv, 100)) == 20
+        await stop(stage.fleet, "web1", FORCE)
+        assert client.recv(100) == b""
+    assert Stop("stopped by an administrator", force=True) in asked
+    assert killed == []
+    assert (await start(stage.fleet, "web1")).state == "running"
+
+
+@pytest.mark.parametrize("request_", [StopRequest(), FORCE])
+async def test_a_stopped_instance_stays_stopped(stage: Stage, request_: StopRequest) -> None:
+    await create(stage.fleet, CreateRequest(name="web1", start=False))
+    assert (await stop(stage.fleet, "web1", request_)).state == "stopped"

@@ -63,7 +63,7 @@ async def test_a_group_that_changes_is_noticed(
     monkeypatch.setattr(admission, "administrators", made)
     await trio.sleep(admission.LOOKUP_INTERVAL + 1)
     autojump_clock.autojump_threshold = float("inf")
-    await trio.to_thread.run_sync(looked_up.wait)
+    await trio.to_thread.run_sync(looked_up.wait, 30)
     await trio.testing.wait_all_tasks_blocked(0.05)
     assert refusal(admitting, MEMBER) is None
     nursery.cancel_scope.cancel()
@@ -76,7 +76,7 @@ async def test_a_lookup_without_an_answer_changes_nothing(
     autojump_clock.autojump_threshold = float("inf")
     await admitting.look_up_group()
     answered = threading.Event()
-    monkeypatch.setattr(admission, "administrators", lambda _group: answered.wait())
+    monkeypatch.setattr(admission, "administrators", lambda _group: answered.wait(30))
     autojump_clock.autojump_threshold = 0
     await admitting.look_up_group()
     answered.set()

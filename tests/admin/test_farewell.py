@@ -45,10 +45,21 @@ async def test_the_answer_is_read_after_writing(size: int, lingers: bool) -> Non
             written, answer = await trio.to_thread.run_sync(write_then_read, theirs, size)
             assert answer == ANSWER
             assert lingers or not written
+            assert written < size or size <= farewell.DRAINED
             if lingers and size <= farewell.DRAINED:
                 assert written == size
             theirs.close()
         assert ours.fileno() == -1
+
+
+async def test_the_end_of_the_answer_is_seen_at_once(nursery: trio.Nursery) -> None:
+    ours, theirs = socket.socketpair()
+    with theirs:
+        Farewell(nursery).dismiss(ours, USER, ANSWER)
+        theirs.setblocking(False)
+        assert theirs.recv(4096) == ANSWER
+        assert theirs.recv(4096) == b""
+        assert ours.fileno() != -1
 
 
 async def test_who_neither_writes_nor_closes_is_cut_off(
@@ -74,6 +85,7 @@ async def test_few_may_linger_and_all_are_answered() -> None:
             assert theirs.recv(4096) == ANSWER
             theirs.close()
     assert all(ours.fileno() == -1 for ours, _ in pairs)
+    assert leaving._lingering.held == 0
 
 
 async def test_who_has_gone_already_is_forgotten(nursery: trio.Nursery) -> None:

@@ -31,6 +31,9 @@ from .quota import Quota
 BATCH: Final = 16
 """How many connections are accepted before everybody else has a turn."""
 
+# The backlog is the short one of all our sockets on purpose: an administrator waits for what
+# strangers have queued before. A longer one makes that wait longer, not rarer.
+
 log = get_logger("admin")
 
 Dispatch = Callable[[Request], Awaitable[Response]]

@@ -2,8 +2,6 @@
 
 import json
 import os
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, cast
 
@@ -18,6 +16,10 @@ from vtpmd.supervisor.fleet import Fleet
 from vtpmd.supervisor.host import Host
 from vtpmd.telemetry.audit import Audit
 
+from .strangers import needs_root, open_directory
+
+__all__ = ["open_directory"]
+
 NOBODY = 65534
 ASK = """
 import socket, sys
@@ -26,14 +28,6 @@ with socket.socket(socket.AF_UNIX) as s:
     s.sendall(f"{sys.argv[2]} HTTP/1.1\\r\\nHost: x\\r\\nConnection: close\\r\\n\\r\\n".encode())
     print(s.recv(20).decode()[9:12])
 """
-
-
-@pytest.fixture
-def directory() -> Iterator[Path]:
-    """Where every user may connect to a socket."""
-    with tempfile.TemporaryDirectory() as directory:
-        os.chmod(directory, 0o711)
-        yield Path(directory)
 
 
 def lines(file: Path) -> list[dict[str, Any]]:
@@ -56,31 +50,40 @@ async def ask(directory: Path, request: str, user: int | None = None) -> tuple[i
     return int(said), process.pid
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+@needs_root
 @pytest.mark.parametrize("reads", [True, False])
-async def test_each_request_is_recorded_with_its_outcome(
-    nursery: trio.Nursery, directory: Path, reads: bool
-) -> None:
-    nothing, file = cast("Any", None), directory / "audit"
+async def test_each_request_is_recorded_with_its_outcome(open_directory: Path, reads: bool) -> None:
+    nothing, directory = cast("Any", None), open_directory
+    file = directory / "audit"
     configuration = Configuration.model_validate(
         {"state_dir": str(directory / "state"), "runtime_dir": str(directory)}
     )
     fleet, audit = Fleet(Host(configuration, nothing, nothing, nothing, nothing)), Audit(file)
     with sockets.listen(directory / "admin.sock", mode=0o666) as listener:
-        nursery.start_soon(Server(Routes(fleet, audit, reads), None, audit).serve, listener)
-        done = await ask(directory, "GET /v1/instances")
-        refused = await ask(directory, "POST /v1/instances/web1/start")
-        forbidden = await ask(directory, "POST /v1/instances/web1/stop", NOBODY)
-        nursery.cancel_scope.cancel()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(Server(Routes(fleet, audit, reads), None, audit).serve, listener)
+            done = await ask(directory, "GET /v1/instances")
+            refused = await ask(directory, "POST /v1/instances/web1/start")
+            forbidden = await ask(directory, "POST /v1/instances/web1/stop", NOBODY)
+            for _ in range(3):
+                await ask(directory, "POST /v1/instances/web1/stop", NOBODY)
+            nursery.cancel_scope.cancel()
     assert [status for status, _ in (done, refused, forbidden)] == [200, 404, 403]
     expected = [
         ("list", "", "done", os.geteuid(), done[1]),
         ("start", "web1", "not-found", os.geteuid(), refused[1]),
-        ("POST", "", "forbidden", NOBODY, forbidden[1]),
     ]
+    *requests, first, others = lines(file)
     recorded = [
         tuple(line[key] for key in ("verb", "subject", "outcome", "uid", "pid"))
-        for line in lines(file)
+        for line in requests
     ]
     assert recorded == expected[0 if reads else 1 :]
-    assert lines(file)[-2]["reason"] == "There is no instance 'web1'."
+    assert requests[-1]["reason"] == "There is no instance 'web1'."
+    # Of those who may not connect, one line at once, and a count when the daemon ends.
+    for line in (first, others):
+        del line["time"]
+    who = {"outcome": "forbidden", "uid": NOBODY}
+    assert first == {"event": "connection-refused", **who, "pid": forbidden[1]}
+    assert others.pop("seconds") >= 0
+    assert others == {"event": "connections-refused", **who, "count": 3}

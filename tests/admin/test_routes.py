@@ -9,8 +9,8 @@ import pytest
 
 from tests.supervisor.conftest import stage
 from tests.supervisor.stage import Stage
+from vtpmd.admin.conversation import Request, Response
 from vtpmd.admin.routes import CREATING, HANDLERS, Routes
-from vtpmd.admin.server import Request, Response
 from vtpmd.api import names, problems
 from vtpmd.api.problems import OperationError
 from vtpmd.linux.peers import Peer

@@ -1,9 +1,7 @@
 """The admin socket under good clients, bad clients and strangers: over a real Unix socket."""
 
-import grp
 import json
-import os
-import tempfile
+import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -14,14 +12,17 @@ import trio.testing
 from structlog.testing import capture_logs
 
 from vtpmd.admin import server
-from vtpmd.admin.server import Request, Response, Server, administrators
-from vtpmd.api import names, problems
+from vtpmd.admin.admission import CONNECTIONS_PER_USER
+from vtpmd.admin.conversation import MAX_HEADER, Request, Response
+from vtpmd.admin.server import Server
+from vtpmd.api import problems
 from vtpmd.api.problems import OperationError
 from vtpmd.linux import sockets
-from vtpmd.linux.peers import Peer
 from vtpmd.telemetry.audit import Audit
 
-STRANGER = 54321
+from .strangers import STRANGER, connect_as, needs_root, open_directory
+
+__all__ = ["open_directory"]
 
 
 async def answer(request: Request) -> Response:
@@ -107,7 +108,7 @@ async def test_a_defect_is_logged_and_not_shown(running: Server, path: Path) -> 
     [
         (b"\x00\x01\x02 nonsense\r\n\r\n", "invalid"),
         (b"GET / HTTP/1.1\r\n\r\n", "invalid"),  # no Host
-        (b"GET /" + b"x" * server.MAX_HEADER + b" HTTP/1.1\r\n", "invalid"),
+        (b"GET /" + b"x" * MAX_HEADER + b" HTTP/1.1\r\n", "invalid"),
         (
             b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 300000\r\n\r\n" + bytes(270000),
             "too-large",
@@ -137,96 +138,100 @@ async def test_a_client_that_goes_away_is_forgotten(running: Server, path: Path)
     assert (await exchange(path, get("/x")))[0] == 200
 
 
-@pytest.mark.parametrize(
-    ("beginning", "answered"), [(b"GET / HTTP/1.1\r\nHo", b"HTTP/1.1 408"), (b"", b"")]
-)
-async def test_a_slow_client_is_cut_off(
-    autojump_clock: trio.testing.MockClock, beginning: bytes, answered: bytes
-) -> None:
-    ours, theirs = trio.testing.memory_stream_pair()
-    await theirs.send_all(beginning)
-    conversation = server.Conversation(ours, Peer(1, 0, frozenset()))
-    if not answered:
-        assert await conversation.request(0) is None
-        assert trio.current_time() >= server.REQUEST_TIMEOUT
-        return
-    with pytest.raises(OperationError) as refused:
-        await conversation.request(0)
-    assert refused.value.problem is problems.TIMEOUT
-    assert not await conversation.respond(server.problem_response(problems.TIMEOUT, "late"))
-    assert (await theirs.receive_some()).startswith(answered)
-
-
 async def test_one_user_cannot_take_all_connections(running: Server, path: Path) -> None:
-    streams = [await trio.open_unix_socket(str(path)) for _ in range(server.CONNECTIONS_PER_USER)]
+    streams = [await trio.open_unix_socket(str(path)) for _ in range(CONNECTIONS_PER_USER)]
     await trio.testing.wait_all_tasks_blocked()
-    surplus = await trio.open_unix_socket(str(path))
-    with trio.fail_after(server.REQUEST_TIMEOUT / 2):  # idle ones are closed later
-        assert await surplus.receive_some() == b""
-    await surplus.aclose()
+    status, document = await exchange(path, get("/x"))
+    assert (status, document["code"]) == (503, "busy")
     for stream in streams:
         await stream.aclose()
     await trio.testing.wait_all_tasks_blocked()
     assert (await exchange(path, get("/x")))[0] == 200
 
 
-def test_only_root_the_daemon_and_the_admin_group_are_admins() -> None:
-    group = grp.getgrall()[-1]
-    member = Peer(1, STRANGER, frozenset({STRANGER, group.gr_gid}))
-    stranger = Peer(1, STRANGER, frozenset({STRANGER}))
-    for wanted in (None, group.gr_name, "no-such-group-here"):
-        assert administrators(wanted).permits(Peer(1, 0, frozenset({0})))
-        assert administrators(wanted).permits(Peer(1, os.geteuid(), frozenset()))
-        assert not administrators(wanted).permits(stranger)
-        assert administrators(wanted).permits(member) is (wanted == group.gr_name)
+async def test_an_answer_reaches_who_is_still_writing(running: Server, path: Path) -> None:
+    head = b"POST /x HTTP/1.1\r\nHost: x\r\nContent-Length: 300000\r\n\r\n"
+    stream = await trio.open_unix_socket(str(path))
+    async with stream:
+        await stream.send_all(head + bytes(270_000))
+        await stream.send_all(bytes(30_000))
+        assert (await stream.receive_some()).startswith(b"HTTP/1.1 413")
+        assert await stream.receive_some() == b""
 
 
-@pytest.mark.parametrize(
-    ("uid", "size", "code"),
-    [
-        (os.geteuid(), names.MAX_BUNDLE, None),
-        (os.geteuid(), names.MAX_BUNDLE + 1, "too-large"),
-        (STRANGER, server.MAX_BODY, "forbidden"),
-        (STRANGER, server.MAX_BODY + 1, "too-large"),
-    ],
-)
-async def test_only_administrators_may_send_a_bundle(uid: int, size: int, code: str | None) -> None:
-    """What a stranger sends is held in memory only up to the size of other requests."""
-    ours, theirs = trio.testing.memory_stream_pair()
-    head = f"POST /x HTTP/1.1\r\nHost: x\r\nContent-Length: {size}\r\nConnection: close\r\n"
-    media_type = f"Content-Type: {names.BUNDLE_MEDIA_TYPE}\r\n\r\n"
-    await theirs.send_all((head + media_type).encode() + b"x" * size)
-    peer = Peer(1, uid, frozenset())
-    await Server(answer, None, Audit()).converse(server.Conversation(ours, peer), peer)
-    await ours.aclose()
-    received = b""
-    while part := await theirs.receive_some():
-        received += part
-    document = json.loads(received.partition(b"\r\n\r\n")[2])
-    assert document.get("code") == code
+async def test_memory_of_bodies_is_given_back(running: Server, path: Path) -> None:
+    head = b"POST /crash HTTP/1.1\r\nHost: x\r\nContent-Length: 5000\r\n\r\n"
+    with capture_logs():
+        for cut in (0, 10):
+            async with await trio.open_unix_socket(str(path)) as stream:
+                await stream.send_all(head + bytes(5000 - cut))
+                if not cut:
+                    assert (await stream.receive_some()).startswith(b"HTTP/1.1 500")
+            await trio.testing.wait_all_tasks_blocked()
+            assert running._bodies.held == 0
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
-async def test_strangers_get_a_403(nursery: trio.Nursery) -> None:
-    code = (
-        "import socket,sys; s=socket.socket(socket.AF_UNIX); s.connect(sys.argv[1]);"
-        "s.sendall(b'GET /x HTTP/1.1\\r\\nHost: x\\r\\nConnection: close\\r\\n\\r\\n');"
-        "print(s.recv(65536).decode())"
-    )
-    with tempfile.TemporaryDirectory() as directory:
-        os.chmod(directory, 0o711)
-        path = Path(directory) / "admin.sock"
-        with sockets.listen(path, mode=0o666) as listener:
-            nursery.start_soon(Server(answer, None, Audit()).serve, listener)
-            result = await trio.run_process(
-                ["/usr/bin/env", "python3", "-c", code, str(path)],
-                capture_stdout=True,
-                user=65534,
-                group=65534,
-                extra_groups=[],
-                env={"PATH": os.environ["PATH"]},
-                check=False,
-            )
+@needs_root
+async def test_strangers_get_a_403_unheard(nursery: trio.Nursery, open_directory: Path) -> None:
+    async def never(_request: Request) -> Response:
+        raise AssertionError("a stranger was heard")
+
+    path = open_directory / "admin.sock"
+    with sockets.listen(path, mode=0o666) as listener, capture_logs() as logs:
+        nursery.start_soon(Server(never, None, Audit()).serve, listener)
+        for request in (b"", b"nonsense", get("/x")):
+            sock = trio.socket.from_stdlib_socket(connect_as(path, STRANGER))
+            stream = trio.SocketStream(sock)
+            async with stream:
+                if request:
+                    await stream.send_all(request)
+                received = b"".join([part async for part in stream])
+            head, _, body = received.partition(b"\r\n\r\n")
+            assert head.startswith(b"HTTP/1.1 403")
+            assert json.loads(body)["code"] == "forbidden"
+        nursery.cancel_scope.cancel()
+    assert {line["event"] for line in logs} <= {"connection-refused", "connections-refused"}
+
+
+@needs_root
+async def test_a_turn_accepts_a_bounded_number(open_directory: Path) -> None:
+    """However many strangers wait, others have a turn after each batch of them."""
+    path = open_directory / "admin.sock"
+    waiting = sockets.BACKLOG
+    assert waiting >= 4 * server.BATCH
+    with sockets.listen(path, mode=0o666) as listener:
+        strangers = [connect_as(path, STRANGER) for _ in range(waiting)]
+        async with trio.open_nursery() as nursery:
+            audit = Audit(open_directory / "audit")
+            nursery.start_soon(Server(answer, None, audit).serve, listener)
+            answered = 0
+            while answered < waiting:
+                await trio.lowlevel.checkpoint()
+                now = sum(bool(_peeked(sock)) for sock in strangers)
+                # Trio shuffles a turn's tasks: there may be one more turn of the server's between.
+                assert now - answered <= 2 * server.BATCH
+                answered = now
             nursery.cancel_scope.cancel()
-    assert result.stdout.startswith(b"HTTP/1.1 403")
-    assert b'"code": "forbidden"' in result.stdout
+    for sock in strangers:
+        sock.close()
+
+
+def _peeked(sock: socket.socket) -> bytes:
+    try:
+        return sock.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+    except BlockingIOError:
+        return b""
+
+
+async def test_a_failing_accept_is_logged_once_and_counted(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """Who has no file descriptor left does not fill the disk with saying so."""
+    with socket.socket() as nobody, capture_logs() as logs:
+        nobody.setblocking(False)
+        with trio.move_on_after(10):  # accept() fails: nobody listens there
+            await Server(answer, None, Audit()).serve(nobody)
+    first, counted = logs
+    assert (first["event"], first["reason"]) == ("accept-failed", "Invalid argument")
+    assert (counted["event"], counted["what"]) == ("repeated", "accept-failed")
+    assert counted["count"] > 50

@@ -1,10 +1,14 @@
 """The client as a library: what each method sends, reads, and raises."""
 
 import json
+import platform
 import re
+import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +16,10 @@ import pytest
 
 from tests.api.samples import THIS_UUID, filled
 from tests.api.scripted import document, http, scripted
+from tests.peers.instance import wait_until
 from vtpmd.api import names, problems, schema
 from vtpmd.api.client import Client
+from vtpmd.api.codec import encode_report
 from vtpmd.api.errors import UNREACHABLE, ClientError
 
 Call = Callable[[Client], Any]
@@ -180,6 +186,38 @@ def test_a_daemon_that_is_not_there(path: Path) -> None:
         Client(str(path)).list()
     assert raised.value.detail == f"No answer from vtpmd on {path}: No such file or directory."
     assert raised.value.document == {"code": "unreachable", "detail": raised.value.detail}
+
+
+def test_a_place_is_waited_for_where_many_connect(path: Path) -> None:
+    """Others who fill the backlog let nobody fail; they only make one wait."""
+    connect = {"x86_64": "42", "aarch64": "203"}[platform.machine()]
+    threads: list[int] = []
+
+    def ask() -> schema.InstanceList:
+        threads.append(threading.get_native_id())
+        return Client(str(path)).list()
+
+    def is_waiting() -> bool:
+        if asking.done():
+            asking.result()
+        return Path(f"/proc/self/task/{threads[0]}/syscall").read_text().split()[0] == connect
+
+    with (
+        socket.socket(socket.AF_UNIX) as listener,
+        socket.socket(socket.AF_UNIX) as other,
+        ThreadPoolExecutor() as pool,
+    ):
+        listener.bind(str(path))
+        listener.listen(0)
+        other.connect(str(path))
+        asking = pool.submit(ask)
+        wait_until(lambda: bool(threads) and is_waiting(), "waiting for a place")
+        listener.accept()[0].close()
+        connection, _ = listener.accept()
+        with connection:
+            connection.recv(65536)
+            connection.sendall(document(200, encode_report(schema.InstanceList(instances=()))))
+        assert asking.result(60) == schema.InstanceList(instances=())
 
 
 def test_the_answer_to_a_refused_upload_is_read(path: Path) -> None:

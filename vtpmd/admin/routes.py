@@ -27,8 +27,8 @@ from vtpmd.operations.stop import stop
 from vtpmd.operations.unlock import unlock, unlock_all
 from vtpmd.telemetry.audit import Audit, acting
 
+from .conversation import Request, Response
 from .schema import parse, parse_query
-from .server import Request, Response
 
 
 @dataclass(frozen=True)

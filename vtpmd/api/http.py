@@ -2,6 +2,7 @@
 
 import contextlib
 import socket
+import struct
 from typing import Final
 
 TIMEOUT: Final = 120.0
@@ -27,8 +28,8 @@ def exchange(
         f"Content-Type: {media_type}\r\nContent-Length: {len(body)}\r\n\r\n"
     )
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
+        _connect(sock, path)
         sock.settimeout(TIMEOUT)
-        sock.connect(path)
         # A daemon that refuses a request before it is all there answers, and closes.
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
             sock.sendall(head.encode() + body)
@@ -39,6 +40,15 @@ def quote(text: str) -> str:
     """A word of a path or query, percent-encoded."""
     octets = text.encode(errors="replace")
     return "".join(chr(b) if b in _UNRESERVED else f"%{b:02X}" for b in octets)
+
+
+def _connect(sock: socket.socket, path: str) -> None:
+    """Connect, and wait for a place where too many others want to connect.
+
+    A socket with a timeout of Python's would fail at once: it does not block in the kernel.
+    """
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("@ll", int(TIMEOUT), 0))
+    sock.connect(path)
 
 
 def _received(sock: socket.socket) -> bytes:

@@ -29,6 +29,7 @@ UNCONFIRMED: Final = Problem("unconfirmed", 409, 11, "The operation needs a conf
 BUNDLE_REFUSED: Final = Problem("bundle-refused", 422, 12, "The file was refused")
 KEYS_REFUSED: Final = Problem("keys-refused", 422, 12, "The keys or the passphrase were refused")
 UNAVAILABLE: Final = Problem("unavailable", 503, 10, "The operation is not available here")
+BUSY: Final = Problem("busy", 503, 10, "The daemon is busy")
 INTERNAL: Final = Problem("internal", 500, 1, "Internal error")
 
 PROBLEMS: Final = {
@@ -51,6 +52,7 @@ PROBLEMS: Final = {
         BUNDLE_REFUSED,
         KEYS_REFUSED,
         UNAVAILABLE,
+        BUSY,
         INTERNAL,
     )
 }

@@ -25,6 +25,11 @@ class Peer:
         return f"process {self.pid} of user {self.uid}"
 
 
+def is_owner(uid: int) -> bool:
+    """Whether it is root or our own user, who may do everything anyway."""
+    return uid in (0, os.geteuid())
+
+
 @dataclass(frozen=True)
 class PeerPolicy:
     """Root and our own user always may; others by user or by any of their groups."""
@@ -36,7 +41,7 @@ class PeerPolicy:
     def permits(self, peer: Peer) -> bool:
         return (
             self.anybody
-            or peer.uid in {0, os.geteuid()}
+            or is_owner(peer.uid)
             or peer.uid in self.uids
             or not self.gids.isdisjoint(peer.gids)
         )

@@ -1,7 +1,10 @@
 """How inputs are changed: as octets, or, where they have a structure, so that most of it holds."""
 
+import json
+import re
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from random import Random
 from typing import Any
 
@@ -9,10 +12,13 @@ import cbor2
 
 from tests.fuzz.commands import valid
 from tests.fuzz.engine import framed_commands, read_commands
+from tests.fuzz.octets import Octets
+from tests.fuzz.stored import SIZE_SIZE
 from tests.fuzz.tpm import HANDLES, HMAC_SESSION, PARAMETERS, POLICY_SESSION
 from tests.tpm.harness import sized
 from tests.tpm.raw import authorization, resized, session_area
 from vtpmd.encoding import cbor as encoding
+from vtpmd.kms.kmip import ttlv as ttlvs
 from vtpmd.kms.pkcs11.messages import HEADER
 from vtpmd.tpm.command import COMMANDS
 from vtpmd.tpm.wire.constants import RH, ST
@@ -33,7 +39,7 @@ _COSE_ENCRYPT = 96
 def octets(data: bytes, random: Random) -> bytes:
     """A few octets changed, inserted, removed or repeated, or a number in their place."""
     changed = bytearray(data)
-    for _ in range(random.randint(1, 4)):
+    for _ in range(random.choice((1, 1, 1, 2, 4))):
         start = random.randrange(len(changed) + 1)
         end = min(len(changed), start + random.randint(1, 8))
         match random.randrange(6):
@@ -158,8 +164,9 @@ def cbor(data: bytes, random: Random) -> bytes:
         value = encoding.decode(data, tags=(_COSE_ENCRYPT,))
     except encoding.CborError:
         return octets(data, random)
+    changed = _changed(value, random, list(_nodes(value)))
     try:
-        return encoding.encode(_changed(value, random))
+        return cbor2.dumps(changed, canonical=random.randrange(16) > 0)
     except (ValueError, TypeError, OverflowError):
         return octets(data, random)
 
@@ -171,10 +178,116 @@ def framed_cbor(data: bytes, random: Random) -> bytes:
     return octets(made, random) if random.randrange(16) == 0 else made
 
 
-def _changed(value: Any, random: Random) -> Any:
-    """A value with one change in it, or another value."""
+def json_document(data: bytes, random: Random) -> bytes:
+    """A JSON document with another value somewhere."""
+    try:
+        value = json.loads(data)
+        return json.dumps(_changed(value, random, list(_nodes(value)))).encode()
+    except (ValueError, TypeError, RecursionError):
+        return octets(data, random)
+
+
+def http(data: bytes, random: Random) -> bytes:
+    """A message of HTTP with another document, whose length is right, or another head."""
+    head, found, body = data.partition(b"\r\n\r\n")
+    if not found or not body or random.randrange(3) == 0:
+        return octets(head, random) + found + body
+    changed = json_document(body, random)
+    return re.sub(rb"(?<=Content-Length: )\d+", b"%d" % len(changed), head) + found + changed
+
+
+def ttlv(data: bytes, random: Random) -> bytes:
+    """An item of KMIP with another item somewhere in it."""
+    try:
+        return bytes(ttlvs.encode(_changed_item(ttlvs.decode(data), random)))
+    except ttlvs.TtlvError:
+        return octets(data, random)
+
+
+def _changed_item(item: ttlvs.Item, random: Random) -> ttlvs.Item:
+    value: Any = item.value
+    if isinstance(value, tuple) and value and random.randrange(8):
+        at = random.randrange(len(value))
+        match random.randrange(8):
+            case 0:
+                return replace(item, value=value[:at] + value[at + 1 :])
+            case 1:
+                return replace(item, value=(*value, value[at]))
+            case _:
+                changed = _changed_item(value[at], random)
+                return replace(item, value=(*value[:at], changed, *value[at + 1 :]))
+    match value:
+        case str():
+            return replace(item, value=random.choice(("", value * 99, value + "x")))
+        case bytes() | bytearray():
+            return replace(item, value=bytearray(octets(bytes(value), random)))
+        case int():
+            return replace(item, value=random.choice((0, 1, value + 1, value ^ 1 << 30)))
+    return replace(item, tag=item.tag ^ 1 << random.randrange(24))
+
+
+def packets(data: bytes, random: Random) -> bytes:
+    """What comes over a channel with one packet, its descriptors or the end's state changed."""
+    source = Octets(data)
+    state, found = source.take(2), []
+    while source:
+        found.append((source.number(), source.take(source.number(2))))
+    if not found:
+        return octets(data, random)
+    at = random.randrange(len(found))
+    fds, packet = found[at]
+    match random.randrange(6):
+        case 0:
+            state = random.randrange(16).to_bytes(2)
+        case 1:
+            found[at] = random.randrange(6), packet
+        case 2:
+            found.insert(at, random.choice(found))
+        case 3:
+            del found[at]
+        case _:
+            found[at] = fds, cbor(packet, random)
+    made = (bytes((fds,)) + len(packet).to_bytes(2) + packet for fds, packet in found)
+    return state + b"".join(made)
+
+
+def places(data: bytes, random: Random) -> bytes:
+    """A state file with another field in the head of a place, the places changed, or octets."""
+    source = Octets(data)
+    found = [bytearray(source.take(source.number(SIZE_SIZE))) for _ in range(2)]
+    place = random.choice(found)
+    at, size = random.choice(((8, 4), (12, 1), (13, 1), (14, 2), (28, 4), (32, 4), (40, 8)))
+    match random.randrange(6):
+        case 0:
+            found.reverse()
+        case 1:
+            found = [place, place]
+        case 2 if len(place) > at + size:
+            place[at : at + size] = (random.choice(_NUMBERS) % (1 << 8 * size)).to_bytes(size)
+        case 3:
+            del place[random.randrange(len(place) + 1) :]
+        case _:
+            place[:] = octets(bytes(place), random)
+    return b"".join(len(place).to_bytes(SIZE_SIZE) + place for place in found)
+
+
+def _nodes(value: Any) -> Iterator[Any]:
+    yield value
+    match value:
+        case cbor2.CBORTag():
+            yield from _nodes(value.value)
+        case dict():
+            for each in value.values():
+                yield from _nodes(each)
+        case list():
+            for each in value:
+                yield from _nodes(each)
+
+
+def _changed(value: Any, random: Random, others: list[Any]) -> Any:
+    """A value with one change in it, or another value: perhaps one of the `others`."""
     if isinstance(value, cbor2.CBORTag):
-        return cbor2.CBORTag(value.tag, _changed(value.value, random))
+        return cbor2.CBORTag(value.tag, _changed(value.value, random, others))
     if isinstance(value, list | dict) and value and random.randrange(8):
         keys: list[Any] = list(value) if isinstance(value, dict) else list(range(len(value)))
         key, copy = random.choice(keys), value.copy()
@@ -186,10 +299,10 @@ def _changed(value: Any, random: Random) -> Any:
             case 1 if isinstance(copy, list):
                 copy.append(value[key])
             case _:
-                copy[key] = _changed(value[key], random)
+                copy[key] = _changed(value[key], random, others)
         return copy
-    if random.randrange(3) == 0:
-        return random.choice(_SCALARS)
+    if random.randrange(2):
+        return random.choice(random.choice((_SCALARS, others)))
     match value:
         case bool() | None:
             return not value
@@ -205,6 +318,11 @@ def _changed(value: Any, random: Random) -> Any:
 _STRUCTURED: dict[str, Mutator] = {
     "command": command,
     "sequence": commands,
+    "state_file": places,
+    "channel": packets,
+    "metadata": json_document,
+    **dict.fromkeys(("report", "admin"), http),
+    **dict.fromkeys(("ttlv", "kmip_reply"), ttlv),
     "child_request": framed_cbor,
     "child_reply": framed_cbor,
     **dict.fromkeys(("cbor", "envelope", "keyring", "keyring_export", "message"), cbor),

@@ -1,4 +1,7 @@
-"""Seeds: a few inputs for each target, from which a fuzzer goes on. README.md says more."""
+"""Seeds: a few inputs for each target, from which a fuzzer goes on.
+
+`python -m tests.fuzz.seeds` makes them anew.
+"""
 
 from pathlib import Path
 

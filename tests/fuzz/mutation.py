@@ -198,6 +198,8 @@ def http(data: bytes, random: Random) -> bytes:
 
 def ttlv(data: bytes, random: Random) -> bytes:
     """An item of KMIP with another item somewhere in it."""
+    if random.randrange(3) == 0:
+        return octets(data, random)
     try:
         return bytes(ttlvs.encode(_changed_item(ttlvs.decode(data), random)))
     except ttlvs.TtlvError:
@@ -294,7 +296,7 @@ def _changed(value: Any, random: Random, others: list[Any]) -> Any:
         match random.randrange(8):
             case 0:
                 del copy[key]
-            case 1 if isinstance(copy, dict):
+            case 1 | 2 if isinstance(copy, dict):
                 copy[random.choice((0, 7, "unknown", -70009))] = value[key]
             case 1 if isinstance(copy, list):
                 copy.append(value[key])

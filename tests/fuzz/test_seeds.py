@@ -55,8 +55,9 @@ def test_they_are_what_is_made() -> None:
 
 @pytest.mark.parametrize("target", ACCEPTING)
 def test_they_are_accepted(target: str) -> None:
-    for octets in seeds.read(target).values():
-        ACCEPTING[target](octets)
+    for name, octets in seeds.read(target).items():
+        if name != "refused":
+            ACCEPTING[target](octets)
 
 
 def test_each_command_is_there_and_valid() -> None:

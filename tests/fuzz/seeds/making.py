@@ -89,8 +89,13 @@ def _bundles() -> Seeds:
     metadata = json.loads(samples.METADATA.encode())
     metadata["uuid"] = metadata["identity"] = str(compat.VM)
     files = {"meta.json": json.dumps(metadata).encode(), "nvram": nvram}
+    volatile = {**files, "nvram": compat.sealed(compat.VOLATILE)}
     certified = {**files, "ek-rsa.pem": b"-----BEGIN CERTIFICATE-----"}
-    return {"plain": _archive(files), "certified": _archive(certified)}
+    return {
+        "plain": _archive(files),
+        "certified": _archive(certified),
+        "refused": _archive(volatile),
+    }
 
 
 def _archive(files: Seeds) -> bytes:
@@ -296,6 +301,7 @@ def _requests() -> Seeds:
     )
     listed = b"GET /v1/instances HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\n\r\n"
     seeds["two"] = chunked + listed
+    seeds["no-query"] = b"POST /v1/restore?start HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n"
     return {name: b"\xff" + octets for name, octets in seeds.items()}
 
 

@@ -14,7 +14,7 @@ from vtpmd.api import http, schema
 from vtpmd.api.client import Client
 from vtpmd.api.errors import ClientError
 from vtpmd.ipc.channel import MAX_FDS, Channel, ChannelClosedError, IllegalMessageError
-from vtpmd.ipc.codec import Codec, MalformedMessageError
+from vtpmd.ipc.codec import UNKNOWN, Codec, MalformedMessageError
 from vtpmd.ipc.messages import CODEC, RULES, Event, Side, State
 from vtpmd.kms.kmip import operations
 from vtpmd.kms.kmip import ttlv as ttlvs
@@ -86,7 +86,8 @@ def _round_trip(codec: Codec, data: bytes) -> None:
     except MalformedMessageError:
         return
     again = codec.encode(read)
-    assert len(again) <= len(data)
+    # A word that a newer version reports is read as one that may be longer.
+    assert len(again) <= len(data) + len(UNKNOWN)
     assert codec.decode(again) == read
 
 

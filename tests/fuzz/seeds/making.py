@@ -168,6 +168,12 @@ def _configurations() -> Seeds:
     }
 
 
+def _messages() -> Seeds:
+    """Every message, and a report with a word that only a newer version knows."""
+    newer = cbor.encode({"type": "Failed", "kind": "x", "reason": ""})
+    return {**{name: CODEC.encode(each) for name, each in samples.MESSAGES.items()}, "newer": newer}
+
+
 def _channels() -> Seeds:
     """A message that fits, behind a greeting, for each end that a channel is met at."""
     seeds = {}
@@ -376,7 +382,7 @@ def made() -> dict[str, Seeds]:
         "keyring_export": _keyring_exports(),
         "metadata": {"full": samples.METADATA.encode()},
         "configuration": _configurations(),
-        "message": {name: CODEC.encode(each) for name, each in samples.MESSAGES.items()},
+        "message": _messages(),
         "channel": _channels(),
         "child_request": _of_child(children.REQUESTS, _CHILD_REQUESTS),
         "child_reply": _of_child(children.REPLIES, _CHILD_REPLIES),

@@ -94,6 +94,15 @@ def test_what_is_no_configuration_is_refused(text: str, start: str) -> None:
     assert problems(text)[0].startswith(start)
 
 
+def test_aliases_do_not_multiply() -> None:
+    """Each line stands for ten times what the line before it stands for."""
+    lines = ["a0: &a0 [x]"]
+    lines += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]" for n in range(1, 7)]
+    told = problems("\n".join(lines))
+    assert len(told) <= len(lines)
+    assert all(problem.endswith("more than 10000 values, aliases replaced") for problem in told)
+
+
 def test_providers_need_distinct_names_and_the_default_must_be_one_of_them() -> None:
     two = "key_providers: [{type: local, name: a}, {type: local, name: a}]"
     assert "two providers have the same name" in problems(two)[0]

@@ -3,21 +3,41 @@
 import hashlib
 import struct
 from functools import cache
+from unittest import mock
 
-from tests.fuzz.octets import Octets
 from tests.tpm import areas, known_keys
-from tests.tpm.commands.nv_area import INDEX, OWNER_RW, Area, define
-from tests.tpm.harness import EnginePeer, HostClock, Tester, engine_state, sized
-from tests.tpm.raw import authorization, session_area
-from vtpmd.tpm.command import COMMANDS
+from tests.tpm.commands.nv_area import INDEX, OWNER_RW, Area, define, of_type, write
+from tests.tpm.commands.policy_steps import command_code, policy_digest
+from tests.tpm.harness import (
+    AUDIT,
+    EnginePeer,
+    HostClock,
+    Password,
+    Tester,
+    engine_state,
+    sized,
+)
 from vtpmd.tpm.engine import Engine
-from vtpmd.tpm.wire.constants import ALG, CC, RH, SE, ST
+from vtpmd.tpm.wire.attributes import TPMA_NV
+from vtpmd.tpm.wire.constants import ALG, CC, ECC_CURVE, NT, RH, SE, ST
 
 LOCALITIES = (0, 1, 2, 3, 4, 32)
-SIGNING_KEY, STORAGE_KEY = 0x80000000, 0x80000001
+SIGNING_KEY, SEQUENCE = 0x80000000, 0x80000001
+"""The transient objects, which leave a slot free. All authValues are empty."""
+STORAGE_KEY, RSA_KEY, HMAC_KEY, CIPHER_KEY = range(0x81000001, 0x81000005)
+SEALED, COMMITTING_KEY, EXCHANGE_KEY, MOVABLE_KEY = range(0x81000005, 0x81000009)
+CERTIFYING_KEY = 0x81000009
+"""The persistent objects. A policy lets MOVABLE_KEY be duplicated, and POLICY_SESSION fulfils it.
+SEALED is a child of STORAGE_KEY, all others are Primary Objects."""
 HMAC_SESSION, POLICY_SESSION = 0x02000000, 0x03000001
+"""HMAC_SESSION has audited a command."""
+COUNTER, BITS, EXTENDED, LOCKABLE, APPROVED = range(INDEX + 1, INDEX + 6)
+"""NV indices beside INDEX, read and written by the owner. APPROVED holds the policyDigest of
+POLICY_SESSION."""
+PERSISTENT = range(STORAGE_KEY, CERTIFYING_KEY + 1)
 HANDLES = (
-    *(SIGNING_KEY, STORAGE_KEY, 0x80000002, HMAC_SESSION, POLICY_SESSION, INDEX, INDEX + 1),
+    *(SIGNING_KEY, SEQUENCE, 0x80000002, HMAC_SESSION, POLICY_SESSION, *PERSISTENT),
+    *(INDEX, COUNTER, BITS, EXTENDED, LOCKABLE, APPROVED, INDEX + 9),
     *(RH.OWNER, RH.ENDORSEMENT, RH.PLATFORM, RH.LOCKOUT, RH.NULL, RH.RS_PW, RH.PLATFORM_NV),
     *(0, 16, 20, 23, 24, 0x81010001, 0x8101000A, 0x40000110, 0x03000040, 0xFFFFFFFF),
 )
@@ -35,7 +55,6 @@ PARAMETERS = (
     *(handle.to_bytes(4) for handle in HANDLES[:12]),
 )
 """Pieces that parameters are made of."""
-_CODES = sorted(COMMANDS)
 
 
 class Entropy:
@@ -49,21 +68,67 @@ class Entropy:
         return hashlib.shake_256(self._count.to_bytes(8)).digest(size)
 
 
+def _persistent() -> dict[int, bytes]:
+    """The templates of the persistent Primary Objects."""
+    sign, decrypt, own = areas.SIGN, areas.DECRYPT, areas.OWN | areas.NO_DA
+    movable = areas.MOVABLE | areas.NO_DA
+    ecdaa = areas.words(ALG.ECDAA, ALG.SHA256, 0)
+    policy = command_code(CC.DUPLICATE).next(ALG.SHA256, bytes(32))
+    return {
+        STORAGE_KEY: areas.storage(),
+        RSA_KEY: areas.rsa(own | sign | decrypt),
+        HMAC_KEY: areas.keyedhash(own | sign, scheme=areas.words(ALG.HMAC, ALG.SHA256)),
+        CIPHER_KEY: areas.symcipher(own | sign | decrypt),
+        COMMITTING_KEY: areas.ecc(own | sign, scheme=ecdaa),
+        EXCHANGE_KEY: areas.ecc(own | decrypt),
+        MOVABLE_KEY: areas.ecc(movable | sign, policy=policy),
+        CERTIFYING_KEY: areas.ecc(own | sign | areas.X509_SIGN),
+    }
+
+
+INDICES = (
+    *(Area(OWNER_RW), Area(OWNER_RW | of_type(NT.COUNTER), index=COUNTER)),
+    *(Area(OWNER_RW | of_type(NT.BITS), index=BITS),),
+    Area(OWNER_RW | of_type(NT.EXTEND), 32, EXTENDED),
+    Area(OWNER_RW | TPMA_NV.READ_STCLEAR | TPMA_NV.WRITE_STCLEAR, index=LOCKABLE),
+    Area(OWNER_RW, 34, APPROVED),
+)
+SIGNING_TEMPLATE = areas.ecc(areas.OWN | areas.SIGN, scheme=areas.words(ALG.ECDSA, ALG.SHA256))
+
+
 @cache
+@mock.patch("os.urandom", Entropy())
 def furnished() -> tuple[bytes, bytes]:
-    """Permanent and volatile state of a TPM with keys, sessions, an index and a sequence."""
+    """Permanent and volatile state of a TPM with keys, sessions, indices and a sequence."""
     peer = EnginePeer.manufactured(entropy=Entropy())
     tester = Tester(peer)
     assert tester.startup() == 0
-    assert define(tester, Area(OWNER_RW)).rc == 0
-    key = areas.ecc(areas.OWN | areas.SIGN, scheme=areas.words(ALG.ECDSA, ALG.SHA256))
-    assert areas.loaded_primary(tester, key) == SIGNING_KEY
-    assert areas.loaded_primary(tester, areas.storage()) == STORAGE_KEY
-    assert tester.start_session(SE.HMAC, aes_bits=128).handle == HMAC_SESSION
-    assert tester.start_session(SE.POLICY).handle == POLICY_SESSION
+    for handle, template in _persistent().items():
+        _persist(tester, areas.loaded_primary(tester, template), handle)
+    _persist(tester, areas.loaded_child(tester, STORAGE_KEY, areas.sealed(), data=b"data"), SEALED)
+    assert areas.loaded_primary(tester, SIGNING_TEMPLATE) == SIGNING_KEY
     started = tester.run(CC.HASH_SEQUENCE_START, params=sized(b"") + areas.words(ALG.SHA256))
-    assert started.handle == 0x80000002
+    assert started.handle == SEQUENCE
+    session = tester.start_session(SE.HMAC, aes_bits=128)
+    assert session.handle == HMAC_SESSION
+    session.attributes |= AUDIT
+    assert tester.run(CC.GET_RANDOM, params=b"\0\1", auths=[session]).rc == 0
+    policy = tester.start_session(SE.POLICY)
+    assert policy.handle == POLICY_SESSION
+    assert command_code(CC.DUPLICATE).run(tester, policy).rc == 0
+    for area in INDICES:
+        assert define(tester, area).rc == 0
+    approved = areas.words(ALG.SHA256) + policy_digest(tester, policy)
+    for index, data in ((INDEX, bytes(8)), (LOCKABLE, bytes(8)), (APPROVED, approved)):
+        assert write(tester, data, index=index, by=RH.OWNER).rc == 0
+    assert tester.run(CC.EC_EPHEMERAL, params=areas.words(ECC_CURVE.NIST_P256)).rc == 0
     return peer.engine.permanent(), peer.engine.volatile()
+
+
+def _persist(tester: Tester, handle: int, persistent: int) -> None:
+    params = persistent.to_bytes(4)
+    assert tester.run(CC.EVICT_CONTROL, [RH.OWNER, handle], params, [Password()]).rc == 0
+    areas.flush(tester, handle)
 
 
 def restored(permanent: bytes, volatile: bytes) -> Engine:
@@ -86,36 +151,3 @@ def check_command(engine: Engine, command: bytes, locality: int) -> bool:
     assert (tag, size) == (ST.NO_SESSIONS, 10)
     assert engine_state(engine) == before
     return False
-
-
-def draw_command(octets: Octets) -> bytes:
-    """A command whose frame, and much of what is in it, is right."""
-    code = octets.choice(_CODES)
-    spec = COMMANDS[code]
-    handles = b"".join(octets.choice(HANDLES).to_bytes(4) for _ in spec.handles)
-    choice = octets.number()
-    area, tag = b"", ST.NO_SESSIONS
-    if spec.authorizations or choice & 1:
-        uses = [_authorization(octets) for _ in range(max(spec.authorizations, choice >> 1 & 1))]
-        if choice & 0x1C == 0x1C:
-            uses.append(_authorization(octets))
-        area, tag = session_area(*uses), ST.SESSIONS
-    parameters = b"".join(_parameter(octets) for _ in range(choice >> 5 or len(spec.parameters)))
-    body = handles + area + parameters
-    return struct.pack(">HII", tag, 10 + len(body), code) + body
-
-
-def _authorization(octets: Octets) -> bytes:
-    choice = octets.number()
-    if choice < 192:
-        return authorization()
-    handle = octets.choice((HMAC_SESSION, POLICY_SESSION))
-    return authorization(handle, bytes(16), octets.number(), octets.take(choice & 32))
-
-
-def _parameter(octets: Octets) -> bytes:
-    choice = octets.number()
-    if choice < 200:
-        return octets.choice(PARAMETERS)
-    piece = octets.take(choice & 31)
-    return sized(piece) if choice & 1 else piece

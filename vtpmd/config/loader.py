@@ -10,6 +10,8 @@ from .schema import Configuration
 
 MAX_SIZE = 1024 * 1024
 MAX_DEPTH = 20
+MAX_VALUES = 10_000
+"""As many as there are when each alias is replaced by what it stands for."""
 
 KeyPath = tuple[str | int, ...]
 
@@ -50,7 +52,8 @@ def parse(text: bytes, source: str) -> Configuration:
     except (yaml.YAMLError, ValueError, RecursionError):
         raise ConfigurationError([f"{source}: not YAML"]) from None
     if problems:
-        raise ConfigurationError([f"{source}:{line}: {reason}" for line, reason in problems])
+        told = dict.fromkeys(problems)  # once, though aliases repeat them
+        raise ConfigurationError([f"{source}:{line}: {reason}" for line, reason in told])
     try:
         return Configuration.model_validate({} if content is None else content)
     except ValidationError as error:
@@ -64,6 +67,8 @@ def _survey(node: yaml.Node, path: KeyPath, lines: dict[KeyPath, int]) -> list[t
     lines[path] = line = node.start_mark.line + 1
     if len(path) > MAX_DEPTH:
         return [(line, "nested too deeply")]
+    if len(lines) > MAX_VALUES:
+        return [(line, f"more than {MAX_VALUES} values, aliases replaced")]
     problems: list[tuple[int, str]] = []
     if isinstance(node, yaml.SequenceNode):
         for index, item in enumerate(node.value):

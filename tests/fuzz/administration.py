@@ -11,9 +11,10 @@ import trio
 
 from tests.fuzz.demand import demand
 from tests.fuzz.octets import Octets
+from vtpmd.admin.conversation import Conversation, problem_response
+from vtpmd.admin.quota import Quota
 from vtpmd.admin.routes import HANDLERS, Routes
 from vtpmd.admin.schema import parse
-from vtpmd.admin.server import Conversation, problem_response
 from vtpmd.api import codec, problems
 from vtpmd.api.problems import OperationError
 from vtpmd.api.schema import Request
@@ -21,7 +22,7 @@ from vtpmd.linux.peers import Peer
 from vtpmd.telemetry.audit import Audit
 
 _US = Peer(1, 0, frozenset())
-_MAX_BUNDLE = 1 << 16
+_BODIES = 1 << 20
 _CUT = 1024  # inputs whose first octet is odd come in pieces of so many octets and fewer
 
 
@@ -37,17 +38,19 @@ def admin(data: bytes) -> None:
 
 
 async def _converse(stream: "_Stream") -> None:
-    conversation, routes = Conversation(stream, _US), Routes(None, Audit())
+    bodies = Quota(total=_BODIES, each=_BODIES)
+    conversation, routes = Conversation(stream, _US, bodies), Routes(None, Audit())
     going_on = True
     while going_on:
         try:
-            request = await conversation.request(_MAX_BUNDLE)
+            request = await conversation.request()
             if request is None:
                 return
             response = await routes(request)
         except OperationError as refused:
             demand(refused.problem is not problems.INTERNAL)
-            response = problem_response(refused.problem, refused.detail)
+            response = problem_response(refused)
+        conversation.release()
         try:
             going_on = await conversation.respond(response)
         except h11.LocalProtocolError:  # the connection ends, as `Server` has it

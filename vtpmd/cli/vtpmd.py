@@ -12,6 +12,7 @@ from vtpmd.config.loader import ConfigurationError, load
 from vtpmd.config.schema import Configuration
 from vtpmd.ipc.messages import ZygoteReady
 from vtpmd.linux.errors import InUseError
+from vtpmd.linux.streams import occupy_streams
 from vtpmd.storage.errors import StorageError
 from vtpmd.supervisor.models import UnknownModelError, demand_known
 from vtpmd.supervisor.usage import providers_in_use
@@ -48,6 +49,7 @@ def main(context: click.Context, config: Path) -> None:
     context.obj = config
     if context.invoked_subcommand is not None:
         return
+    occupy_streams()
     configuration = _load(config)
     log.configure(configuration.log.level, configuration.log.format)
     try:

@@ -1,18 +1,19 @@
 """Workers for one purpose each: to carry out one order, or to serve a TPM that is stored."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TypeVar
 
 import trio
 
 from vtpmd.config.schema import Configuration
-from vtpmd.ipc.messages import Event, Message, Ready, Serve
+from vtpmd.ipc.messages import Message, Ready, Serve
 from vtpmd.storage.envelope import Envelope
 from vtpmd.storage.wipe import wipe
 from vtpmd.telemetry.log import get_logger
 
 from . import serving_lock
 from .endpoints import Endpoints, ownership
+from .events import OnEvent
 from .host import Host
 from .metadata import Metadata
 from .refusals import EXPECTED, NotServedError
@@ -23,7 +24,7 @@ Answer = TypeVar("Answer")
 
 
 async def spawn(
-    host: Host, metadata: Metadata, on_event: Callable[[Event], None], lock: int | None = None
+    host: Host, metadata: Metadata, on_event: OnEvent, lock: int | None = None
 ) -> Worker:
     """A fresh worker that answers; one that is to serve takes the serving lock.
 
@@ -42,7 +43,7 @@ async def carry_out(
 
     Raises SpawnError, WorkerFailedError, WorkerEndedError.
     """
-    worker = await spawn(host, metadata, lambda event: None)
+    worker = await spawn(host, metadata, lambda pid, event: True)
     try:
         answer = await worker.ask(order, expected, fds)
         await worker.ended()
@@ -58,7 +59,7 @@ async def serve(
     metadata: Metadata,
     endpoints: Endpoints,
     startup: bool,
-    on_event: Callable[[Event], None],
+    on_event: OnEvent,
 ) -> Worker:
     """Unlock an instance and hand it to a new worker, powered on if `startup`.
 
@@ -85,7 +86,7 @@ async def _hand_over(
     endpoints: Endpoints,
     listening: list[int],
     order: Serve,
-    on_event: Callable[[Event], None],
+    on_event: OnEvent,
 ) -> Worker:
     control, *data = listening
     with (

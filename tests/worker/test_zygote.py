@@ -22,7 +22,7 @@ from tests.worker.harness import (
     wait_for,
 )
 from vtpmd.ipc.messages import Exit, ReadExit, State, Status
-from vtpmd.worker import process
+from vtpmd.worker.errors import EXIT_FAILED
 from vtpmd.worker.zygote import EXIT_ILLEGAL_MESSAGE
 
 _SPAWN_BUDGET = 0.5  # seconds from Spawn to Ready; about 10 ms on an idle machine
@@ -70,7 +70,7 @@ def test_the_zygote_says_how_a_worker_ended(host: Host, zygote: Zygote) -> None:
     worker.close()
     worker = zygote.spawn()
     worker.channel.close()
-    assert _exit(zygote, worker) == Exit(worker.pid, "exited", process.EXIT_FAILED)
+    assert _exit(zygote, worker) == Exit(worker.pid, "exited", EXIT_FAILED)
     os.close(worker.pidfd)
     worker = host.serve()
     worker.stop()

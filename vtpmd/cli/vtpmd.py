@@ -8,6 +8,7 @@ import click
 
 from vtpmd import __version__, daemon
 from vtpmd.api import names
+from vtpmd.api.text import printable
 from vtpmd.config.loader import ConfigurationError, load
 from vtpmd.config.schema import Configuration
 from vtpmd.ipc.messages import ZygoteReady
@@ -90,7 +91,7 @@ def check_config(config: Path) -> None:
                 for name in missing
             ),
         )
-    click.echo(f"{config}: no problems found")
+    click.echo(printable(f"{config}: no problems found"))
 
 
 def _models() -> ZygoteReady:
@@ -108,7 +109,7 @@ def _load(config: Path) -> Configuration:
 
 def _end(status: int, *lines: str) -> NoReturn:
     for line in lines:
-        click.echo(f"vtpmd: {line}", err=True)
+        click.echo(printable(f"vtpmd: {line}"), err=True)
     sys.exit(status)
 
 

@@ -12,13 +12,11 @@ from vtpmd.storage.errors import EnvelopeError, StorageError
 from vtpmd.tpm.engine import StateError
 
 from . import hosting, orders
-from .errors import SandboxError, UnknownModelError, frames_of
+from .errors import EXIT_FAILED, SandboxError, UnknownModelError, frames_of
 from .options import Listeners, Options
 from .persistence import Key
 from .sandbox import Sandbox
 from .supervision import Supervision
-
-EXIT_FAILED = 1
 
 _ENVELOPE_FAILURES: dict[str, FailureKind] = {
     "newer": "newer",

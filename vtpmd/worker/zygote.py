@@ -40,7 +40,7 @@ from vtpmd.tpm.engine import Engine, bank_names, profile_names
 
 from . import process
 from .connection import close_fds
-from .errors import NotSingleThreadedError
+from .errors import EXIT_FAILED, NotSingleThreadedError
 from .sources import entropy, now
 
 _CHANNEL, _LOCK = 3, 4
@@ -143,7 +143,7 @@ def _become_worker(worker_fd: int, lock_fd: int | None = None) -> None:
 
     Never returns.
     """
-    status = process.EXIT_FAILED
+    status = EXIT_FAILED
     try:
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)

@@ -19,7 +19,7 @@ ACCEPTED = {
     "PrivateNetwork=": "key services are in the network",
     "IPAddressDeny=": "where key services are only the administrator knows: README.md",
     "PrivateUsers=": "the admin socket tells users apart by their UIDs",
-    "DeviceAllow=": "ProtectClock= itself permits to read char-rtc, which PrivateDevices= has no node of",
+    "DeviceAllow=": "from ProtectClock=: char-rtc to read, of which PrivateDevices= has no node",
 }
 """What systemd-analyze names and stays so, and why. Workers have none of it: their own sandbox."""
 

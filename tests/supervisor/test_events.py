@@ -3,21 +3,27 @@
 import io
 import json
 import os
+import signal
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
 from typing import Any
+from uuid import UUID
 
 import pytest
 import structlog
 import trio
 from trio.testing import MockClock
 
+from tests.compat.samples import METADATA
+from tests.supervisor.stage import Stage
 from vtpmd.ipc.channel import Channel, ChannelClosedError
-from vtpmd.ipc.messages import Event, Side, State
+from vtpmd.ipc.messages import Event, Examine, Examined, Side, State
 from vtpmd.ipc.quota import INTERVAL, MAX_DETAIL
+from vtpmd.supervisor.errors import WorkerEndedError
 from vtpmd.supervisor.events import MAX_KIND, EventLog
+from vtpmd.supervisor.launch import carry_out
 from vtpmd.supervisor.worker import Worker
 from vtpmd.supervisor.zygote import Child
 from vtpmd.telemetry import log
@@ -147,3 +153,22 @@ async def test_a_worker_that_speaks_on_without_living_holds_nobody_up(
         await worker.ended()
     theirs.close()
     worker.close()
+
+
+async def test_how_a_worker_ended_that_could_not_tell_is_logged(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch, lines: io.StringIO
+) -> None:
+    spawn = stage.host.zygote.spawn
+
+    async def doomed(uuid: UUID, name: str, lock: int | None = None) -> Child:
+        child = await spawn(uuid, name, lock)
+        signal.pidfd_send_signal(child.pidfd, signal.SIGABRT)
+        await trio.lowlevel.wait_readable(child.pidfd)
+        return child
+
+    monkeypatch.setattr(stage.host.zygote, "spawn", doomed)
+    order = Examine(METADATA.uuid, METADATA.name, bytearray(32))
+    with pytest.raises(WorkerEndedError):
+        await carry_out(stage.host, METADATA, order, Examined, [0])
+    (line,) = [line for line in logged(lines) if line["event"] == "worker-ended"]
+    assert (line["uuid"], line["how"]) == (str(METADATA.uuid), "SIGABRT")

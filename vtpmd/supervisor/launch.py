@@ -1,6 +1,7 @@
 """Workers for one purpose each: to carry out one order, or to serve a TPM that is stored."""
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from typing import TypeVar
 
 import trio
@@ -13,6 +14,7 @@ from vtpmd.telemetry.log import get_logger
 
 from . import serving_lock
 from .endpoints import Endpoints, ownership
+from .errors import WorkerEndedError
 from .events import OnEvent
 from .host import Host
 from .metadata import Metadata
@@ -44,14 +46,34 @@ async def carry_out(
     Raises SpawnError, WorkerFailedError, WorkerEndedError.
     """
     worker = await spawn(host, metadata, lambda pid, event: True)
-    try:
+    async with _dismissed_on_failure(host, metadata, worker):
         answer = await worker.ask(order, expected, fds)
         await worker.ended()
+    worker.close()
+    return answer
+
+
+@asynccontextmanager
+async def _dismissed_on_failure(
+    host: Host, metadata: Metadata, worker: Worker
+) -> AsyncIterator[None]:
+    """Dismiss the worker if the body fails; log how it ended if it could not tell itself."""
+    try:
+        yield
+    except WorkerEndedError as error:
+        await worker.dismiss()
+        log.error(
+            "worker-ended",
+            instance=metadata.name,
+            uuid=str(metadata.uuid),
+            pid=worker.pid,
+            reason=str(error),
+            how=await host.zygote.exit_of(worker.pid),
+        )
+        raise
     except BaseException:
         await worker.dismiss()
         raise
-    worker.close()
-    return answer
 
 
 async def serve(
@@ -95,11 +117,8 @@ async def _hand_over(
         endpoints.listen_for_adoption() as adoption,
     ):
         worker = await spawn(host, metadata, on_event, lock)
-        try:
+        async with _dismissed_on_failure(host, metadata, worker):
             ready = await worker.ask(order, Ready, [directory, control, adoption.fileno(), *data])
-        except BaseException:
-            await worker.dismiss()
-            raise
     log.info(
         "served",
         instance=metadata.name,

@@ -59,8 +59,8 @@ DIRECT = [
     Rule("vtpmd", never=INSIDE_TPM, but=(TPM,)),
     # Supervisor and worker in one process: from the supervisor's side only its listening sockets.
     Rule("vtpmd.standalone", third_party=(),
-         only=("vtpmd.ipc.messages", "vtpmd.kms", "vtpmd.storage", "vtpmd.swtpm", "vtpmd.telemetry",
-               "vtpmd.linux", f"{TPM}.engine", "vtpmd.worker")),
+         only=("vtpmd.api.text", "vtpmd.ipc.messages", "vtpmd.kms", "vtpmd.storage", "vtpmd.swtpm",
+               "vtpmd.telemetry", "vtpmd.linux", f"{TPM}.engine", "vtpmd.worker")),
     # The ground floors: what programs share, and what everybody asks of the kernel.
     Rule("vtpmd.api", only=(), third_party=()),
     # On top of operations only; what they work on passes through unseen.

@@ -1,6 +1,7 @@
 """The daemon: puts its parts together, runs them, and ends without disturbing a worker."""
 
 import contextlib
+import os
 import resource
 import signal
 import socket
@@ -16,7 +17,7 @@ from vtpmd.config.schema import Configuration
 from vtpmd.linux import sockets
 from vtpmd.linux.hardening import forbid_core_files, forbid_tracing
 from vtpmd.linux.notify import notify, watchdog_interval
-from vtpmd.storage.files import storage_error
+from vtpmd.storage.files import open_directory, storage_error
 from vtpmd.supervisor.fleet import Fleet
 from vtpmd.supervisor.host import Host
 from vtpmd.supervisor.keys import Keys
@@ -50,7 +51,7 @@ def run(configuration: Configuration) -> None:
     _raise_limit_of_descriptors()
     audit = Audit(configuration.audit.file)
     keys = key_providers(configuration, audit)
-    _make_runtime_directory(configuration)
+    _make_runtime_directories(configuration)
     registry = Registry(configuration.state_dir)
     audit.check()
     try:
@@ -71,13 +72,14 @@ def _raise_limit_of_descriptors() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
-def _make_runtime_directory(configuration: Configuration) -> None:
-    runtime = configuration.runtime_dir
-    try:
-        runtime.mkdir(mode=0o755, parents=True, exist_ok=True)
-        configuration.workers_dir.mkdir(mode=0o700, exist_ok=True)
-    except OSError as error:
-        raise storage_error(f"create {runtime}", error) from None
+def _make_runtime_directories(configuration: Configuration) -> None:
+    """Whoever else could write to them could take the place of the daemon or of a worker."""
+    for directory, mode in ((configuration.runtime_dir, 0o755), (configuration.workers_dir, 0o700)):
+        try:
+            directory.mkdir(mode=mode, parents=True, exist_ok=True)
+        except OSError as error:
+            raise storage_error(f"create {directory}", error) from None
+        os.close(open_directory(directory))
 
 
 async def _check_defaults(configuration: Configuration, zygote: Zygote) -> None:

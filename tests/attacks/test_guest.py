@@ -215,7 +215,6 @@ FATAL = bytes.fromhex("00c40000000a00000009")
 """What QEMU tells the guest when it has lost its TPM."""
 
 
-@pytest.mark.xfail(reason="vtpmctl stop --force is to come")
 def test_size_of_zero(
     kernel: Path, daemon: Vtpmd, instance: VtpmdInstance, short_path: Path
 ) -> None:

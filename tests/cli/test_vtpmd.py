@@ -1,5 +1,6 @@
 """vtpmd's own command line."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -97,3 +98,40 @@ def test_a_state_directory_that_cannot_be_had_is_told(short_path: Path) -> None:
     assert result.returncode == names.DAEMON_EXIT_FAILED
     assert str(short_path / "state") in result.stderr
     assert "Traceback" not in result.stderr
+
+
+@pytest.mark.parametrize("place", ["state", "run", "run/workers"])
+@pytest.mark.parametrize("fault", ["foreign", "group", "world"])
+def test_a_directory_that_others_may_write_to_is_refused(
+    short_path: Path, place: str, fault: str
+) -> None:
+    """They could put a file, the daemon's socket or a worker of their own in its place."""
+    (short_path / "run").mkdir(mode=0o755)
+    directory = short_path / place
+    directory.mkdir(mode=0o700, exist_ok=True)
+    match fault:
+        case "foreign":
+            if os.geteuid() != 0:
+                pytest.skip("only root can give a directory away")
+            os.chown(directory, 65534, -1)
+            remedy = "belongs to user 65534, neither to this user nor to root; give it to one"
+        case "group":
+            directory.chmod(0o770)
+            remedy = "has mode 0770; take 0020 away with chmod"
+        case _:
+            directory.chmod(0o1777)
+            remedy = "has mode 1777; take 0022 away with chmod"
+    file = short_path / "vtpmd.yaml"
+    file.write_text(f"state_dir: {short_path}/state\nruntime_dir: {short_path}/run\n")
+    result = vtpmd("--config", file)
+    assert result.returncode == names.DAEMON_EXIT_FAILED
+    assert f"{directory} {remedy}" in result.stderr
+    assert not (short_path / "run/admin.sock").exists()
+
+
+def test_text_of_others_is_escaped_when_the_daemon_refuses(short_path: Path) -> None:
+    file = short_path / "vtpmd\x1b[2J\n.yaml"
+    result = vtpmd("--config", file)
+    assert result.returncode == names.DAEMON_EXIT_CONFIGURATION
+    assert r"vtpmd\x1b[2J\n.yaml" in result.stderr
+    assert "\x1b" not in result.stderr

@@ -25,6 +25,8 @@ _MESSAGES: tuple[Message, ...] = (
     messages.Spawn(UUID_A, "web1"),
     messages.Spawned(4711),
     messages.SpawnFailed("fork: Cannot allocate memory"),
+    messages.ReadExit(4712),
+    messages.Exit(4712, "killed", 9),
     messages.Manufacture(
         UUID_A, "web1", "default-v1", ("sha256", "sha384"), bytearray(32), DEK_ID, SLOTS, "off"
     ),

@@ -274,3 +274,16 @@ def test_the_kernel_says_who_has_sent(short_path: Path) -> None:
             receive()
             assert channel.sender == Peer(child, os.geteuid(), frozenset({os.getegid()}))
         channel.close()
+
+
+def test_what_an_end_sent_is_received_though_it_closed_without_reading_all() -> None:
+    ours, theirs = Channel.pair()
+    worker = Channel(theirs, Side.WORKER, State.SERVING)
+    supervisor = Channel(ours, Side.SUPERVISOR, State.SERVING)
+    supervisor.send(Status())
+    worker.send(Event("defect", "its last word"))
+    worker.close()
+    assert supervisor.receive() == (Event("defect", "its last word"), [])
+    with pytest.raises(ChannelClosedError):
+        supervisor.receive()
+    supervisor.close()

@@ -45,19 +45,24 @@ def pretend() -> Iterator[Pretend]:
         yield start
 
 
-def ignore(event: Event) -> None:
-    pass
+def ignore(pid: int, event: Event) -> bool:
+    return True
 
 
 async def test_whoever_holds_the_lock_and_answers_is_adopted(
     pretend: Pretend, adoption: Path
 ) -> None:
     process = pretend(adoption, "--lock", str(adoption.with_suffix(".lock")))
-    events: list[Event] = []
-    worker = await adopt(adoption, events.append)
+    events: list[tuple[int, str]] = []
+
+    def note(pid: int, event: Event) -> bool:
+        events.append((pid, event.kind))
+        return True
+
+    worker = await adopt(adoption, note)
     assert worker.pid == process.pid
     assert worker.strange is None
-    assert [event.kind for event in events] == ["client-connected"]
+    assert events == [(process.pid, "client-connected")]
     worker.close()
 
 

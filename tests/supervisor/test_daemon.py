@@ -121,7 +121,7 @@ def test_a_workers_crash_concerns_its_instance_alone(daemon: Daemon) -> None:
         lambda info: info if info["worker"] and info["worker"]["pid"] != pid else None,
     )
     assert again["worker"]["tpm"] == "off"
-    assert "ended unexpectedly" in again["reason"]
+    assert "ended unexpectedly (SIGKILL)" in again["reason"]
     assert "its TPM is off until QEMU connects again" in again["reason"]
     assert execute(again, GET_RANDOM_8)[0] == RC_FAILURE
     power_on(again)

@@ -21,6 +21,7 @@ from tests.worker.harness import (
 )
 from vtpmd.ipc.channel import Channel
 from vtpmd.ipc.messages import CODEC, Event, Pcrs, ReadPcrs, Side, State, Stop, Stopped
+from vtpmd.ipc.quota import MAX_DETAIL, Quota
 from vtpmd.worker.supervision import Supervision
 
 
@@ -88,8 +89,34 @@ def test_a_second_supervisor_takes_over_from_a_living_one(
     assert _adopt(host, worker).ask(ReadPcrs(), Pcrs).banks == {}
 
 
-def test_events_that_nobody_reads_are_bounded() -> None:
+def test_more_than_a_worker_may_tell_is_counted_and_told_in_one_event() -> None:
+    told: list[tuple[str, str]] = []
+    supervision = Supervision(None, lambda kind, detail: told.append((kind, detail)))
+    for _ in range(1000):
+        supervision.report("client-refused", "process 4711")
+    count = len(told)
+    assert 20 <= count < 40
+    assert supervision.deadline is not None
+    supervision.tick(supervision.deadline - 0.1)
+    assert len(told) == count
+    supervision.tick(supervision.deadline)
+    assert told[count:] == [("events-suppressed", f"{1000 - count} events: they were too many")]
+    assert supervision.deadline is None
+
+
+def test_a_long_detail_is_cut_off() -> None:
+    ours, theirs = Channel.pair()
+    supervision = Supervision(Channel(ours, Side.WORKER, State.SERVING))
+    supervision.report("defect", "x" * 100_000)
+    channel = Channel(theirs, Side.SUPERVISOR, State.SERVING)
+    assert channel.receive() == (Event("defect", "x" * MAX_DETAIL), [])
+    supervision.detach()
+    channel.close()
+
+
+def test_events_that_nobody_reads_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """What the socket holds and a queue beside it; the newest are lost, and all is in order."""
+    monkeypatch.setattr("vtpmd.worker.supervision.workers_quota", lambda: Quota(5000, 0.0))
     ours, theirs = Channel.pair()
     ours.setblocking(False)
     theirs.setblocking(False)

@@ -1,29 +1,104 @@
 """The zygote: what it forks, what a worker inherits, and what it costs."""
 
 import os
+import re
 import select
+import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
 from tests.worker.harness import (
+    DEADLINE,
     GET_RANDOM_16,
     STARTUP_CLEAR,
     Host,
+    WorkerProcess,
     Zygote,
     connect,
     control,
     tpm,
     wait_for,
 )
-from vtpmd.ipc.messages import State, Status
+from vtpmd.ipc.messages import Exit, ReadExit, State, Status
+from vtpmd.worker.errors import EXIT_FAILED
+from vtpmd.worker.zygote import EXIT_ILLEGAL_MESSAGE
 
 _SPAWN_BUDGET = 0.5  # seconds from Spawn to Ready; about 10 ms on an idle machine
 
 
 def _descriptors(pid: int) -> dict[int, str]:
     return {int(fd.name): os.readlink(fd) for fd in Path(f"/proc/{pid}/fd").iterdir()}
+
+
+def _access_mode(pid: int, fd: int) -> int:
+    (flags,) = re.findall(r"^flags:\s+(\d+)", Path(f"/proc/{pid}/fdinfo/{fd}").read_text(), re.M)
+    return int(flags, 8) & os.O_ACCMODE
+
+
+def test_nobody_has_the_daemons_log_once_the_zygote_is_warm(tmp_path: Path) -> None:
+    zygote = Zygote(subprocess.PIPE)
+    host = Host(zygote, tmp_path)
+    try:
+        host.manufacture()
+        host.serve(startup=True)
+        assert zygote.process.stderr is not None
+        with zygote.process.stderr as stderr:
+            assert select.select([stderr], [], [], DEADLINE)[0], "somebody can still write"
+            assert stderr.read() == b""
+        assert zygote.process.poll() is None
+    finally:
+        host.close()
+        zygote.close()
+
+
+def _exit(zygote: Zygote, worker: WorkerProcess) -> Exit:
+    worker.wait_until_ended()
+    zygote.channel.send(ReadExit(worker.pid))
+    assert select.select([zygote.channel], [], [], DEADLINE)[0]
+    answer, _ = zygote.channel.receive()
+    assert isinstance(answer, Exit)
+    return answer
+
+
+def test_the_zygote_says_how_a_worker_ended(host: Host, zygote: Zygote) -> None:
+    worker = zygote.spawn()
+    worker.kill()
+    assert _exit(zygote, worker) == Exit(worker.pid, "killed", signal.SIGKILL)
+    assert _exit(zygote, worker) == Exit(worker.pid)  # told once, and then forgotten
+    worker.close()
+    worker = zygote.spawn()
+    worker.channel.close()
+    assert _exit(zygote, worker) == Exit(worker.pid, "exited", EXIT_FAILED)
+    os.close(worker.pidfd)
+    worker = host.serve()
+    worker.stop()
+    assert _exit(zygote, worker) == Exit(worker.pid, "exited", 0)
+
+
+def test_what_nobody_asks_for_is_kept_for_a_limited_number_of_workers() -> None:
+    script = (
+        "import os, collections, vtpmd.worker.zygote as z\n"
+        "z._MAX_EXITS = 3\n"
+        "exits = collections.OrderedDict()\n"
+        "for status in range(5):\n"
+        "    if os.fork() == 0:\n"
+        "        os._exit(status)\n"
+        "    os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOWAIT)\n"
+        "    z._reap(exits)\n"
+        "print([each.number for each in exits.values()])\n"
+    )
+    result = subprocess.run([sys.executable, "-c", script], capture_output=True, check=True)
+    assert result.stdout == b"[2, 3, 4]\n"
+
+
+def test_workers_are_ended_before_the_daemon_when_memory_runs_out(
+    host: Host, zygote: Zygote
+) -> None:
+    ours = int(Path("/proc/self/oom_score_adj").read_text())
+    for pid in (zygote.process.pid, host.serve().pid):
+        assert int(Path(f"/proc/{pid}/oom_score_adj").read_text()) == min(1000, ours + 500)
 
 
 def test_siblings_draw_different_random_numbers(zygote: Zygote, tmp_path: Path) -> None:
@@ -65,9 +140,8 @@ def test_a_worker_holds_only_what_it_was_given(host: Host, zygote: Zygote) -> No
     others = [zygote.spawn() for _ in range(3)]
     worker = host.serve()
     held = _descriptors(worker.pid)
-    assert {held[fd] for fd in (0, 1, 2)} == {
-        _descriptors(zygote.process.pid)[fd] for fd in (0, 1, 2)
-    }
+    assert [held[fd] for fd in (0, 1, 2)] == ["/dev/null"] * 3
+    assert [_access_mode(worker.pid, fd) for fd in (0, 1, 2)] == [os.O_RDONLY, *[os.O_WRONLY] * 2]
     state = [path for path in held.values() if path.startswith(str(host.root))]
     assert [path for path in state if path == str(host.state)]
     assert all(path.startswith(str(host.state)) for path in state)
@@ -102,17 +176,14 @@ def test_workers_outlive_zygote_and_supervisor(tmp_path: Path) -> None:
 
 
 def test_an_illegal_message_ends_the_zygote_not_the_workers(tmp_path: Path) -> None:
-    zygote = Zygote(subprocess.PIPE)
+    zygote = Zygote()
     host = Host(zygote, tmp_path)
     host.manufacture()
     host.serve(startup=True)
     socket_fd = os.dup(zygote.channel.fileno())
     os.write(socket_fd, b"garbage")
     os.close(socket_fd)
-    assert zygote.process.wait(10) == 1
-    assert zygote.process.stderr is not None
-    with zygote.process.stderr as stderr:
-        assert b"not canonical CBOR" in stderr.readline()  # the worker holds it open, too
+    assert zygote.process.wait(10) == EXIT_ILLEGAL_MESSAGE
     with connect(host.data_path) as data:
         assert len(tpm(data, GET_RANDOM_16)) == 28
     zygote.channel.close()

@@ -8,10 +8,12 @@ import click
 
 from vtpmd import __version__, daemon
 from vtpmd.api import names
+from vtpmd.api.text import printable
 from vtpmd.config.loader import ConfigurationError, load
 from vtpmd.config.schema import Configuration
 from vtpmd.ipc.messages import ZygoteReady
 from vtpmd.linux.errors import InUseError
+from vtpmd.linux.streams import occupy_streams
 from vtpmd.storage.errors import StorageError
 from vtpmd.supervisor.models import UnknownModelError, demand_known
 from vtpmd.supervisor.usage import providers_in_use
@@ -48,6 +50,7 @@ def main(context: click.Context, config: Path) -> None:
     context.obj = config
     if context.invoked_subcommand is not None:
         return
+    occupy_streams()
     configuration = _load(config)
     log.configure(configuration.log.level, configuration.log.format)
     try:
@@ -88,7 +91,7 @@ def check_config(config: Path) -> None:
                 for name in missing
             ),
         )
-    click.echo(f"{config}: no problems found")
+    click.echo(printable(f"{config}: no problems found"))
 
 
 def _models() -> ZygoteReady:
@@ -106,7 +109,7 @@ def _load(config: Path) -> Configuration:
 
 def _end(status: int, *lines: str) -> NoReturn:
     for line in lines:
-        click.echo(f"vtpmd: {line}", err=True)
+        click.echo(printable(f"vtpmd: {line}"), err=True)
     sys.exit(status)
 
 

@@ -11,6 +11,7 @@ import contextlib
 import os
 import socket
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import cast
 
@@ -159,10 +160,13 @@ class Channel:
         fds = _FD[:0]
         # Room for the credentials as well, whether they come or not: what does not fit is cut off.
         room = socket.CMSG_SPACE(MAX_FDS * _FD.itemsize) + socket.CMSG_SPACE(CREDENTIALS.size)
+        receive = partial(self._socket.recvmsg_into, [buffer], room, socket.MSG_CMSG_CLOEXEC)
         try:
-            length, ancillary, flags, _ = self._socket.recvmsg_into(
-                [buffer], room, socket.MSG_CMSG_CLOEXEC
-            )
+            try:
+                length, ancillary, flags, _ = receive()
+            except ConnectionResetError:
+                # Told once, of an end that closed without having read all; what it sent is there.
+                length, ancillary, flags, _ = receive()
         except ConnectionError:
             raise ChannelClosedError from None
         self.sender = None

@@ -20,6 +20,7 @@ TpmPower = Literal["off", "on", "failed", "unknown"]
 FailureKind = Literal[
     "key", "damaged", "newer", "wrong-instance", "storage", "sandbox", "model", "defect", "unknown"
 ]
+ExitKind = Literal["exited", "killed", "unknown"]
 EventKind = Literal[
     "client-connected",
     "client-disconnected",
@@ -38,7 +39,13 @@ EventKind = Literal[
     "defect",
     "migration-out",
     "migration-in",
+    "events-suppressed",
 ]
+
+ALARMS: frozenset[str] = frozenset(
+    {"storage-full", "storage-failing", "failure-mode", "state-refused", "defect"}
+)
+"""Kinds of events that a person should look at."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +78,25 @@ class Spawned:
 @dataclass(frozen=True)
 class SpawnFailed:
     reason: str
+
+
+@dataclass(frozen=True)
+class ReadExit:
+    """Ask the zygote how a worker ended."""
+
+    pid: int
+
+
+@dataclass(frozen=True)
+class Exit:
+    """How the worker `pid` ended; `number` is its exit status or the signal that ended it.
+
+    Nothing is known of a worker that another zygote forked, or that has not ended.
+    """
+
+    pid: int
+    how: ExitKind = "unknown"
+    number: int = 0
 
 
 @dataclass(frozen=True)
@@ -301,6 +327,8 @@ Message = (
     | Spawn
     | Spawned
     | SpawnFailed
+    | ReadExit
+    | Exit
     | Manufacture
     | Copy
     | Reseal
@@ -373,6 +401,8 @@ RULES: dict[type, Rule] = {
     Spawn: _rule(Side.SUPERVISOR, State.ZYGOTE, fds=(1, 2)),
     Spawned: _rule(Side.ZYGOTE, State.ZYGOTE, fds=(1,)),
     SpawnFailed: _rule(Side.ZYGOTE, State.ZYGOTE),
+    ReadExit: _rule(Side.SUPERVISOR, State.ZYGOTE),
+    Exit: _rule(Side.ZYGOTE, State.ZYGOTE),
     Manufacture: _rule(Side.SUPERVISOR, State.NEW, then=State.ORDERED, fds=(1,)),
     Copy: _rule(Side.SUPERVISOR, State.NEW, then=State.ORDERED, fds=(2,)),
     Reseal: _rule(Side.SUPERVISOR, State.NEW, then=State.ORDERED, fds=(1,)),

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
+from vtpmd.api.text import printable
+
 _READY = b"\0"
 
 
@@ -24,7 +26,7 @@ class Foreground:
         pass
 
     def failed(self, reason: str) -> None:
-        print(reason, file=sys.stderr, flush=True)
+        print(printable(reason), file=sys.stderr, flush=True)
 
 
 class Detached:
@@ -70,7 +72,7 @@ def _await(reader: int) -> int:
         said += part
     if said == _READY:
         return 0
-    Foreground().failed(said.decode() or "the process ended before it was ready")
+    Foreground().failed(said.decode(errors="replace") or "the process ended before it was ready")
     return 1
 
 

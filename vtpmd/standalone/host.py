@@ -9,7 +9,7 @@ import uuid
 from collections.abc import Callable
 from typing import Any
 
-from vtpmd.ipc.messages import EventKind
+from vtpmd.ipc.messages import ALARMS, EventKind
 from vtpmd.kms.errors import KeyProviderError
 from vtpmd.kms.local.keys import LocalKeys
 from vtpmd.kms.provider import KeyContext
@@ -36,9 +36,6 @@ from .resources import SIGNALS, Resources, StartError
 _PROFILE = "default-v1"
 _PCR_BANKS = ("sha1", "sha256", "sha384", "sha512")  # what a new TPM of swtpm has
 _FILE_MODE = 0o600
-_ALARMS: frozenset[EventKind] = frozenset(
-    {"storage-full", "storage-failing", "failure-mode", "state-refused", "defect"}
-)
 
 
 def serve(options: CommandLine, resources: Resources, ready: Callable[[], None]) -> None:
@@ -108,7 +105,7 @@ def _host(
     )
 
     def report(kind: EventKind, detail: str) -> None:
-        write = log.error if kind in _ALARMS else log.info
+        write = log.error if kind in ALARMS else log.info
         write(kind, detail=detail)
 
     def started(generation: int) -> None:

@@ -5,6 +5,7 @@ import sys
 from typing import NoReturn
 
 from vtpmd.linux.errors import InUseError
+from vtpmd.linux.streams import occupy_streams
 from vtpmd.storage.errors import StorageError
 
 from . import detach
@@ -21,6 +22,7 @@ def run(options: CommandLine) -> int:
 
     The sockets exist before the engine is loaded, so that clients need not wait for that.
     """
+    occupy_streams()
     for number in SIGNALS:
         signal.signal(number, _end)
     outcome: detach.Outcome = detach.Foreground()

@@ -101,7 +101,10 @@ def _checked(fd: int, path: str, forbidden: int, regular: bool = False) -> int:
     if regular and not stat.S_ISREG(status.st_mode):
         fault = "is not a regular file"
     elif status.st_uid not in (os.geteuid(), 0):
-        fault = f"belongs to user {status.st_uid}, neither to this user nor to root"
+        fault = (
+            f"belongs to user {status.st_uid}, neither to this user nor to root; "
+            "give it to one of them with chown"
+        )
     elif permissions & forbidden:
         fault = f"has mode {permissions:04o}; take {permissions & forbidden:04o} away with chmod"
     if fault is not None:

@@ -15,11 +15,12 @@ from vtpmd.telemetry.log import get_logger
 from .access import Access, Grant, check_access, granted
 from .endpoints import Endpoints
 from .errors import EndpointError, WorkerEndedError, WorkerFailedError
+from .events import EventLog
 from .host import Host
 from .metadata import Metadata
 from .refusals import refusals
 from .registry import Entry
-from .serving import POWERED_OFF, Serving, event_writer
+from .serving import POWERED_OFF, Serving
 from .states import GONE, REFUSALS, STARTING, UNREADABLE, WAITING, Act, Cause, Condition
 from .worker import Worker, adopt
 
@@ -43,6 +44,7 @@ class Instance:
         self.fault = entry.fault
         self._host = host
         self._log = log.bind(instance=self.metadata.name, uuid=str(self.metadata.uuid))
+        self._events = EventLog(host.nursery, self._log.bind(component="worker"))
         self._busy = trio.Lock()
         self._serving: Serving | None = None
         self._gone: Act | None = None  # what became of it
@@ -215,7 +217,7 @@ class Instance:
         if not self.endpoints.adoption.exists():
             return None, None
         try:
-            worker = await adopt(self.endpoints.adoption, event_writer(self._log))
+            worker = await adopt(self.endpoints.adoption, self._events.write)
         except WorkerEndedError as error:
             self._log.warning("worker-gone", reason=str(error))
             return None, f"its worker ended while no daemon was there; {POWERED_OFF}"
@@ -242,6 +244,7 @@ class Instance:
             self._granted,
             self.endpoints,
             self._log,
+            self._events.write,
             self._become,
             lost=lost,
             restart=self.fault is None,

@@ -1,12 +1,13 @@
 """Workers for one purpose each: to carry out one order, or to serve a TPM that is stored."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 from typing import TypeVar
 
 import trio
 
 from vtpmd.config.schema import Configuration
-from vtpmd.ipc.messages import Admitted, Event, Message, Ready, Serve
+from vtpmd.ipc.messages import Admitted, Message, Ready, Serve
 from vtpmd.storage.envelope import Envelope
 from vtpmd.storage.wipe import wipe
 from vtpmd.telemetry.log import get_logger
@@ -14,6 +15,8 @@ from vtpmd.telemetry.log import get_logger
 from . import serving_lock
 from .access import Grant
 from .endpoints import Endpoints
+from .errors import WorkerEndedError
+from .events import OnEvent
 from .host import Host
 from .metadata import Metadata
 from .refusals import EXPECTED, NotServedError
@@ -24,7 +27,7 @@ Answer = TypeVar("Answer")
 
 
 async def spawn(
-    host: Host, metadata: Metadata, on_event: Callable[[Event], None], lock: int | None = None
+    host: Host, metadata: Metadata, on_event: OnEvent, lock: int | None = None
 ) -> Worker:
     """A fresh worker that answers; one that is to serve takes the serving lock.
 
@@ -43,15 +46,35 @@ async def carry_out(
 
     Raises SpawnError, WorkerFailedError, WorkerEndedError.
     """
-    worker = await spawn(host, metadata, lambda event: None)
-    try:
+    worker = await spawn(host, metadata, lambda pid, event: True)
+    async with _dismissed_on_failure(host, metadata, worker):
         answer = await worker.ask(order, expected, fds)
         await worker.ended()
+    worker.close()
+    return answer
+
+
+@asynccontextmanager
+async def _dismissed_on_failure(
+    host: Host, metadata: Metadata, worker: Worker
+) -> AsyncIterator[None]:
+    """Dismiss the worker if the body fails; log how it ended if it could not tell itself."""
+    try:
+        yield
+    except WorkerEndedError as error:
+        await worker.dismiss()
+        log.error(
+            "worker-ended",
+            instance=metadata.name,
+            uuid=str(metadata.uuid),
+            pid=worker.pid,
+            reason=str(error),
+            how=await host.zygote.exit_of(worker.pid),
+        )
+        raise
     except BaseException:
         await worker.dismiss()
         raise
-    worker.close()
-    return answer
 
 
 async def serve(
@@ -60,7 +83,7 @@ async def serve(
     granted: Callable[[], Grant],
     endpoints: Endpoints,
     startup: bool,
-    on_event: Callable[[Event], None],
+    on_event: OnEvent,
 ) -> Worker:
     """Unlock an instance and hand it to a new worker, powered on if `startup`.
 
@@ -90,7 +113,7 @@ async def _hand_over(
     endpoints: Endpoints,
     listening: list[int],
     order: Serve,
-    on_event: Callable[[Event], None],
+    on_event: OnEvent,
 ) -> Worker:
     control, *data = listening
     with (
@@ -99,11 +122,8 @@ async def _hand_over(
         endpoints.listen_for_adoption() as adoption,
     ):
         worker = await spawn(host, metadata, on_event, lock)
-        try:
+        async with _dismissed_on_failure(host, metadata, worker):
             ready = await worker.ask(order, Ready, [directory, control, adoption.fileno(), *data])
-        except BaseException:
-            await worker.dismiss()
-            raise
     log.info(
         "served",
         instance=metadata.name,

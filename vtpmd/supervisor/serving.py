@@ -7,13 +7,14 @@ from typing import Any
 import trio
 
 from vtpmd.api import problems
-from vtpmd.ipc.messages import Admitted, Event
+from vtpmd.ipc.messages import Admitted
 from vtpmd.telemetry.audit import acting_alone
 
 from .access import Grant
 from .backoff import Backoff
 from .endpoints import Endpoints
 from .errors import WorkerEndedError, WorkerFailedError
+from .events import OnEvent
 from .host import Host
 from .launch import serve
 from .metadata import Metadata
@@ -28,16 +29,13 @@ READY = "ready: QEMU can connect"
 ADOPTED = "served on by a worker that outlived its daemon"
 POWERED_OFF = "its TPM is off until QEMU connects again or the instance is stopped and started"
 
-# Events that tell of something a person should look at.
-ALARMS = frozenset({"storage-full", "storage-failing", "failure-mode", "defect"})
-
 
 class Serving:
     """The workers that serve an instance one after the other, and what happens between them.
 
-    `granted` says who may connect now. `become` is called with each cause and reason of a new
-    state. `lost`: how the TPM lost its power
-    earlier without being switched off. Without `restart` a worker that crashed is not replaced.
+    `granted` says who may connect now. `on_event` is told what the workers report, `become` each
+    cause and reason of a new state. `lost`: how the TPM lost its power earlier without being
+    switched off. Without `restart` a worker that crashed is not replaced.
     """
 
     def __init__(
@@ -47,6 +45,7 @@ class Serving:
         granted: Callable[[], Grant],
         endpoints: Endpoints,
         log: Any,
+        on_event: OnEvent,
         become: Callable[[Cause, str], None],
         *,
         lost: str | None = None,
@@ -60,6 +59,7 @@ class Serving:
         self._granted = granted
         self._endpoints = endpoints
         self._log = log
+        self._on_event = on_event
         self._become = become
         self._lost = lost
         self._restart = restart
@@ -131,7 +131,9 @@ class Serving:
                 await self._attend(worker, reason, adopted)
                 if self._stopping:
                     return
-                self._lost = f"its worker (process {worker.pid}) ended unexpectedly; {POWERED_OFF}"
+                how = await self._host.zygote.exit_of(worker.pid)
+                ended = f"ended unexpectedly ({how})" if how else "ended unexpectedly"
+                self._lost = f"its worker (process {worker.pid}) {ended}; {POWERED_OFF}"
                 raise NotServedError(Cause.CRASHED, problems.INTERNAL, self._lost, self._restart)
             except NotServedError as error:
                 failure = error
@@ -152,9 +154,13 @@ class Serving:
         # power stays off, so that no empty PCRs pass for those there were.
         startup = self._metadata.data_socket and self._lost is None
         reason = READY if self._lost is None else f"restarted: {self._lost}"
-        on_event = event_writer(self._log)
         worker = await serve(
-            self._host, self._metadata, self._granted, self._endpoints, startup, on_event
+            self._host,
+            self._metadata,
+            self._granted,
+            self._endpoints,
+            startup,
+            self._on_event,
         )
         return worker, reason
 
@@ -193,16 +199,6 @@ class Serving:
 
     def _on_turned_away(self) -> None:
         self._log.warning("client-turned-away", reason=self._last[1])
-
-
-def event_writer(log: Any) -> Callable[[Event], None]:
-    """What logs the events that a worker reports."""
-
-    def write(event: Event) -> None:
-        level = log.error if event.kind in ALARMS else log.info
-        level("worker-event", kind=event.kind, detail=event.detail)
-
-    return write
 
 
 def _outlook(failure: NotServedError, delay: float | None) -> str:

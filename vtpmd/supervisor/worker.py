@@ -2,7 +2,7 @@
 
 import os
 import signal
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -26,10 +26,13 @@ from vtpmd.telemetry.log import get_logger
 
 from . import serving_lock, waiting
 from .errors import WorkerEndedError, WorkerFailedError, WorkerRefusedError
+from .events import OnEvent
 from .zygote import WorkerProcess
 
 ADOPTION_TIMEOUT = 10.0
 KILL_TIMEOUT = 5.0
+LAST_WORDS_TIMEOUT = 1.0  # for what a worker said before it ended
+EXCESS_PAUSE = 0.05  # seconds that a worker which reports too much is not listened to
 REPLY_TIMEOUT = 60.0  # longer than the longest TPM command (an RSA-4096 key) keeps a worker busy
 
 log = get_logger("worker")
@@ -44,13 +47,14 @@ class Worker:
     """
 
     def __init__(
-        self, process: WorkerProcess, on_event: Callable[[Event], None], strange: str | None = None
+        self, process: WorkerProcess, on_event: OnEvent, strange: str | None = None
     ) -> None:
         self.pid = process.pid
         self.strange = strange
         self._channel = process.channel
         self._pidfd = process.pidfd
         self._on_event = on_event
+        self._heard_out = trio.Event()
         self._lock = trio.Lock()
         self._owed = 0  # answers that have not come yet, those nobody waits for any more included
         self._answers, self._incoming = trio.open_memory_channel[Message](1)
@@ -65,19 +69,28 @@ class Worker:
 
     async def run(self) -> None:
         """Receive messages until the worker closes its end of the channel."""
-        with self._answers:
-            while True:
-                try:
-                    message, _ = await waiting.receive(self._channel)
-                except (ChannelClosedError, trio.ClosedResourceError, OSError):
-                    return  # OSError: closed by us, after it had become readable
-                except IllegalMessageError as error:
-                    log.error("worker-illegal-message", pid=self.pid, reason=str(error))
-                    return
-                if isinstance(message, Event):
-                    self._on_event(message)
-                else:
-                    await self._answers.send(message)
+        try:
+            with self._answers:
+                await self._listen()
+        finally:
+            self._heard_out.set()
+
+    async def _listen(self) -> None:
+        while True:
+            try:
+                message, _ = await waiting.receive(self._channel)
+            except (ChannelClosedError, trio.ClosedResourceError, OSError):
+                return  # OSError: closed by us, after it had become readable
+            except IllegalMessageError as error:
+                # Whoever breaks the rules of the channel can no longer be asked or stopped in
+                # order: another worker takes its place.
+                log.error("worker-illegal-message", pid=self.pid, reason=str(error))
+                self.kill()
+                return
+            if not isinstance(message, Event):
+                await self._answers.send(message)
+            elif not self._on_event(self.pid, message):
+                await trio.sleep(EXCESS_PAUSE)  # it fills its own end of the channel meanwhile
 
     async def ask(self, request: Message, expected: type[Reply], fds: Sequence[int] = ()) -> Reply:
         """Send one request and return its answer.
@@ -117,8 +130,10 @@ class Worker:
             self._signal(signal.SIGTERM)  # means the same to every version
 
     async def ended(self) -> None:
-        """Wait until the process has ended."""
+        """Wait until the process has ended, and what it said last is read."""
         await trio.lowlevel.wait_readable(self._pidfd)
+        with trio.move_on_after(LAST_WORDS_TIMEOUT):
+            await self._heard_out.wait()
 
     async def dismiss(self) -> None:
         """Kill the process and close our descriptors; its state directory is then free."""
@@ -138,7 +153,7 @@ class Worker:
             return
 
 
-async def adopt(path: Path, on_event: Callable[[Event], None]) -> Worker:
+async def adopt(path: Path, on_event: OnEvent) -> Worker:
     """The living worker of the instance that listens on `path` for the next daemon.
 
     Raises WorkerEndedError when there is none. A worker of a version that we do not understand is
@@ -159,7 +174,7 @@ async def adopt(path: Path, on_event: Callable[[Event], None]) -> Worker:
             version = await waiting.meet(channel)
             pid, pidfd = _identify(channel, path)
             if PROTOCOL.understands(version):
-                await _answer(channel, on_event)
+                await _answer(channel, pid, on_event)
                 return Worker(WorkerProcess(channel, pid, pidfd), on_event)
     except (ChannelClosedError, IllegalMessageError, OSError, trio.TooSlowError) as error:
         channel.close()
@@ -198,7 +213,7 @@ def _identify(channel: Channel, path: Path) -> tuple[int, int]:
     return sender.pid, pidfd
 
 
-async def _answer(channel: Channel, on_event: Callable[[Event], None]) -> None:
+async def _answer(channel: Channel, pid: int, on_event: OnEvent) -> None:
     """Wait until the worker has answered a question."""
     await waiting.send(channel, Status())
     while True:
@@ -206,4 +221,4 @@ async def _answer(channel: Channel, on_event: Callable[[Event], None]) -> None:
         if isinstance(message, StatusReply):
             return
         if isinstance(message, Event):
-            on_event(message)
+            on_event(pid, message)

@@ -2,6 +2,7 @@
 
 import os
 import re
+import signal
 import subprocess
 import sys
 from collections.abc import Awaitable, Callable, Mapping
@@ -12,7 +13,16 @@ from uuid import UUID
 import trio
 
 from vtpmd.ipc.channel import Channel, ChannelClosedError, IllegalMessageError, VersionError
-from vtpmd.ipc.messages import Side, Spawn, Spawned, SpawnFailed, State, ZygoteReady
+from vtpmd.ipc.messages import (
+    Exit,
+    ReadExit,
+    Side,
+    Spawn,
+    Spawned,
+    SpawnFailed,
+    State,
+    ZygoteReady,
+)
 from vtpmd.telemetry.log import get_logger
 
 from . import waiting
@@ -92,14 +102,23 @@ class Zygote:
         """Fork a worker; one that is to serve takes the `serving_lock`. Raises SpawnError."""
         return await self._persistently(lambda: self._spawn(uuid, name, serving_lock))
 
+    async def exit_of(self, pid: int) -> str:
+        """How the worker `pid`, which has ended, did so; empty if nobody knows."""
+        async with self._lock:
+            try:
+                return _exit_text(await self._exit(pid))
+            except _LOST:  # it is replaced when the next worker is needed
+                return ""
+
     async def _persistently(self, attempt: Callable[[], Awaitable[Answer]]) -> Answer:
         """Try with the present zygote and, if that is lost, with a fresh one."""
         async with self._lock:
             try:
                 return await attempt()
             except _LOST as error:
-                log.warning("zygote-lost", pid=self.pid, reason=type(error).__name__)
-            self._replace()
+                pid, reason = self.pid, type(error).__name__
+            status = self._replace()
+            log.warning("zygote-lost", pid=pid, reason=reason, status=status)
             try:
                 return await attempt()
             except VersionError as error:
@@ -111,11 +130,13 @@ class Zygote:
                     "the process that starts workers ends at once: see the log"
                 ) from None
 
-    def _replace(self) -> None:
+    def _replace(self) -> int:
+        """Start a fresh zygote; the exit status of the lost one, a signal as a negative number."""
         self._channel.close()
         self._process.kill()
-        self._process.wait()
+        status = self._process.wait()
         self.start()
+        return status
 
     async def _ready(self) -> ZygoteReady:
         if self._models is None:
@@ -125,6 +146,15 @@ class Zygote:
             assert isinstance(report, ZygoteReady)  # the table lets nothing else through
             self._models = report
         return self._models
+
+    async def _exit(self, pid: int) -> Exit:
+        await self._ready()
+        with trio.fail_after(SPAWN_TIMEOUT, shield=True):  # as for `_spawn`
+            await waiting.send(self._channel, ReadExit(pid))
+            reply, _ = await waiting.receive(self._channel)
+        if not isinstance(reply, Exit):
+            raise IllegalMessageError("the zygote answered out of turn")
+        return reply
 
     async def _spawn(self, uuid: UUID, name: str, serving_lock: int | None) -> WorkerProcess:
         await self._ready()
@@ -143,6 +173,16 @@ class Zygote:
         except BaseException:
             ours.close()
             raise
+
+
+def _exit_text(end: Exit) -> str:
+    match end.how:
+        case "exited":
+            return f"exit status {end.number}"
+        case "killed":
+            names = {number.value: number.name for number in signal.Signals}
+            return names.get(end.number, f"signal {end.number}")
+    return ""
 
 
 def _innocuous(environment: Mapping[str, str]) -> dict[str, str]:

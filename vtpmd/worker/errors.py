@@ -2,6 +2,9 @@
 
 import traceback
 
+EXIT_FAILED = 1
+"""The exit status of a worker that could not do what it was ordered."""
+
 
 class WorkerError(Exception):
     """The order of a worker, or the work of a zygote, can't be done."""

@@ -1,10 +1,8 @@
 """A worker's life: one order from the supervisor, which is soon done or to serve a TPM."""
 
 import contextlib
-import os
 import signal
 import socket
-import sys
 
 from vtpmd.ipc.channel import Channel, ChannelClosedError, IllegalMessageError
 from vtpmd.ipc.messages import Failed, FailureKind, Ready, Serve, Side, State
@@ -14,13 +12,11 @@ from vtpmd.tpm.engine import StateError
 
 from . import hosting, orders
 from .admission import policy_of
-from .errors import SandboxError, UnknownModelError, frames_of
+from .errors import EXIT_FAILED, SandboxError, UnknownModelError, frames_of
 from .options import Listeners, Options
 from .persistence import Key
 from .sandbox import Sandbox
 from .supervision import Supervision
-
-EXIT_FAILED = 1
 
 _ENVELOPE_FAILURES: dict[str, FailureKind] = {
     "newer": "newer",
@@ -30,11 +26,15 @@ _ENVELOPE_FAILURES: dict[str, FailureKind] = {
 
 
 def run(sock: socket.socket) -> int:
-    """Follow the order that comes over `sock`; the exit status. No secret ever goes to stderr."""
+    """Follow the order that comes over `sock`; the exit status.
+
+    What is worth telling goes over the channel: this process has no log of its own.
+    """
     for number in (signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)  # meant for the supervisor at the terminal
     forbid_tracing()  # before the order brings a key
     channel = Channel(sock, Side.WORKER, State.NEW)
+    supervision = Supervision(channel)
     try:
         message, fds = channel.receive()
     except (ChannelClosedError, IllegalMessageError):
@@ -42,18 +42,18 @@ def run(sock: socket.socket) -> int:
     try:
         match message:
             case Serve():
-                _serve(channel, message, *fds)
+                _serve(channel, supervision, message, *fds)
             case _:
                 channel.send(orders.carry_out(message, fds))
     except ChannelClosedError:
         return EXIT_FAILED
     except Exception as error:
         kind, reason = _judge(error)
-        if kind == "defect":
-            print(f"vtpmd worker {os.getpid()}: {reason}", file=sys.stderr, flush=True)
         if channel.state in (State.ORDERED, State.STARTING):
             with contextlib.suppress(ChannelClosedError):
                 channel.send(Failed(kind, reason))
+        else:
+            supervision.report("defect", f"the worker ends: {reason}")
         return EXIT_FAILED
     return 0
 
@@ -73,9 +73,10 @@ def _judge(error: Exception) -> tuple[FailureKind, str]:
     return "defect", frames_of(error)
 
 
-def _serve(channel: Channel, order: Serve, state_fd: int, *listening: int) -> None:
+def _serve(
+    channel: Channel, supervision: Supervision, order: Serve, state_fd: int, *listening: int
+) -> None:
     sandbox = Sandbox(order.sandbox)
-    supervision = Supervision(channel)
 
     def ready(generation: int) -> None:
         supervision.send(Ready(generation, sandbox.active))

@@ -19,7 +19,16 @@ from .errors import SandboxError
 _PR_SET_NO_NEW_PRIVS, _PR_SET_MDWE = 38, 65
 _MDWE_REFUSE_EXEC_GAIN = 1
 
+MAX_DATA = 96 << 20
+"""How much memory of its own a worker may have, in octets."""
+_MAX_ADDRESS_SPACE = 512 << 20
+# RLIMIT_DATA counts what only this process may write: 28 MiB of an idle worker, less than 40 MiB of
+# one that makes an RSA-4096 key or whose TPM is full. It does not count mappings that could be
+# shared; RLIMIT_AS does, with what all workers share and what the C library only reserves: 121 to
+# 184 MiB of a worker.
 _LIMITS = {
+    resource.RLIMIT_DATA: MAX_DATA,
+    resource.RLIMIT_AS: _MAX_ADDRESS_SPACE,
     resource.RLIMIT_CORE: 0,
     resource.RLIMIT_FSIZE: 16 << 20,
     resource.RLIMIT_NOFILE: 96,

@@ -95,13 +95,14 @@ class Server:
 
     @property
     def deadline(self) -> float | None:
-        return None
+        return self._supervision.deadline
 
     def tick(self, now: float) -> None:
         """End in order if that was asked for; wait for what the supervisor's channel needs."""
         if self._loop.ending and self.free_for(Turn.CANCELS):
             self.instance.power.stop()
             self.end()
+        self._supervision.tick(now)
         channel, events = self._supervision.channel, self._supervision.events
         if channel is not None:
             self._loop.watch(channel, events, lambda: self._supervision.ready(self))

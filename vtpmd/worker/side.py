@@ -7,6 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
+from .errors import EXIT_FAILED
+
 T = TypeVar("T")
 
 
@@ -47,11 +49,14 @@ class SideThread(Generic[T]):
         return outcome.value  # type: ignore[return-value]
 
     def _work(self) -> None:
-        while True:
-            job = self._jobs.get()
-            try:
-                outcome = _Outcome(job(), None)
-            except BaseException as error:
-                outcome = _Outcome(None, error)
-            self._outcomes.put(outcome)
-            os.write(self._wake, b"\0")
+        try:
+            while True:
+                job = self._jobs.get()
+                try:
+                    outcome = _Outcome(job(), None)
+                except BaseException as error:
+                    outcome = _Outcome(None, error)
+                self._outcomes.put(outcome)
+                os.write(self._wake, b"\0")
+        except BaseException:  # no memory even for that: better ended than waited for in vain
+            os._exit(EXIT_FAILED)

@@ -5,6 +5,7 @@ supervisor's Status to find out.
 """
 
 import selectors
+import time
 from collections import deque
 from collections.abc import Callable
 from typing import Protocol
@@ -27,6 +28,7 @@ from vtpmd.ipc.messages import (
     Stop,
     Stopped,
 )
+from vtpmd.ipc.quota import MAX_DETAIL, workers_quota
 from vtpmd.linux.peers import PeerPolicy
 from vtpmd.storage.errors import EnvelopeError, StorageError
 from vtpmd.swtpm.table import Turn
@@ -37,7 +39,6 @@ from .execution import Report
 from .instance import Instance
 from .persistence import Key
 
-_MAX_DETAIL = 8000
 _MAX_QUEUED = 256
 
 
@@ -69,6 +70,7 @@ class Supervision:
         self.channel = channel
         self.on_detach: Callable[[Channel], None] = lambda channel: None
         self._unheard = unheard
+        self._quota = workers_quota()
         self._pending: deque[Message] = deque()
         self._outgoing: deque[Message] = deque()
 
@@ -79,11 +81,27 @@ class Supervision:
         return waiting | (selectors.EVENT_WRITE if self._outgoing else 0)
 
     def report(self, kind: EventKind, detail: str) -> None:
-        """Tell the supervisor."""
+        """Tell the supervisor, or only count what is more than a worker may tell."""
+        if self._quota.admits(kind, time.monotonic()):
+            self._tell(kind, detail)
+
+    @property
+    def deadline(self) -> float | None:
+        """When `tick` has something to tell (monotonic seconds); None while it has not."""
+        return self._quota.due
+
+    def tick(self, now: float) -> None:
+        """Tell, once for each interval, how many events were only counted."""
+        if self._quota.due is not None and self._quota.due <= now:
+            self._tell(
+                "events-suppressed", f"{self._quota.suppressed()} events: they were too many"
+            )
+
+    def _tell(self, kind: EventKind, detail: str) -> None:
         if self.channel is None:
             self._unheard(kind, detail)
         elif len(self._outgoing) < _MAX_QUEUED:
-            self.send(Event(kind, detail[-_MAX_DETAIL:]))
+            self.send(Event(kind, detail[:MAX_DETAIL]))
 
     def send(self, message: Message) -> None:
         """Send, or keep until the supervisor reads."""

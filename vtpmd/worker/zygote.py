@@ -1,7 +1,11 @@
 """The process every worker is forked from: engine imported and warm, no secret, one thread.
 
 `python -m vtpmd.worker.zygote FD` speaks the zygote channel on the inherited socket FD and ends
-when the supervisor does; the workers live on. It reaps its workers; the supervisor watches pidfds.
+when the supervisor does; the workers live on. It reaps its workers and says how one ended when it
+is asked; the supervisor watches pidfds.
+
+Its standard error is the daemon's only until it is warm: the workers it forks never have it, and
+what is worth telling from then on is a message.
 """
 
 import fcntl
@@ -11,22 +15,39 @@ import select
 import signal
 import socket
 import sys
+from collections import OrderedDict
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from uuid import UUID
 
 from vtpmd.ipc.channel import Channel, ChannelClosedError, IllegalMessageError
-from vtpmd.ipc.messages import Side, Spawn, Spawned, SpawnFailed, State, ZygoteReady
+from vtpmd.ipc.messages import (
+    Exit,
+    ReadExit,
+    Side,
+    Spawn,
+    Spawned,
+    SpawnFailed,
+    State,
+    ZygoteReady,
+)
+from vtpmd.linux import oom
+from vtpmd.linux.streams import silence_streams
 from vtpmd.storage.envelope import DEK_ID_SIZE, DEK_SIZE, Header, parse, seal
 from vtpmd.storage.slot import Slot
 from vtpmd.tpm.engine import Engine, bank_names, profile_names
 
 from . import process
 from .connection import close_fds
-from .errors import NotSingleThreadedError
+from .errors import EXIT_FAILED, NotSingleThreadedError
 from .sources import entropy, now
 
-_STDERR, _CHANNEL, _LOCK = 2, 3, 4
+_CHANNEL, _LOCK = 3, 4
+_MAX_EXITS = 1024  # of workers nobody has asked about yet
+_OOM_RAISE = 500
+"""How much rather the kernel ends a worker than the daemon, in thousandths of all memory."""
+EXIT_ILLEGAL_MESSAGE = 3
 _PROFILE, _BANKS = "default-v1", ("sha256",)
 
 
@@ -35,8 +56,11 @@ def main(arguments: Sequence[str]) -> int:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     sock = socket.socket(fileno=int(arguments[0]))
     sock.set_inheritable(False)
+    with suppress(OSError):  # where /proc is read-only, others judge who has to end
+        oom.prefer(_OOM_RAISE)
     _warm()
     _settle()
+    silence_streams()
     channel = Channel(sock, Side.ZYGOTE, State.WARMING)
     try:
         channel.send(ZygoteReady(profile_names(), bank_names()))
@@ -45,6 +69,7 @@ def main(arguments: Sequence[str]) -> int:
     wake, writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
     signal.signal(signal.SIGCHLD, lambda *_: None)
     signal.set_wakeup_fd(writer)
+    exits: OrderedDict[int, Exit] = OrderedDict()
     poller = select.poll()
     poller.register(channel, select.POLLIN)
     poller.register(wake, select.POLLIN)
@@ -52,15 +77,14 @@ def main(arguments: Sequence[str]) -> int:
         for fd, _ in poller.poll():
             if fd == wake:
                 os.read(wake, 512)
-                _reap()
+                _reap(exits)
                 continue
             try:
-                _answer(channel)
+                _answer(channel, exits)
             except ChannelClosedError:
                 return 0
-            except IllegalMessageError as error:
-                print(f"vtpmd zygote: {error}", file=sys.stderr, flush=True)
-                return 1
+            except IllegalMessageError:
+                return EXIT_ILLEGAL_MESSAGE
 
 
 def _warm() -> None:
@@ -87,9 +111,17 @@ def _settle() -> None:
         raise NotSingleThreadedError
 
 
-def _answer(channel: Channel) -> None:
+def _answer(channel: Channel, exits: OrderedDict[int, Exit]) -> None:
     message, fds = channel.receive()
-    assert isinstance(message, Spawn)  # the table lets nothing else through
+    match message:
+        case Spawn():
+            _spawn(channel, fds)
+        case ReadExit():
+            _reap(exits)  # who asks has seen the worker end, perhaps before us
+            channel.send(exits.pop(message.pid, Exit(message.pid)))
+
+
+def _spawn(channel: Channel, fds: list[int]) -> None:
     try:
         pid = os.fork()
     except OSError as error:
@@ -107,11 +139,11 @@ def _answer(channel: Channel) -> None:
 
 
 def _become_worker(worker_fd: int, lock_fd: int | None = None) -> None:
-    """In the child: keep standard input to error, the channel and the lock, if there is one.
+    """In the child: keep the null device, the channel and the lock, if there is one.
 
     Never returns.
     """
-    status = process.EXIT_FAILED
+    status = EXIT_FAILED
     try:
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
@@ -128,8 +160,8 @@ def _become_worker(worker_fd: int, lock_fd: int | None = None) -> None:
         os._exit(status)
 
 
-def _reap() -> None:
-    """Take the status of ended workers; tell of those that did not end by themselves."""
+def _reap(exits: OrderedDict[int, Exit]) -> None:
+    """Take the status of workers that have ended, and keep it for the supervisor's question."""
     while True:
         try:
             pid, status = os.waitpid(-1, os.WNOHANG)
@@ -137,9 +169,15 @@ def _reap() -> None:
             return
         if pid == 0:
             return
-        if os.WIFSIGNALED(status):
-            number = os.WTERMSIG(status)
-            print(f"vtpmd zygote: worker {pid} ended by signal {number}", file=sys.stderr)
+        exits[pid] = _exit_of(pid, status)
+        if len(exits) > _MAX_EXITS:
+            exits.popitem(last=False)
+
+
+def _exit_of(pid: int, status: int) -> Exit:
+    if os.WIFSIGNALED(status):
+        return Exit(pid, "killed", os.WTERMSIG(status))
+    return Exit(pid, "exited", os.WEXITSTATUS(status))
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ from typing import Any
 import trio
 
 from vtpmd.api import problems
+from vtpmd.api.text import printable
 from vtpmd.ipc.messages import Event
 from vtpmd.telemetry.audit import acting_alone
 
@@ -22,12 +23,13 @@ from .worker import Worker
 
 STOP_GRACE = 10.0
 MAX_CRASHES = 5
+MAX_DAMAGE = 300  # characters of what a worker says of damaged state
 READY = "ready: QEMU can connect"
 ADOPTED = "served on by a worker that outlived its daemon"
 POWERED_OFF = "its TPM is off until QEMU connects again or the instance is stopped and started"
 
 # Events that tell of something a person should look at.
-ALARMS = frozenset({"storage-full", "storage-failing", "failure-mode", "defect"})
+ALARMS = frozenset({"storage-full", "storage-failing", "state-damaged", "failure-mode", "defect"})
 
 
 class Serving:
@@ -143,9 +145,15 @@ class Serving:
         # power stays off, so that no empty PCRs pass for those there were.
         startup = self._metadata.data_socket and self._lost is None
         reason = READY if self._lost is None else f"restarted: {self._lost}"
-        on_event = event_writer(self._log)
+        write, damage = event_writer(self._log), list[str]()
+
+        def on_event(event: Event) -> None:
+            write(event)
+            if event.kind == "state-damaged":
+                damage.append(printable(event.detail[:MAX_DAMAGE]))
+
         worker = await serve(self._host, self._metadata, self._endpoints, startup, on_event)
-        return worker, reason
+        return worker, "; ".join([reason, *damage])
 
     async def _attend(self, worker: Worker, reason: str) -> None:
         """Stay with a serving worker until it ends."""

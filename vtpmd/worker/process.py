@@ -5,9 +5,10 @@ import os
 import signal
 import socket
 import sys
+from collections.abc import Sequence
 
 from vtpmd.ipc.channel import Channel, ChannelClosedError, IllegalMessageError
-from vtpmd.ipc.messages import Failed, FailureKind, Ready, Serve, Side, State
+from vtpmd.ipc.messages import STATE_FDS, Failed, FailureKind, Ready, Serve, Side, State
 from vtpmd.linux.hardening import forbid_tracing
 from vtpmd.linux.peers import PeerPolicy
 from vtpmd.storage.errors import EnvelopeError, StorageError
@@ -16,7 +17,6 @@ from vtpmd.tpm.engine import StateError
 from . import hosting, orders
 from .errors import SandboxError, UnknownModelError, frames_of
 from .options import Listeners, Options
-from .persistence import Key
 from .sandbox import Sandbox
 from .supervision import Supervision
 
@@ -42,7 +42,7 @@ def run(sock: socket.socket) -> int:
     try:
         match message:
             case Serve():
-                _serve(channel, message, *fds)
+                _serve(channel, message, fds)
             case _:
                 channel.send(orders.carry_out(message, fds))
     except ChannelClosedError:
@@ -73,7 +73,8 @@ def _judge(error: Exception) -> tuple[FailureKind, str]:
     return "defect", frames_of(error)
 
 
-def _serve(channel: Channel, order: Serve, state_fd: int, *listening: int) -> None:
+def _serve(channel: Channel, order: Serve, fds: Sequence[int]) -> None:
+    *files, _lock = fds[: STATE_FDS + 1]  # the lock stays open as long as we live
     sandbox = Sandbox(order.sandbox)
     supervision = Supervision(channel)
 
@@ -82,10 +83,10 @@ def _serve(channel: Channel, order: Serve, state_fd: int, *listening: int) -> No
         channel.set_blocking(False)
 
     hosting.serve(
-        state_fd,
-        Key(order.dek, order.dek_id, order.slots),
+        files,
+        order.key,
         sandbox,
-        Listeners(*(_listener(fd) for fd in listening)),
+        Listeners(*(_listener(fd) for fd in fds[STATE_FDS + 1 :])),
         supervision,
         _options(order, sandbox),
         ready,

@@ -31,7 +31,6 @@ from vtpmd.swtpm.table import Turn
 from .connection import close_fds
 from .execution import Report
 from .instance import Instance
-from .persistence import Key
 
 _MAX_DETAIL = 8000
 _MAX_QUEUED = 256
@@ -152,7 +151,7 @@ class Supervision:
 def _rekey(message: Rekey | Rewrap, instance: Instance) -> Message:
     try:
         if isinstance(message, Rekey):
-            instance.execution.rekey(Key(message.dek, message.dek_id, message.slots))
+            instance.execution.rekey(message.key)
         else:
             instance.execution.rewrap(message.slots)
     except (EnvelopeError, StorageError, ValueError) as error:

@@ -30,6 +30,7 @@ from .zygote import Child
 
 ADOPTION_TIMEOUT = 10.0
 KILL_TIMEOUT = 5.0
+LAST_WORDS_TIMEOUT = 1.0  # nobody may be there to take an answer
 REPLY_TIMEOUT = 60.0  # longer than the longest TPM command (an RSA-4096 key) keeps a worker busy
 
 log = get_logger("worker")
@@ -54,6 +55,7 @@ class Worker:
         self._lock = trio.Lock()
         self._owed = 0  # answers that have not come yet, those nobody waits for any more included
         self._answers, self._incoming = trio.open_memory_channel[Message](1)
+        self._all_read = trio.Event()
 
     def close(self) -> None:
         """Close our descriptors; the process goes on."""
@@ -65,19 +67,11 @@ class Worker:
 
     async def run(self) -> None:
         """Receive messages until the worker closes its end of the channel."""
-        with self._answers:
-            while True:
-                try:
-                    message, _ = await waiting.receive(self._channel)
-                except (ChannelClosedError, trio.ClosedResourceError, OSError):
-                    return  # OSError: closed by us, after it had become readable
-                except IllegalMessageError as error:
-                    log.error("worker-illegal-message", pid=self.pid, reason=str(error))
-                    return
-                if isinstance(message, Event):
-                    self._on_event(message)
-                else:
-                    await self._answers.send(message)
+        try:
+            with self._answers:
+                await self._receive()
+        finally:
+            self._all_read.set()
 
     async def ask(self, request: Message, expected: type[Reply], fds: Sequence[int] = ()) -> Reply:
         """Send one request and return its answer.
@@ -117,11 +111,13 @@ class Worker:
             self._signal(signal.SIGTERM)  # means the same to every version
 
     async def ended(self) -> None:
-        """Wait until the process has ended."""
+        """Wait until the process has ended and what it said last has been read."""
         await trio.lowlevel.wait_readable(self._pidfd)
+        with trio.move_on_after(LAST_WORDS_TIMEOUT):
+            await self._all_read.wait()
 
     async def dismiss(self) -> None:
-        """Kill the process and close our descriptors; its state directory is then free."""
+        """Kill the process and close our descriptors; its instance is then free."""
         self.kill()
         with trio.move_on_after(KILL_TIMEOUT, shield=True):  # stuck in the kernel: we go on
             await self.ended()
@@ -130,6 +126,20 @@ class Worker:
     def kill(self) -> None:
         """Kill the process: whatever it has answered is already durable."""
         self._signal(signal.SIGKILL)
+
+    async def _receive(self) -> None:
+        while True:
+            try:
+                message, _ = await waiting.receive(self._channel)
+            except (ChannelClosedError, trio.ClosedResourceError, OSError):
+                return  # OSError: closed by us, after it had become readable
+            except IllegalMessageError as error:
+                log.error("worker-illegal-message", pid=self.pid, reason=str(error))
+                return
+            if isinstance(message, Event):
+                self._on_event(message)
+            else:
+                await self._answers.send(message)
 
     def _signal(self, number: signal.Signals) -> None:
         try:

@@ -3,6 +3,7 @@
 import errno
 import os
 import shutil
+import tracemalloc
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import timedelta
@@ -15,7 +16,7 @@ from tests.state_files import BOMB, content_of, put
 from tests.supervisor.test_metadata import SAMPLE
 from vtpmd.linux.errors import InUseError
 from vtpmd.storage.errors import EnvelopeError, StorageError
-from vtpmd.storage.record import ROLES
+from vtpmd.storage.record import BEGINNING, MAX_SIZE, ROLES
 from vtpmd.supervisor.instance_directory import replace_state
 from vtpmd.supervisor.metadata import MAX_PUBLIC_FILE, Metadata
 from vtpmd.supervisor.registry import MAX_CERTIFICATES, Contents, Registry
@@ -221,6 +222,23 @@ def test_what_a_worker_may_write_is_never_believed(registry: Registry, tmp_path:
         assert entries["web2"].providers == frozenset()
         with pytest.raises((EnvelopeError, StorageError)):
             registry.sealed(hostile.uuid)
+
+
+def test_the_largest_state_costs_no_more_than_a_few_times_its_size(
+    registry: Registry, tmp_path: Path
+) -> None:
+    hostile = made(registry, "web1")
+    nvram = tmp_path / "state" / "instances" / str(hostile.uuid) / "tpm" / "nvram"
+    repeats = (MAX_SIZE - len(BEGINNING)) // len(BOMB)
+    put(nvram, BEGINNING + BOMB * repeats)
+    tracemalloc.start()
+    try:
+        (entry,) = registry.load()
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert entry.providers == frozenset()
+    assert peak < 8 * MAX_SIZE
 
 
 def test_no_more_certificates_are_read_than_a_bundle_may_hold(

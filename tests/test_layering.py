@@ -287,7 +287,7 @@ def test_the_rules_would_notice() -> None:
     foreign = frozenset({"click", "attr", "re"})
     assert offences(Rule("vtpmd.x", third_party=("click",)), foreign) == {"attr"}
     assert "trio" in reach("vtpmd.daemon")
-    assert "vtpmd.storage.store" in reach("vtpmd.worker.process")
+    assert "vtpmd.storage.sealed" in reach("vtpmd.worker.process")
     ring, line = frozenset({"a", "b", "c"}), frozenset({"a", "b"})
     assert circles({"a": line, "b": line, "c": frozenset("d"), "d": frozenset()}) == {line}
     assert circles({"a": ring, "b": ring, "c": ring, "d": ring}) == {ring}

@@ -26,7 +26,6 @@ pytestmark = [
     pytest.mark.skipif(platform.machine() != "x86_64", reason="system calls of x86_64"),
 ]
 
-STORAGE = "the storage that gives a worker descriptors of its files and no directory is to come"
 SPACE = 64 << 20
 """Octets on disk: more than any state that the engine can make, whatever a worker does."""
 
@@ -94,7 +93,6 @@ def test_files_of_others_are_out_of_reach(worker: TakenOver, text: str) -> None:
     assert worker.run(text) in ("EACCES", "EPERM")
 
 
-@pytest.mark.xfail(reason=STORAGE)
 @pytest.mark.usefixtures("paths")
 def test_nothing_in_its_own_directory_can_be_named(
     worker: TakenOver, instance: VtpmdInstance
@@ -127,7 +125,6 @@ def descriptors(worker: TakenOver) -> list[tuple[int, int, int, int, int]]:
     return found
 
 
-@pytest.mark.xfail(reason=STORAGE)
 def test_files_that_are_open(worker: TakenOver, instance: VtpmdInstance) -> None:
     """Those of its own state, the lock that it serves, and the null device; no directory."""
     lock = instance.adoption.with_name(f"{instance.adoption.name}.lock")
@@ -248,7 +245,6 @@ def spendthrift(daemon: Vtpmd) -> Iterator[VtpmdInstance]:
     daemon.control("delete", "spendthrift", "--yes")
 
 
-@pytest.mark.xfail(reason=STORAGE)
 def test_space_is_bounded(daemon: Vtpmd, spendthrift: VtpmdInstance) -> None:
     def used() -> int:
         return sum(path.lstat().st_blocks * 512 for path in daemon.directory.rglob("*"))

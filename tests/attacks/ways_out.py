@@ -110,32 +110,29 @@ REACHES_OUT = {
     "kernel's settings": "os.open('/proc/sys/kernel/hostname', os.O_RDWR)",
 }
 REFUSED = [
-    *(
-        (act, "EPERM")
-        for table in (PROCESSES, MEMORY, KERNEL, SOCKETS, FILES)
-        for act in table.items()
-    ),
-    *((act, "EACCES") for act in REACHES_OUT.items()),
+    (act, "EPERM")
+    for table in (PROCESSES, MEMORY, KERNEL, SOCKETS, FILES, REACHES_OUT)
+    for act in table.items()
 ]
 
 # Below, paths are of the instance's own directory `own`, and of another's, `theirs`.
 OTHERS = {
-    "read its state": "os.open(f'{theirs}/nvram', os.O_RDONLY)",
-    "write its state": "os.open(f'{theirs}/nvram', os.O_WRONLY)",
+    "read its state": "os.open(f'{theirs}/tpm/nvram', os.O_RDONLY)",
+    "write its state": "os.open(f'{theirs}/tpm/nvram', os.O_WRONLY)",
     "make a file there": "os.open(f'{theirs}/new', os.O_CREAT | os.O_WRONLY)",
     "list its directory": "os.open(theirs, os.O_RDONLY | os.O_DIRECTORY)",
-    "remove its state": "os.unlink(f'{theirs}/nvram')",
-    "give it ours": "os.rename(f'{own}/nvram', f'{theirs}/nvram')",
-    "take its state": "os.rename(f'{theirs}/nvram', f'{own}/nvram')",
+    "remove its state": "os.unlink(f'{theirs}/tpm/nvram')",
+    "give it ours": "os.rename(f'{own}/tpm/nvram', f'{theirs}/tpm/nvram')",
+    "take its state": "os.rename(f'{theirs}/tpm/nvram', f'{own}/tpm/nvram')",
     "read the keyring": "os.open(f'{own}/../../keyring', os.O_RDONLY)",
     "read the configuration": "os.open(f'{own}/../../../vtpmd.yaml', os.O_RDONLY)",
 }
 OWN = {
     "write what the supervisor believes": "os.open(f'{own}/meta.json', os.O_WRONLY)",
     "read what the supervisor believes": "os.open(f'{own}/meta.json', os.O_RDONLY)",
-    "replace what the supervisor believes": "os.rename(f'{own}/nvram', f'{own}/meta.json')",
+    "replace what the supervisor believes": "os.rename(f'{own}/tpm/nvram', f'{own}/meta.json')",
     "remove what the supervisor believes": "os.unlink(f'{own}/meta.json')",
     "make a file": "os.open(f'{own}/more', os.O_CREAT | os.O_WRONLY)",
     "list the directory": "os.open(own, os.O_RDONLY | os.O_DIRECTORY)",
-    "link": "os.link(f'{own}/nvram', f'{own}/link')",
+    "link": "os.link(f'{own}/tpm/nvram', f'{own}/link')",
 }

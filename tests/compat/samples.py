@@ -9,6 +9,7 @@ from uuid import UUID
 
 from vtpmd.ipc import messages
 from vtpmd.ipc.messages import CODEC, Message
+from vtpmd.storage.key import Key
 from vtpmd.storage.slot import Slot
 from vtpmd.supervisor.metadata import Metadata
 
@@ -20,6 +21,7 @@ SLOTS = (
     Slot("local", "local", "kek", "1", "A256GCM", b"wrapped", 1777863721),
     Slot("aws-kms", "aws", "alias/tpm", "", "SYMMETRIC_DEFAULT", b"again", 1777863722, "recovery"),
 )
+KEY = Key(bytearray(32), DEK_ID, SLOTS)
 _MESSAGES: tuple[Message, ...] = (
     messages.ZygoteReady(("default-v1", "fips-v1"), ("sha1", "sha256")),
     messages.Spawn(UUID_A, "web1"),
@@ -27,21 +29,13 @@ _MESSAGES: tuple[Message, ...] = (
     messages.SpawnFailed("fork: Cannot allocate memory"),
     messages.ReadExit(4712),
     messages.Exit(4712, "killed", 9),
-    messages.Manufacture(
-        UUID_A, "web1", "default-v1", ("sha256", "sha384"), bytearray(32), DEK_ID, SLOTS, "off"
-    ),
-    messages.Copy(
-        UUID_B, "web2", UUID_A, bytearray(32), bytearray(b"\1" * 32), DEK_ID, SLOTS, "off"
-    ),
-    messages.Reseal(
-        UUID_A, "web1", bytearray(32), bytes(16), bytearray(b"\1" * 32), DEK_ID, SLOTS, "off"
-    ),
+    messages.Manufacture(UUID_A, "web1", "default-v1", ("sha256", "sha384"), KEY, "off"),
+    messages.Copy(UUID_B, "web2", UUID_A, bytearray(32), KEY, "off"),
+    messages.Reseal(UUID_A, "web1", Key(bytearray(b"\1" * 32), bytes(16), SLOTS), KEY, "off"),
     messages.Stored(3),
     messages.Examine(UUID_A, "web1", bytearray(32), "off"),
     messages.Examined(3, 2, 1),
-    messages.Serve(
-        UUID_A, "web1", bytearray(32), DEK_ID, SLOTS, "off", True, True, True, (1000,), (107, 108)
-    ),
+    messages.Serve(UUID_A, "web1", KEY, "off", True, True, True, (1000,), (107, 108)),
     messages.Ready(3, {"mode": "require", "landlock": "abi 4"}),
     messages.Failed("damaged", "its checksum is wrong"),
     messages.Status(),
@@ -60,7 +54,7 @@ _MESSAGES: tuple[Message, ...] = (
     ),
     messages.ReadPcrs(),
     messages.Pcrs({"sha256": {0: bytes(32), 23: b"\xff" * 32}}),
-    messages.Rekey(bytearray(32), DEK_ID, SLOTS),
+    messages.Rekey(KEY),
     messages.Rewrap(SLOTS),
     messages.Rekeyed(4),
     messages.RekeyFailed("No space left on device"),

@@ -5,16 +5,16 @@ from uuid import UUID
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from tests.peers.vtpmd import VtpmdInstance
+from tests.state_files import envelope_of
 from vtpmd.kms.local.keyring import parse as parse_keyring
 from vtpmd.kms.provider import KeyContext
-from vtpmd.storage.envelope import parse
 
 IV_SIZE = 12
 
 
 def dek_of(instance: VtpmdInstance) -> bytes:
     """The DEK of an instance, opened with the keyring whomever that belongs to."""
-    envelope = parse(instance.nvram.read_bytes())
+    envelope = envelope_of(instance.nvram)
     (slot,) = envelope.slots
     kek = parse_keyring((instance.daemon.state / "keyring").read_bytes()).find(slot.key_version)
     assert kek is not None

@@ -23,9 +23,10 @@ from tests.faults.machine import (
 )
 from tests.faults.tracing import needs_root
 from tests.peers.vtpmd import Vtpmd, VtpmdInstance
+from vtpmd.storage.state_file import PLACE_SIZE
 
 DISK = 4 << 20
-LIMIT = 24 << 10  # more than a state, less than the next spare
+LIMIT = PLACE_SIZE + (32 << 10)  # what the file has when it is made
 PATIENCE = 20
 FILLERS, FILLER_SIZE = 0x01510000, 2048
 
@@ -166,8 +167,8 @@ def test_file_size_limit(host: Vtpmd) -> None:
         exhaust(machine)
         check_refusals(machine, instance)
         assert "File too large" in instance.info()["worker"]["storage"]
+        assert os.stat(instance.nvram).st_size <= LIMIT
         limit_file_size(pid, most)
         machine.write(b"\x77" * INDEX_SIZE)
         assert machine.read() == b"\x77" * INDEX_SIZE
     assert instance.process() == pid
-    assert os.stat(instance.nvram).st_size < LIMIT

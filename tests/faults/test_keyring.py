@@ -10,8 +10,8 @@ import pytest
 from tests.faults.bystander import Bystander
 from tests.faults.machine import INDEX_SIZE, Machine
 from tests.peers.vtpmd import Vtpmd, VtpmdInstance
+from tests.state_files import envelope_of
 from vtpmd.kms.local.keyring import Keyring
-from vtpmd.storage.envelope import parse
 
 CONTENT = b"\x42" * INDEX_SIZE
 
@@ -106,7 +106,7 @@ def test_unusable_keyring(
     assert reason in told
     assert str(keyring) in told
     if harm is _another:
-        (slot,) = parse(instance.nvram.read_bytes()).slots
+        (slot,) = envelope_of(instance.nvram).slots
         assert f"KEK {slot.key_version}" in told
     assert host.request("POST", "/instances", {"name": "new"})[0] == (
         201 if harm is _another else 503

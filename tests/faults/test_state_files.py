@@ -16,8 +16,21 @@ from tests.faults.bystander import Bystander
 from tests.faults.machine import INDEX_SIZE, Machine
 from tests.faults.sealing import dek_of
 from tests.peers.vtpmd import Vtpmd, VtpmdInstance, identity
+from tests.state_files import (
+    BOMB,
+    PLACES,
+    content_of,
+    current_place,
+    envelope_of,
+    older_place,
+    overwrite,
+    put,
+)
 from vtpmd.api.problems import STATE_REFUSED, UNAVAILABLE, Problem
-from vtpmd.storage.envelope import parse, seal
+from vtpmd.storage.envelope import seal
+from vtpmd.storage.record import HEAD_SIZE, size
+from vtpmd.storage.state_file import FILE_SIZE
+from vtpmd.supervisor.serving import READY
 
 COSE_ENCRYPT = 96
 FORMAT_VERSION = -70001
@@ -75,34 +88,116 @@ def refuse(instance: VtpmdInstance, refusal: Problem = STATE_REFUSED) -> str:
     return str(info["reason"])
 
 
+def serve(instance: VtpmdInstance) -> str:
+    """Start it, find its history and stop it; what was said of its state."""
+    status, info = instance.start()
+    assert status == 200, info
+    reason = str(instance.info()["reason"])
+    with Machine(instance) as machine:
+        assert machine.count() == 1
+    instance.stop()
+    return reason
+
+
+def flip(path: Path, offset: int, bit: int) -> None:
+    with path.open("rb") as file:
+        file.seek(offset)
+        overwrite(path, bytes([file.read(1)[0] ^ 1 << bit]), offset)
+
+
+def record_size(instance: VtpmdInstance, place: int) -> int:
+    with instance.nvram.open("rb") as file:
+        file.seek(place)
+        return size(file.read(HEAD_SIZE))
+
+
 def test_bit_flips(victim: VtpmdInstance) -> None:
+    """In both places: what is left is no state."""
     content = victim.nvram.read_bytes()
+    length = min(record_size(victim, place) for place in PLACES)
     chance = random.Random(1)
     for index in range(FLIPS):
-        # All of the header, whose octets say what the file is, and samples of the rest.
-        at = index if index < FLIPS // 2 else chance.randrange(len(content))
-        flipped = bytearray(content)
-        flipped[at] ^= 1 << chance.randrange(8)
-        victim.nvram.write_bytes(flipped)
+        # All of the head, whose octets say what the record is, and samples of the rest.
+        at = index if index < HEAD_SIZE else chance.randrange(length)
+        bit = chance.randrange(8)
+        for place in PLACES:
+            flip(victim.nvram, place + at, bit)
         reason = refuse(victim)
-        assert any(word in reason for word in ("damaged", "truncated", "format version")), reason
-    victim.nvram.write_bytes(content)
-    assert victim.start()[0] == 200
-    with Machine(victim) as machine:
-        assert machine.count() == 1
-    victim.stop()
+        assert any(word in reason for word in ("damaged", "format version")), reason
+        for place in PLACES:
+            flip(victim.nvram, place + at, bit)
+    assert victim.nvram.read_bytes() == content
+    assert serve(victim) == READY
+
+
+@pytest.mark.parametrize("choose", [current_place, older_place], ids=["newest", "older"])
+def test_bit_flips_in_one_place(victim: VtpmdInstance, choose: Callable[[Path], int]) -> None:
+    """As an interrupted write leaves it: the other place is served, and says nothing to people."""
+    chance = random.Random(3)
+    for _ in range(FLIPS // 15):
+        place = choose(victim.nvram)
+        flip(victim.nvram, place + chance.randrange(record_size(victim, place)), 0)
+        assert serve(victim) == READY
+    assert '"kind": "write-interrupted"' in victim.daemon.log()
 
 
 def test_truncation(victim: VtpmdInstance) -> None:
     content = victim.nvram.read_bytes()
     chance = random.Random(2)
-    lengths = [0, 1, len(content) - 1, *(chance.randrange(len(content)) for _ in range(CUTS))]
+    lengths = [0, 1, HEAD_SIZE, *(chance.randrange(record_size(victim, 0)) for _ in range(CUTS))]
     for length in lengths:
         victim.nvram.write_bytes(content[:length])
         assert "truncated" in refuse(victim)
-    victim.nvram.write_bytes(content + b"\0")
-    assert "damaged" in refuse(victim)
     victim.nvram.write_bytes(bytes(len(content)))
+    assert "damaged" in refuse(victim)
+    victim.nvram.write_bytes(content[: PLACES[1]])
+    assert "shorter than it was made" in serve(victim)
+    victim.nvram.write_bytes(content + b"\0")
+    assert serve(victim) == READY
+    victim.nvram.write_bytes(content.ljust(FILE_SIZE + 1, b"\0"))
+    assert "more than" in refuse(victim)
+
+
+def test_one_place_of_another_instance(host: Vtpmd, victim: VtpmdInstance) -> None:
+    stranger = host.create("stranger")
+    stranger.stop()
+    place = older_place(victim.nvram)
+    overwrite(victim.nvram, stranger.nvram.read_bytes()[place:][:32768], place)
+    reason = serve(victim)
+    assert "permanent state: one place holds a record of" in reason
+    assert stranger.directory.name in reason
+    assert serve(victim) == READY  # it has been overwritten
+    host.control("delete", "stranger", "--yes")
+
+
+def test_places_swapped(victim: VtpmdInstance) -> None:
+    content = victim.nvram.read_bytes()
+    for place in PLACES:
+        overwrite(victim.nvram, content[PLACES[1] - place :][:32768], place)
+    assert "damaged" in refuse(victim)
+
+
+def test_a_write_that_was_lost(victim: VtpmdInstance) -> None:
+    """The disk has what it had two writes ago: one place is too old for the other."""
+    before = victim.nvram.read_bytes()
+    place = older_place(victim.nvram)
+    for _ in range(3):
+        assert serve(victim) == READY
+    if current_place(victim.nvram) == place:
+        place = PLACES[1] - place
+    overwrite(victim.nvram, before[place:][:32768], place)
+    assert "is missing" in serve(victim)
+
+
+@pytest.mark.parametrize("stored", [False, True], ids=["raw", "in a record"])
+def test_bomb(host: Vtpmd, victim: VtpmdInstance, stored: bool) -> None:
+    """Octets that a worker may have written, and a careless decoder would burst of."""
+    if stored:
+        put(victim.nvram, BOMB)
+    else:
+        victim.nvram.write_bytes(BOMB.ljust(PLACES[1] + 8192, b"\0"))
+    host.end()
+    host.start()
     assert "damaged" in refuse(victim)
 
 
@@ -146,12 +241,12 @@ def test_swapped_directories(host: Vtpmd, victim: VtpmdInstance) -> None:
 
 
 def test_envelope_of_a_newer_version(victim: VtpmdInstance) -> None:
-    envelope = cbor2.loads(victim.nvram.read_bytes())
+    envelope = cbor2.loads(content_of(victim.nvram) or b"")
     assert envelope.tag == COSE_ENCRYPT
     protected, *rest = envelope.value
     header = {**cbor2.loads(protected), FORMAT_VERSION: 2}
     newer = cbor2.CBORTag(COSE_ENCRYPT, [cbor2.dumps(header, canonical=True), *rest])
-    victim.nvram.write_bytes(cbor2.dumps(newer, canonical=True))
+    put(victim.nvram, cbor2.dumps(newer, canonical=True))
     reason = refuse(victim)
     assert "format version 2" in reason
     assert "newer vtpmd" in reason
@@ -160,11 +255,11 @@ def test_envelope_of_a_newer_version(victim: VtpmdInstance) -> None:
 def reseal(instance: VtpmdInstance, change: Callable[[dict[str, object]], object]) -> None:
     """Change the state inside, with the key of the host: what a newer version may write."""
     uuid, dek = UUID(instance.directory.name), dek_of(instance)
-    envelope = parse(instance.nvram.read_bytes())
+    envelope = envelope_of(instance.nvram)
     state = json.loads(envelope.unseal(dek, uuid))
     change(state)
     content = seal(dek, envelope.header, envelope.slots, json.dumps(state).encode())
-    instance.nvram.write_bytes(content)
+    put(instance.nvram, content)
 
 
 def test_state_of_a_newer_version(victim: VtpmdInstance) -> None:

@@ -32,9 +32,10 @@ from vtpmd.ipc.messages import (
 )
 from vtpmd.ipc.version import PROTOCOL, Version, greeting
 from vtpmd.linux.peers import Peer
+from vtpmd.storage.key import Key
 
 UUID_A = UUID(int=1)
-SERVE = Serve(UUID_A, "web1", bytearray(32), b"id", ())
+SERVE = Serve(UUID_A, "web1", Key(bytearray(32), b"id", ()))
 
 
 def _ends(state: State, worker: Side = Side.WORKER) -> tuple[Channel, Channel]:
@@ -52,7 +53,8 @@ def ends() -> Iterator[tuple[Channel, Channel]]:
 
 def test_a_whole_conversation(ends: tuple[Channel, Channel]) -> None:
     supervisor, worker = ends
-    fds = [os.open("/", os.O_RDONLY), os.open("/tmp", os.O_RDONLY), os.open("/usr", os.O_RDONLY)]
+    paths = ("/", "/tmp", "/usr", "/bin", "/etc", "/proc")
+    fds = [os.open(path, os.O_RDONLY) for path in paths]
     supervisor.send(SERVE, fds)
     message, received = worker.receive()
     assert message == SERVE
@@ -137,7 +139,7 @@ def test_end_of_the_peer_is_told(ends: tuple[Channel, Channel]) -> None:
     with pytest.raises(ChannelClosedError):
         supervisor.receive()
     with pytest.raises(ChannelClosedError):
-        supervisor.send(SERVE, [0, 0, 0])
+        supervisor.send(SERVE, [0] * 6)
 
 
 def test_a_nonblocking_channel_says_that_nothing_is_there() -> None:

@@ -25,6 +25,7 @@ from vtpmd.ipc.messages import (
     StatusReply,
     Stop,
 )
+from vtpmd.storage.key import Key
 from vtpmd.storage.slot import Slot
 
 _PLAIN: dict[Any, st.SearchStrategy[Any]] = {
@@ -52,6 +53,8 @@ _SLOTS = st.builds(
 def _values(annotation: Any) -> st.SearchStrategy[Any]:
     if annotation is Slot:
         return _SLOTS
+    if annotation is Key:
+        return _messages(Key)
     if annotation in _PLAIN:
         return _PLAIN[annotation]
     arguments = get_args(annotation)
@@ -78,6 +81,9 @@ def test_every_message_round_trips(cls: type, data: st.DataObject) -> None:
     assert CODEC.decode(CODEC.encode(message)) == message
 
 
+KEY = Key(bytearray(32), b"id", ())
+
+
 def test_encoding_is_one_canonical_map() -> None:
     uuid = UUID(int=7)
     expected = cbor2.dumps({"type": "Spawn", "name": "web1", "uuid": uuid.bytes}, canonical=True)
@@ -85,11 +91,11 @@ def test_encoding_is_one_canonical_map() -> None:
 
 
 def test_a_decoded_secret_can_be_wiped() -> None:
-    dek = bytearray(b"\xa5" * 32)
-    message = Manufacture(UUID(int=1), "web1", "default-v1", ("sha256",), dek, b"id", ())
+    key = Key(bytearray(b"\xa5" * 32), b"id", ())
+    message = Manufacture(UUID(int=1), "web1", "default-v1", ("sha256",), key)
     decoded = CODEC.decode(CODEC.encode(message))
     assert isinstance(decoded, Manufacture)
-    assert type(decoded.dek) is bytearray
+    assert type(decoded.key.dek) is bytearray
 
 
 @pytest.mark.parametrize("cls", RULES, ids=lambda cls: cls.__name__)
@@ -99,6 +105,8 @@ def test_no_message_shows_a_secret(cls: type) -> None:
             return bytearray(b"SECRET" * 6)
         if annotation is Slot:
             return Slot("local", "local", "k", "1", "none", b"SECRET", 1)
+        if annotation is Key:
+            return Key(bytearray(b"SECRET" * 6), b"x", ())
         if get_origin(annotation) is tuple:
             return (filled(get_args(annotation)[0]),)
         return _EXAMPLES.get(annotation)
@@ -206,7 +214,7 @@ def test_words_that_are_new_in_a_report_are_told_as_unknown() -> None:
 
 
 def test_an_option_with_its_default_is_not_sent() -> None:
-    order = Manufacture(UUID(int=1), "web1", "default-v1", ("sha256",), bytearray(32), b"id", ())
+    order = Manufacture(UUID(int=1), "web1", "default-v1", ("sha256",), KEY)
     assert "sandbox" not in cbor2.loads(CODEC.encode(order))
     chosen = dataclasses.replace(order, sandbox="off")
     assert cbor2.loads(CODEC.encode(chosen))["sandbox"] == "off"
@@ -216,7 +224,7 @@ def test_an_option_with_its_default_is_not_sent() -> None:
 def test_an_order_is_not_followed_by_halves() -> None:
     with pytest.raises(MalformedMessageError, match="Stop has no field 'gently'"):
         CODEC.decode(changed(Stop("x"), gently=True))
-    order = Manufacture(UUID(int=1), "web1", "default-v1", ("sha256",), bytearray(32), b"id", ())
+    order = Manufacture(UUID(int=1), "web1", "default-v1", ("sha256",), KEY)
     with pytest.raises(MalformedMessageError, match=r"Manufacture\.sandbox: one of"):
         CODEC.decode(changed(order, sandbox="tighter"))
 
@@ -271,7 +279,7 @@ def test_a_slot_that_could_not_be_stored_is_refused() -> None:
     slot = {"provider_type": "local", "provider": "local", "key_ref": "k", "key_version": "1"}
     slot |= {"algorithm": "A256GCM", "purpose": "party"}
     fields = {"dek": b"", "dek_id": b"", "slots": [{**slot, "wrapped": b"w", "created": 1}]}
-    data = cbor2.dumps({"type": "Rekey", **fields}, canonical=True)
+    data = cbor2.dumps({"type": "Rekey", "key": fields}, canonical=True)
     with pytest.raises(MalformedMessageError, match=r"Slot\.purpose|purpose"):
         CODEC.decode(data)
 

@@ -10,6 +10,7 @@ import pytest
 
 from tests.faults.machine import INDEX_SIZE, Machine
 from tests.peers.vtpmd import Vtpmd
+from tests.state_files import content_of, envelope_of, put
 from tests.supervisor.harness import (
     CMD_STORE_VOLATILE,
     STARTUP_CLEAR,
@@ -19,7 +20,6 @@ from tests.supervisor.harness import (
     power_on,
     running,
 )
-from vtpmd.storage.envelope import parse
 
 CONTENT = b"\x42" * INDEX_SIZE
 
@@ -65,7 +65,7 @@ def test_an_existing_instance_is_replaced_only_when_asked(daemon: Daemon, tmp_pa
     power_on(info)
     assert execute(info, STARTUP_CLEAR)[0] == 0
     assert control(info, CMD_STORE_VOLATILE) == bytes(4)
-    nvram = daemon.state / "instances" / info["uuid"] / "nvram"
+    nvram = daemon.state / "instances" / info["uuid"] / "tpm" / "nvram"
     later = nvram.read_bytes()
     refused = daemon.ctl("restore", file)
     assert (refused.returncode, "exists here as web1" in refused.stderr) == (6, True)
@@ -77,7 +77,7 @@ def test_an_existing_instance_is_replaced_only_when_asked(daemon: Daemon, tmp_pa
     restored = daemon.control("restore", file, "--replace", "--start")
     assert restored["state"] == "running"
     assert restored["worker"]["generation"] < generation
-    assert not (nvram.parent / "volatile").exists()
+    assert content_of(nvram.with_name("volatile")) is None
     assert b"state-replaced" in daemon.log_file.read_bytes()
     assert len(list((daemon.state / "instances").iterdir())) == 1
     daemon.restart()
@@ -90,7 +90,7 @@ def test_a_failed_instance_is_mended_by_its_backup(daemon: Daemon, tmp_path: Pat
     daemon.control("backup", "web1", file)
     directory = daemon.state / "instances" / info["uuid"]
     (directory / "meta.json").write_text("{")
-    (directory / "nvram").unlink()
+    (directory / "tpm" / "nvram").unlink()
     daemon.restart()
     assert daemon.ctl("backup", info["uuid"], str(tmp_path / "x")).returncode == 9
     restored = daemon.control("restore", file, "--replace", "--start")
@@ -131,11 +131,11 @@ def test_a_damaged_state_is_refused_before_anything_is_replaced(
     """The envelope is of the right form and names the right DEK, but its seal is broken."""
     info = daemon.control("create", "web1", "--no-start")
     daemon.control("backup", "web1", str(tmp_path / "good"))
-    nvram = daemon.state / "instances" / info["uuid"] / "nvram"
+    nvram = daemon.state / "instances" / info["uuid"] / "tpm" / "nvram"
     good = nvram.read_bytes()
-    envelope = parse(good)
+    envelope = envelope_of(nvram)
     ciphertext = bytes([envelope._ciphertext[0] ^ 1]) + envelope._ciphertext[1:]
-    nvram.write_bytes(replace(envelope, _ciphertext=ciphertext).replace_slots(envelope.slots))
+    put(nvram, replace(envelope, _ciphertext=ciphertext).replace_slots(envelope.slots))
     daemon.control("backup", "web1", str(tmp_path / "bad"))
     nvram.write_bytes(good)
     result = daemon.ctl("restore", str(tmp_path / "bad"), "--replace")

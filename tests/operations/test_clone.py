@@ -18,8 +18,8 @@ from tests.bench.encoding import (
 )
 from tests.faults.machine import INDEX_SIZE, Machine, UnexpectedError
 from tests.peers.vtpmd import Vtpmd
+from tests.state_files import PLACES, envelope_of, overwrite
 from tests.supervisor.harness import Daemon
-from vtpmd.storage.envelope import parse
 
 OWNER, SRK = 0x40000001, 0x81000001
 EVICT_CONTROL, READ_PUBLIC, RSA_EK = 0x120, 0x173, 0x81010001
@@ -75,7 +75,7 @@ def test_a_copy_opens_what_the_original_opens(host: Vtpmd, sealed: tuple[bytes, 
     assert info["shares_identity_with"] == ["original"]
     assert host.control("info", "original")["shares_identity_with"] == ["copy"]
     assert "same secrets as original" in host.text("list")
-    envelopes = parse(before), parse(copy.nvram.read_bytes())
+    envelopes = envelope_of(original.nvram), envelope_of(copy.nvram)
     assert envelopes[0].header.dek_id != envelopes[1].header.dek_id
     assert str(envelopes[1].header.uuid) == info["uuid"] != original.directory.name
     with Machine(original) as first, Machine(copy) as second:
@@ -186,8 +186,9 @@ def test_without_its_key_a_tpm_is_not_cloned(daemon: Daemon) -> None:
 
 def test_a_damaged_tpm_is_not_cloned(daemon: Daemon) -> None:
     uuid = daemon.control("create", "a", "--no-start")["uuid"]
-    nvram = daemon.state / "instances" / uuid / "nvram"
-    nvram.write_bytes(nvram.read_bytes()[:-1] + b"!")
+    nvram = daemon.state / "instances" / uuid / "tpm" / "nvram"
+    for place in PLACES:
+        overwrite(nvram, b"!", place + 400)
     assert daemon.ctl("clone", "a", "b").returncode == 9
 
 

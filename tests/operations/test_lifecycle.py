@@ -237,7 +237,7 @@ async def test_an_unreachable_provider_does_not_keep_an_instance(stage: Stage) -
 
 async def test_what_cannot_be_read_is_deleted_and_said_to_be_unknown(stage: Stage) -> None:
     info = await create(stage.fleet, wanted("web1", start=False))
-    (stage.directory / "state" / "instances" / str(info.uuid) / "nvram").write_bytes(b"?")
+    (stage.directory / "state" / "instances" / str(info.uuid) / "tpm/nvram").write_bytes(b"?")
     assert (await delete(stage.fleet, "web1")).keys is None
 
 

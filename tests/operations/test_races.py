@@ -90,9 +90,9 @@ async def test_a_worker_that_nobody_knows_of_keeps_its_key(
     blind = Fleet(stage.host)
     blind.add(stage.host.registry.load()[0])
     stage.provider.version += 1
-    stored = stage.host.registry.nvram(uuid)
+    stored = stage.host.registry.sealed(uuid)
     with pytest.raises(OperationError, match="another worker still uses") as refused:
         await operation(blind)
     assert refused.value.problem is problems.RUNNING_CONFLICT
-    assert stage.host.registry.nvram(uuid) == stored
+    assert stage.host.registry.sealed(uuid) == stored
     assert (await info(stage.fleet, "web1")).worker is not None

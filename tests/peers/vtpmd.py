@@ -191,7 +191,7 @@ class VtpmdInstance:
         self.control = Path(info["control_socket"])
         self.data = self.control.with_name(self.control.name.removesuffix(".ctrl"))
         self.directory = daemon.state / "instances" / info["uuid"]
-        self.nvram = self.directory / "nvram"
+        self.nvram = self.directory / "tpm" / "nvram"
         self.adoption = daemon.runtime / "workers" / info["uuid"]
 
     def info(self) -> dict[str, Any]:

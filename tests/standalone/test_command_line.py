@@ -1,12 +1,15 @@
 """What vtpmd-swtpm says before it serves anything."""
 
 import json
+import os
 import subprocess
 from pathlib import Path
 
 import pytest
 
-from tests.standalone.process import PROGRAM, Place, command, terminate
+from tests.standalone.process import PROGRAM, STARTED, Place, command, terminate
+from tests.supervisor.harness import CMD_STORE_VOLATILE
+from tests.worker.harness import connect, control
 
 
 def test_capabilities_have_swtpms_shape() -> None:
@@ -40,6 +43,16 @@ def test_states_are_told_in_swtpms_words(place: Place) -> None:
     assert json.loads(command(*asked)[1]) == {"type": "swtpm", "states": []}
     terminate(place.serve())
     assert json.loads(command(*asked)[1]) == {"type": "swtpm", "states": ["permall"]}
+    assert os.path.exists(place.state / "volatile")  # but nothing is in it
+    process = place.serve(*STARTED)
+    with connect(place.control) as sock:
+        assert control(sock, CMD_STORE_VOLATILE) == bytes(4)
+    terminate(process)
+    states = json.loads(command(*asked)[1])["states"]
+    assert states == ["permall", "volatilestate"]
+    (place.state / "nvram").write_bytes(b"damaged")  # no reason to make a new TPM
+    (place.state / "volatile").unlink()
+    assert json.loads(command(*asked)[1])["states"] == ["permall"]
     in_environment = command("socket", "--print-states", environment={"TPM_PATH": str(place.state)})
     assert json.loads(in_environment[1])["states"] == ["permall"]
 

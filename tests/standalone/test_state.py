@@ -6,7 +6,9 @@ from pathlib import Path
 import pytest
 
 from tests.standalone.process import STARTED, Place, terminate
-from tests.worker.harness import connect, tpm
+from tests.state_files import PLACES, content_of, envelope_of, overwrite
+from tests.worker.harness import INSTANCE, connect, directory, tpm
+from vtpmd.storage.state_files import create_state_files
 
 pytestmark = pytest.mark.slow
 
@@ -14,9 +16,10 @@ pytestmark = pytest.mark.slow
 def test_files_are_ours_alone_and_hold_no_plaintext(place: Place) -> None:
     terminate(place.serve(*STARTED))
     files = {path.name: path for path in place.state.iterdir()}
-    assert set(files) == {"keyring", "lock", "nvram"}
+    assert set(files) == {"keyring", "lock", "nvram", "volatile", "incoming"}
     assert {stat.S_IMODE(path.stat().st_mode) for path in files.values()} == {0o600}
-    sealed = files["nvram"].read_bytes()
+    sealed = content_of(files["nvram"])
+    assert sealed is not None
     assert sealed.startswith(b"\xd8\x60"), "not a COSE_Encrypt message"
     assert b"default-v1" not in sealed
 
@@ -49,10 +52,37 @@ def test_a_lost_keyring_is_asked_for_not_replaced(place: Place) -> None:
 def test_damaged_state_is_refused_and_left_alone(place: Place) -> None:
     terminate(place.serve(*STARTED))
     nvram = place.state / "nvram"
-    damaged = nvram.read_bytes()[:-20]
+    damaged = nvram.read_bytes()[:200]
     nvram.write_bytes(damaged)
     assert "truncated" in place.refused(*place.sockets)
     assert nvram.read_bytes() == damaged
+
+
+def test_an_empty_file_is_no_state_and_a_lost_one_no_empty_file(place: Place) -> None:
+    """A first start that was cut short is begun again; a TPM that was there is never made anew."""
+    nvram = place.state / "nvram"
+    terminate(place.serve(*STARTED))
+    dek_id = envelope_of(nvram).header.dek_id
+    (place.state / "volatile").unlink()
+    terminate(place.serve(*STARTED))
+    assert envelope_of(nvram).header.dek_id == dek_id
+    with directory(place.state) as fd:
+        create_state_files(fd, INSTANCE, replace=True)
+    terminate(place.serve(*STARTED))
+    assert envelope_of(nvram).header.dek_id != dek_id
+    for offset in PLACES:
+        overwrite(nvram, bytes(512), offset)
+    assert "neither of its places" in place.refused(*place.sockets)
+
+
+def test_state_of_an_unreleased_version_is_refused_as_that(place: Place) -> None:
+    terminate(place.serve(*STARTED))
+    nvram = place.state / "nvram"
+    sealed = content_of(nvram)
+    assert sealed is not None
+    nvram.write_bytes(sealed)
+    assert "layout of an unreleased vtpmd" in place.refused(*place.sockets)
+    assert nvram.read_bytes() == sealed
 
 
 @pytest.mark.parametrize("name", ["tpm2-00.permall", "tpm-00.permall"])

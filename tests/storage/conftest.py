@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.storage.disks import file_size_limit, small_disk
 from vtpmd.storage.files import open_directory
-from vtpmd.storage.store import Store
+
+__all__ = ["file_size_limit", "small_disk"]
 
 
 @pytest.fixture
@@ -15,9 +17,3 @@ def dir_fd(tmp_path: Path) -> Iterator[int]:
     fd = open_directory(tmp_path)
     yield fd
     os.close(fd)
-
-
-@pytest.fixture
-def store(dir_fd: int) -> Iterator[Store]:
-    with Store(dir_fd) as opened:
-        yield opened

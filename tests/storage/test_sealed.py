@@ -1,19 +1,25 @@
 """The state of an instance through saves, crashes and a rekey that is cut at every step."""
 
 import itertools
+import os
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 from uuid import UUID
 
 import pytest
 
-from tests.storage.simulated import VM, Disk, Fault, KilledError, fresh
+from tests.storage.simulated import OTHER_VM, VM, Disk, Fault, KilledError, fresh
+from vtpmd.storage.device import FileDevice
 from vtpmd.storage.envelope import parse, seal
 from vtpmd.storage.errors import EnvelopeError, StorageError
+from vtpmd.storage.files import open_directory
 from vtpmd.storage.header import Header
-from vtpmd.storage.sealed import Key, SealedState
+from vtpmd.storage.key import Key
+from vtpmd.storage.sealed import SealedState, rewrap
 from vtpmd.storage.slot import Slot
 from vtpmd.storage.state_file import PLACE_SIZE, StateFile
+from vtpmd.storage.state_files import create_state_files, opened_files
 
 SLOTS = (Slot("local", "host", "kek", "a1b2", "A256GCM", b"\x55" * 60, 1_700_000_000),)
 PERMANENT, VOLATILE = b"permanent" * 150, b"volatile" * 130
@@ -63,7 +69,9 @@ class Host:
         content = StateFile(self.nvram, VM, "nvram").load().content
         assert content is not None
         state = self.open(key(parse(content).header.dek_id[0]))
-        return state, state.load(), state.load_volatile()
+        permanent = state.load()
+        state.settle()
+        return state, permanent, state.load_volatile()
 
 
 def test_what_is_saved_is_loaded() -> None:
@@ -134,6 +142,7 @@ def test_where_nothing_can_be_written_state_is_loaded_and_nothing_is_promised() 
     state = host.open(key(1))
     host.nvram.faults = [Fault(OSError, (), ())] * 2
     assert state.load() == PERMANENT
+    state.settle()
     assert not state.reserve()
     assert state.shortage == "cannot write nvram: Input/output error"
     assert state.reserve()
@@ -236,3 +245,106 @@ def test_unusable_key_changes_nothing() -> None:
 
 def test_key_does_not_show() -> None:
     assert repr(bytes(key(7).dek))[2:-1] not in repr(key(7))
+
+
+class Files:
+    """Real state files, for what works by descriptors."""
+
+    def __init__(self, path: Path) -> None:
+        directory = open_directory(path)
+        create_state_files(directory, VM)
+        with opened_files(directory) as fds:
+            self.fds = [os.dup(fd) for fd in fds]
+        os.close(directory)
+
+    def open(self, key: Key) -> SealedState:
+        return SealedState.of(self.fds, VM, key)
+
+    def close(self) -> None:
+        for fd in self.fds:
+            os.close(fd)
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> Iterator[Files]:
+    files = Files(tmp_path)
+    yield files
+    files.close()
+
+
+def test_first_state_is_in_both_places_and_made_once(files: Files) -> None:
+    files.open(key(1)).create(PERMANENT)
+    for place in (0, PLACE_SIZE):
+        before = os.pread(files.fds[0], 512, place)
+        os.pwrite(files.fds[0], bytes(512), place)
+        state = files.open(key(1))
+        assert (state.load(), state.generation) == (PERMANENT, 1)
+        os.pwrite(files.fds[0], before, place)
+    with pytest.raises(StorageError) as caught:
+        files.open(key(2)).create(b"other")
+    assert caught.value.kind == "exists"
+    assert files.open(key(1)).load() == PERMANENT
+
+
+def test_header_of_another_line_of_life_is_passed(files: Files) -> None:
+    state = files.open(key(1))
+    state.create(b"first")
+    theirs = Header(OTHER_VM, 41, "migration", key(2).dek_id, bytes(range(16)), 3, "lent")
+    state.save(b"theirs", theirs)
+    assert state.header == Header(VM, 42, "permanent", key(1).dek_id, bytes(range(16)), 3, "lent")
+    state.save(b"older", replace(theirs, generation=5))
+    assert state.generation == 43
+
+
+def test_volatile_state_that_cannot_be_loaded_can_be_cleared(files: Files) -> None:
+    files.open(key(1)).create(PERMANENT)
+    os.pwrite(files.fds[1], bytes(512), 0)
+    os.pwrite(files.fds[1], bytes(512), PLACE_SIZE)
+    state = files.open(key(1))
+    state.load()
+    with pytest.raises(EnvelopeError, match="neither of its places"):
+        state.load_volatile()
+    state.clear_volatile()
+    assert files.open(key(1)).load_volatile() is None
+
+
+def rewrapped(files: Files) -> Iterator[bytes]:
+    """What the places of the files say outside the seal."""
+    for fd, offset in itertools.product(files.fds[:2], (0, PLACE_SIZE)):
+        yield os.pread(fd, 8192, offset)
+
+
+def test_rewrap_leaves_the_old_slots_nowhere(files: Files) -> None:
+    state = files.open(key(1))
+    state.create(PERMANENT)
+    state.save_volatile(b"older")
+    state.save_volatile(VOLATILE)
+    slots = (replace(SLOTS[0], key_version="later", wrapped=b"\x66" * 60),)
+    rewrap(files.fds, VM, slots)
+    assert not any(SLOTS[0].wrapped in octets for octets in rewrapped(files))
+    assert all(slots[0].wrapped in octets for octets in rewrapped(files))
+    state = files.open(key(1))
+    assert (state.load(), state.load_volatile()) == (PERMANENT, VOLATILE)
+    assert state.generation == 1
+
+
+def test_rewrap_keeps_the_volatile_state_that_the_key_opens(files: Files) -> None:
+    """After a rekey that was cut short, a newer one is there that it doesn't."""
+    state = files.open(key(1))
+    state.create(PERMANENT)
+    state.save_volatile(VOLATILE)
+    other = StateFile(FileDevice(files.fds[1]), VM, "volatile")
+    other.load()
+    header = Header(VM, 2, "volatile", key(2).dek_id)
+    other.save(seal(key(2).dek, header, SLOTS, VOLATILE))
+    rewrap(files.fds, VM, (replace(SLOTS[0], key_version="later"),))
+    state = files.open(key(1))
+    assert (state.load(), state.load_volatile()) == (PERMANENT, VOLATILE)
+
+
+def test_rewrap_of_what_is_not_there_is_refused(files: Files) -> None:
+    with pytest.raises(EnvelopeError, match="holds no state"):
+        rewrap(files.fds, VM, SLOTS)
+    files.open(key(1)).create(PERMANENT)
+    with pytest.raises(EnvelopeError, match="belongs to instance"):
+        rewrap(files.fds, OTHER_VM, SLOTS)

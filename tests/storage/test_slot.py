@@ -7,8 +7,8 @@ from cbor2 import CBORTag
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vtpmd.storage import cbor
-from vtpmd.storage.cbor import CborError
+from vtpmd.encoding import cbor
+from vtpmd.encoding.cbor import CborError
 from vtpmd.storage.slot import Slot
 
 names = st.text(max_size=20).filter(str.isprintable)

@@ -12,16 +12,21 @@ from pathlib import Path
 
 import pytest
 
+from tests.storage.disks import fill, mounted
 from tests.storage.simulated import VM
-from tests.storage.test_store import file_size_limit, fill, mounted, small_disk
 from vtpmd.storage.device import FileDevice
-from vtpmd.storage.errors import StorageError
+from vtpmd.storage.errors import EnvelopeError, StorageError
 from vtpmd.storage.files import open_directory
-from vtpmd.storage.record import MAX_SIZE
+from vtpmd.storage.record import MAX_SIZE, ROLES
 from vtpmd.storage.state_file import FILE_SIZE, PLACE_SIZE, Loaded, StateFile
-from vtpmd.storage.state_files import create_state_file, open_state_file
-
-__all__ = ["file_size_limit", "small_disk"]  # fixtures
+from vtpmd.storage.state_files import (
+    complete_state_files,
+    create_state_file,
+    create_state_files,
+    open_state_file,
+    opened_files,
+    stored_in,
+)
 
 OLD, NEW = b"old" * 4000, b"new" * 5000
 
@@ -228,3 +233,50 @@ def test_reader_beside_a_busy_writer_gets_a_state_that_was_current(dir_fd: int) 
     writer.join()
     os.close(fd)
     assert latest == 149
+
+
+def test_every_file_of_an_instance_is_made_and_opened(dir_fd: int, tmp_path: Path) -> None:
+    create_state_files(dir_fd, VM, OLD)
+    with opened_files(dir_fd) as fds:
+        found = [
+            StateFile(FileDevice(fd), VM, role).load().content
+            for fd, role in zip(fds, ROLES, strict=True)
+        ]
+    assert found == [OLD, None, None]
+    assert {path.stat().st_mode & 0o777 for path in tmp_path.iterdir()} == {0o600}
+    (tmp_path / "volatile").unlink()
+    with pytest.raises(StorageError) as caught, opened_files(dir_fd):
+        pass
+    assert caught.value.kind == "missing"
+    complete_state_files(dir_fd, VM)
+    assert content(dir_fd) == OLD
+    with opened_files(dir_fd):
+        pass
+
+
+def test_a_file_that_was_never_written_is_told_from_one_that_lost_its_state(
+    dir_fd: int, tmp_path: Path
+) -> None:
+    """Only the first may be followed by a new TPM."""
+    assert stored_in(dir_fd, "nvram") is None
+    create_state_files(dir_fd, VM)
+    assert stored_in(dir_fd, "nvram") is None
+    with opened(dir_fd) as file:
+        file.save(OLD)
+    assert stored_in(dir_fd, "nvram") == VM
+    fd = os.open(tmp_path / "nvram", os.O_RDWR)
+    os.pwrite(fd, bytes(512), PLACE_SIZE)  # where the state was, with the empty one beside it
+    assert stored_in(dir_fd, "nvram") == VM
+    os.pwrite(fd, bytes(512), 0)
+    os.close(fd)
+    with pytest.raises(EnvelopeError, match="neither of its places"):
+        stored_in(dir_fd, "nvram")
+
+
+def test_the_layout_of_an_unreleased_vtpmd_is_refused_as_that(dir_fd: int, tmp_path: Path) -> None:
+    (tmp_path / "nvram").write_bytes(bytes.fromhex("d86084") + bytes(8000))
+    (tmp_path / "nvram").chmod(0o600)
+    with pytest.raises(EnvelopeError, match="layout of an unreleased vtpmd"):
+        stored_in(dir_fd, "nvram")
+    with pytest.raises(EnvelopeError, match="unreleased"):
+        loaded(dir_fd)

@@ -12,6 +12,7 @@ from uuid import UUID
 
 import pytest
 
+from tests.state_files import BOMB, PLACES, overwrite, put
 from tests.supervisor.harness import (
     GET_RANDOM_8,
     STARTUP_CLEAR,
@@ -48,7 +49,9 @@ def test_a_created_instance_can_be_used_at_once(daemon: Daemon) -> None:
 def test_a_second_create_is_refused_and_touches_nothing(daemon: Daemon) -> None:
     uuid = "7d1f2b30-8f2e-4a55-9a7c-0123456789ab"
     daemon.control("create", "web1", "--uuid", uuid)
-    files = {path: path.read_bytes() for path in instance_directory(daemon, "web1").iterdir()}
+    everything = instance_directory(daemon, "web1").rglob("*")
+    files = {path: path.read_bytes() for path in everything if path.is_file()}
+    assert len(files) == 5
     for arguments in (["web1"], ["web2", "--uuid", uuid], [uuid]):
         result = daemon.ctl("create", *arguments)
         assert result.returncode == 6
@@ -140,20 +143,28 @@ def test_a_lost_zygote_is_replaced(daemon: Daemon) -> None:
     assert daemon.control("info", "web1")["state"] == "running"
 
 
-@pytest.mark.parametrize("damage", ["flip", "truncate", "swap", "remove"])
+@pytest.mark.parametrize(
+    "damage", ["flip", "truncate", "swap", "remove", "bomb", "bomb in a record"]
+)
 def test_a_damaged_state_is_refused_and_left_alone(daemon: Daemon, damage: str) -> None:
     daemon.control("create", "web1", "--no-start")
     daemon.control("create", "web2", "--no-start")
-    nvram = instance_directory(daemon, "web1") / "nvram"
+    nvram = instance_directory(daemon, "web1") / "tpm" / "nvram"
     content = nvram.read_bytes()
     match damage:
         case "flip":
-            content = content[:-20] + bytes([content[-20] ^ 1]) + content[-19:]
+            for place in PLACES:
+                overwrite(nvram, bytes([content[place + 400] ^ 1]), place + 400)
         case "truncate":
-            content = content[: len(content) // 2]
+            os.truncate(nvram, 300)
         case "swap":
-            content = (instance_directory(daemon, "web2") / "nvram").read_bytes()
-    nvram.write_bytes(content)
+            nvram.write_bytes((instance_directory(daemon, "web2") / "tpm" / "nvram").read_bytes())
+        case "bomb":
+            overwrite(nvram, BOMB)
+            overwrite(nvram, BOMB, PLACES[1])
+        case "bomb in a record":
+            put(nvram, BOMB)
+    content = nvram.read_bytes()
     if damage == "remove":
         nvram.unlink()
     result = daemon.ctl("start", "web1", "--json")
@@ -244,8 +255,9 @@ def test_a_crash_in_the_middle_leaves_nothing_half_visible(daemon: Daemon) -> No
     daemon.end()
     instances = daemon.state / "instances"
     for name in (".new-7d1f2b30-8f2e-4a55-9a7c-0123456789ab", ".old-whatever"):
-        (instances / name).mkdir()
-        (instances / name / "nvram").write_bytes(b"half")
+        (instances / name / "tpm").mkdir(parents=True, mode=0o700)
+        (instances / name).chmod(0o700)
+        (instances / name / "tpm" / "nvram").write_bytes(b"half")
     daemon.start()
     assert [info["name"] for info in daemon.control("list")["instances"]] == ["web1"]
     assert len(list(instances.iterdir())) == 1

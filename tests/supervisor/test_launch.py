@@ -28,6 +28,6 @@ def test_it_says_who_may_connect(tmp_path: Path) -> None:
 @pytest.mark.parametrize("startup", [True, False])
 def test_it_names_the_instance_and_its_key(tmp_path: Path, startup: bool) -> None:
     found = order(tmp_path, Grant(None, None, 0o660), startup)
-    assert (found.uuid, found.name, bytes(found.dek)) == (SAMPLE.uuid, SAMPLE.name, DEK)
-    assert [slot.provider for slot in found.slots] == ["main"]
+    assert (found.uuid, found.name, bytes(found.key.dek)) == (SAMPLE.uuid, SAMPLE.name, DEK)
+    assert [slot.provider for slot in found.key.slots] == ["main"]
     assert found.startup is startup

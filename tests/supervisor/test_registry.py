@@ -2,6 +2,8 @@
 
 import errno
 import os
+import shutil
+import tracemalloc
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import timedelta
@@ -10,12 +12,14 @@ from uuid import UUID, uuid4
 
 import pytest
 
+from tests.state_files import BOMB, content_of, put
 from tests.supervisor.test_metadata import SAMPLE
 from vtpmd.linux.errors import InUseError
-from vtpmd.storage.errors import StorageError
-from vtpmd.storage.store import Store
-from vtpmd.supervisor.metadata import Metadata
-from vtpmd.supervisor.registry import Registry
+from vtpmd.storage.errors import EnvelopeError, StorageError
+from vtpmd.storage.record import BEGINNING, MAX_SIZE, ROLES
+from vtpmd.supervisor.instance_directory import replace_state
+from vtpmd.supervisor.metadata import MAX_PUBLIC_FILE, Metadata
+from vtpmd.supervisor.registry import MAX_CERTIFICATES, Contents, Registry
 
 
 @pytest.fixture
@@ -148,29 +152,105 @@ def test_a_name_that_is_the_uuid_of_another_is_a_fault(
     assert "is the UUID of another instance" in str(entries[impostor.uuid].fault)
 
 
-def test_what_is_overwritten_leaves_no_volatile_state(
-    registry: Registry, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_is_overwritten_leaves_no_volatile_state(registry: Registry, tmp_path: Path) -> None:
     """That of another time is gone before the permanent state changes, whatever interrupts it."""
     metadata = made(registry, "web1")
-    with registry.directory(metadata.uuid) as directory:
-        registry.fill(directory, dict.fromkeys(("nvram", "volatile", "volatile.new"), b"old"))
-    steps: list[tuple[str, str]] = []
-
-    def noted(step: str, method: Callable[..., None]) -> Callable[..., None]:
-        def note(store: Store, name: str, *content: bytes) -> None:
-            steps.append((step, name))
-            method(store, name, *content)
-
-        return note
-
-    monkeypatch.setattr(Store, "remove", noted("remove", Store.remove))
-    monkeypatch.setattr(Store, "write", noted("write", Store.write))
-    assert registry.overwrite(replace(metadata, name="web2"), {"nvram": b"new"}) is None
-    with registry.directory(metadata.uuid) as directory:
-        assert sorted(os.listdir(directory)) == ["meta.json", "nvram"]
-    assert registry.nvram(metadata.uuid) == b"new"
+    tpm = tmp_path / "state" / "instances" / str(metadata.uuid) / "tpm"
+    for role in ROLES:
+        put(tpm / role, b"old")
+    contents = Contents(metadata.uuid, b"new", {"ek.pem": b"certificate"})
+    failing = tpm / "nvram"
+    failing.unlink()
+    failing.mkdir()
+    with pytest.raises(StorageError):
+        registry.overwrite(replace(metadata, name="web2"), contents)
+    assert content_of(tpm / "volatile") is content_of(tpm / "incoming") is None
+    failing.rmdir()
+    assert registry.overwrite(replace(metadata, name="web2"), contents) is None
+    assert content_of(tpm / "nvram") == b"new"
+    assert sorted(os.listdir(tpm)) == sorted(ROLES)
+    assert registry.certificates(metadata.uuid) == {"ek.pem": b"certificate"}
     assert registry.load()[0].metadata.name == "web2"
-    assert [step for step, _ in steps] == ["remove", "remove", "write", "write"]
     with registry.claimed(metadata.uuid), pytest.raises(InUseError):
-        registry.overwrite(metadata, {})
+        registry.overwrite(metadata, contents)
+
+
+def test_an_instance_of_an_unreleased_layout_is_refused(registry: Registry, tmp_path: Path) -> None:
+    metadata = made(registry, "web1")
+    directory = tmp_path / "state" / "instances" / str(metadata.uuid)
+    shutil.rmtree(directory / "tpm")
+    (directory / "lock").unlink()
+    for name in ("nvram", "volatile"):
+        (directory / name).write_bytes(b"old")
+    (entry,) = registry.load()
+    assert "layout of an unreleased vtpmd" in str(entry.fault)
+    for attempt in (registry.state_files, registry.nvram):
+        with pytest.raises(EnvelopeError, match="unreleased"), attempt(metadata.uuid):
+            pass
+    with pytest.raises(EnvelopeError, match="unreleased"):
+        registry.envelope(metadata.uuid)
+    # It can be replaced or removed all the same.
+    registry.overwrite(metadata, Contents(metadata.uuid, b"new", {}))
+    assert sorted(os.listdir(directory)) == ["lock", "meta.json", "tpm"]
+    assert registry.load()[0].fault is None
+    registry.remove(metadata.uuid)
+    assert registry.load() == []
+
+
+def test_what_a_worker_may_write_is_never_believed(registry: Registry, tmp_path: Path) -> None:
+    """Nor does it cost more than a state file may hold, or keep the other instances back."""
+    victim, hostile = made(registry, "web1"), made(registry, "web2")
+    tpm = tmp_path / "state" / "instances" / str(hostile.uuid) / "tpm"
+    good = content_of(tpm / "nvram")
+    assert good is None
+    for hostility in ("other", "bomb", "raw bomb", "large"):
+        match hostility:
+            case "other":
+                (tpm / "nvram").write_bytes(
+                    (tpm.parents[1] / str(victim.uuid) / "tpm" / "nvram").read_bytes()
+                )
+            case "bomb":
+                (tpm / "nvram").unlink()
+                with registry.directory(hostile.uuid) as fd:
+                    replace_state(fd, hostile.uuid, BOMB)
+            case "raw bomb":
+                (tpm / "nvram").write_bytes(BOMB)
+            case "large":
+                os.truncate(tpm / "nvram", 1 << 40)
+        entries = {entry.metadata.name: entry for entry in registry.load()}
+        assert entries.keys() == {"web1", "web2"}
+        assert entries["web2"].providers == frozenset()
+        with pytest.raises((EnvelopeError, StorageError)):
+            registry.sealed(hostile.uuid)
+
+
+def test_the_largest_state_costs_no_more_than_a_few_times_its_size(
+    registry: Registry, tmp_path: Path
+) -> None:
+    hostile = made(registry, "web1")
+    nvram = tmp_path / "state" / "instances" / str(hostile.uuid) / "tpm" / "nvram"
+    repeats = (MAX_SIZE - len(BEGINNING)) // len(BOMB)
+    put(nvram, BEGINNING + BOMB * repeats)
+    tracemalloc.start()
+    try:
+        (entry,) = registry.load()
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert entry.providers == frozenset()
+    assert peak < 8 * MAX_SIZE
+
+
+def test_no_more_certificates_are_read_than_a_bundle_may_hold(
+    registry: Registry, tmp_path: Path
+) -> None:
+    metadata = made(registry, "web1")
+    directory = tmp_path / "state" / "instances" / str(metadata.uuid)
+    (directory / "ek.pem").write_bytes(bytes(MAX_PUBLIC_FILE + 1))
+    (directory / "EK copy.pem").write_bytes(b"not ours")
+    with pytest.raises(StorageError, match="more than 65536 bytes"):
+        registry.certificates(metadata.uuid)
+    for number in range(MAX_CERTIFICATES + 1):
+        (directory / f"{number}.pem").write_bytes(b"")
+    with pytest.raises(StorageError, match="more than 16 certificates"):
+        registry.certificates(metadata.uuid)

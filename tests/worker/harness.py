@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TypeVar
 from uuid import UUID
 
+from tests.state_files import content_of, envelope_of
 from vtpmd.ipc.channel import Channel
 from vtpmd.ipc.messages import (
     Event,
@@ -33,7 +34,12 @@ from vtpmd.ipc.messages import (
     Stopped,
     Stored,
 )
+from vtpmd.storage.envelope import Envelope
+from vtpmd.storage.key import Key
+from vtpmd.storage.record import Role
+from vtpmd.storage.sealed import SealedState
 from vtpmd.storage.slot import Slot
+from vtpmd.storage.state_files import create_state_files, opened_files
 
 ZYGOTE = [sys.executable, "-m", "vtpmd.worker.zygote"]
 DEADLINE = 60.0
@@ -46,6 +52,10 @@ M = TypeVar("M")
 
 def dek() -> bytearray:
     return bytearray(b"\x5a" * 32)
+
+
+def make_key() -> Key:
+    return Key(dek(), DEK_ID, SLOTS)
 
 
 def wait_for(condition: Callable[[], object]) -> None:
@@ -174,13 +184,25 @@ class Host:
         return worker
 
     def manufacture(self, banks: tuple[str, ...] = ("sha256",)) -> int:
-        self.state.mkdir(mode=0o700, exist_ok=True)
-        order = Manufacture(self.uuid, "web1", "default-v1", banks, dek(), DEK_ID, SLOTS)
+        prepare(self.state, self.uuid)
+        order = Manufacture(self.uuid, "web1", "default-v1", banks, make_key())
         worker = self.spawn()
-        with directory(self.state) as fd:
-            generation = worker.ask(order, Stored, [fd]).generation
+        with files(self.state) as fds:
+            generation = worker.ask(order, Stored, fds).generation
         worker.wait_until_ended()
         return generation
+
+    def forget(self) -> None:
+        """Let its state be as if there had never been one."""
+        with directory(self.state) as fd:
+            create_state_files(fd, self.uuid, replace=True)
+
+    def stored(self, role: Role = "nvram") -> bytes | None:
+        """What a state file holds."""
+        return content_of(self.state / role, self.uuid)
+
+    def envelope(self, role: Role = "nvram") -> Envelope:
+        return envelope_of(self.state / role, self.uuid)
 
     def serve(self, *, data: bool = True, **options: object) -> WorkerProcess:
         worker, answer = self.try_to_serve(data=data, **options)
@@ -190,14 +212,18 @@ class Host:
     def try_to_serve(
         self, *, data: bool = True, **options: object
     ) -> tuple[WorkerProcess, Ready | Failed]:
-        fields: dict[str, object] = {"uuid": self.uuid, "name": "web1", "dek": dek()}
-        fields |= {"dek_id": DEK_ID, "slots": SLOTS, **options}
+        fields: dict[str, object] = {
+            "uuid": self.uuid,
+            "name": "web1",
+            "key": make_key(),
+            **options,
+        }
         worker = self.spawn()
         kinds = [(self.control_path, socket.SOCK_STREAM), (self.adoption_path, _SEQPACKET)]
         kinds += [(self.data_path, socket.SOCK_STREAM)] if data else []
-        with directory(self.state) as fd:
+        with files(self.state) as state, lock(self.state) as claim:
             listeners = [_listen(path, kind) for path, kind in kinds]
-            fds = [fd, *(listener.fileno() for listener in listeners)]
+            fds = [*state, claim, *(listener.fileno() for listener in listeners)]
             answer = worker.ask(Serve(**fields), Ready | Failed, fds)  # type: ignore[arg-type]
             for listener in listeners:
                 listener.close()
@@ -214,6 +240,40 @@ _SEQPACKET = socket.SOCK_SEQPACKET
 @contextmanager
 def directory(path: Path) -> Iterator[int]:
     fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        yield fd
+    finally:
+        os.close(fd)
+
+
+def prepare(path: Path, uuid: UUID = INSTANCE) -> None:
+    """Make a directory of empty state files, unless there is one."""
+    if not path.exists():
+        path.mkdir(mode=0o700)
+        with directory(path) as fd:
+            create_state_files(fd, uuid)
+
+
+@contextmanager
+def opened(path: Path, key: Key | None = None, uuid: UUID = INSTANCE) -> Iterator[SealedState]:
+    """The state in new files of a directory, in this process."""
+    path.mkdir(mode=0o700, exist_ok=True)
+    with directory(path) as fd:
+        create_state_files(fd, uuid)
+    with files(path) as fds:
+        yield SealedState.of(fds, uuid, key or make_key())
+
+
+@contextmanager
+def files(path: Path) -> Iterator[list[int]]:
+    """The descriptors of the state files in a directory, for a worker."""
+    with directory(path) as fd, opened_files(fd) as fds:
+        yield fds
+
+
+@contextmanager
+def lock(path: Path) -> Iterator[int]:
+    fd = os.open(path / "lock", os.O_RDONLY | os.O_CREAT, 0o600)
     try:
         yield fd
     finally:

@@ -3,9 +3,11 @@
 import os
 import resource
 import struct
+from dataclasses import replace
 
 import pytest
 
+from tests.state_files import older_place, overwrite
 from tests.worker.harness import (
     FAILURE,
     GET_RANDOM_16,
@@ -16,21 +18,28 @@ from tests.worker.harness import (
     SUCCESS,
     Host,
     Qemu,
+    WorkerProcess,
     connect,
     control,
-    dek,
+    make_key,
     tpm,
     wait_for,
 )
 from vtpmd.ipc.messages import Failed, Rekey, Rekeyed, RekeyFailed
-from vtpmd.storage.envelope import parse
+from vtpmd.storage.key import Key
+from vtpmd.storage.record import ROLES
+from vtpmd.storage.state_file import FILE_SIZE, PLACE_SIZE
 
 NV_UNAVAILABLE = "80010000000a00000923"
 OTHER_DEK_ID = bytes(range(16, 32))
 
 
 def _generation(host: Host) -> int:
-    return parse((host.state / "nvram").read_bytes()).header.generation
+    return host.envelope().header.generation
+
+
+def _other_key() -> Key:
+    return Key(bytearray(b"n" * 32), OTHER_DEK_ID, make_key().slots)
 
 
 def _power_on(host: Host) -> None:
@@ -96,7 +105,7 @@ def test_volatile_state_survives_the_worker(host: Host) -> None:
     with connect(host.control_path) as sock, connect(host.data_path) as data:
         assert control(sock, 0x02, struct.pack(">I", 1)) == bytes(4)
         assert len(tpm(data, GET_RANDOM_16)) == 28  # no TPM2_Startup was needed
-        assert not (host.state / "volatile").exists()
+        assert host.stored("volatile") is None
         assert control(sock, 0x02, bytes(4)) == bytes(4)
         assert tpm(data, GET_RANDOM_16).hex() == "80010000000a00000100"
 
@@ -114,8 +123,8 @@ def test_a_damaged_volatile_state_refuses_init_and_stays(host: Host) -> None:
 @pytest.mark.parametrize(
     ("change", "kind"),
     [
-        (lambda data: data[:-1] + bytes([data[-1] ^ 1]), "damaged"),
-        (lambda data: data[:-9], "damaged"),
+        (lambda data: bytes(len(data)), "damaged"),
+        (lambda data: data[:9], "damaged"),
         (lambda data: b"", "damaged"),
     ],
 )
@@ -131,15 +140,16 @@ def test_a_damaged_file_is_refused_and_left_alone(host: Host, change: object, ki
 
 
 def test_a_missing_file_is_never_made_anew(host: Host) -> None:
-    (host.state / "nvram").unlink()
+    """The worker gets an empty one, whose supervisor has lost the state."""
+    host.forget()
     _, answer = host.try_to_serve()
     assert isinstance(answer, Failed)
-    assert answer.kind == "storage"
-    assert not (host.state / "nvram").exists()
+    assert answer.kind == "damaged"
+    assert host.stored() is None
 
 
 def test_the_wrong_key_is_told_from_damage(host: Host) -> None:
-    _, answer = host.try_to_serve(dek=bytearray(32))
+    _, answer = host.try_to_serve(key=replace(make_key(), dek=bytearray(32)))
     assert isinstance(answer, Failed)
     assert answer.kind == "key"
 
@@ -159,7 +169,7 @@ def test_manufacture_never_overwrites(host: Host) -> None:
 
 
 def test_an_unknown_bank_is_named(host: Host) -> None:
-    (host.state / "nvram").unlink()
+    host.forget()
     with pytest.raises(AssertionError, match="md5"):
         host.manufacture(("md5",))
 
@@ -167,16 +177,22 @@ def test_an_unknown_bank_is_named(host: Host) -> None:
 def test_a_full_disk_is_noticed_before_a_command_and_told(host: Host) -> None:
     worker = host.serve()
     _power_on(host)
-    with connect(host.data_path) as data:
-        # The limit on file sizes stands in for a full disk: the state fits, a new spare doesn't.
-        resource.prlimit(worker.pid, resource.RLIMIT_FSIZE, (20 << 10, 16 << 20))
-        assert tpm(data, SHUTDOWN_STATE).hex() == SUCCESS  # still had its space
+    with connect(host.control_path) as sock:
+        assert control(sock, 0x0A) == bytes(4)
+    worker.kill()
+    # The limit on file sizes stands in for a full disk: what there is fits, no growth does.
+    size = PLACE_SIZE + (16 << 10)
+    os.truncate(host.state / "nvram", size)
+    worker = host.serve()
+    _limit_files(worker, size)
+    with connect(host.control_path) as sock, connect(host.data_path) as data:
+        assert control(sock, 0x02, bytes(4)) == bytes(4)
         generation = _generation(host)
         assert tpm(data, SHUTDOWN_STATE).hex() == NV_UNAVAILABLE
-        assert worker.event("storage-full").detail
+        assert "File too large" in worker.event("storage-full").detail
         assert len(tpm(data, GET_RANDOM_16)) == 28  # what writes nothing goes on
         assert _generation(host) == generation
-        resource.prlimit(worker.pid, resource.RLIMIT_FSIZE, (16 << 20, 16 << 20))
+        _limit_files(worker, FILE_SIZE)
         assert tpm(data, SHUTDOWN_STATE).hex() == SUCCESS
         worker.event("storage-recovered")
 
@@ -185,14 +201,14 @@ def test_a_failed_write_ends_in_failure_mode_until_init(host: Host) -> None:
     worker = host.serve()
     _power_on(host)
     generation = _generation(host)
-    for leftover in host.state.glob(".vtpmd-*"):
-        leftover.unlink()  # the spare is gone: its rename fails
+    _limit_files(worker, 0)
     with connect(host.control_path) as sock, connect(host.data_path) as data:
         assert tpm(data, SHUTDOWN_STATE).hex() == FAILURE
         worker.event("storage-failing")
         assert worker.status().tpm == "failed"
         assert _generation(host) == generation
         assert tpm(data, GET_RANDOM_16).hex() == FAILURE
+        _limit_files(worker, FILE_SIZE)
         assert control(sock, 0x0E) == bytes(4)
         assert control(sock, 0x02, bytes(4)) == bytes(4)
         assert tpm(data, STARTUP_CLEAR).hex() == SUCCESS
@@ -200,25 +216,45 @@ def test_a_failed_write_ends_in_failure_mode_until_init(host: Host) -> None:
     assert _generation(host) == generation + 1
 
 
+def _limit_files(worker: WorkerProcess, size: int) -> None:
+    resource.prlimit(worker.pid, resource.RLIMIT_FSIZE, (size, FILE_SIZE))
+
+
+def test_what_is_not_whole_is_told_and_the_rest_served(host: Host) -> None:
+    """The one is as an interrupted write leaves it, the other as none does."""
+    host.serve()
+    _power_on(host)
+    host.workers[-1].kill()
+    nvram, volatile = host.state / "nvram", host.state / "volatile"
+    overwrite(nvram, bytes(512), older_place(nvram))
+    overwrite(volatile, volatile.read_bytes()[:512], PLACE_SIZE)
+    worker = host.serve()
+    _power_on(host)
+    assert worker.event("write-interrupted").detail == "permanent state"
+    assert "record of place 0" in worker.event("state-damaged").detail
+    # Each is told once, and what was interrupted is whole again.
+    _power_on(host)
+    assert not [event for event in worker.events if event.kind.startswith(("write", "state"))]
+
+
 def test_rekey_seals_under_the_new_key_while_running(host: Host) -> None:
     worker = host.serve()
     _power_on(host)
     with connect(host.control_path) as sock:
         assert control(sock, 0x0A) == bytes(4)
-    slots = parse((host.state / "nvram").read_bytes()).slots
-    generation = worker.ask(Rekey(bytearray(b"n" * 32), OTHER_DEK_ID, slots), Rekeyed).generation
-    for name in ("nvram", "volatile"):
-        assert parse((host.state / name).read_bytes()).header.dek_id == OTHER_DEK_ID
+    generation = worker.ask(Rekey(_other_key()), Rekeyed).generation
+    for name in ROLES[:2]:
+        assert host.envelope(name).header.dek_id == OTHER_DEK_ID
     assert generation == _generation(host)
     worker.kill()
-    _, answer = host.try_to_serve(dek=dek())
+    _, answer = host.try_to_serve()
     assert isinstance(answer, Failed)
-    host.serve(dek=bytearray(b"n" * 32), dek_id=OTHER_DEK_ID)
+    host.serve(key=_other_key())
 
 
 def test_a_refused_rekey_changes_nothing(host: Host) -> None:
     worker = host.serve()
-    answer = worker.ask(Rekey(bytearray(b"short"), OTHER_DEK_ID, ()), RekeyFailed)
+    answer = worker.ask(Rekey(Key(bytearray(b"short"), OTHER_DEK_ID, ())), RekeyFailed)
     assert "32 bytes" in answer.reason or "slots" in answer.reason
     _power_on(host)
     worker.kill()

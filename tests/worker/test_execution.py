@@ -1,5 +1,6 @@
 """What a worker makes of an engine that fails."""
 
+import resource
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -7,8 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.worker.harness import DEK_ID, INSTANCE, SLOTS, dek, directory
-from vtpmd.storage.store import Store
+from tests.worker.harness import opened
 from vtpmd.swtpm.host import ControlError
 from vtpmd.swtpm.table import BlobType
 from vtpmd.tpm.command import COMMANDS
@@ -16,7 +16,6 @@ from vtpmd.tpm.engine import Engine
 from vtpmd.tpm.rc import RC
 from vtpmd.tpm.wire.constants import CC, PT, RH
 from vtpmd.worker.instance import Instance
-from vtpmd.worker.persistence import Key, Persistence
 from vtpmd.worker.sources import entropy, now
 
 STARTUP = struct.pack(">HIIH", 0x8001, 12, CC.STARTUP, 0)
@@ -30,11 +29,10 @@ DISABLE_CLEAR = 1 << 8
 def test_a_defect_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Not what the command has changed before, neither here after INIT nor anywhere else."""
     engine = Engine.manufacture("default-v1", ["sha256"], entropy, now)
-    with directory(tmp_path) as fd:
-        persistence = Persistence(Store(fd), INSTANCE, Key(dek(), DEK_ID, SLOTS))
-        persistence.create(engine.permanent())
+    with opened(tmp_path) as state:
+        state.create(engine.permanent())
         events: list[str] = []
-        instance = Instance(engine, persistence, lambda kind, _: events.append(kind))
+        instance = Instance(engine, state, lambda kind, _: events.append(kind))
         instance.power.init(delete_volatile=False)
         assert instance.execution.execute(STARTUP, 0)[6:] == bytes(4)
         with monkeypatch.context() as broken:
@@ -46,6 +44,17 @@ def test_a_defect_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.Monk
         instance.power.init(delete_volatile=False)
         assert instance.execution.execute(STARTUP, 0)[6:] == bytes(4)
         assert not int.from_bytes(instance.execution.execute(PERMANENT, 0)[-4:]) & DISABLE_CLEAR
+
+
+@contextmanager
+def _unwritable() -> Iterator[None]:
+    """No file can be written to in here."""
+    _, hard = before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 def _break_after_the_change(monkeypatch: pytest.MonkeyPatch, code: int) -> None:
@@ -78,9 +87,8 @@ def test_after_a_failed_write_init_begins_with_what_is_on_disk(
     """Also when it comes at once, and when it resumes a volatile state from elsewhere."""
     with _instance(tmp_path) as (instance, events):
         blob = instance.migration.state_blob(BlobType.VOLATILE)
-        for leftover in tmp_path.glob(".vtpmd-*"):
-            leftover.unlink()  # what the next write renames
-        assert instance.execution.execute(CLEAR_CONTROL, 0)[6:] == RC.FAILURE.to_bytes(4)
+        with _unwritable():
+            assert instance.execution.execute(CLEAR_CONTROL, 0)[6:] == RC.FAILURE.to_bytes(4)
         assert events[-1][0] == "storage-failing"
         assert instance.execution.engine.failed
         if resumed:
@@ -97,14 +105,9 @@ def _instance(path: Path) -> Iterator[tuple[Instance, list[tuple[str, str]]]]:
     """A TPM that was started, and its events."""
     engine = Engine.manufacture("default-v1", ["sha256"], entropy, now)
     events: list[tuple[str, str]] = []
-    with directory(path) as fd, Store(fd) as store:
-        persistence = Persistence(store, INSTANCE, Key(dek(), DEK_ID, SLOTS))
-        persistence.create(engine.permanent())
-        instance = Instance(
-            engine,
-            persistence,
-            lambda kind, detail: events.append((kind, detail)),
-        )
+    with opened(path) as state:
+        state.create(engine.permanent())
+        instance = Instance(engine, state, lambda kind, detail: events.append((kind, detail)))
         instance.power.init(delete_volatile=False)
         assert instance.execution.execute(STARTUP, 0)[6:] == bytes(4)
         yield instance, events
@@ -117,6 +120,6 @@ def test_a_stored_volatile_state_does_not_outlive_a_migration_in(tmp_path: Path)
         instance.power.stop()
         instance.migration.set_state_blob(BlobType.PERMANENT, blob)
         instance.power.init(delete_volatile=False)
-        assert instance.execution.persistence.load_volatile() is None
+        assert instance.execution.state.load_volatile() is None
         instance.power.init(delete_volatile=False)
         assert instance.execution.execute(STARTUP, 0)[6:] == bytes(4)  # nothing was resumed

@@ -20,6 +20,7 @@ from tests.worker.harness import (
     connect,
     control,
     get_blob,
+    prepare,
     tpm,
 )
 from vtpmd.storage.envelope import parse
@@ -47,7 +48,7 @@ def target(host: Host, zygote: Zygote, tmp_path: Path) -> Host:
     root = tmp_path / "target"
     root.mkdir()
     other = Host(zygote, root, workers=host.workers)
-    other.state.mkdir(mode=0o700)
+    prepare(other.state)
     (other.state / "nvram").write_bytes((host.state / "nvram").read_bytes())
     other.serve()
     return other
@@ -76,8 +77,8 @@ def test_a_running_tpm_moves_and_the_source_stays_silent(
         assert control(qemu.control, 0x02, bytes(4)) == FAIL
         assert control(qemu.control, 0x03) == bytes(4)
         assert (host.state / "nvram").read_bytes() == file
-        arrived = parse((target.state / "nvram").read_bytes()).header.generation
-        assert arrived > parse(file).header.generation
+        arrived = target.envelope().header.generation
+        assert arrived > host.envelope().header.generation
 
 
 def test_lock_storage_gives_the_source_back(host: Host, source: WorkerProcess) -> None:
@@ -130,7 +131,8 @@ def test_refused_blobs_say_why_and_change_nothing(
         control(sock, 0x02, bytes(4))
         blob = get_blob(sock, PERMANENT)
         volatile = get_blob(sock, VOLATILE)
-    before = (host.state / "nvram").read_bytes()
+    before = host.stored()
+    assert before is not None
     with connect(host.control_path) as sock, connect(host.data_path) as data:
         assert set_blob(sock, PERMANENT, volatile) == 0x03  # the other type
         assert set_blob(sock, PERMANENT, blob[:-1]) == 0x03

@@ -1,6 +1,7 @@
 """The sandbox from inside: what a worker can't do any more, and what it still can."""
 
 import ctypes
+import fcntl
 import mmap
 import os
 import signal
@@ -14,9 +15,10 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 
+from tests.worker.harness import files, opened
 from vtpmd.ipc.messages import SandboxMode
 from vtpmd.linux import kernel
-from vtpmd.storage.store import Store
+from vtpmd.storage.state_file import FILE_SIZE
 from vtpmd.worker import seccomp
 from vtpmd.worker.errors import SandboxError
 from vtpmd.worker.sandbox import Sandbox
@@ -51,10 +53,10 @@ def _in_child(work: Callable[[], None]) -> None:
     assert complaint == b"ok", complaint.decode()
 
 
-def _confined(directory: int, mode: SandboxMode = "require") -> tuple[Sandbox, SideThread[object]]:
+def _confined(mode: SandboxMode = "require") -> tuple[Sandbox, SideThread[object]]:
     sandbox = Sandbox(mode)
     side: SideThread[object] = SideThread()
-    sandbox.confine(directory)
+    sandbox.confine()
     side.start()
     sandbox.seal()
     return sandbox, side
@@ -106,23 +108,18 @@ def _assert_refused(name: str, act: Act) -> None:
     raise AssertionError(f"{name} was allowed")
 
 
-def _directory(path: Path) -> int:
-    return os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-
-
 @pytest.mark.skipif(os.uname().machine != "x86_64", reason="system call numbers of x86_64")
 @pytest.mark.parametrize("user", [os.getuid(), _NOBODY], ids=["own-user", "unprivileged"])
 def test_nothing_but_its_work_is_possible(tmp_path: Path, user: int) -> None:
     if user != os.getuid() and os.getuid():
         pytest.skip("changing the user takes root")
-    directory = _directory(tmp_path)
 
     def work() -> None:
         if user != os.getuid():
             os.setgroups([])
             os.setresgid(user, user, user)
             os.setresuid(user, user, user)
-        _, side = _confined(directory)
+        _, side = _confined()
         for name, act in FORBIDDEN.items():
             _assert_refused(name, act)
 
@@ -177,12 +174,11 @@ def test_a_system_call_of_another_architecture_ends_the_process(
     """All of it: one thread alone would leave a worker that serves nobody."""
     if not _has_foreign_calls():
         pytest.skip("this kernel runs no calls of 32-bit x86")
-    directory = _directory(tmp_path)
 
     def work() -> None:
         signal.alarm(30)  # for a process of which one thread is gone
         call = _foreign_call()
-        _, side = _confined(directory)
+        _, side = _confined()
         if aside:
             side.submit(call)
             side.outcome()
@@ -193,22 +189,22 @@ def test_a_system_call_of_another_architecture_ends_the_process(
 
 
 def test_the_work_itself_goes_on(tmp_path: Path) -> None:
-    directory = _directory(tmp_path)
-    with socket.socket(socket.AF_UNIX) as listener:
+    with socket.socket(socket.AF_UNIX) as listener, opened(tmp_path) as state:
         listener.bind(str(tmp_path / "s"))
         listener.listen()
         with socket.socket(socket.AF_UNIX) as client:
             client.connect(str(tmp_path / "s"))
 
             def work() -> None:
-                _, side = _confined(directory)
-                with Store(directory) as store:
-                    assert store.reserve(10_000)
-                    store.create("nvram", b"one")
-                    store.write("nvram", b"two")
-                    assert store.read("nvram") == b"two"
-                    store.write("volatile", b"three")
-                    store.remove("volatile")
+                _, side = _confined()
+                state.create(b"one")
+                assert state.reserve()
+                state.save(b"two" * 20_000)
+                state.save_volatile(b"three")
+                assert state.load() == b"two" * 20_000
+                assert state.load_volatile() == b"three"
+                state.clear_volatile()
+                assert state.findings == []
                 side.submit(lambda: rsa.generate_private_key(65537, 2048).key_size)
                 assert side.outcome() == 2048
                 accepted, _ = listener.accept()
@@ -216,32 +212,89 @@ def test_the_work_itself_goes_on(tmp_path: Path) -> None:
 
             _in_child(work)
             assert len(client.recv(16)) == 16
-    assert (tmp_path / "nvram").read_bytes() == b"two"
+        assert state.load() == b"two" * 20_000
 
 
-def test_other_directories_of_the_same_owner_are_out_of_reach(tmp_path: Path) -> None:
-    (tmp_path / "mine").mkdir()
-    (tmp_path / "other").mkdir()
-    (tmp_path / "other" / "nvram").write_bytes(b"secret")
-    mine = _directory(tmp_path / "mine")
-    beyond = ("../other/nvram", str(tmp_path / "other" / "nvram"))
+def test_a_worker_has_its_files_and_no_more_space(tmp_path: Path) -> None:
+    with opened(tmp_path / "mine"), files(tmp_path / "mine") as fds:
+
+        def work() -> None:
+            _confined()
+            for fd in fds:
+                os.pwrite(fd, b"x", FILE_SIZE - 1)
+                acts: dict[str, Act] = {
+                    "growth": lambda fd=fd: os.pwrite(fd, b"x", FILE_SIZE),  # type: ignore[misc]
+                    "fallocate": lambda fd=fd: os.posix_fallocate(fd, FILE_SIZE, 1),  # type: ignore[misc]
+                    "truncate": lambda fd=fd: os.ftruncate(fd, 0),  # type: ignore[misc]
+                    "chmod": lambda fd=fd: os.fchmod(fd, 0o666),  # type: ignore[misc]
+                    "lock": lambda fd=fd: fcntl.flock(fd, fcntl.LOCK_UN),  # type: ignore[misc]
+                }
+                for name, act in acts.items():
+                    _assert_refused(name, act)
+
+        _in_child(work)
+
+
+@pytest.mark.parametrize("sealed", [False, True], ids=["Landlock alone", "and seccomp"])
+def test_no_file_can_be_made_opened_renamed_or_removed(tmp_path: Path, sealed: bool) -> None:
+    """Not even beneath a directory that is open, nor by the path of a file that is."""
+    mine, other = tmp_path / "mine", tmp_path / "other"
+    for path in (mine, other):
+        path.mkdir()
+        (path / "nvram").write_bytes(b"secret")
+    directory = os.open(mine, os.O_RDONLY | os.O_DIRECTORY)
+    own = os.open(mine / "nvram", os.O_RDWR)
+    acts: dict[str, Act] = {
+        "rename": lambda: os.rename("nvram", "x", src_dir_fd=directory, dst_dir_fd=directory),
+        "symlink": lambda: os.symlink("nvram", "x", dir_fd=directory),
+        "mkdir": lambda: os.mkdir("x", dir_fd=directory),
+        "list": lambda: os.listdir(mine),
+        "by descriptor": lambda: os.open(f"/proc/self/fd/{own}", os.O_RDWR),
+    }
+    for path in ("nvram", "../other/nvram", str(other / "nvram")):  # type: ignore[assignment]
+        acts[f"unlink {path}"] = lambda p=path: os.unlink(p, dir_fd=directory)  # type: ignore[misc]
+        for flags in (os.O_RDONLY, os.O_WRONLY, os.O_CREAT | os.O_WRONLY):
+            acts[f"open {path} {flags}"] = lambda p=path, f=flags: os.open(p, f, dir_fd=directory)  # type: ignore[misc]
+    if sealed:
+        acts["link"] = lambda: os.link("nvram", "x", src_dir_fd=directory, dst_dir_fd=directory)
 
     def work() -> None:
-        _confined(mine)
-        for path in beyond:
-            for flags in (os.O_RDONLY, os.O_WRONLY, os.O_CREAT | os.O_WRONLY):
-                _assert_refused(path, lambda p=path, f=flags: os.open(p, f, dir_fd=mine))  # type: ignore[misc]
-            _assert_refused("unlink", lambda p=path: os.unlink(p, dir_fd=mine))  # type: ignore[misc]
+        sandbox = Sandbox("require")
+        sandbox.confine()
+        if sealed:
+            sandbox.seal()
+        for name, act in acts.items():
+            _assert_refused(name, act)
+        os.pwrite(own, b"S", 0)
 
     _in_child(work)
+    assert [(path / "nvram").read_bytes() for path in (mine, other)] == [b"Secret", b"secret"]
+
+
+@pytest.mark.parametrize("removing", [False, True])
+def test_a_process_with_sockets_of_its_own_may_remove_those(tmp_path: Path, removing: bool) -> None:
+    directory = os.open(tmp_path, os.O_PATH | os.O_DIRECTORY)
+    (tmp_path / "socket").touch()
+
+    def work() -> None:
+        sandbox = Sandbox("require", removable=[directory] if removing else [])
+        sandbox.confine()
+        sandbox.seal()
+        os.unlink("socket", dir_fd=directory)
+
+    if removing:
+        _in_child(work)
+    else:
+        with pytest.raises(AssertionError, match="PermissionError"):
+            _in_child(work)
+    assert (tmp_path / "socket").exists() is not removing
 
 
 def test_what_is_active_is_told(tmp_path: Path) -> None:
-    directory = _directory(tmp_path)
     abi = kernel.landlock_abi()
 
     def work() -> None:
-        active = _confined(directory)[0].active
+        active = _confined()[0].active
         assert active["mode"] == "require"
         assert active["landlock"] == f"ABI {abi}"
         assert active["seccomp"].endswith("rules")
@@ -254,10 +307,9 @@ def test_what_is_active_is_told(tmp_path: Path) -> None:
 
 
 def test_off_still_keeps_secrets_out_of_core_files(tmp_path: Path) -> None:
-    directory = _directory(tmp_path)
 
     def work() -> None:
-        active = _confined(directory, "off")[0].active
+        active = _confined("off")[0].active
         assert set(active) == {"mode", "limits", "not-dumpable"}
         assert __import__("resource").getrlimit(4) == (0, 0)
         assert _libc.prctl(3, 0, 0, 0, 0) == 0  # PR_GET_DUMPABLE
@@ -270,7 +322,6 @@ def test_off_still_keeps_secrets_out_of_core_files(tmp_path: Path) -> None:
 def test_a_missing_part_is_refused_or_told(
     tmp_path: Path, mode: SandboxMode, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    directory = _directory(tmp_path)
     monkeypatch.setattr(kernel, "landlock_abi", lambda: 0)
     monkeypatch.setattr(seccomp, "_library", None)
 
@@ -278,9 +329,9 @@ def test_a_missing_part_is_refused_or_told(
         sandbox = Sandbox(mode)
         if mode == "require":
             with pytest.raises(SandboxError, match=r"landlock.*best-effort"):
-                sandbox.confine(directory)
+                sandbox.confine()
         else:
-            sandbox.confine(directory)
+            sandbox.confine()
         if mode == "require":
             with pytest.raises(SandboxError, match=r"libseccomp\.so\.2 is not installed"):
                 sandbox.seal()
@@ -300,7 +351,7 @@ def test_tracebacks_work_after_the_sandbox(tmp_path: Path) -> None:
         "from vtpmd.worker.sandbox import Sandbox\n"
         "before = set(sys.modules)\n"
         "sandbox = Sandbox('require')\n"
-        f"sandbox.confine(os.open({str(tmp_path)!r}, os.O_RDONLY))\n"
+        "sandbox.confine()\n"
         "sandbox.seal()\n"
         "try:\n"
         "    os.open('/etc/passwd', os.O_RDONLY)\n"

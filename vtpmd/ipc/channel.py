@@ -22,7 +22,7 @@ from .codec import MAX_MESSAGE, MalformedMessageError, UnknownMessageError
 from .messages import CODEC, RULES, Event, Message, Side, State
 from .version import Version, greeting, read_greeting
 
-MAX_FDS = 4
+MAX_FDS = max(max(rule.fds) for rule in RULES.values())
 _MAX_NAME = 64  # characters of the name of a message that we do not know
 _FD = array.array("i")
 

@@ -3,7 +3,7 @@
 What the supervisor sends is an order, what it is sent is a report: `codec` says what that means for
 fields of other versions. Every field that is added from now on has a default; `version` says which
 number grows with it. Secrets (`dek`) are bytearrays that stay out of every repr; whoever holds a
-message wipes them.
+message wipes them. State files are passed as open descriptors, in the order of `ROLES`.
 """
 
 from dataclasses import dataclass, field
@@ -11,10 +11,14 @@ from enum import Enum
 from typing import Literal
 from uuid import UUID
 
+from vtpmd.storage.key import Key
+from vtpmd.storage.record import ROLES
 from vtpmd.storage.slot import Slot
 
 from .codec import Codec
 
+STATE_FDS = len(ROLES)
+"""How many descriptors the state files of an instance are."""
 SandboxMode = Literal["require", "best-effort", "off"]
 TpmPower = Literal["off", "on", "failed", "unknown"]
 FailureKind = Literal[
@@ -36,6 +40,8 @@ EventKind = Literal[
     "storage-failing",
     "failure-mode",
     "state-refused",
+    "write-interrupted",
+    "state-damaged",
     "defect",
     "migration-out",
     "migration-in",
@@ -43,7 +49,14 @@ EventKind = Literal[
 ]
 
 ALARMS: frozenset[str] = frozenset(
-    {"storage-full", "storage-failing", "failure-mode", "state-refused", "defect"}
+    {
+        "storage-full",
+        "storage-failing",
+        "failure-mode",
+        "state-refused",
+        "state-damaged",
+        "defect",
+    }
 )
 """Kinds of events that a person should look at."""
 
@@ -101,15 +114,13 @@ class Exit:
 
 @dataclass(frozen=True)
 class Manufacture:
-    """Make a new TPM and store it. One file descriptor: the (empty) state directory."""
+    """Make a new TPM and store it. File descriptors: its (empty) state files."""
 
     uuid: UUID
     name: str
     profile: str
     pcr_banks: tuple[str, ...]
-    dek: bytearray = field(repr=False)
-    dek_id: bytes
-    slots: tuple[Slot, ...]
+    key: Key
     sandbox: SandboxMode = "require"
 
 
@@ -117,30 +128,26 @@ class Manufacture:
 class Copy:
     """Seal the stored TPM `source` anew as another instance that keeps all its secrets.
 
-    File descriptors: its (empty) state directory, and the one of the source, which may be served.
+    File descriptors: its (empty) state files, and the permanent state of the source, which may be
+    served.
     """
 
     uuid: UUID
     name: str
     source: UUID
     source_dek: bytearray = field(repr=False)
-    dek: bytearray = field(repr=False)
-    dek_id: bytes
-    slots: tuple[Slot, ...]
+    key: Key
     sandbox: SandboxMode = "require"
 
 
 @dataclass(frozen=True)
 class Reseal:
-    """Seal a stored TPM under a new DEK. One file descriptor: its state directory."""
+    """Seal a stored TPM under a new DEK. File descriptors: its state files and its lock."""
 
     uuid: UUID
     name: str
-    old_dek: bytearray = field(repr=False)
-    old_dek_id: bytes
-    dek: bytearray = field(repr=False)
-    dek_id: bytes
-    slots: tuple[Slot, ...]
+    old: Key
+    key: Key
     sandbox: SandboxMode = "require"
 
 
@@ -155,7 +162,7 @@ class Stored:
 class Examine:
     """Open a stored TPM, which may be served, and say what is in it.
 
-    One file descriptor: its state directory.
+    One file descriptor: its permanent state.
     """
 
     uuid: UUID
@@ -178,18 +185,17 @@ class Examined:
 class Serve:
     """Serve a stored TPM.
 
-    File descriptors: state directory, control listener, adoption listener and, for tools, a data
-    listener. `startup` powers the TPM on at once and sends TPM2_Startup(CLEAR) (swtpm's
-    not-need-init,startup-clear); `set_locality` permits the vendor command TPM2_CC_SET_LOCALITY
-    on the data channel; with `check_peers` only root, the worker's own user, `peer_uids` and
-    members of `peer_gids` may connect, otherwise whoever the socket's mode lets in.
+    File descriptors: state files, the instance's lock, which is to stay open, control listener,
+    adoption listener and, for tools, a data listener. `startup` powers the TPM on at once and sends
+    TPM2_Startup(CLEAR) (swtpm's not-need-init,startup-clear); `set_locality` permits the vendor
+    command TPM2_CC_SET_LOCALITY on the data channel; with `check_peers` only root, the worker's own
+    user, `peer_uids` and members of `peer_gids` may connect, otherwise whoever the socket's mode
+    lets in.
     """
 
     uuid: UUID
     name: str
-    dek: bytearray = field(repr=False)
-    dek_id: bytes
-    slots: tuple[Slot, ...]
+    key: Key
     sandbox: SandboxMode = "require"
     startup: bool = False
     set_locality: bool = False
@@ -257,9 +263,7 @@ class Pcrs:
 class Rekey:
     """Seal with this new DEK and these slots from now on."""
 
-    dek: bytearray = field(repr=False)
-    dek_id: bytes
-    slots: tuple[Slot, ...]
+    key: Key
 
 
 @dataclass(frozen=True)
@@ -403,13 +407,15 @@ RULES: dict[type, Rule] = {
     SpawnFailed: _rule(Side.ZYGOTE, State.ZYGOTE),
     ReadExit: _rule(Side.SUPERVISOR, State.ZYGOTE),
     Exit: _rule(Side.ZYGOTE, State.ZYGOTE),
-    Manufacture: _rule(Side.SUPERVISOR, State.NEW, then=State.ORDERED, fds=(1,)),
-    Copy: _rule(Side.SUPERVISOR, State.NEW, then=State.ORDERED, fds=(2,)),
-    Reseal: _rule(Side.SUPERVISOR, State.NEW, then=State.ORDERED, fds=(1,)),
+    Manufacture: _rule(Side.SUPERVISOR, State.NEW, then=State.ORDERED, fds=(STATE_FDS,)),
+    Copy: _rule(Side.SUPERVISOR, State.NEW, then=State.ORDERED, fds=(STATE_FDS + 1,)),
+    Reseal: _rule(Side.SUPERVISOR, State.NEW, then=State.ORDERED, fds=(STATE_FDS + 1,)),
     Stored: _rule(Side.WORKER, State.ORDERED, then=State.ENDED),
     Examine: _rule(Side.SUPERVISOR, State.NEW, then=State.ORDERED, fds=(1,)),
     Examined: _rule(Side.WORKER, State.ORDERED, then=State.ENDED),
-    Serve: _rule(Side.SUPERVISOR, State.NEW, then=State.STARTING, fds=(3, 4)),
+    Serve: _rule(
+        Side.SUPERVISOR, State.NEW, then=State.STARTING, fds=(STATE_FDS + 3, STATE_FDS + 4)
+    ),
     Ready: _rule(Side.WORKER, State.STARTING, then=State.SERVING),
     Failed: _rule(Side.WORKER, State.ORDERED, State.STARTING, then=State.ENDED),
     Status: _rule(Side.SUPERVISOR, State.SERVING),

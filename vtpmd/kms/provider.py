@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 from uuid import UUID
 
-from vtpmd.storage import cbor
+from vtpmd.encoding import cbor
 from vtpmd.storage.envelope import DEK_ID_SIZE
 from vtpmd.storage.slot import Slot
 

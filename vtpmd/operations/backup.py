@@ -17,6 +17,6 @@ async def backup(fleet: Fleet, name: str) -> bytes:
     instance.demand(Act.BACK_UP)
     metadata = replace(instance.metadata, autostart=False)
     with refusals():
-        nvram = await trio.to_thread.run_sync(registry.nvram, metadata.uuid)
+        _, nvram = await trio.to_thread.run_sync(registry.sealed, metadata.uuid)
         certificates = await trio.to_thread.run_sync(registry.certificates, metadata.uuid)
         return encode(metadata, nvram, certificates)

@@ -16,7 +16,6 @@ by its seal when it is opened, and metadata and certificates are public and not 
 import hashlib
 import io
 import json
-import re
 import tarfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -24,17 +23,15 @@ from datetime import UTC, datetime
 from typing import Any
 
 from vtpmd import __version__
-from vtpmd.storage.directory import META, NVRAM
 from vtpmd.storage.envelope import Envelope, parse
 from vtpmd.storage.errors import EnvelopeError
-from vtpmd.storage.store import MAX_SIZE
-from vtpmd.supervisor.metadata import Metadata, MetadataError, demand_format
+from vtpmd.storage.record import MAX_SIZE
+from vtpmd.supervisor.instance_directory import META
+from vtpmd.supervisor.metadata import MAX_PUBLIC_FILE, Metadata, MetadataError, demand_format
+from vtpmd.supervisor.registry import CERTIFICATE_NAME, MAX_CERTIFICATES, Contents
 
 FORMAT = 1
-MANIFEST = "manifest.json"
-MAX_CERTIFICATES = 16
-MAX_PUBLIC_FILE = 64 << 10
-CERTIFICATE_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}\.pem")
+MANIFEST, NVRAM = "manifest.json", "nvram"
 _MEMBER_OF_OTHERS = "it holds {name!r}, which does not belong into a backup"
 
 
@@ -50,6 +47,11 @@ class Bundle:
     nvram: bytes = field(repr=False)
     envelope: Envelope
     certificates: Mapping[str, bytes]
+
+    @property
+    def contents(self) -> Contents:
+        """What an instance that is made from it has."""
+        return Contents(self.metadata.uuid, self.nvram, self.certificates)
 
 
 def encode(metadata: Metadata, nvram: bytes, certificates: Mapping[str, bytes]) -> bytes:

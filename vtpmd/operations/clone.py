@@ -4,11 +4,11 @@ from vtpmd.api import problems
 from vtpmd.api.problems import OperationError
 from vtpmd.api.schema import CloneRequest, InstanceInfo
 from vtpmd.ipc.messages import Copy, Stored
+from vtpmd.storage.key import Key
 from vtpmd.storage.wipe import wipe
 from vtpmd.supervisor.fleet import Fleet
 from vtpmd.supervisor.host import Host
 from vtpmd.supervisor.instance import Instance
-from vtpmd.supervisor.keys import FreshKey
 from vtpmd.supervisor.launch import carry_out
 from vtpmd.supervisor.metadata import Metadata
 from vtpmd.supervisor.refusals import refusals
@@ -59,7 +59,7 @@ async def _copy(fleet: Fleet, source: Instance, metadata: Metadata) -> Instance:
     """The newest durable state of `source`, sealed anew as another instance."""
     host, uuid = fleet.host, source.metadata.uuid
 
-    async def fill(directory: int, key: FreshKey) -> None:
+    async def fill(files: list[int], key: Key) -> None:
         dek = await unlocked(host, source)
         try:
             order = Copy(
@@ -67,13 +67,11 @@ async def _copy(fleet: Fleet, source: Instance, metadata: Metadata) -> Instance:
                 name=metadata.name,
                 source=uuid,
                 source_dek=dek,
-                dek=key.dek,
-                dek_id=key.dek_id,
-                slots=key.slots,
+                key=key,
                 sandbox=host.configuration.sandbox,
             )
-            with host.registry.directory(uuid) as original:
-                await carry_out(host, metadata, order, Stored, [directory, original])
+            with host.registry.nvram(uuid) as original:
+                await carry_out(host, metadata, order, Stored, [*files, original])
         finally:
             wipe(dek)
 

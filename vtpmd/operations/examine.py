@@ -14,18 +14,16 @@ async def examine(host: Host, instance: Instance) -> Examined:
     """What the TPM of an instance contains. Raises what `refusals` turns into OperationError."""
     dek = await unlocked(host, instance)
     try:
-        with host.registry.directory(instance.metadata.uuid) as directory:
-            return await examine_directory(host, instance.metadata, dek, directory)
+        with host.registry.nvram(instance.metadata.uuid) as nvram:
+            return await examine_file(host, instance.metadata, dek, nvram)
     finally:
         wipe(dek)
 
 
-async def examine_directory(
-    host: Host, metadata: Metadata, dek: bytearray, directory: int
-) -> Examined:
-    """What the TPM stored in `directory` contains. Raises as `carry_out`."""
+async def examine_file(host: Host, metadata: Metadata, dek: bytearray, nvram: int) -> Examined:
+    """What the TPM contains whose permanent state is open as `nvram`. Raises as `carry_out`."""
     order = Examine(metadata.uuid, metadata.name, dek, host.configuration.sandbox)
-    return await carry_out(host, metadata, order, Examined, [directory])
+    return await carry_out(host, metadata, order, Examined, [nvram])
 
 
 async def unlocked(host: Host, instance: Instance) -> bytearray:

@@ -12,12 +12,13 @@ from vtpmd.api.problems import OperationError
 from vtpmd.api.schema import InstanceInfo
 from vtpmd.ipc.messages import Manufacture, Stored
 from vtpmd.storage.errors import StorageError
+from vtpmd.storage.key import Key
 from vtpmd.storage.wipe import wipe
 from vtpmd.supervisor.access import check_access
 from vtpmd.supervisor.fleet import Fleet
 from vtpmd.supervisor.host import Host
 from vtpmd.supervisor.instance import Instance
-from vtpmd.supervisor.keys import FreshKey
+from vtpmd.supervisor.instance_directory import opened_state
 from vtpmd.supervisor.launch import carry_out
 from vtpmd.supervisor.metadata import Metadata, as_uuid
 from vtpmd.supervisor.naming import check_name
@@ -71,31 +72,34 @@ def plan(
 async def manufacture(fleet: Fleet, metadata: Metadata) -> Instance:
     """An instance with a TPM of its own, made as planned. Raises OperationError."""
 
-    async def fill(directory: int, key: FreshKey) -> None:
+    async def fill(files: list[int], key: Key) -> None:
         order = Manufacture(
             uuid=metadata.uuid,
             name=metadata.name,
             profile=metadata.profile,
             pcr_banks=metadata.pcr_banks,
-            dek=key.dek,
-            dek_id=key.dek_id,
-            slots=key.slots,
+            key=key,
             sandbox=fleet.host.configuration.sandbox,
         )
-        await carry_out(fleet.host, metadata, order, Stored, [directory])
+        await carry_out(fleet.host, metadata, order, Stored, files)
 
     return await make(fleet, metadata, fill)
 
 
 async def make(
-    fleet: Fleet, metadata: Metadata, fill: Callable[[int, FreshKey], Awaitable[None]]
+    fleet: Fleet, metadata: Metadata, fill: Callable[[list[int], Key], Awaitable[None]]
 ) -> Instance:
-    """An instance with a fresh key, whose directory `fill` fills. Raises OperationError."""
+    """An instance with a fresh key, whose state files `fill` fills. Raises OperationError."""
     host = fleet.host
+
+    async def fill_directory(directory: int) -> None:
+        with opened_state(directory) as files:
+            await fill(files, key)
+
     with fleet.reserved(metadata), refusals():
         key = await host.keys.fresh(metadata.uuid, host.keys.choose(metadata.provider))
         try:
-            await publish(host, metadata, lambda directory: fill(directory, key))
+            await publish(host, metadata, fill_directory)
         finally:
             wipe(key.dek)
         log.info("created", instance=metadata.name, uuid=str(metadata.uuid))

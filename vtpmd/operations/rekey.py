@@ -1,6 +1,6 @@
 """Rekey: wrap the DEK under another KEK, or change the DEK; the instance may be running.
 
-Each step leaves a state file that opens: its slots and what they open change in one rename.
+Each step leaves a state that opens: its slots and what they open change in one write.
 """
 
 from collections.abc import Sequence
@@ -12,6 +12,7 @@ from vtpmd.api.schema import RekeyRequest, RekeyResult
 from vtpmd.ipc.messages import Rekey, Rekeyed, Reseal, Rewrap, Stored
 from vtpmd.kms.provider import KeyProvider
 from vtpmd.storage.envelope import Envelope
+from vtpmd.storage.key import Key
 from vtpmd.storage.slot import Slot
 from vtpmd.storage.wipe import wipe
 from vtpmd.supervisor.fleet import Fleet
@@ -70,22 +71,19 @@ async def _deep(
     key = await host.keys.fresh(uuid, provider)
     try:
         if worker is not None:
-            await worker.ask(Rekey(key.dek, key.dek_id, key.slots), Rekeyed)
+            await worker.ask(Rekey(key), Rekeyed)
             return key.slots
-        with host.registry.claimed(uuid) as directory:
+        with host.registry.claimed(uuid) as claim, host.registry.state_files(uuid) as files:
             old = await host.keys.unlock(envelope, uuid)
             try:
                 order = Reseal(
                     uuid=uuid,
                     name=instance.metadata.name,
-                    old_dek=old,
-                    old_dek_id=envelope.header.dek_id,
-                    dek=key.dek,
-                    dek_id=key.dek_id,
-                    slots=key.slots,
+                    old=Key(old, envelope.header.dek_id, envelope.slots),
+                    key=key,
                     sandbox=host.configuration.sandbox,
                 )
-                await carry_out(host, instance.metadata, order, Stored, [directory])
+                await carry_out(host, instance.metadata, order, Stored, [*files, claim])
             finally:
                 wipe(old)
         return key.slots

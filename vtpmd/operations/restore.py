@@ -7,13 +7,13 @@ import trio
 from vtpmd.api import problems
 from vtpmd.api.problems import OperationError
 from vtpmd.api.schema import InstanceInfo, RestoreRequest
-from vtpmd.storage.directory import NVRAM
 from vtpmd.storage.wipe import wipe
 from vtpmd.supervisor.access import check_access
 from vtpmd.supervisor.errors import KeyMissingError
 from vtpmd.supervisor.fleet import Fleet
 from vtpmd.supervisor.host import Host
 from vtpmd.supervisor.instance import Instance
+from vtpmd.supervisor.instance_directory import opened_nvram
 from vtpmd.supervisor.metadata import Metadata
 from vtpmd.supervisor.refusals import refusals
 from vtpmd.supervisor.registry import Entry
@@ -21,7 +21,7 @@ from vtpmd.supervisor.states import Act
 from vtpmd.telemetry.log import get_logger
 
 from .bundle import Bundle, BundleError, decode
-from .examine import examine_directory
+from .examine import examine_file
 from .new import introduce, publish
 
 log = get_logger("restore")
@@ -94,8 +94,7 @@ async def _install(host: Host, metadata: Metadata, bundle: Bundle) -> str | None
 
     async def fill(directory: int) -> None:
         nonlocal fault
-        files = {**bundle.certificates, NVRAM: bundle.nvram}
-        await trio.to_thread.run_sync(host.registry.fill, directory, files)
+        await trio.to_thread.run_sync(host.registry.fill, directory, bundle.contents)
         fault = await _try(host, metadata, bundle, directory)
 
     with refusals():
@@ -107,11 +106,10 @@ async def _replace(host: Host, metadata: Metadata, bundle: Bundle) -> str | None
     """Replace what is stored by a bundle, after a trial in another directory; as `_install`."""
     registry, uuid = host.registry, metadata.uuid
     with refusals():
-        files = {**bundle.certificates, NVRAM: bundle.nvram}
         with registry.beside(metadata) as directory:
-            await trio.to_thread.run_sync(registry.fill, directory, files)
+            await trio.to_thread.run_sync(registry.fill, directory, bundle.contents)
             fault = await _try(host, metadata, bundle, directory)
-        lost = await trio.to_thread.run_sync(registry.overwrite, metadata, files)
+        lost = await trio.to_thread.run_sync(registry.overwrite, metadata, bundle.contents)
     found = bundle.envelope.header.generation
     log.warning("state-replaced", uuid=str(uuid), generation=found, replaced_generation=lost)
     return fault
@@ -124,7 +122,8 @@ async def _try(host: Host, metadata: Metadata, bundle: Bundle, directory: int) -
     except KeyMissingError as error:
         return str(error)
     try:
-        await examine_directory(host, metadata, dek, directory)
+        with opened_nvram(directory) as nvram:
+            await examine_file(host, metadata, dek, nvram)
     finally:
         wipe(dek)
     return None

@@ -1,7 +1,7 @@
 """The TPM of one state directory: made at the first start, then unlocked and served.
 
-The directory holds `nvram` and `volatile`, sealed under the instance's DEK; `keyring`, whose
-KEK wraps the DEK; and `lock`.
+The directory holds the state files `nvram`, `volatile` and `incoming`, sealed under the instance's
+DEK; `keyring`, whose KEK wraps the DEK; and `lock`.
 """
 
 import os
@@ -14,17 +14,24 @@ from vtpmd.kms.errors import KeyProviderError
 from vtpmd.kms.local.keys import LocalKeys
 from vtpmd.kms.provider import KeyContext
 from vtpmd.linux.peers import PeerPolicy
-from vtpmd.storage.directory import KEYRING, NVRAM, DirectoryLock
-from vtpmd.storage.envelope import DEK_ID_SIZE, DEK_SIZE, Envelope, parse
-from vtpmd.storage.errors import EnvelopeError, StorageError
-from vtpmd.storage.store import Store
+from vtpmd.storage.directory import KEYRING, DirectoryLock
+from vtpmd.storage.envelope import DEK_ID_SIZE, DEK_SIZE, Envelope
+from vtpmd.storage.errors import EnvelopeError
+from vtpmd.storage.key import Key
+from vtpmd.storage.sealed import SealedState, read_sealed
+from vtpmd.storage.state_files import (
+    complete_state_files,
+    create_state_files,
+    opened_files,
+    opened_nvram_file,
+    stored_in,
+)
 from vtpmd.swtpm.host import ControlError
 from vtpmd.swtpm.table import MAX_LOCALITY
 from vtpmd.tpm.engine import StateError
 from vtpmd.worker import hosting
 from vtpmd.worker.errors import SandboxError
 from vtpmd.worker.options import NEVER, Ending, Listeners, Options
-from vtpmd.worker.persistence import Key
 from vtpmd.worker.sandbox import Sandbox
 from vtpmd.worker.supervision import Supervision
 
@@ -55,19 +62,17 @@ def serve(options: CommandLine, resources: Resources, ready: Callable[[], None])
 
 def _key(options: CommandLine, resources: Resources, log: Any) -> tuple[uuid.UUID, Key]:
     keys = LocalKeys("local", options.state.directory / KEYRING)
-    with Store(resources.state_fd) as store:
-        try:
-            sealed = store.read(NVRAM)
-        except StorageError as error:
-            if error.kind != "missing":
-                raise
-            return _manufacture(options, store, keys, log)
-    envelope = parse(sealed)
-    return envelope.header.uuid, _unlock(keys, envelope)
+    instance = stored_in(resources.state_fd, "nvram")
+    if instance is None:
+        return _manufacture(options, resources.state_fd, keys, log)
+    with opened_nvram_file(resources.state_fd) as nvram:
+        envelope, _ = read_sealed(nvram, instance)
+    complete_state_files(resources.state_fd, instance)
+    return instance, _unlock(keys, envelope)
 
 
 def _manufacture(
-    options: CommandLine, store: Store, keys: LocalKeys, log: Any
+    options: CommandLine, state_fd: int, keys: LocalKeys, log: Any
 ) -> tuple[uuid.UUID, Key]:
     if foreign := [name for name in FOREIGN_STATE if (options.state.directory / name).exists()]:
         raise StartError(
@@ -80,7 +85,9 @@ def _manufacture(
     instance = uuid.uuid4()
     dek, dek_id = bytearray(os.urandom(DEK_SIZE)), os.urandom(DEK_ID_SIZE)
     key = Key(dek, dek_id, (keys.wrap(dek, KeyContext(instance, dek_id)),))
-    hosting.manufacture(store, instance, key, _PROFILE, _PCR_BANKS)
+    create_state_files(state_fd, instance, replace=True)
+    with opened_files(state_fd) as files:
+        hosting.manufacture(SealedState.of(files, instance, key), _PROFILE, _PCR_BANKS)
     log.info("manufactured", uuid=str(instance), profile=_PROFILE, pcr_banks=_PCR_BANKS)
     return instance, key
 
@@ -112,15 +119,16 @@ def _host(
         log.info("serving", uuid=str(instance), generation=generation, sandbox=sandbox.active)
         ready()
 
-    hosting.serve(
-        resources.state_fd,
-        key,
-        sandbox,
-        _listeners(resources),
-        Supervision(None, report),
-        _options(options, instance, sandbox),
-        started,
-    )
+    with opened_files(resources.state_fd) as files:
+        hosting.serve(
+            files,
+            key,
+            sandbox,
+            _listeners(resources),
+            Supervision(None, report),
+            _options(options, instance, sandbox),
+            started,
+        )
 
 
 def _listeners(resources: Resources) -> Listeners:

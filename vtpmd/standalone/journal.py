@@ -1,6 +1,7 @@
 """The log of a process that has no daemon to tell."""
 
 import os
+from contextlib import suppress
 from typing import Any, TextIO
 
 from vtpmd.telemetry import log
@@ -19,7 +20,8 @@ class _Lines:
 
     def write(self, text: str) -> int:
         line = text if text == "\n" else f"{self._prefix}{text}"
-        os.write(self._fd, line.encode(errors="replace"))
+        with suppress(OSError):  # a log that is full, or as large as a file may be, stops no TPM
+            os.write(self._fd, line.encode(errors="replace"))
         return len(text)
 
     def flush(self) -> None:

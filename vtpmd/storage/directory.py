@@ -1,15 +1,14 @@
-"""Directories: the lock of the state directory, making and removing one per instance."""
+"""Directories: the lock of the state directory, making and removing others."""
 
 import fcntl
 import os
+from collections.abc import Collection
 from contextlib import suppress
 from typing import Self
 
 from .errors import DirectoryLockedError, StorageError
 from .files import open_directory, storage_error
 
-NVRAM, VOLATILE, META = "nvram", "volatile", "meta.json"
-"""The files of an instance: permanent state, volatile state (both envelopes), public metadata."""
 INSTANCES, KEYRING, LOCK = "instances", "keyring", "lock"
 """What the state directory holds: one directory per instance UUID, the default keyring, the lock"""
 
@@ -64,20 +63,22 @@ def make_directory(name: str, dir_fd: int) -> int:
     return open_directory(name, dir_fd)
 
 
-def remove_directory(name: str, dir_fd: int) -> None:
+def remove_directory(name: str, dir_fd: int, within: Collection[str] = ()) -> None:
     """Remove directory `name` with the files in it; returns when that is durable.
 
-    Raises StorageError `missing`, or `unsafe` if it is a link or holds further directories.
+    Directories in it that are named `within` are removed likewise. Raises StorageError `missing`,
+    or `unsafe` if it is a link or holds other directories.
     """
     fd = open_directory(name, dir_fd)
     try:
         with os.scandir(fd) as scan:
-            entries = list(scan)
-        for entry in entries:
-            if entry.is_dir(follow_symlinks=False):
-                raise StorageError("unsafe", f"cannot remove {name}: {entry.name} is a directory")
-        for entry in entries:
-            os.unlink(entry.name, dir_fd=fd)
+            directories = [entry.name for entry in scan if entry.is_dir(follow_symlinks=False)]
+        if strange := sorted(set(directories) - set(within)):
+            raise StorageError("unsafe", f"cannot remove {name}: {strange[0]} is a directory")
+        for directory in directories:
+            remove_directory(directory, fd)
+        for file in os.listdir(fd):  # noqa: PTH208
+            os.unlink(file, dir_fd=fd)
         os.rmdir(name, dir_fd=dir_fd)
         os.fsync(dir_fd)
     except OSError as error:

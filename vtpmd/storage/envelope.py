@@ -38,11 +38,18 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from vtpmd.encoding import cbor
 
 from .errors import EnvelopeError, damaged, truncated, wrong_instance
-from .header import A256GCM, ALG, COMMITMENT_SIZE, demand_version, protect, read_protected
+from .header import (
+    A256GCM,
+    ALG,
+    COMMITMENT_SIZE,
+    demand_version,
+    protect,
+    read_protected,
+)
 from .header import DEK_ID_SIZE as DEK_ID_SIZE
 from .header import Header as Header
 from .header import Kind as Kind
-from .record import MAX_SIZE
+from .record import BEGINNING, MAX_SIZE
 from .slot import Slot
 from .wipe import wipe
 
@@ -50,7 +57,6 @@ DEK_SIZE = 32
 MAX_SLOTS = 16
 
 _COSE_ENCRYPT = 96
-_BEGINNING = b"\xd8\x60\x84"  # the tag, and an array of four items
 _KID, _IV, _SALT = 4, 5, -20
 _SLOTS, _CHECKSUM = -70010, -70011
 _DIRECT_HKDF_SHA_256 = -10
@@ -154,8 +160,8 @@ def parse(data: bytes) -> Envelope:
     if len(data) > MAX_SIZE:
         raise damaged(f"it has {len(data)} octets, more than the {MAX_SIZE} of any state file")
     try:
-        if data.startswith(_BEGINNING):
-            demand_version(cbor.octets_at(data, len(_BEGINNING)))
+        if data.startswith(BEGINNING):
+            demand_version(cbor.octets_at(data, len(BEGINNING)))
         envelope = _read(cbor.decode(data, tags=(_COSE_ENCRYPT,)))
     except cbor.CborError as error:
         if error.kind == "truncated":

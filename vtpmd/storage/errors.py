@@ -33,6 +33,15 @@ def truncated(reason: str) -> EnvelopeError:
     )
 
 
+def outdated(reason: str) -> EnvelopeError:
+    """The EnvelopeError for state in the layout of a vtpmd that was never released."""
+    return EnvelopeError(
+        "damaged",
+        "the state is in the layout of an unreleased vtpmd, which this one does not read: "
+        f"{reason}; use the vtpmd that wrote it, or delete the instance and create it anew",
+    )
+
+
 def newer(version: int, known: int) -> EnvelopeError:
     """The EnvelopeError for state of a format `version` above the `known` one."""
     return EnvelopeError(

@@ -35,7 +35,7 @@ def storage_error(action: str, error: OSError) -> StorageError:
 
 
 def open_directory(path: str | Path, dir_fd: int | None = None) -> int:
-    """Open a directory for `Store` and return its descriptor, which the caller closes.
+    """Open a directory and return its descriptor, which the caller closes.
 
     Raises StorageError: `missing`; `unsafe` if it is a symbolic link or no directory, belongs
     to neither this user nor root, or others may write to it.

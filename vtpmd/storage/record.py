@@ -21,17 +21,19 @@ from .errors import newer
 
 Role = Literal["nvram", "volatile", "incoming"]
 """The state files of an instance: permanent, volatile and received state."""
+ROLES: tuple[Role, ...] = get_args(Role)
 
 MAX_SIZE = 4 << 20
 """The most octets that a record may hold, and an envelope may have."""
 MAX_SEQUENCE = (1 << 64) - 1
 """The number of the last record that a file can hold; no honest one comes near it."""
+BEGINNING = b"\xd8\x60\x84"
+"""How every envelope begins, and no record: the tag 96, and an array of four items."""
 RECORD_VERSION = 1
 
 _MAGIC = b"vtpmd\r\n\x1a"
 _VERSION = struct.Struct(">8sI")
 _HEAD = struct.Struct(">8sIBBH16sQQ")
-_ROLES: tuple[Role, ...] = get_args(Role)  # their numbers in a record count from 1
 _STEP = 16 << 10  # more than one command can add
 HEAD_SIZE = _HEAD.size + hashlib.sha256().digest_size
 
@@ -61,7 +63,7 @@ class Record:
             _MAGIC,
             RECORD_VERSION,
             self.home.place,
-            1 + _ROLES.index(self.home.role),
+            1 + ROLES.index(self.home.role),  # zero is no role
             0,
             self.home.uuid.bytes,
             self.sequence,
@@ -97,10 +99,10 @@ def parse(data: bytes) -> Record | None:
     if _checksum(head, content) != checksum:
         return None
     magic, version, place, role, zero, uuid, sequence, length = _HEAD.unpack(head)
-    known = magic == _MAGIC and version == RECORD_VERSION and 1 <= role <= len(_ROLES)
+    known = magic == _MAGIC and version == RECORD_VERSION and 1 <= role <= len(ROLES)
     if not known or zero or place > 1 or length != len(content):
         return None
-    return Record(Home(UUID(bytes=uuid), _ROLES[role - 1], place), sequence, content)
+    return Record(Home(UUID(bytes=uuid), ROLES[role - 1], place), sequence, content)
 
 
 def with_headroom(size: int) -> int:

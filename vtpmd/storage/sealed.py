@@ -1,27 +1,21 @@
 """The stored state of one instance: permanent and volatile, sealed under one key, in two files."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from uuid import UUID
 
-from .envelope import parse, seal
-from .errors import StorageError, damaged
+from .device import FileDevice
+from .envelope import Envelope, parse, seal
+from .errors import EnvelopeError, StorageError, damaged
 from .header import Header, Kind
+from .key import Key
+from .record import ROLES
 from .slot import Slot
 from .state_file import Condition, Loaded, StateFile
 from .wipe import wipe
 
 _ENVELOPE_ROOM = 4096  # header and slots
-
-
-@dataclass(frozen=True)
-class Key:
-    """A DEK (32 octets), its id (16 octets) and the key slots that carry it wrapped."""
-
-    dek: bytearray = field(repr=False)
-    dek_id: bytes
-    slots: Sequence[Slot]
 
 
 @dataclass(frozen=True)
@@ -50,30 +44,67 @@ class SealedState:
         self._size = 0
         self._certain = True  # which key opens the permanent state on the disk
 
-    def load(self) -> bytes:
-        """The permanent state; it is durable when this returns, or else `reserve` says no.
+    @classmethod
+    def of(cls, fds: Sequence[int], uuid: UUID, key: Key) -> "SealedState":
+        """The state in the open files of an instance, whose descriptors come as in `ROLES`."""
+        nvram, volatile, _ = (
+            StateFile(FileDevice(fd), uuid, role) for fd, role in zip(fds, ROLES, strict=True)
+        )
+        return cls(nvram, volatile, uuid, key)
 
-        Raises StorageError or EnvelopeError; the content of the file stays as it is.
+    @property
+    def generation(self) -> int:
+        """How often the permanent state was written; of the newest that is durable."""
+        return self.header.generation
+
+    def create(self, permanent: bytes) -> None:
+        """Store the first permanent state, in both places: none says that there was never one.
+
+        Raises StorageError, `exists` if there is one already, and EnvelopeError.
+        """
+        if self._nvram.load().content is not None:
+            raise StorageError("exists", "cannot create nvram: it holds a state already")
+        self._volatile.load()
+        self.save(permanent)
+        self._nvram.repeat()
+
+    def load(self) -> bytes:
+        """The permanent state. Nothing is written: `settle` follows once it is accepted.
+
+        Raises StorageError or EnvelopeError.
         """
         content = self._found("permanent", self._nvram.load())
         if content is None:
             raise damaged("it holds no state")
         envelope = parse(content)
         permanent = _take(envelope.unseal(self.key.dek, self._uuid))
-        with suppress(StorageError):  # where nothing can be written, the rest of the TPM works
-            self._nvram.settle()
+        with suppress(StorageError, EnvelopeError):  # told when it is wanted
+            self._volatile.load(self._opens)
         self.header = envelope.header
         self._size = len(permanent)
         return permanent
 
+    def settle(self) -> None:
+        """Make durable what was loaded; where that can't be done, `reserve` says no."""
+        with suppress(StorageError):  # where nothing can be written, the rest of the TPM works
+            self._nvram.settle()
+
     def save(self, permanent: bytes, header: Header | None = None) -> None:
         """Make a new permanent state durable under the next generation. Raises StorageError.
 
-        With `header`, its branch, epoch and state of hand-over are those from now on. After an
-        error the state on the disk may be either, until a save succeeds.
+        With `header`, its branch, epoch and state of hand-over are those from now on, and its
+        generation is passed, too. After an error the state on the disk may be either, until a save
+        succeeds.
         """
         stated = header or self.header
-        stated = replace(stated, generation=self.header.generation + 1, dek_id=self.key.dek_id)
+        generation = max(stated.generation, self.header.generation) + 1
+        stated = replace(
+            stated,
+            uuid=self._uuid,
+            kind="permanent",
+            generation=generation,
+            dek_id=self.key.dek_id,
+        )
         self._nvram.save(seal(self.key.dek, stated, self.key.slots, permanent))
         self.header = stated
         self._size = len(permanent)
@@ -149,6 +180,48 @@ class SealedState:
     def _seal_volatile(self, volatile: bytes) -> bytes:
         header = replace(self.header, kind="volatile", dek_id=self.key.dek_id)
         return seal(self.key.dek, header, self.key.slots, volatile)
+
+
+def read_sealed(fd: int, uuid: UUID) -> tuple[Envelope, bytes]:
+    """The permanent state of instance `uuid` in its open file, parsed and as it is stored.
+
+    Whoever wrote it, no more is read than a state file may hold, and the state of another instance
+    is refused. The file may be written meanwhile. Raises StorageError, EnvelopeError.
+    """
+    content = StateFile(FileDevice(fd), uuid, "nvram").load().content
+    if content is None:
+        raise damaged("it holds no state")
+    envelope = parse(content)
+    envelope.demand_instance(uuid)
+    return envelope, content
+
+
+def rewrap(fds: Sequence[int], uuid: UUID, slots: Sequence[Slot]) -> None:
+    """Replace the key slots of stored state, in every place of its open files; needs no key.
+
+    Raises StorageError, EnvelopeError, and ValueError for slots that can't be used.
+    """
+    nvram, volatile, _ = (
+        StateFile(FileDevice(fd), uuid, role) for fd, role in zip(fds, ROLES, strict=True)
+    )
+    dek_id = _rewrap(nvram, slots)
+    if dek_id is None:
+        raise damaged("it holds no state")
+    with suppress(EnvelopeError):  # told when it is wanted
+        _rewrap(volatile, slots, lambda content: parse(content).header.dek_id == dek_id)
+
+
+def _rewrap(
+    file: StateFile, slots: Sequence[Slot], accept: Callable[[bytes], bool] | None = None
+) -> bytes | None:
+    """The id of the DEK under which the file's state is sealed, if it has any."""
+    content = file.load(accept).content
+    if content is None:
+        return None
+    envelope = parse(content)
+    file.save(envelope.replace_slots(slots))
+    file.repeat()
+    return envelope.header.dek_id
 
 
 def _take(plaintext: bytearray) -> bytes:

@@ -16,9 +16,10 @@ from typing import Literal
 from uuid import UUID
 
 from .device import Device
-from .errors import EnvelopeError, StorageError, damaged, truncated, wrong_instance
+from .errors import EnvelopeError, StorageError, damaged, outdated, truncated, wrong_instance
 from .files import storage_error
 from .record import (
+    BEGINNING,
     HEAD_SIZE,
     MAX_SEQUENCE,
     MAX_SIZE,
@@ -105,11 +106,18 @@ class StateFile:
         self.settle()
         self._replace(content)
 
+    def repeat(self) -> None:
+        """Store the current record once more, in the other place. Raises StorageError as `save`."""
+        self._replace(self._known().content)
+
     def clear(self) -> None:
         """Make the file empty and return when that is durable. Raises StorageError as `save` does.
 
-        Both places are overwritten: decay of one can't bring back what was cleared.
+        Both places are overwritten: decay of one can't bring back what was cleared. So is what
+        could not be loaded, for nobody wants it any more.
         """
+        if self._current is None:
+            self._current = Record(self._homes[1], 0, b"")
         self.settle()
         self._replace(b"")
         self._replace(b"")
@@ -179,13 +187,9 @@ class StateFile:
                 raise StorageError(
                     "unsafe", f"cannot read {self._role}: it has more than {FILE_SIZE} octets"
                 )
-            return [self._read_place(home.place * PLACE_SIZE) for home in self._homes]
+            return [read_record(self._device, home.place * PLACE_SIZE) for home in self._homes]
         except OSError as error:
             raise storage_error(f"read {self._role}", error) from None
-
-    def _read_place(self, offset: int) -> Record | None:
-        head = self._device.read(offset, HEAD_SIZE)
-        return parse(head + self._device.read(offset + HEAD_SIZE, size(head) - HEAD_SIZE))
 
     def _judge(self, found: list[Record | None]) -> tuple[list[Record], str]:
         """The records that belong here, and what no interrupted write explains."""
@@ -194,9 +198,9 @@ class StateFile:
         for record, home in zip(found, self._homes, strict=True):
             if record:
                 (ours if record.home == home else strangers).append(record)
-        short = self._device.size() < PLACE_SIZE + HEAD_SIZE
+        short = _is_short(self._device)
         if not ours:
-            raise self._refusal([record.home for record in strangers], short)
+            raise self._refusal([record.home for record in strangers])
         if strangers:
             return ours, f"one place holds a record of {_called(strangers[0].home)}"
         if short:
@@ -205,16 +209,43 @@ class StateFile:
             return ours, _discord(*ours)
         return ours, ""
 
-    def _refusal(self, strangers: list[Home], short: bool) -> EnvelopeError:
+    def _refusal(self, strangers: list[Home]) -> EnvelopeError:
         here = self._homes[0].uuid
         for home in strangers:
             if home.uuid != here:
                 return wrong_instance(home.uuid, here)
         if strangers:
             return damaged(f"it holds a record of {_called(strangers[0])}")
-        if short:
-            return truncated("it ends before its second place")
-        return damaged("neither of its places holds a whole record")
+        return _no_record(self._device)
+
+
+def owner(device: Device) -> UUID:
+    """The instance that a whole record of the file names. Raises as `StateFile.load`."""
+    try:
+        for offset in (0, PLACE_SIZE):
+            if record := read_record(device, offset):
+                return record.home.uuid
+        raise _no_record(device)
+    except OSError as error:
+        raise storage_error("read the state file", error) from None
+
+
+def read_record(device: Device, offset: int) -> Record | None:
+    """The record at `offset`, None if there is no whole one. Raises OSError, EnvelopeError."""
+    head = device.read(offset, HEAD_SIZE)
+    return parse(head + device.read(offset + HEAD_SIZE, size(head) - HEAD_SIZE))
+
+
+def _no_record(device: Device) -> EnvelopeError:
+    if device.read(0, len(BEGINNING)) == BEGINNING:
+        return outdated("it is not a state file of two places")
+    if _is_short(device):
+        return truncated("it ends before its second place")
+    return damaged("neither of its places holds a whole record")
+
+
+def _is_short(device: Device) -> bool:
+    return device.size() < PLACE_SIZE + HEAD_SIZE
 
 
 def _discord(one: Record, other: Record) -> str:

@@ -1,13 +1,19 @@
-"""Making and opening state files: what is done beside a directory, by the supervisor alone."""
+"""Making, opening and reading the state files of a directory: the part of whoever owns that.
+
+A worker gets their descriptors, in the order of `ROLES`, and no directory.
+"""
 
 import os
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from uuid import UUID
 
-from .files import open_file, storage_error
-from .record import HEAD_SIZE, Home, Record, Role, with_headroom
-from .state_file import PLACE_SIZE
-from .temporary import create_locked
+from .atomic import published, write_all
+from .device import FileDevice
+from .errors import StorageError
+from .files import open_file
+from .record import HEAD_SIZE, ROLES, Home, Record, Role, with_headroom
+from .state_file import PLACE_SIZE, StateFile, owner
 
 
 def create_state_file(
@@ -31,26 +37,32 @@ def create_state_file(
     extent = min(with_headroom(HEAD_SIZE + len(content)), PLACE_SIZE)
     records = Record(Home(uuid, role, 0), 1, content), Record(Home(uuid, role, 1), 0, b"")
     images = [record.encode().ljust(extent, b"\0") for record in records]
-    try:
-        temporary, fd = create_locked(dir_fd)
+    with published(dir_fd, name, replace=replace) as fd:
+        for place, image in enumerate(images):
+            write_all(fd, image, place * PLACE_SIZE)
+
+
+def create_state_files(
+    dir_fd: int, uuid: UUID, nvram: bytes = b"", *, replace: bool = False
+) -> None:
+    """Make all state files of an instance, empty but for what `nvram` is to hold.
+
+    Permanent state is made last: when it is there, no other state beside it is of another time.
+    Raises as `create_state_file`.
+    """
+    for role in reversed(ROLES):
+        content = nvram if role == "nvram" else b""
+        create_state_file(dir_fd, role, uuid, role, content, replace=replace)
+
+
+def complete_state_files(dir_fd: int, uuid: UUID) -> None:
+    """Make those state files of an instance that are missing. Raises StorageError."""
+    for role in ROLES:
         try:
-            for home, image in enumerate(images):
-                _write_all(fd, image, home * PLACE_SIZE)
-            os.fsync(fd)
-            if replace:
-                os.replace(temporary, name, src_dir_fd=dir_fd, dst_dir_fd=dir_fd)
-            else:
-                os.link(temporary, name, src_dir_fd=dir_fd, dst_dir_fd=dir_fd)
-                os.unlink(temporary, dir_fd=dir_fd)
-        except OSError:
-            with suppress(OSError):
-                os.unlink(temporary, dir_fd=dir_fd)
-            raise
-        finally:
-            os.close(fd)
-        os.fsync(dir_fd)
-    except OSError as error:
-        raise storage_error(f"create {name}", error) from None
+            create_state_file(dir_fd, role, uuid, role)
+        except StorageError as error:
+            if error.kind != "exists":
+                raise
 
 
 def open_state_file(dir_fd: int, name: str, *, writable: bool = True) -> int:
@@ -62,8 +74,42 @@ def open_state_file(dir_fd: int, name: str, *, writable: bool = True) -> int:
     return open_file(name, dir_fd, writable=writable)
 
 
-def _write_all(fd: int, data: bytes, offset: int) -> None:
-    with memoryview(data) as view:
-        written = 0
-        while written < len(data):
-            written += os.pwrite(fd, view[written:], offset + written)
+@contextmanager
+def opened_files(dir_fd: int) -> Iterator[list[int]]:
+    """Descriptors of all state files, in the order of `ROLES`. Raises as `open_state_file`."""
+    with ExitStack() as opened:
+        fds = []
+        for role in ROLES:
+            fds.append(open_state_file(dir_fd, role))
+            opened.callback(os.close, fds[-1])
+        yield fds
+
+
+@contextmanager
+def opened_nvram_file(dir_fd: int) -> Iterator[int]:
+    """A descriptor of the permanent state that can't be written. Raises as `open_state_file`."""
+    fd = open_state_file(dir_fd, "nvram", writable=False)
+    try:
+        yield fd
+    finally:
+        os.close(fd)
+
+
+def stored_in(dir_fd: int, role: Role) -> UUID | None:
+    """The instance with a state in this file, None if it is missing or was never written.
+
+    Raises StorageError; EnvelopeError if no part of it can be read.
+    """
+    try:
+        fd = open_state_file(dir_fd, role, writable=False)
+    except StorageError as error:
+        if error.kind == "missing":
+            return None
+        raise
+    try:
+        device = FileDevice(fd)
+        uuid = owner(device)
+        found = StateFile(device, uuid, role).load()
+    finally:
+        os.close(fd)
+    return None if found.content is None and found.condition == "whole" else uuid

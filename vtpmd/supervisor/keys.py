@@ -2,7 +2,7 @@
 
 import secrets
 from collections.abc import Awaitable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import TypeVar
 from uuid import UUID
 
@@ -12,6 +12,7 @@ from vtpmd.kms.errors import KeyProviderError, KeyRefusedError, KeyUnavailableEr
 from vtpmd.kms.provider import Erased, KeyContext, KeyProvider, NotErased
 from vtpmd.storage.envelope import DEK_ID_SIZE, DEK_SIZE, Envelope
 from vtpmd.storage.errors import EnvelopeError
+from vtpmd.storage.key import Key
 from vtpmd.storage.slot import Purpose, Slot
 from vtpmd.storage.wipe import wipe
 from vtpmd.telemetry.audit import Audit
@@ -23,15 +24,6 @@ CLOSE_TIMEOUT = 5.0
 
 log = get_logger("keys")
 Result = TypeVar("Result")
-
-
-@dataclass(frozen=True)
-class FreshKey:
-    """A new DEK, which the holder wipes, with its id and its wrapped form."""
-
-    dek: bytearray = field(repr=False)
-    dek_id: bytes
-    slots: tuple[Slot, ...]
 
 
 @dataclass(frozen=True)
@@ -101,8 +93,8 @@ class Keys:
         """Whether a provider of this name is configured."""
         return name in self._providers
 
-    async def fresh(self, uuid: UUID, provider: KeyProvider) -> FreshKey:
-        """A new DEK for an instance, wrapped by `provider`. Raises KeyMissingError."""
+    async def fresh(self, uuid: UUID, provider: KeyProvider) -> Key:
+        """A new DEK for an instance, wrapped by `provider`, to be wiped. Raises KeyMissingError."""
         dek, dek_id = bytearray(secrets.token_bytes(DEK_SIZE)), secrets.token_bytes(DEK_ID_SIZE)
         context = KeyContext(uuid, dek_id)
         try:
@@ -113,7 +105,7 @@ class Keys:
         except BaseException:
             wipe(dek)
             raise
-        return FreshKey(dek, dek_id, tuple(slots))
+        return Key(dek, dek_id, tuple(slots))
 
     async def unlock(self, envelope: Envelope, uuid: UUID) -> bytearray:
         """The DEK of a sealed state, from the first slot that holds it.

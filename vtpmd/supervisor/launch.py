@@ -9,6 +9,7 @@ import trio
 from vtpmd.config.schema import Configuration
 from vtpmd.ipc.messages import Admitted, Message, Ready, Serve
 from vtpmd.storage.envelope import Envelope
+from vtpmd.storage.key import Key
 from vtpmd.storage.wipe import wipe
 from vtpmd.telemetry.log import get_logger
 
@@ -117,13 +118,15 @@ async def _hand_over(
 ) -> Worker:
     control, *data = listening
     with (
-        host.registry.claimed(metadata.uuid) as directory,
+        host.registry.claimed(metadata.uuid) as claim,
+        host.registry.state_files(metadata.uuid) as files,
         serving_lock.created(endpoints.adoption) as lock,
         endpoints.listen_for_adoption() as adoption,
     ):
         worker = await spawn(host, metadata, on_event, lock)
         async with _dismissed_on_failure(host, metadata, worker):
-            ready = await worker.ask(order, Ready, [directory, control, adoption.fileno(), *data])
+            fds = [*files, claim, control, adoption.fileno(), *data]
+            ready = await worker.ask(order, Ready, fds)
     log.info(
         "served",
         instance=metadata.name,
@@ -157,9 +160,7 @@ def serve_order(
     return Serve(
         uuid=metadata.uuid,
         name=metadata.name,
-        dek=dek,
-        dek_id=envelope.header.dek_id,
-        slots=envelope.slots,
+        key=Key(dek, envelope.header.dek_id, envelope.slots),
         sandbox=configuration.sandbox,
         startup=startup,
         **vars(grant.order),

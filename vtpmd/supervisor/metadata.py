@@ -19,7 +19,8 @@ from vtpmd.api.names import NAME_PATTERN, RESERVED_NAMES
 from .errors import SupervisorError
 
 FORMAT = 1
-MAX_SIZE = 64 << 10
+MAX_PUBLIC_FILE = 64 << 10
+"""The most octets of this file, and of a certificate beside it."""
 _MAX_BANKS = 16
 _MAX_TEXT = 1024
 
@@ -59,8 +60,8 @@ class Metadata:
     @classmethod
     def decode(cls, data: bytes) -> "Metadata":
         """Read a file's content, taking nothing for granted. Raises MetadataError."""
-        if len(data) > MAX_SIZE:
-            raise MetadataError(f"meta.json is larger than {MAX_SIZE} octets")
+        if len(data) > MAX_PUBLIC_FILE:
+            raise MetadataError(f"meta.json is larger than {MAX_PUBLIC_FILE} octets")
         try:
             content = json.loads(data)
         except (ValueError, RecursionError):

@@ -1,36 +1,33 @@
 """The instances directory: an instance is complete or absent."""
 
-import fcntl
 import os
+import re
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from uuid import UUID
 
 from vtpmd.linux.errors import InUseError
-from vtpmd.storage.directory import (
-    INSTANCES,
-    META,
-    NVRAM,
-    VOLATILE,
-    DirectoryLock,
-    make_directory,
-    remove_directory,
-)
-from vtpmd.storage.envelope import Envelope, parse
+from vtpmd.storage.atomic import write_file
+from vtpmd.storage.directory import INSTANCES, DirectoryLock, make_directory
+from vtpmd.storage.envelope import Envelope
 from vtpmd.storage.errors import DirectoryLockedError, EnvelopeError, StorageError
 from vtpmd.storage.files import open_directory, read_file, storage_error
+from vtpmd.storage.sealed import rewrap
 from vtpmd.storage.slot import Slot
-from vtpmd.storage.store import MAX_SIZE, Store
 from vtpmd.telemetry.log import get_logger
 
-from .metadata import Metadata, MetadataError
+from . import instance_directory
+from .instance_directory import META, remove_instance_directory
+from .metadata import MAX_PUBLIC_FILE, Metadata, MetadataError
 from .naming import name_fault
 
-CERTIFICATE = ".pem"
+MAX_CERTIFICATES = 16
+"""How many certificates an instance has at most."""
+CERTIFICATE_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}\.pem")
 _PREPARED, _REMOVED = ".new-", ".old-"
 
 log = get_logger("registry")
@@ -46,6 +43,15 @@ class Entry:
     metadata: Metadata
     fault: str | None = None
     providers: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What is put into the directory of instance `uuid`: sealed state, certificates by name."""
+
+    uuid: UUID
+    nvram: bytes = field(repr=False)
+    certificates: Mapping[str, bytes]
 
 
 class Registry:
@@ -91,8 +97,9 @@ class Registry:
     def _entry(self, uuid: UUID) -> Entry:
         try:
             with self.directory(uuid) as fd:
-                metadata = Metadata.decode(Store(fd).read(META))
-        except (MetadataError, StorageError) as error:
+                metadata = Metadata.decode(read_file(META, MAX_PUBLIC_FILE, dir_fd=fd))
+                instance_directory.demand_layout(fd)
+        except (EnvelopeError, MetadataError, StorageError) as error:
             return Entry(_nameless(uuid), str(error))
         if metadata.uuid != uuid:
             return Entry(_nameless(uuid), f"{META} belongs to instance {metadata.uuid}")
@@ -117,34 +124,49 @@ class Registry:
 
     @contextmanager
     def claimed(self, uuid: UUID) -> Iterator[int]:
-        """Like `directory`, for one holder at a time. Raises InUseError as well.
+        """The descriptor of an instance's lock, for one holder at a time.
 
-        The lock belongs to the open directory, not to this process: a worker that was handed the
-        descriptor keeps it for as long as it lives, whatever becomes of the supervisor.
+        It is for a worker to keep: as long as one lives, nobody else can claim its instance,
+        whatever becomes of the supervisor. Raises InUseError, StorageError.
         """
-        with self.directory(uuid) as fd:
-            try:
-                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise InUseError("another worker still uses its state directory") from None
-            yield fd
+        with self.directory(uuid) as fd, instance_directory.claimed(fd) as lock:
+            yield lock
+
+    @contextmanager
+    def state_files(self, uuid: UUID) -> Iterator[list[int]]:
+        """Descriptors of an instance's state files, for a worker.
+
+        Raises StorageError, EnvelopeError.
+        """
+        with self.directory(uuid) as fd, instance_directory.opened_state(fd) as fds:
+            yield fds
+
+    @contextmanager
+    def nvram(self, uuid: UUID) -> Iterator[int]:
+        """A descriptor of an instance's permanent state that can't be written. Raises as above."""
+        with self.directory(uuid) as fd, instance_directory.opened_nvram(fd) as nvram:
+            yield nvram
 
     def prepare(self, metadata: Metadata) -> int:
-        """The descriptor of the directory of a new instance, to be published or discarded."""
+        """The descriptor of the directory of a new instance, to be published or discarded.
+
+        Its state files are complete and empty.
+        """
         fd = make_directory(f"{_PREPARED}{metadata.uuid}", self._root)
         try:
-            Store(fd).write(META, metadata.encode())
+            write_file(fd, META, metadata.encode())
+            instance_directory.furnish(fd, metadata.uuid)
         except StorageError:
             os.close(fd)
             self.discard(metadata.uuid)
             raise
         return fd
 
-    def fill(self, directory: int, files: Mapping[str, bytes]) -> None:
-        """Put files into a directory that was prepared. Raises StorageError."""
-        with Store(directory) as store:
-            for name, content in files.items():
-                store.write(name, content)
+    def fill(self, directory: int, contents: Contents) -> None:
+        """Give a directory that was prepared its state and certificates. Raises StorageError."""
+        for name, certificate in contents.certificates.items():
+            write_file(directory, name, certificate)
+        instance_directory.replace_state(directory, contents.uuid, contents.nvram)
 
     @contextmanager
     def beside(self, metadata: Metadata) -> Iterator[int]:
@@ -156,7 +178,7 @@ class Registry:
             os.close(directory)
             self.discard(metadata.uuid)
 
-    def overwrite(self, metadata: Metadata, files: Mapping[str, bytes]) -> int | None:
+    def overwrite(self, metadata: Metadata, contents: Contents) -> int | None:
         """Replace the files of an instance without a worker; the previous generation.
 
         The sealed state changes in one step; volatile state of another time is removed before.
@@ -166,24 +188,22 @@ class Registry:
             generation = self.envelope(metadata.uuid).header.generation
         except (EnvelopeError, StorageError):
             generation = None
-        with self.claimed(metadata.uuid) as fd, Store(fd) as store:
-            for name in os.listdir(fd):  # noqa: PTH208
-                if name.startswith(VOLATILE):
-                    store.remove(name)
-            for name, content in files.items():
-                store.write(name, content)
-            store.write(META, metadata.encode())
+        with self.directory(metadata.uuid) as fd, instance_directory.claimed(fd):
+            self.fill(fd, contents)
+            write_file(fd, META, metadata.encode())
         return generation
 
     def certificates(self, uuid: UUID) -> dict[str, bytes]:
         """The certificates of an instance by file name. Raises StorageError."""
         with self.directory(uuid) as fd:
-            names = [name for name in os.listdir(fd) if name.endswith(CERTIFICATE)]  # noqa: PTH208
-            return {name: read_file(name, MAX_SIZE, dir_fd=fd) for name in sorted(names)}
+            names = sorted(filter(CERTIFICATE_NAME.fullmatch, os.listdir(fd)))  # noqa: PTH208
+            if len(names) > MAX_CERTIFICATES:
+                raise StorageError("unsafe", f"more than {MAX_CERTIFICATES} certificates are there")
+            return {name: read_file(name, MAX_PUBLIC_FILE, dir_fd=fd) for name in names}
 
     def discard(self, uuid: UUID) -> None:
         """Remove what was prepared."""
-        remove_directory(f"{_PREPARED}{uuid}", self._root)
+        remove_instance_directory(f"{_PREPARED}{uuid}", self._root)
 
     def publish(self, uuid: UUID) -> None:
         """Make a prepared directory visible, durably; what fails has not been published."""
@@ -208,7 +228,7 @@ class Registry:
     def update(self, metadata: Metadata) -> None:
         """Replace an instance's metadata, durably."""
         with self.directory(metadata.uuid) as fd:
-            Store(fd).write(META, metadata.encode())
+            write_file(fd, META, metadata.encode())
 
     def envelope(self, uuid: UUID) -> Envelope:
         """An instance's sealed state as far as it can be read without a key.
@@ -216,27 +236,26 @@ class Registry:
         Raises EnvelopeError, StorageError. The state of another instance is refused here: its key
         would be missed first, and a missing key is not what somebody has to look for.
         """
-        envelope = parse(self.nvram(uuid))
-        envelope.demand_instance(uuid)
+        envelope, _ = self.sealed(uuid)
         return envelope
 
-    def nvram(self, uuid: UUID) -> bytes:
-        """An instance's sealed state as it is stored. Raises StorageError."""
+    def sealed(self, uuid: UUID) -> tuple[Envelope, bytes]:
+        """An instance's sealed state, as `envelope` and as it is stored. Raises as `envelope`."""
         with self.directory(uuid) as fd:
-            return read_file(NVRAM, MAX_SIZE, dir_fd=fd)
+            return instance_directory.sealed_state(fd, uuid)
 
     def rewrap(self, uuid: UUID, slots: Sequence[Slot]) -> None:
         """Replace the key slots of an instance without a worker.
 
         Raises InUseError, EnvelopeError, StorageError.
         """
-        with self.claimed(uuid) as fd, Store(fd) as store:
-            store.write(NVRAM, parse(store.read(NVRAM)).replace_slots(slots))
+        with self.claimed(uuid), self.state_files(uuid) as fds:
+            rewrap(fds, uuid, slots)
 
     def _clear_away(self, name: str) -> None:
         """Remove a directory that is not an instance; a failure is only logged."""
         try:
-            remove_directory(name, self._root)
+            remove_instance_directory(name, self._root)
         except StorageError as error:
             log.warning("leftover-kept", directory=name, reason=str(error))
 

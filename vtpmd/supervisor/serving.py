@@ -7,7 +7,8 @@ from typing import Any
 import trio
 
 from vtpmd.api import problems
-from vtpmd.ipc.messages import Admitted
+from vtpmd.api.text import printable
+from vtpmd.ipc.messages import Admitted, Event
 from vtpmd.telemetry.audit import acting_alone
 
 from .access import Grant
@@ -25,6 +26,7 @@ from .worker import Worker
 STOP_GRACE = 10.0
 FORCE_GRACE = 2.0
 MAX_CRASHES = 5
+MAX_DAMAGE = 300  # characters of what a worker says of damaged state
 READY = "ready: QEMU can connect"
 ADOPTED = "served on by a worker that outlived its daemon"
 POWERED_OFF = "its TPM is off until QEMU connects again or the instance is stopped and started"
@@ -154,15 +156,17 @@ class Serving:
         # power stays off, so that no empty PCRs pass for those there were.
         startup = self._metadata.data_socket and self._lost is None
         reason = READY if self._lost is None else f"restarted: {self._lost}"
+        damage: list[str] = []
+
+        def on_event(pid: int, event: Event) -> bool:
+            if event.kind == "state-damaged":
+                damage.append(printable(event.detail[:MAX_DAMAGE]))
+            return self._on_event(pid, event)
+
         worker = await serve(
-            self._host,
-            self._metadata,
-            self._granted,
-            self._endpoints,
-            startup,
-            self._on_event,
+            self._host, self._metadata, self._granted, self._endpoints, startup, on_event
         )
-        return worker, reason
+        return worker, "; ".join([reason, *damage])
 
     async def _attend(self, worker: Worker, reason: str, adopted: Worker | None) -> None:
         """Stay with a serving worker, which may be the `adopted` one, until it ends."""

@@ -3,13 +3,12 @@
 import os
 from pathlib import Path
 
-from vtpmd.storage.directory import INSTANCES, META, NVRAM
-from vtpmd.storage.envelope import parse
+from vtpmd.storage.directory import INSTANCES
 from vtpmd.storage.errors import EnvelopeError, StorageError
 from vtpmd.storage.files import open_directory, read_file
-from vtpmd.storage.store import MAX_SIZE
 
-from .metadata import Metadata, MetadataError
+from .instance_directory import META, sealed_state
+from .metadata import MAX_PUBLIC_FILE, Metadata, MetadataError
 
 
 def providers_in_use(state_dir: Path) -> dict[str, list[str]]:
@@ -41,8 +40,8 @@ def providers_in_use(state_dir: Path) -> dict[str, list[str]]:
 def _read(directory: str, root: int) -> tuple[str, list[str]]:
     fd = open_directory(directory, root)
     try:
-        metadata = Metadata.decode(read_file(META, MAX_SIZE, dir_fd=fd))
-        slots = parse(read_file(NVRAM, MAX_SIZE, dir_fd=fd)).slots
+        metadata = Metadata.decode(read_file(META, MAX_PUBLIC_FILE, dir_fd=fd))
+        envelope, _ = sealed_state(fd, metadata.uuid)
     finally:
         os.close(fd)
-    return metadata.name, sorted({slot.provider for slot in slots})
+    return metadata.name, sorted({slot.provider for slot in envelope.slots})

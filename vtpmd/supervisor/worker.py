@@ -136,7 +136,7 @@ class Worker:
             await self._heard_out.wait()
 
     async def dismiss(self) -> None:
-        """Kill the process and close our descriptors; its state directory is then free."""
+        """Kill the process and close our descriptors; its instance is then free."""
         self.kill()
         with trio.move_on_after(KILL_TIMEOUT, shield=True):  # stuck in the kernel: we go on
             await self.ended()

@@ -9,15 +9,22 @@ from dataclasses import replace
 
 from vtpmd.ipc.messages import EventKind
 from vtpmd.storage.errors import StorageError
+from vtpmd.storage.key import Key
+from vtpmd.storage.sealed import Finding, SealedState
 from vtpmd.storage.slot import Slot
+from vtpmd.storage.state_file import Condition
 from vtpmd.swtpm.host import ControlError
 from vtpmd.swtpm.table import Result
 from vtpmd.tpm.engine import RC, Engine, Reply, refusal
 
 from .errors import frames_of
-from .persistence import Key, Persistence
 
 Report = Callable[[EventKind, str], None]
+
+_FINDINGS: dict[Condition, EventKind] = {
+    "interrupted": "write-interrupted",
+    "damaged": "state-damaged",
+}
 
 
 class Execution:
@@ -27,9 +34,9 @@ class Execution:
     the disk, or half of a command is in it; nothing may build on it.
     """
 
-    def __init__(self, engine: Engine, persistence: Persistence, report: Report) -> None:
+    def __init__(self, engine: Engine, state: SealedState, report: Report) -> None:
         self.engine = engine
-        self.persistence = persistence
+        self.state = state
         self.report = report
         self.handed_over = False
         self.commands = 0
@@ -38,11 +45,12 @@ class Execution:
         self.stale = False
         self._space = True
         self._failure_told = False
+        self._findings_told: set[Finding] = set()
 
     @property
     def storage(self) -> str:
         """Whether the last look found space for the next write: "available", or why not."""
-        return "available" if self._space else self.persistence.shortage
+        return "available" if self._space else self.state.shortage
 
     def is_long(self, command: bytes) -> bool:
         """Whether `run` belongs on the side thread."""
@@ -64,7 +72,7 @@ class Execution:
         """Make durable what the command changed, then release its response."""
         if reply.nv is not None:
             try:
-                self.persistence.save(reply.nv)
+                self.state.save(reply.nv)
             except (StorageError, ValueError) as error:
                 self._fail(str(error))
                 return refusal(RC.FAILURE)
@@ -91,14 +99,23 @@ class Execution:
 
     def check_space(self) -> None:
         """Tell the engine if the next write has space, and the supervisor when that changes."""
-        space = self.persistence.reserve()
+        space = self.state.reserve()
         self.engine.nv_available = space
         if space is not self._space:
             self._space = space
             if space:
                 self.report("storage-recovered", "")
             else:
-                self.report("storage-full", self.persistence.shortage)
+                self.report("storage-full", self.state.shortage)
+
+    def tell_findings(self) -> None:
+        """Tell what of the stored state was not whole, each thing once."""
+        for finding in self.state.findings:
+            if finding not in self._findings_told:
+                self._findings_told.add(finding)
+                detail = ": ".join(filter(None, (f"{finding.kind} state", finding.reason)))
+                self.report(_FINDINGS[finding.condition], detail)
+        self.state.findings.clear()
 
     def replace_engine(self, engine: Engine) -> None:
         """Go on with an engine that holds just what is on disk."""
@@ -119,11 +136,11 @@ class Execution:
             raise ValueError("its state was handed over to another host")
         if self.stale:
             raise ValueError("its TPM is in failure mode: reset the virtual machine first")
-        self.persistence.rekey(key, self.engine.permanent())
+        self.state.rekey(key, self.engine.permanent())
 
     def rewrap(self, slots: tuple[Slot, ...]) -> None:
         """Store the same DEK in other slots. Raises as `rekey`."""
-        self.rekey(replace(self.persistence.key, slots=slots))
+        self.rekey(replace(self.state.key, slots=slots))
 
     def _fail(self, reason: str) -> None:
         self.stale = True

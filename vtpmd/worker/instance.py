@@ -1,5 +1,6 @@
 """One instance as its channels see it: every role of its TPM."""
 
+from vtpmd.storage.sealed import SealedState
 from vtpmd.swtpm.host import ChannelSettings
 from vtpmd.swtpm.info import describe
 from vtpmd.swtpm.table import MAX_LOCALITY
@@ -8,7 +9,6 @@ from vtpmd.tpm.engine import Engine
 from .execution import Execution, Report
 from .measurement import Measurement
 from .migration import Migration
-from .persistence import Persistence
 from .power import Power
 
 
@@ -18,7 +18,7 @@ class Instance:
     def __init__(
         self,
         engine: Engine,
-        persistence: Persistence,
+        state: SealedState,
         report: Report,
         *,
         max_locality: int = MAX_LOCALITY,
@@ -26,7 +26,7 @@ class Instance:
     ) -> None:
         self._facts = engine.facts
         self.settings = ChannelSettings(max_locality=max_locality)
-        self.execution = Execution(engine, persistence, report)
+        self.execution = Execution(engine, state, report)
         self.migration = Migration(self.execution)
         self.power = Power(
             self.execution, self.migration, self.settings, auto_shutdown=auto_shutdown
@@ -35,7 +35,7 @@ class Instance:
 
     @property
     def generation(self) -> int:
-        return self.execution.persistence.generation
+        return self.execution.state.generation
 
     def cancel(self) -> None:
         self.execution.cancel()

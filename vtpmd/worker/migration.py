@@ -3,20 +3,22 @@
 from dataclasses import dataclass
 
 from vtpmd.storage.errors import EnvelopeError, StorageError
+from vtpmd.storage.header import Header
 from vtpmd.swtpm.host import ControlError
 from vtpmd.swtpm.table import BlobType, Result
 from vtpmd.tpm.engine import Engine, StateError
 
+from .blobs import open_blob, seal_blob
 from .execution import Execution
 from .sources import entropy, now
 
 
 @dataclass
 class Incoming:
-    """State blobs received and checked; `generation` is that of the permanent one."""
+    """State blobs received and checked; `header` is that of the permanent one."""
 
     engine: Engine | None = None
-    generation: int = 0
+    header: Header | None = None
     volatile: bytes | None = None
 
     def __bool__(self) -> bool:
@@ -34,7 +36,7 @@ class Migration:
         execution = self._execution
         execution.demand_possession()
         try:
-            execution.persistence.save_volatile(execution.engine.volatile())
+            execution.state.save_volatile(execution.engine.volatile())
         except StorageError as error:
             execution.report("storage-failing", str(error))
             raise ControlError(Result.FAIL) from None
@@ -48,17 +50,18 @@ class Migration:
             state = execution.engine.permanent()
         else:
             state = execution.engine.volatile()
-        return execution.persistence.export(kind, state)
+        return seal_blob(execution.state.key, execution.state.header, kind, state)
 
     def set_state_blob(self, kind: BlobType, data: bytes) -> None:
         """Open and check a blob now, use it at INIT."""
         if kind is BlobType.SAVESTATE:
             raise ControlError(Result.BAD_PARAMETER)
         try:
-            state, generation = self._execution.persistence.import_(kind, data)
+            ours = self._execution.state
+            state, header = open_blob(ours.key, ours.header.uuid, kind, data)
             if kind is BlobType.PERMANENT:
                 engine = Engine.restore(state, entropy, now)
-                self.incoming.engine, self.incoming.generation = engine, generation
+                self.incoming.engine, self.incoming.header = engine, header
             else:
                 self.incoming.volatile = state
         except EnvelopeError as error:
@@ -78,7 +81,7 @@ class Migration:
     def hand_over(self) -> None:
         """The state is leaving for another host: nothing may change here until LOCK_STORAGE."""
         self._execution.handed_over = True
-        generation = self._execution.persistence.generation
+        generation = self._execution.state.generation
         self._execution.report("migration-out", f"generation {generation}")
 
     def lock_storage(self) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from uuid import UUID
 
 from vtpmd.ipc.messages import (
     Copy,
@@ -13,16 +14,13 @@ from vtpmd.ipc.messages import (
     SandboxMode,
     Stored,
 )
-from vtpmd.storage.directory import NVRAM
-from vtpmd.storage.envelope import parse
-from vtpmd.storage.files import read_file
-from vtpmd.storage.store import MAX_SIZE, Store
+from vtpmd.storage.envelope import Header
+from vtpmd.storage.sealed import SealedState, read_sealed
 from vtpmd.storage.wipe import wipe
 from vtpmd.tpm.engine import Engine
 
 from . import hosting
 from .errors import UnknownModelError
-from .persistence import Key, Persistence
 from .sandbox import Sandbox
 from .sources import entropy, now
 
@@ -34,61 +32,67 @@ def carry_out(order: Message, fds: Sequence[int]) -> Message:
     """
     match order:
         case Manufacture():
-            return _manufacture(order, *fds)
+            return _manufacture(order, fds)
         case Copy():
-            return _copy(order, *fds)
+            *files, source = fds
+            return _copy(order, files, source)
         case Reseal():
-            return _reseal(order, *fds)
+            *files, _lock = fds
+            return _reseal(order, files)
         case Examine():
             return _examine(order, *fds)
     raise NotImplementedError(type(order).__name__)
 
 
 @contextmanager
-def _confined(mode: SandboxMode, state_fd: int, *keys: bytearray) -> Iterator[Store]:
+def _confined(mode: SandboxMode, *keys: bytearray) -> Iterator[None]:
     sandbox = Sandbox(mode)
-    sandbox.confine(state_fd)
+    sandbox.confine()
     sandbox.seal()
     try:
-        with Store(state_fd) as store:
-            yield store
+        yield
     finally:
         for key in keys:
             wipe(key)
 
 
-def _manufacture(order: Manufacture, state_fd: int) -> Stored:
-    with _confined(order.sandbox, state_fd, order.dek) as store:
-        key = Key(order.dek, order.dek_id, order.slots)
+def _manufacture(order: Manufacture, files: Sequence[int]) -> Stored:
+    with _confined(order.sandbox, order.key.dek):
+        state = SealedState.of(files, order.uuid, order.key)
         try:
-            made = hosting.manufacture(store, order.uuid, key, order.profile, order.pcr_banks)
+            hosting.manufacture(state, order.profile, order.pcr_banks)
         except ValueError as error:
             raise UnknownModelError(str(error)) from None
-        return Stored(made.generation)
+        return Stored(state.generation)
 
 
-def _copy(order: Copy, state_fd: int, source_fd: int) -> Stored:
-    envelope = parse(read_file(NVRAM, MAX_SIZE, dir_fd=source_fd))  # while it can be reached
-    with _confined(order.sandbox, state_fd, order.source_dek, order.dek) as store:
-        permanent = envelope.unseal(order.source_dek, order.source)
-        engine = Engine.restore(bytes(permanent), entropy, now)
+def _copy(order: Copy, files: Sequence[int], source: int) -> Stored:
+    with _confined(order.sandbox, order.source_dek, order.key.dek):
+        engine, _ = _stored(source, order.source, order.source_dek)
+        state = SealedState.of(files, order.uuid, order.key)
+        state.create(engine.permanent())
+        return Stored(state.generation)
+
+
+def _reseal(order: Reseal, files: Sequence[int]) -> Stored:
+    with _confined(order.sandbox, order.old.dek, order.key.dek):
+        state = SealedState.of(files, order.uuid, order.old)
+        engine = Engine.restore(state.load(), entropy, now)
+        state.rekey(order.key, engine.permanent())
+        return Stored(state.generation)
+
+
+def _examine(order: Examine, nvram: int) -> Examined:
+    with _confined(order.sandbox, order.dek):
+        engine, header = _stored(nvram, order.uuid, order.dek)
+        return Examined(header.generation, engine.owner_objects, engine.owner_indices)
+
+
+def _stored(nvram: int, uuid: UUID, dek: bytearray) -> tuple[Engine, Header]:
+    """The TPM in a file that another process may be writing, and the header of its state."""
+    envelope, _ = read_sealed(nvram, uuid)
+    permanent = envelope.unseal(dek, uuid)
+    try:
+        return Engine.restore(bytes(permanent), entropy, now), envelope.header
+    finally:
         wipe(permanent)
-        persistence = Persistence(store, order.uuid, Key(order.dek, order.dek_id, order.slots))
-        persistence.create(engine.permanent())
-        return Stored(persistence.generation)
-
-
-def _reseal(order: Reseal, state_fd: int) -> Stored:
-    with _confined(order.sandbox, state_fd, order.old_dek, order.dek) as store:
-        old = Key(order.old_dek, order.old_dek_id, ())
-        persistence = Persistence(store, order.uuid, old)
-        engine = Engine.restore(persistence.load(), entropy, now)
-        persistence.rekey(Key(order.dek, order.dek_id, order.slots), engine.permanent())
-        return Stored(persistence.generation)
-
-
-def _examine(order: Examine, state_fd: int) -> Examined:
-    with _confined(order.sandbox, state_fd, order.dek) as store:
-        persistence = Persistence(store, order.uuid, Key(order.dek, b"", ()))
-        engine = Engine.restore(persistence.load(), entropy, now)
-        return Examined(persistence.generation, engine.owner_objects, engine.owner_indices)

@@ -71,7 +71,7 @@ class Power:
             else:
                 self._init_stored()
             if delete_volatile:
-                execution.persistence.delete_volatile()
+                execution.state.clear_volatile()
         except (StateError, StorageError, EnvelopeError) as error:
             execution.engine.power_off()
             execution.report("state-refused", str(error))
@@ -83,7 +83,7 @@ class Power:
 
         Returns the response code of TPM2_Startup. Raises ControlError as `init` does.
         """
-        resumed = self._execution.persistence.load_volatile() is not None
+        resumed = self._execution.state.load_volatile() is not None
         self.init(delete_volatile=False)
         if resumed or startup == "none":
             return RC.SUCCESS
@@ -103,25 +103,27 @@ class Power:
         execution = self._execution
         engine = self._durable_engine()
         engine.buffer_size = self._settings.buffer_size
-        engine.power_on(execution.persistence.load_volatile())
+        engine.power_on(execution.state.load_volatile())
+        execution.tell_findings()
         execution.replace_engine(engine)
 
     def _init_incoming(self, incoming: Incoming) -> None:
-        execution, persistence = self._execution, self._execution.persistence
+        execution, state = self._execution, self._execution.state
         engine = incoming.engine or self._durable_engine()
         engine.buffer_size = self._settings.buffer_size
         engine.power_on(incoming.volatile)
         if incoming.engine is not None:
-            persistence.generation = max(persistence.generation, incoming.generation)
-            persistence.save(engine.permanent())
-        persistence.delete_volatile()
+            state.save(engine.permanent(), incoming.header)
+        state.clear_volatile()
         execution.replace_engine(engine)
-        execution.report("migration-in", f"generation {persistence.generation}")
+        execution.report("migration-in", f"generation {state.generation}")
 
     def _durable_engine(self) -> Engine:
         execution = self._execution
         if execution.stale:
-            return Engine.restore(execution.persistence.load(), entropy, now)
+            engine = Engine.restore(execution.state.load(), entropy, now)
+            execution.state.settle()
+            return engine
         return execution.engine
 
     def _power_off(self) -> None:

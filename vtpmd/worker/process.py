@@ -3,9 +3,10 @@
 import contextlib
 import signal
 import socket
+from collections.abc import Sequence
 
 from vtpmd.ipc.channel import Channel, ChannelClosedError, IllegalMessageError
-from vtpmd.ipc.messages import Failed, FailureKind, Ready, Serve, Side, State
+from vtpmd.ipc.messages import STATE_FDS, Failed, FailureKind, Ready, Serve, Side, State
 from vtpmd.linux.hardening import forbid_tracing
 from vtpmd.storage.errors import EnvelopeError, StorageError
 from vtpmd.tpm.engine import StateError
@@ -14,7 +15,6 @@ from . import hosting, orders
 from .admission import policy_of
 from .errors import EXIT_FAILED, SandboxError, UnknownModelError, frames_of
 from .options import Listeners, Options
-from .persistence import Key
 from .sandbox import Sandbox
 from .supervision import Supervision
 
@@ -42,7 +42,7 @@ def run(sock: socket.socket) -> int:
     try:
         match message:
             case Serve():
-                _serve(channel, supervision, message, *fds)
+                _serve(channel, supervision, message, fds)
             case _:
                 channel.send(orders.carry_out(message, fds))
     except ChannelClosedError:
@@ -73,9 +73,8 @@ def _judge(error: Exception) -> tuple[FailureKind, str]:
     return "defect", frames_of(error)
 
 
-def _serve(
-    channel: Channel, supervision: Supervision, order: Serve, state_fd: int, *listening: int
-) -> None:
+def _serve(channel: Channel, supervision: Supervision, order: Serve, fds: Sequence[int]) -> None:
+    *files, _lock = fds[: STATE_FDS + 1]  # the lock stays open as long as we live
     sandbox = Sandbox(order.sandbox)
 
     def ready(generation: int) -> None:
@@ -83,10 +82,10 @@ def _serve(
         channel.set_blocking(False)
 
     hosting.serve(
-        state_fd,
-        Key(order.dek, order.dek_id, order.slots),
+        files,
+        order.key,
         sandbox,
-        Listeners(*(_listener(fd) for fd in listening)),
+        Listeners(*(_listener(fd) for fd in fds[STATE_FDS + 1 :])),
         supervision,
         _options(order, sandbox),
         ready,

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from vtpmd.ipc.messages import SandboxMode
 from vtpmd.linux import kernel
 from vtpmd.linux.hardening import forbid_tracing
+from vtpmd.storage.state_file import FILE_SIZE
 
 from . import seccomp
 from .errors import SandboxError
@@ -30,18 +31,15 @@ _LIMITS = {
     resource.RLIMIT_DATA: MAX_DATA,
     resource.RLIMIT_AS: _MAX_ADDRESS_SPACE,
     resource.RLIMIT_CORE: 0,
-    resource.RLIMIT_FSIZE: 16 << 20,
+    resource.RLIMIT_FSIZE: FILE_SIZE,
     resource.RLIMIT_NOFILE: 96,
     resource.RLIMIT_MSGQUEUE: 0,
 }
 
-# Landlock access bits (linux/landlock.h). What each ABI can refuse, and what beneath the state
-# directory is granted: read and write files, list, create, rename and remove them.
+# Landlock access bits (linux/landlock.h). What each ABI can refuse; all of it is.
 _FS_BITS = {1: 13, 2: 14, 3: 15, 4: 15}
 _FS_BITS_NEWEST = 16
-_WRITE_FILE, _READ_FILE, _READ_DIR, _REMOVE_FILE = 1 << 1, 1 << 2, 1 << 3, 1 << 5
-_MAKE_REG, _TRUNCATE = 1 << 8, 1 << 14
-_GRANTED = _WRITE_FILE | _READ_FILE | _READ_DIR | _REMOVE_FILE | _MAKE_REG | _TRUNCATE
+_REMOVE_FILE = 1 << 5
 _NET_ALL, _NET_ABI = 0b11, 4
 _SCOPE_ALL, _SCOPE_ABI = 0b11, 6
 
@@ -58,8 +56,8 @@ class Sandbox:
         self._removable = tuple(removable)
         self.active: dict[str, str] = {"mode": mode}
 
-    def confine(self, state_fd: int) -> None:
-        """Limits, no new privileges, and no file but those beneath `state_fd`.
+    def confine(self) -> None:
+        """Limits, no new privileges, and no file but those that are open.
 
         Raises SandboxError in mode `require` if a part can't be had. Core files and ptrace are
         refused in every mode, for secrets stay secrets.
@@ -69,7 +67,7 @@ class Sandbox:
         if self._mode == "off":
             return
         self._part("no-new-privileges", lambda: _prctl(_PR_SET_NO_NEW_PRIVS, 1))
-        self._part("landlock", lambda: _landlock(state_fd, self._removable))
+        self._part("landlock", lambda: _landlock(self._removable))
         self._part(
             "no-executable-memory",
             lambda: _prctl(_PR_SET_MDWE, _MDWE_REFUSE_EXEC_GAIN),
@@ -80,7 +78,7 @@ class Sandbox:
     def seal(self) -> None:
         """Only the listed system calls from here on, in every thread. Raises SandboxError."""
         if self._mode != "off":
-            self._part("seccomp", lambda: f"{seccomp.load()} rules")
+            self._part("seccomp", lambda: f"{seccomp.load(removing=bool(self._removable))} rules")
 
     def _part(self, name: str, close: Callable[[], str], optional: bool = False) -> None:
         """`optional`: newer than the kernels we support; its absence is told, never refused."""
@@ -118,7 +116,7 @@ def _drop_capabilities() -> str:
     return "none" if os.geteuid() else "none, though root"
 
 
-def _landlock(state_fd: int, removable: Sequence[int]) -> str:
+def _landlock(removable: Sequence[int]) -> str:
     abi = kernel.landlock_abi()
     if not abi:
         raise OSError(0, "the kernel has no Landlock")
@@ -128,6 +126,5 @@ def _landlock(state_fd: int, removable: Sequence[int]) -> str:
         handled += (_NET_ALL,)
     if abi >= _SCOPE_ABI:
         handled += (_SCOPE_ALL,)
-    granted = [(state_fd, _GRANTED & filesystem), *((fd, _REMOVE_FILE) for fd in removable)]
-    kernel.landlock(handled, granted)
+    kernel.landlock(handled, [(fd, _REMOVE_FILE) for fd in removable])
     return f"ABI {abi}"

@@ -1,8 +1,9 @@
 """The system calls a worker may make, as an allow-list loaded through libseccomp (ctypes).
 
 Whatever is not listed fails with EPERM, in every thread: no new process or thread, no new socket,
-no exec, no signal to anybody, no memory that is executable. A call of another architecture (int
-0x80 in a process of x86-64) ends the whole process: a thread alone would leave a zombie behind.
+no exec, no signal to anybody, no memory that is executable, no file but those that are open. A call
+of another architecture (int 0x80 in a process of x86-64) ends the whole process: a thread alone
+would leave a zombie behind.
 """
 
 import ctypes
@@ -21,13 +22,14 @@ _FIONBIO = 0x5421
 
 _PLAIN = """
     accept4 brk clock_getres clock_gettime clock_nanosleep close close_range dup epoll_create1
-    epoll_ctl epoll_pwait epoll_pwait2 epoll_wait exit exit_group fallocate fdatasync flock fstat
-    fstatfs fsync ftruncate futex getdents64 getegid geteuid getgid getpeername getpid getrandom
-    getsockname getsockopt gettid gettimeofday getuid linkat lseek madvise membarrier mremap munmap
-    nanosleep newfstatat openat pipe2 poll ppoll pread64 pwrite64 read readv recvfrom recvmsg rename
-    renameat renameat2 restart_syscall rseq rt_sigaction rt_sigprocmask rt_sigreturn sched_yield
-    sendmsg sendto set_robust_list shutdown sigaltstack statx time unlinkat write writev
+    epoll_ctl epoll_pwait epoll_pwait2 epoll_wait exit exit_group fallocate fdatasync fstat fstatfs
+    futex getegid geteuid getgid getpeername getpid getrandom getsockname getsockopt gettid
+    gettimeofday getuid lseek madvise membarrier mremap munmap nanosleep newfstatat pipe2 poll ppoll
+    pread64 pwrite64 pwritev2 read readv recvfrom recvmsg restart_syscall rseq rt_sigaction
+    rt_sigprocmask rt_sigreturn sched_yield sendmsg sendto set_robust_list shutdown sigaltstack time
+    write writev
 """
+_REMOVING = "unlinkat"
 _FCNTL = [
     fcntl.F_GETFD,
     fcntl.F_SETFD,
@@ -92,8 +94,11 @@ def available() -> bool:
     return _library is not None
 
 
-def load() -> int:
-    """Close the filter over every thread of this process; the number of rules. Raises OSError."""
+def load(*, removing: bool = False) -> int:
+    """Close the filter over every thread of this process; the number of rules. Raises OSError.
+
+    `removing`: files may be removed, where Landlock lets them.
+    """
     if _library is None:
         raise OSError(errno.ENOENT, "libseccomp.so.2 is not installed")
     context = _library.seccomp_init(_ERRNO_EPERM)
@@ -106,7 +111,7 @@ def load() -> int:
             "seccomp: other architectures",
         )
         rules = 0
-        for name in _PLAIN.split():
+        for name in [*_PLAIN.split(), *([_REMOVING] if removing else [])]:
             rules += _allow(_library, context, name, None)
         for rule in _CONDITIONAL:
             comparison = _Comparison(rule.argument, rule.comparison, rule.value, rule.value_2)

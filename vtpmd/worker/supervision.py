@@ -37,7 +37,6 @@ from .admission import policy_of
 from .connection import close_fds
 from .execution import Report
 from .instance import Instance
-from .persistence import Key
 
 _MAX_QUEUED = 256
 
@@ -178,7 +177,7 @@ class Supervision:
 def _rekey(message: Rekey | Rewrap, instance: Instance) -> Message:
     try:
         if isinstance(message, Rekey):
-            instance.execution.rekey(Key(message.dek, message.dek_id, message.slots))
+            instance.execution.rekey(message.key)
         else:
             instance.execution.rewrap(message.slots)
     except (EnvelopeError, StorageError, ValueError) as error:

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Literal, cast, get_args
 
-from vtpmd.storage import cbor
+from vtpmd.encoding import cbor
 
 from ..errors import KmsError
 from ..gcm import KEK_SIZE

@@ -12,7 +12,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
 
-from vtpmd.storage import cbor
+from vtpmd.encoding import cbor
 
 from ..errors import KmsError
 from .keyring import Keyring, KeyringError, parse

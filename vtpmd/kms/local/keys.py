@@ -14,10 +14,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from vtpmd.storage.atomic import create_file, write_file
 from vtpmd.storage.errors import StorageError
 from vtpmd.storage.files import open_directory
 from vtpmd.storage.slot import Slot
-from vtpmd.storage.store import Store
 from vtpmd.storage.wipe import wipe
 
 from .. import gcm
@@ -65,8 +65,8 @@ class LocalKeys:
             return None
         data = Keyring().rotated(int(time.time())).encode()
         try:
-            with _store_of(self.keyring) as store:
-                store.create(self.keyring.name, data)
+            with _directory_of(self.keyring) as directory:
+                create_file(directory, self.keyring.name, data)
         except StorageError as error:
             if error.kind == "exists":
                 return None
@@ -194,8 +194,8 @@ class LocalKeys:
     def _write(self, name: str, content: bytes) -> None:
         path = self.keyring.with_name(name)
         try:
-            with _store_of(path) as store:
-                store.write(name, content)
+            with _directory_of(path) as directory:
+                write_file(directory, name, content)
         except StorageError as error:
             raise KeyProviderError(f"the keyring {path} cannot be written: {error}") from None
 
@@ -257,10 +257,9 @@ def _parsed(data: bytes, source: Path) -> Keyring:
 
 
 @contextmanager
-def _store_of(path: Path) -> Iterator[Store]:
+def _directory_of(path: Path) -> Iterator[int]:
     dir_fd = open_directory(path.parent)
     try:
-        with Store(dir_fd) as store:
-            yield store
+        yield dir_fd
     finally:
         os.close(dir_fd)

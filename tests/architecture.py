@@ -8,7 +8,7 @@ from types import ModuleType
 
 from tests import documents
 from vtpmd.api.names import FAILED, LOCKED, RUNNING, STOPPED
-from vtpmd.ipc.messages import RULES, State
+from vtpmd.ipc.rules import RULES, State
 from vtpmd.supervisor.states import REFUSALS, TRANSITIONS, Act, Cause
 from vtpmd.swtpm.table import Command
 from vtpmd.worker import ownership, power
@@ -69,7 +69,7 @@ def content() -> str:
         "An instance (`supervisor/states.py`): what follows in which state; an empty cell cannot "
         "happen": _transitions(),
         "What is refused in which state or further condition, and as which problem": _refusals(),
-        "The channel between supervisor, zygote and worker (`ipc/messages.py`): an adopted "
+        "The channel between supervisor, zygote and worker (`ipc/rules.py`): an adopted "
         "worker's begins in `serving`; a message in any other state ends it": _messages(),
         "Who has the control channel (`worker/ownership.py`)": _of_docstring(ownership),
         "The TPM's power (`worker/power.py`)": _of_docstring(power),

@@ -8,7 +8,8 @@ from pathlib import Path
 from uuid import UUID
 
 from vtpmd.ipc import messages
-from vtpmd.ipc.messages import CODEC, Message
+from vtpmd.ipc.messages import Message
+from vtpmd.ipc.rules import CODEC
 from vtpmd.storage.key import Key
 from vtpmd.storage.slot import Slot
 from vtpmd.supervisor.metadata import Metadata

@@ -10,7 +10,8 @@ from tests.api.samples import REQUESTS
 from tests.compat.samples import HERE, MESSAGES, META, METADATA, golden
 from vtpmd.api import schema
 from vtpmd.ipc.codec import MalformedMessageError
-from vtpmd.ipc.messages import CODEC, RULES, Message
+from vtpmd.ipc.messages import Message
+from vtpmd.ipc.rules import CODEC, RULES
 from vtpmd.supervisor.metadata import Metadata
 
 NEEDED = {

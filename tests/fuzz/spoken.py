@@ -15,7 +15,8 @@ from vtpmd.api.client import Client
 from vtpmd.api.errors import ClientError
 from vtpmd.ipc.channel import MAX_FDS, Channel, ChannelClosedError, IllegalMessageError
 from vtpmd.ipc.codec import UNKNOWN, Codec, MalformedMessageError
-from vtpmd.ipc.messages import CODEC, RULES, Event, Side, State
+from vtpmd.ipc.messages import Event
+from vtpmd.ipc.rules import CODEC, RULES, Side, State
 from vtpmd.kms.kmip import operations
 from vtpmd.kms.kmip import ttlv as ttlvs
 from vtpmd.kms.kmip.messages import OperationFailedError, Request

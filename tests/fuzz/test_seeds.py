@@ -13,7 +13,7 @@ from tests.fuzz.targets import TARGETS
 from tests.fuzz.tpm import furnished, restored
 from vtpmd.config import loader
 from vtpmd.encoding import cbor
-from vtpmd.ipc.messages import CODEC
+from vtpmd.ipc.rules import CODEC
 from vtpmd.kms.kmip import ttlv
 from vtpmd.kms.kmip.messages import OperationFailedError
 from vtpmd.kms.local import keyring

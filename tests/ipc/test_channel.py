@@ -14,22 +14,19 @@ from vtpmd.ipc import version
 from vtpmd.ipc.channel import Channel, ChannelClosedError, IllegalMessageError, VersionError
 from vtpmd.ipc.codec import MAX_MESSAGE
 from vtpmd.ipc.messages import (
-    CODEC,
-    RULES,
     Event,
     Failed,
     Message,
     Ready,
     Serve,
-    Side,
     Spawn,
     Spawned,
-    State,
     Status,
     Stop,
     Stopped,
     ZygoteReady,
 )
+from vtpmd.ipc.rules import CODEC, RULES, Side, State
 from vtpmd.ipc.version import PROTOCOL, Version, greeting
 from vtpmd.linux.peers import Peer
 from vtpmd.storage.key import Key

@@ -13,8 +13,6 @@ from hypothesis import strategies as st
 
 from vtpmd.ipc.codec import MAX_TEXT, Codec, MalformedMessageError, UnknownMessageError
 from vtpmd.ipc.messages import (
-    CODEC,
-    RULES,
     Event,
     Failed,
     Manufacture,
@@ -25,6 +23,7 @@ from vtpmd.ipc.messages import (
     StatusReply,
     Stop,
 )
+from vtpmd.ipc.rules import CODEC, RULES
 from vtpmd.storage.key import Key
 from vtpmd.storage.slot import Slot
 

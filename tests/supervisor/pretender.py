@@ -11,7 +11,8 @@ import socket
 from uuid import UUID
 
 from vtpmd.ipc.channel import Channel, ChannelClosedError
-from vtpmd.ipc.messages import Event, Side, State, StatusReply
+from vtpmd.ipc.messages import Event, StatusReply
+from vtpmd.ipc.rules import Side, State
 
 
 def main() -> None:

@@ -19,8 +19,9 @@ from trio.testing import MockClock
 from tests.compat.samples import METADATA
 from tests.supervisor.stage import Stage
 from vtpmd.ipc.channel import Channel, ChannelClosedError
-from vtpmd.ipc.messages import Event, Examine, Examined, Side, State
+from vtpmd.ipc.messages import Event, Examine, Examined
 from vtpmd.ipc.quota import INTERVAL, MAX_DETAIL
+from vtpmd.ipc.rules import Side, State
 from vtpmd.supervisor.errors import WorkerEndedError
 from vtpmd.supervisor.events import MAX_KIND, EventLog
 from vtpmd.supervisor.launch import carry_out

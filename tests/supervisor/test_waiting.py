@@ -6,7 +6,8 @@ import trio
 import trio.testing
 
 from vtpmd.ipc.channel import Channel
-from vtpmd.ipc.messages import Event, Side, State
+from vtpmd.ipc.messages import Event
+from vtpmd.ipc.rules import Side, State
 from vtpmd.supervisor import waiting
 
 

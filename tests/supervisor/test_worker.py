@@ -6,7 +6,8 @@ import subprocess
 import trio
 
 from vtpmd.ipc.channel import Channel
-from vtpmd.ipc.messages import Side, State, Stop, Stopped
+from vtpmd.ipc.messages import Stop, Stopped
+from vtpmd.ipc.rules import Side, State
 from vtpmd.supervisor.worker import Worker
 from vtpmd.supervisor.zygote import WorkerProcess
 

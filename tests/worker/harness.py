@@ -24,16 +24,15 @@ from vtpmd.ipc.messages import (
     Message,
     Ready,
     Serve,
-    Side,
     Spawn,
     Spawned,
-    State,
     Status,
     StatusReply,
     Stop,
     Stopped,
     Stored,
 )
+from vtpmd.ipc.rules import Side, State
 from vtpmd.storage.envelope import Envelope
 from vtpmd.storage.key import Key
 from vtpmd.storage.record import Role

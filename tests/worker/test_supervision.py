@@ -20,8 +20,9 @@ from tests.worker.harness import (
     wait_for,
 )
 from vtpmd.ipc.channel import Channel
-from vtpmd.ipc.messages import CODEC, Event, Pcrs, ReadPcrs, Side, State, Stop, Stopped
+from vtpmd.ipc.messages import Event, Pcrs, ReadPcrs, Stop, Stopped
 from vtpmd.ipc.quota import MAX_DETAIL, Quota
+from vtpmd.ipc.rules import CODEC, Side, State
 from vtpmd.worker.supervision import Supervision
 
 

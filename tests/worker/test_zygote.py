@@ -21,7 +21,8 @@ from tests.worker.harness import (
     tpm,
     wait_for,
 )
-from vtpmd.ipc.messages import Exit, ReadExit, State, Status
+from vtpmd.ipc.messages import Exit, ReadExit, Status
+from vtpmd.ipc.rules import State
 from vtpmd.worker.errors import EXIT_FAILED
 from vtpmd.worker.zygote import EXIT_ILLEGAL_MESSAGE
 

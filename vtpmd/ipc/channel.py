@@ -19,7 +19,8 @@ from vtpmd.linux.peers import CREDENTIALS, Peer
 
 from . import version
 from .codec import MAX_MESSAGE, MalformedMessageError, UnknownMessageError
-from .messages import CODEC, RULES, Event, Message, Side, State
+from .messages import Event, Message
+from .rules import CODEC, RULES, Side, State
 from .version import Version, greeting, read_greeting
 
 MAX_FDS = max(max(rule.fds) for rule in RULES.values())

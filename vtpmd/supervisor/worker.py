@@ -14,13 +14,12 @@ from vtpmd.ipc.messages import (
     Failed,
     Message,
     RekeyFailed,
-    Side,
-    State,
     Status,
     StatusReply,
     Stop,
     Stopped,
 )
+from vtpmd.ipc.rules import Side, State
 from vtpmd.ipc.version import PROTOCOL
 from vtpmd.telemetry.log import get_logger
 
@@ -71,7 +70,8 @@ class Worker:
         """Receive messages until the worker closes its end of the channel."""
         try:
             with self._answers:
-                await self._listen()
+                if self.strange is None:
+                    await self._listen()
         finally:
             self._heard_out.set()
 

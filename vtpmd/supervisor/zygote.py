@@ -13,16 +13,8 @@ from uuid import UUID
 import trio
 
 from vtpmd.ipc.channel import Channel, ChannelClosedError, IllegalMessageError, VersionError
-from vtpmd.ipc.messages import (
-    Exit,
-    ReadExit,
-    Side,
-    Spawn,
-    Spawned,
-    SpawnFailed,
-    State,
-    ZygoteReady,
-)
+from vtpmd.ipc.messages import Exit, ReadExit, Spawn, Spawned, SpawnFailed, ZygoteReady
+from vtpmd.ipc.rules import Side, State
 from vtpmd.telemetry.log import get_logger
 
 from . import waiting

@@ -5,7 +5,8 @@ import socket
 from collections.abc import Callable
 
 from vtpmd.ipc.channel import Channel, ChannelClosedError, IllegalMessageError
-from vtpmd.ipc.messages import Message, Side, State
+from vtpmd.ipc.messages import Message
+from vtpmd.ipc.rules import Side, State
 
 from .admission import Admission
 from .connection import close_fds

@@ -1,6 +1,6 @@
 """Orders that end with their answer: a TPM is made, sealed anew or looked into, never served."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from uuid import UUID
 
@@ -25,25 +25,6 @@ from .sandbox import Sandbox
 from .sources import entropy, now
 
 
-def carry_out(order: Message, fds: Sequence[int]) -> Message:
-    """Confine this process, do what is ordered and wipe the keys; the answer.
-
-    Raises UnknownModelError, EnvelopeError, StateError, StorageError and SandboxError.
-    """
-    match order:
-        case Manufacture():
-            return _manufacture(order, fds)
-        case Copy():
-            *files, source = fds
-            return _copy(order, files, source)
-        case Reseal():
-            *files, _lock = fds
-            return _reseal(order, files)
-        case Examine():
-            return _examine(order, *fds)
-    raise NotImplementedError(type(order).__name__)
-
-
 @contextmanager
 def _confined(mode: SandboxMode, *keys: bytearray) -> Iterator[None]:
     sandbox = Sandbox(mode)
@@ -66,7 +47,8 @@ def _manufacture(order: Manufacture, files: Sequence[int]) -> Stored:
         return Stored(state.generation)
 
 
-def _copy(order: Copy, files: Sequence[int], source: int) -> Stored:
+def _copy(order: Copy, fds: Sequence[int]) -> Stored:
+    *files, source = fds
     with _confined(order.sandbox, order.source_dek, order.key.dek):
         engine, _ = _stored(source, order.source, order.source_dek)
         state = SealedState.of(files, order.uuid, order.key)
@@ -74,7 +56,8 @@ def _copy(order: Copy, files: Sequence[int], source: int) -> Stored:
         return Stored(state.generation)
 
 
-def _reseal(order: Reseal, files: Sequence[int]) -> Stored:
+def _reseal(order: Reseal, fds: Sequence[int]) -> Stored:
+    *files, _lock = fds
     with _confined(order.sandbox, order.old.dek, order.key.dek):
         state = SealedState.of(files, order.uuid, order.old)
         engine = Engine.restore(state.load(), entropy, now)
@@ -82,7 +65,8 @@ def _reseal(order: Reseal, files: Sequence[int]) -> Stored:
         return Stored(state.generation)
 
 
-def _examine(order: Examine, nvram: int) -> Examined:
+def _examine(order: Examine, fds: Sequence[int]) -> Examined:
+    (nvram,) = fds
     with _confined(order.sandbox, order.dek):
         engine, header = _stored(nvram, order.uuid, order.dek)
         return Examined(header.generation, engine.owner_objects, engine.owner_indices)
@@ -96,3 +80,20 @@ def _stored(nvram: int, uuid: UUID, dek: bytearray) -> tuple[Engine, Header]:
         return Engine.restore(bytes(permanent), entropy, now), envelope.header
     finally:
         wipe(permanent)
+
+
+ORDERS: dict[type, Callable[..., Message]] = {
+    Manufacture: _manufacture,
+    Copy: _copy,
+    Reseal: _reseal,
+    Examine: _examine,
+}
+"""What carries each order out: with the order, and the descriptors that came with it."""
+
+
+def carry_out(order: Message, fds: Sequence[int]) -> Message:
+    """Confine this process, do what is ordered and wipe the keys; the answer.
+
+    Raises UnknownModelError, EnvelopeError, StateError, StorageError and SandboxError.
+    """
+    return ORDERS[type(order)](order, fds)

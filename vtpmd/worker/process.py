@@ -6,7 +6,8 @@ import socket
 from collections.abc import Sequence
 
 from vtpmd.ipc.channel import Channel, ChannelClosedError, IllegalMessageError
-from vtpmd.ipc.messages import STATE_FDS, Failed, FailureKind, Ready, Serve, Side, State
+from vtpmd.ipc.messages import STATE_FDS, Failed, FailureKind, Ready, Serve
+from vtpmd.ipc.rules import Side, State
 from vtpmd.linux.hardening import forbid_tracing
 from vtpmd.storage.errors import EnvelopeError, StorageError
 from vtpmd.tpm.engine import StateError

@@ -22,16 +22,8 @@ from pathlib import Path
 from uuid import UUID
 
 from vtpmd.ipc.channel import Channel, ChannelClosedError, IllegalMessageError
-from vtpmd.ipc.messages import (
-    Exit,
-    ReadExit,
-    Side,
-    Spawn,
-    Spawned,
-    SpawnFailed,
-    State,
-    ZygoteReady,
-)
+from vtpmd.ipc.messages import Exit, ReadExit, Spawn, Spawned, SpawnFailed, ZygoteReady
+from vtpmd.ipc.rules import Side, State
 from vtpmd.linux import oom
 from vtpmd.linux.streams import silence_streams
 from vtpmd.storage.envelope import DEK_ID_SIZE, DEK_SIZE, Header, parse, seal

@@ -13,7 +13,7 @@ import sys
 if "vtpmd.worker.zygote" in sys.orig_argv:
     from vtpmd.encoding import cbor
     from vtpmd.ipc import channel, codec, version
-    from vtpmd.ipc.messages import Side, State
+    from vtpmd.ipc.rules import Side, State
 
     _encode = codec.Codec.encode
 

@@ -21,7 +21,7 @@ from vtpmd.admin.routes import HANDLERS
 from vtpmd.api import names, schema
 from vtpmd.encoding import cbor
 from vtpmd.ipc.codec import Codec
-from vtpmd.ipc.messages import CODEC, RULES, Side, State
+from vtpmd.ipc.rules import CODEC, RULES, Side, State
 from vtpmd.ipc.version import PROTOCOL, greeting
 from vtpmd.kms.local.keyring import KekVersion, Keyring
 from vtpmd.kms.pkcs11 import messages as children

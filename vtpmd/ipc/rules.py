@@ -1,0 +1,118 @@
+"""Which message is permitted to whom, when, and with how many descriptors: one table."""
+
+from dataclasses import dataclass
+from enum import Enum
+
+from .codec import Codec
+from .messages import (
+    STATE_FDS,
+    Admit,
+    Admitted,
+    Copy,
+    Event,
+    Examine,
+    Examined,
+    Exit,
+    Failed,
+    Manufacture,
+    Pcrs,
+    ReadExit,
+    ReadPcrs,
+    Ready,
+    Rekey,
+    Rekeyed,
+    RekeyFailed,
+    Reseal,
+    Rewrap,
+    Serve,
+    Spawn,
+    Spawned,
+    SpawnFailed,
+    Status,
+    StatusReply,
+    Stop,
+    Stopped,
+    Stored,
+    ZygoteReady,
+)
+
+
+class State(Enum):
+    """Where a channel is. An adopted worker's begins in SERVING."""
+
+    WARMING = "warming"
+    ZYGOTE = "zygote"
+    NEW = "new"
+    ORDERED = "ordered"
+    STARTING = "starting"
+    SERVING = "serving"
+    STOPPING = "stopping"
+    ENDED = "ended"
+
+
+class Side(Enum):
+    """Who sends."""
+
+    SUPERVISOR = "supervisor"
+    WORKER = "worker"
+    ZYGOTE = "zygote"
+
+
+@dataclass(frozen=True)
+class Rule:
+    """Who sends a message, in which states, how many file descriptors it carries, what follows."""
+
+    sender: Side
+    states: frozenset[State]
+    then: State | None = None
+    fds: tuple[int, ...] = (0,)
+
+    @property
+    def is_report(self) -> bool:
+        """Whether it tells the supervisor something; it is an order otherwise."""
+        return self.sender is not Side.SUPERVISOR
+
+
+def _rule(
+    sender: Side, *states: State, then: State | None = None, fds: tuple[int, ...] = (0,)
+) -> Rule:
+    return Rule(sender, frozenset(states), then, fds)
+
+
+RULES: dict[type, Rule] = {
+    ZygoteReady: _rule(Side.ZYGOTE, State.WARMING, then=State.ZYGOTE),
+    Spawn: _rule(Side.SUPERVISOR, State.ZYGOTE, fds=(1, 2)),
+    Spawned: _rule(Side.ZYGOTE, State.ZYGOTE, fds=(1,)),
+    SpawnFailed: _rule(Side.ZYGOTE, State.ZYGOTE),
+    ReadExit: _rule(Side.SUPERVISOR, State.ZYGOTE),
+    Exit: _rule(Side.ZYGOTE, State.ZYGOTE),
+    Manufacture: _rule(Side.SUPERVISOR, State.NEW, then=State.ORDERED, fds=(STATE_FDS,)),
+    Copy: _rule(Side.SUPERVISOR, State.NEW, then=State.ORDERED, fds=(STATE_FDS + 1,)),
+    Reseal: _rule(Side.SUPERVISOR, State.NEW, then=State.ORDERED, fds=(STATE_FDS + 1,)),
+    Stored: _rule(Side.WORKER, State.ORDERED, then=State.ENDED),
+    Examine: _rule(Side.SUPERVISOR, State.NEW, then=State.ORDERED, fds=(1,)),
+    Examined: _rule(Side.WORKER, State.ORDERED, then=State.ENDED),
+    Serve: _rule(
+        Side.SUPERVISOR, State.NEW, then=State.STARTING, fds=(STATE_FDS + 3, STATE_FDS + 4)
+    ),
+    Ready: _rule(Side.WORKER, State.STARTING, then=State.SERVING),
+    Failed: _rule(Side.WORKER, State.ORDERED, State.STARTING, then=State.ENDED),
+    Status: _rule(Side.SUPERVISOR, State.SERVING),
+    StatusReply: _rule(Side.WORKER, State.SERVING, State.STOPPING),
+    ReadPcrs: _rule(Side.SUPERVISOR, State.SERVING),
+    Pcrs: _rule(Side.WORKER, State.SERVING, State.STOPPING),
+    Rekey: _rule(Side.SUPERVISOR, State.SERVING),
+    Rewrap: _rule(Side.SUPERVISOR, State.SERVING),
+    Rekeyed: _rule(Side.WORKER, State.SERVING, State.STOPPING),
+    RekeyFailed: _rule(Side.WORKER, State.SERVING, State.STOPPING),
+    Admit: _rule(Side.SUPERVISOR, State.SERVING),
+    Admitted: _rule(Side.WORKER, State.SERVING, State.STOPPING),
+    Stop: _rule(Side.SUPERVISOR, State.SERVING, then=State.STOPPING),
+    Stopped: _rule(Side.WORKER, State.STOPPING, then=State.ENDED),
+    Event: _rule(Side.WORKER, State.STARTING, State.SERVING, State.STOPPING),
+}
+
+CODEC = Codec(
+    orders=tuple(cls for cls, rule in RULES.items() if not rule.is_report),
+    reports=tuple(cls for cls, rule in RULES.items() if rule.is_report),
+)

@@ -19,7 +19,7 @@ DEADLINE = 20.0
 
 CHANNEL = """
 m = sys.modules['vtpmd.ipc.messages']
-encode = m.CODEC.encode
+encode = sys.modules['vtpmd.ipc.rules'].CODEC.encode
 for number in range(64):
     try:
         kind = stat.S_IFMT(os.fstat(number).st_mode)

@@ -17,6 +17,7 @@ from tests.attacks.memory import peak_memory
 from tests.attacks.taken import CHANNEL, daemon_with_hole, taken_over
 from tests.faults.bystander import Bystander
 from tests.faults.tracing import needs_root
+from tests.peers.client import PeerError
 from tests.peers.instance import wait_until
 from tests.peers.vtpmd import Vtpmd, VtpmdInstance
 
@@ -121,7 +122,8 @@ def test_lie(daemon: Vtpmd, liar: VtpmdInstance, text: str) -> None:
     """The supervisor drops the worker, or has no use for the lie; it asks nobody twice."""
     with taken_over(liar) as worker:
         assert worker.run(CHANNEL) == ""
-        worker.run(text)
+        with contextlib.suppress(PeerError):  # it is ended at once, or goes on
+            worker.run(text)
         for _ in range(3):
             assert daemon.ctl("info", "liar").returncode == 0
     wait_until(lambda: daemon.control("info", "liar")["state"] in ("running", "failed"), "a state")
@@ -132,7 +134,8 @@ def test_whoever_talks_nonsense_is_replaced(daemon: Vtpmd, liar: VtpmdInstance) 
     with taken_over(liar) as worker:
         taken = liar.process()
         worker.run(CHANNEL)
-        worker.run("channel.send(b'nonsense')")
+        with contextlib.suppress(PeerError):
+            worker.run("channel.send(b'nonsense')")
         wait_until(lambda: not os.path.exists(f"/proc/{taken}"), "its end", SOON)
     liar.wait_for(lambda info: info["worker"] and info["worker"]["pid"] != taken, "another")
 
@@ -271,7 +274,8 @@ def test_bombs(daemon: Vtpmd, neighbour: Bystander) -> None:
         with lying(daemon, f"bomber{number}") as liar, taken_over(liar) as worker:
             worker.run(CHANNEL)
             worker.put("octets", octets)
-            assert worker.run("channel.send(octets)") == ""
+            with contextlib.suppress(PeerError):
+                worker.run("channel.send(octets)")
         assert daemon.ctl("info", "other").returncode == 0
         assert peak_memory(daemon) - before < MEMORY_OF_A_MESSAGE
     neighbour.check()

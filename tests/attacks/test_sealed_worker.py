@@ -264,6 +264,6 @@ def test_call_of_another_architecture_ends_it(daemon: Vtpmd, spendthrift: VtpmdI
         spendthrift.wait_for(
             lambda info: info["worker"] is not None and info["worker"]["pid"] != taken, "another"
         )
-        told = f"worker {taken} ended by signal {signal.SIGSYS.value}"
+        told = f"its worker (process {taken}) ended unexpectedly ({signal.SIGSYS.name})"
         wait_until(lambda: told in daemon.log(), "word of its end")
     assert not os.path.exists(f"/proc/{taken}")

@@ -17,6 +17,7 @@ from tests.faults.machine import Machine
 from tests.peers.instance import wait_until
 from tests.peers.vtpmd import Vtpmd, VtpmdInstance
 from vtpmd.ipc.version import PROTOCOL, Version, greeting
+from vtpmd.worker.zygote import EXIT_ILLEGAL_MESSAGE
 
 DEADLINE = 30.0
 GET = b"GET /v1/instances HTTP/1.1\r\nHost: vtpmd\r\n\r\n"
@@ -239,5 +240,5 @@ def test_zygote_channel(packet: bytes) -> None:
         else:
             ours.close()
         _, said = zygote.communicate(timeout=DEADLINE)
-    assert zygote.returncode == (1 if packet else 0)
+    assert zygote.returncode == (EXIT_ILLEGAL_MESSAGE if packet else 0)
     assert b"Traceback" not in said

@@ -4,6 +4,7 @@ import ctypes
 import fcntl
 import mmap
 import os
+import resource
 import signal
 import socket
 import subprocess
@@ -19,7 +20,7 @@ from tests.worker.harness import files, opened
 from vtpmd.ipc.messages import SandboxMode
 from vtpmd.linux import kernel
 from vtpmd.storage.state_file import FILE_SIZE
-from vtpmd.worker import seccomp
+from vtpmd.worker import sandbox, seccomp
 from vtpmd.worker.errors import SandboxError
 from vtpmd.worker.sandbox import Sandbox
 from vtpmd.worker.side import SideThread
@@ -27,6 +28,16 @@ from vtpmd.worker.side import SideThread
 Act = Callable[[], object]
 _libc = ctypes.CDLL(None, use_errno=True)
 _NOBODY = 65534
+
+
+@pytest.fixture(autouse=True)
+def room_for_the_parent(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The child of a test is as large as the process of all tests, not as a worker.
+
+    tests/attacks tries the limits of memory on real workers.
+    """
+    for limit in (resource.RLIMIT_DATA, resource.RLIMIT_AS):
+        monkeypatch.delitem(sandbox._LIMITS, limit)
 
 
 def _syscall(number: int, *arguments: int) -> None:

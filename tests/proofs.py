@@ -24,8 +24,8 @@ _CONSTANTS = ("CC", "ALG", "ECC_CURVE")
 _LIBRARIES = ("cryptography", "hashlib", "hmac")
 _DRIVER = "tests.tpm.harness"
 """Makes HMACs of sessions for every test, so that it says nothing of what is tested."""
-_LISTS = ("tests.differential.differences", "tests.tpm.roles")
-"""Name what is not compared, and every command of the specification."""
+_LISTS = ("tests.differential.differences", "tests.tpm.roles", "tests.fuzz.commands")
+"""Name what is not compared, every command of the specification, and one of each for fuzzers."""
 _EVIDENCE: dict[Place, str] = {
     (_DRIVER, "SwtpmPeer"): SWTPM,
     (_DRIVER, "digest"): INDEPENDENT,

@@ -16,6 +16,7 @@ from vtpmd.kms.registry import BUILT_IN_TYPES
 
 ROOT = Path(__file__).parents[1]
 README, ARCHITECTURE = ROOT / "README.md", ROOT / "docs/ARCHITECTURE.md"
+GLOSSARY = ROOT / "docs/GLOSSARY.md"
 DOCUMENTS = [
     *sorted(ROOT.glob("*.md")),
     *(path for room in ("docs", "systemd", "tests", "examples", "packaging")
@@ -134,3 +135,9 @@ def test_readme_has_every_verb() -> None:
 def test_readme_has_every_type_of_key_provider() -> None:
     rows = cells(README, "| provider | keeps its keys |")
     assert sorted(_CODE.findall(row[0])[0] for row in rows) == sorted(BUILT_IN_TYPES)
+
+
+def test_the_glossary_has_every_type_of_key_provider() -> None:
+    lines = GLOSSARY.read_text().splitlines()
+    (row,) = [line for line in lines if line.startswith("| key provider |")]
+    assert sorted(_CODE.findall(row)) == sorted(BUILT_IN_TYPES)

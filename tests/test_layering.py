@@ -36,7 +36,11 @@ class Rule:
 
 
 TPM = "vtpmd.tpm"
-PROVIDERS = tuple(f"vtpmd.kms.{kind}" for kind in ("local", "kmip", "vault", "pkcs11", "aws_kms"))
+PROVIDERS = tuple(
+    f"vtpmd.kms.{path.name}"
+    for path in sorted((ROOT / "vtpmd/kms").iterdir())
+    if (path / "__init__.py").exists()
+)
 INSIDE_TPM = tuple(
     f"{TPM}.{path.stem}"
     for path in (ROOT / "vtpmd/tpm").iterdir()

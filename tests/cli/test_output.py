@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from tests.api.samples import SAMPLES
-from tests.cli.calls import CALLS
+from tests.cli.calls import CALLS, answer
 from tests.cli.conftest import Ctl
+from vtpmd.api.schema import WorkerInfo
 from vtpmd.cli import verbs
 from vtpmd.cli.output import show_fields, show_table
 from vtpmd.cli.vtpmctl import VERBS
@@ -170,6 +171,16 @@ def test_people_read_what_a_worker_has_dropped(ctl: Ctl) -> None:
     worker = content["worker"] | {"dropped_octets": 3968, "refused_descriptors": 4}
     result, _ = ctl(["info", "a"], [content | {"worker": worker}])
     assert "dropped:                 3968 octets, 4 descriptors" in result.stdout.splitlines()
+
+
+@pytest.mark.parametrize("name", answer(WorkerInfo))
+def test_people_read_every_field_of_a_worker(ctl: Ctl, name: str) -> None:
+    (content,) = CALLS["info", "a"]
+    plain, _ = ctl(["info", "a"], [content])
+    value = content["worker"][name]
+    other = value + 1 if isinstance(value, int) else poisoned(value, "other")
+    result, _ = ctl(["info", "a"], [content | {"worker": content["worker"] | {name: other}}])
+    assert result.stdout != plain.stdout
 
 
 def test_a_daemon_that_says_nothing_of_access_is_read(ctl: Ctl) -> None:

@@ -2,13 +2,16 @@
 
 import base64
 import json
+from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 
 from tests.api.samples import THIS_UUID
 from tests.cli.calls import CALLS
 from tests.cli.conftest import Ctl
+from vtpmd.cli.vtpmctl import VERBS, main
 
 UUID = str(THIS_UUID)
 TIME = "2026-07-01T12:30:00Z"
@@ -112,3 +115,23 @@ def test_keys_and_their_passphrase_are_sent_and_noted(ctl: Ctl) -> None:
         if verb == "backup":
             assert asked[1].target == "/v1/providers/p/backup/done"
             assert json.loads(asked[1].body) == {"key_versions": ["some text", "some text"]}
+
+
+def options_of(command: click.Command) -> set[str]:
+    context = click.Context(command)
+    below = command.commands.values() if isinstance(command, click.Group) else ()
+    found = {
+        name
+        for each in command.get_params(context)
+        if isinstance(each, click.Option)
+        for name in (*each.opts, *each.secondary_opts)
+    }
+    return found.union(*map(options_of, below))
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_option_is_named_by_a_test(verb: str) -> None:
+    command = main.get_command(click.Context(main), verb)
+    assert command is not None
+    tests = "".join(path.read_text() for path in Path(__file__).parent.glob("*.py"))
+    assert {name for name in options_of(command) - {"-h", "--help"} if name not in tests} == set()

@@ -10,6 +10,7 @@ from dataclasses import replace
 
 import pytest
 
+from tests.guest import eventlog
 from tests.tpm import areas
 from tests.tpm.areas import DECRYPT, NO_DA, NONE, OWN, SIGN, STORAGE, USER_AUTH, words
 from tests.tpm.commands.test_certify_x509 import certificate_of
@@ -35,6 +36,7 @@ from tests.tpm.hash_walks import (
     started,
 )
 from tests.tpm.known_keys import cipher_areas, ecc_areas, rsa_areas
+from tests.tpm.wire import oracle
 from vtpmd.tpm.core.properties import ALGORITHM_ATTRIBUTES
 from vtpmd.tpm.crypto.ecc import CURVES
 from vtpmd.tpm.crypto.hashes import HASHES
@@ -149,6 +151,8 @@ def test_every_table_has_what_profiles_name(name: str) -> None:
     assert profile.algorithms <= set(ALGORITHM_ATTRIBUTES)
     assert profile.hash_algs <= set(HASHES)
     assert profile.hash_algs <= set(HASH_NAMES), "the walks need its name"
+    assert profile.hash_algs <= set(oracle.DIGEST_SIZES)
+    assert profile.pcr_banks <= set(eventlog.ALGORITHMS)
     assert profile.ecc_curves <= set(CURVES)
     assert profile.block_ciphers <= set(CIPHERS)
 

@@ -1,0 +1,63 @@
+"""Every field is decided about by its maker, and shown; every act that may be refused is asked."""
+
+import ast
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+
+from vtpmd.api.schema import InstanceInfo
+from vtpmd.ipc.messages import StatusReply
+from vtpmd.supervisor.metadata import Metadata
+from vtpmd.supervisor.states import Act
+
+ROOT = Path(__file__).parents[1] / "vtpmd"
+MAKERS = [
+    ("worker/server.py", "StatusReply", StatusReply),
+    ("operations/new.py", "Metadata", Metadata),
+]
+"""A module, whom it calls to make what, and what that is."""
+
+
+def tree(module: str) -> ast.Module:
+    return ast.parse((ROOT / module).read_text())
+
+
+def keywords(module: str, function: str) -> set[str]:
+    """The keyword arguments of all calls of `function` in a module."""
+    return {
+        keyword.arg or ""
+        for node in ast.walk(tree(module))
+        if isinstance(node, ast.Call) and getattr(node.func, "id", "") == function
+        for keyword in node.keywords
+    }
+
+
+def attributes(module: str) -> set[str]:
+    """Every attribute that is read anywhere in a module."""
+    return {node.attr for node in ast.walk(tree(module)) if isinstance(node, ast.Attribute)}
+
+
+@pytest.mark.parametrize(("module", "function", "made"), MAKERS, ids=lambda each: str(each))
+def test_whoever_makes_one_decides_about_each_field(
+    module: str, function: str, made: type[StatusReply] | type[Metadata]
+) -> None:
+    assert {field.name for field in fields(made)} - keywords(module, function) == set()
+
+
+def test_everything_of_an_instance_is_filled_and_shown() -> None:
+    known = {field.name for field in fields(InstanceInfo)} - {"document"}  # a client's copy
+    describing = "operations/describe.py"
+    assert known == keywords(describing, "InstanceInfo") | keywords(describing, "replace")
+    assert known - attributes("cli/output.py") == set()
+
+
+def test_every_act_is_asked_for() -> None:
+    asked = {
+        node.attr
+        for path in ROOT.rglob("*.py")
+        if path.name != "states.py"
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Attribute) and getattr(node.value, "id", "") == "Act"
+    }
+    assert {act.name for act in Act} == asked

@@ -37,6 +37,7 @@ def run(options: CommandLine) -> int:
 
         serve(options, resources, outcome.ready)
     except (UsageError, StartError, StorageError, InUseError, OSError) as error:
+        leftovers.remove()  # before the starter is told, who may look or start another
         outcome.failed(f"vtpmd-swtpm: {_text(error)}")
         return EXIT_FAILED
     finally:

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import signal
 import socket
 import stat
 from dataclasses import fields, replace
@@ -26,6 +27,7 @@ from vtpmd.operations.restore import restore
 from vtpmd.operations.set import SETTINGS, set_
 from vtpmd.operations.start import start
 from vtpmd.operations.stop import stop
+from vtpmd.supervisor import worker
 from vtpmd.supervisor.metadata import Metadata
 from vtpmd.supervisor.registry import Entry
 from vtpmd.supervisor.worker import Worker
@@ -126,6 +128,23 @@ async def test_what_is_set_while_a_worker_starts_is_told_to_it(
     monkeypatch.setattr(Worker, "ask", ask_and_change)
     await start(stage.fleet, "web1")
     assert asked[:2] == ["Serve", "Admit"]
+
+
+async def test_a_worker_that_does_not_take_it_is_told_of(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may still admit the former owner: that is not said to be done."""
+    made = await create(stage.fleet, CreateRequest(name="web1", owner=str(ALICE)))
+    assert made.worker is not None
+    os.kill(made.worker.pid, signal.SIGSTOP)
+    try:
+        with monkeypatch.context() as patch:
+            patch.setattr(worker, "REPLY_TIMEOUT", 0.05)
+            with pytest.raises(OperationError, match="stop the instance with --force") as refused:
+                await set_(stage.fleet, "web1", SetRequest(owner=str(BOB)))
+    finally:
+        os.kill(made.worker.pid, signal.SIGCONT)
+    assert refused.value.problem is problems.UNAVAILABLE
 
 
 @pytest.mark.parametrize("owner", ["no-such-user", "0:no-such-group", "1:"])

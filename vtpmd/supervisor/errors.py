@@ -23,6 +23,10 @@ class WorkerEndedError(SupervisorError):
     """The worker is gone, or no longer talks sense."""
 
 
+class WorkerSilentError(WorkerEndedError):
+    """The worker did not answer in time; it may live, and do what it did before."""
+
+
 class WorkerFailedError(SupervisorError):
     """The worker could not carry out an order or serve; nothing on disk was touched."""
 

@@ -14,7 +14,7 @@ from vtpmd.telemetry.log import get_logger
 
 from .access import Access, Grant, check_access, granted
 from .endpoints import Endpoints
-from .errors import EndpointError, WorkerEndedError, WorkerFailedError
+from .errors import EndpointError, WorkerEndedError, WorkerFailedError, WorkerSilentError
 from .events import EventLog
 from .host import Host
 from .metadata import Metadata
@@ -202,8 +202,20 @@ class Instance:
                     self.endpoints.grant(self._granted())
                 raise
             if (worker := self._worker) is not None:
-                with contextlib.suppress(WorkerEndedError):  # the next one is told in its order
-                    await worker.ask(self._granted().order, Admitted)
+                await self._tell(worker)
+
+    async def _tell(self, worker: Worker) -> None:
+        """Have the worker admit who may connect now; the next one is told in its order."""
+        try:
+            await worker.ask(self._granted().order, Admitted)
+        except WorkerSilentError as error:
+            raise OperationError(
+                problems.UNAVAILABLE,
+                f"It is set, but {error} and may admit whom it did before: "
+                "stop the instance with --force and start it.",
+            ) from None
+        except WorkerEndedError:
+            return
 
     def _granted(self) -> Grant:
         return granted(self._host.configuration.sockets, self.metadata)

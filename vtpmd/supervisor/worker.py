@@ -24,7 +24,12 @@ from vtpmd.ipc.version import PROTOCOL
 from vtpmd.telemetry.log import get_logger
 
 from . import serving_lock, waiting
-from .errors import WorkerEndedError, WorkerFailedError, WorkerRefusedError
+from .errors import (
+    WorkerEndedError,
+    WorkerFailedError,
+    WorkerRefusedError,
+    WorkerSilentError,
+)
 from .events import OnEvent
 from .zygote import WorkerProcess
 
@@ -111,7 +116,7 @@ class Worker:
             except (ChannelClosedError, IllegalMessageError, OSError, trio.EndOfChannel):
                 raise WorkerEndedError("the worker ended unexpectedly") from None
             except trio.TooSlowError:
-                raise WorkerEndedError(
+                raise WorkerSilentError(
                     f"the worker did not answer in {REPLY_TIMEOUT:.0f} s"
                 ) from None
         if isinstance(answer, Failed):

@@ -15,7 +15,7 @@ from ..crypto.kdf import kdfa
 from ..rc import RC, TpmError
 from ..state import LoadedObject, Session, Tpm
 from ..wire.base import TPM2B_DIGEST
-from ..wire.constants import HT, RH
+from ..wire.constants import ALG, HT, RH
 from ..wire.context import TPMS_CONTEXT
 from ..wire.structure import reader
 from . import entities, objects, sessions
@@ -23,6 +23,8 @@ from .tickets import CONTEXT_HASH
 
 ORDINARY, SEQUENCE, ST_CLEAR = 0x80000000, 0x80000001, 0x80000002
 """savedHandle of a transient object (Part 2, 14.6.2)."""
+_KEY_HASH = ALG.SHA256
+"""Of KDFa: it is as strong as the cipher's key, and processors have instructions for it."""
 _INTEGRITY_SIZE = digest_size(CONTEXT_HASH)
 _NONCE_SIZE = _INTEGRITY_SIZE - aead.TAG_SIZE
 _SMALLEST = 8
@@ -93,7 +95,7 @@ def _key(tpm: Tpm, context: TPMS_CONTEXT) -> bytes:
     """
     secret = tpm.reset.context_key + entities.hierarchy(tpm, context.hierarchy).proof
     sequence, handle = context.sequence.to_bytes(8), context.saved_handle.to_bytes(4)
-    return kdfa(CONTEXT_HASH, secret, b"CONTEXT", sequence, handle, aead.KEY_SIZE * 8)
+    return kdfa(_KEY_HASH, secret, b"CONTEXT", sequence, handle, aead.KEY_SIZE * 8)
 
 
 def _associated(tpm: Tpm, context: TPMS_CONTEXT) -> bytes:

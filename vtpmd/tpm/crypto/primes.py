@@ -135,7 +135,10 @@ def _sieve(base: mpz, bits: int) -> bytearray:
         for factor in factors:
             # The k with base + 2k = 0 modulo factor; (factor + 1) / 2 is the inverse of 2.
             offset = -remainder * ((factor + 1) >> 1) % factor
-            field[offset::factor] = zeros[: (_FIELD - 1 - offset) // factor + 1]
+            if factor < _FIELD:
+                field[offset::factor] = zeros[: (_FIELD - 1 - offset) // factor + 1]
+            elif offset < _FIELD:
+                field[offset] = 0
     return field
 
 

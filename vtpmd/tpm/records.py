@@ -6,6 +6,9 @@ which fields those were: it maps the name of each dataclass to those of its fiel
 follows the schema it was written with, field by field: one that is missing takes its default, an
 unknown one is refused (a newer version wrote it), and so is a value of another type.
 
+A structure that never changes can be declared with the metadata `kept`, which names the field that
+keeps its octets.
+
 To change a dataclass: add a field with a default, or list one that is gone in `RETIRED`.
 """
 
@@ -59,11 +62,11 @@ def schema_of(cls: type) -> bytes:
 def writer(cls: type) -> Callable[[Any], list[object]]:
     """A function that takes a dataclass apart, into what `reader` of `schema_of` reads."""
     out = Source(f"written {cls.__name__}")
+    keep = out.constant("keep", _keep)
     for found in _reachable(cls):
         with out.block(f"def {_writer_name(found)}(record):"):
             values = (
-                _written(hint, f"record.{name}", 0)
-                for name, (hint, _) in _stored_fields(found).items()
+                _written_field(hint, item, keep) for hint, item in _stored_fields(found).values()
             )
             out.line(f"return [{', '.join(values)}]")
     write: Callable[[Any], list[object]] = out.compile()[_writer_name(cls)]
@@ -138,6 +141,20 @@ def _present(hint: Any) -> Any:
     return arm
 
 
+def _written_field(hint: Any, item: Field[Any], keep: str) -> str:
+    value, kept = f"record.{item.name}", item.metadata.get("kept")
+    if kept is None:
+        return _written(hint, value, 0)
+    octets = f"(record.{kept} or {keep}(record, {item.name!r}, {kept!r}))"
+    return f"(None if {value} is None else {octets})"
+
+
+def _keep(record: Any, name: str, kept: str) -> bytes:
+    octets: bytes = getattr(record, name).marshal()
+    setattr(record, kept, octets)
+    return octets
+
+
 def _written(hint: Any, value: str, depth: int) -> str:
     """An expression of what is encoded for the expression `value`."""
     origin, item, key = get_origin(hint), f"item_{depth}", f"key_{depth}"
@@ -186,11 +203,17 @@ class _ReaderEmitter:
             if names:
                 parts = (f"v_{name}" if name in stored else "_" for name in names)
                 out.line(f"{', '.join(parts)}, = plain")
-            known = [name for name in names if name in stored]
-            for name in known:
-                self._emit_value(stored[name][0], f"v_{name}", f"{called}.{name}")
-            values = ", ".join(f"{name}=v_{name}" for name in known)
-            out.line(f"return {out.constant(called, cls)}({values})")
+            values = []
+            for name in names:
+                if name not in stored:
+                    continue
+                hint, item = stored[name]
+                if kept := item.metadata.get("kept"):
+                    out.line(f"v_{kept} = v_{name}")
+                    values.append(f"{kept}=v_{kept}")
+                self._emit_value(hint, f"v_{name}", f"{called}.{name}")
+                values.append(f"{name}=v_{name}")
+            out.line(f"return {out.constant(called, cls)}({', '.join(values)})")
 
     def _emit_value(self, hint: Any, var: str, where: str) -> None:
         out, origin, item, key = self._out, get_origin(hint), f"{var}_item", f"{var}_key"

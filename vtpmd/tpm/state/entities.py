@@ -93,10 +93,11 @@ class LoadedObject:
     """An object in a transient slot or a persistent one.
 
     A sequence object has a public area of type TPM_ALG_NULL, as in the reference implementation.
+    Its areas are never changed: their octets are kept once they were needed or read.
     """
 
-    public: TPMT_PUBLIC
-    sensitive: TPMT_SENSITIVE | None = field(repr=False)
+    public: TPMT_PUBLIC = field(metadata={"kept": "public_octets"})
+    sensitive: TPMT_SENSITIVE | None = field(repr=False, metadata={"kept": "sensitive_octets"})
     name: bytes
     qualified_name: bytes
     hierarchy: int
@@ -108,6 +109,12 @@ class LoadedObject:
     """It or an ancestor has stClear: saved contexts end with Startup(CLEAR) (Part 1, 22.2.2)."""
     sequence: Sequence | None = field(default=None, repr=False)
     rsa_key: RsaKey | None = field(
+        default=None, repr=False, compare=False, metadata={"cache": True}
+    )
+    public_octets: bytes | None = field(
+        default=None, repr=False, compare=False, metadata={"cache": True}
+    )
+    sensitive_octets: bytes | None = field(
         default=None, repr=False, compare=False, metadata={"cache": True}
     )
 

@@ -19,8 +19,8 @@ from .manufacture import manufacture
 from .profile import Profile, ProfileError, named
 from .rc import RC, EngineError
 from .response import error_response as refusal
-from .snapshot import StateError, decode, encode
-from .state import StoredState, SuspendedState, Tpm, VolatileState
+from .snapshot import StateError, decode, encode, prepare
+from .state import LoadedObject, Session, StoredState, SuspendedState, Tpm, VolatileState
 from .wire.attributes import TPMA_NV
 from .wire.constants import CC, RH, ST, SU
 
@@ -172,6 +172,8 @@ class Engine:
 
         For a TPM that is powered on and that nobody will use, in a process that will fork.
         """
+        for encoded in (StoredState, SuspendedState, LoadedObject, Session):
+            prepare(encoded)
         self.startup("clear")
         self.execute(_command(CC.GET_RANDOM, (16).to_bytes(2)), 0)
         self.execute(_command(CC.READ_CLOCK), 0)

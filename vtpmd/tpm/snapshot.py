@@ -56,6 +56,12 @@ def decode(kind: str, data: bytes, cls: type[T]) -> tuple[Profile, T]:
     return profile, state
 
 
+def prepare(cls: type) -> None:
+    """Compile what encodes and decodes a `cls`, which is else done when it is first needed."""
+    writer(cls)
+    record_reader(cls, schema_of(cls))
+
+
 def _demand_version(data: bytes) -> None:
     if data.startswith(_BEGINNING):
         return

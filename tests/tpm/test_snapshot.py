@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from tests.tpm import areas, states
 from tests.tpm.harness import EnginePeer, HostClock, Password, Tester, sized
-from vtpmd.tpm import records
+from vtpmd.tpm import schema
 from vtpmd.tpm.engine import Engine
 from vtpmd.tpm.snapshot import VERSION, StateError
 from vtpmd.tpm.wire.attributes import TPMA_NV
@@ -368,7 +368,7 @@ def test_a_field_that_is_gone_is_passed_over(
     older = states.changed(manufactured, add)
     with pytest.raises(StateError):
         restored(older)
-    monkeypatch.setitem(records.RETIRED, "DictionaryAttack", frozenset({"gone"}))
+    monkeypatch.setitem(schema.RETIRED, "DictionaryAttack", frozenset({"gone"}))
     assert restored(older).permanent() == manufactured
 
 

@@ -1,8 +1,8 @@
 """The state's encoding: versioned, self-describing, strict.
 
 A document is a head whose shape never changes, format and version, and then the deterministic CBOR
-of an array: what kind of state it is, the profile, the schema (as octets) and the record, as
-`records` has them. A document of this version's own schema is read without a look into it.
+of an array: what kind of state it is, the profile, the schema (as octets) and the state, as
+`schema` has them. A document of this version's own schema is read without a look into it.
 
 To rename or reinterpret a field: increment `VERSION` and convert the old form where it is read.
 """
@@ -13,8 +13,8 @@ from typing import Any, TypeVar, cast
 from vtpmd.encoding import cbor
 
 from .profile import Profile, ProfileError, named
-from .records import StateError as StateError
-from .records import damaged, record_reader, schema_of, writer
+from .schema import StateError as StateError
+from .schema import damaged, reader, schema_of, writer
 
 FORMAT = b"vtpmd-tpm-state"
 VERSION = 1
@@ -41,7 +41,7 @@ def decode(kind: str, data: bytes, cls: type[T]) -> tuple[Profile, T]:
         raise StateError("damaged", "the state can't be parsed") from None
     if not isinstance(document, list) or len(document) != 4:
         raise damaged("document")
-    stated, name, schema, record = document
+    stated, name, schema, plain = document
     if stated != kind:
         raise StateError("damaged", f"this is not {kind} state")
     if type(name) is not str or type(schema) is not bytes:
@@ -52,14 +52,14 @@ def decode(kind: str, data: bytes, cls: type[T]) -> tuple[Profile, T]:
         raise StateError(
             "newer", "the state was made for a profile that this vtpmd doesn't know"
         ) from None
-    state: T = record_reader(cast(Any, cls), schema)(record, profile)
+    state: T = reader(cast(Any, cls), schema)(plain, profile)
     return profile, state
 
 
 def prepare(cls: type) -> None:
     """Compile what encodes and decodes a `cls`, which is else done when it is first needed."""
     writer(cls)
-    record_reader(cls, schema_of(cls))
+    reader(cls, schema_of(cls))
 
 
 def _demand_version(data: bytes) -> None:

@@ -1,6 +1,6 @@
 """The state of one TPM: data only, the rules that read and change it are in `core`.
 
-`records` encodes every dataclass found here by its field names and types, so a field is declared
+`schema` encodes every dataclass found here by its field names and types, so a field is declared
 once. A field with `repr=False` holds a secret or something that leads to one.
 """
 

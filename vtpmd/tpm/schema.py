@@ -1,6 +1,6 @@
 """Dataclasses as CBOR arrays, written and read by code that is generated from their annotations.
 
-A record is the array of its fields' values in order of declaration; a Part 2 structure is its
+A dataclass is the array of its fields' values in order of declaration; a Part 2 structure is its
 marshalled form, and what has `save` and `restore` is what these make and take. A *schema* says
 which fields those were: it maps the name of each dataclass to those of its fields. What is read
 follows the schema it was written with, field by field: one that is missing takes its default, an
@@ -24,12 +24,13 @@ from .profile import Profile
 from .rc import EngineError, TpmError
 from .wire.codec import Source
 from .wire.objects import TPMT_PUBLIC, TPMT_PUBLIC_LOADED
-from .wire.structure import Reader, Structure, reader
+from .wire.structure import Reader, Structure
+from .wire.structure import reader as structure_reader
 
 Schema = Mapping[str, Sequence[str]]
 
 RETIRED: dict[str, frozenset[str]] = {}
-"""Fields of older records that are no longer needed, by their dataclass."""
+"""Fields of older schemas that are no longer needed, by their dataclass."""
 
 _LAYOUTS: dict[Any, Any] = {TPMT_PUBLIC: TPMT_PUBLIC_LOADED}
 """Structures whose values in a state include some that a guest can't send."""
@@ -64,7 +65,7 @@ def writer(cls: type) -> Callable[[Any], list[object]]:
     out = Source(f"written {cls.__name__}")
     keep = out.constant("keep", _keep)
     for found in _reachable(cls):
-        with out.block(f"def {_writer_name(found)}(record):"):
+        with out.block(f"def {_writer_name(found)}(whole):"):
             values = (
                 _written_field(hint, item, keep) for hint, item in _stored_fields(found).values()
             )
@@ -74,8 +75,8 @@ def writer(cls: type) -> Callable[[Any], list[object]]:
 
 
 @lru_cache(_SCHEMAS)
-def record_reader(cls: type, schema: bytes) -> Callable[[object, Profile], Any]:
-    """A function that makes a dataclass of a decoded record. Both raise StateError."""
+def reader(cls: type, schema: bytes) -> Callable[[object, Profile], Any]:
+    """A function that makes a dataclass of a decoded array. Both raise StateError."""
     try:
         known = _read_schema(cbor.decode(schema))
     except cbor.CborError:
@@ -83,7 +84,7 @@ def record_reader(cls: type, schema: bytes) -> Callable[[object, Profile], Any]:
     out = Source(f"stored {cls.__name__}")
     emitter = _ReaderEmitter(out)
     for found in _reachable(cls):
-        emitter.emit_record(found, known)
+        emitter.emit_dataclass(found, known)
     read: Callable[[object, Profile], Any] = out.compile()[_reader_name(cls)]
     return read
 
@@ -142,16 +143,16 @@ def _present(hint: Any) -> Any:
 
 
 def _written_field(hint: Any, item: Field[Any], keep: str) -> str:
-    value, kept = f"record.{item.name}", item.metadata.get("kept")
+    value, kept = f"whole.{item.name}", item.metadata.get("kept")
     if kept is None:
         return _written(hint, value, 0)
-    octets = f"(record.{kept} or {keep}(record, {item.name!r}, {kept!r}))"
+    octets = f"(whole.{kept} or {keep}(whole, {item.name!r}, {kept!r}))"
     return f"(None if {value} is None else {octets})"
 
 
-def _keep(record: Any, name: str, kept: str) -> bytes:
-    octets: bytes = getattr(record, name).marshal()
-    setattr(record, kept, octets)
+def _keep(whole: Any, name: str, kept: str) -> bytes:
+    octets: bytes = getattr(whole, name).marshal()
+    setattr(whole, kept, octets)
     return octets
 
 
@@ -184,7 +185,7 @@ class _ReaderEmitter:
         self._out = out
         self._damaged = out.constant("damaged", damaged)
 
-    def emit_record(self, cls: type, schema: Schema) -> None:
+    def emit_dataclass(self, cls: type, schema: Schema) -> None:
         """Emit the reader of a dataclass whose fields were those that `schema` says."""
         out, called, stored = self._out, cls.__name__, _stored_fields(cls)
         names = schema.get(called)
@@ -232,7 +233,7 @@ class _ReaderEmitter:
                 self._expect("int", key, where, f"{key} < 0")
                 self._emit_item(get_args(hint)[1], f"{var}[{key}]", item, where)
         elif issubclass(hint, Structure):
-            read = out.constant("read", reader(_LAYOUTS.get(hint, hint)))
+            read = out.constant("read", structure_reader(_LAYOUTS.get(hint, hint)))
             out.line(f"{var} = {out.constant('parse', _parse)}({read}, {var}, profile, {where!r})")
         elif is_dataclass(hint):
             out.line(f"{var} = {_reader_name(hint)}({var}, profile)")

@@ -154,10 +154,11 @@ class Sealer:
     ) -> bytes:
         """Seal `plaintext` into an envelope.
 
-        `entropy` gives the salt (32 octets), then the IV (12 octets). Raises ValueError for an
-        envelope of more than MAX_SIZE octets.
+        `entropy` gives the salt (32 octets) and the IV (12 octets) at once. Raises ValueError for
+        an envelope of more than MAX_SIZE octets.
         """
-        salt, iv = entropy(_SALT_SIZE), entropy(_IV_SIZE)
+        drawn = entropy(_SALT_SIZE + _IV_SIZE)
+        salt, iv = drawn[:_SALT_SIZE], drawn[_SALT_SIZE:]
         with _derived(self._dek, salt, _COMMITMENT_INFO) as commitment:
             protected = self._protector.protect(generation, bytes(commitment))
         with _derived(self._dek, salt, _KEY_INFO) as key:

@@ -5,11 +5,15 @@ TPM2_Clear change, and a secret that every TPM Reset changes. A session has at m
 context; `ResetState.saved_sessions` says which.
 
 The blob is AES-256-GCM where 27.3 has CFB and an HMAC: it is authenticated before anything
-decrypted is seen, too. What 27.3.2 puts into the HMAC is in the key or in the associated data.
+decrypted is seen, too. What 27.3.2 puts into the HMAC is in the key or in the associated data, and
+the key is that of a hierarchy: nonces, not keys, differ from context to context.
 """
+
+from struct import Struct
 
 from .. import snapshot
 from ..crypto import aead
+from ..crypto.aead import Aead
 from ..crypto.hashes import digest_size
 from ..crypto.kdf import kdfa
 from ..rc import RC, TpmError
@@ -26,9 +30,11 @@ ORDINARY, SEQUENCE, ST_CLEAR = 0x80000000, 0x80000001, 0x80000002
 _KEY_HASH = ALG.SHA256
 """Of KDFa: it is as strong as the cipher's key, and processors have instructions for it."""
 _INTEGRITY_SIZE = digest_size(CONTEXT_HASH)
+_INTEGRITY_START = _INTEGRITY_SIZE.to_bytes(2)
 _NONCE_SIZE = _INTEGRITY_SIZE - aead.TAG_SIZE
 _SMALLEST = 8
 """Octets behind the integrity value; with fewer, libtpms calls the blob too short."""
+_ASSOCIATED = Struct(">QII")
 _read_integrity = reader(TPM2B_DIGEST)
 
 
@@ -88,31 +94,36 @@ def _load_session(tpm: Tpm, context: TPMS_CONTEXT, session: Session) -> int:
     return session.handle
 
 
-def _key(tpm: Tpm, context: TPMS_CONTEXT) -> bytes:
-    """The key for contexts with these numbers (27.3.1), until the next TPM Reset.
-
-    Numbers recur, also where a machine goes back to a snapshot: nonces are random.
-    """
-    secret = tpm.reset.context_key + entities.hierarchy(tpm, context.hierarchy).proof
-    sequence, handle = context.sequence.to_bytes(8), context.saved_handle.to_bytes(4)
-    return kdfa(_KEY_HASH, secret, b"CONTEXT", sequence, handle, aead.KEY_SIZE * 8)
+def _cipher(tpm: Tpm, hierarchy: int) -> Aead:
+    """What protects the contexts of a hierarchy until the next TPM Reset, kept while it does."""
+    secret = tpm.reset.context_key + entities.hierarchy(tpm, hierarchy).proof
+    kept = tpm.context_ciphers.get(hierarchy)
+    if kept is None or kept[0] != secret:
+        key = kdfa(_KEY_HASH, secret, b"CONTEXT", b"", b"", aead.KEY_SIZE * 8)
+        tpm.context_ciphers[hierarchy] = kept = secret, Aead(key)
+    return kept[1]
 
 
 def _associated(tpm: Tpm, context: TPMS_CONTEXT) -> bytes:
-    """clearCount, so that contexts of stClear objects end with a TPM Restart (27.3.2)."""
-    return tpm.reset.clear_count.to_bytes(4) if context.saved_handle == ST_CLEAR else b""
+    """What a context is bound to, beside its hierarchy and this TPM Reset (27.3.2).
+
+    clearCount makes contexts of stClear objects end with a TPM Restart.
+    """
+    clear_count = tpm.reset.clear_count if context.saved_handle == ST_CLEAR else 0
+    return _ASSOCIATED.pack(context.sequence, context.saved_handle, clear_count)
 
 
 def _protect(
     tpm: Tpm, sequence: int, saved_handle: int, hierarchy: int, content: bytes
 ) -> TPMS_CONTEXT:
     context = TPMS_CONTEXT(sequence, saved_handle, hierarchy, b"")
+    # Sequence numbers recur where a machine goes back to a snapshot: nonces are random.
     nonce = tpm.random(_NONCE_SIZE)
-    sealed = aead.seal(_key(tpm, context), nonce, content, _associated(tpm, context))
+    sealed = _cipher(tpm, hierarchy).seal(nonce, content, _associated(tpm, context))
     encrypted, tag = sealed[: -aead.TAG_SIZE], sealed[-aead.TAG_SIZE :]
     # As in libtpms, an integrity value as long as a digest comes first, and the encrypted part has
     # no size of its own: the blob's end is its end.
-    context.context_blob = b"".join((_INTEGRITY_SIZE.to_bytes(2), nonce, tag, encrypted))
+    context.context_blob = b"".join((_INTEGRITY_START, nonce, tag, encrypted))
     return context
 
 
@@ -122,8 +133,8 @@ def _unprotect(tpm: Tpm, context: TPMS_CONTEXT) -> bytes:
     if len(integrity) != _INTEGRITY_SIZE or len(encrypted) < _SMALLEST:
         raise TpmError(RC.SIZE, at="context")
     nonce, tag = integrity[:_NONCE_SIZE], integrity[_NONCE_SIZE:]
-    key, associated = _key(tpm, context), _associated(tpm, context)
-    content = aead.unseal(key, nonce, encrypted + tag, associated)
+    cipher = _cipher(tpm, context.hierarchy)
+    content = cipher.unseal(nonce, encrypted + tag, _associated(tpm, context))
     if content is None:
         raise TpmError(RC.INTEGRITY, at="context")
     return content

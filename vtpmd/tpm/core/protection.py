@@ -163,9 +163,19 @@ def _decrypt(
 
 
 def _integrity(protector: LoadedObject, name: bytes, seed: bytes, encrypted: bytes) -> bytes:
+    return hmac(protector.public.name_alg, _integrity_key(protector, seed), encrypted, name)
+
+
+def _integrity_key(protector: LoadedObject, seed: bytes) -> bytes:
+    """The HMAC key for data under a seed (19.5); a parent keeps that of its own seedValue."""
+    own = protector.sensitive is not None and seed is protector.sensitive.seed_value
+    if own and protector.integrity_key is not None:
+        return protector.integrity_key
     alg = protector.public.name_alg
     key = kdfa(alg, seed, b"INTEGRITY", b"", b"", digest_size(alg) * 8)
-    return hmac(alg, key, encrypted, name)
+    if own:
+        protector.integrity_key = key
+    return key
 
 
 def _with_integrity(protector: LoadedObject, name: bytes, seed: bytes, encrypted: bytes) -> bytes:

@@ -117,6 +117,10 @@ class LoadedObject:
     sensitive_octets: bytes | None = field(
         default=None, repr=False, compare=False, metadata={"cache": True}
     )
+    integrity_key: bytes | None = field(
+        default=None, repr=False, compare=False, metadata={"cache": True}
+    )
+    """Of a parent, for the private areas of its children; kept by `core.protection`."""
 
     def at_handle(self, handle: int) -> "LoadedObject":
         """The same object under another handle."""

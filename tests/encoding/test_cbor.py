@@ -23,6 +23,7 @@ from vtpmd.encoding.cbor import (
     array_of,
     decode,
     encode,
+    encode_ordered,
     map_of,
 )
 
@@ -105,6 +106,12 @@ def test_every_beginning_of_a_value_is_truncated(value: object, data: st.DataObj
     size = data.draw(st.integers(0, len(encoded) - 1))
     assert refusal(encoded[:size], tags=[TAG]) == "truncated"
     assert refusal(encoded + b"\0", tags=[TAG]) == "malformed"
+
+
+@given(values)
+def test_maps_in_order_need_no_sorting(value: object) -> None:
+    in_order = oracle(encode(value))
+    assert encode_ordered(in_order) == encode(value)
 
 
 @given(st.lists(values, max_size=23))

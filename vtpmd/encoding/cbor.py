@@ -50,6 +50,11 @@ def encode(value: object) -> bytes:
     return cbor2.dumps(value, canonical=True)
 
 
+def encode_ordered(value: object) -> bytes:
+    """What `encode` gives, in less time, of a value whose maps have their keys in order already."""
+    return cbor2.dumps(value)
+
+
 def array_of(*items: bytes) -> bytes:
     """The array of less than 24 items that are encoded already."""
     return bytes((_ARRAY + len(items),)) + b"".join(items)

@@ -61,7 +61,10 @@ def schema_of(cls: type) -> bytes:
 
 @cache
 def writer(cls: type) -> Callable[[Any], list[object]]:
-    """A function that takes a dataclass apart, into what `reader` of `schema_of` reads."""
+    """A function that takes a dataclass apart, into what `reader` of `schema_of` reads.
+
+    Maps are in order.
+    """
     out = Source(f"written {cls.__name__}")
     keep = out.constant("keep", _keep)
     for found in _reachable(cls):
@@ -168,9 +171,9 @@ def _written(hint: Any, value: str, depth: int) -> str:
         inner = _written(get_args(hint)[0], item, depth + 1)
         return value if inner == item else f"[{inner} for {item} in {value}]"
     if origin is dict:
+        # Keys are not negative: their order is that of their encodings, too.
         inner = _written(get_args(hint)[1], item, depth + 1)
-        entries = f"{{{key}: {inner} for {key}, {item} in {value}.items()}}"
-        return value if inner == item else entries
+        return f"{{{key}: {inner} for {key}, {item} in sorted({value}.items())}}"
     if issubclass(hint, Structure):
         return f"{value}.marshal()"
     if is_dataclass(hint):

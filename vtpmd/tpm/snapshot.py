@@ -29,7 +29,7 @@ T = TypeVar("T")
 def encode(kind: str, profile: str, state: object) -> bytes:
     """Encode a dataclass of `state` as a document of a `kind`."""
     cls: Any = type(state)
-    return _BEGINNING + cbor.encode([kind, profile, schema_of(cls), writer(cls)(state)])
+    return _BEGINNING + cbor.encode_ordered([kind, profile, schema_of(cls), writer(cls)(state)])
 
 
 def decode(kind: str, data: bytes, cls: type[T]) -> tuple[Profile, T]:

@@ -67,7 +67,7 @@ _ENCODED_RECIPIENT, _NO_KEY = cbor.encode(_RECIPIENT), cbor.encode(b"")
 _KID_KEY, _SALT_KEY, _IV_KEY = map(cbor.encode, (_KID, _SALT, _IV))
 _SLOTS_KEY, _CHECKSUM_KEY = map(cbor.encode, (_SLOTS, _CHECKSUM))
 _COMMITMENT_INFO = b"vtpmd-commit-v1"
-_KEY_SIZE, _SALT_SIZE, _IV_SIZE, _TAG_SIZE = COMMITMENT_SIZE, 32, 12, 16
+_KEY_SIZE, _SALT_SIZE, _IV_SIZE, _TAG_SIZE = 32, 32, 12, 16
 
 
 @dataclass(frozen=True)
@@ -89,13 +89,12 @@ class Envelope:
 
     def demand_key(self, dek: bytes | bytearray) -> None:
         """Raise EnvelopeError `wrong-key` unless this was sealed under `dek`."""
-        with _derived(dek, self._salt, _COMMITMENT_INFO) as commitment:
-            if not hmac.compare_digest(commitment, self._commitment):
-                raise EnvelopeError(
-                    "wrong-key",
-                    f"the state file was sealed under another key than the one offered as DEK "
-                    f"{self.header.dek_id.hex()}: restore file and key slots from one backup",
-                )
+        if not hmac.compare_digest(_commitment(dek, self._salt), self._commitment):
+            raise EnvelopeError(
+                "wrong-key",
+                f"the state file was sealed under another key than the one offered as DEK "
+                f"{self.header.dek_id.hex()}: restore file and key slots from one backup",
+            )
 
     def unseal(self, dek: bytes | bytearray, uuid: UUID, kind: Kind = "permanent") -> bytearray:
         """Return the plaintext; the caller wipes it.
@@ -106,7 +105,7 @@ class Envelope:
         self.demand_instance(uuid)
         self.demand_key(dek)
         plaintext = bytearray(len(self._ciphertext) - _TAG_SIZE)
-        with _derived(dek, self._salt, _KEY_INFO) as key:
+        with _one_time_key(dek, self._salt) as key:
             try:
                 AESGCM(key).decrypt_into(
                     self._iv,
@@ -159,9 +158,8 @@ class Sealer:
         """
         drawn = entropy(_SALT_SIZE + _IV_SIZE)
         salt, iv = drawn[:_SALT_SIZE], drawn[_SALT_SIZE:]
-        with _derived(self._dek, salt, _COMMITMENT_INFO) as commitment:
-            protected = self._protector.protect(generation, bytes(commitment))
-        with _derived(self._dek, salt, _KEY_INFO) as key:
+        protected = self._protector.protect(generation, _commitment(self._dek, salt))
+        with _one_time_key(self._dek, salt) as key:
             ciphertext = AESGCM(key).encrypt(iv, plaintext, _authenticated(protected))
         return self._frame.around(protected, iv, ciphertext, salt)
 
@@ -250,10 +248,14 @@ def _authenticated(protected: bytes) -> bytes:
     return cbor.encode(["Encrypt", protected, b""])  # Enc_structure, RFC 9052, 5.3
 
 
+def _commitment(dek: bytes | bytearray, salt: bytes) -> bytes:
+    return HKDF(SHA256(), COMMITMENT_SIZE, salt, _COMMITMENT_INFO).derive(dek)
+
+
 @contextmanager
-def _derived(dek: bytes | bytearray, salt: bytes, info: bytes) -> Iterator[bytearray]:
+def _one_time_key(dek: bytes | bytearray, salt: bytes) -> Iterator[bytearray]:
     key = bytearray(_KEY_SIZE)
-    HKDF(SHA256(), _KEY_SIZE, salt, info).derive_into(dek, key)
+    HKDF(SHA256(), _KEY_SIZE, salt, _KEY_INFO).derive_into(dek, key)
     try:
         yield key
     finally:

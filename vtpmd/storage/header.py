@@ -32,6 +32,7 @@ _CRIT, _CONTENT_TYPE = 2, 3
 _MEDIA_TYPE = "application/vnd.vtpmd.state"
 _PRIVATE = list(range(-70001, -70009, -1))
 _VERSION, _UUID, _GENERATION, _COMMITMENT, _KIND, _BRANCH, _EPOCH, _HANDOVER = _PRIVATE
+_GENERATION_KEY, _COMMITMENT_KEY = cbor.encode(_GENERATION), cbor.encode(_COMMITMENT)
 _DEFAULTS: Mapping[int, object] = {_BRANCH: FIRST_BRANCH, _EPOCH: 0, _HANDOVER: "ours"}
 
 
@@ -127,19 +128,16 @@ class Protector:
         """The encoded header; `commitment` has COMMITMENT_SIZE octets. Raises ValueError."""
         if not 0 <= generation < 1 << 64:
             raise ValueError("not a header: a generation is an unsigned integer of 64 bits")
-        varying = (
-            _entry(_GENERATION, generation),
-            _entry(_COMMITMENT, commitment),
+        return cbor.map_of(
+            *self._before,
+            _GENERATION_KEY + cbor.encode(generation),
+            _COMMITMENT_KEY + cbor.encode(commitment),
+            *self._after,
         )
-        return cbor.map_of(*self._before, *varying, *self._after)
 
 
 def _entries(fields: Mapping[int, object]) -> list[bytes]:
-    return [_entry(label, value) for label, value in fields.items()]
-
-
-def _entry(label: int, value: object) -> bytes:
-    return cbor.encode(label) + cbor.encode(value)
+    return [cbor.encode(label) + cbor.encode(value) for label, value in fields.items()]
 
 
 def _decode(protected: bytes) -> Mapping[int, object]:

@@ -317,6 +317,16 @@ def test_what_is_saved_again_from_a_snapshot_has_another_key_stream(
         assert load(tester, other).rc == 0
 
 
+def test_a_reset_ends_contexts_in_the_same_process(tester: Tester, engine_peer: EnginePeer) -> None:
+    """What a worker's TPM keeps over _TPM_Init does not keep them."""
+    context = save(tester, areas.loaded_primary(tester, areas.storage()))
+    engine_peer.engine.power_off()
+    engine_peer.engine.power_on()
+    engine_peer.keep()
+    assert tester.startup() == 0
+    assert load(tester, context).rc == parameter_error(RC.INTEGRITY, 1)
+
+
 def test_contexts_of_other_versions(tester: Tester, monkeypatch: pytest.MonkeyPatch) -> None:
     """An older one's fields have their defaults; a newer one's can't be understood."""
     encode = snapshot.encode

@@ -356,6 +356,19 @@ def test_fields_may_be_in_another_order(manufactured: bytes) -> None:
     assert restored(other).permanent() == manufactured
 
 
+def test_an_older_schema_lacks_dataclasses(manufactured: bytes) -> None:
+    """One that came with a field is not needed, unless the state has the field."""
+    parts = states.unpack(manufactured)
+    del parts[2]["Countdown"]
+    assert restored(states.pack(parts)).permanent() == manufactured
+    del parts[2]["NvIndex"]
+    assert restored(states.pack(parts)).permanent() == manufactured  # it has no NV Index
+    del parts[2]["LoadedObject"]
+    with pytest.raises(StateError) as raised:
+        restored(states.pack(parts))
+    assert raised.value.kind == "damaged"
+
+
 def test_a_field_that_is_gone_is_passed_over(
     manufactured: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:

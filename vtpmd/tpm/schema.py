@@ -192,8 +192,10 @@ class _ReaderEmitter:
         """Emit the reader of a dataclass whose fields were those that `schema` says."""
         out, called, stored = self._out, cls.__name__, _stored_fields(cls)
         names = schema.get(called)
-        if names is None:
-            raise damaged(f"schema of {called}")
+        if names is None:  # a dataclass that is newer than the state, in which there is none
+            with out.block(f"def {_reader_name(cls)}(plain, profile):"):
+                out.line(f"raise {self._damaged}({called!r})")
+            return
         unknown = set(names) - set(stored) - RETIRED.get(called, frozenset())
         if unknown:
             raise StateError(
@@ -203,7 +205,7 @@ class _ReaderEmitter:
             if name not in names and item.default is item.default_factory is MISSING:
                 raise damaged(f"{called}.{name}")
         with out.block(f"def {_reader_name(cls)}(plain, profile):"):
-            self._expect("list", "plain", called, f"len(plain) != {len(names)}")
+            self._refuse(f"type(plain) is not list or len(plain) != {len(names)}", called)
             if names:
                 parts = (f"v_{name}" if name in stored else "_" for name in names)
                 out.line(f"{', '.join(parts)}, = plain")
@@ -233,7 +235,7 @@ class _ReaderEmitter:
         elif origin is dict:
             self._expect("dict", var, where)
             with out.block(f"for {key}, {item} in {var}.items():"):
-                self._expect("int", key, where, f"{key} < 0")
+                self._refuse(f"type({key}) is not int or {key} < 0", where)
                 self._emit_item(get_args(hint)[1], f"{var}[{key}]", item, where)
         elif issubclass(hint, Structure):
             read = out.constant("read", structure_reader(_LAYOUTS.get(hint, hint)))
@@ -249,8 +251,11 @@ class _ReaderEmitter:
         if hint not in _SIMPLE:
             self._out.line(f"{place} = {item}")
 
-    def _expect(self, kind: str, var: str, where: str, or_else: str = "False") -> None:
-        with self._out.block(f"if type({var}) is not {kind} or {or_else}:"):
+    def _expect(self, kind: str, var: str, where: str) -> None:
+        self._refuse(f"type({var}) is not {kind}", where)
+
+    def _refuse(self, condition: str, where: str) -> None:
+        with self._out.block(f"if {condition}:"):
             self._out.line(f"raise {self._damaged}({where!r})")
 
 

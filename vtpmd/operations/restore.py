@@ -9,6 +9,7 @@ from vtpmd.api.problems import OperationError
 from vtpmd.api.schema import InstanceInfo, RestoreRequest
 from vtpmd.storage.wipe import wipe
 from vtpmd.supervisor.access import check_access
+from vtpmd.supervisor.claim import claim
 from vtpmd.supervisor.errors import KeyMissingError
 from vtpmd.supervisor.fleet import Fleet
 from vtpmd.supervisor.host import Host
@@ -109,7 +110,8 @@ async def _replace(host: Host, metadata: Metadata, bundle: Bundle) -> str | None
         with registry.beside(metadata) as directory:
             await trio.to_thread.run_sync(registry.fill, directory, bundle.contents)
             fault = await _try(host, metadata, bundle, directory)
-        lost = await trio.to_thread.run_sync(registry.overwrite, metadata, bundle.contents)
+        async with claim(registry, uuid):
+            lost = await trio.to_thread.run_sync(registry.overwrite, metadata, bundle.contents)
     found = bundle.envelope.header.generation
     log.warning("state-replaced", uuid=str(uuid), generation=found, replaced_generation=lost)
     return fault

@@ -14,7 +14,9 @@ from vtpmd.supervisor.states import Act
 ROOT = Path(__file__).parents[1] / "vtpmd"
 MAKERS = [
     ("worker/server.py", "StatusReply", StatusReply),
-    ("operations/new.py", "Metadata", Metadata),
+    ("operations/create.py", "Metadata", Metadata),
+    ("operations/clone.py", "Metadata", Metadata),
+    ("operations/restore.py", "Metadata", Metadata),
 ]
 """A module, whom it calls to make what, and what that is."""
 
@@ -33,6 +35,15 @@ def keywords(module: str, function: str) -> set[str]:
     }
 
 
+def replaced(module: str) -> list[str]:
+    """What `dataclasses.replace` is given in a module, as it is written there."""
+    return [
+        ast.unparse(node.args[0])
+        for node in ast.walk(tree(module))
+        if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "replace"
+    ]
+
+
 def attributes(module: str) -> set[str]:
     """Every attribute that is read anywhere in a module."""
     return {node.attr for node in ast.walk(tree(module)) if isinstance(node, ast.Attribute)}
@@ -43,6 +54,15 @@ def test_whoever_makes_one_decides_about_each_field(
     module: str, function: str, made: type[StatusReply] | type[Metadata]
 ) -> None:
     assert {field.name for field in fields(made)} - keywords(module, function) == set()
+
+
+def test_nobody_else_makes_an_instance() -> None:
+    """A field that is not decided about would come along, or be lost, without a word."""
+    makers = {module for module, function, _ in MAKERS if function == "Metadata"}
+    operations = {f"operations/{path.name}" for path in (ROOT / "operations").glob("*.py")}
+    assert {module for module in operations if keywords(module, "Metadata")} == makers
+    changing = {module for module in operations if "metadata" in " ".join(replaced(module))}
+    assert changing == {"operations/backup.py"}  # which keeps all else, for `restore` to judge
 
 
 def test_everything_of_an_instance_is_filled_and_shown() -> None:

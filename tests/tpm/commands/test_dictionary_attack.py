@@ -137,6 +137,22 @@ def test_healing(tester: Tester, engine_peer: EnginePeer) -> None:
     assert counter(tester) == 0
 
 
+def test_all_that_a_long_time_heals_is_healed_at_once(
+    tester: Tester, engine_peer: EnginePeer
+) -> None:
+    """Also what is waited for by one who asks nothing meanwhile; the rest of the time counts on."""
+    assert set_parameters(tester, 6, 100, 1000) == 0
+    handle = sealed(tester)
+    for _ in range(5):
+        assert unseal(tester, handle, b"guess") == FAILED
+    engine_peer.clock.milliseconds += 350_000
+    assert counter(tester) == 2
+    engine_peer.clock.milliseconds += 49_999
+    assert counter(tester) == 2
+    engine_peer.clock.milliseconds += 1
+    assert counter(tester) == 1
+
+
 def test_a_failure_begins_the_waiting_anew(tester: Tester, engine_peer: EnginePeer) -> None:
     assert set_parameters(tester, 5, 100, 1000) == 0
     handle = sealed(tester)

@@ -7,6 +7,7 @@ import stat
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -21,6 +22,39 @@ lock = DirectoryLock(open_directory(sys.argv[1]))
 print("locked", flush=True)
 sys.stdin.read()
 """
+
+
+@pytest.fixture
+def acts(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, Path]]:
+    """The system calls that matter, as they are made, each with the directory it is about."""
+    made: list[tuple[str, Path]] = []
+
+    def watch(name: str) -> None:
+        call = getattr(os, name)
+
+        def watched(*arguments: Any, dir_fd: int | None = None) -> None:
+            fd = arguments[0] if dir_fd is None else dir_fd
+            made.append((name, Path(f"/proc/self/fd/{fd}").readlink()))
+            call(*arguments) if dir_fd is None else call(*arguments, dir_fd=dir_fd)
+
+        monkeypatch.setattr(os, name, watched)
+
+    for name in ("mkdir", "unlink", "rmdir", "fsync"):
+        watch(name)
+    return made
+
+
+def test_making_and_removing_are_durable_when_they_return(
+    dir_fd: int, tmp_path: Path, acts: list[tuple[str, Path]]
+) -> None:
+    fd = make_directory("a", dir_fd)
+    assert acts == [("mkdir", tmp_path), ("fsync", tmp_path)]
+    (tmp_path / "a" / "file").touch()
+    os.close(fd)
+    acts.clear()
+    remove_directory("a", dir_fd)
+    removed = [("unlink", tmp_path / "a"), ("rmdir", tmp_path), ("fsync", tmp_path)]
+    assert acts == removed
 
 
 def test_second_holder_is_told_who_the_first_is(dir_fd: int, tmp_path: Path) -> None:

@@ -7,7 +7,6 @@ import stat
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -22,26 +21,6 @@ lock = DirectoryLock(open_directory(sys.argv[1]))
 print("locked", flush=True)
 sys.stdin.read()
 """
-
-
-@pytest.fixture
-def acts(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, Path]]:
-    """The system calls that matter, as they are made, each with the directory it is about."""
-    made: list[tuple[str, Path]] = []
-
-    def watch(name: str) -> None:
-        call = getattr(os, name)
-
-        def watched(*arguments: Any, dir_fd: int | None = None) -> None:
-            fd = arguments[0] if dir_fd is None else dir_fd
-            made.append((name, Path(f"/proc/self/fd/{fd}").readlink()))
-            call(*arguments) if dir_fd is None else call(*arguments, dir_fd=dir_fd)
-
-        monkeypatch.setattr(os, name, watched)
-
-    for name in ("mkdir", "unlink", "rmdir", "fsync"):
-        watch(name)
-    return made
 
 
 def test_making_and_removing_are_durable_when_they_return(

@@ -163,6 +163,8 @@ def test_the_tcg_form_frames_the_response() -> None:
 def test_a_bad_locality_in_the_tcg_form_is_refused(locality: int, most: int) -> None:
     request = _feed(_tcg(locality, READ_CLOCK))
     assert judge(request, running=True, max_locality=most) == refusal(RC.LOCALITY)
+    highest = _feed(_tcg(most, READ_CLOCK))
+    assert judge(highest, running=True, max_locality=most) is None
 
 
 @pytest.mark.parametrize("size", [0, 9, LIMIT + 1, 2**32 - 1])

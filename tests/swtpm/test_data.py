@@ -196,6 +196,7 @@ def test_tpm_1_2_commands_reach_the_engine_to_be_refused_there() -> None:
     [
         ("80010000000b2000100003", False, 0x101, None),
         ("80010000000b2000100003", True, 0, 3),
+        ("80010000000b2000100004", True, 0, 4),
         ("80010000000b2000100005", True, 0x107, None),
         ("80010000000a20001000", True, 0x09A, None),
     ],

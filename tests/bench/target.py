@@ -1,16 +1,23 @@
 """A powered-on TPM with a persistent data channel, as QEMU holds it."""
 
 import time
+from pathlib import Path
+from typing import Protocol
 
-from tests.peers.client import SHUTDOWN_CLEAR, STARTUP_CLEAR, Control
-from tests.peers.instance import Instance
+from tests.peers.client import CMD_SHUTDOWN, SHUTDOWN_CLEAR, STARTUP_CLEAR, Control
+
+
+class Controlled(Protocol):
+    """A TPM by its control socket."""
+
+    @property
+    def control(self) -> Path: ...
 
 
 class Target:
-    """One instance under measurement."""
+    """One TPM under measurement."""
 
-    def __init__(self, instance: Instance) -> None:
-        self.instance = instance
+    def __init__(self, instance: Controlled) -> None:
         self._control = Control(instance.control, timeout=120)
         self._data = self._control.data_channel()
         self._control.power_on()
@@ -31,6 +38,10 @@ class Target:
         """Orderly shutdown and _TPM_Init; TPM2_Startup is left to the caller."""
         self.execute(SHUTDOWN_CLEAR)
         self._control.power_on()
+
+    def end(self) -> None:
+        """CMD_SHUTDOWN: power off, and what serves it may end."""
+        self._control.command(CMD_SHUTDOWN)
 
     def close(self) -> None:
         self._data.close()

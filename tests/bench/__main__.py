@@ -43,9 +43,7 @@ def measure(given: argparse.Namespace, checkout: Path | None) -> tuple[Run, bool
     if len(places) == 1:
         tell("one CPU may be used: nothing is measured on two")
     if not RECORDED_BOOT.exists():
-        tell(
-            f"no boot is replayed: {RECORDED_BOOT} is missing (VTPMD_VECTORS says where vectors are)"
-        )
+        tell(f"no boot is replayed: {RECORDED_BOOT} is missing; VTPMD_VECTORS names its directory")
     measured = [each for each in measurements(RECORDED_BOOT) if given.only in each.name]
     directory = Path(tempfile.mkdtemp(prefix="vtpm-bench."))
     directory.chmod(0o711)  # the daemon may run as somebody else

@@ -3,7 +3,9 @@
 Every process is pinned, for where they run decides more than what they do: once all on one CPU,
 once who asks and who answers on a CPU of their own. Several rounds of everything; what is shown are
 medians of rounds, in milliseconds, and the relation to swtpm. CPU is what the serving process took
-for one step, in user and system mode. swtpm is as it is: it never syncs its state.
+for one step, in user and system mode. swtpm is as it is: it never syncs its state. What vtpmd has
+created is sealed, durable and served; swtpm_setup makes the same kinds of endorsement keys and PCR
+banks, and leaves it at that.
 """
 
 import argparse

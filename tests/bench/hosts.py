@@ -5,6 +5,7 @@ import subprocess
 from pathlib import Path
 from typing import Any, Protocol
 
+from tests.bench.processes import family
 from tests.bench.results import BEFORE, OURS, PEER
 from tests.peers.client import PeerError
 from tests.peers.instance import Instance
@@ -37,7 +38,7 @@ class Host(Protocol):
         """The process that all instances have in common and that answers `list`, if any."""
 
     def common_processes(self) -> list[int]:
-        """Processes that are not one instance's."""
+        """Processes that are not one instance's, perhaps among others."""
 
     def list(self) -> None:
         """Have all instances listed."""
@@ -145,10 +146,8 @@ class VtpmdHost:
         return self._daemon.process()
 
     def common_processes(self) -> list[int]:
-        """The supervisor and what it has forked, beside the workers."""
-        parent = self._daemon.process()
-        children = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
-        return [parent, *map(int, children)]
+        """The supervisor, the zygote, and workers of no instance; those of instances, too."""
+        return family(self._daemon.process())
 
     def list(self) -> None:
         self._request("GET", "")

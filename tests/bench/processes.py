@@ -4,6 +4,7 @@ import os
 import re
 import time
 from collections.abc import Iterable, Set
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +15,16 @@ def pin(process: int, cpus: Set[int]) -> None:
     """Let a process, with all its threads, run on these CPUs only. Raises OSError."""
     for task in os.listdir(f"/proc/{process}/task"):
         os.sched_setaffinity(int(task), cpus)
+
+
+def family(process: int) -> list[int]:
+    """The process, and whatever it or its offspring has forked and that has not ended."""
+    found = [process]
+    for one in found:
+        with suppress(FileNotFoundError):  # it has just ended
+            for path in Path(f"/proc/{one}/task").glob("*/children"):
+                found += map(int, path.read_text().split())
+    return found
 
 
 def cpu_seconds(process: int) -> float:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.bench import processes
-from tests.bench.processes import Placement, cpu_seconds, memory_of, pin, placements
+from tests.bench.processes import Placement, cpu_seconds, family, memory_of, pin, placements
 
 
 @pytest.fixture
@@ -50,6 +50,17 @@ def test_every_thread_is_pinned(affinity: set[int]) -> None:
         pin(os.getpid(), affinity)
         end.set()
         thread.join()
+
+
+def test_a_family_has_all_generations() -> None:
+    script = "import os; os.fork() or os.fork(); print(os.getpid(), flush=True); os.read(0, 1)"
+    pipe = subprocess.PIPE
+    with subprocess.Popen([sys.executable, "-c", script], stdin=pipe, stdout=pipe) as first:
+        assert first.stdout is not None
+        members = {int(first.stdout.readline()) for _ in range(3)}
+        assert set(family(first.pid)) == members
+        assert members < set(family(os.getpid()))
+        first.communicate(b"\n\n\n")
 
 
 def test_cpu_time_is_that_of_the_process() -> None:

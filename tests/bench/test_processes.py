@@ -53,7 +53,7 @@ def test_every_thread_is_pinned(affinity: set[int]) -> None:
 
 
 def test_a_family_has_all_generations() -> None:
-    script = "import os; os.fork() or os.fork(); print(os.getpid(), flush=True); os.read(0, 1)"
+    script = r"import os; os.fork() or os.fork(); os.write(1, b'%d\n' % os.getpid()); os.read(0, 1)"
     pipe = subprocess.PIPE
     with subprocess.Popen([sys.executable, "-c", script], stdin=pipe, stdout=pipe) as first:
         assert first.stdout is not None

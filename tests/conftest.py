@@ -21,6 +21,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default="vtpmd",
         help="who serves the TPM of conformance and guest tests; swtpm proves the tests themselves",
     )
+    parser.addoption(
+        "--second-try",
+        action="store_true",
+        help="with --last-failed: refuse what no busy machine excuses",
+    )
 
 
 _SERVERS = {
@@ -38,12 +43,33 @@ _SERVED = [
 """Where every test does."""
 
 
+_MOST_MODULES = 3
+"""In how many modules tests may have failed for a second try."""
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark what scripts/check leaves out: tests that need a process beside their own."""
     for item in items:
         everywhere = any(item.path.is_relative_to(path) for path in _SERVED)
         if everywhere or _SERVERS & set(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.served)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Refuse a second try unless few tests failed, all of which wait for other processes."""
+    if not session.config.getoption("--second-try"):
+        return
+    alone = [item.nodeid for item in session.items if not _waits(item)]
+    if alone:
+        raise pytest.UsageError(f"no second try for what no process has a part in: {alone[:3]}")
+    if len({item.path for item in session.items}) > _MOST_MODULES:
+        raise pytest.UsageError(f"no second try: tests of over {_MOST_MODULES} modules failed")
+
+
+def _waits(item: pytest.Item) -> bool:
+    """Whether a test waits for other processes, so that a busy machine can make it fail."""
+    return any(item.get_closest_marker(mark) for mark in ("served", "guest", "thirdparty"))
 
 
 @pytest.fixture(scope="session")

@@ -6,6 +6,7 @@ import trio
 
 from vtpmd.api.schema import Deletion, KeyFate
 from vtpmd.storage.errors import EnvelopeError, StorageError
+from vtpmd.supervisor.claim import claim
 from vtpmd.supervisor.fleet import Fleet
 from vtpmd.supervisor.keys import Erasure
 from vtpmd.supervisor.refusals import refusals
@@ -25,11 +26,11 @@ async def delete(fleet: Fleet, name: str) -> Deletion:
     erasures: list[Erasure] | None = None
     async with instance.retired(Act.DELETE):
         with refusals():
-            unreadable = contextlib.suppress(EnvelopeError, StorageError)
-            with registry.claimed(metadata.uuid), unreadable:
-                envelope = await trio.to_thread.run_sync(registry.envelope, metadata.uuid)
-                erasures = await fleet.host.keys.destroy(envelope, metadata.uuid)
-            await trio.to_thread.run_sync(registry.remove, metadata.uuid)
+            async with claim(registry, metadata.uuid):
+                with contextlib.suppress(EnvelopeError, StorageError):
+                    envelope = await trio.to_thread.run_sync(registry.envelope, metadata.uuid)
+                    erasures = await fleet.host.keys.destroy(envelope, metadata.uuid)
+                await trio.to_thread.run_sync(registry.remove, metadata.uuid)
         fleet.drop(metadata.uuid)
     log.info("deleted", instance=metadata.name, uuid=str(metadata.uuid))
     return Deletion(

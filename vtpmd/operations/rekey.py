@@ -15,6 +15,7 @@ from vtpmd.storage.envelope import Envelope
 from vtpmd.storage.key import Key
 from vtpmd.storage.slot import Slot
 from vtpmd.storage.wipe import wipe
+from vtpmd.supervisor.claim import claim
 from vtpmd.supervisor.fleet import Fleet
 from vtpmd.supervisor.host import Host
 from vtpmd.supervisor.instance import Instance
@@ -57,7 +58,8 @@ async def _store(host: Host, uuid: UUID, worker: Worker | None, slots: tuple[Slo
     if worker is not None:
         await worker.ask(Rewrap(slots), Rekeyed)
     else:
-        await trio.to_thread.run_sync(host.registry.rewrap, uuid, slots)
+        async with claim(host.registry, uuid):
+            await trio.to_thread.run_sync(host.registry.rewrap, uuid, slots)
 
 
 async def _deep(
@@ -73,7 +75,7 @@ async def _deep(
         if worker is not None:
             await worker.ask(Rekey(key), Rekeyed)
             return key.slots
-        with host.registry.claimed(uuid) as claim, host.registry.state_files(uuid) as files:
+        async with claim(host.registry, uuid) as claimed:
             old = await host.keys.unlock(envelope, uuid)
             try:
                 order = Reseal(
@@ -83,7 +85,9 @@ async def _deep(
                     key=key,
                     sandbox=host.configuration.sandbox,
                 )
-                await carry_out(host, instance.metadata, order, Stored, [*files, claim])
+                with host.registry.state_files(uuid) as files:
+                    fds = [*files, claimed]
+                    await carry_out(host, instance.metadata, order, Stored, fds)
             finally:
                 wipe(old)
         return key.slots

@@ -15,6 +15,7 @@ from vtpmd.telemetry.log import get_logger
 
 from . import serving_lock
 from .access import Grant
+from .claim import claim
 from .endpoints import Endpoints
 from .errors import WorkerEndedError
 from .events import OnEvent
@@ -117,16 +118,16 @@ async def _hand_over(
     on_event: OnEvent,
 ) -> Worker:
     control, *data = listening
-    with (
-        host.registry.claimed(metadata.uuid) as claim,
-        host.registry.state_files(metadata.uuid) as files,
-        serving_lock.created(endpoints.adoption) as lock,
-        endpoints.listen_for_adoption() as adoption,
-    ):
-        worker = await spawn(host, metadata, on_event, lock)
-        async with _dismissed_on_failure(host, metadata, worker):
-            fds = [*files, claim, control, adoption.fileno(), *data]
-            ready = await worker.ask(order, Ready, fds)
+    async with claim(host.registry, metadata.uuid) as claimed:
+        with (
+            host.registry.state_files(metadata.uuid) as files,
+            serving_lock.created(endpoints.adoption) as lock,
+            endpoints.listen_for_adoption() as adoption,
+        ):
+            worker = await spawn(host, metadata, on_event, lock)
+            async with _dismissed_on_failure(host, metadata, worker):
+                fds = [*files, claimed, control, adoption.fileno(), *data]
+                ready = await worker.ask(order, Ready, fds)
     log.info(
         "served",
         instance=metadata.name,

@@ -182,13 +182,13 @@ class Registry:
         """Replace the files of an instance without a worker; the previous generation.
 
         The sealed state changes in one step; volatile state of another time is removed before.
-        Raises InUseError, StorageError.
+        Whoever calls has claimed the instance. Raises StorageError.
         """
         try:
             generation = self.envelope(metadata.uuid).header.generation
         except (EnvelopeError, StorageError):
             generation = None
-        with self.directory(metadata.uuid) as fd, instance_directory.claimed(fd):
+        with self.directory(metadata.uuid) as fd:
             self.fill(fd, contents)
             write_file(fd, META, metadata.encode())
         return generation
@@ -218,11 +218,10 @@ class Registry:
     def remove(self, uuid: UUID) -> None:
         """Remove an instance, durably: renaming its directory is the point of no return.
 
-        Raises InUseError while a worker uses it.
+        Whoever calls has claimed the instance. Raises StorageError.
         """
         removed = f"{_REMOVED}{uuid}-{secrets.token_hex(4)}"
-        with self.claimed(uuid):
-            self._rename(str(uuid), removed)
+        self._rename(str(uuid), removed)
         self._clear_away(removed)
 
     def update(self, metadata: Metadata) -> None:
@@ -247,9 +246,9 @@ class Registry:
     def rewrap(self, uuid: UUID, slots: Sequence[Slot]) -> None:
         """Replace the key slots of an instance without a worker.
 
-        Raises InUseError, EnvelopeError, StorageError.
+        Whoever calls has claimed the instance. Raises EnvelopeError, StorageError.
         """
-        with self.claimed(uuid), self.state_files(uuid) as fds:
+        with self.state_files(uuid) as fds:
             rewrap(fds, uuid, slots)
 
     def _clear_away(self, name: str) -> None:

@@ -1,0 +1,50 @@
+"""Only what waits for other processes gets a second try, and passes only if it passes then."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+FIRST_TIME = """
+from pathlib import Path
+import pytest
+
+def first_time():
+    marker = Path(__file__).with_suffix(".seen")
+    return not marker.exists() and marker.touch() is None
+"""
+SERVED = "@pytest.mark.served\ndef test_served():\n    assert not first_time()\n"
+PLAIN = "def test_plain():\n    assert not first_time()\n"
+BROKEN = "@pytest.mark.served\ndef test_served():\n    assert False\n"
+
+
+def run(directory: Path, *options: str) -> int:
+    """The exit status of the tests in a directory."""
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "tests.conftest", *options]
+    done = subprocess.run(
+        [*command, f"--rootdir={directory}", "-c", ROOT / "pyproject.toml", directory],
+        cwd=ROOT,
+        capture_output=True,
+    )
+    return done.returncode
+
+
+@pytest.mark.parametrize(
+    ("modules", "passes"),
+    [
+        ([SERVED], True),
+        ([SERVED, SERVED, SERVED], True),
+        ([SERVED, SERVED, SERVED, SERVED], False),
+        ([SERVED, PLAIN], False),
+        ([BROKEN], False),
+    ],
+    ids=["one", "three", "four modules", "without a process", "twice failed"],
+)
+def test_second_try(tmp_path: Path, modules: list[str], passes: bool) -> None:
+    for number, text in enumerate(modules):
+        (tmp_path / f"test_{number}.py").write_text(FIRST_TIME + text)
+    assert run(tmp_path) == 1
+    second = run(tmp_path, "--second-try", "--last-failed", "--last-failed-no-failures=none")
+    assert (second == 0) is passes

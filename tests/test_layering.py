@@ -48,7 +48,7 @@ INSIDE_TPM = tuple(
     if path.stem not in ("__init__", "engine")
 )
 DIRECT = [
-    Rule(TPM, only=(TPM,), never=IMPURE, third_party=(), but=(f"{TPM}.crypto",)),
+    Rule(TPM, only=(TPM, "vtpmd.encoding"), never=IMPURE, third_party=(), but=(f"{TPM}.crypto",)),
     Rule(f"{TPM}.crypto", only=(f"{TPM}.rc", f"{TPM}.wire.constants"), never=IMPURE,
          third_party=("cryptography", "gmpy2")),
     Rule(f"{TPM}.rc", only=()),

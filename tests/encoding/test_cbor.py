@@ -15,7 +15,17 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from vtpmd.encoding.cbor import MAX_DEPTH, MAX_ITEMS, MAX_SIZE, CborError, decode, encode
+from vtpmd.encoding.cbor import (
+    MAX_DEPTH,
+    MAX_ITEMS,
+    MAX_SIZE,
+    CborError,
+    array_of,
+    decode,
+    encode,
+    encode_ordered,
+    map_of,
+)
 
 ROOT = Path(__file__).parents[2]
 TAG = 96
@@ -96,6 +106,23 @@ def test_every_beginning_of_a_value_is_truncated(value: object, data: st.DataObj
     size = data.draw(st.integers(0, len(encoded) - 1))
     assert refusal(encoded[:size], tags=[TAG]) == "truncated"
     assert refusal(encoded + b"\0", tags=[TAG]) == "malformed"
+
+
+@given(values)
+def test_maps_in_order_need_no_sorting(value: object) -> None:
+    in_order = oracle(encode(value))
+    assert encode_ordered(in_order) == encode(value)
+
+
+@given(st.lists(values, max_size=23))
+def test_an_array_of_what_is_encoded(items: list[object]) -> None:
+    assert array_of(*map(encode, items)) == encode(items)
+
+
+@given(st.dictionaries(st.integers(0, 1 << 32), values, max_size=23))
+def test_a_map_of_what_is_encoded(entries: dict[int, object]) -> None:
+    encoded = (encode(key) + encode(entries[key]) for key in sorted(entries))
+    assert map_of(*encoded) == encode(entries)
 
 
 def accepted_only_as_the_oracle_does(data: bytes) -> None:

@@ -1,7 +1,6 @@
 """A state file that is not what it was: refused with the reason, left alone, nobody else harmed."""
 
 import hashlib
-import json
 import os
 import random
 import shutil
@@ -26,6 +25,7 @@ from tests.state_files import (
     overwrite,
     put,
 )
+from tests.tpm import states
 from vtpmd.api.problems import STATE_REFUSED, UNAVAILABLE, Problem
 from vtpmd.storage.envelope import seal
 from vtpmd.storage.record import HEAD_SIZE, size
@@ -256,9 +256,8 @@ def reseal(instance: VtpmdInstance, change: Callable[[dict[str, object]], object
     """Change the state inside, with the key of the host: what a newer version may write."""
     uuid, dek = UUID(instance.directory.name), dek_of(instance)
     envelope = envelope_of(instance.nvram)
-    state = json.loads(envelope.unseal(dek, uuid))
-    change(state)
-    content = seal(dek, envelope.header, envelope.slots, json.dumps(state).encode())
+    state = states.changed(bytes(envelope.unseal(dek, uuid)), change)
+    content = seal(dek, envelope.header, envelope.slots, state)
     put(instance.nvram, content)
 
 

@@ -1,11 +1,11 @@
 """The TPM itself: commands, sequences of them, and the states it goes on from."""
 
-import json
 from collections.abc import Callable, Iterable
 from typing import Any
 
 from tests.fuzz.octets import Octets
 from tests.fuzz.tpm import LOCALITIES, State, check_command, furnished, furnished_state, restored
+from tests.tpm import states
 from tests.tpm.harness import HostClock
 from vtpmd.tpm.engine import Engine, StateError
 
@@ -79,11 +79,11 @@ _VALUES: tuple[Callable[[Octets], Any], ...] = (
     lambda octets: None,
     lambda octets: octets.number(octets.number() % 10),
     lambda octets: -octets.number(4),
-    lambda octets: octets.take(octets.number()).hex(),
+    lambda octets: octets.take(octets.number()),
     lambda octets: octets.take(octets.number()).decode("latin-1"),
     lambda octets: bool(octets.number() & 1),
     lambda octets: [octets.number()],
-    lambda octets: {str(octets.number()): octets.number()},
+    lambda octets: {octets.number(): octets.number()},
     lambda octets: 1.5,
 )
 
@@ -96,10 +96,10 @@ def _damaged(document: bytes, data: bytes) -> bytes:
         while octets:
             raw[octets.number(3) % len(raw)] = octets.number()
         return bytes(raw)
-    parsed = json.loads(document)
-    while octets and parsed:
-        _damage(parsed, octets)
-    return json.dumps(parsed).encode()
+    parts = states.unpack(document)
+    while octets:
+        _damage(parts, octets)
+    return states.pack(parts)
 
 
 def _damage(node: Any, octets: Octets) -> None:
@@ -115,10 +115,10 @@ def _damage(node: Any, octets: Octets) -> None:
         if change < 16:
             del node[key]
         elif change < 32 and isinstance(node, dict):
-            node[str(octets.take(4))] = node[key]
-        elif change < 160 and isinstance(node[key], str) and node[key]:
+            node[octets.number(4)] = node[key]
+        elif change < 160 and isinstance(node[key], bytes) and node[key]:
             at = octets.number(2) % len(node[key])
-            node[key] = node[key][:at] + f"{octets.number():02x}" + node[key][at + 2 :]
+            node[key] = node[key][:at] + octets.take(1) + node[key][at + 1 :]
         else:
             node[key] = octets.choice(_VALUES)(octets)
         return

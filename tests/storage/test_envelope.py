@@ -19,6 +19,7 @@ from vtpmd.storage.envelope import (
     Envelope,
     Header,
     Kind,
+    Sealer,
     parse,
     seal,
 )
@@ -44,7 +45,8 @@ GOLDEN_SHA256 = "5451c1fa4ed7155c8d3e50cce072e51b4f4aff049c20406b7dbbd4efff3c1ed
 
 def fixed(size: int) -> bytes:
     """Entropy of the golden vector: the salt is 32 times 0x11, the IV 12 times 0x22."""
-    return {32: b"\x11", 12: b"\x22"}[size] * size
+    assert size == 44
+    return b"\x11" * 32 + b"\x22" * 12
 
 
 def kind_of_refusal(data: bytes, dek: bytes = DEK, uuid: UUID = VM) -> str:
@@ -180,6 +182,19 @@ def test_every_write_draws_its_own_salt_and_iv() -> None:
     assert one[3][0][1][-20] != two[3][0][1][-20]
     assert one[1][5] != two[1][5]
     assert one[2] != two[2]
+
+
+@pytest.mark.parametrize("generation", [0, 23, 24, 255, 256, 2**32, 2**64 - 1])
+def test_one_sealer_seals_as_many_do(generation: int) -> None:
+    sealer = Sealer(DEK, HEADER, SLOTS)
+    header = replace(HEADER, generation=generation)
+    for state in (b"", STATE, STATE * 80):
+        sealed = sealer.seal(generation, state, entropy=fixed)
+        assert sealed == seal(DEK, header, SLOTS, state, entropy=fixed)
+        assert parse(sealed).header == header
+        assert parse(sealed).unseal(DEK, VM) == state
+    salts = {parse(sealer.seal(generation, STATE))._salt for _ in range(4)}
+    assert len(salts) == 4
 
 
 def test_any_flipped_bit_is_noticed_without_a_key() -> None:

@@ -8,7 +8,6 @@ with hashlib, hmac and `cryptography`, independently of the engine.
 
 import hashlib
 import hmac
-import json
 import os
 import struct
 from collections.abc import Callable, Sequence
@@ -30,6 +29,7 @@ from tests.peers.client import (
     Data,
 )
 from tests.peers.swtpm import SwtpmInstance
+from tests.tpm import states
 from vtpmd.tpm.engine import Engine, Reply
 from vtpmd.tpm.rc import RC
 from vtpmd.tpm.wire.constants import ALG, CC, RH, SE, SU
@@ -200,7 +200,7 @@ _ORDERLY = 1 << 26
 
 def engine_state(engine: Engine) -> dict[str, Any]:
     """All of an engine's state but clocks and what counts authorization failures."""
-    state: dict[str, Any] = json.loads(engine.permanent()) | json.loads(engine.volatile())
+    state: dict[str, Any] = states.read(engine.permanent()) | states.read(engine.volatile())
     permanent = state["permanent"]
     for name in (*_GUARDING, "clock", "clock_safe"):
         del permanent[name]
@@ -215,7 +215,7 @@ def engine_state(engine: Engine) -> dict[str, Any]:
 
 def durable_state(permanent: bytes) -> dict[str, Any]:
     """What has to survive a power cycle of an encoded permanent state, whatever happens."""
-    state: dict[str, Any] = json.loads(permanent)["permanent"]
+    state: dict[str, Any] = states.read(permanent)["permanent"]
     del state["clock"], state["clock_adjustment"], state["pcr_allocation"]
     state["nv"] = {
         handle: index
@@ -225,8 +225,8 @@ def durable_state(permanent: bytes) -> dict[str, Any]:
     return state
 
 
-def _nv_attributes(index: dict[str, str]) -> int:
-    return int.from_bytes(bytes.fromhex(index["public"])[_NV_ATTRIBUTES])
+def _nv_attributes(index: dict[str, bytes]) -> int:
+    return int.from_bytes(index["public"][_NV_ATTRIBUTES])
 
 
 class SwtpmPeer:

@@ -1,18 +1,20 @@
 """The state's encoding: what is written is read again, and nothing else is read."""
 
 import hashlib
-import json
 import struct
 from collections.abc import Callable
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
+import cbor2
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.tpm import areas
+from tests.tpm import areas, states
 from tests.tpm.harness import EnginePeer, HostClock, Password, Tester, sized
+from vtpmd.tpm import schema
 from vtpmd.tpm.engine import Engine
 from vtpmd.tpm.snapshot import VERSION, StateError
 from vtpmd.tpm.wire.attributes import TPMA_NV
@@ -175,6 +177,7 @@ def test_a_restored_tpm_answers_as_the_original(manufactured: bytes, walk: list[
     assert tester.startup() == 0
     for step, number in walk:
         step(tester, number)
+    assert_encodes(peer.engine)
     copy = Tester(copy_of(peer, entropy))
     copy.names = dict(tester.names)
     assert observed(copy) == observed(tester)
@@ -184,20 +187,18 @@ def restored(permanent: bytes) -> Engine:
     return Engine.restore(permanent, Entropy(), HostClock())
 
 
-def changed(state: bytes, change: Callable[[dict[str, Any]], object]) -> bytes:
-    document = json.loads(state)
-    change(document)
-    return json.dumps(document).encode()
-
-
 def test_a_newer_version_is_refused_before_anything_is_read(manufactured: bytes) -> None:
-    def newer(document: dict[str, Any]) -> None:
-        document.update(version=VERSION + 1, profile="future", permanent="in some other form")
-
+    newer = states.FORMAT + (VERSION + 1).to_bytes(4) + b"in some other form"
     with pytest.raises(StateError) as raised:
-        restored(changed(manufactured, newer))
+        restored(newer)
     assert raised.value.kind == "newer"
     assert str(VERSION + 1) in str(raised.value)
+
+
+def test_what_an_unreleased_version_wrote_is_told() -> None:
+    with pytest.raises(StateError, match="layout of an unreleased vtpmd") as raised:
+        restored(b'{"format":"vtpmd-tpm-state","version":1,"kind":"permanent"}')
+    assert raised.value.kind == "damaged"
 
 
 @pytest.mark.parametrize("place", ["group", "field", "nested field", "profile"])
@@ -214,18 +215,24 @@ def test_what_a_later_version_added_is_refused(manufactured: bytes, place: str) 
                 document["profile"] = "default-v99"
 
     with pytest.raises(StateError) as raised:
-        restored(changed(manufactured, add))
+        restored(states.changed(manufactured, add))
     assert raised.value.kind == "newer"
+
+
+def stored_state(kind: str) -> bytes:
+    """A state whose schema lacks the fields that have come since."""
+    lines = (Path(__file__).parent / "stored_state.txt").read_text().split()
+    start = lines.index(kind) + 1
+    return bytes.fromhex("".join(takewhile(lambda line: line not in states.KINDS, lines[start:])))
 
 
 def test_a_state_of_an_earlier_version_opens() -> None:
     """Nothing of it is lost, and what was under way goes on."""
-    stored = json.loads((Path(__file__).parent / "stored_state.json").read_bytes())
-    permanent, volatile = (json.dumps(stored[kind]).encode() for kind in ("permanent", "volatile"))
+    permanent, volatile = stored_state("permanent"), stored_state("volatile")
     peer = EnginePeer(restored(permanent), HostClock())
-    assert_holds(json.loads(peer.stored), stored["permanent"])
+    assert_holds(states.read(peer.stored), states.read(permanent))
     peer.engine.power_on(volatile)
-    assert_holds(json.loads(peer.engine.volatile()), stored["volatile"])
+    assert_holds(states.read(peer.engine.volatile()), states.read(volatile))
     peer.keep()
     tester = Tester(peer)
     complete = b"\0\0" + RH.NULL.to_bytes(4)
@@ -240,23 +247,11 @@ def test_a_state_of_an_earlier_version_opens() -> None:
 POLICY_LOCALITY = CC.POLICY_LOCALITY.to_bytes(4) + b"\x01"
 
 
-RETIRED = {
-    "clock_rate",
-    "enabled",
-    "primary",
-    "temporary",
-    "primary_epoch",
-    "context_id",
-    "startup_type",
-}
-
-
 def assert_holds(whole: Any, part: Any) -> None:
-    """That `whole` is `part`, and perhaps some fields more; but for those nothing needs."""
+    """That `whole` is `part`, and perhaps some fields more."""
     if isinstance(part, dict):
-        kept = part.keys() - RETIRED
-        assert kept <= whole.keys()
-        for key in kept:
+        assert part.keys() <= whole.keys()
+        for key in part:
             assert_holds(whole[key], part[key])
     else:
         assert whole == part
@@ -266,13 +261,13 @@ def test_what_an_earlier_version_lacked_has_its_default(manufactured: bytes) -> 
     def remove(document: dict[str, Any]) -> None:
         del document["permanent"]["clock_adjustment"], document["clear"]["pcr_auth_value"]
 
-    assert restored(changed(manufactured, remove)).permanent() == manufactured
+    assert restored(states.changed(manufactured, remove)).permanent() == manufactured
 
 
 @pytest.mark.parametrize("name", ["owner", "pcr_allocation"])
 def test_what_has_no_default_is_needed(manufactured: bytes, name: str) -> None:
     with pytest.raises(StateError) as raised:
-        restored(changed(manufactured, lambda document: document["permanent"].pop(name)))
+        restored(states.changed(manufactured, lambda document: document["permanent"].pop(name)))
     assert raised.value.kind == "damaged"
     assert name in str(raised.value)
 
@@ -291,27 +286,121 @@ def test_kinds_are_not_taken_for_each_other(manufactured: bytes) -> None:
 def test_states_of_two_profiles_are_none(manufactured: bytes) -> None:
     engine = restored(manufactured)
     engine.power_on()
-    other = restored(changed(manufactured, lambda document: document.update(profile="sha3-v1")))
+    other = restored(
+        states.changed(manufactured, lambda document: document.update(profile="sha3-v1"))
+    )
     with pytest.raises(StateError):
         other.power_on(engine.volatile())
     assert not other.running
 
 
+HEAD = states.FORMAT + VERSION.to_bytes(4)
+NO_DOCUMENTS: tuple[Any, ...] = (
+    [],
+    {},
+    ["permanent"],
+    ["permanent", "default-v1", b"\xa0", [], 1],
+    ["permanent", [], b"\xa0", []],
+    ["permanent", "default-v1", "\xa0", []],
+    ["permanent", "default-v1", b"", []],
+    ["permanent", "default-v1", b"\xa0", []],
+    ["permanent", "default-v1", b"\x80", []],
+    [1, "default-v1", b"\xa0", []],
+    ["permanent", 1.5, b"\xa0", []],
+)
+
+
 @pytest.mark.parametrize(
     "octets",
     [
-        *(b"", b"{}", b"[]", b"null", b"1", b"\xff", b"{", b'"x"', b"[" * 100_000, b"9" * 5000),
-        b'{"format":"vtpmd-tpm-state"}',
-        b'{"format":"vtpmd-tpm-state","version":"1"}',
-        b'{"format":"vtpmd-tpm-state","version":0}',
-        b'{"format":"vtpmd-tpm-state","version":true}',
-        b'{"format":"vtpmd-tpm-state","version":1,"kind":"permanent","profile":[]}',
-        b'{"format":"vtpmd-tpm-state","version":1,"kind":"permanent","profile":"default-v1"}',
+        *(b"", b"{}", b"null", b"\xff", b"v", states.FORMAT, HEAD[:-1], HEAD, HEAD + b"\x84"),
+        HEAD.replace(b"vtpmd", b"other") + cbor2.dumps(["permanent", "default-v1", b"\xa0", []]),
+        states.FORMAT + bytes(4) + cbor2.dumps(["permanent", "default-v1", b"\xa0", []]),
+        *(HEAD + cbor2.dumps(parts, canonical=True) for parts in NO_DOCUMENTS),
     ],
 )
 def test_what_is_no_state(octets: bytes) -> None:
-    with pytest.raises(StateError):
+    with pytest.raises(StateError) as raised:
         restored(octets)
+    assert raised.value.kind == "damaged"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda schema: schema.pop("Hierarchy"),
+        lambda schema: schema.update(Hierarchy=1),
+        lambda schema: schema.update(Hierarchy=[*schema["Hierarchy"][1:], 1]),
+        lambda schema: schema.update(Hierarchy=[*schema["Hierarchy"][1:], "proof"]),
+        lambda schema: schema.update(Hierarchy=[*schema["Hierarchy"], "proof"]),
+        lambda schema: schema.update(Hierarchy=schema["Hierarchy"][:-1]),
+        lambda schema: schema.update(StoredState=[]),
+    ],
+)
+def test_schemas_that_are_none(
+    manufactured: bytes, change: Callable[[dict[str, Any]], object]
+) -> None:
+    parts = states.unpack(manufactured)
+    change(parts[2])
+    with pytest.raises(StateError) as raised:
+        restored(states.pack(parts))
+    assert raised.value.kind == "damaged"
+
+
+def test_fields_may_be_in_another_order(manufactured: bytes) -> None:
+    def reverse(document: dict[str, Any]) -> None:
+        document["permanent"] = dict(reversed(document["permanent"].items()))
+
+    other = states.changed(manufactured, reverse)
+    assert other != manufactured
+    assert restored(other).permanent() == manufactured
+
+
+def test_an_older_schema_lacks_dataclasses(manufactured: bytes) -> None:
+    """One that came with a field is not needed, unless the state has the field."""
+    parts = states.unpack(manufactured)
+    del parts[2]["Countdown"]
+    assert restored(states.pack(parts)).permanent() == manufactured
+    del parts[2]["NvIndex"]
+    assert restored(states.pack(parts)).permanent() == manufactured  # it has no NV Index
+    del parts[2]["LoadedObject"]
+    with pytest.raises(StateError) as raised:
+        restored(states.pack(parts))
+    assert raised.value.kind == "damaged"
+
+
+def test_a_field_that_is_gone_is_passed_over(
+    manufactured: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def add(document: dict[str, Any]) -> None:
+        document["permanent"]["dictionary_attack"] = {
+            "gone": [1, {2: b"3"}],
+            **document["permanent"]["dictionary_attack"],
+        }
+
+    older = states.changed(manufactured, add)
+    with pytest.raises(StateError):
+        restored(older)
+    monkeypatch.setitem(schema.RETIRED, "DictionaryAttack", frozenset({"gone"}))
+    assert restored(older).permanent() == manufactured
+
+
+def assert_encodes(engine: Engine) -> None:
+    """That what is encoded is what the state is, value by value."""
+    tpm = engine._tpm
+    stored, suspended = states.read(engine.permanent()), states.read(engine.volatile())
+    for name in ("permanent", "reset", "clear"):
+        assert stored[name] == states.values_of(getattr(tpm, name))
+    for name in ("reset", "clear", "volatile"):
+        assert suspended[name] == states.values_of(getattr(tpm, name))
+    assert states.write(stored) == engine.permanent()
+
+
+def test_what_is_encoded_is_what_the_state_is(furnished: tuple[bytes, bytes]) -> None:
+    permanent, volatile = furnished
+    engine = restored(permanent)
+    engine.power_on(volatile)
+    assert_encodes(engine)
 
 
 def _damage(draw: st.DrawFn, value: Any) -> Any:
@@ -322,23 +411,24 @@ def _damage(draw: st.DrawFn, value: Any) -> Any:
     if isinstance(value, list) and value and draw(st.integers(0, 9)):
         position = draw(st.integers(0, len(value) - 1))
         return [*value[:position], _damage(draw, value[position]), *value[position + 1 :]]
-    if isinstance(value, str) and draw(st.booleans()):
+    if isinstance(value, bytes | str) and draw(st.booleans()):
         position = draw(st.integers(0, len(value)))
-        return (
-            value[:position]
-            + draw(st.text("0123456789abcdefxé", max_size=5))
-            + value[position + 1 :]
+        drawn: Any = draw(
+            st.binary(max_size=5) if isinstance(value, bytes) else st.text(max_size=5)
         )
+        return value[:position] + drawn + value[position + 1 :]
     other = st.one_of(
         st.none(), st.booleans(), st.integers(-5, 2**70), st.text(max_size=5), st.just({}),
-        st.just([]), st.just({"1": "00"}), st.just({"-1": 1}), st.just([[]]), st.floats(),
+        st.just([]), st.just({1: b"0"}), st.just({-1: 1}), st.just([[]]), st.floats(),
     )  # fmt: skip
     return draw(other)
 
 
 @st.composite
 def damaged(draw: st.DrawFn, state: bytes) -> bytes:
-    return json.dumps(_damage(draw, json.loads(state))).encode()
+    parts = states.unpack(state)
+    at = draw(st.sampled_from([0, 1, 2, 2, *[3] * 12]))
+    return states.pack([*parts[:at], _damage(draw, parts[at]), *parts[at + 1 :]])
 
 
 @pytest.fixture(scope="module")
@@ -406,6 +496,6 @@ def test_a_power_cycle_keeps_what_is_permanent(tester: Tester, engine_peer: Engi
     stored = engine_peer.stored
     assert tester.run(CC.SHUTDOWN, params=SU.CLEAR.to_bytes(2)).rc == 0
     engine_peer.reset()
-    kept, before = json.loads(engine_peer.stored), json.loads(stored)
+    kept, before = states.read(engine_peer.stored), states.read(stored)
     assert kept["permanent"]["nv"] == before["permanent"]["nv"]
     assert kept["permanent"]["owner"] == before["permanent"]["owner"]

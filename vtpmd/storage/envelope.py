@@ -42,8 +42,8 @@ from .header import (
     A256GCM,
     ALG,
     COMMITMENT_SIZE,
+    Protector,
     demand_version,
-    protect,
     read_protected,
 )
 from .header import DEK_ID_SIZE as DEK_ID_SIZE
@@ -63,8 +63,11 @@ _DIRECT_HKDF_SHA_256 = -10
 
 _RECIPIENT = cbor.encode({ALG: _DIRECT_HKDF_SHA_256})
 _KEY_INFO = cbor.encode([A256GCM, [None] * 3, [None] * 3, [256, _RECIPIENT]])  # RFC 9053, 5.2
+_ENCODED_RECIPIENT, _NO_KEY = cbor.encode(_RECIPIENT), cbor.encode(b"")
+_KID_KEY, _SALT_KEY, _IV_KEY = map(cbor.encode, (_KID, _SALT, _IV))
+_SLOTS_KEY, _CHECKSUM_KEY = map(cbor.encode, (_SLOTS, _CHECKSUM))
 _COMMITMENT_INFO = b"vtpmd-commit-v1"
-_KEY_SIZE, _SALT_SIZE, _IV_SIZE, _TAG_SIZE = COMMITMENT_SIZE, 32, 12, 16
+_KEY_SIZE, _SALT_SIZE, _IV_SIZE, _TAG_SIZE = 32, 32, 12, 16
 
 
 @dataclass(frozen=True)
@@ -86,13 +89,12 @@ class Envelope:
 
     def demand_key(self, dek: bytes | bytearray) -> None:
         """Raise EnvelopeError `wrong-key` unless this was sealed under `dek`."""
-        with _derived(dek, self._salt, _COMMITMENT_INFO) as commitment:
-            if not hmac.compare_digest(commitment, self._commitment):
-                raise EnvelopeError(
-                    "wrong-key",
-                    f"the state file was sealed under another key than the one offered as DEK "
-                    f"{self.header.dek_id.hex()}: restore file and key slots from one backup",
-                )
+        if not hmac.compare_digest(_commitment(dek, self._salt), self._commitment):
+            raise EnvelopeError(
+                "wrong-key",
+                f"the state file was sealed under another key than the one offered as DEK "
+                f"{self.header.dek_id.hex()}: restore file and key slots from one backup",
+            )
 
     def unseal(self, dek: bytes | bytearray, uuid: UUID, kind: Kind = "permanent") -> bytearray:
         """Return the plaintext; the caller wipes it.
@@ -103,7 +105,7 @@ class Envelope:
         self.demand_instance(uuid)
         self.demand_key(dek)
         plaintext = bytearray(len(self._ciphertext) - _TAG_SIZE)
-        with _derived(dek, self._salt, _KEY_INFO) as key:
+        with _one_time_key(dek, self._salt) as key:
             try:
                 AESGCM(key).decrypt_into(
                     self._iv,
@@ -125,8 +127,41 @@ class Envelope:
 
         Raises ValueError for none or more than MAX_SLOTS slots.
         """
-        dek_id, salt = self.header.dek_id, self._salt
-        return _encode(self._protected, self._iv, slots, self._ciphertext, dek_id, salt)
+        frame = _Frame(self.header.dek_id, slots)
+        return frame.around(self._protected, self._iv, self._ciphertext, self._salt)
+
+
+class Sealer:
+    """Seals states whose headers differ in generation only; what they have in common, once.
+
+    `dek` has 32 octets. Raises ValueError where the envelope could not be read back: sizes, ranges,
+    more than MAX_SLOTS slots.
+    """
+
+    def __init__(self, dek: bytes | bytearray, header: Header, slots: Sequence[Slot]) -> None:
+        if len(dek) != DEK_SIZE or len(header.dek_id) != DEK_ID_SIZE:
+            raise ValueError("a DEK has 32 bytes, its id 16")
+        self._dek = dek
+        self._protector = Protector(header)
+        self._frame = _Frame(header.dek_id, slots)
+
+    def seal(
+        self,
+        generation: int,
+        plaintext: bytes | bytearray,
+        entropy: Callable[[int], bytes] = os.urandom,
+    ) -> bytes:
+        """Seal `plaintext` into an envelope.
+
+        `entropy` gives the salt (32 octets) and the IV (12 octets) at once. Raises ValueError for
+        an envelope of more than MAX_SIZE octets.
+        """
+        drawn = entropy(_SALT_SIZE + _IV_SIZE)
+        salt, iv = drawn[:_SALT_SIZE], drawn[_SALT_SIZE:]
+        protected = self._protector.protect(generation, _commitment(self._dek, salt))
+        with _one_time_key(self._dek, salt) as key:
+            ciphertext = AESGCM(key).encrypt(iv, plaintext, _authenticated(protected))
+        return self._frame.around(protected, iv, ciphertext, salt)
 
 
 def seal(
@@ -136,19 +171,8 @@ def seal(
     plaintext: bytes | bytearray,
     entropy: Callable[[int], bytes] = os.urandom,
 ) -> bytes:
-    """Seal `plaintext` under `dek` (32 octets) into an envelope with `header` and `slots`.
-
-    `entropy` gives the salt (32 octets), then the IV (12 octets). Raises ValueError where the
-    envelope could not be read back: sizes, ranges, more than MAX_SIZE octets.
-    """
-    if len(dek) != DEK_SIZE or len(header.dek_id) != DEK_ID_SIZE:
-        raise ValueError("a DEK has 32 bytes, its id 16")
-    salt, iv = entropy(_SALT_SIZE), entropy(_IV_SIZE)
-    with _derived(dek, salt, _COMMITMENT_INFO) as commitment:
-        protected = protect(header, bytes(commitment))
-    with _derived(dek, salt, _KEY_INFO) as key:
-        ciphertext = AESGCM(key).encrypt(iv, plaintext, _authenticated(protected))
-    return _encode(protected, iv, slots, ciphertext, header.dek_id, salt)
+    """Seal `plaintext` under `dek` into an envelope with `header` and `slots`, as `Sealer` does."""
+    return Sealer(dek, header, slots).seal(header.generation, plaintext, entropy)
 
 
 def parse(data: bytes) -> Envelope:
@@ -196,34 +220,42 @@ def _read(message: object) -> Envelope:
     )
 
 
-def _encode(
-    protected: bytes,
-    iv: bytes,
-    slots: Sequence[Slot],
-    ciphertext: bytes,
-    dek_id: bytes,
-    salt: bytes,
-) -> bytes:
-    if not 1 <= len(slots) <= MAX_SLOTS:
-        raise ValueError(f"an envelope has 1 to {MAX_SLOTS} slots")
-    unprotected: dict[int, object] = {_IV: iv, _SLOTS: [slot.to_cbor() for slot in slots]}
-    recipient = [_RECIPIENT, {_KID: dek_id, _SALT: salt}, b""]
-    message = CBORTag(_COSE_ENCRYPT, [protected, unprotected, ciphertext, [recipient]])
-    unprotected[_CHECKSUM] = hashlib.sha256(cbor.encode(message)).digest()
-    data = cbor.encode(message)
-    if len(data) > MAX_SIZE:
-        raise ValueError(f"an envelope has at most {MAX_SIZE} octets, this one {len(data)}")
-    return data
+class _Frame:
+    """What is around the ciphertext in envelopes with these slots."""
+
+    def __init__(self, dek_id: bytes, slots: Sequence[Slot]) -> None:
+        if not 1 <= len(slots) <= MAX_SLOTS:
+            raise ValueError(f"an envelope has 1 to {MAX_SLOTS} slots")
+        self._slots = _SLOTS_KEY + cbor.encode([slot.to_cbor() for slot in slots])
+        self._kid = _KID_KEY + cbor.encode(dek_id)
+
+    def around(self, protected: bytes, iv: bytes, ciphertext: bytes, salt: bytes) -> bytes:
+        """The envelope. Raises ValueError for more than MAX_SIZE octets."""
+        key_fields = cbor.map_of(self._kid, _SALT_KEY + cbor.encode(salt))
+        recipient = cbor.array_of(_ENCODED_RECIPIENT, key_fields, _NO_KEY)
+        before = BEGINNING + cbor.encode(protected)
+        after = cbor.encode(ciphertext) + cbor.array_of(recipient)
+        unprotected = _IV_KEY + cbor.encode(iv), self._slots
+        summed = hashlib.sha256(before + cbor.map_of(*unprotected) + after).digest()
+        checksum = _CHECKSUM_KEY + cbor.encode(summed)
+        data = before + cbor.map_of(*unprotected, checksum) + after
+        if len(data) > MAX_SIZE:
+            raise ValueError(f"an envelope has at most {MAX_SIZE} octets, this one {len(data)}")
+        return data
 
 
 def _authenticated(protected: bytes) -> bytes:
     return cbor.encode(["Encrypt", protected, b""])  # Enc_structure, RFC 9052, 5.3
 
 
+def _commitment(dek: bytes | bytearray, salt: bytes) -> bytes:
+    return HKDF(SHA256(), COMMITMENT_SIZE, salt, _COMMITMENT_INFO).derive(dek)
+
+
 @contextmanager
-def _derived(dek: bytes | bytearray, salt: bytes, info: bytes) -> Iterator[bytearray]:
+def _one_time_key(dek: bytes | bytearray, salt: bytes) -> Iterator[bytearray]:
     key = bytearray(_KEY_SIZE)
-    HKDF(SHA256(), _KEY_SIZE, salt, info).derive_into(dek, key)
+    HKDF(SHA256(), _KEY_SIZE, salt, _KEY_INFO).derive_into(dek, key)
     try:
         yield key
     finally:

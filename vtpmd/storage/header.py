@@ -32,6 +32,7 @@ _CRIT, _CONTENT_TYPE = 2, 3
 _MEDIA_TYPE = "application/vnd.vtpmd.state"
 _PRIVATE = list(range(-70001, -70009, -1))
 _VERSION, _UUID, _GENERATION, _COMMITMENT, _KIND, _BRANCH, _EPOCH, _HANDOVER = _PRIVATE
+_GENERATION_KEY, _COMMITMENT_KEY = cbor.encode(_GENERATION), cbor.encode(_COMMITMENT)
 _DEFAULTS: Mapping[int, object] = {_BRANCH: FIRST_BRANCH, _EPOCH: 0, _HANDOVER: "ours"}
 
 
@@ -94,28 +95,49 @@ def read_protected(protected: bytes, dek_id: bytes) -> tuple[Header, bytes]:
     return header, cbor.octets(fields[_COMMITMENT], [COMMITMENT_SIZE])
 
 
-def protect(header: Header, commitment: bytes) -> bytes:
-    """The encoded header. Raises ValueError for one that could not be read back."""
-    protected = cbor.encode(
-        {
-            ALG: A256GCM,
-            _CRIT: _PRIVATE,
-            _CONTENT_TYPE: _MEDIA_TYPE,
-            _VERSION: FORMAT_VERSION,
-            _UUID: header.uuid.bytes,
-            _GENERATION: header.generation,
-            _COMMITMENT: commitment,
-            _KIND: header.kind,
-            _BRANCH: header.branch,
-            _EPOCH: header.epoch,
-            _HANDOVER: header.handover,
-        }
-    )
-    try:
-        read_protected(protected, header.dek_id)
-    except cbor.CborError as error:
-        raise ValueError(f"not a header: {error}") from None
-    return protected
+class Protector:
+    """Encodes headers that differ in generation only; what they have in common, once.
+
+    Raises ValueError for a header that could not be read back.
+    """
+
+    def __init__(self, header: Header) -> None:
+        self._before = _entries(
+            {
+                ALG: A256GCM,
+                _CRIT: _PRIVATE,
+                _CONTENT_TYPE: _MEDIA_TYPE,
+                _VERSION: FORMAT_VERSION,
+                _UUID: header.uuid.bytes,
+            }
+        )
+        self._after = _entries(
+            {
+                _KIND: header.kind,
+                _BRANCH: header.branch,
+                _EPOCH: header.epoch,
+                _HANDOVER: header.handover,
+            }
+        )
+        try:
+            read_protected(self.protect(0, bytes(COMMITMENT_SIZE)), header.dek_id)
+        except cbor.CborError as error:
+            raise ValueError(f"not a header: {error}") from None
+
+    def protect(self, generation: int, commitment: bytes) -> bytes:
+        """The encoded header; `commitment` has COMMITMENT_SIZE octets. Raises ValueError."""
+        if not 0 <= generation < 1 << 64:
+            raise ValueError("not a header: a generation is an unsigned integer of 64 bits")
+        return cbor.map_of(
+            *self._before,
+            _GENERATION_KEY + cbor.encode(generation),
+            _COMMITMENT_KEY + cbor.encode(commitment),
+            *self._after,
+        )
+
+
+def _entries(fields: Mapping[int, object]) -> list[bytes]:
+    return [cbor.encode(label) + cbor.encode(value) for label, value in fields.items()]
 
 
 def _decode(protected: bytes) -> Mapping[int, object]:

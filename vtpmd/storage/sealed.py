@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from uuid import UUID
 
 from .device import FileDevice
-from .envelope import Envelope, parse, seal
+from .envelope import Envelope, Sealer, parse, seal
 from .errors import EnvelopeError, StorageError, damaged
 from .header import Header, Kind
 from .key import Key
@@ -42,6 +42,8 @@ class SealedState:
         self.header = Header(uuid, 0, "permanent", key.dek_id)
         self.findings: list[Finding] = []
         self._size = 0
+        self._sealer: Sealer | None = None
+        self._sealed_alike: tuple[object, ...] = ()  # what all that `_sealer` seals has in common
         self._certain = True  # which key opens the permanent state on the disk
 
     @classmethod
@@ -105,7 +107,7 @@ class SealedState:
             generation=generation,
             dek_id=self.key.dek_id,
         )
-        self._nvram.save(seal(self.key.dek, stated, self.key.slots, permanent))
+        self._nvram.save(self._sealer_of(stated).seal(generation, permanent))
         self.header = stated
         self._size = len(permanent)
         self._certain = True
@@ -168,6 +170,14 @@ class SealedState:
             self.save(permanent)
             if volatile is not None:
                 self.save_volatile(volatile)
+
+    def _sealer_of(self, header: Header) -> Sealer:
+        """What seals permanent states with this header, whatever its generation."""
+        alike = self.key, header.branch, header.epoch, header.handover
+        if self._sealer is None or alike != self._sealed_alike:
+            self._sealer = Sealer(self.key.dek, header, self.key.slots)
+            self._sealed_alike = alike
+        return self._sealer
 
     def _found(self, kind: Kind, loaded: Loaded) -> bytes | None:
         if loaded.condition != "whole":

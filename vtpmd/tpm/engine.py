@@ -19,15 +19,8 @@ from .manufacture import manufacture
 from .profile import Profile, ProfileError, named
 from .rc import RC, EngineError
 from .response import error_response as refusal
-from .snapshot import StateError, decode, encode
-from .state import (
-    ClearState,
-    OrderlyState,
-    PermanentState,
-    ResetState,
-    Tpm,
-    VolatileState,
-)
+from .snapshot import StateError, decode, encode, prepare
+from .state import LoadedObject, Session, StoredState, SuspendedState, Tpm, VolatileState
 from .wire.attributes import TPMA_NV
 from .wire.constants import CC, RH, ST, SU
 
@@ -95,9 +88,17 @@ class Engine:
         cls, permanent: bytes, entropy: Callable[[int], bytes], now: Callable[[], int]
     ) -> "Engine":
         """A TPM from its permanent state, powered off. Raises StateError."""
-        profile, groups = decode("permanent", permanent, **_PERMANENT)
+        profile, stored = decode("permanent", permanent, StoredState)
         return cls(
-            Tpm(profile=profile, volatile=VolatileState(), entropy=entropy, now=now, **groups)
+            Tpm(
+                profile=profile,
+                permanent=stored.permanent,
+                reset=stored.reset,
+                clear=stored.clear,
+                volatile=VolatileState(),
+                entropy=entropy,
+                now=now,
+            )
         )
 
     @property
@@ -114,11 +115,7 @@ class Engine:
         """The encoded state that survives a power cycle."""
         tpm = self._tpm
         return encode(
-            "permanent",
-            tpm.profile.name,
-            permanent=tpm.permanent,
-            reset=tpm.reset,
-            clear=tpm.clear,
+            "permanent", tpm.profile.name, StoredState(tpm.permanent, tpm.reset, tpm.clear)
         )
 
     def volatile(self) -> bytes:
@@ -128,10 +125,7 @@ class Engine:
         return encode(
             "volatile",
             tpm.profile.name,
-            reset=tpm.reset,
-            clear=tpm.clear,
-            volatile=tpm.volatile,
-            orderly=power.orderly_state(tpm),
+            SuspendedState(tpm.reset, tpm.clear, tpm.volatile, power.orderly_state(tpm)),
         )
 
     def power_on(self, volatile: bytes | None = None) -> None:
@@ -139,10 +133,10 @@ class Engine:
         if volatile is None:
             power.init(self._tpm)
         else:
-            profile, groups = decode("volatile", volatile, **_VOLATILE)
+            profile, suspended = decode("volatile", volatile, SuspendedState)
             if profile.name != self.profile.name:
                 raise StateError("damaged", "the volatile state is that of another profile")
-            power.resume_volatile(self._tpm, **groups)
+            power.resume_volatile(self._tpm, suspended)
         self.running = True
         self.defect = None
 
@@ -178,6 +172,8 @@ class Engine:
 
         For a TPM that is powered on and that nobody will use, in a process that will fork.
         """
+        for encoded in (StoredState, SuspendedState, LoadedObject, Session):
+            prepare(encoded)
         self.startup("clear")
         self.execute(_command(CC.GET_RANDOM, (16).to_bytes(2)), 0)
         self.execute(_command(CC.READ_CLOCK), 0)
@@ -310,12 +306,3 @@ class Engine:
 
 def _command(code: int, parameters: bytes = b"") -> bytes:
     return HEADER.pack(ST.NO_SESSIONS, HEADER.size + len(parameters), code) + parameters
-
-
-_PERMANENT = {"permanent": PermanentState, "reset": ResetState, "clear": ClearState}
-_VOLATILE = {
-    "reset": ResetState,
-    "clear": ClearState,
-    "volatile": VolatileState,
-    "orderly": OrderlyState,
-}

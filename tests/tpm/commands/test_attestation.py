@@ -9,7 +9,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, padding
 from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 
-from tests.tpm import areas
+from tests.tpm import areas, states
 from tests.tpm.areas import DECRYPT, NONE, RESTRICTED, SIGN, words
 from tests.tpm.harness import AUDIT, CONTINUE, Password, Result, Tester, kdfa, sized
 from tests.tpm.known_keys import (
@@ -392,10 +392,7 @@ def test_certify_all_of_nv_without_a_key_needs_a_hash(tester: Tester) -> None:
 
 def test_obfuscation_is_keyed_with_the_owners_proof(pair: Pair) -> None:
     """By the derivation of 18.1, with the hash that protects contexts."""
-    state = pair.state()[0]
-    proof = bytes.fromhex(
-        state.split(b'"owner":')[1].split(b'"proof":"')[1].split(b'"')[0].decode()
-    )
+    proof = states.read(pair.state()[0])["permanent"]["owner"]["proof"]
     octets = kdfa(ALG.SHA512, proof, b"OBFUSCATE", RH.NULL.to_bytes(4), b"", 128)
     added, restarts, resets = struct.unpack("<QII", octets)
     ours, _ = pair.run(CC.GET_TIME, (ENDORSEMENT, NULL), NONCE + NONE, 2)

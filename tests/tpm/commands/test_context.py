@@ -1,14 +1,17 @@
 """Part 3, chapter 28: saved contexts, their one use, their end, and who can't make or load them."""
 
+import os
 import struct
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import pytest
 
-from tests.tpm import areas, objects_made
+from tests.tpm import areas, objects_made, states
 from tests.tpm.agreement import agreed, handle_error, parameter_error
 from tests.tpm.harness import EnginePeer, Password, Result, Tester, sized
-from vtpmd.tpm.crypto import symmetric
+from vtpmd.tpm import snapshot
+from vtpmd.tpm.engine import Engine
 from vtpmd.tpm.rc import RC
 from vtpmd.tpm.wire.constants import ALG, CC, RH, SE, SU
 
@@ -291,15 +294,57 @@ def test_st_clear_objects_of_the_platform_end_at_a_restart_whoever_owns(tester: 
     assert load(tester, context).rc == parameter_error(RC.INTEGRITY, 1)
 
 
-def test_a_context_that_decrypts_to_something_else_ends_in_failure_mode(
-    tester: Tester, engine_peer: EnginePeer, monkeypatch: pytest.MonkeyPatch
+def test_what_is_saved_again_from_a_snapshot_has_another_key_stream(
+    tester: Tester, engine_peer: EnginePeer
 ) -> None:
+    """Sequence numbers recur there, and a guest sees both contexts."""
+    key = areas.loaded_primary(tester, areas.storage())
+    handle = tester.start_session(SE.POLICY).handle
+    states_before = engine_peer.engine.permanent(), engine_peer.engine.volatile()
+    blobs = []
+    for _ in range(2):
+        engine_peer.engine.power_off()
+        engine_peer.engine = Engine.restore(states_before[0], os.urandom, engine_peer.clock)
+        engine_peer.engine.power_on(states_before[1])
+        engine_peer.keep()
+        blobs.append([save(tester, saved) for saved in (key, handle)])
+    for one, other in zip(*blobs, strict=True):
+        assert (one.sequence, one.saved_handle) == (other.sequence, other.saved_handle)
+        ciphertexts = one.blob[66:], other.blob[66:]
+        assert len(ciphertexts[0]) == len(ciphertexts[1])
+        same = sum(a == b for a, b in zip(*ciphertexts, strict=True))
+        assert same < len(ciphertexts[0]) // 16
+        assert load(tester, other).rc == 0
+
+
+def test_a_reset_ends_contexts_in_the_same_process(tester: Tester, engine_peer: EnginePeer) -> None:
+    """What a worker's TPM keeps over _TPM_Init does not keep them."""
     context = save(tester, areas.loaded_primary(tester, areas.storage()))
-    monkeypatch.setattr(symmetric, "cfb_decrypt", lambda alg, key, iv, data: bytes(len(data)))
-    octets = context.marshal()
-    command = struct.pack(">HII", 0x8001, 10 + len(octets), CC.CONTEXT_LOAD) + octets
-    assert engine_peer.engine.execute(command, 0).response[6:10] == RC.FAILURE.to_bytes(4)
-    assert engine_peer.engine.failed
+    engine_peer.engine.power_off()
+    engine_peer.engine.power_on()
+    engine_peer.keep()
+    assert tester.startup() == 0
+    assert load(tester, context).rc == parameter_error(RC.INTEGRITY, 1)
+
+
+def test_contexts_of_other_versions(tester: Tester, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An older one's fields have their defaults; a newer one's can't be understood."""
+    encode = snapshot.encode
+
+    def saved_as(change: Callable[[states.Document], object], handle: int) -> Context:
+        with monkeypatch.context() as patched:
+            patched.setattr(snapshot, "encode", lambda *of: states.changed(encode(*of), change))
+            return save(tester, handle)
+
+    key = areas.loaded_primary(tester, areas.storage())
+    session = tester.start_session(SE.POLICY).handle
+    older = saved_as(lambda document: document.pop("external"), key)
+    assert load(tester, older).handle == key + 1
+    refused = parameter_error(RC.INTEGRITY, 1)
+    assert load(tester, saved_as(lambda document: document.update(more=1), key)).rc == refused
+    assert load(tester, saved_as(lambda document: document.update(version=2), key)).rc == refused
+    assert load(tester, saved_as(lambda document: document.pop("name"), key)).rc == refused
+    assert load(tester, saved_as(lambda document: document.pop("is_audit"), session)).rc == 0
 
 
 def test_the_largest_contexts(tester: Tester) -> None:

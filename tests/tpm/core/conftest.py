@@ -5,14 +5,19 @@ import os
 import pytest
 
 from vtpmd.tpm.snapshot import decode
-from vtpmd.tpm.state import ClearState, PermanentState, ResetState, Tpm, VolatileState
+from vtpmd.tpm.state import StoredState, Tpm, VolatileState
 
 
 @pytest.fixture
 def tpm(manufactured: bytes) -> Tpm:
     """A TPM that has just been powered on."""
-    groups = {"permanent": PermanentState, "reset": ResetState, "clear": ClearState}
-    profile, decoded = decode("permanent", manufactured, **groups)
+    profile, stored = decode("permanent", manufactured, StoredState)
     return Tpm(
-        profile=profile, volatile=VolatileState(), entropy=os.urandom, now=lambda: 0, **decoded
+        profile=profile,
+        permanent=stored.permanent,
+        reset=stored.reset,
+        clear=stored.clear,
+        volatile=VolatileState(),
+        entropy=os.urandom,
+        now=lambda: 0,
     )

@@ -37,6 +37,42 @@ def test_known_primes_and_composites() -> None:
     assert not is_probable_prime((2**521 - 1) * (2**127 - 1), generator)
 
 
+class Counter:
+    """A Drbg that counts the numbers drawn."""
+
+    def __init__(self) -> None:
+        self._drbg = Drbg(b"bases")
+        self.drawn = 0
+
+    def generate(self, size: int) -> bytes:
+        return self._drbg.generate(size)
+
+    def integer(self, bits: int) -> int:
+        self.drawn += 1
+        return self._drbg.integer(bits)
+
+
+@pytest.mark.parametrize(("bits", "rounds"), [(510, 8), (512, 5), (1024, 5), (1536, 4)])
+def test_draws_are_those_of_every_round(bits: int, rounds: int) -> None:
+    """One base for a composite number, as if it had been tried; one a round for a prime."""
+    counter = Counter()
+    candidate = int(gmpy2.next_prime((1 << bits) - 10**5))  # hardly any number drawn is beyond
+    assert is_probable_prime(candidate, counter)
+    assert counter.drawn == rounds
+    counter.drawn = 0
+    for step in range(2, 200, 2):
+        if not gmpy2.is_prime(candidate + step):
+            assert not is_probable_prime(candidate + step, counter)
+            assert counter.drawn == 1
+            counter.drawn = 0
+
+
+def test_what_base_2_does_not_show() -> None:
+    """Strong pseudoprimes to base 2 are composite to the bases drawn."""
+    for candidate in (2047, 3277, 4033, 4681, 8321, 486737):
+        assert not is_probable_prime(candidate, Drbg(b"rounds"))
+
+
 class Recorder:
     """Draws given octets first, then those of a Drbg, and keeps what was asked for."""
 

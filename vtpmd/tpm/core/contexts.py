@@ -3,19 +3,23 @@
 A context is encrypted and authenticated under the proof of its hierarchy, which commands such as
 TPM2_Clear change, and a secret that every TPM Reset changes. A session has at most one valid
 context; `ResetState.saved_sessions` says which.
+
+The blob is AES-256-GCM where 27.3 has CFB and an HMAC: it is authenticated before anything
+decrypted is seen, too. What 27.3.2 puts into the HMAC is in the key or in the associated data, and
+the key is that of a hierarchy: nonces, not keys, differ from context to context.
 """
 
-import zlib
-from hmac import compare_digest
+from struct import Struct
 
 from .. import snapshot
-from ..crypto import symmetric
-from ..crypto.hashes import digest_size, hmac
+from ..crypto import aead
+from ..crypto.aead import Aead
+from ..crypto.hashes import digest_size
 from ..crypto.kdf import kdfa
 from ..rc import RC, TpmError
-from ..state import LoadedObject, SavedContext, Session, Tpm
+from ..state import LoadedObject, Session, Tpm
 from ..wire.base import TPM2B_DIGEST
-from ..wire.constants import ALG, RH
+from ..wire.constants import ALG, HT, RH
 from ..wire.context import TPMS_CONTEXT
 from ..wire.structure import reader
 from . import entities, objects, sessions
@@ -23,7 +27,14 @@ from .tickets import CONTEXT_HASH
 
 ORDINARY, SEQUENCE, ST_CLEAR = 0x80000000, 0x80000001, 0x80000002
 """savedHandle of a transient object (Part 2, 14.6.2)."""
-_KEY_SIZE, _BLOCK_SIZE = 32, 16
+_KEY_HASH = ALG.SHA256
+"""Of KDFa: it is as strong as the cipher's key, and processors have instructions for it."""
+_INTEGRITY_SIZE = digest_size(CONTEXT_HASH)
+_INTEGRITY_START = _INTEGRITY_SIZE.to_bytes(2)
+_NONCE_SIZE = _INTEGRITY_SIZE - aead.TAG_SIZE
+_SMALLEST = 8
+"""Octets behind the integrity value; with fewer, libtpms calls the blob too short."""
+_ASSOCIATED = Struct(">QII")
 _read_integrity = reader(TPM2B_DIGEST)
 
 
@@ -33,14 +44,14 @@ def save_object(tpm: Tpm, loaded: LoadedObject) -> TPMS_CONTEXT:
         saved_handle = SEQUENCE
     else:
         saved_handle = ST_CLEAR if loaded.st_clear else ORDINARY
-    content = _encode(tpm, SavedContext(object=loaded))
+    content = snapshot.encode("object", tpm.profile.name, loaded)
     tpm.reset.object_context_counter += 1
     return _protect(tpm, tpm.reset.object_context_counter, saved_handle, loaded.hierarchy, content)
 
 
 def save_session(tpm: Tpm, session: Session) -> TPMS_CONTEXT:
     """The context of a session, which is no longer loaded."""
-    content = _encode(tpm, SavedContext(session=session))
+    content = snapshot.encode("session", tpm.profile.name, session)
     tpm.reset.context_counter += 1
     sequence = tpm.reset.context_counter
     del tpm.volatile.sessions[session.handle]
@@ -56,81 +67,74 @@ def load(tpm: Tpm, context: TPMS_CONTEXT) -> int:
     RC.INSUFFICIENT too, RC.HIERARCHY, RC.OBJECT_MEMORY, RC.SESSION_MEMORY; RC.HANDLE for a
     session's context that is not its last.
     """
-    saved = _decode(tpm, _unprotect(tpm, context))
-    if saved.session is not None:
-        if tpm.reset.saved_sessions.get(context.saved_handle) != context.sequence:
-            raise TpmError(RC.HANDLE, at="context")
-        sessions.require_slot(tpm)
-        del tpm.reset.saved_sessions[context.saved_handle]
-        tpm.volatile.sessions[saved.session.handle] = saved.session
-        return saved.session.handle
-    if not entities.is_enabled(tpm, context.hierarchy):
-        raise TpmError(RC.HIERARCHY, at="context")
-    assert saved.object is not None
-    return objects.add(tpm, saved.object)
-
-
-def _encode(tpm: Tpm, saved: SavedContext) -> bytes:
-    return zlib.compress(snapshot.encode("context", tpm.profile.name, context=saved))
-
-
-def _decode(tpm: Tpm, content: bytes) -> SavedContext:
+    content = _unprotect(tpm, context)
     try:
-        _, groups = snapshot.decode("context", zlib.decompress(content), context=SavedContext)
+        if context.saved_handle >> 24 == HT.TRANSIENT:
+            _, loaded = snapshot.decode("object", content, LoadedObject)
+            return _load_object(tpm, context, loaded)
+        _, session = snapshot.decode("session", content, Session)
+        return _load_session(tpm, context, session)
     except snapshot.StateError:
         # Ours, but of a newer version that this machine has run since its last reset.
         raise TpmError(RC.INTEGRITY, at="context") from None
-    found: SavedContext = groups["context"]
-    return found
 
 
-def _secret(tpm: Tpm, context: TPMS_CONTEXT) -> bytes:
-    """hProof and the secret of this TPM Reset: sequence numbers recur, but keys never do."""
-    return tpm.reset.context_key + entities.hierarchy(tpm, context.hierarchy).proof
+def _load_object(tpm: Tpm, context: TPMS_CONTEXT, loaded: LoadedObject) -> int:
+    if not entities.is_enabled(tpm, context.hierarchy):
+        raise TpmError(RC.HIERARCHY, at="context")
+    return objects.add(tpm, loaded)
 
 
-def _identity(context: TPMS_CONTEXT) -> tuple[bytes, bytes]:
-    return context.sequence.to_bytes(8), context.saved_handle.to_bytes(4)
+def _load_session(tpm: Tpm, context: TPMS_CONTEXT, session: Session) -> int:
+    if tpm.reset.saved_sessions.get(context.saved_handle) != context.sequence:
+        raise TpmError(RC.HANDLE, at="context")
+    sessions.require_slot(tpm)
+    del tpm.reset.saved_sessions[context.saved_handle]
+    tpm.volatile.sessions[session.handle] = session
+    return session.handle
 
 
-def _key_and_iv(tpm: Tpm, context: TPMS_CONTEXT) -> tuple[bytes, bytes]:
-    """The key and IV for this context alone (27.3.1)."""
-    size = _KEY_SIZE + _BLOCK_SIZE
-    derived = kdfa(CONTEXT_HASH, _secret(tpm, context), b"CONTEXT", *_identity(context), size * 8)
-    return derived[:_KEY_SIZE], derived[_KEY_SIZE:]
+def _cipher(tpm: Tpm, hierarchy: int) -> Aead:
+    """What protects the contexts of a hierarchy until the next TPM Reset, kept while it does."""
+    secret = tpm.reset.context_key + entities.hierarchy(tpm, hierarchy).proof
+    kept = tpm.context_ciphers.get(hierarchy)
+    if kept is None or kept[0] != secret:
+        key = kdfa(_KEY_HASH, secret, b"CONTEXT", b"", b"", aead.KEY_SIZE * 8)
+        tpm.context_ciphers[hierarchy] = kept = secret, Aead(key)
+    return kept[1]
 
 
-def _integrity(tpm: Tpm, context: TPMS_CONTEXT, encrypted: bytes) -> bytes:
-    """contextHMAC (27.3.2)."""
-    clear_count = b""
-    if context.saved_handle == ST_CLEAR:
-        clear_count = tpm.reset.clear_count.to_bytes(4)
-    secret = _secret(tpm, context)
-    return hmac(CONTEXT_HASH, secret, *_identity(context), clear_count, encrypted)
+def _associated(tpm: Tpm, context: TPMS_CONTEXT) -> bytes:
+    """What a context is bound to, beside its hierarchy and this TPM Reset (27.3.2).
+
+    clearCount makes contexts of stClear objects end with a TPM Restart.
+    """
+    clear_count = tpm.reset.clear_count if context.saved_handle == ST_CLEAR else 0
+    return _ASSOCIATED.pack(context.sequence, context.saved_handle, clear_count)
 
 
 def _protect(
     tpm: Tpm, sequence: int, saved_handle: int, hierarchy: int, content: bytes
 ) -> TPMS_CONTEXT:
     context = TPMS_CONTEXT(sequence, saved_handle, hierarchy, b"")
-    fingerprint, _ = _identity(context)
-    encrypted = symmetric.cfb_encrypt(ALG.AES, *_key_and_iv(tpm, context), fingerprint + content)
-    integrity = _integrity(tpm, context, encrypted)
-    # As in libtpms, the encrypted part has no size of its own: the blob's end is its end.
-    context.context_blob = len(integrity).to_bytes(2) + integrity + encrypted
+    # Sequence numbers recur where a machine goes back to a snapshot: nonces are random.
+    nonce = tpm.random(_NONCE_SIZE)
+    sealed = _cipher(tpm, hierarchy).seal(nonce, content, _associated(tpm, context))
+    encrypted, tag = sealed[: -aead.TAG_SIZE], sealed[-aead.TAG_SIZE :]
+    # As in libtpms, an integrity value as long as a digest comes first, and the encrypted part has
+    # no size of its own: the blob's end is its end.
+    context.context_blob = b"".join((_INTEGRITY_START, nonce, tag, encrypted))
     return context
 
 
 def _unprotect(tpm: Tpm, context: TPMS_CONTEXT) -> bytes:
     integrity, start = _read_integrity(context.context_blob, 0, tpm.profile)
     encrypted = context.context_blob[start:]
-    fingerprint, _ = _identity(context)
-    if len(integrity) != digest_size(CONTEXT_HASH) or len(encrypted) < len(fingerprint):
+    if len(integrity) != _INTEGRITY_SIZE or len(encrypted) < _SMALLEST:
         raise TpmError(RC.SIZE, at="context")
-    if not compare_digest(integrity, _integrity(tpm, context, encrypted)):
+    nonce, tag = integrity[:_NONCE_SIZE], integrity[_NONCE_SIZE:]
+    cipher = _cipher(tpm, context.hierarchy)
+    content = cipher.unseal(nonce, encrypted + tag, _associated(tpm, context))
+    if content is None:
         raise TpmError(RC.INTEGRITY, at="context")
-    content = symmetric.cfb_decrypt(ALG.AES, *_key_and_iv(tpm, context), encrypted)
-    if not content.startswith(fingerprint):
-        # Failure mode, as Part 1, 27.3.1 asks: the TPM is broken or attacked.
-        raise RuntimeError("a context does not decrypt to what it was")
-    return content[len(fingerprint) :]
+    return content

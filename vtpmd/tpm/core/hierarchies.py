@@ -73,6 +73,7 @@ def _renew(tpm: Tpm, hierarchy: Hierarchy) -> None:
     hierarchy.seed_level = LEVEL
     hierarchy.proof = tpm.random(PROOF_SIZE)
     tpm.primary_cache.clear()  # keys of the seed that is gone
+    tpm.context_ciphers.clear()
 
 
 def _reset_policy(hierarchy: Hierarchy) -> None:

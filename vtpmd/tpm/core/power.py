@@ -3,7 +3,15 @@
 from collections.abc import Callable
 
 from ..rc import RC, TpmError
-from ..state import ClearState, Hierarchy, OrderlyState, ResetState, Tpm, VolatileState
+from ..state import (
+    ClearState,
+    Hierarchy,
+    OrderlyState,
+    ResetState,
+    SuspendedState,
+    Tpm,
+    VolatileState,
+)
 from ..wire.attributes import TPMA_NV
 from ..wire.constants import ALG, RH, SU
 from . import audit, countdown, dictionary_attack, nv, pcrs
@@ -42,18 +50,16 @@ def orderly_state(tpm: Tpm) -> OrderlyState:
     return OrderlyState(permanent.clock, permanent.clock_safe, indices, permanent.clock_adjustment)
 
 
-def resume_volatile(
-    tpm: Tpm, reset: ResetState, clear: ClearState, volatile: VolatileState, orderly: OrderlyState
-) -> None:
+def resume_volatile(tpm: Tpm, suspended: SuspendedState) -> None:
     """Instead of _TPM_Init, resume the volatile state that another engine saved."""
-    permanent = tpm.permanent
-    tpm.reset, tpm.clear = reset, clear
+    permanent, orderly = tpm.permanent, suspended.orderly
+    tpm.reset, tpm.clear = suspended.reset, suspended.clear
     permanent.clock, permanent.clock_safe = orderly.clock, orderly.clock_safe
     permanent.clock_adjustment = orderly.clock_adjustment
     for handle, index in orderly.nv.items():
         if handle in permanent.nv and permanent.nv[handle].has(TPMA_NV.ORDERLY):
             permanent.nv[handle] = index
-    _power_up(tpm, volatile)
+    _power_up(tpm, suspended.volatile)
 
 
 def _power_up(tpm: Tpm, volatile: VolatileState) -> None:

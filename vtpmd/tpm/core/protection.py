@@ -141,28 +141,41 @@ def _no_iv(cipher: TPMT_SYM_DEF_OBJECT) -> bytes:
     return bytes(symmetric.block_size(cipher.algorithm))
 
 
-def _storage_key(protector: LoadedObject, name: bytes, seed: bytes) -> bytes:
-    bits = _cipher(protector).key_bits
-    assert bits is not None
-    return kdfa(protector.public.name_alg, seed, b"STORAGE", name, b"", bits)
+def _storage_key(
+    protector: LoadedObject, cipher: TPMT_SYM_DEF_OBJECT, name: bytes, seed: bytes
+) -> bytes:
+    assert cipher.key_bits is not None
+    return kdfa(protector.public.name_alg, seed, b"STORAGE", name, b"", cipher.key_bits)
 
 
 def _encrypt(protector: LoadedObject, name: bytes, seed: bytes, iv: bytes, plain: bytes) -> bytes:
-    cipher, key = _cipher(protector), _storage_key(protector, name, seed)
+    cipher = _cipher(protector)
+    key = _storage_key(protector, cipher, name, seed)
     return symmetric.cfb_encrypt(cipher.algorithm, key, iv or _no_iv(cipher), plain)
 
 
 def _decrypt(
     protector: LoadedObject, name: bytes, seed: bytes, iv: bytes, encrypted: bytes
 ) -> bytes:
-    cipher, key = _cipher(protector), _storage_key(protector, name, seed)
+    cipher = _cipher(protector)
+    key = _storage_key(protector, cipher, name, seed)
     return symmetric.cfb_decrypt(cipher.algorithm, key, iv or _no_iv(cipher), encrypted)
 
 
 def _integrity(protector: LoadedObject, name: bytes, seed: bytes, encrypted: bytes) -> bytes:
+    return hmac(protector.public.name_alg, _integrity_key(protector, seed), encrypted, name)
+
+
+def _integrity_key(protector: LoadedObject, seed: bytes) -> bytes:
+    """The HMAC key for data under a seed (19.5); a parent keeps that of its own seedValue."""
+    own = protector.sensitive is not None and seed is protector.sensitive.seed_value
+    if own and protector.integrity_key is not None:
+        return protector.integrity_key
     alg = protector.public.name_alg
     key = kdfa(alg, seed, b"INTEGRITY", b"", b"", digest_size(alg) * 8)
-    return hmac(alg, key, encrypted, name)
+    if own:
+        protector.integrity_key = key
+    return key
 
 
 def _with_integrity(protector: LoadedObject, name: bytes, seed: bytes, encrypted: bytes) -> bytes:
@@ -172,8 +185,8 @@ def _with_integrity(protector: LoadedObject, name: bytes, seed: bytes, encrypted
 def _verified(
     profile: Profile, protector: LoadedObject, name: bytes, seed: bytes, blob: bytes
 ) -> bytes:
-    protected = TPMS_PROTECTED.parse(blob, profile)
-    expected = _integrity(protector, name, seed, protected.encrypted)
-    if not compare_digest(protected.integrity, expected):
+    integrity, start = _read_digest(blob, 0, profile)
+    encrypted = blob[start:]
+    if not compare_digest(integrity, _integrity(protector, name, seed, encrypted)):
         raise TpmError(RC.INTEGRITY)
-    return protected.encrypted
+    return encrypted

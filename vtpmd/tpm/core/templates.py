@@ -17,11 +17,11 @@ from .keys import symmetric
 from .objects import FIXED, LIMITED, STORAGE, has, is_derivation_parent
 
 _NONE: Final = frozenset({ALG.NULL})
-_SIGNING: Final = {
+_SIGNING: Final[dict[int, frozenset[ALG]]] = {
     ALG.RSA: frozenset({ALG.RSASSA, ALG.RSAPSS}),
     ALG.ECC: frozenset({ALG.ECDSA, ALG.ECDAA, ALG.ECSCHNORR, ALG.SM2}),
 }
-_DECRYPTION: Final = {
+_DECRYPTION: Final[dict[int, frozenset[ALG]]] = {
     ALG.RSA: frozenset({ALG.RSAES, ALG.OAEP}),
     ALG.ECC: frozenset({ALG.ECDH, ALG.ECMQV, ALG.SM2}),
 }
@@ -134,9 +134,9 @@ def _asymmetric_schemes(public: TPMT_PUBLIC) -> frozenset[ALG]:
         return _NONE
     restricted = has(public, TPMA_OBJECT.RESTRICTED)
     if _signs(public):
-        signing = _SIGNING[ALG(public.type)]
+        signing = _SIGNING[public.type]
         return signing if restricted else signing | _NONE
-    return _NONE if restricted else _DECRYPTION[ALG(public.type)] | _NONE
+    return _NONE if restricted else _DECRYPTION[public.type] | _NONE
 
 
 def _keyedhash_scheme_allowed(public: TPMT_PUBLIC, parameters: TPMS_KEYEDHASH_PARMS) -> bool:

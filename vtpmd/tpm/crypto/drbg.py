@@ -14,8 +14,12 @@ from .kdf import kdfa, xor
 _BLOCK = 16
 _KEY = 32
 _SEED = _KEY + _BLOCK
-_CHAINS = _SEED // _BLOCK
-_COUNTER_MASK = (1 << _BLOCK * 8) - 1
+_BITS = _BLOCK * 8
+_COUNTER_MASK = (1 << _BITS) - 1
+_CHAIN_NUMBERS = sum(i << 96 + _BITS * (2 - i) for i in range(_SEED // _BLOCK))
+"""The first value of each of the three chains: its number, in four octets, and zeros."""
+_EVERY_OTHER = 1 << 2 * _BITS | 1
+"""Times a block: what it adds to the accumulators; that of the second chain has it twice."""
 _DF_KEY = bytes(range(_KEY))
 
 
@@ -28,12 +32,13 @@ class Drbg:
 
     def reseed(self, *material: bytes) -> None:
         """Mix the concatenation of `material` into the state."""
-        self._update(derivation_function(b"".join(material)))
+        provided = derivation_function(b"".join(material))
+        self._start(xor(self._stream(_SEED), provided))
 
     def generate(self, size: int) -> bytes:
         """The next `size` octets."""
         out = self._stream(size)
-        self._update(bytes(_SEED))
+        self._start(self._stream(_SEED))
         return out
 
     def integer(self, bits: int) -> int:
@@ -52,9 +57,6 @@ class Drbg:
         self._v = v + count & _COUNTER_MASK
         return self._encryptor.update(counters)[:size]
 
-    def _update(self, provided: bytes) -> None:
-        self._start(xor(self._stream(_SEED), provided))
-
 
 def derivation_function(data: bytes) -> bytes:
     """48 octets from `data` as libtpms condenses seed material.
@@ -63,22 +65,20 @@ def derivation_function(data: bytes) -> bytes:
     chain's value after the counters were absorbed, and there is no second encryption phase.
     """
     encryptor = Cipher(AES(_DF_KEY), ECB()).encryptor()
-    chains = [i.to_bytes(4, "big") + bytes(_BLOCK - 4) for i in range(_CHAINS)]
 
-    def absorb(block: bytes) -> None:
-        accumulator = bytes(_BLOCK)
-        for i in range(_CHAINS):
-            accumulator = xor(xor(accumulator, chains[i]), block)
-            chains[i] = encryptor.update(accumulator)
+    def absorb(chains: int, block: int) -> int:
+        # Each accumulator is the one before, XOR the chain's value, XOR the block.
+        accumulators = chains ^ chains >> _BITS ^ chains >> 2 * _BITS ^ block * _EVERY_OTHER
+        return int.from_bytes(encryptor.update(accumulators.to_bytes(_SEED)))
 
-    absorb(bytes(_BLOCK))
-    lengths = len(data).to_bytes(4, "big") + _SEED.to_bytes(4, "big")
-    chains[0] = lengths + chains[0][len(lengths) :]
+    chains = absorb(_CHAIN_NUMBERS, 0)
+    lengths = len(data) << 32 | _SEED
+    chains = chains & (1 << _SEED * 8 - 64) - 1 | lengths << _SEED * 8 - 64
     padded = bytes(4) + data + b"\x80"
     padded += bytes(-len(padded) % _BLOCK)
     for offset in range(0, len(padded), _BLOCK):
-        absorb(padded[offset : offset + _BLOCK])
-    return b"".join(chains)
+        chains = absorb(chains, int.from_bytes(padded[offset : offset + _BLOCK]))
+    return chains.to_bytes(_SEED)
 
 
 class KdfStream:

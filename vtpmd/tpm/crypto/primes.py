@@ -135,7 +135,10 @@ def _sieve(base: mpz, bits: int) -> bytearray:
         for factor in factors:
             # The k with base + 2k = 0 modulo factor; (factor + 1) / 2 is the inverse of 2.
             offset = -remainder * ((factor + 1) >> 1) % factor
-            field[offset::factor] = zeros[: (_FIELD - 1 - offset) // factor + 1]
+            if factor < _FIELD:
+                field[offset::factor] = zeros[: (_FIELD - 1 - offset) // factor + 1]
+            elif offset < _FIELD:
+                field[offset] = 0
     return field
 
 
@@ -167,17 +170,23 @@ def _grouped_primes(limit: int) -> tuple[tuple[int, tuple[int, ...]], ...]:
 
 
 def is_probable_prime(candidate: int, generator: Generator) -> bool:
-    """Miller-Rabin (FIPS 186-3, C.3.1) on odd `candidate`, bases drawn from `generator`."""
+    """Miller-Rabin (FIPS 186-3, C.3.1) on odd `candidate`, bases drawn from `generator`.
+
+    What base 2 shows to be composite, with less work, is taken to fail the first round, too: of a
+    random candidate of 512 bits it would pass that with a probability below 2^-56, of more bits
+    with a smaller one (Handbook of Applied Cryptography, table 4.3). The base is drawn still.
+    """
     w = mpz(candidate)
     last = w - 1
     bits = w.bit_length()
     shift = gmpy2.bit_scan1(last) or 0
     odd = last >> shift
+    composite = not _passes(w, last, gmpy2.powmod(2, odd, w), shift)
     for _ in range(next((rounds for size, rounds in _ROUNDS if bits <= size), 4)):
         base = generator.integer(bits)
         while not 1 < base < last:
             base = generator.integer(bits)
-        if not _passes(w, last, gmpy2.powmod(base, odd, w), shift):
+        if composite or not _passes(w, last, gmpy2.powmod(base, odd, w), shift):
             return False
     return True
 

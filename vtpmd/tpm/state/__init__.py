@@ -1,9 +1,10 @@
 """The state of one TPM: data only, the rules that read and change it are in `core`.
 
-`snapshot` encodes every dataclass found here by its field names and types, so a field is declared
+`schema` encodes every dataclass found here by its field names and types, so a field is declared
 once. A field with `repr=False` holds a secret or something that leads to one.
 """
 
+from .documents import StoredState, SuspendedState
 from .entities import (
     CountdownTimer,
     Entity,
@@ -26,7 +27,7 @@ from .lifetimes import (
     ResetState,
     VolatileState,
 )
-from .sessions import PolicyState, SavedContext, Session
+from .sessions import PolicyState, Session
 from .tpm import Tpm
 
 __all__ = [
@@ -47,9 +48,10 @@ __all__ = [
     "PermanentState",
     "PolicyState",
     "ResetState",
-    "SavedContext",
     "Sequence",
     "Session",
+    "StoredState",
+    "SuspendedState",
     "Tpm",
     "VolatileState",
 ]

@@ -93,10 +93,11 @@ class LoadedObject:
     """An object in a transient slot or a persistent one.
 
     A sequence object has a public area of type TPM_ALG_NULL, as in the reference implementation.
+    Its areas are never changed: their octets are kept once they were needed or read.
     """
 
-    public: TPMT_PUBLIC
-    sensitive: TPMT_SENSITIVE | None = field(repr=False)
+    public: TPMT_PUBLIC = field(metadata={"kept": "public_octets"})
+    sensitive: TPMT_SENSITIVE | None = field(repr=False, metadata={"kept": "sensitive_octets"})
     name: bytes
     qualified_name: bytes
     hierarchy: int
@@ -110,6 +111,16 @@ class LoadedObject:
     rsa_key: RsaKey | None = field(
         default=None, repr=False, compare=False, metadata={"cache": True}
     )
+    public_octets: bytes | None = field(
+        default=None, repr=False, compare=False, metadata={"cache": True}
+    )
+    sensitive_octets: bytes | None = field(
+        default=None, repr=False, compare=False, metadata={"cache": True}
+    )
+    integrity_key: bytes | None = field(
+        default=None, repr=False, compare=False, metadata={"cache": True}
+    )
+    """Of a parent, for the private areas of its children; kept by `core.protection`."""
 
     def at_handle(self, handle: int) -> "LoadedObject":
         """The same object under another handle."""

@@ -1,9 +1,8 @@
-"""Authorization sessions, and what a saved context of one or of an object holds."""
+"""Authorization sessions."""
 
 from dataclasses import dataclass, field
 
 from ..wire.constants import ALG, SE
-from .entities import LoadedObject
 
 
 @dataclass(slots=True)
@@ -66,11 +65,3 @@ class Session:
     @property
     def is_trial(self) -> bool:
         return self.type == SE.TRIAL
-
-
-@dataclass(slots=True)
-class SavedContext:
-    """What a saved context holds: one of the two."""
-
-    object: LoadedObject | None = None
-    session: Session | None = None

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from ..crypto.aead import Aead
 from ..crypto.hashes import digest
 from ..profile import Profile
 from ..rc import RC, TpmError
@@ -38,6 +39,10 @@ class Tpm:
         default_factory=dict, repr=False, metadata={"cache": True}
     )
     """Key material of the Primary Objects created last, kept by `core.creation`."""
+    context_ciphers: dict[int, tuple[bytes, Aead]] = field(
+        default_factory=dict, repr=False, metadata={"cache": True}
+    )
+    """Of the hierarchies whose contexts were saved or loaded last, kept by `core.contexts`."""
     last_now: int = 0
     """When Time last advanced, by `now`."""
     clock_remainder: int = 0

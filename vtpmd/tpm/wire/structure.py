@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from functools import cached_property
 from typing import Any, ClassVar, Self, dataclass_transform
 
+from ..rc import RC, TpmError
 from .codec import AllowedSets, Empty, Kind, Reader, Source, Writer, kind_of, parse, reader, writer
 from .kinds import (
     Digest,
@@ -127,7 +128,9 @@ class Structure(metaclass=_StructureMeta):
         Raises:
             TpmError: as `unmarshal`; RC.SIZE if octets are left over.
         """
-        value: Self = parse(cls, buffer, profile)
+        value, end = cls.unmarshal(buffer, 0, profile)
+        if end != len(buffer):
+            raise TpmError(RC.SIZE)
         return value
 
     @classmethod

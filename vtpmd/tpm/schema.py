@@ -1,0 +1,280 @@
+"""Dataclasses as CBOR arrays, written and read by code that is generated from their annotations.
+
+A dataclass is the array of its fields' values in order of declaration; a Part 2 structure is its
+marshalled form, and what has `save` and `restore` is what these make and take. A *schema* says
+which fields those were: it maps the name of each dataclass to those of its fields. What is read
+follows the schema it was written with, field by field: one that is missing takes its default, an
+unknown one is refused (a newer version wrote it), and so is a value of another type.
+
+A structure that never changes can be declared with the metadata `kept`, which names the field that
+keeps its octets.
+
+To change a dataclass: add a field with a default, or list one that is gone in `RETIRED`.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import MISSING, Field, fields, is_dataclass
+from functools import cache, lru_cache
+from types import NoneType, UnionType
+from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+from vtpmd.encoding import cbor
+
+from .profile import Profile
+from .rc import EngineError, TpmError
+from .wire.codec import Source
+from .wire.objects import TPMT_PUBLIC, TPMT_PUBLIC_LOADED
+from .wire.structure import Reader, Structure
+from .wire.structure import reader as structure_reader
+
+Schema = Mapping[str, Sequence[str]]
+
+RETIRED: dict[str, frozenset[str]] = {}
+"""Fields of older schemas that are no longer needed, by their dataclass."""
+
+_LAYOUTS: dict[Any, Any] = {TPMT_PUBLIC: TPMT_PUBLIC_LOADED}
+"""Structures whose values in a state include some that a guest can't send."""
+_SIMPLE = (int, bool, str, bytes)
+"""What CBOR has a type for."""
+_SCHEMAS = 8
+"""How many schemas' readers are kept: this version's, and those of states from older ones."""
+
+
+class StateError(EngineError):
+    """A state that can't be used; `kind` is "damaged" or "newer"."""
+
+    def __init__(self, kind: Literal["damaged", "newer"], reason: str) -> None:
+        super().__init__(reason)
+        self.kind = kind
+
+
+def damaged(where: str) -> StateError:
+    """The StateError for a state in which the value at `where` can't be one."""
+    return StateError("damaged", f"the state's {where} is not what it should be")
+
+
+@cache
+def schema_of(cls: type) -> bytes:
+    """The encoded schema of a dataclass and those in it, as this version writes it."""
+    return cbor.encode({found.__name__: list(_stored_fields(found)) for found in _reachable(cls)})
+
+
+@cache
+def writer(cls: type) -> Callable[[Any], list[object]]:
+    """A function that takes a dataclass apart, into what `reader` of `schema_of` reads.
+
+    Maps are in order.
+    """
+    out = Source(f"written {cls.__name__}")
+    keep = out.constant("keep", _keep)
+    for found in _reachable(cls):
+        with out.block(f"def {_writer_name(found)}(whole):"):
+            values = (
+                _written_field(hint, item, keep) for hint, item in _stored_fields(found).values()
+            )
+            out.line(f"return [{', '.join(values)}]")
+    write: Callable[[Any], list[object]] = out.compile()[_writer_name(cls)]
+    return write
+
+
+@lru_cache(_SCHEMAS)
+def reader(cls: type, schema: bytes) -> Callable[[object, Profile], Any]:
+    """A function that makes a dataclass of a decoded array. Both raise StateError."""
+    try:
+        known = _read_schema(cbor.decode(schema))
+    except cbor.CborError:
+        raise damaged("schema") from None
+    out = Source(f"stored {cls.__name__}")
+    emitter = _ReaderEmitter(out)
+    for found in _reachable(cls):
+        emitter.emit_dataclass(found, known)
+    read: Callable[[object, Profile], Any] = out.compile()[_reader_name(cls)]
+    return read
+
+
+def _read_schema(plain: object) -> Schema:
+    if not isinstance(plain, dict):
+        raise damaged("schema")
+    for names in plain.values():
+        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+            raise damaged("schema")
+        if len(set(names)) != len(names):
+            raise damaged("schema")
+    return plain
+
+
+@cache
+def _stored_fields(cls: Any) -> dict[str, tuple[Any, Field[Any]]]:
+    hints = get_type_hints(cls)
+    return {
+        item.name: (hints[item.name], item)
+        for item in fields(cls)
+        if not item.metadata.get("cache")
+    }
+
+
+@cache
+def _reachable(cls: type) -> tuple[type, ...]:
+    """A dataclass and those in its fields, each once."""
+    found: dict[type, None] = {}
+
+    def visit(hint: Any) -> None:
+        for part in get_args(hint):
+            visit(part)
+        if is_dataclass(hint) and hint not in found:
+            assert isinstance(hint, type)
+            found[hint] = None
+            for inner, _ in _stored_fields(hint).values():
+                visit(inner)
+
+    visit(cls)
+    return tuple(found)
+
+
+def _writer_name(cls: Any) -> str:
+    return f"write_{cls.__name__}"
+
+
+def _reader_name(cls: Any) -> str:
+    return f"read_{cls.__name__}"
+
+
+def _present(hint: Any) -> Any:
+    """What `T | None` is when it is not None."""
+    (arm,) = [arm for arm in get_args(hint) if arm is not NoneType]
+    return arm
+
+
+def _written_field(hint: Any, item: Field[Any], keep: str) -> str:
+    value, kept = f"whole.{item.name}", item.metadata.get("kept")
+    if kept is None:
+        return _written(hint, value, 0)
+    octets = f"(whole.{kept} or {keep}(whole, {item.name!r}, {kept!r}))"
+    return f"(None if {value} is None else {octets})"
+
+
+def _keep(whole: Any, name: str, kept: str) -> bytes:
+    octets: bytes = getattr(whole, name).marshal()
+    setattr(whole, kept, octets)
+    return octets
+
+
+def _written(hint: Any, value: str, depth: int) -> str:
+    """An expression of what is encoded for the expression `value`."""
+    origin, item, key = get_origin(hint), f"item_{depth}", f"key_{depth}"
+    if hint in _SIMPLE:
+        return value
+    if origin is UnionType:
+        inner = _written(_present(hint), value, depth)
+        return inner if inner == value else f"(None if {value} is None else {inner})"
+    if origin is list:
+        inner = _written(get_args(hint)[0], item, depth + 1)
+        return value if inner == item else f"[{inner} for {item} in {value}]"
+    if origin is dict:
+        # Keys are not negative: their order is that of their encodings, too.
+        inner = _written(get_args(hint)[1], item, depth + 1)
+        return f"{{{key}: {inner} for {key}, {item} in sorted({value}.items())}}"
+    if issubclass(hint, Structure):
+        return f"{value}.marshal()"
+    if is_dataclass(hint):
+        return f"{_writer_name(hint)}({value})"
+    return f"{value}.save()"
+
+
+class _ReaderEmitter:
+    """Emits readers, which change what was decoded in place to the values of a state."""
+
+    def __init__(self, out: Source) -> None:
+        self._out = out
+        self._damaged = out.constant("damaged", damaged)
+
+    def emit_dataclass(self, cls: type, schema: Schema) -> None:
+        """Emit the reader of a dataclass whose fields were those that `schema` says."""
+        out, called, stored = self._out, cls.__name__, _stored_fields(cls)
+        names = schema.get(called)
+        if names is None:  # a dataclass that is newer than the state, in which there is none
+            with out.block(f"def {_reader_name(cls)}(plain, profile):"):
+                out.line(f"raise {self._damaged}({called!r})")
+            return
+        unknown = set(names) - set(stored) - RETIRED.get(called, frozenset())
+        if unknown:
+            raise StateError(
+                "newer", f"the state's {called} holds unknown fields: {sorted(unknown)}"
+            )
+        for name, (_, item) in stored.items():
+            if name not in names and item.default is item.default_factory is MISSING:
+                raise damaged(f"{called}.{name}")
+        with out.block(f"def {_reader_name(cls)}(plain, profile):"):
+            self._refuse(f"type(plain) is not list or len(plain) != {len(names)}", called)
+            if names:
+                parts = (f"v_{name}" if name in stored else "_" for name in names)
+                out.line(f"{', '.join(parts)}, = plain")
+            values = []
+            for name in names:
+                if name not in stored:
+                    continue
+                hint, item = stored[name]
+                if kept := item.metadata.get("kept"):
+                    out.line(f"v_{kept} = v_{name}")
+                    values.append(f"{kept}=v_{kept}")
+                self._emit_value(hint, f"v_{name}", f"{called}.{name}")
+                values.append(f"{name}=v_{name}")
+            out.line(f"return {out.constant(called, cls)}({', '.join(values)})")
+
+    def _emit_value(self, hint: Any, var: str, where: str) -> None:
+        out, origin, item, key = self._out, get_origin(hint), f"{var}_item", f"{var}_key"
+        if origin is UnionType:
+            with out.block(f"if {var} is not None:"):
+                self._emit_value(_present(hint), var, where)
+        elif hint in _SIMPLE:
+            self._expect(hint.__name__, var, where)
+        elif origin is list:
+            self._expect("list", var, where)
+            with out.block(f"for {key}, {item} in enumerate({var}):"):
+                self._emit_item(get_args(hint)[0], f"{var}[{key}]", item, where)
+        elif origin is dict:
+            self._expect("dict", var, where)
+            with out.block(f"for {key}, {item} in {var}.items():"):
+                self._refuse(f"type({key}) is not int or {key} < 0", where)
+                self._emit_item(get_args(hint)[1], f"{var}[{key}]", item, where)
+        elif issubclass(hint, Structure):
+            read = out.constant("read", structure_reader(_LAYOUTS.get(hint, hint)))
+            out.line(f"{var} = {out.constant('parse', _parse)}({read}, {var}, profile, {where!r})")
+        elif is_dataclass(hint):
+            out.line(f"{var} = {_reader_name(hint)}({var}, profile)")
+        else:
+            restore = out.constant("restore", hint.restore)
+            out.line(f"{var} = {out.constant('revive', _revive)}({restore}, {var}, {where!r})")
+
+    def _emit_item(self, hint: Any, place: str, item: str, where: str) -> None:
+        self._emit_value(hint, item, where)
+        if hint not in _SIMPLE:
+            self._out.line(f"{place} = {item}")
+
+    def _expect(self, kind: str, var: str, where: str) -> None:
+        self._refuse(f"type({var}) is not {kind}", where)
+
+    def _refuse(self, condition: str, where: str) -> None:
+        with self._out.block(f"if {condition}:"):
+            self._out.line(f"raise {self._damaged}({where!r})")
+
+
+def _parse(read: Reader, octets: object, profile: Profile, where: str) -> Any:
+    if type(octets) is not bytes:
+        raise damaged(where)
+    try:
+        value, end = read(octets, 0, profile)
+    except TpmError:
+        raise damaged(where) from None
+    if end != len(octets):
+        raise damaged(where)
+    return value
+
+
+def _revive(restore: Callable[[bytes], Any], octets: object, where: str) -> Any:
+    if type(octets) is not bytes:
+        raise damaged(where)
+    try:
+        return restore(octets)
+    except ValueError:
+        raise damaged(where) from None

@@ -37,6 +37,14 @@ def bounded(response: bytes, limit: int) -> bytes:
     return response if len(response) <= limit else refusal(RC.SIZE)
 
 
+def is_whole(data: bytes, limit: int) -> bool:
+    """Whether octets that begin a command are one bare command of at most `limit` octets.
+
+    Those of the TCG form are not: what would be their size is beyond any buffer.
+    """
+    return _HEADER.size <= len(data) == int.from_bytes(data[2:_SIZE_END]) <= limit
+
+
 class DataRequest(NamedTuple):
     """A command, with the locality of its TCG header if it had one; or why it is refused."""
 

@@ -22,9 +22,11 @@ from typing import Annotated, Any, TypeVar, get_args, get_origin
 
 from .core.command_spec import Auth, CommandSpec, HandleSpec, ReadOnly
 from .profile import FIRST_VERSION, Profile
+from .rc import TpmError
+from .wire.area import Area
 from .wire.attributes import TPMA_CC
 from .wire.kinds import Sized, SizedStructure
-from .wire.structure import Structure, kind_of, reader
+from .wire.structure import Kind, Structure, kind_of
 
 __all__ = [
     "COMMANDS",
@@ -90,8 +92,11 @@ def command(
             raise TypeError(f"{action.__name__}: command code 0x{code:x} is taken")
         signature = inspect.signature(action)
         _, *arguments = signature.parameters.values()
-        handles = tuple(_handle(p) for p in arguments if p.kind is p.POSITIONAL_ONLY)
-        parameters = [p for p in arguments if p.kind is not p.POSITIONAL_ONLY]
+        rows = [p for p in arguments if p.kind is p.POSITIONAL_ONLY]
+        handles = tuple(map(_handle, rows))
+        parameters = {
+            p.name: kind_of(p.annotation) for p in arguments if p.kind is not p.POSITIONAL_ONLY
+        }
         fields = _fields(signature.return_annotation)
         response_handle = _has_response_handle(signature.return_annotation)
         area = fields[1:] if response_handle else fields
@@ -106,9 +111,16 @@ def command(
             version=version,
             action=action,
             handles=handles,
-            parameters=tuple((p.name, reader(kind_of(p.annotation))) for p in parameters),
+            handle_area=Area(
+                f"handles of {action.__name__}",
+                {row.name: _interface(row) for row in rows},
+                TpmError.handle,
+            ),
+            parameters=Area(
+                f"parameters of {action.__name__}", parameters, TpmError.parameter
+            ),
             response_handle=response_handle,
-            decrypt=bool(parameters) and _is_sized(kind_of(parameters[0].annotation)),
+            decrypt=bool(parameters) and _is_sized(next(iter(parameters.values()))),
             encrypt=bool(area) and _is_sized(area[0][1]),
             sessions=sessions,
             long=long,
@@ -130,11 +142,14 @@ def _handle(parameter: inspect.Parameter) -> HandleSpec:
     annotation = parameter.annotation
     if get_origin(annotation) is not Annotated:
         raise TypeError(f"handle {parameter.name} is not Annotated[entity, interface type, role]")
-    entity, interface, *role = get_args(annotation)
+    entity, _, *role = get_args(annotation)
     optional = isinstance(entity, UnionType) and NoneType in get_args(entity)
-    return HandleSpec(
-        parameter.name, reader(kind_of(interface)), role[0] if role else Auth.NONE, optional
-    )
+    return HandleSpec(parameter.name, role[0] if role else Auth.NONE, optional)
+
+
+def _interface(parameter: inspect.Parameter) -> Kind:
+    """The interface type of a row of the handle area."""
+    return kind_of(get_args(parameter.annotation)[1])
 
 
 def _authorizations(handles: tuple[HandleSpec, ...]) -> int:

@@ -53,7 +53,7 @@ _SU: Final[dict[StartupType, SU]] = {"clear": SU.CLEAR, "state": SU.STATE}
 _ESTABLISHED_RESET_LOCALITIES = (3, 4)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Reply:
     """A response, and the permanent state to make durable before it is sent."""
 
@@ -158,9 +158,10 @@ class Engine:
             power.tick(tpm)
             tpm.locality = locality
             tpm.canceled = False
-            tpm.volatile.event_hashes = []
+            if tpm.volatile.event_hashes:
+                tpm.volatile.event_hashes = []
             response = dispatch.execute(tpm, command)
-            return Reply(response, self._changed())
+            return Reply(response, self._changed() if tpm.nv_dirty else None)
         except Exception as error:
             self._fail(error)
             return Reply(refusal(RC.FAILURE))

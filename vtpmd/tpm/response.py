@@ -8,7 +8,7 @@ from .state import Tpm
 from .wire.attributes import TPMA_SESSION
 from .wire.constants import ST
 
-_NO_SESSIONS, _SESSIONS, _SUCCESS = ST.NO_SESSIONS, ST.SESSIONS, RC.SUCCESS
+_NO_SESSIONS, _SESSIONS, _SUCCESS = int(ST.NO_SESSIONS), int(ST.SESSIONS), int(RC.SUCCESS)
 _PASSWORD_ACKNOWLEDGMENT = bytes((0, 0, TPMA_SESSION.CONTINUE_SESSION, 0, 0))
 
 
@@ -26,26 +26,29 @@ def frame_response(tpm: Tpm, call: Call) -> bytes:
 
     The first parameter is encrypted after the nonces have changed and before rpHash is computed.
     """
-    for use in call.uses:
-        if isinstance(use, SessionUse):
-            use.session.nonce_tpm = tpm.random(len(use.session.nonce_tpm))
-    _encrypt_parameter(call)
+    for use in call.sessions:
+        use.session.nonce_tpm = tpm.random(len(use.session.nonce_tpm))
+    if call.encrypting is not None:
+        _encrypt_parameter(call, call.encrypting)
     _audit(tpm, call)
-    if call.has_sessions:
-        size = len(call.response).to_bytes(4)
-        acknowledgments = [_acknowledge(tpm, call, use) for use in call.uses]
-        tag, body = _SESSIONS, b"".join((call.handle_area, size, call.response, *acknowledgments))
+    if not call.has_sessions:
+        size = HEADER.size + len(call.handle_area) + len(call.response)
+        return HEADER.pack(_NO_SESSIONS, size, _SUCCESS) + call.handle_area + call.response
+    if call.sessions:
+        acknowledged = b"".join([_acknowledge(tpm, call, use) for use in call.uses])
     else:
-        tag, body = _NO_SESSIONS, call.handle_area + call.response
-    return HEADER.pack(tag, HEADER.size + len(body), _SUCCESS) + body
+        acknowledged = _PASSWORD_ACKNOWLEDGMENT * len(call.uses)
+    parameters = len(call.response).to_bytes(4) + call.response
+    size = HEADER.size + len(call.handle_area) + len(parameters) + len(acknowledged)
+    return b"".join(
+        (HEADER.pack(_SESSIONS, size, _SUCCESS), call.handle_area, parameters, acknowledged)
+    )
 
 
-def _encrypt_parameter(call: Call) -> None:
-    use = call.encrypting
-    if use is not None:
-        call.response = sessions.encrypt_parameter(
-            use.session, use.encryption_key, use.nonce_caller, call.response
-        )
+def _encrypt_parameter(call: Call, use: SessionUse) -> None:
+    call.response = sessions.encrypt_parameter(
+        use.session, use.encryption_key, use.nonce_caller, call.response
+    )
 
 
 def _audit(tpm: Tpm, call: Call) -> None:

@@ -133,7 +133,8 @@ class Clients:
                 client.expire(now)
                 self.tend(client)
 
-    def _serve(self, client: Client) -> None:
-        if not client.closed:
-            client.ready(time.monotonic())
+    def _serve(self, client: Client) -> bool:
+        if not client.closed and client.ready(time.monotonic()):
+            return True
         self.tend(client)
+        return False

@@ -16,6 +16,10 @@ R = TypeVar("R")
 
 _RECEIVE = 16 * 1024
 _MAX_DROPS = 32
+# As plain numbers: what an Enum takes to look up or combine is much of a short command.
+_DONTWAIT = int(socket.MSG_DONTWAIT)
+_SEND = int(socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
+_RECEIVE_FDS = int(socket.MSG_DONTWAIT | socket.MSG_CMSG_CLOEXEC)
 _unread = bytearray(_RECEIVE)
 
 
@@ -59,9 +63,9 @@ class Connection(Generic[R]):
         """What is there, with its descriptors; b"" at the end, None if nothing is."""
         try:
             if not self.MAX_FDS:
-                return self.socket.recv(_RECEIVE, socket.MSG_DONTWAIT), []
+                return self.socket.recv(_RECEIVE, _DONTWAIT), []
             data, fds, flags, _ = socket.recv_fds(
-                self.socket, _RECEIVE, self.MAX_FDS, socket.MSG_DONTWAIT | socket.MSG_CMSG_CLOEXEC
+                self.socket, _RECEIVE, self.MAX_FDS, _RECEIVE_FDS
             )
         except (BlockingIOError, InterruptedError):
             return None
@@ -80,7 +84,7 @@ class Connection(Generic[R]):
             if not self.has_sent():  # as a rule: cheaper than an exception
                 break
             try:
-                count = self.socket.recv_into(_unread, 0, socket.MSG_DONTWAIT)
+                count = self.socket.recv_into(_unread, 0, _DONTWAIT)
             except OSError:
                 break
             if not count:
@@ -94,7 +98,7 @@ class Connection(Generic[R]):
             self.outgoing += data
             return
         try:
-            sent = self.socket.send(data, socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
+            sent = self.socket.send(data, _SEND)
         except BlockingIOError:
             sent = 0
         except OSError:

@@ -1,5 +1,6 @@
 """A data connection: TPM commands from QEMU's data descriptor or a client of the data listener."""
 
+import selectors
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from vtpmd.swtpm.data import (
     DataParser,
     DataRequest,
     bounded,
+    is_whole,
     judge,
     vendor_set_locality,
 )
@@ -67,6 +69,23 @@ class DataClient(Client[DataRequest]):
         self._drops = drops
         self._parser = DataParser(tcg_form=dialect.extensions)
         self._running_aside = False
+
+    def ready(self, now: float) -> bool:
+        """As in `Client`, with a short way for the usual: one whole command, nothing else."""
+        if self.outgoing or self.partial:
+            return super().ready(now)
+        received = self.receive()
+        if received is None:
+            return True
+        data, fds = received
+        whole = is_whole(data, self._instance.settings.buffer_size)
+        if whole and self._turns.free_for(Turn.AFTER):
+            self.last_heard = now
+            self.attempt(DataRequest(data))
+        else:
+            self.hear(data, fds, now)
+        self.pump()
+        return self.events == selectors.EVENT_READ and not (self.partial or self.closed)
 
     @property
     def partial(self) -> bool:

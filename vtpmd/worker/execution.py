@@ -61,7 +61,8 @@ class Execution:
         self.commands += 1
         if self.handed_over:
             return refusal(RC.FAILURE)
-        self.check_space()
+        if self.state.reserve() is not self._space:
+            self.check_space()
         return None
 
     def run(self, command: bytes, locality: int) -> Reply:
@@ -100,9 +101,8 @@ class Execution:
     def check_space(self) -> None:
         """Tell the engine if the next write has space, and the supervisor when that changes."""
         space = self.state.reserve()
-        self.engine.nv_available = space
         if space is not self._space:
-            self._space = space
+            self._space = self.engine.nv_available = space
             if space:
                 self.report("storage-recovered", "")
             else:
@@ -120,6 +120,7 @@ class Execution:
     def replace_engine(self, engine: Engine) -> None:
         """Go on with an engine that holds just what is on disk."""
         self.engine = engine
+        engine.nv_available = self._space
         self.stale = self._failure_told = False
 
     def demand_possession(self) -> None:

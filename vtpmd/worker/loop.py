@@ -2,11 +2,22 @@
 
 import contextlib
 import os
+import select
 import selectors
 import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
+
+_MAX_EVENTS = 64
+_EPOLL = {
+    selectors.EVENT_READ: select.EPOLLIN,
+    selectors.EVENT_WRITE: select.EPOLLOUT,
+    selectors.EVENT_READ | selectors.EVENT_WRITE: select.EPOLLIN | select.EPOLLOUT,
+}
+
+Callback = Callable[[], bool | None]
+"""Returns True if nothing has changed that a part of the loop would have to see to."""
 
 
 class HasFileno(Protocol):
@@ -14,7 +25,7 @@ class HasFileno(Protocol):
 
 
 class Part(Protocol):
-    """Something that is looked after once in every round.
+    """Something that is looked after in every round in which anything may have changed.
 
     `deadline`: monotonic seconds at which the next round begins at the latest, or None.
     """
@@ -28,28 +39,40 @@ class Loop:
     """Calls back for whatever is ready. `ending` is set by `request_end`, for a part to act on."""
 
     def __init__(self) -> None:
-        self._selector = selectors.DefaultSelector()
-        self._watched: dict[HasFileno | int, int] = {}
+        self._epoll = select.epoll()
+        self._watched: dict[HasFileno | int, tuple[int, int]] = {}
+        self._callbacks: dict[int, Callback] = {}
+        self._attention = False
         self.ending = False
         self._ended = False
 
-    def watch(self, what: HasFileno | int, events: int, callback: Callable[[], None]) -> None:
-        """Wait for exactly `events` of `what` from now on."""
-        watched = self._watched.get(what, 0)
+    def watch(self, what: HasFileno | int, events: int, callback: Callback) -> None:
+        """Wait for exactly `events` (of `selectors`) of `what` from now on."""
+        fd, watched = self._watched.get(what, (-1, 0))
         if watched == events:
             return
-        if not watched:
-            self._selector.register(what, events, callback)
-        elif events:
-            self._selector.modify(what, events, callback)
+        if not events:
+            self.forget(what)
+            return
+        if watched:
+            self._epoll.modify(fd, _EPOLL[events])
         else:
-            self._selector.unregister(what)
-        self._watched[what] = events
+            fd = what if isinstance(what, int) else what.fileno()
+            self._epoll.register(fd, _EPOLL[events])
+        self._watched[what] = fd, events
+        self._callbacks[fd] = callback
 
     def forget(self, what: HasFileno | int) -> None:
         """Stop waiting for something whose descriptor is, or is about to be, free for another."""
-        if self._watched.pop(what, 0):
-            self._selector.unregister(what)
+        fd, watched = self._watched.pop(what, (-1, 0))
+        if watched:
+            del self._callbacks[fd]
+            with contextlib.suppress(OSError):  # closed already
+                self._epoll.unregister(fd)
+
+    def attend(self) -> None:
+        """Look after all parts before the loop waits again, whatever the callbacks return."""
+        self._attention = True
 
     def run(self, parts: Sequence[Part], signals: Sequence[signal.Signals]) -> None:
         """Go round until `end`. Each of these signals is a `request_end`."""
@@ -60,9 +83,20 @@ class Loop:
                     part.tick(time.monotonic())
                 if self._ended:
                     break
-                for key, _ in self._selector.select(_timeout(parts)):
-                    key.data()
-        self._selector.close()
+                self._serve(_timeout(parts))
+        self._epoll.close()
+
+    def _serve(self, timeout: float | None) -> None:
+        """Wait and call back, until there may be something to look after."""
+        self._attention = timeout is not None
+        poll, callbacks = self._epoll.poll, self._callbacks
+        while True:
+            for fd, _ in poll(timeout, _MAX_EVENTS):
+                callback = callbacks.get(fd)  # none if one before has forgotten it
+                if callback is None or not callback():
+                    self._attention = True
+            if self._attention:
+                return
 
     def request_end(self) -> None:
         """Ask the loop to end in order; may be repeated, and called from a signal handler."""
@@ -74,8 +108,9 @@ class Loop:
 
 
 def _timeout(parts: Sequence[Part]) -> float | None:
-    deadlines = [part.deadline for part in parts if part.deadline is not None]
-    return max(0.0, min(deadlines) - time.monotonic()) if deadlines else None
+    deadlines = [part.deadline for part in parts]
+    due = min((deadline for deadline in deadlines if deadline is not None), default=None)
+    return None if due is None else max(0.0, due - time.monotonic())
 
 
 @contextlib.contextmanager

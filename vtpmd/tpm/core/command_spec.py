@@ -6,7 +6,7 @@ from enum import Enum
 from typing import Any
 
 from ..rc import TpmError
-from ..wire.structure import Reader
+from ..wire.area import Area
 
 
 class Auth(Enum):
@@ -34,7 +34,6 @@ class HandleSpec:
     """One row of the handle area; `optional` if the action takes None for TPM_RH_NULL."""
 
     name: str
-    read: Reader
     auth: Auth
     optional: bool
 
@@ -48,7 +47,8 @@ class CommandSpec:
     """The version of the library specification that a profile needs to have it."""
     action: Callable[..., Any]
     handles: tuple[HandleSpec, ...]
-    parameters: tuple[tuple[str, Reader], ...]
+    handle_area: Area
+    parameters: Area
     response_handle: bool
     """The response begins with a handle."""
     decrypt: bool
@@ -81,7 +81,7 @@ class CommandSpec:
             for number, handle in enumerate(self.handles, 1):
                 if handle.name == error.at:
                     return error.handle(number)
-            for number, (name, _) in enumerate(self.parameters, 1):
+            for number, name in enumerate(self.parameters.names, 1):
                 if name == error.at:
                     return error.parameter(number)
         return error

@@ -1,0 +1,63 @@
+"""The handle area and the parameter area of a command, whose reader is generated as a structure's.
+
+Compiled when it is first used, or by `compile`.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from ..rc import TpmError
+from .codec import AllowedSets, Kind, Source
+
+Position = Callable[[TpmError, int], TpmError]
+"""Positions an error at the field with this number, from 1."""
+
+
+class Area:
+    """Fields in the order of their table; `read` reads all of them.
+
+    `read(buffer, offset, profile)` returns the values and the offset just past them. It raises
+    TpmError with the position of the first field that is refused.
+    """
+
+    __slots__ = ("_fields", "_position", "_title", "names", "read")
+
+    names: tuple[str, ...]
+    read: Callable[[bytes, int, AllowedSets], tuple[tuple[Any, ...], int]]
+
+    def __init__(self, title: str, fields: Mapping[str, Kind], position: Position) -> None:
+        self._title = title
+        self._fields = fields
+        self._position = position
+        self.names = tuple(fields)
+        self.read = self._compile_and_read
+
+    def compile(self) -> None:
+        """Generate the reader."""
+        out = Source(self._title)
+        with out.block("def read(buffer, offset, profile):"):
+            with _positioned(out, self._position):
+                for number, (name, kind) in enumerate(self._fields.items(), 1):
+                    out.line(f"number = {number}")
+                    kind.emit_read(out, f"v_{name}")
+                values = "".join(f"v_{name}, " for name in self._fields)
+                out.line(f"return ({values}), offset")
+        self.read = out.compile()["read"]
+
+    def _compile_and_read(
+        self, buffer: bytes, offset: int, profile: AllowedSets
+    ) -> tuple[tuple[Any, ...], int]:
+        self.compile()
+        return self.read(buffer, offset, profile)
+
+
+@contextmanager
+def _positioned(out: Source, position: Position) -> Iterator[None]:
+    positioned = out.constant("positioned", position)
+    with out.block("try:"):
+        yield
+    with out.block("except struct_error:"):
+        out.line(f"raise {positioned}(TpmError(RC.INSUFFICIENT), number) from None")
+    with out.block("except TpmError as error:"):
+        out.line(f"raise {positioned}(error, number) from None")

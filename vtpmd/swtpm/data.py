@@ -114,7 +114,7 @@ class DataParser:
         return self._tcg_form and self._buffer.startswith(_TPM_SEND_COMMAND)
 
 
-def judge(request: DataRequest, *, running: bool, max_locality: int = MAX_LOCALITY) -> bytes | None:
+def judge(request: DataRequest, running: bool, max_locality: int = MAX_LOCALITY) -> bytes | None:
     """What can be answered without the TPM, None for a command to execute."""
     if request.error is not None:
         return refusal(request.error)

@@ -41,16 +41,14 @@ class Connection(Generic[R]):
         self.last_heard = heard
         self.parked = False
         self.closing = False
+        self.closed = False
         self.truncated = False
-        self._poller = select.poll()
-        self._poller.register(sock, select.POLLIN)
+        poller = select.poll()
+        poller.register(sock, select.POLLIN)
+        self._poll = poller.poll
 
     def fileno(self) -> int:
         return self.socket.fileno()
-
-    @property
-    def closed(self) -> bool:
-        return self.socket.fileno() < 0
 
     @property
     def events(self) -> int:
@@ -114,7 +112,7 @@ class Connection(Generic[R]):
 
     def has_sent(self) -> bool:
         """Whether there is something to receive."""
-        return bool(self._poller.poll(0))
+        return bool(self._poll(0))
 
     def hung_up(self) -> bool:
         """Whether the other end is gone, even if we have not read that far."""
@@ -125,6 +123,7 @@ class Connection(Generic[R]):
     def close(self) -> None:
         self.pending.clear()
         self.outgoing.clear()
+        self.closed = True
         self.socket.close()
 
 

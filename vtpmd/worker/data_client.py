@@ -1,6 +1,5 @@
 """A data connection: TPM commands from QEMU's data descriptor or a client of the data listener."""
 
-import selectors
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -64,7 +63,9 @@ class DataClient(Client[DataRequest]):
     ) -> None:
         super().__init__(sock, heard, long_commands, instance.execution.note_defect)
         self._long_commands = long_commands
-        self._instance = instance
+        self._execution = instance.execution
+        self._settings = instance.settings
+        self._power = instance.power
         self._dialect = dialect
         self._drops = drops
         self._parser = DataParser(tcg_form=dialect.extensions)
@@ -78,14 +79,16 @@ class DataClient(Client[DataRequest]):
         if received is None:
             return True
         data, fds = received
-        whole = is_whole(data, self._instance.settings.buffer_size)
-        if whole and self._turns.free_for(Turn.AFTER):
-            self.last_heard = now
-            self.attempt(DataRequest(data))
-        else:
+        whole = is_whole(data, self._settings.buffer_size)
+        if not whole or not self._turns.free_for(Turn.AFTER):
             self.hear(data, fds, now)
-        self.pump()
-        return self.events == selectors.EVENT_READ and not (self.partial or self.closed)
+            self.pump()
+            return False
+        self.last_heard = now
+        self.attempt(DataRequest(data))
+        if self.closing:
+            self.pump()
+        return not (self.outgoing or self.closed or self._running_aside)
 
     @property
     def partial(self) -> bool:
@@ -96,7 +99,7 @@ class DataClient(Client[DataRequest]):
         return 0 if self._running_aside else super().events
 
     def parse(self, data: bytes, fds: list[int]) -> None:
-        self._take(self._parser.feed(data, self._instance.settings.buffer_size))
+        self._take(self._parser.feed(data, self._settings.buffer_size))
 
     def turn(self, request: DataRequest) -> Turn:
         return Turn.AT_ONCE if request.error is not None else Turn.AFTER
@@ -106,7 +109,7 @@ class DataClient(Client[DataRequest]):
         if response is not None:
             self._respond(request, response)
             return
-        execution, locality = self._instance.execution, self._instance.settings.locality
+        execution, locality = self._execution, self._settings.locality
         if request.tcg_locality is not None:
             locality = request.tcg_locality
         if execution.is_long(request.command):
@@ -132,7 +135,7 @@ class DataClient(Client[DataRequest]):
             self.pending.append(request)
 
     def _answer_without_tpm(self, request: DataRequest) -> bytes | None:
-        settings, running = self._instance.settings, self._instance.power.running
+        settings = self._settings
         if self._dialect.extensions and request.error is None:
             vendor = vendor_set_locality(
                 request.command,
@@ -143,8 +146,8 @@ class DataClient(Client[DataRequest]):
                 if vendor.locality is not None:
                     settings.locality = vendor.locality
                 return vendor.response
-        refused = judge(request, running=running, max_locality=settings.max_locality)
-        return refused or self._instance.execution.prepare()
+        refused = judge(request, self._power.running, settings.max_locality)
+        return refused or self._execution.prepare()
 
     def _respond(self, request: DataRequest, response: bytes) -> None:
         """Answer a command; after one that ran on the side thread the client may be gone."""
@@ -152,13 +155,14 @@ class DataClient(Client[DataRequest]):
         if self.closed:
             return
         self._drop_unread()
-        limit = self._instance.settings.buffer_size
-        self.send(request.frame(bounded(response, limit)))
+        self.send(request.frame(bounded(response, self._settings.buffer_size)))
         self.closing = self.closing or self._dialect.disconnect
 
     def _drop_unread(self) -> None:
         """A conforming client has sent nothing: its answer is not out."""
-        dropped = self._parser.dropped + self.drop_unread()
+        dropped = self._parser.dropped
+        if self.has_sent():
+            dropped += self.drop_unread()
         if dropped:
             self._parser.dropped = 0
             self._drops.octets(dropped)

@@ -38,10 +38,10 @@ class Area:
         out = Source(self._title)
         with out.block("def read(buffer, offset, profile):"):
             with _positioned(out, self._position):
-                for number, (name, kind) in enumerate(self._fields.items(), 1):
+                for number, kind in enumerate(self._fields.values(), 1):
                     out.line(f"number = {number}")
-                    kind.emit_read(out, f"v_{name}")
-                values = "".join(f"v_{name}, " for name in self._fields)
+                    kind.emit_read(out, f"v{number}")
+                values = "".join(f"v{number}, " for number in range(1, len(self._fields) + 1))
                 out.line(f"return ({values}), offset")
         self.read = out.compile()["read"]
 

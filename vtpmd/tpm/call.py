@@ -96,7 +96,7 @@ class Call:
     auditing: SessionUse | None = None
     audit_alg: int | None = None
     """The hash of command audit, if the command is audited."""
-    arguments: Sequence[Any] = ()
+    arguments: Sequence[Any] = field(init=False)
     """The parameters."""
     handle_area: bytes = b""
     response: bytes = b""

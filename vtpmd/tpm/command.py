@@ -30,6 +30,7 @@ from .wire.structure import Kind, Structure, kind_of
 
 __all__ = [
     "COMMANDS",
+    "LONG",
     "Auth",
     "CommandSpec",
     "ReadOnly",
@@ -46,6 +47,9 @@ class ResponseHandle:
 
 COMMANDS: dict[int, CommandSpec] = {}
 """Every command that is implemented, by command code."""
+
+LONG: set[bytes] = set()
+"""Command codes, in octets, of those that may take more than a few milliseconds."""
 
 
 def find(code: int, profile: Profile) -> CommandSpec | None:
@@ -106,6 +110,8 @@ def command(
             | (TPMA_CC.FLUSHED if flushed else 0)
             | (TPMA_CC.R_HANDLE if response_handle else 0)
         )
+        if long:
+            LONG.add(code.to_bytes(4))
         COMMANDS[int(code)] = CommandSpec(
             code=int(code),
             version=version,

@@ -4,7 +4,7 @@ Each stage is a function that reads and fills a `Call`; `execute` names them in 
 """
 
 from .call import HEADER, Call
-from .command import COMMANDS, find
+from .command import LONG, find
 from .core import audit, power, read_only
 from .core.entities import resolve
 from .rc import RC, TpmError
@@ -24,15 +24,18 @@ def execute(tpm: Tpm, command: bytes) -> bytes:
     """Run one command and return its response. Raises only for defects of the engine."""
     try:
         call = parse_header(tpm, command)
-        if call.spec.handles:
+        spec = call.spec
+        if spec.handles:
             parse_handles(tpm, call)
-        read_only.check(tpm, call.spec, call.entities)
+        if tpm.clear.read_only:
+            read_only.check(spec, call.entities)
         if call.has_sessions:
             parse_sessions(tpm, call)
             authorize_handles(tpm, call)
-        elif call.spec.authorizations:
+        elif spec.authorizations:
             raise TpmError(RC.AUTH_MISSING)
-        prepare_audit(tpm, call)
+        if call.auditing is not None or audit.is_audited(tpm, spec.code):
+            prepare_audit(tpm, call)
         if call.decrypting is not None:
             decrypt_parameter(call, call.decrypting)
         parse_parameters(tpm, call)
@@ -67,11 +70,12 @@ def parse_handles(tpm: Tpm, call: Call) -> None:
     spec = call.spec
     values, call.offset = spec.handle_area.read(call.buffer, call.offset, tpm.profile)
     call.entities = entities = []
-    for number, value in enumerate(values, 1):
-        try:
+    number = 0
+    try:
+        for number, value in enumerate(values, 1):
             entities.append(resolve(tpm, value, number, spec.code))
-        except TpmError as error:
-            raise error.handle(number) from None
+    except TpmError as error:
+        raise error.handle(number) from None
     call.handles = entities
     if _NULL in values:
         call.handles = [
@@ -91,9 +95,8 @@ def prepare_audit(tpm: Tpm, call: Call) -> None:
 
 def parse_parameters(tpm: Tpm, call: Call) -> None:
     """Unmarshal the parameter area (Part 3, 5.8)."""
-    buffer = call.buffer
-    call.arguments, end = call.spec.parameters.read(buffer, call.offset, tpm.profile)
-    if end != len(buffer):
+    call.arguments, end = call.spec.parameters.read(call.buffer, call.offset, tpm.profile)
+    if end != len(call.buffer):
         raise TpmError(RC.SIZE)
 
 
@@ -116,5 +119,4 @@ def run_action(tpm: Tpm, call: Call) -> None:
 
 def is_long(command: bytes) -> bool:
     """Whether a command may take more than a few milliseconds."""
-    spec = COMMANDS.get(int.from_bytes(command[6:10]))
-    return spec is not None and spec.long
+    return command[6:10] in LONG

@@ -9,6 +9,7 @@ from .wire.attributes import TPMA_SESSION
 from .wire.constants import ST
 
 _NO_SESSIONS, _SESSIONS, _SUCCESS = int(ST.NO_SESSIONS), int(ST.SESSIONS), int(RC.SUCCESS)
+_pack, _HEADER_SIZE = HEADER.pack, HEADER.size
 _PASSWORD_ACKNOWLEDGMENT = bytes((0, 0, TPMA_SESSION.CONTINUE_SESSION, 0, 0))
 
 
@@ -30,19 +31,20 @@ def frame_response(tpm: Tpm, call: Call) -> bytes:
         use.session.nonce_tpm = tpm.random(len(use.session.nonce_tpm))
     if call.encrypting is not None:
         _encrypt_parameter(call, call.encrypting)
-    _audit(tpm, call)
+    if call.auditing is not None or call.audit_alg is not None:
+        _audit(tpm, call)
+    if call.auditing is None and call.spec.sessions:
+        audit.end_exclusive(tpm)
     if not call.has_sessions:
-        size = HEADER.size + len(call.handle_area) + len(call.response)
-        return HEADER.pack(_NO_SESSIONS, size, _SUCCESS) + call.handle_area + call.response
+        body = call.handle_area + call.response
+        return _pack(_NO_SESSIONS, _HEADER_SIZE + len(body), _SUCCESS) + body
     if call.sessions:
         acknowledged = b"".join([_acknowledge(tpm, call, use) for use in call.uses])
     else:
         acknowledged = _PASSWORD_ACKNOWLEDGMENT * len(call.uses)
-    parameters = len(call.response).to_bytes(4) + call.response
-    size = HEADER.size + len(call.handle_area) + len(parameters) + len(acknowledged)
-    return b"".join(
-        (HEADER.pack(_SESSIONS, size, _SUCCESS), call.handle_area, parameters, acknowledged)
-    )
+    size = len(call.response).to_bytes(4)
+    body = b"".join((call.handle_area, size, call.response, acknowledged))
+    return _pack(_SESSIONS, _HEADER_SIZE + len(body), _SUCCESS) + body
 
 
 def _encrypt_parameter(call: Call, use: SessionUse) -> None:
@@ -59,8 +61,6 @@ def _audit(tpm: Tpm, call: Call) -> None:
         restart = use.has(TPMA_SESSION.AUDIT_RESET)
         hashes = call.request.cp_hash(alg), _rp_hash(call, alg)
         audit.extend_session(tpm, use.session, *hashes, restart=restart)
-    elif call.spec.sessions:
-        audit.end_exclusive(tpm)
     if call.audit_alg is not None:
         alg = call.audit_alg
         audit.extend(tpm, alg, call.request.cp_hash(alg), _rp_hash(call, alg))

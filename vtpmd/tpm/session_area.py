@@ -25,18 +25,17 @@ def parse_sessions(tpm: Tpm, call: Call) -> None:
 
     As in libtpms, a size out of range is RC.SIZE and not RC.AUTHSIZE.
     """
-    start = call.offset + 4
-    if start > len(call.buffer):
+    buffer, start = call.buffer, call.offset + 4
+    if start > len(buffer):
         raise TpmError(RC.INSUFFICIENT)
-    end = start + int.from_bytes(call.buffer[call.offset : start])
-    if end - start < MINIMUM_SIZE or end > len(call.buffer):
+    end = call.offset = start + int.from_bytes(buffer[call.offset : start])
+    if end - start < MINIMUM_SIZE or end > len(buffer):
         raise TpmError(RC.SIZE)
     if not call.spec.sessions:
         raise TpmError(RC.AUTH_CONTEXT)
-    area = call.buffer[start:end]
-    call.offset = end
+    area = buffer[start:end]
     if area in _EMPTY_PASSWORDS:
-        call.uses = [PasswordUse(b"")]
+        call.uses = (PasswordUse(b""),)
     else:
         _read_uses(tpm, call, area)
 
@@ -121,20 +120,20 @@ def _check_exclusive(tpm: Tpm, use: SessionUse) -> None:
 
 def authorize_handles(tpm: Tpm, call: Call) -> None:
     """Assign authorizations to handles in order, and check each of them (Part 3, 5.6)."""
-    needed, uses, handles = call.spec.authorizations, call.uses, call.spec.handles
-    if needed > len(uses):
+    spec = call.spec
+    if spec.authorizations > len(call.uses):
         raise TpmError(RC.AUTH_MISSING)
-    for position in range(needed):
-        use = uses[position]
-        use.entity, use.role = call.entities[position], handles[position].auth
-    for number, use in enumerate(uses, 1):
-        try:
+    position = 0
+    try:
+        for position, use in enumerate(call.uses):
+            if position < spec.authorizations:
+                use.entity, use.role = call.entities[position], spec.handles[position].auth
             if isinstance(use, PasswordUse):
                 _check_password(tpm, call, use)
             else:
                 _check_session(tpm, call, use)
-        except TpmError as error:
-            raise error.session(number) from None
+    except TpmError as error:
+        raise error.session(position + 1) from None
 
 
 def _check_password(tpm: Tpm, call: Call, use: PasswordUse) -> None:

@@ -85,7 +85,7 @@ class Execution:
 
     def execute(self, command: bytes, locality: int) -> bytes:
         """`prepare`, `run` and `settle` in one."""
-        return self.prepare() or self.settle(self.run(command, locality))
+        return self.prepare() or self.settle(self.engine.execute(command, locality))
 
     def cancel(self) -> None:
         """End the command on the side thread, if one is there."""

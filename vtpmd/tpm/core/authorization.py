@@ -76,7 +76,8 @@ def authorize_by_password(tpm: Tpm, spec: CommandSpec, entity: Entity, role: Aut
     RC.AUTH_UNAVAILABLE and not RC.POLICY_FAIL (Part 3, 5.6). Raises TpmError without a position.
     """
     _refuse_physical_presence(tpm, spec, entity)
-    _begin_use(tpm, entity)
+    if entity.da_protected:
+        dictionary_attack.begin_use(tpm, is_lockout=entity.handle == RH.LOCKOUT)
     _require_auth_value(entity, role, spec)
     nv_pin.begin_use(tpm, entity)
 
@@ -89,8 +90,8 @@ def authorize(tpm: Tpm, request: Request, entity: Entity, role: Auth, session: S
         used = policy.auth_value_needed or policy.password_needed
     else:
         used = not is_bound_to(session, entity)
-    if used:
-        _begin_use(tpm, entity)
+    if used and entity.da_protected:
+        dictionary_attack.begin_use(tpm, is_lockout=entity.handle == RH.LOCKOUT)
     if policy is None:
         _require_auth_value(entity, role, spec)
     else:
@@ -106,12 +107,6 @@ def _refuse_physical_presence(tpm: Tpm, spec: CommandSpec, entity: Entity) -> No
     """It can't be asserted on a virtual machine."""
     if spec.code in tpm.permanent.pp_commands and entity.handle == RH.PLATFORM:
         raise TpmError(RC.PP)
-
-
-def _begin_use(tpm: Tpm, entity: Entity) -> None:
-    """Before the authValue is tried."""
-    if entity.da_protected:
-        dictionary_attack.begin_use(tpm, is_lockout=entity.handle == RH.LOCKOUT)
 
 
 def _require_auth_value(entity: Entity, role: Auth, spec: CommandSpec) -> None:

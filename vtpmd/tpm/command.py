@@ -122,9 +122,7 @@ def command(
                 {row.name: _interface(row) for row in rows},
                 TpmError.handle,
             ),
-            parameters=Area(
-                f"parameters of {action.__name__}", parameters, TpmError.parameter
-            ),
+            parameters=Area(f"parameters of {action.__name__}", parameters, TpmError.parameter),
             response_handle=response_handle,
             decrypt=bool(parameters) and _is_sized(next(iter(parameters.values()))),
             encrypt=bool(area) and _is_sized(area[0][1]),

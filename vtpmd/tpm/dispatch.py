@@ -18,6 +18,7 @@ HANDLE_SIZE = 4
 # Looking up a member of an Enum takes 0.1 µs in Python 3.11: every command needs these.
 _HAS_SESSIONS = {int(ST.NO_SESSIONS): False, int(ST.SESSIONS): True}
 _NULL = int(RH.NULL)
+_unpack, _HEADER_SIZE = HEADER.unpack_from, HEADER.size
 
 
 def execute(tpm: Tpm, command: bytes) -> bytes:
@@ -47,22 +48,24 @@ def execute(tpm: Tpm, command: bytes) -> bytes:
 
 def parse_header(tpm: Tpm, command: bytes) -> Call:
     """Header and mode checks (Part 3, 5.2 and 5.3)."""
-    if len(command) < HEADER.size:
+    received = len(command)
+    if received < _HEADER_SIZE:
         raise TpmError(RC.INSUFFICIENT)
-    tag, size, code = HEADER.unpack_from(command)
+    tag, size, code = _unpack(command)
     has_sessions = _HAS_SESSIONS.get(tag)
     if has_sessions is None:
         raise TpmError(RC.BAD_TAG)
-    if size != len(command) or size > MAX_COMMAND_SIZE:
+    if not size == received <= MAX_COMMAND_SIZE:
         raise TpmError(RC.COMMAND_SIZE)
     spec = find(code, tpm.profile)
-    if tpm.failed and (has_sessions or spec is None or not spec.in_failure_mode):
-        raise TpmError(RC.FAILURE)
-    if spec is None:
+    if tpm.failed:
+        if has_sessions or spec is None or not spec.in_failure_mode:
+            raise TpmError(RC.FAILURE)
+    elif spec is None:
         raise TpmError(RC.COMMAND_CODE)
-    if tpm.volatile.started is spec.starts and not tpm.failed:
+    elif tpm.volatile.started is spec.starts:
         raise TpmError(RC.INITIALIZE)
-    return Call(spec, has_sessions, command, HEADER.size)
+    return Call(spec, has_sessions, command, _HEADER_SIZE)
 
 
 def parse_handles(tpm: Tpm, call: Call) -> None:

@@ -178,7 +178,7 @@ def _is_proven(call: Call, use: SessionUse) -> bool:
 
 def _other_nonces(call: Call, use: SessionUse) -> bytes:
     """nonceTPM of the other sessions that encrypt, for the first if it authorizes (16.6.5)."""
-    if use is not call.uses[0] or use.entity is None:
+    if len(call.sessions) == 1 or use is not call.uses[0] or use.entity is None:
         return b""
     others = [call.decrypting]
     if call.encrypting is not call.decrypting:

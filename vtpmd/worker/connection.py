@@ -62,9 +62,7 @@ class Connection(Generic[R]):
         try:
             if not self.MAX_FDS:
                 return self.socket.recv(_RECEIVE, _DONTWAIT), []
-            data, fds, flags, _ = socket.recv_fds(
-                self.socket, _RECEIVE, self.MAX_FDS, _RECEIVE_FDS
-            )
+            data, fds, flags, _ = socket.recv_fds(self.socket, _RECEIVE, self.MAX_FDS, _RECEIVE_FDS)
         except (BlockingIOError, InterruptedError):
             return None
         except OSError:

@@ -14,7 +14,7 @@ from vtpmd.swtpm.data import (
     vendor_set_locality,
 )
 from vtpmd.swtpm.table import Turn
-from vtpmd.tpm.engine import RC, refusal
+from vtpmd.tpm.engine import RC, Engine, refusal
 
 from .client import Client, Turns
 from .drops import ClientDrops
@@ -117,7 +117,7 @@ class DataClient(Client[DataRequest]):
         execution, locality = self._execution, self._settings.locality
         if request.tcg_locality is not None:
             locality = request.tcg_locality
-        if execution.is_long(request.command):
+        if Engine.is_long(request.command):
             self._running_aside = True
             self._long_commands.run(
                 self, request.command, locality, lambda response: self._respond(request, response)
@@ -142,7 +142,7 @@ class DataClient(Client[DataRequest]):
             and self._bare
             and self._power.running
             and self._turns.free_for(Turn.AFTER)
-            and not self._execution.is_long(data)
+            and not Engine.is_long(data)
         )
 
     def _take(self, request: DataRequest | None) -> None:

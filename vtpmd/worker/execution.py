@@ -52,10 +52,6 @@ class Execution:
         """Whether the last look found space for the next write: "available", or why not."""
         return "available" if self._space else self.state.shortage
 
-    def is_long(self, command: bytes) -> bool:
-        """Whether `run` belongs on the side thread."""
-        return self.engine.is_long(command)
-
     def prepare(self) -> bytes | None:
         """Before each command: a refusal, or None to go ahead."""
         self.commands += 1

@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from hmac import compare_digest
 
 from cryptography.hazmat.primitives import hashes as library_hashes
 
@@ -141,18 +142,37 @@ def digest(alg: int, *parts: bytes) -> bytes:
 
 
 def hmac(alg: int, key: bytes, *parts: bytes) -> bytes:
-    """HMAC(key, parts[0] || parts[1] || …); an empty key is allowed. KeyError as `digest`.
+    """HMAC(key, parts[0] || parts[1] || …); an empty key is allowed. KeyError as `digest`."""
+    return HmacKey(alg, key).hmac(*parts)
+
+
+class HmacKey:
+    """A key of HMACs, ready for many of them: its two blocks are hashed once. KeyError as `digest`.
 
     RFC 2104 itself, on two hashes: the library's HMAC looks its hash up by name each time, which
-    takes longer than all the rest of a session's HMAC.
+    takes longer than all the rest.
     """
-    new, size = _CONSTRUCTORS[alg], _BLOCK_SIZES[alg]
-    if len(key) > size:
-        key = new(key).digest()
-    padded = int.from_bytes(key.ljust(size, b"\0"))
-    inner, outer = _PADS[size]
-    hashed = new((padded ^ inner).to_bytes(size) + b"".join(parts)).digest()
-    return new((padded ^ outer).to_bytes(size) + hashed).digest()
+
+    __slots__ = ("_inner", "_key", "_outer")
+
+    def __init__(self, alg: int, key: bytes) -> None:
+        new, size = _CONSTRUCTORS[alg], _BLOCK_SIZES[alg]
+        self._key = key
+        padded = int.from_bytes((new(key).digest() if len(key) > size else key).ljust(size, b"\0"))
+        inner_pad, outer_pad = _PADS[size]
+        self._inner = new((padded ^ inner_pad).to_bytes(size))
+        self._outer = new((padded ^ outer_pad).to_bytes(size))
+
+    def has(self, key: bytes) -> bool:
+        """Whether it was made of this key."""
+        return compare_digest(self._key, key)
+
+    def hmac(self, *parts: bytes) -> bytes:
+        """HMAC(key, parts[0] || parts[1] || …)."""
+        inner, outer = self._inner.copy(), self._outer.copy()
+        inner.update(b"".join(parts))
+        outer.update(inner.digest())
+        return outer.digest()
 
 
 def digest_size(alg: int) -> int:

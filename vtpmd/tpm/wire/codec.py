@@ -69,7 +69,6 @@ Reader = Callable[[bytes, int, AllowedSets], tuple[Any, int]]
 Writer = Callable[[Any], bytes]
 
 
-
 class Number(NamedTuple):
     """An integer to be written: its format in `struct` and the expression of its value."""
 

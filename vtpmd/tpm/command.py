@@ -37,6 +37,7 @@ __all__ = [
     "ResponseHandle",
     "attributes_of_commands",
     "command",
+    "compile_commands",
     "find",
 ]
 
@@ -58,6 +59,12 @@ def find(code: int, profile: Profile) -> CommandSpec | None:
     if spec is None or spec.version > profile.version or code in profile.without_commands:
         return None
     return spec
+
+
+def compile_commands() -> None:
+    """Generate what reads and writes all commands, ahead of their first use."""
+    for spec in COMMANDS.values():
+        spec.compile()
 
 
 def attributes_of_commands(profile: Profile) -> dict[int, int]:
@@ -123,6 +130,7 @@ def command(
                 TpmError.handle,
             ),
             parameters=Area(f"parameters of {action.__name__}", parameters, TpmError.parameter),
+            response=signature.return_annotation,
             response_handle=response_handle,
             decrypt=bool(parameters) and _is_sized(next(iter(parameters.values()))),
             encrypt=bool(area) and _is_sized(area[0][1]),

@@ -11,6 +11,7 @@ from typing import Final, Literal
 
 from . import dispatch
 from .call import HEADER
+from .command import compile_commands
 from .core import pcrs, power
 from .crypto.hashes import HASHES
 from .crypto.resumable import ResumableHash
@@ -175,10 +176,11 @@ class Engine:
         return self.execute(_command(CC.SHUTDOWN, _SU[kind].to_bytes(2)), 0)
 
     def warm_up(self) -> None:
-        """Run a few common commands, so that what is compiled on first use is in memory.
+        """Have in memory what is compiled on first use; run a few common commands.
 
         For a TPM that is powered on and that nobody will use, in a process that will fork.
         """
+        compile_commands()
         self.startup("clear")
         self.execute(_command(CC.GET_RANDOM, (16).to_bytes(2)), 0)
         self.execute(_command(CC.READ_CLOCK), 0)

@@ -4,7 +4,7 @@ from .call import EXTRA_USE, Call, PasswordUse, SessionUse
 from .core import audit, dictionary_attack, nv_pin, sessions
 from .core.authorization import authorize, authorize_by_password
 from .rc import RC, TpmError
-from .state import Entity, Session, Tpm
+from .state import Entity, NvIndex, Session, Tpm
 from .wire.attributes import TPMA_SESSION
 from .wire.base import TPMS_AUTH_COMMAND
 from .wire.constants import ALG, RH
@@ -192,7 +192,7 @@ def _record_try(
     tpm: Tpm, entity: Entity | None, session: Session | None, *, used: bool, proven: bool
 ) -> None:
     """Count the try if the entity or the TPM counts tries; raise unless it was right."""
-    if used and entity is not None:
+    if used and isinstance(entity, NvIndex):
         nv_pin.end_use(tpm, entity, proven=proven)
     if not proven:
         raise TpmError(dictionary_attack.register_failure(tpm, entity, session, used=used))

@@ -79,7 +79,8 @@ def authorize_by_password(tpm: Tpm, spec: CommandSpec, entity: Entity, role: Aut
     if entity.da_protected:
         dictionary_attack.begin_use(tpm, is_lockout=entity.handle == RH.LOCKOUT)
     _require_auth_value(entity, role, spec)
-    nv_pin.begin_use(tpm, entity)
+    if isinstance(entity, NvIndex):
+        nv_pin.begin_use(tpm, entity)
 
 
 def authorize(tpm: Tpm, request: Request, entity: Entity, role: Auth, session: Session) -> bool:
@@ -98,7 +99,7 @@ def authorize(tpm: Tpm, request: Request, entity: Entity, role: Auth, session: S
         if not _auth_policy_available(entity, role, spec):
             raise TpmError(RC.AUTH_UNAVAILABLE)
         _check_policy(tpm, request, entity, role, session, policy)
-    if used:
+    if used and isinstance(entity, NvIndex):
         nv_pin.begin_use(tpm, entity)
     return used
 

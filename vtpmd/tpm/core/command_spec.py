@@ -7,6 +7,7 @@ from typing import Any
 
 from ..rc import TpmError
 from ..wire.area import Area
+from ..wire.structure import Structure
 
 
 class Auth(Enum):
@@ -49,6 +50,7 @@ class CommandSpec:
     handles: tuple[HandleSpec, ...]
     handle_area: Area
     parameters: Area
+    response: type[Structure] | None
     response_handle: bool
     """The response begins with a handle."""
     decrypt: bool
@@ -74,6 +76,13 @@ class CommandSpec:
     """TPMA_CC."""
     authorizations: int
     """How many handles have an auth role; these come first."""
+
+    def compile(self) -> None:
+        """Generate what reads the command and writes the response, ahead of the first use."""
+        self.handle_area.compile()
+        self.parameters.compile()
+        if self.response is not None:
+            self.response.compiled_writer()
 
     def locate(self, error: TpmError) -> TpmError:
         """Turn `at="in_scheme"` into the position bits of the response code (Part 2, 6.6.2)."""

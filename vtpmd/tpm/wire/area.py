@@ -3,8 +3,7 @@
 Compiled when it is first used, or by `compile`.
 """
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from ..rc import TpmError
@@ -36,13 +35,18 @@ class Area:
     def compile(self) -> None:
         """Generate the reader."""
         out = Source(self._title)
+        values = [f"v{number}" for number in range(1, len(self._fields) + 1)]
+        position = out.constant("position", self._position)
         with out.block("def read(buffer, offset, profile):"):
-            with _positioned(out, self._position):
+            with out.block("try:"):
                 for number, kind in enumerate(self._fields.values(), 1):
                     out.line(f"number = {number}")
                     kind.emit_read(out, f"v{number}")
-                values = "".join(f"v{number}, " for number in range(1, len(self._fields) + 1))
-                out.line(f"return ({values}), offset")
+                out.line(f"return ({''.join(f'{value}, ' for value in values)}), offset")
+            with out.block("except struct_error:"):
+                out.line(f"raise {position}(TpmError(RC.INSUFFICIENT), number) from None")
+            with out.block("except TpmError as error:"):
+                out.line(f"raise {position}(error, number) from None")
         self.read = out.compile()["read"]
 
     def _compile_and_read(
@@ -50,14 +54,3 @@ class Area:
     ) -> tuple[tuple[Any, ...], int]:
         self.compile()
         return self.read(buffer, offset, profile)
-
-
-@contextmanager
-def _positioned(out: Source, position: Position) -> Iterator[None]:
-    positioned = out.constant("positioned", position)
-    with out.block("try:"):
-        yield
-    with out.block("except struct_error:"):
-        out.line(f"raise {positioned}(TpmError(RC.INSUFFICIENT), number) from None")
-    with out.block("except TpmError as error:"):
-        out.line(f"raise {positioned}(error, number) from None")

@@ -11,6 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
+from itertools import groupby
 from struct import Struct
 from struct import error as struct_error
 from typing import Annotated, Any, NamedTuple, Protocol, get_args, get_origin
@@ -77,7 +78,7 @@ class Number(NamedTuple):
 
 
 Part = str | Number
-"""What is written: an integer, or an expression of octets."""
+"""What is written: an integer, or an expression of octets that can be an operand."""
 
 _UNSIGNED = {1: "B", 2: "H", 4: "I", 8: "Q"}
 
@@ -144,26 +145,20 @@ class Source:
     def joined(self, parts: Iterable[Part]) -> str:
         """An expression of the octets of all parts; integers in a row are packed in one call."""
         octets: list[str] = []
-        row: list[Number] = []
-        for part in parts:
-            if isinstance(part, Number):
-                row.append(part)
-                continue
-            if row:
-                octets.append(self._packed(row))
-                row = []
-            octets.append(part)
-        if row and not octets:
-            return self._packed(row)
-        if row:
-            octets.append(self._packed(row))
+        for are_numbers, row in groupby(parts, lambda part: isinstance(part, Number)):
+            octets += [self._packed(row)] if are_numbers else map(str, row)
+        if octets and octets[0].startswith("pack_"):
+            if len(octets) == 1:
+                return octets[0]
+            if len(octets) == 2:
+                return " + ".join(octets)
         return f"b''.join(({', '.join(octets)},))" if octets else "b''"
 
-    def _packed(self, numbers: list[Number]) -> str:
-        formats = "".join(number.format for number in numbers)
-        name = f"pack_{formats}"
-        self._namespace.setdefault(name, Struct(f">{formats}").pack)
-        return f"{name}({', '.join(number.value for number in numbers)})"
+    def _packed(self, row: Iterable[Any]) -> str:
+        formats, values = zip(*row, strict=True)
+        name = f"pack_{''.join(formats)}"
+        self._namespace.setdefault(name, Struct(f">{''.join(formats)}").pack)
+        return f"{name}({', '.join(values)})"
 
     def compile(self) -> dict[str, Any]:
         """Run the source; returns the names it defines, among others."""

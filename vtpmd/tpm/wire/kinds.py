@@ -160,7 +160,7 @@ class ListOf(Kind):
 
     def emit_write(self, out: Source, value: str) -> Sequence[Part]:
         item = out.joined(self.of.emit_write(out, "item"))
-        return Number(format_of(4), f"len({value})"), f"*[{item} for item in {value}]"
+        return Number(format_of(4), f"len({value})"), f"b''.join([{item} for item in {value}])"
 
 
 class SizedStructure(Kind):
@@ -193,7 +193,7 @@ class SizedStructure(Kind):
     def emit_write(self, out: Source, value: str) -> Sequence[Part]:
         write = out.constant("write", self.of.writer)
         sized = f"{out.constant('sized', _sized)}({write}({value}))"
-        return (f"b'\\0\\0' if {value} is None else {sized}" if self.optional else sized,)
+        return (f"(b'\\0\\0' if {value} is None else {sized})" if self.optional else sized,)
 
 
 def _sized(payload: bytes) -> bytes:

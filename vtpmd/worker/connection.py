@@ -10,6 +10,7 @@ import select
 import selectors
 import socket
 from collections import deque
+from collections.abc import Callable
 from typing import Generic, TypeVar
 
 R = TypeVar("R")
@@ -28,7 +29,8 @@ class Connection(Generic[R]):
 
     `deadline` (monotonic seconds) is when an incomplete request is given up; `last_heard` when
     the client last sent anything. About `MAX_FDS` descriptors are taken with the octets of one
-    receive; the kernel drops all others and `truncated` says that it did.
+    receive; the kernel drops all others and `truncated` says that it did. `on_close` is called
+    before the socket is closed.
     """
 
     MAX_FDS = 0
@@ -42,6 +44,7 @@ class Connection(Generic[R]):
         self.parked = False
         self.closing = False
         self.closed = False
+        self.on_close: Callable[[], None] = lambda: None
         self.truncated = False
         poller = select.poll()
         poller.register(sock, select.POLLIN)
@@ -121,8 +124,10 @@ class Connection(Generic[R]):
     def close(self) -> None:
         self.pending.clear()
         self.outgoing.clear()
-        self.closed = True
-        self.socket.close()
+        if not self.closed:
+            self.closed = True
+            self.on_close()
+            self.socket.close()
 
 
 def close_fds(fds: list[int]) -> None:

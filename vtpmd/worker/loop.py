@@ -63,7 +63,10 @@ class Loop:
         self._callbacks[fd] = callback
 
     def forget(self, what: HasFileno | int) -> None:
-        """Stop waiting for something whose descriptor is, or is about to be, free for another."""
+        """Stop waiting for something whose descriptor is about to be free for another.
+
+        The kernel goes on with a descriptor that is closed first if others hold its open file.
+        """
         fd, watched = self._watched.pop(what, (-1, 0))
         if watched:
             del self._callbacks[fd]
@@ -84,6 +87,7 @@ class Loop:
                 if self._ended:
                     break
                 self._serve(_timeout(parts))
+        self._watched.clear()
         self._epoll.close()
 
     def _serve(self, timeout: float | None) -> None:

@@ -145,7 +145,8 @@ class Source:
     def joined(self, parts: Iterable[Part]) -> str:
         """An expression of the octets of all parts; integers in a row are packed in one call."""
         octets: list[str] = []
-        for are_numbers, row in groupby(parts, lambda part: isinstance(part, Number)):
+        for are_numbers, group in groupby(parts, lambda part: isinstance(part, Number)):
+            row = list(group)
             octets += [self._packed(row)] if are_numbers else map(str, row)
         if octets and octets[0].startswith("pack_"):
             if len(octets) == 1:

@@ -154,7 +154,7 @@ def test_a_client_says_when_it_waits_as_before(sent: str, as_before: bool) -> No
         assert not said or as_before
         assert (client.deadline is None and client.events == selectors.EVENT_READ) is as_before
         theirs.close()
-        client.on_close = lambda: closing.append(client.fileno())
+        client.on_close = lambda connection: closing.append(connection.fileno())
         closing: list[int] = []
         assert not client.ready(0.0)
         assert client.closed

@@ -81,7 +81,7 @@ class Clients:
         return client
 
     def _begin(self, client: Client) -> None:
-        client.on_close = lambda: self._loop.forget(client)
+        client.on_close = self._loop.forget
         self.tend(client)
 
     def make_room(self, clients: Sequence[Client]) -> None:

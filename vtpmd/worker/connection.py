@@ -29,8 +29,8 @@ class Connection(Generic[R]):
 
     `deadline` (monotonic seconds) is when an incomplete request is given up; `last_heard` when
     the client last sent anything. About `MAX_FDS` descriptors are taken with the octets of one
-    receive; the kernel drops all others and `truncated` says that it did. `on_close` is called
-    before the socket is closed.
+    receive; the kernel drops all others and `truncated` says that it did. `on_close` is given
+    the connection before its socket is closed.
     """
 
     MAX_FDS = 0
@@ -44,7 +44,7 @@ class Connection(Generic[R]):
         self.parked = False
         self.closing = False
         self.closed = False
-        self.on_close: Callable[[], None] = lambda: None
+        self.on_close: Callable[[Connection[R]], None] = lambda connection: None
         self.truncated = False
         poller = select.poll()
         poller.register(sock, select.POLLIN)
@@ -126,7 +126,7 @@ class Connection(Generic[R]):
         self.outgoing.clear()
         if not self.closed:
             self.closed = True
-            self.on_close()
+            self.on_close(self)
             self.socket.close()
 
 

@@ -13,10 +13,10 @@ MAX_SESSIONS = 3
 MINIMUM_SIZE = 9
 """Octets of an authorization without nonce and proof."""
 _EMPTY_PASSWORDS = frozenset(
-    RH.RS_PW.to_bytes(4) + bytes((0, 0, attributes, 0, 0))
+    MINIMUM_SIZE.to_bytes(4) + RH.RS_PW.to_bytes(4) + bytes((0, 0, attributes, 0, 0))
     for attributes in (0, TPMA_SESSION.CONTINUE_SESSION)
 )
-"""Authorization areas with one password, which is empty: those of most commands."""
+"""Authorization areas, with their size, of one password that is empty: those of most commands."""
 _EXCLUSIVE_OR_RESET = TPMA_SESSION.AUDIT_EXCLUSIVE | TPMA_SESSION.AUDIT_RESET
 
 
@@ -25,19 +25,20 @@ def parse_sessions(tpm: Tpm, call: Call) -> None:
 
     As in libtpms, a size out of range is RC.SIZE and not RC.AUTHSIZE.
     """
-    buffer, start = call.buffer, call.offset + 4
+    buffer, offset = call.buffer, call.offset
+    start = offset + 4
+    if call.spec.sessions and buffer[offset : start + MINIMUM_SIZE] in _EMPTY_PASSWORDS:
+        call.uses = (PasswordUse(b""),)
+        call.offset = start + MINIMUM_SIZE
+        return
     if start > len(buffer):
         raise TpmError(RC.INSUFFICIENT)
-    end = call.offset = start + int.from_bytes(buffer[call.offset : start])
+    end = call.offset = start + int.from_bytes(buffer[offset:start])
     if end - start < MINIMUM_SIZE or end > len(buffer):
         raise TpmError(RC.SIZE)
     if not call.spec.sessions:
         raise TpmError(RC.AUTH_CONTEXT)
-    area = buffer[start:end]
-    if area in _EMPTY_PASSWORDS:
-        call.uses = (PasswordUse(b""),)
-    else:
-        _read_uses(tpm, call, area)
+    _read_uses(tpm, call, buffer[start:end])
 
 
 def _read_uses(tpm: Tpm, call: Call, area: bytes) -> None:
@@ -142,7 +143,8 @@ def _check_password(tpm: Tpm, call: Call, use: PasswordUse) -> None:
         raise TpmError(RC.HANDLE)
     authorize_by_password(tpm, call.spec, entity, use.role)
     proven = sessions.is_auth_value(entity.auth_value, use.proof)
-    _record_try(tpm, entity, None, used=True, proven=proven)
+    if not proven or isinstance(entity, NvIndex):
+        _record_try(tpm, entity, None, used=True, proven=proven)
 
 
 def _check_session(tpm: Tpm, call: Call, use: SessionUse) -> None:

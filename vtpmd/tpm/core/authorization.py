@@ -112,7 +112,7 @@ def _refuse_physical_presence(tpm: Tpm, spec: CommandSpec, entity: Entity) -> No
 
 def _require_auth_value(entity: Entity, role: Auth, spec: CommandSpec) -> None:
     """Raise unless the authValue can authorize the role."""
-    if _policy_required(entity, role):
+    if (role is not _USER or isinstance(entity, Pcr)) and _policy_required(entity, role):
         raise TpmError(RC.AUTH_TYPE)
     if not _auth_value_available(entity, role, spec):
         raise TpmError(RC.AUTH_UNAVAILABLE)
@@ -128,8 +128,8 @@ def is_bound_to(session: Session, entity: Entity) -> bool:
 
 
 def _policy_required(entity: Entity, role: Auth) -> bool:
-    if role is _USER:
-        return isinstance(entity, Pcr) and entity.policy_alg != _NO_ALGORITHM
+    if isinstance(entity, Pcr) and role is _USER:
+        return entity.policy_alg != _NO_ALGORITHM
     if role is Auth.ADMIN and isinstance(entity, LoadedObject):
         return bool(entity.public.object_attributes & TPMA_OBJECT.ADMIN_WITH_POLICY)
     return True

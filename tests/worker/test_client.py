@@ -172,7 +172,38 @@ def test_a_client_that_does_not_read_is_waited_for_otherwise() -> None:
         while said:
             theirs.sendall(bytes.fromhex("80010000000a00000181"))
             said = client.ready(0.0)
+            assert said is not bool(client.outgoing)
         assert client.events == selectors.EVENT_WRITE
+        client.close()
+
+
+class Impatient(TalkativeHost):
+    """While a command runs, its client sends `more`."""
+
+    def __init__(self, client: socket.socket, more: bytes) -> None:
+        super().__init__()
+        self._client = client
+        self._more = more
+
+    def prepare(self) -> bytes | None:
+        self._client.sendall(self._more)
+        return super().prepare()
+
+
+def test_what_comes_while_a_command_runs_is_dropped_and_counted() -> None:
+    command = bytes.fromhex("80010000000a00000181")
+    drops = Drops(lambda kind, detail: None)
+    ours, theirs = socket.socketpair()
+    with theirs:
+        host = Impatient(theirs, command * 3)
+        client = _data_client(ours, host, drops)
+        for times in (1, 2):
+            theirs.sendall(command)
+            assert client.ready(0.0)
+            assert len(theirs.recv(4096)) == 2809
+            assert host.executed == [command] * times
+            assert drops.octets == 30 * times
+        assert not client.has_sent()
         client.close()
 
 

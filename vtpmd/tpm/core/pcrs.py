@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 
 from ..crypto.hashes import digest, digest_size
 from ..rc import RC, TpmError
@@ -180,17 +181,27 @@ def _measure_h_crtm(tpm: Tpm, digests: dict[int, bytes]) -> None:
     tpm.volatile.h_crtm = True
 
 
-def selected(tpm: Tpm, selection: TPMS_PCR_SELECTION) -> list[int]:
+def selected(tpm: Tpm, selection: TPMS_PCR_SELECTION) -> tuple[int, ...]:
     """The PCRs of a selection that exist, in order."""
     bits = int.from_bytes(selection.pcr_select, "little")
-    bits &= tpm.permanent.pcr_allocation.get(selection.hash, 0)
-    return [pcr for pcr in range(bits.bit_length()) if bits >> pcr & 1] if bits else []
+    return _in_bitmap(bits & tpm.permanent.pcr_allocation.get(selection.hash, 0))
 
 
-def narrowed(selection: TPMS_PCR_SELECTION, pcrs: list[int]) -> TPMS_PCR_SELECTION:
+def narrowed(selection: TPMS_PCR_SELECTION, pcrs: tuple[int, ...]) -> TPMS_PCR_SELECTION:
     """A selection of only these PCRs, of the same size."""
-    octets = sum([1 << pcr for pcr in pcrs]).to_bytes(len(selection.pcr_select), "little")
+    octets = _bitmap(pcrs).to_bytes(len(selection.pcr_select), "little")
     return TPMS_PCR_SELECTION(selection.hash, octets)
+
+
+# A machine asks for the same few selections again and again.
+@lru_cache(maxsize=32)
+def _in_bitmap(bits: int) -> tuple[int, ...]:
+    return tuple(pcr for pcr in range(bits.bit_length()) if bits >> pcr & 1)
+
+
+@lru_cache(maxsize=32)
+def _bitmap(pcrs: tuple[int, ...]) -> int:
+    return sum(1 << pcr for pcr in pcrs)
 
 
 def selection_digest(

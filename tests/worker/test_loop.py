@@ -1,5 +1,6 @@
 """The loop: who is called back, and when its parts are looked after."""
 
+import itertools
 import os
 import select
 import selectors
@@ -79,12 +80,26 @@ def test_parts_are_looked_after_when_one_asks_for_it(loop: Loop) -> None:
     os.close(theirs)
 
 
-def test_parts_with_a_deadline_are_looked_after_in_every_round(loop: Loop) -> None:
-    part, source = Counter(loop, 3), Source(loop, [True, True])
+def test_a_deadline_to_come_does_not_change_that(loop: Loop) -> None:
+    part, source = Counter(loop, 2), Source(loop, [True, True, False])
     part.deadline = time.monotonic() + 3600
     loop.run([part], [])
     assert not source.left
     source.close()
+
+
+def test_a_deadline_passes_amid_callbacks_that_change_nothing(loop: Loop) -> None:
+    part = Counter(loop, 2)
+    part.deadline = time.monotonic() + 0.05
+    ours, theirs = socket.socketpair()
+    theirs.send(b"\0")
+    called = itertools.count()
+    loop.watch(ours, selectors.EVENT_READ, lambda: next(called) >= 0)  # it stays ready
+    loop.run([part], [])
+    assert time.monotonic() >= part.deadline
+    assert next(called) > 1
+    for sock in (ours, theirs):
+        sock.close()
 
 
 def test_a_deadline_that_has_passed_needs_no_event(loop: Loop) -> None:

@@ -25,9 +25,9 @@ class HasFileno(Protocol):
 
 
 class Part(Protocol):
-    """Something that is looked after in every round in which anything may have changed.
+    """Something that is looked after when anything may have changed, and at its `deadline`.
 
-    `deadline`: monotonic seconds at which the next round begins at the latest, or None.
+    `deadline`: in monotonic seconds; None if there is none.
     """
 
     @property
@@ -86,15 +86,20 @@ class Loop:
                     part.tick(time.monotonic())
                 if self._ended:
                     break
-                self._serve(_timeout(parts))
+                self._serve(_earliest(parts))
         self._watched.clear()
         self._epoll.close()
 
-    def _serve(self, timeout: float | None) -> None:
-        """Wait and call back, until there may be something to look after."""
-        self._attention = timeout is not None
+    def _serve(self, deadline: float | None) -> None:
+        """Wait and call back, until there may be something to look after or `deadline`."""
+        self._attention = False
         poll, callbacks = self._epoll.poll, self._callbacks
+        timeout = None
         while True:
+            if deadline is not None:
+                timeout = deadline - time.monotonic()
+                if timeout <= 0:
+                    timeout, self._attention = 0.0, True
             for fd, _ in poll(timeout, _MAX_EVENTS):
                 callback = callbacks.get(fd)  # none if one before has forgotten it
                 if callback is None or not callback():
@@ -111,10 +116,9 @@ class Loop:
         self._ended = True
 
 
-def _timeout(parts: Sequence[Part]) -> float | None:
+def _earliest(parts: Sequence[Part]) -> float | None:
     deadlines = [part.deadline for part in parts]
-    due = min((deadline for deadline in deadlines if deadline is not None), default=None)
-    return None if due is None else max(0.0, due - time.monotonic())
+    return min((deadline for deadline in deadlines if deadline is not None), default=None)
 
 
 @contextlib.contextmanager

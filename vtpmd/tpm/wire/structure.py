@@ -86,7 +86,11 @@ class Nested(Kind):
         out.line(f"{var}, offset = {out.constant('read', self.reader)}(buffer, offset, profile)")
 
     def emit_write(self, out: Source, value: str) -> Sequence[Part]:
-        return (f"{out.constant('write', self.writer)}({value})",)
+        fields = self.of.__wire__
+        if any(isinstance(kind, Union) for _, kind in fields):  # which needs its selector
+            return (f"{out.constant('write', self.writer)}({value})",)
+        parts = (kind.emit_write(out, f"{value}.{field}") for field, kind in fields)
+        return tuple(chain.from_iterable(parts))
 
 
 class _StructureMeta(type):

@@ -1,10 +1,13 @@
 """One client in a process of its own making: what a defect of ours does to it."""
 
 import contextlib
+import selectors
 import socket
 import struct
 from collections.abc import Callable
 from typing import cast
+
+import pytest
 
 from tests.swtpm.fake_host import FakeHost
 from vtpmd.swtpm.table import Turn
@@ -22,12 +25,17 @@ class BrokenHost(FakeHost):
         self.running = True
         self.execution = self
         self.defects: list[Exception] = []
+        self.executed: list[bytes] = []
 
     def stop(self) -> None:
         raise KeyError("secret")
 
     def prepare(self) -> bytes | None:
         raise KeyError("secret")
+
+    def execute(self, command: bytes, locality: int) -> bytes:
+        self.executed.append(command)
+        return self.prepare() or b""
 
     def note_defect(self, error: Exception) -> None:
         self.defects.append(error)
@@ -49,6 +57,13 @@ class Always:
 
     def shut_down(self, client: ControlClient) -> None:
         raise NotImplementedError
+
+
+class Never(Always):
+    """It is nobody's turn."""
+
+    def free_for(self, turn: Turn) -> bool:
+        return False
 
 
 _NO_DROPS = Drops(lambda kind, detail: None)
@@ -117,6 +132,93 @@ class TalkativeHost(BrokenHost):
 
     def prepare(self) -> bytes | None:
         return bytes.fromhex("800100000af900000000") + bytes(2799)
+
+
+@pytest.mark.parametrize(
+    ("sent", "as_before"),
+    [
+        ("80010000000a00000181", True),  # a whole command
+        ("80010000000a0000018180", True),  # with an octet behind it, which is dropped at once
+        ("80010000000a000001", False),  # the rest has a deadline
+        ("800100000009000001", True),  # none: refused
+        ("00000008030000000a80010000000a00000181", True),  # the TCG form is none on a descriptor
+    ],
+)
+def test_a_client_says_when_it_waits_as_before(sent: str, as_before: bool) -> None:
+    """Only then may the loop go on without looking after deadlines and what it waits for."""
+    ours, theirs = socket.socketpair()
+    with theirs:
+        client = _data_client(ours, BrokenHost())
+        theirs.sendall(bytes.fromhex(sent))
+        said = client.ready(0.0)
+        assert not said or as_before
+        assert (client.deadline is None and client.events == selectors.EVENT_READ) is as_before
+        theirs.close()
+        client.on_close = lambda connection: closing.append(connection.fileno())
+        closing: list[int] = []
+        assert not client.ready(0.0)
+        assert client.closed
+        assert closing[0] >= 0  # whoever waits for it is told while it can still be named
+        assert len(closing) == 1
+
+
+def test_a_client_that_does_not_read_is_waited_for_otherwise() -> None:
+    ours, theirs = socket.socketpair()
+    with theirs:
+        host = TalkativeHost()
+        client = _data_client(ours, host)
+        theirs.setblocking(False)
+        said = True
+        while said:
+            theirs.sendall(bytes.fromhex("80010000000a00000181"))
+            said = client.ready(0.0)
+            assert said is not bool(client.outgoing)
+        assert client.events == selectors.EVENT_WRITE
+        client.close()
+
+
+class Impatient(TalkativeHost):
+    """While a command runs, its client sends `more`."""
+
+    def __init__(self, client: socket.socket, more: bytes) -> None:
+        super().__init__()
+        self._client = client
+        self._more = more
+
+    def prepare(self) -> bytes | None:
+        self._client.sendall(self._more)
+        return super().prepare()
+
+
+def test_what_comes_while_a_command_runs_is_dropped_and_counted() -> None:
+    command = bytes.fromhex("80010000000a00000181")
+    drops = Drops(lambda kind, detail: None)
+    ours, theirs = socket.socketpair()
+    with theirs:
+        host = Impatient(theirs, command * 3)
+        client = _data_client(ours, host, drops)
+        for times in (1, 2):
+            theirs.sendall(command)
+            assert client.ready(0.0)
+            assert len(theirs.recv(4096)) == 2809
+            assert host.executed == [command] * times
+            assert drops.octets == 30 * times
+        assert not client.has_sent()
+        client.close()
+
+
+def test_a_command_waits_for_the_long_one_of_another_client() -> None:
+    ours, theirs = socket.socketpair()
+    with theirs:
+        host = TalkativeHost()
+        client = DataClient(
+            ours, 0.0, Never(), cast(Instance, host), Dialect(False), _NO_DROPS.of("a client")
+        )
+        theirs.sendall(bytes.fromhex("80010000000a00000181"))
+        assert not client.ready(0.0)
+        assert client.events == 0
+        assert not host.executed
+        client.close()
 
 
 def test_an_answer_longer_than_the_buffer_becomes_an_error() -> None:

@@ -11,11 +11,13 @@ import pytest
 
 from tests.worker.harness import (
     GET_RANDOM_16,
+    INSTANCE,
     STARTUP_CLEAR,
     Host,
     WorkerProcess,
     connect,
     control,
+    opened,
     tpm,
     wait_for,
 )
@@ -23,6 +25,14 @@ from vtpmd.ipc.channel import Channel
 from vtpmd.ipc.messages import Event, Pcrs, ReadPcrs, Stop, Stopped
 from vtpmd.ipc.quota import MAX_DETAIL, Quota
 from vtpmd.ipc.rules import CODEC, Side, State
+from vtpmd.linux.peers import PeerPolicy
+from vtpmd.tpm.engine import Engine
+from vtpmd.worker.instance import Instance
+from vtpmd.worker.loop import Loop
+from vtpmd.worker.options import Listeners, Options
+from vtpmd.worker.server import Server
+from vtpmd.worker.side import SideThread
+from vtpmd.worker.sources import entropy, now
 from vtpmd.worker.supervision import Supervision
 
 
@@ -161,3 +171,19 @@ def test_a_supervisor_that_never_reads_stops_nothing(host: Host, worker: WorkerP
         tpm(data, STARTUP_CLEAR)
         assert len(tpm(data, GET_RANDOM_16)) == 28
     wait_for(lambda: worker.status().clients == 0)
+
+
+def test_the_loop_is_told_of_each_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also while all it does is to answer commands: there may be something new to wait for."""
+    told: list[float | None] = []
+    supervision = Supervision(None)
+    monkeypatch.setattr(Loop, "attend", lambda loop: told.append(supervision.deadline))
+    engine = Engine.manufacture("default-v1", ["sha256"], entropy, now)
+    with opened(tmp_path) as state:
+        instance = Instance(engine, state, supervision.report)
+        options = Options(INSTANCE, "web1", {}, PeerPolicy())
+        Server(instance, SideThread(), Listeners(None, None), supervision, options)
+        for _ in range(21):
+            instance.execution.report("shutdown", "")
+    assert len(told) == 21
+    assert told[-1] is not None  # the last was more than a worker may tell

@@ -37,6 +37,14 @@ def bounded(response: bytes, limit: int) -> bytes:
     return response if len(response) <= limit else refusal(RC.SIZE)
 
 
+def is_whole(data: bytes, limit: int) -> bool:
+    """Whether octets that begin a command are one bare command of at most `limit` octets.
+
+    Those of the TCG form are not: what would be their size is beyond any buffer.
+    """
+    return _HEADER.size <= len(data) == int.from_bytes(data[2:_SIZE_END]) <= limit
+
+
 class DataRequest(NamedTuple):
     """A command, with the locality of its TCG header if it had one; or why it is refused."""
 
@@ -106,7 +114,7 @@ class DataParser:
         return self._tcg_form and self._buffer.startswith(_TPM_SEND_COMMAND)
 
 
-def judge(request: DataRequest, *, running: bool, max_locality: int = MAX_LOCALITY) -> bytes | None:
+def judge(request: DataRequest, running: bool, max_locality: int = MAX_LOCALITY) -> bytes | None:
     """What can be answered without the TPM, None for a command to execute."""
     if request.error is not None:
         return refusal(request.error)

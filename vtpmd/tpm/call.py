@@ -1,5 +1,6 @@
 """A command in flight, passed from stage to stage (Part 3, clause 5)."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from struct import Struct
 from typing import Any
@@ -79,20 +80,32 @@ class Call:
     has_sessions: bool
     """The tag is TPM_ST_SESSIONS, of the command and of the response."""
     buffer: bytes
+    """The command; once its first parameter is decrypted, with that."""
     offset: int
     """How far the buffer has been read."""
-    entities: list[Any] = field(default_factory=list)
+    entities: Sequence[Any] = ()
     """What the handles refer to."""
-    uses: list[PasswordUse | SessionUse] = field(default_factory=list)
+    handles: Sequence[Any] = ()
+    """The same for the action: None stands for TPM_RH_NULL where that is optional."""
+    uses: Sequence[PasswordUse | SessionUse] = ()
+    """What is in the authorization area, in order."""
+    sessions: Sequence[SessionUse] = ()
+    """Those of them that are no passwords."""
     decrypting: SessionUse | None = None
     encrypting: SessionUse | None = None
     auditing: SessionUse | None = None
     audit_alg: int | None = None
     """The hash of command audit, if the command is audited."""
-    request: Request = field(init=False)
-    parameters: bytes = b""
-    """The parameter area, decrypted."""
-    arguments: list[Any] = field(default_factory=list)
+    arguments: Sequence[Any] = field(init=False)
+    """The parameters."""
     handle_area: bytes = b""
     response: bytes = b""
     """The response's parameter area."""
+    _request: Request | None = None
+
+    @property
+    def request(self) -> Request:
+        """What sessions and audits protect: the parameters are those received, still encrypted."""
+        if self._request is None:
+            self._request = Request(self.spec, self.entities, self.buffer[self.offset :])
+        return self._request

@@ -22,18 +22,22 @@ from typing import Annotated, Any, TypeVar, get_args, get_origin
 
 from .core.command_spec import Auth, CommandSpec, HandleSpec, ReadOnly
 from .profile import FIRST_VERSION, Profile
+from .rc import TpmError
+from .wire.area import Area
 from .wire.attributes import TPMA_CC
 from .wire.kinds import Sized, SizedStructure
-from .wire.structure import Structure, kind_of, reader
+from .wire.structure import Kind, Structure, kind_of
 
 __all__ = [
     "COMMANDS",
+    "LONG",
     "Auth",
     "CommandSpec",
     "ReadOnly",
     "ResponseHandle",
     "attributes_of_commands",
     "command",
+    "compile_commands",
     "find",
 ]
 
@@ -45,6 +49,9 @@ class ResponseHandle:
 COMMANDS: dict[int, CommandSpec] = {}
 """Every command that is implemented, by command code."""
 
+LONG: set[bytes] = set()
+"""Command codes, in octets, of those that may take more than a few milliseconds."""
+
 
 def find(code: int, profile: Profile) -> CommandSpec | None:
     """The command with this code, if it is implemented and the profile has it."""
@@ -52,6 +59,12 @@ def find(code: int, profile: Profile) -> CommandSpec | None:
     if spec is None or spec.version > profile.version or code in profile.without_commands:
         return None
     return spec
+
+
+def compile_commands() -> None:
+    """Generate what reads and writes all commands, ahead of their first use."""
+    for spec in COMMANDS.values():
+        spec.compile()
 
 
 def attributes_of_commands(profile: Profile) -> dict[int, int]:
@@ -90,8 +103,11 @@ def command(
             raise TypeError(f"{action.__name__}: command code 0x{code:x} is taken")
         signature = inspect.signature(action)
         _, *arguments = signature.parameters.values()
-        handles = tuple(_handle(p) for p in arguments if p.kind is p.POSITIONAL_ONLY)
-        parameters = [p for p in arguments if p.kind is not p.POSITIONAL_ONLY]
+        rows = [p for p in arguments if p.kind is p.POSITIONAL_ONLY]
+        handles = tuple(map(_handle, rows))
+        parameters = {
+            p.name: kind_of(p.annotation) for p in arguments if p.kind is not p.POSITIONAL_ONLY
+        }
         fields = _fields(signature.return_annotation)
         response_handle = _has_response_handle(signature.return_annotation)
         area = fields[1:] if response_handle else fields
@@ -101,14 +117,22 @@ def command(
             | (TPMA_CC.FLUSHED if flushed else 0)
             | (TPMA_CC.R_HANDLE if response_handle else 0)
         )
+        if long:
+            LONG.add(code.to_bytes(4))
         COMMANDS[int(code)] = CommandSpec(
             code=int(code),
             version=version,
             action=action,
             handles=handles,
-            parameters=tuple((p.name, reader(kind_of(p.annotation))) for p in parameters),
+            handle_area=Area(
+                f"handles of {action.__name__}",
+                {row.name: _interface(row) for row in rows},
+                TpmError.handle,
+            ),
+            parameters=Area(f"parameters of {action.__name__}", parameters, TpmError.parameter),
+            response=signature.return_annotation,
             response_handle=response_handle,
-            decrypt=bool(parameters) and _is_sized(kind_of(parameters[0].annotation)),
+            decrypt=bool(parameters) and _is_sized(next(iter(parameters.values()))),
             encrypt=bool(area) and _is_sized(area[0][1]),
             sessions=sessions,
             long=long,
@@ -130,11 +154,14 @@ def _handle(parameter: inspect.Parameter) -> HandleSpec:
     annotation = parameter.annotation
     if get_origin(annotation) is not Annotated:
         raise TypeError(f"handle {parameter.name} is not Annotated[entity, interface type, role]")
-    entity, interface, *role = get_args(annotation)
+    entity, _, *role = get_args(annotation)
     optional = isinstance(entity, UnionType) and NoneType in get_args(entity)
-    return HandleSpec(
-        parameter.name, reader(kind_of(interface)), role[0] if role else Auth.NONE, optional
-    )
+    return HandleSpec(parameter.name, role[0] if role else Auth.NONE, optional)
+
+
+def _interface(parameter: inspect.Parameter) -> Kind:
+    """The interface type of a row of the handle area."""
+    return kind_of(get_args(parameter.annotation)[1])
 
 
 def _authorizations(handles: tuple[HandleSpec, ...]) -> int:

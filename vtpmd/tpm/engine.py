@@ -11,6 +11,7 @@ from typing import Final, Literal
 
 from . import dispatch
 from .call import HEADER
+from .command import compile_commands
 from .core import pcrs, power
 from .crypto.hashes import HASHES
 from .crypto.resumable import ResumableHash
@@ -46,7 +47,7 @@ _SU: Final[dict[StartupType, SU]] = {"clear": SU.CLEAR, "state": SU.STATE}
 _ESTABLISHED_RESET_LOCALITIES = (3, 4)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Reply:
     """A response, and the permanent state to make durable before it is sent."""
 
@@ -152,9 +153,10 @@ class Engine:
             power.tick(tpm)
             tpm.locality = locality
             tpm.canceled = False
-            tpm.volatile.event_hashes = []
+            if tpm.volatile.event_hashes:
+                tpm.volatile.event_hashes = []
             response = dispatch.execute(tpm, command)
-            return Reply(response, self._changed())
+            return Reply(response, self._changed() if tpm.nv_dirty else None)
         except Exception as error:
             self._fail(error)
             return Reply(refusal(RC.FAILURE))
@@ -168,12 +170,13 @@ class Engine:
         return self.execute(_command(CC.SHUTDOWN, _SU[kind].to_bytes(2)), 0)
 
     def warm_up(self) -> None:
-        """Run a few common commands, so that what is compiled on first use is in memory.
+        """Have in memory what is compiled on first use; run a few common commands.
 
         For a TPM that is powered on and that nobody will use, in a process that will fork.
         """
         for encoded in (StoredState, SuspendedState, LoadedObject, Session):
             prepare(encoded)
+        compile_commands()
         self.startup("clear")
         self.execute(_command(CC.GET_RANDOM, (16).to_bytes(2)), 0)
         self.execute(_command(CC.READ_CLOCK), 0)

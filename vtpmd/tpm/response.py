@@ -8,7 +8,8 @@ from .state import Tpm
 from .wire.attributes import TPMA_SESSION
 from .wire.constants import ST
 
-_NO_SESSIONS, _SESSIONS, _SUCCESS = ST.NO_SESSIONS, ST.SESSIONS, RC.SUCCESS
+_NO_SESSIONS, _SESSIONS, _SUCCESS = int(ST.NO_SESSIONS), int(ST.SESSIONS), int(RC.SUCCESS)
+_pack, _HEADER_SIZE = HEADER.pack, HEADER.size
 _PASSWORD_ACKNOWLEDGMENT = bytes((0, 0, TPMA_SESSION.CONTINUE_SESSION, 0, 0))
 
 
@@ -26,46 +27,52 @@ def frame_response(tpm: Tpm, call: Call) -> bytes:
 
     The first parameter is encrypted after the nonces have changed and before rpHash is computed.
     """
-    for use in call.uses:
-        if isinstance(use, SessionUse):
-            use.session.nonce_tpm = tpm.random(len(use.session.nonce_tpm))
-    _encrypt_parameter(call)
-    _audit(tpm, call)
-    if call.has_sessions:
-        size = len(call.response).to_bytes(4)
-        acknowledgments = [_acknowledge(tpm, call, use) for use in call.uses]
-        tag, body = _SESSIONS, b"".join((call.handle_area, size, call.response, *acknowledgments))
-    else:
-        tag, body = _NO_SESSIONS, call.handle_area + call.response
-    return HEADER.pack(tag, HEADER.size + len(body), _SUCCESS) + body
-
-
-def _encrypt_parameter(call: Call) -> None:
-    use = call.encrypting
-    if use is not None:
-        call.response = sessions.encrypt_parameter(
-            use.session, use.encryption_key, use.nonce_caller, call.response
-        )
-
-
-def _audit(tpm: Tpm, call: Call) -> None:
-    """Extend the digests of session and command audit (Part 1, 17.1 and clause 32)."""
-    use = call.auditing
-    if use is not None:
-        alg = use.session.auth_hash
-        restart = use.has(TPMA_SESSION.AUDIT_RESET)
-        hashes = call.request.cp_hash(alg), _rp_hash(call, alg)
-        audit.extend_session(tpm, use.session, *hashes, restart=restart)
+    for use in call.sessions:
+        use.session.nonce_tpm = tpm.random(len(use.session.nonce_tpm))
+    if call.encrypting is not None:
+        _encrypt_parameter(call, call.encrypting)
+    if call.auditing is not None:
+        _audit_session(tpm, call, call.auditing)
     elif call.spec.sessions:
         audit.end_exclusive(tpm)
     if call.audit_alg is not None:
-        alg = call.audit_alg
-        audit.extend(tpm, alg, call.request.cp_hash(alg), _rp_hash(call, alg))
+        _audit_command(tpm, call, call.audit_alg)
+    if not call.has_sessions:
+        body = call.handle_area + call.response
+        return _pack(_NO_SESSIONS, _HEADER_SIZE + len(body), _SUCCESS) + body
+    size = len(call.response).to_bytes(4)
+    body = b"".join((call.handle_area, size, call.response, _acknowledgments(tpm, call)))
+    return _pack(_SESSIONS, _HEADER_SIZE + len(body), _SUCCESS) + body
+
+
+def _encrypt_parameter(call: Call, use: SessionUse) -> None:
+    call.response = sessions.encrypt_parameter(
+        use.session, use.encryption_key, use.nonce_caller, call.response
+    )
+
+
+def _audit_session(tpm: Tpm, call: Call, use: SessionUse) -> None:
+    """Extend the digest of session audit (Part 1, 17.1)."""
+    alg = use.session.auth_hash
+    restart = use.has(TPMA_SESSION.AUDIT_RESET)
+    hashes = call.request.cp_hash(alg), _rp_hash(call, alg)
+    audit.extend_session(tpm, use.session, *hashes, restart=restart)
+
+
+def _audit_command(tpm: Tpm, call: Call, alg: int) -> None:
+    """Extend the digest of command audit (Part 1, clause 32)."""
+    audit.extend(tpm, alg, call.request.cp_hash(alg), _rp_hash(call, alg))
 
 
 def _rp_hash(call: Call, alg: int) -> bytes:
     """rpHash (Part 1, 15.8)."""
     return digest(alg, bytes(4), call.spec.code.to_bytes(4), call.response)
+
+
+def _acknowledgments(tpm: Tpm, call: Call) -> bytes:
+    if not call.sessions:
+        return _PASSWORD_ACKNOWLEDGMENT * len(call.uses)
+    return b"".join([_acknowledge(tpm, call, use) for use in call.uses])
 
 
 def _acknowledge(tpm: Tpm, call: Call, use: PasswordUse | SessionUse) -> bytes:

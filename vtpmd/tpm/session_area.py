@@ -2,9 +2,9 @@
 
 from .call import EXTRA_USE, Call, PasswordUse, SessionUse
 from .core import audit, dictionary_attack, nv_pin, sessions
-from .core.authorization import Request, authorize
+from .core.authorization import authorize, authorize_by_password
 from .rc import RC, TpmError
-from .state import Entity, Session, Tpm
+from .state import Entity, NvIndex, Session, Tpm
 from .wire.attributes import TPMA_SESSION
 from .wire.base import TPMS_AUTH_COMMAND
 from .wire.constants import ALG, RH
@@ -12,6 +12,11 @@ from .wire.constants import ALG, RH
 MAX_SESSIONS = 3
 MINIMUM_SIZE = 9
 """Octets of an authorization without nonce and proof."""
+_EMPTY_PASSWORDS = frozenset(
+    MINIMUM_SIZE.to_bytes(4) + RH.RS_PW.to_bytes(4) + bytes((0, 0, attributes, 0, 0))
+    for attributes in (0, TPMA_SESSION.CONTINUE_SESSION)
+)
+"""Authorization areas, with their size, of one password that is empty: those of most commands."""
 _EXCLUSIVE_OR_RESET = TPMA_SESSION.AUDIT_EXCLUSIVE | TPMA_SESSION.AUDIT_RESET
 
 
@@ -20,37 +25,40 @@ def parse_sessions(tpm: Tpm, call: Call) -> None:
 
     As in libtpms, a size out of range is RC.SIZE and not RC.AUTHSIZE.
     """
-    if call.has_sessions:
-        _parse_area(tpm, call)
-    elif call.spec.authorizations:
-        raise TpmError(RC.AUTH_MISSING)
-    call.parameters = call.buffer[call.offset :]
-    call.request = Request(call.spec, call.entities, call.parameters)
-
-
-def _parse_area(tpm: Tpm, call: Call) -> None:
-    start = call.offset + 4
-    if start > len(call.buffer):
+    buffer, offset = call.buffer, call.offset
+    start = offset + 4
+    if call.spec.sessions and buffer[offset : start + MINIMUM_SIZE] in _EMPTY_PASSWORDS:
+        call.uses = (PasswordUse(b""),)
+        call.offset = start + MINIMUM_SIZE
+        return
+    if start > len(buffer):
         raise TpmError(RC.INSUFFICIENT)
-    end = start + int.from_bytes(call.buffer[call.offset : start])
-    if end - start < MINIMUM_SIZE or end > len(call.buffer):
+    end = call.offset = start + int.from_bytes(buffer[offset:start])
+    if end - start < MINIMUM_SIZE or end > len(buffer):
         raise TpmError(RC.SIZE)
     if not call.spec.sessions:
         raise TpmError(RC.AUTH_CONTEXT)
-    area, offset = call.buffer[start:end], 0
+    _read_uses(tpm, call, buffer[start:end])
+
+
+def _read_uses(tpm: Tpm, call: Call, area: bytes) -> None:
+    uses: list[PasswordUse | SessionUse] = []
+    found: list[SessionUse] = []
+    call.uses, call.sessions = uses, found
+    offset = 0
     while offset < len(area):
-        number = len(call.uses) + 1
+        number = len(uses) + 1
         try:
             if number > MAX_SESSIONS:
                 raise TpmError(RC.SIZE)
             given, offset = TPMS_AUTH_COMMAND.unmarshal(area, offset, tpm.profile)
             if given.session_handle == RH.RS_PW:
-                call.uses.append(_password(given))
+                uses.append(_password(given))
             else:
-                call.uses.append(_session(tpm, call, given))
+                found.append(_session(tpm, call, given))
+                uses.append(found[-1])
         except TpmError as error:
             raise error.session(number) from None
-    call.offset = end
 
 
 def _password(given: TPMS_AUTH_COMMAND) -> PasswordUse:
@@ -67,9 +75,8 @@ def _session(tpm: Tpm, call: Call, given: TPMS_AUTH_COMMAND) -> SessionUse:
         raise TpmError(RC.REFERENCE_S0 + len(call.uses))
     if session.handle != given.session_handle:
         raise TpmError(RC.HANDLE)
-    for other in call.uses:
-        if isinstance(other, SessionUse) and other.session is session:
-            raise TpmError(RC.HANDLE)
+    if any(other.session is session for other in call.sessions):
+        raise TpmError(RC.HANDLE)
     use = SessionUse(session, given.nonce, given.session_attributes, given.hmac)
     if use.has(EXTRA_USE | _EXCLUSIVE_OR_RESET):
         _note_extra_use(tpm, call, use)
@@ -114,29 +121,30 @@ def _check_exclusive(tpm: Tpm, use: SessionUse) -> None:
 
 def authorize_handles(tpm: Tpm, call: Call) -> None:
     """Assign authorizations to handles in order, and check each of them (Part 3, 5.6)."""
-    needed = call.spec.authorizations
-    if needed > len(call.uses):
+    spec = call.spec
+    if spec.authorizations > len(call.uses):
         raise TpmError(RC.AUTH_MISSING)
-    for use, entity, handle in zip(
-        call.uses, call.entities[:needed], call.spec.handles, strict=False
-    ):
-        use.entity, use.role = entity, handle.auth
-    for number, use in enumerate(call.uses, 1):
-        try:
+    position = 0
+    try:
+        for position, use in enumerate(call.uses):
+            if position < spec.authorizations:
+                use.entity, use.role = call.entities[position], spec.handles[position].auth
             if isinstance(use, PasswordUse):
                 _check_password(tpm, call, use)
             else:
                 _check_session(tpm, call, use)
-        except TpmError as error:
-            raise error.session(number) from None
+    except TpmError as error:
+        raise error.session(position + 1) from None
 
 
 def _check_password(tpm: Tpm, call: Call, use: PasswordUse) -> None:
-    if use.entity is None:
+    entity = use.entity
+    if entity is None:
         raise TpmError(RC.HANDLE)
-    authorize(tpm, call.request, use.entity, use.role, None)
-    proven = sessions.is_auth_value(use.entity.auth_value, use.proof)
-    _record_try(tpm, use.entity, None, used=True, proven=proven)
+    authorize_by_password(tpm, call.spec, entity, use.role)
+    proven = sessions.is_auth_value(entity.auth_value, use.proof)
+    if not proven or isinstance(entity, NvIndex):
+        _record_try(tpm, entity, None, used=True, proven=proven)
 
 
 def _check_session(tpm: Tpm, call: Call, use: SessionUse) -> None:
@@ -172,7 +180,7 @@ def _is_proven(call: Call, use: SessionUse) -> bool:
 
 def _other_nonces(call: Call, use: SessionUse) -> bytes:
     """nonceTPM of the other sessions that encrypt, for the first if it authorizes (16.6.5)."""
-    if use is not call.uses[0] or use.entity is None:
+    if len(call.sessions) == 1 or use is not call.uses[0] or use.entity is None:
         return b""
     others = [call.decrypting]
     if call.encrypting is not call.decrypting:
@@ -186,20 +194,18 @@ def _record_try(
     tpm: Tpm, entity: Entity | None, session: Session | None, *, used: bool, proven: bool
 ) -> None:
     """Count the try if the entity or the TPM counts tries; raise unless it was right."""
-    if used and entity is not None:
+    if used and isinstance(entity, NvIndex):
         nv_pin.end_use(tpm, entity, proven=proven)
     if not proven:
         raise TpmError(dictionary_attack.register_failure(tpm, entity, session, used=used))
 
 
-def decrypt_parameter(call: Call) -> None:
-    """Decrypt the first parameter (Part 3, 5.7)."""
-    use = call.decrypting
-    if use is None:
-        return
+def decrypt_parameter(call: Call, use: SessionUse) -> None:
+    """Decrypt the first parameter (Part 3, 5.7); `request` keeps what was received."""
     try:
-        call.parameters = sessions.decrypt_parameter(
-            use.session, use.encryption_key, use.nonce_caller, call.parameters
+        parameters = sessions.decrypt_parameter(
+            use.session, use.encryption_key, use.nonce_caller, call.request.parameters
         )
     except TpmError as error:
         raise error.session(call.uses.index(use) + 1) from None
+    call.buffer = call.buffer[: call.offset] + parameters

@@ -34,27 +34,36 @@ class Client(Connection[R], Generic[R]):
         self._turns = turns
         self._note_defect = note_defect
 
-    def ready(self, now: float) -> None:
-        """The socket is ready for what `events` asked for."""
+    def ready(self, now: float) -> bool:
+        """The socket is ready for what `events` asked for.
+
+        Returns True if it waits for a request now as it did before, and for nothing else.
+        """
         if self.outgoing:
             self.flush()
         else:
-            self._read(now)
+            received = self.receive()
+            if received is not None:
+                self.hear(*received, now)
         self.pump()
+        return False
 
     def pump(self) -> None:
         """Answer what may be answered now."""
         while self.pending and not self.outgoing and not self.closed:
             if not self._turns.free_for(self.turn(self.pending[0])):
                 return
-            request = self.pending.popleft()
-            try:
-                self.handle(request)
-            except Exception as error:  # ours alone to answer for: no input may end the worker
-                self._note_defect(error)
-                self.fail(request)
+            self.attempt(self.pending.popleft())
         if self.closing and not self.outgoing:
             self.close()
+
+    def attempt(self, request: R) -> None:
+        """Handle a request whose turn it is."""
+        try:
+            self.handle(request)
+        except Exception as error:  # ours alone to answer for: no input may end the worker
+            self._note_defect(error)
+            self.fail(request)
 
     def expire(self, now: float) -> None:
         """Give up an incomplete request whose deadline has passed, unless the client waits for us.
@@ -68,11 +77,8 @@ class Client(Connection[R], Generic[R]):
         self.give_up()
         self.pump()
 
-    def _read(self, now: float) -> None:
-        received = self.receive()
-        if received is None:
-            return
-        data, fds = received
+    def hear(self, data: bytes, fds: list[int], now: float) -> None:
+        """Take what was received; no octets are the end."""
         if not data:
             close_fds(fds)
             self.close()

@@ -57,7 +57,7 @@ class Clients:
             self.drops.of(str(peer_of(sock))),
         )
         self.controls.append(client)
-        self.tend(client)
+        self._begin(client)
 
     def add_data(self, sock: socket.socket) -> DataClient:
         """Serve a connection of the data listener."""
@@ -77,8 +77,12 @@ class Clients:
             self.drops.of(str(peer_of(sock))),
         )
         self.datas.append(client)
-        self.tend(client)
+        self._begin(client)
         return client
+
+    def _begin(self, client: Client) -> None:
+        client.on_close = self._loop.forget
+        self.tend(client)
 
     def make_room(self, clients: Sequence[Client]) -> None:
         """If there are too many of these, close the one that has been silent longest."""
@@ -101,7 +105,6 @@ class Clients:
         if not client.closed:
             self._loop.watch(client, client.events, lambda: self._serve(client))
             return
-        self._loop.forget(client)
         if isinstance(client, ControlClient) and client in self.controls:
             self.controls.remove(client)
             self.end_if(Ending.ON_CONTROL_CLOSED)
@@ -133,7 +136,8 @@ class Clients:
                 client.expire(now)
                 self.tend(client)
 
-    def _serve(self, client: Client) -> None:
-        if not client.closed:
-            client.ready(time.monotonic())
+    def _serve(self, client: Client) -> bool:
+        if not client.closed and client.ready(time.monotonic()):
+            return True
         self.tend(client)
+        return False

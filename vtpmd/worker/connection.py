@@ -10,12 +10,17 @@ import select
 import selectors
 import socket
 from collections import deque
+from collections.abc import Callable
 from typing import Generic, TypeVar
 
 R = TypeVar("R")
 
 _RECEIVE = 16 * 1024
 _MAX_DROPS = 32
+# As plain numbers: what an Enum takes to look up or combine is much of a short command.
+_DONTWAIT = int(socket.MSG_DONTWAIT)
+_SEND = int(socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
+_RECEIVE_FDS = int(socket.MSG_DONTWAIT | socket.MSG_CMSG_CLOEXEC)
 _unread = bytearray(_RECEIVE)
 
 
@@ -24,7 +29,8 @@ class Connection(Generic[R]):
 
     `deadline` (monotonic seconds) is when an incomplete request is given up; `last_heard` when
     the client last sent anything. About `MAX_FDS` descriptors are taken with the octets of one
-    receive; the kernel drops all others and `truncated` says that it did.
+    receive; the kernel drops all others and `truncated` says that it did. `on_close` is given
+    the connection before its socket is closed.
     """
 
     MAX_FDS = 0
@@ -37,16 +43,15 @@ class Connection(Generic[R]):
         self.last_heard = heard
         self.parked = False
         self.closing = False
+        self.closed = False
+        self.on_close: Callable[[Connection[R]], None] = lambda connection: None
         self.truncated = False
-        self._poller = select.poll()
-        self._poller.register(sock, select.POLLIN)
+        poller = select.poll()
+        poller.register(sock, select.POLLIN)
+        self._poll = poller.poll
 
     def fileno(self) -> int:
         return self.socket.fileno()
-
-    @property
-    def closed(self) -> bool:
-        return self.socket.fileno() < 0
 
     @property
     def events(self) -> int:
@@ -59,10 +64,8 @@ class Connection(Generic[R]):
         """What is there, with its descriptors; b"" at the end, None if nothing is."""
         try:
             if not self.MAX_FDS:
-                return self.socket.recv(_RECEIVE, socket.MSG_DONTWAIT), []
-            data, fds, flags, _ = socket.recv_fds(
-                self.socket, _RECEIVE, self.MAX_FDS, socket.MSG_DONTWAIT | socket.MSG_CMSG_CLOEXEC
-            )
+                return self.socket.recv(_RECEIVE, _DONTWAIT), []
+            data, fds, flags, _ = socket.recv_fds(self.socket, _RECEIVE, self.MAX_FDS, _RECEIVE_FDS)
         except (BlockingIOError, InterruptedError):
             return None
         except OSError:
@@ -80,7 +83,7 @@ class Connection(Generic[R]):
             if not self.has_sent():  # as a rule: cheaper than an exception
                 break
             try:
-                count = self.socket.recv_into(_unread, 0, socket.MSG_DONTWAIT)
+                count = self.socket.recv_into(_unread, 0, _DONTWAIT)
             except OSError:
                 break
             if not count:
@@ -94,7 +97,7 @@ class Connection(Generic[R]):
             self.outgoing += data
             return
         try:
-            sent = self.socket.send(data, socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
+            sent = self.socket.send(data, _SEND)
         except BlockingIOError:
             sent = 0
         except OSError:
@@ -110,7 +113,7 @@ class Connection(Generic[R]):
 
     def has_sent(self) -> bool:
         """Whether there is something to receive."""
-        return bool(self._poller.poll(0))
+        return bool(self._poll(0))
 
     def hung_up(self) -> bool:
         """Whether the other end is gone, even if we have not read that far."""
@@ -121,7 +124,10 @@ class Connection(Generic[R]):
     def close(self) -> None:
         self.pending.clear()
         self.outgoing.clear()
-        self.socket.close()
+        if not self.closed:
+            self.closed = True
+            self.on_close(self)
+            self.socket.close()
 
 
 def close_fds(fds: list[int]) -> None:

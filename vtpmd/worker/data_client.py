@@ -9,11 +9,12 @@ from vtpmd.swtpm.data import (
     DataParser,
     DataRequest,
     bounded,
+    is_whole,
     judge,
     vendor_set_locality,
 )
 from vtpmd.swtpm.table import Turn
-from vtpmd.tpm.engine import RC, refusal
+from vtpmd.tpm.engine import RC, Engine, refusal
 
 from .client import Client, Turns
 from .drops import ClientDrops
@@ -62,11 +63,37 @@ class DataClient(Client[DataRequest]):
     ) -> None:
         super().__init__(sock, heard, long_commands, instance.execution.note_defect)
         self._long_commands = long_commands
-        self._instance = instance
+        self._execution = instance.execution
+        self._settings = instance.settings
+        self._power = instance.power
         self._dialect = dialect
+        self._bare = not (dialect.extensions or dialect.disconnect)
         self._drops = drops
         self._parser = DataParser(tcg_form=dialect.extensions)
         self._running_aside = False
+
+    def ready(self, now: float) -> bool:
+        """As in `Client`, with a short way for the usual: one whole command, answered at once."""
+        if self.outgoing or self.partial:
+            return super().ready(now)
+        received = self.receive()
+        if received is None:
+            return True
+        data, fds = received
+        if not self._is_usual(data):
+            self.hear(data, fds, now)
+            self.pump()
+            return False
+        self.last_heard = now
+        try:
+            response = self._execution.execute(data, self._settings.locality)
+        except Exception as error:  # as in `attempt`
+            self._note_defect(error)
+            response = refusal(RC.FAILURE)
+        if self.has_sent():
+            self._drop_unread()
+        self.send(bounded(response, self._settings.buffer_size))
+        return not (self.outgoing or self.closed)
 
     @property
     def partial(self) -> bool:
@@ -77,7 +104,7 @@ class DataClient(Client[DataRequest]):
         return 0 if self._running_aside else super().events
 
     def parse(self, data: bytes, fds: list[int]) -> None:
-        self._take(self._parser.feed(data, self._instance.settings.buffer_size))
+        self._take(self._parser.feed(data, self._settings.buffer_size))
 
     def turn(self, request: DataRequest) -> Turn:
         return Turn.AT_ONCE if request.error is not None else Turn.AFTER
@@ -87,10 +114,10 @@ class DataClient(Client[DataRequest]):
         if response is not None:
             self._respond(request, response)
             return
-        execution, locality = self._instance.execution, self._instance.settings.locality
+        execution, locality = self._execution, self._settings.locality
         if request.tcg_locality is not None:
             locality = request.tcg_locality
-        if execution.is_long(request.command):
+        if Engine.is_long(request.command):
             self._running_aside = True
             self._long_commands.run(
                 self, request.command, locality, lambda response: self._respond(request, response)
@@ -108,12 +135,22 @@ class DataClient(Client[DataRequest]):
         self._drop_unread()
         super().flush()
 
+    def _is_usual(self, data: bytes) -> bool:
+        """Whether this is a command and all it needs is the TPM, which is free."""
+        return (
+            is_whole(data, self._settings.buffer_size)
+            and self._bare
+            and self._power.running
+            and self._turns.free_for(Turn.AFTER)
+            and not Engine.is_long(data)
+        )
+
     def _take(self, request: DataRequest | None) -> None:
         if request is not None:
             self.pending.append(request)
 
     def _answer_without_tpm(self, request: DataRequest) -> bytes | None:
-        settings, running = self._instance.settings, self._instance.power.running
+        settings = self._settings
         if self._dialect.extensions and request.error is None:
             vendor = vendor_set_locality(
                 request.command,
@@ -124,8 +161,8 @@ class DataClient(Client[DataRequest]):
                 if vendor.locality is not None:
                     settings.locality = vendor.locality
                 return vendor.response
-        refused = judge(request, running=running, max_locality=settings.max_locality)
-        return refused or self._instance.execution.prepare()
+        refused = judge(request, self._power.running, settings.max_locality)
+        return refused or self._execution.prepare()
 
     def _respond(self, request: DataRequest, response: bytes) -> None:
         """Answer a command; after one that ran on the side thread the client may be gone."""
@@ -133,8 +170,7 @@ class DataClient(Client[DataRequest]):
         if self.closed:
             return
         self._drop_unread()
-        limit = self._instance.settings.buffer_size
-        self.send(request.frame(bounded(response, limit)))
+        self.send(request.frame(bounded(response, self._settings.buffer_size)))
         self.closing = self.closing or self._dialect.disconnect
 
     def _drop_unread(self) -> None:

@@ -52,16 +52,13 @@ class Execution:
         """Whether the last look found space for the next write: "available", or why not."""
         return "available" if self._space else self.state.shortage
 
-    def is_long(self, command: bytes) -> bool:
-        """Whether `run` belongs on the side thread."""
-        return self.engine.is_long(command)
-
     def prepare(self) -> bytes | None:
         """Before each command: a refusal, or None to go ahead."""
         self.commands += 1
         if self.handed_over:
             return refusal(RC.FAILURE)
-        self.check_space()
+        if self.state.reserve() is not self._space:
+            self.check_space()
         return None
 
     def run(self, command: bytes, locality: int) -> Reply:
@@ -84,7 +81,7 @@ class Execution:
 
     def execute(self, command: bytes, locality: int) -> bytes:
         """`prepare`, `run` and `settle` in one."""
-        return self.prepare() or self.settle(self.run(command, locality))
+        return self.prepare() or self.settle(self.engine.execute(command, locality))
 
     def cancel(self) -> None:
         """End the command on the side thread, if one is there."""
@@ -100,9 +97,8 @@ class Execution:
     def check_space(self) -> None:
         """Tell the engine if the next write has space, and the supervisor when that changes."""
         space = self.state.reserve()
-        self.engine.nv_available = space
         if space is not self._space:
-            self._space = space
+            self._space = self.engine.nv_available = space
             if space:
                 self.report("storage-recovered", "")
             else:
@@ -120,6 +116,7 @@ class Execution:
     def replace_engine(self, engine: Engine) -> None:
         """Go on with an engine that holds just what is on disk."""
         self.engine = engine
+        engine.nv_available = self._space
         self.stale = self._failure_told = False
 
     def demand_possession(self) -> None:

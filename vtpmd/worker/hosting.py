@@ -1,5 +1,6 @@
 """Making a TPM and serving it in this process: sandbox, engine and loop, in this order."""
 
+import gc
 from collections.abc import Callable, Sequence
 
 from vtpmd.storage.key import Key
@@ -60,5 +61,6 @@ def serve(
     server = Server(instance, side, listeners, supervision, options)
     server.start_up()
     ready(state.generation)
+    gc.freeze()  # all this lives until the end: the collector need not look at it again
     server.run()
     wipe(state.key.dek)

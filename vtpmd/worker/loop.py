@@ -2,11 +2,22 @@
 
 import contextlib
 import os
+import select
 import selectors
 import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
+
+_MAX_EVENTS = 64
+_EPOLL = {
+    selectors.EVENT_READ: select.EPOLLIN,
+    selectors.EVENT_WRITE: select.EPOLLOUT,
+    selectors.EVENT_READ | selectors.EVENT_WRITE: select.EPOLLIN | select.EPOLLOUT,
+}
+
+Callback = Callable[[], bool | None]
+"""Returns True if nothing has changed that a part of the loop would have to see to."""
 
 
 class HasFileno(Protocol):
@@ -14,9 +25,9 @@ class HasFileno(Protocol):
 
 
 class Part(Protocol):
-    """Something that is looked after once in every round.
+    """Something that is looked after when anything may have changed, and at its `deadline`.
 
-    `deadline`: monotonic seconds at which the next round begins at the latest, or None.
+    `deadline`: in monotonic seconds; None if there is none.
     """
 
     @property
@@ -28,28 +39,43 @@ class Loop:
     """Calls back for whatever is ready. `ending` is set by `request_end`, for a part to act on."""
 
     def __init__(self) -> None:
-        self._selector = selectors.DefaultSelector()
-        self._watched: dict[HasFileno | int, int] = {}
+        self._epoll = select.epoll()
+        self._watched: dict[HasFileno | int, tuple[int, int]] = {}
+        self._callbacks: dict[int, Callback] = {}
+        self._attention = False
         self.ending = False
         self._ended = False
 
-    def watch(self, what: HasFileno | int, events: int, callback: Callable[[], None]) -> None:
-        """Wait for exactly `events` of `what` from now on."""
-        watched = self._watched.get(what, 0)
+    def watch(self, what: HasFileno | int, events: int, callback: Callback) -> None:
+        """Wait for exactly `events` (of `selectors`) of `what` from now on."""
+        fd, watched = self._watched.get(what, (-1, 0))
         if watched == events:
             return
-        if not watched:
-            self._selector.register(what, events, callback)
-        elif events:
-            self._selector.modify(what, events, callback)
+        if not events:
+            self.forget(what)
+            return
+        if watched:
+            self._epoll.modify(fd, _EPOLL[events])
         else:
-            self._selector.unregister(what)
-        self._watched[what] = events
+            fd = what if isinstance(what, int) else what.fileno()
+            self._epoll.register(fd, _EPOLL[events])
+        self._watched[what] = fd, events
+        self._callbacks[fd] = callback
 
     def forget(self, what: HasFileno | int) -> None:
-        """Stop waiting for something whose descriptor is, or is about to be, free for another."""
-        if self._watched.pop(what, 0):
-            self._selector.unregister(what)
+        """Stop waiting for something whose descriptor is about to be free for another.
+
+        The kernel goes on with a descriptor that is closed first if others hold its open file.
+        """
+        fd, watched = self._watched.pop(what, (-1, 0))
+        if watched:
+            del self._callbacks[fd]
+            with contextlib.suppress(OSError):  # closed already
+                self._epoll.unregister(fd)
+
+    def attend(self) -> None:
+        """Look after all parts before the loop waits again, whatever the callbacks return."""
+        self._attention = True
 
     def run(self, parts: Sequence[Part], signals: Sequence[signal.Signals]) -> None:
         """Go round until `end`. Each of these signals is a `request_end`."""
@@ -60,9 +86,26 @@ class Loop:
                     part.tick(time.monotonic())
                 if self._ended:
                     break
-                for key, _ in self._selector.select(_timeout(parts)):
-                    key.data()
-        self._selector.close()
+                self._serve(_earliest(parts))
+        self._watched.clear()
+        self._epoll.close()
+
+    def _serve(self, deadline: float | None) -> None:
+        """Wait and call back, until there may be something to look after or `deadline`."""
+        self._attention = False
+        poll, callbacks = self._epoll.poll, self._callbacks
+        timeout = None
+        while True:
+            if deadline is not None:
+                timeout = deadline - time.monotonic()
+                if timeout <= 0:
+                    timeout, self._attention = 0.0, True
+            for fd, _ in poll(timeout, _MAX_EVENTS):
+                callback = callbacks.get(fd)  # none if one before has forgotten it
+                if callback is None or not callback():
+                    self._attention = True
+            if self._attention:
+                return
 
     def request_end(self) -> None:
         """Ask the loop to end in order; may be repeated, and called from a signal handler."""
@@ -73,9 +116,9 @@ class Loop:
         self._ended = True
 
 
-def _timeout(parts: Sequence[Part]) -> float | None:
-    deadlines = [part.deadline for part in parts if part.deadline is not None]
-    return max(0.0, min(deadlines) - time.monotonic()) if deadlines else None
+def _earliest(parts: Sequence[Part]) -> float | None:
+    deadlines = [part.deadline for part in parts]
+    return min((deadline for deadline in deadlines if deadline is not None), default=None)
 
 
 @contextlib.contextmanager

@@ -47,6 +47,7 @@ class Server:
             self.start_up,
         )
         supervision.on_detach = self._loop.forget
+        supervision.on_report = self._loop.attend
 
     def start_up(self) -> None:
         """Power the TPM on as `Options.startup` asks. Raises ControlError."""

@@ -60,7 +60,7 @@ class Supervision:
     """Owns the channel; `channel` is None while there is no supervisor.
 
     `unheard` is told what there is no supervisor for; `on_detach` is given a channel before it
-    is closed.
+    is closed; `on_report` is called after each report, for `events` and `deadline` may be others.
     """
 
     def __init__(
@@ -68,6 +68,7 @@ class Supervision:
     ) -> None:
         self.channel = channel
         self.on_detach: Callable[[Channel], None] = lambda channel: None
+        self.on_report: Callable[[], None] = lambda: None
         self._unheard = unheard
         self._quota = workers_quota()
         self._pending: deque[Message] = deque()
@@ -83,6 +84,7 @@ class Supervision:
         """Tell the supervisor, or only count what is more than a worker may tell."""
         if self._quota.admits(kind, time.monotonic()):
             self._tell(kind, detail)
+        self.on_report()
 
     @property
     def deadline(self) -> float | None:

@@ -14,7 +14,12 @@ def test_digest_and_hmac(alg: int) -> None:
     for key in (b"", b"key", b"k" * 200):
         oracle = HMAC(key, library.HASHES[alg])
         oracle.update(b"message")
-        assert hashes.hmac(alg, key, b"mes", b"sage") == oracle.finalize()
+        expected = oracle.finalize()
+        assert hashes.hmac(alg, key, b"mes", b"sage") == expected
+        kept = hashes.HmacKey(alg, key)
+        assert [kept.hmac(b"message") for _ in range(2)] == [expected] * 2
+        assert kept.has(key)
+        assert not kept.has(key + b"\0")  # although its HMACs are the same
 
 
 @pytest.mark.parametrize("alg", library.HASHES)

@@ -78,7 +78,9 @@ def pcr_read(tpm: Tpm, /, pcr_selection_in: TPML_PCR_SELECTION) -> PcrReadRespon
     returned = []
     for selection in pcr_selection_in:
         fitting = pcrs.selected(tpm, selection)[: MAX_POLICY_DIGESTS - len(values)]
-        values += [tpm.volatile.pcrs[selection.hash][pcr] for pcr in fitting]
+        if fitting:
+            bank = tpm.volatile.pcrs[selection.hash]
+            values += [bank[pcr] for pcr in fitting]
         returned.append(pcrs.narrowed(selection, fitting))
     return PcrReadResponse(tpm.reset.pcr_update_counter, returned, values)
 

@@ -6,7 +6,8 @@ from enum import Enum
 from typing import Any
 
 from ..rc import TpmError
-from ..wire.structure import Reader
+from ..wire.area import Area
+from ..wire.structure import Structure
 
 
 class Auth(Enum):
@@ -34,7 +35,6 @@ class HandleSpec:
     """One row of the handle area; `optional` if the action takes None for TPM_RH_NULL."""
 
     name: str
-    read: Reader
     auth: Auth
     optional: bool
 
@@ -48,7 +48,9 @@ class CommandSpec:
     """The version of the library specification that a profile needs to have it."""
     action: Callable[..., Any]
     handles: tuple[HandleSpec, ...]
-    parameters: tuple[tuple[str, Reader], ...]
+    handle_area: Area
+    parameters: Area
+    response: type[Structure] | None
     response_handle: bool
     """The response begins with a handle."""
     decrypt: bool
@@ -75,13 +77,20 @@ class CommandSpec:
     authorizations: int
     """How many handles have an auth role; these come first."""
 
+    def compile(self) -> None:
+        """Generate what reads the command and writes the response, ahead of the first use."""
+        self.handle_area.compile()
+        self.parameters.compile()
+        if self.response is not None:
+            self.response.compiled_writer()
+
     def locate(self, error: TpmError) -> TpmError:
         """Turn `at="in_scheme"` into the position bits of the response code (Part 2, 6.6.2)."""
         if error.at is not None:
             for number, handle in enumerate(self.handles, 1):
                 if handle.name == error.at:
                     return error.handle(number)
-            for number, (name, _) in enumerate(self.parameters, 1):
+            for number, name in enumerate(self.parameters.names, 1):
                 if name == error.at:
                     return error.parameter(number)
         return error

@@ -19,7 +19,7 @@ def is_pin_pass(entity: Entity) -> bool:
     return isinstance(entity, NvIndex) and entity.nt == NT.PIN_PASS
 
 
-def begin_use(tpm: Tpm, entity: Entity) -> None:
+def begin_use(tpm: Tpm, entity: NvIndex) -> None:
     """Check that the authValue may be tried, before it is.
 
     Raises RC.AUTH_UNAVAILABLE unless the index is written and pinCount is below pinLimit, and
@@ -32,7 +32,7 @@ def begin_use(tpm: Tpm, entity: Entity) -> None:
     tpm.begin_nv_update()
 
 
-def end_use(tpm: Tpm, entity: Entity, *, proven: bool) -> None:
+def end_use(tpm: Tpm, entity: NvIndex, *, proven: bool) -> None:
     """Count a try: PIN Pass counts successes, PIN Fail consecutive failures."""
     if not is_pin(entity):
         return

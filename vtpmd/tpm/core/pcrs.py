@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 
 from ..crypto.hashes import digest, digest_size
 from ..rc import RC, TpmError
@@ -53,10 +54,15 @@ ATTRIBUTES: tuple[Attributes, ...] = (
 
 def entity(tpm: Tpm, pcr: int) -> Pcr:
     """A PCR as an entity that a command refers to."""
-    if not ATTRIBUTES[pcr].authorized:
-        return Pcr(pcr)
+    plain = _PLAIN.get(pcr)
+    if plain is not None:
+        return plain
     permanent = tpm.permanent
     return Pcr(pcr, tpm.clear.pcr_auth_value, permanent.pcr_policy_alg, permanent.pcr_policy)
+
+
+_PLAIN = {pcr: Pcr(pcr) for pcr in range(PCR_COUNT) if not ATTRIBUTES[pcr].authorized}
+"""Nothing of these ever changes."""
 
 
 def is_allocated(tpm: Tpm, bank: int, pcr: int) -> bool:
@@ -122,11 +128,12 @@ def extend(tpm: Tpm, pcr: Pcr | None, measured: Iterable[TPMT_HA]) -> None:
     """PCR = H(PCR || digest), in the bank of each digest; banks without this PCR are skipped."""
     if pcr is None:
         return
+    number = pcr.handle
     for entry in measured:
-        if is_allocated(tpm, entry.hash_alg, pcr.handle):
+        if is_allocated(tpm, entry.hash_alg, number):
             values = tpm.volatile.pcrs[entry.hash_alg]
-            values[pcr.handle] = digest(entry.hash_alg, values[pcr.handle], entry.digest)
-            count_change(tpm, pcr.handle)
+            values[number] = digest(entry.hash_alg, values[number], entry.digest)
+            count_change(tpm, number)
 
 
 def count_change(tpm: Tpm, pcr: int) -> None:
@@ -174,17 +181,27 @@ def _measure_h_crtm(tpm: Tpm, digests: dict[int, bytes]) -> None:
     tpm.volatile.h_crtm = True
 
 
-def selected(tpm: Tpm, selection: TPMS_PCR_SELECTION) -> list[int]:
+def selected(tpm: Tpm, selection: TPMS_PCR_SELECTION) -> tuple[int, ...]:
     """The PCRs of a selection that exist, in order."""
     bits = int.from_bytes(selection.pcr_select, "little")
-    bits &= tpm.permanent.pcr_allocation.get(selection.hash, 0)
-    return [pcr for pcr in range(bits.bit_length()) if bits >> pcr & 1]
+    return _in_bitmap(bits & tpm.permanent.pcr_allocation.get(selection.hash, 0))
 
 
-def narrowed(selection: TPMS_PCR_SELECTION, pcrs: list[int]) -> TPMS_PCR_SELECTION:
+def narrowed(selection: TPMS_PCR_SELECTION, pcrs: tuple[int, ...]) -> TPMS_PCR_SELECTION:
     """A selection of only these PCRs, of the same size."""
-    octets = sum(1 << pcr for pcr in pcrs).to_bytes(len(selection.pcr_select), "little")
+    octets = _bitmap(pcrs).to_bytes(len(selection.pcr_select), "little")
     return TPMS_PCR_SELECTION(selection.hash, octets)
+
+
+# A machine asks for the same few selections again and again.
+@lru_cache(maxsize=32)
+def _in_bitmap(bits: int) -> tuple[int, ...]:
+    return tuple(pcr for pcr in range(bits.bit_length()) if bits >> pcr & 1)
+
+
+@lru_cache(maxsize=32)
+def _bitmap(pcrs: tuple[int, ...]) -> int:
+    return sum(1 << pcr for pcr in pcrs)
 
 
 def selection_digest(

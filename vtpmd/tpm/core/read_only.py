@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from ..rc import RC, TpmError
-from ..state import Entity, NvIndex, Session, Tpm
+from ..state import Entity, NvIndex, Session
 from ..wire.attributes import TPMA_NV
 from .command_spec import CommandSpec, ReadOnly
 from .nv_pin import is_pin
@@ -11,9 +11,9 @@ from .nv_pin import is_pin
 _VOLATILE_INDEX = TPMA_NV.ORDERLY | TPMA_NV.CLEAR_STCLEAR
 
 
-def check(tpm: Tpm, spec: CommandSpec, entities: Sequence[Entity | Session]) -> None:
-    """Raise RC.READ_ONLY if the TPM is in Read-Only mode and the command would change it."""
-    if tpm.clear.read_only and _is_refused(spec.read_only, entities):
+def check(spec: CommandSpec, entities: Sequence[Entity | Session]) -> None:
+    """In Read-Only mode, raise RC.READ_ONLY if the command would change the TPM."""
+    if _is_refused(spec.read_only, entities):
         raise TpmError(RC.READ_ONLY)
 
 

@@ -3,7 +3,7 @@
 from hmac import compare_digest
 
 from ..crypto import kdf, symmetric
-from ..crypto.hashes import digest_size, hmac
+from ..crypto.hashes import HmacKey, digest_size
 from ..rc import RC, TpmError
 from ..state import MAX_ACTIVE_SESSIONS, MAX_LOADED_SESSIONS, PolicyState, Session, Tpm
 from ..wire.constants import ALG, HT, SE
@@ -22,14 +22,10 @@ def hmac_of(
     attributes: int,
 ) -> bytes:
     """authHMAC of a session in a command or a response (Part 1, 16.6.5)."""
-    return hmac(
-        session.auth_hash,
-        key,
-        parameter_hash,
-        nonce_newer,
-        nonce_older,
-        other_nonces,
-        bytes((attributes,)),
+    if session.hmac_key is None or not session.hmac_key.has(key):
+        session.hmac_key = HmacKey(session.auth_hash, key)
+    return session.hmac_key.hmac(
+        parameter_hash, nonce_newer, nonce_older, other_nonces, bytes((attributes,))
     )
 
 

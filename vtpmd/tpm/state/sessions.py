@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 
+from ..crypto.hashes import HmacKey
 from ..wire.constants import ALG, SE
 
 
@@ -57,6 +58,10 @@ class Session:
     audit_digest: bytes = b""
     policy: PolicyState | None = None
     """None for an HMAC session."""
+    hmac_key: HmacKey | None = field(
+        default=None, repr=False, compare=False, metadata={"cache": True}
+    )
+    """The key that its HMACs were made with last."""
 
     @property
     def name(self) -> bytes:

@@ -8,12 +8,13 @@ and debuggers step through it.
 
 import linecache
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
+from itertools import groupby
 from struct import Struct
 from struct import error as struct_error
-from typing import Annotated, Any, Protocol, get_args, get_origin
+from typing import Annotated, Any, NamedTuple, Protocol, get_args, get_origin
 
 from ..rc import RC, TpmError
 from .constants import DIGEST_SIZES
@@ -68,6 +69,17 @@ Reader = Callable[[bytes, int, AllowedSets], tuple[Any, int]]
 
 Writer = Callable[[Any], bytes]
 
+
+class Number(NamedTuple):
+    """An integer to be written: its format in `struct` and the expression of its value."""
+
+    format: str
+    value: str
+
+
+Part = str | Number
+"""What is written: an integer, or an expression of octets that can be an operand."""
+
 _UNSIGNED = {1: "B", 2: "H", 4: "I", 8: "Q"}
 
 _NAMESPACE: dict[str, Any] = {
@@ -75,14 +87,17 @@ _NAMESPACE: dict[str, Any] = {
     "RC": RC,
     "TpmError": TpmError,
     "struct_error": struct_error,
-    **{f"unpack_{n}": Struct(f">{code}").unpack_from for n, code in _UNSIGNED.items()},
-    **{f"pack_{n}": Struct(f">{code}").pack for n, code in _UNSIGNED.items()},
     **{
-        f"unpack_signed_{n}": Struct(f">{code.lower()}").unpack_from
-        for n, code in _UNSIGNED.items()
+        f"unpack_{code}": Struct(f">{code}").unpack_from
+        for unsigned in _UNSIGNED.values()
+        for code in (unsigned, unsigned.lower())
     },
-    **{f"pack_signed_{n}": Struct(f">{code.lower()}").pack for n, code in _UNSIGNED.items()},
 }
+
+
+def format_of(size: int, *, signed: bool = False) -> str:
+    """The format in `struct` of an integer of this many octets."""
+    return _UNSIGNED[size].lower() if signed else _UNSIGNED[size]
 
 
 class Source:
@@ -122,10 +137,29 @@ class Source:
             with self.block("except struct_error:"):
                 self.line("raise TpmError(RC.INSUFFICIENT) from None")
 
-    def writer(self, name: str, argument: str, parts: Sequence[str]) -> None:
-        """Add a `Writer` that joins the given expressions of octets."""
+    def writer(self, name: str, argument: str, parts: Iterable[Part]) -> None:
+        """Add a `Writer` of these parts."""
         with self.block(f"def {name}({argument}):"):
-            self.line(f"return b''.join(({', '.join(parts)},))")
+            self.line(f"return {self.joined(parts)}")
+
+    def joined(self, parts: Iterable[Part]) -> str:
+        """An expression of the octets of all parts; integers in a row are packed in one call."""
+        octets: list[str] = []
+        for are_numbers, group in groupby(parts, lambda part: isinstance(part, Number)):
+            row = list(group)
+            octets += [self._packed(row)] if are_numbers else map(str, row)
+        if octets and octets[0].startswith("pack_"):
+            if len(octets) == 1:
+                return octets[0]
+            if len(octets) == 2:
+                return " + ".join(octets)
+        return f"b''.join(({', '.join(octets)},))" if octets else "b''"
+
+    def _packed(self, row: Iterable[Any]) -> str:
+        formats, values = zip(*row, strict=True)
+        name = f"pack_{''.join(formats)}"
+        self._namespace.setdefault(name, Struct(f">{''.join(formats)}").pack)
+        return f"{name}({', '.join(values)})"
 
     def compile(self) -> dict[str, Any]:
         """Run the source; returns the names it defines, among others."""
@@ -154,7 +188,7 @@ class Kind(ABC):
     def writer(self) -> Writer:
         """A function that turns one such value into octets."""
         out = Source(f"write {type(self).__name__}")
-        out.writer("write", "value", [self.emit_write(out, "value")])
+        out.writer("write", "value", self.emit_write(out, "value"))
         write: Writer = out.compile()["write"]
         return write
 
@@ -163,8 +197,8 @@ class Kind(ABC):
         """Add lines that read the value at `offset` into `var` and advance `offset`."""
 
     @abstractmethod
-    def emit_write(self, out: Source, value: str) -> str:
-        """An expression, or several with commas, of the octets of the expression `value`."""
+    def emit_write(self, out: Source, value: str) -> Sequence[Part]:
+        """What is written of the expression `value`."""
 
 
 class Empty(Kind):
@@ -173,8 +207,8 @@ class Empty(Kind):
     def emit_read(self, out: Source, var: str) -> None:
         out.line(f"{var} = None")
 
-    def emit_write(self, out: Source, value: str) -> str:
-        return "b''"
+    def emit_write(self, out: Source, value: str) -> Sequence[Part]:
+        return ()
 
 
 def kind_of(hint: Any) -> Kind:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from ..rc import RC
-from .codec import Kind, Source, kind_of
+from .codec import Kind, Number, Part, Source, format_of, kind_of
 
 
 class UInt(Kind):
@@ -49,12 +49,12 @@ class UInt(Kind):
             with out.block(f"if {var} & {self.reserved:#x}:"):
                 out.line("raise TpmError(RC.RESERVED_BITS)")
 
-    def emit_write(self, out: Source, value: str) -> str:
-        return f"pack_{self._format}({value})"
+    def emit_write(self, out: Source, value: str) -> Sequence[Part]:
+        return (Number(self._format, value),)
 
     @property
     def _format(self) -> str:
-        return f"signed_{self.size}" if self.signed else str(self.size)
+        return format_of(self.size, signed=self.signed)
 
     def _conditions(self, out: Source, var: str) -> Iterator[str]:
         if self.allowed:
@@ -89,8 +89,8 @@ class Sized(Kind):
             out.line("raise TpmError(RC.SIZE)")
         _emit_octets(out, var, f"{var}_size")
 
-    def emit_write(self, out: Source, value: str) -> str:
-        return f"len({value}).to_bytes(2), {value}"
+    def emit_write(self, out: Source, value: str) -> Sequence[Part]:
+        return Number(format_of(2), f"len({value})"), value
 
 
 class PcrSelect(Kind):
@@ -106,8 +106,8 @@ class PcrSelect(Kind):
             out.line("raise TpmError(RC.VALUE)")
         _emit_octets(out, var, f"{var}_size")
 
-    def emit_write(self, out: Source, value: str) -> str:
-        return f"len({value}).to_bytes(1), {value}"
+    def emit_write(self, out: Source, value: str) -> Sequence[Part]:
+        return Number(format_of(1), f"len({value})"), value
 
 
 class Digest(Kind):
@@ -119,8 +119,8 @@ class Digest(Kind):
     def emit_read(self, out: Source, var: str) -> None:
         _emit_octets(out, var, f"DIGEST_SIZES[v_{self.by}]")
 
-    def emit_write(self, out: Source, value: str) -> str:
-        return value
+    def emit_write(self, out: Source, value: str) -> Sequence[Part]:
+        return (value,)
 
 
 class Rest(Kind):
@@ -133,8 +133,8 @@ class Rest(Kind):
         out.line(f"{var} = buffer[offset:]")
         out.line("offset = len(buffer)")
 
-    def emit_write(self, out: Source, value: str) -> str:
-        return value
+    def emit_write(self, out: Source, value: str) -> Sequence[Part]:
+        return (value,)
 
 
 class ListOf(Kind):
@@ -158,9 +158,9 @@ class ListOf(Kind):
             self.of.emit_read(out, f"{var}_item")
             out.line(f"{var}.append({var}_item)")
 
-    def emit_write(self, out: Source, value: str) -> str:
-        item = self.of.emit_write(out, "item")
-        return f"len({value}).to_bytes(4), *[part for item in {value} for part in ({item},)]"
+    def emit_write(self, out: Source, value: str) -> Sequence[Part]:
+        item = out.joined(self.of.emit_write(out, "item"))
+        return Number(format_of(4), f"len({value})"), f"b''.join([{item} for item in {value}])"
 
 
 class SizedStructure(Kind):
@@ -190,10 +190,10 @@ class SizedStructure(Kind):
         with out.block(f"if offset != {var}_end:"):
             out.line("raise TpmError(RC.SIZE)")
 
-    def emit_write(self, out: Source, value: str) -> str:
+    def emit_write(self, out: Source, value: str) -> Sequence[Part]:
         write = out.constant("write", self.of.writer)
         sized = f"{out.constant('sized', _sized)}({write}({value}))"
-        return f"b'\\0\\0' if {value} is None else {sized}" if self.optional else sized
+        return (f"(b'\\0\\0' if {value} is None else {sized})" if self.optional else sized,)
 
 
 def _sized(payload: bytes) -> bytes:
@@ -215,9 +215,9 @@ class Union(Kind):
             out.line("raise TpmError(RC.SELECTOR)")
         out.line(f"{var}, offset = {var}_arm(buffer, offset, profile)")
 
-    def emit_write(self, out: Source, value: str) -> str:
+    def emit_write(self, out: Source, value: str) -> Sequence[Part]:
         arms = out.constant("arms", _compiled_when_called(self.arms, lambda arm: arm.writer))
-        return f"{arms}[self.{self.selector}]({value})"
+        return (f"{arms}[self.{self.selector}]({value})",)
 
 
 def _compiled_when_called(

@@ -10,12 +10,25 @@ Nothing is compiled at import: a guest uses perhaps sixty of the structures, and
 imports this package would pay for compiling all of them.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cached_property
+from itertools import chain
 from typing import Any, ClassVar, Self, dataclass_transform
 
 from ..rc import RC, TpmError
-from .codec import AllowedSets, Empty, Kind, Reader, Source, Writer, kind_of, parse, reader, writer
+from .codec import (
+    AllowedSets,
+    Empty,
+    Kind,
+    Part,
+    Reader,
+    Source,
+    Writer,
+    kind_of,
+    parse,
+    reader,
+    writer,
+)
 from .kinds import (
     Digest,
     ListOf,
@@ -73,8 +86,12 @@ class Nested(Kind):
     def emit_read(self, out: Source, var: str) -> None:
         out.line(f"{var}, offset = {out.constant('read', self.reader)}(buffer, offset, profile)")
 
-    def emit_write(self, out: Source, value: str) -> str:
-        return f"{out.constant('write', self.writer)}({value})"
+    def emit_write(self, out: Source, value: str) -> Sequence[Part]:
+        fields = self.of.__wire__
+        if any(isinstance(kind, Union) for _, kind in fields):  # which needs its selector
+            return (f"{out.constant('write', self.writer)}({value})",)
+        parts = (kind.emit_write(out, f"{value}.{field}") for field, kind in fields)
+        return tuple(chain.from_iterable(parts))
 
 
 class _StructureMeta(type):
@@ -161,7 +178,7 @@ class Structure(metaclass=_StructureMeta):
                 out.line(f"self.{field} = {field}")
         cls._emit_reader(out, kinds)
         parts = [kind.emit_write(out, f"self.{field}") for field, kind in kinds.items()]
-        out.writer("marshal", "self", parts)
+        out.writer("marshal", "self", chain.from_iterable(parts))
         compiled = out.compile()
         type.__setattr__(cls, "__init__", compiled["__init__"])
         type.__setattr__(cls, "unmarshal", staticmethod(compiled["unmarshal"]))

@@ -27,6 +27,11 @@ STOP_GRACE = 10.0
 FORCE_GRACE = 2.0
 MAX_CRASHES = 5
 MAX_DAMAGE = 300  # characters of what a worker says of damaged state
+BACKOFFS: dict[Cause, Callable[[], Backoff]] = {
+    Cause.KEY_UNAVAILABLE: lambda: Backoff(1.0, 60.0),
+    Cause.REFUSED: lambda: Backoff(0.5, 30.0, MAX_CRASHES),
+    Cause.CRASHED: lambda: Backoff(0.5, 30.0, MAX_CRASHES),
+}
 READY = "ready: QEMU can connect"
 ADOPTED = "served on by a worker that outlived its daemon"
 POWERED_OFF = "its TPM is off until QEMU connects again or the instance is stopped and started"
@@ -71,11 +76,7 @@ class Serving:
         self._settled = trio.Event()
         self._retry = trio.Event()
         self._ended = trio.Event()
-        self._pauses = {
-            Cause.KEY_UNAVAILABLE: Backoff(1.0, 60.0),
-            Cause.REFUSED: Backoff(0.5, 30.0, MAX_CRASHES),
-            Cause.CRASHED: Backoff(0.5, 30.0, MAX_CRASHES),
-        }
+        self._pauses: dict[Cause, Backoff] = {}
 
     async def run(self, adopted: Worker | None) -> None:
         """Serve, at first by the `adopted` worker if there is one."""
@@ -140,7 +141,7 @@ class Serving:
             except NotServedError as error:
                 failure = error
             worker = None
-            delay = self._pauses[failure.cause].next() if failure.again else None
+            delay = self._pause(failure.cause) if failure.again else None
             self._fail(failure, _outlook(failure, delay))
             if failure.cause is Cause.KEY_UNAVAILABLE:
                 self._endpoints.turn_away(self._host.nursery, self._on_turned_away)
@@ -149,6 +150,15 @@ class Serving:
             with trio.move_on_after(math.inf if delay is None else delay):
                 await self._retry.wait()
             self._retry = trio.Event()
+
+    def _pause(self, cause: Cause) -> float | None:
+        """The delay before the next attempt after this failure, None if there shall be none.
+
+        What counts the failures is made with the first: most instances have none.
+        """
+        if cause not in self._pauses:
+            self._pauses[cause] = BACKOFFS[cause]()
+        return self._pauses[cause].next()
 
     async def _serve(self) -> tuple[Worker, str]:
         """A new worker that serves the instance, and why. Raises NotServedError."""

@@ -30,7 +30,7 @@ from vtpmd.storage.envelope import DEK_ID_SIZE, DEK_SIZE, Header, parse, seal
 from vtpmd.storage.slot import Slot
 from vtpmd.tpm.engine import Engine, bank_names, profile_names
 
-from . import process
+from . import process, seccomp
 from .connection import close_fds
 from .errors import EXIT_FAILED, NotSingleThreadedError
 from .sources import entropy, now
@@ -93,6 +93,8 @@ def _warm() -> None:
     header = Header(UUID(int=0), 1, "permanent", bytes(DEK_ID_SIZE))
     slot = Slot("none", "none", "none", "", "none", b"none", 0)
     parse(seal(dek, header, [slot], engine.permanent())).unseal(dek, header.uuid)
+    with suppress(OSError):  # a worker tells what is missing, as its sandbox's mode demands
+        seccomp.prepare(removing=False)
 
 
 def _settle() -> None:

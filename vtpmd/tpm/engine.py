@@ -173,16 +173,6 @@ class Engine:
         """Run TPM2_Shutdown on behalf of the guest."""
         return self.execute(_command(CC.SHUTDOWN, _SU[kind].to_bytes(2)), 0)
 
-    def warm_up(self) -> None:
-        """Run a few common commands, so that what is compiled on first use is in memory.
-
-        For a TPM that is powered on and that nobody will use, in a process that will fork.
-        """
-        self.startup("clear")
-        self.execute(_command(CC.GET_RANDOM, (16).to_bytes(2)), 0)
-        self.execute(_command(CC.READ_CLOCK), 0)
-        self.shutdown("state")
-
     def hash_start(self) -> Reply:
         """_TPM_Hash_Start: a D-RTM event, or an H-CRTM event before TPM2_Startup.
 

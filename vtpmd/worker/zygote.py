@@ -1,8 +1,8 @@
 """The process every worker is forked from: engine imported and warm, no secret, one thread.
 
-`python -m vtpmd.worker.zygote FD` speaks the zygote channel on the inherited socket FD and ends
-when the supervisor does; the workers live on. It reaps its workers and says how one ended when it
-is asked; the supervisor watches pidfds.
+`python -m vtpmd.worker.zygote FD [merge]` speaks the zygote channel on the inherited socket FD and
+ends when the supervisor does; the workers live on. It reaps its workers and says how one ended when
+it is asked; the supervisor watches pidfds. `merge`: the kernel may merge the memory of all of them.
 
 Its standard error is the daemon's only until it is warm: the workers it forks never have it, and
 what is worth telling from then on is a message.
@@ -23,7 +23,7 @@ from pathlib import Path
 from vtpmd.ipc.channel import Channel, ChannelClosedError, IllegalMessageError
 from vtpmd.ipc.messages import Exit, ReadExit, Spawn, Spawned, SpawnFailed, ZygoteReady
 from vtpmd.ipc.rules import Side, State
-from vtpmd.linux import oom
+from vtpmd.linux import merging, oom
 from vtpmd.linux.streams import silence_streams
 from vtpmd.tpm.engine import bank_names, profile_names
 
@@ -37,6 +37,7 @@ _MAX_EXITS = 1024  # of workers nobody has asked about yet
 _OOM_RAISE = 500
 """How much rather the kernel ends a worker than the daemon, in thousandths of all memory."""
 EXIT_ILLEGAL_MESSAGE = 3
+_MERGE = "merge"
 _REHEARSALS = 10
 """How often code has to run until the interpreter changes it no more."""
 _QUIET, _LATER = 30, 1000
@@ -45,12 +46,14 @@ start that goes on has the processor for itself, and many at once fork no more t
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Serve the supervisor at the descriptor named by the only argument; the exit status."""
+    """Serve the supervisor at the descriptor named by the first argument; the exit status."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     sock = socket.socket(fileno=int(arguments[0]))
     sock.set_inheritable(False)
     with suppress(OSError):  # where /proc is read-only, others judge who has to end
         oom.prefer(_OOM_RAISE)
+    if _MERGE in arguments[1:]:
+        merging.permit()
     rehearsal = _warm()
     _settle()
     silence_streams()

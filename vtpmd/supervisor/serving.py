@@ -42,7 +42,8 @@ class Serving:
 
     `granted` says who may connect now. `on_event` is told what the workers report, `become` each
     cause and reason of a new state. `lost`: how the TPM lost its power earlier without being
-    switched off. Without `restart` a worker that crashed is not replaced.
+    switched off. `adopted`: what is said of a worker that outlived its daemon. Without `restart` a
+    worker that crashed is not replaced.
     """
 
     def __init__(
@@ -56,6 +57,7 @@ class Serving:
         become: Callable[[Cause, str], None],
         *,
         lost: str | None = None,
+        adopted: str = ADOPTED,
         restart: bool = True,
     ) -> None:
         self.worker: Worker | None = None
@@ -69,6 +71,7 @@ class Serving:
         self._on_event = on_event
         self._become = become
         self._lost = lost
+        self._adopted = adopted
         self._restart = restart
         self._last: tuple[Cause | None, str] = None, ""
         self._stopping = False
@@ -126,7 +129,7 @@ class Serving:
 
     async def _attempts(self, adopted: Worker | None) -> None:
         """Serve until stopped, or until another attempt makes no sense."""
-        worker, reason = adopted, (adopted and adopted.strange) or ADOPTED
+        worker, reason = adopted, (adopted and adopted.strange) or self._adopted
         while True:
             try:
                 if worker is None:

@@ -77,7 +77,7 @@ def test_a_blank_that_was_killed_is_nobodys_worker(host: Host, zygote: Zygote) -
 
 def test_an_order_for_a_blank_that_still_rehearses_waits_for_it(zygote: Zygote) -> None:
     """Each turn finds the next blank at another point of its rehearsal."""
-    for milliseconds in range(25, 45):
+    for milliseconds in range(10, 30):
         select.select([], [], [], milliseconds / 1000)
         worker = zygote.spawn()
         with Path("/dev/null").open() as nothing:

@@ -5,9 +5,12 @@ says nothing. The rules by which it may grow are those of `meta.json`.
 """
 
 import json
+import os
 from datetime import datetime
 
 from vtpmd.api.names import FAILED, LOCKED, RUNNING, STOPPED
+from vtpmd.storage.atomic import write_all
+from vtpmd.storage.files import storage_error
 
 from .states import Condition
 
@@ -16,6 +19,8 @@ FORMAT = 1
 MAX_SIZE = 64 << 10
 """The most octets of this file."""
 _MAX_REASON = 4096
+_NEW = f".{CONDITION}"
+_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
 _STATES = (STOPPED, LOCKED, FAILED, RUNNING)
 
 
@@ -28,6 +33,19 @@ def encode(condition: Condition) -> bytes:
         "since": condition.since.isoformat(),
     }
     return json.dumps(content, indent=2).encode() + b"\n"
+
+
+def write(dir_fd: int, condition: Condition) -> None:
+    """Replace the file, which need not be durable. Raises StorageError."""
+    try:
+        fd = os.open(_NEW, _FLAGS, 0o600, dir_fd=dir_fd)
+        try:
+            write_all(fd, encode(condition), 0)
+        finally:
+            os.close(fd)
+        os.replace(_NEW, CONDITION, src_dir_fd=dir_fd, dst_dir_fd=dir_fd)
+    except OSError as error:
+        raise storage_error(f"write {CONDITION}", error) from None
 
 
 def decode(data: bytes) -> Condition | None:

@@ -1,8 +1,9 @@
 """One instance: started, watched, tried again, stopped. Its failures do not affect the others."""
 
 import contextlib
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import replace
+from functools import partial
 
 import trio
 
@@ -88,9 +89,29 @@ class Instance:
         """Start to serve the instance, unless it is served. Raises OperationError."""
         async with self._busy:
             self.demand(Act.START)
-            await self.note(autostart=True)
-            if self.condition.state != names.RUNNING:
-                await self._try_now()
+            if self.condition.state == names.RUNNING:
+                await self.note(autostart=True)
+            else:
+                await self._start()
+
+    async def _start(self) -> None:
+        """Serve it, and note meanwhile that it is to be served. Raises as `start`."""
+        refusals: list[Exception] = []
+
+        async def attempt(act: Callable[[], Awaitable[None]]) -> None:
+            try:
+                await act()
+            except (OperationError, StorageError) as error:
+                refusals.append(error)
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(attempt, partial(self.note, autostart=True))
+            nursery.start_soon(attempt, self._try_now)
+        if refusals and self.condition.state == names.RUNNING:
+            await self._end("it cannot be noted that it is to be served")
+            self._become(Cause.STOP, f"not started: {refusals[0]}")
+        if refusals:
+            raise refusals[0]
 
     async def unlock(self) -> None:
         """Try now to get the key of a locked instance, and serve it if that is wanted.

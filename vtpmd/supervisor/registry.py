@@ -245,7 +245,7 @@ class Registry:
     def note_condition(self, uuid: UUID, condition: Condition) -> None:
         """Write down in which condition an instance is. Raises StorageError."""
         with self.directory(uuid) as fd:
-            write_file(fd, CONDITION, condition_file.encode(condition))
+            condition_file.write(fd, condition)
 
     def envelope(self, uuid: UUID) -> Envelope:
         """An instance's sealed state as far as it can be read without a key.

@@ -40,7 +40,7 @@ EXIT_ILLEGAL_MESSAGE = 3
 _MERGE = "merge"
 _REHEARSALS = 10
 """How often code has to run until the interpreter changes it no more."""
-_QUIET, _LATER = 30, 1000
+_QUIET, _LATER = 15, 1000
 """Milliseconds without an order after which a blank is forked, or tried again when that failed: a
 start that goes on has the processor for itself, and many at once fork no more than they need."""
 

@@ -14,7 +14,7 @@ from vtpmd.admin.routes import Routes
 from vtpmd.admin.server import Server
 from vtpmd.config.loader import ConfigurationError
 from vtpmd.config.schema import Configuration
-from vtpmd.linux import sockets
+from vtpmd.linux import merging, sockets
 from vtpmd.linux.hardening import forbid_core_files, forbid_tracing
 from vtpmd.linux.notify import notify, watchdog_interval
 from vtpmd.storage.files import open_directory, storage_error
@@ -49,13 +49,14 @@ def run(configuration: Configuration) -> None:
     forbid_core_files()  # keys pass through us and our children
     forbid_tracing()
     _raise_limit_of_descriptors()
+    _check_merging(configuration)
     audit = Audit(configuration.audit.file)
     keys = key_providers(configuration, audit)
     _make_runtime_directories(configuration)
     registry = Registry(configuration.state_dir)
     audit.check()
     try:
-        zygote = Zygote()
+        zygote = Zygote(merge_memory=configuration.memory_merge == "on")
         try:
             trio.run(_serve, configuration, audit, keys, registry, zygote)
         finally:
@@ -70,6 +71,18 @@ def _raise_limit_of_descriptors() -> None:
     if soft < DESCRIPTORS:
         wanted = DESCRIPTORS if hard == resource.RLIM_INFINITY else min(DESCRIPTORS, hard)
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
+def _check_merging(configuration: Configuration) -> None:
+    """Raise ConfigurationError if the kernel cannot merge memory as it is configured."""
+    if configuration.memory_merge == "off":
+        return
+    try:
+        merging.demand()
+    except OSError as error:
+        raise ConfigurationError([f"memory_merge: {error.strerror}"]) from None
+    if not merging.goes_on():
+        log.warning("memory-not-merged", reason="nobody has switched it on: /sys/kernel/mm/ksm/run")
 
 
 def _make_runtime_directories(configuration: Configuration) -> None:

@@ -13,7 +13,9 @@ from vtpmd.ipc.messages import Message
 from vtpmd.ipc.rules import CODEC
 from vtpmd.storage.key import Key
 from vtpmd.storage.slot import Slot
+from vtpmd.supervisor import condition_file
 from vtpmd.supervisor.metadata import Metadata
+from vtpmd.supervisor.states import Condition
 
 HERE = Path(__file__).parent
 UUID_A = UUID("7d1f2b30-8f2e-4a55-9a7c-0123456789ab")
@@ -86,6 +88,8 @@ METADATA = Metadata(
     mode="0600",
 )
 META = HERE / "meta.json"
+CONDITION = Condition("failed", "its worker ended", datetime(2026, 5, 4, 3, 2, 1, 5, UTC))
+CONDITION_FILE = HERE / "condition.json"
 
 
 def golden(name: str) -> Path:
@@ -99,6 +103,7 @@ def main() -> None:
         lines = [octets[start : start + 96] for start in range(0, len(octets), 96)]
         golden(name).write_text("\n".join(lines) + "\n")
     META.write_bytes(METADATA.encode())
+    CONDITION_FILE.write_bytes(condition_file.encode(CONDITION))
     protocol.write()
 
 

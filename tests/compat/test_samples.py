@@ -7,11 +7,12 @@ import cbor2
 import pytest
 
 from tests.api.samples import REQUESTS
-from tests.compat.samples import HERE, MESSAGES, META, METADATA, golden
+from tests.compat.samples import CONDITION, CONDITION_FILE, HERE, MESSAGES, META, METADATA, golden
 from vtpmd.api import schema
 from vtpmd.ipc.codec import MalformedMessageError
 from vtpmd.ipc.messages import Message
 from vtpmd.ipc.rules import CODEC, RULES
+from vtpmd.supervisor import condition_file
 from vtpmd.supervisor.metadata import Metadata
 
 NEEDED = {
@@ -89,6 +90,13 @@ def test_metadata_is_written_and_read_as_ever() -> None:
     assert Metadata.decode(META.read_bytes()) == METADATA
     more = json.loads(META.read_bytes()) | {"later": {"a": [1]}}
     assert Metadata.decode(json.dumps(more).encode()) == METADATA
+
+
+def test_a_condition_is_written_and_read_as_ever() -> None:
+    assert condition_file.encode(CONDITION) == CONDITION_FILE.read_bytes()
+    assert condition_file.decode(CONDITION_FILE.read_bytes()) == CONDITION
+    more = json.loads(CONDITION_FILE.read_bytes()) | {"later": {"a": [1]}}
+    assert condition_file.decode(json.dumps(more).encode()) == CONDITION
 
 
 @pytest.mark.parametrize("request_", REQUESTS, ids=lambda kind: kind.__name__)

@@ -24,6 +24,16 @@ def test_empty_file_means_the_defaults() -> None:
     assert configuration.provider_for_new_instances == "local"
 
 
+@pytest.mark.parametrize("quote", ["", '"'])
+def test_off_and_on_are_words_with_quotes_and_without(quote: str) -> None:
+    text = f"sandbox: {quote}off{quote}\nmemory_merge: {quote}on{quote}"
+    configuration = parse(text.encode(), "file")
+    assert (configuration.sandbox, configuration.memory_merge) == ("off", "on")
+    assert problems("memory_merge: 1") == [
+        "file:1: memory_merge: Input should be 'off' or 'on'",
+    ]
+
+
 def test_the_sample_shows_the_defaults() -> None:
     sample = Path(__file__).parents[2] / "config" / "vtpmd.yaml"
     configuration = load(sample)

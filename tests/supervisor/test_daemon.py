@@ -49,9 +49,10 @@ def test_a_created_instance_can_be_used_at_once(daemon: Daemon) -> None:
 def test_a_second_create_is_refused_and_touches_nothing(daemon: Daemon) -> None:
     uuid = "7d1f2b30-8f2e-4a55-9a7c-0123456789ab"
     daemon.control("create", "web1", "--uuid", uuid)
-    everything = instance_directory(daemon, "web1").rglob("*")
-    files = {path: path.read_bytes() for path in everything if path.is_file()}
-    assert len(files) == 5
+    directory = instance_directory(daemon, "web1")
+    until((directory / "condition.json").exists)
+    files = {path: path.read_bytes() for path in directory.rglob("*") if path.is_file()}
+    assert len(files) == 6
     for arguments in (["web1"], ["web2", "--uuid", uuid], [uuid]):
         result = daemon.ctl("create", *arguments)
         assert result.returncode == 6

@@ -4,16 +4,21 @@ import os
 import signal
 
 import pytest
+import trio
 from structlog.testing import capture_logs
 
 from tests.supervisor.stage import Stage
 from vtpmd.api import problems
 from vtpmd.api.problems import OperationError
 from vtpmd.api.schema import CreateRequest, InstanceInfo
+from vtpmd.kms.errors import KeyUnavailableError
 from vtpmd.operations.create import create
 from vtpmd.operations.info import info
 from vtpmd.operations.start import start
+from vtpmd.storage.errors import StorageError
 from vtpmd.supervisor import serving
+from vtpmd.supervisor.metadata import Metadata
+from vtpmd.supervisor.registry import Registry
 from vtpmd.supervisor.worker import Worker
 
 
@@ -68,3 +73,33 @@ async def test_a_start_begins_anew_to_count_crashes(
     found = await start(stage.fleet, "web1")
     assert found.reason == serving.READY
     assert "next attempt in" in await crash(stage, found)
+
+
+async def test_what_cannot_be_noted_to_be_served_is_not_served(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would not be after a restart of the host, though its start was said to have succeeded."""
+
+    def full(registry: Registry, metadata: Metadata) -> None:
+        raise StorageError("full", "no space left")
+
+    made = await create(stage.fleet, CreateRequest(name="web1", start=False))
+    with monkeypatch.context() as patch:
+        patch.setattr(Registry, "update", full)
+        with pytest.raises(OperationError, match="no space left"):
+            await start(stage.fleet, "web1")
+    found = await info(stage.fleet, "web1")
+    assert (found.state, found.autostart) == ("stopped", False)
+    assert "no space left" in found.reason
+    assert not await trio.Path(made.control_socket).exists()
+    started = await start(stage.fleet, "web1")
+    assert (started.state, started.autostart) == ("running", True)
+
+
+async def test_a_start_that_fails_is_noted_and_told_once(stage: Stage) -> None:
+    await create(stage.fleet, CreateRequest(name="web1", start=False))
+    stage.provider.fault = KeyUnavailableError("the KMS is down", retry=True)
+    with pytest.raises(OperationError, match="the KMS is down"):
+        await start(stage.fleet, "web1")
+    found = await info(stage.fleet, "web1")
+    assert (found.state, found.autostart) == ("locked", True)

@@ -2,12 +2,16 @@
 
 import os
 import subprocess
+from uuid import UUID
 
+import pytest
 import trio
+import trio.testing
 
 from vtpmd.ipc.channel import Channel
-from vtpmd.ipc.messages import Stop, Stopped
+from vtpmd.ipc.messages import Pcrs, ReadPcrs, Status, StatusReply, Stop, Stopped
 from vtpmd.ipc.rules import Side, State
+from vtpmd.supervisor.errors import WorkerEndedError
 from vtpmd.supervisor.worker import Worker
 from vtpmd.supervisor.zygote import WorkerProcess
 
@@ -45,3 +49,62 @@ async def test_the_end_is_told_after_the_last_message_has_been_read() -> None:
         peer.send(Stopped(7))
         peer.close()
     assert answers == [Stopped(7)]
+
+
+REPLY = StatusReply(UUID(int=0), "web1")
+
+
+def serving() -> tuple[Worker, Channel, subprocess.Popen[bytes]]:
+    """A worker that serves, its own end of the channel, which has been met, and its process."""
+    process = subprocess.Popen(["sleep", "60"])
+    ours, theirs = Channel.pair()
+    ours.setblocking(False)
+    channel = Channel(ours, Side.SUPERVISOR, State.SERVING)
+    described = WorkerProcess(channel, process.pid, os.pidfd_open(process.pid))
+    peer = Channel(theirs, Side.WORKER, State.SERVING)
+    peer.meet()
+    return Worker(described, lambda pid, event: True), peer, process
+
+
+async def test_an_answer_that_nobody_waits_for_any_more_is_not_that_to_the_next_question(
+    nursery: trio.Nursery,
+) -> None:
+    worker, peer, process = serving()
+    with process:
+        nursery.start_soon(worker.run)
+        with trio.move_on_after(0.01) as impatient:
+            await worker.ask(ReadPcrs(), Pcrs)
+        assert impatient.cancelled_caught
+        answers: list[object] = []
+
+        async def ask() -> None:
+            answers.append(await worker.ask(Status(), StatusReply))
+
+        nursery.start_soon(ask)
+        await trio.testing.wait_all_tasks_blocked()
+        for question, answer in ((ReadPcrs(), Pcrs({})), (Status(), REPLY)):
+            assert peer.receive()[0] == question
+            peer.send(answer)
+        await trio.testing.wait_all_tasks_blocked()
+        assert answers == [REPLY]
+        worker.kill()
+    await worker.ended()
+    worker.close()
+    peer.close()
+
+
+async def test_whoever_answers_unasked_is_ended_and_answers_nothing_more(
+    nursery: trio.Nursery,
+) -> None:
+    """Else its lie would be the answer to the next question, whatever that is."""
+    worker, peer, process = serving()
+    with process:
+        nursery.start_soon(worker.run)
+        peer.send(REPLY)
+        with trio.fail_after(60):
+            await worker.ended()
+        with pytest.raises(WorkerEndedError):
+            await worker.ask(Status(), StatusReply)
+    assert process.returncode == -9
+    worker.close()
+    peer.close()

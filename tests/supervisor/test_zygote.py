@@ -19,6 +19,12 @@ from vtpmd.supervisor.zygote import SpawnError, WorkerProcess, Zygote
 DEADLINE = 60.0
 
 
+def _told_of_merging(process: int | str = "self") -> str:
+    """What the kernel tells of the merging of a process's memory."""
+    path = Path(f"/proc/{process}/ksm_stat")
+    return path.read_text() if path.exists() else ""
+
+
 @pytest.fixture
 def zygote() -> Iterator[Zygote]:
     zygote = Zygote()
@@ -87,3 +93,18 @@ async def test_nothing_is_imported_from_where_the_daemon_was_started(
         end(await zygote.spawn(uuid4(), "web1"))
     finally:
         zygote.close()
+
+
+@pytest.mark.skipif(
+    "ksm_merge_any" not in _told_of_merging(), reason="this kernel does not tell what it may merge"
+)
+@pytest.mark.parametrize("merged", [False, True])
+async def test_the_memory_of_workers_is_merged_if_that_is_configured(merged: bool) -> None:
+    zygote = Zygote(merge_memory=merged)
+    worker = await zygote.spawn(uuid4(), "web1")
+    told = f"ksm_merge_any: {'yes' if merged else 'no'}"
+    for pid in (zygote.pid, worker.pid):
+        assert told in _told_of_merging(pid)
+    assert "ksm_merge_any: no" in _told_of_merging()
+    end(worker)
+    zygote.close()

@@ -100,20 +100,6 @@ def test_startup_comes_from_a_locality() -> None:
     assert code_of(engine.startup("clear", 3).response) == 0
 
 
-def test_warming_up_runs_commands_that_succeed(monkeypatch: pytest.MonkeyPatch) -> None:
-    engine = EnginePeer.manufactured(["sha256"]).engine
-    execute, codes = engine.execute, []
-
-    def observed(command: bytes, locality: int) -> Reply:
-        reply = execute(command, locality)
-        codes.append(code_of(reply.response))
-        return reply
-
-    monkeypatch.setattr(engine, "execute", observed)
-    engine.warm_up()
-    assert codes == [0] * 4
-
-
 def test_what_the_engine_raises_is_one_tree() -> None:
     modules = [
         importlib.import_module(found.name) for found in walk_packages(tpm.__path__, "vtpmd.tpm.")

@@ -329,12 +329,30 @@ def test_off_still_keeps_secrets_out_of_core_files(tmp_path: Path) -> None:
     _in_child(work)
 
 
+def test_what_the_zygote_has_compiled_is_loaded_without_the_compiler(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    rules = seccomp.prepare(removing=False).rules
+    monkeypatch.setattr(seccomp, "_library", None)
+
+    def work() -> None:
+        sandbox = Sandbox("require")
+        sandbox.confine()
+        sandbox.seal()
+        assert sandbox.active["seccomp"] == f"{rules} rules"
+        with pytest.raises(PermissionError):
+            socket.socket(socket.AF_UNIX)
+
+    _in_child(work)
+
+
 @pytest.mark.parametrize("mode", ["require", "best-effort"])
 def test_a_missing_part_is_refused_or_told(
     tmp_path: Path, mode: SandboxMode, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(kernel, "landlock_abi", lambda: 0)
     monkeypatch.setattr(seccomp, "_library", None)
+    seccomp.prepare.cache_clear()
 
     def work() -> None:
         sandbox = Sandbox(mode)

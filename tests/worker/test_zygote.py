@@ -81,13 +81,14 @@ def test_the_zygote_says_how_a_worker_ended(host: Host, zygote: Zygote) -> None:
 def test_what_nobody_asks_for_is_kept_for_a_limited_number_of_workers() -> None:
     script = (
         "import os, collections, vtpmd.worker.zygote as z\n"
+        "from vtpmd.worker.blanks import Blanks\n"
         "z._MAX_EXITS = 3\n"
         "exits = collections.OrderedDict()\n"
         "for status in range(5):\n"
         "    if os.fork() == 0:\n"
         "        os._exit(status)\n"
         "    os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOWAIT)\n"
-        "    z._reap(exits)\n"
+        "    z._reap(Blanks(None, None), exits)\n"
         "print([each.number for each in exits.values()])\n"
     )
     result = subprocess.run([sys.executable, "-c", script], capture_output=True, check=True)

@@ -8,7 +8,6 @@ from urllib.parse import unquote
 
 from vtpmd.api import names, problems
 from vtpmd.api import schema as api
-from vtpmd.api.codec import encode_report
 from vtpmd.api.problems import OperationError
 from vtpmd.operations import provider
 from vtpmd.operations.backup import backup
@@ -28,6 +27,7 @@ from vtpmd.operations.unlock import unlock, unlock_all
 from vtpmd.telemetry.audit import Audit, acting
 
 from .conversation import Request, Response
+from .documents import write
 from .schema import parse, parse_query
 
 
@@ -159,7 +159,7 @@ async def _carry_out(call: Call) -> Response:
         call.subject = call.subject or result.name
         if call.route in CREATING:
             location = names.INFO.path.format(name=result.uuid)
-            return Response(201, encode_report(result), headers={"Location": location})
+            return Response(201, await write(result), headers={"Location": location})
     if isinstance(result, bytes):
         return Response(200, result, names.BUNDLE_MEDIA_TYPE)
-    return Response(204) if result is None else Response(200, encode_report(result))
+    return Response(204) if result is None else Response(200, await write(result))

@@ -20,7 +20,8 @@ class ReportError(ValueError):
 
 def encode_report(report: Report) -> dict[str, object]:
     """The document of a report, with all its fields."""
-    return {each.name: _plain(getattr(report, each.name)) for each in declared(report)}
+    names = _names(type(report))  # type: ignore[arg-type]  # as in `decode`
+    return {name: plain(getattr(report, name)) for name in names}
 
 
 def declared(report: Report | type[Report]) -> list[Field[Any]]:
@@ -28,11 +29,16 @@ def declared(report: Report | type[Report]) -> list[Field[Any]]:
     return [each for each in fields(report) if each.init]
 
 
+@cache
+def _names(report: type[Report]) -> tuple[str, ...]:
+    return tuple(each.name for each in declared(report))
+
+
 def encode_request(request: Request) -> dict[str, object]:
     """The document of a request, without the fields that have their default."""
     values = {each.name: getattr(request, each.name) for each in fields(request)}
     defaults = {each.name: each.default for each in fields(request)}
-    return {name: _plain(value) for name, value in values.items() if value != defaults[name]}
+    return {name: plain(value) for name, value in values.items() if value != defaults[name]}
 
 
 def time_text(moment: datetime) -> str:
@@ -40,20 +46,21 @@ def time_text(moment: datetime) -> str:
     return moment.isoformat().replace("+00:00", "Z")
 
 
-def _plain(value: object) -> object:
+def plain(value: object) -> object:
+    """A value of a report or a request in the types of JSON. Raises TypeError."""
     match value:
-        case Report():
-            return encode_report(value)
-        case dict():
-            return {str(key): _plain(each) for key, each in value.items()}
+        case str() | int() | float() | None:
+            return value
         case tuple() | list():
-            return [_plain(each) for each in value]
+            return [plain(each) for each in value]
         case datetime():
             return time_text(value)
         case UUID():
             return str(value)
-        case str() | int() | float() | None:
-            return value
+        case Report():
+            return encode_report(value)
+        case dict():
+            return {str(key): plain(each) for key, each in value.items()}
     raise TypeError(f"{type(value).__name__} has no form in JSON")
 
 

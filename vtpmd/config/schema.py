@@ -19,7 +19,14 @@ from vtpmd.kms import registry
 from vtpmd.kms.settings import AbsolutePath, ProviderName, ProviderSettings, Section
 from vtpmd.telemetry.log import LogFormat, LogLevel
 
-Sandbox = Literal["require", "best-effort", "off"]
+
+def _word(value: object) -> object:
+    """YAML reads off and on, unless in quotes, as false and true."""
+    return ("off", "on")[value] if isinstance(value, bool) else value
+
+
+Sandbox = Annotated[Literal["require", "best-effort", "off"], BeforeValidator(_word)]
+MemoryMerge = Annotated[Literal["off", "on"], BeforeValidator(_word)]
 ClonePolicy = Literal["copy", "replace"]
 SOCKET_PATH_LIMIT = 107  # sun_path holds 108 octets with the closing NUL (unix(7))
 _MAX_ID = 0xFFFFFFFE  # the next one means "nobody" to chown(2)
@@ -151,6 +158,7 @@ class Configuration(Section):
     admin: Admin = Admin()
     sockets: Sockets = Sockets()
     sandbox: Sandbox = "require"
+    memory_merge: MemoryMerge = "off"
     defaults: Defaults = Defaults()
     key_providers: list[AnyProvider] = Field(default_factory=lambda: [registry.default()])
     default_provider: ProviderName | None = None

@@ -1,9 +1,10 @@
-"""System calls that Python 3.11 does not offer: prctl, capset and Landlock, by ctypes.
+"""System calls that Python 3.11 does not offer: prctl, capset, seccomp and Landlock, by ctypes.
 
 Loaded before any sandbox closes. Every function raises OSError.
 """
 
 import ctypes
+import errno
 import os
 import struct
 from collections.abc import Iterable
@@ -16,6 +17,8 @@ _LANDLOCK_CREATE_RULESET, _LANDLOCK_ADD_RULE, _LANDLOCK_RESTRICT_SELF = 444, 445
 _LANDLOCK_VERSION_FLAG = 1
 _LANDLOCK_PATH_BENEATH = 1
 _CAPABILITY_VERSION_3 = 0x20080522
+_SECCOMP_SET_MODE_FILTER, _SECCOMP_FILTER_FLAG_TSYNC = 1, 1
+_BPF_INSTRUCTION_SIZE = 8
 
 
 def _check(result: int, what: str) -> int:
@@ -36,6 +39,21 @@ def drop_capabilities() -> None:
     """Empty the effective, permitted and inheritable sets of this thread (capset(2))."""
     header = struct.pack("=Ii", _CAPABILITY_VERSION_3, 0)
     _check(_libc.capset(header, bytes(24)), "capset")
+
+
+class _FilterProgram(ctypes.Structure):
+    _fields_ = (("length", ctypes.c_ushort), ("instructions", ctypes.c_char_p))
+
+
+def filter_system_calls(call: int, program: bytes) -> None:
+    """Load a BPF program for every thread of this process (seccomp(2), whose number is `call`)."""
+    described = _FilterProgram(len(program) // _BPF_INSTRUCTION_SIZE, program)
+    result = _libc.syscall(
+        call, _SECCOMP_SET_MODE_FILTER, _SECCOMP_FILTER_FLAG_TSYNC, ctypes.byref(described)
+    )
+    if result > 0:
+        raise OSError(errno.ESRCH, f"seccomp: thread {result} has another filter")
+    _check(result, "seccomp")
 
 
 def landlock_abi() -> int:

@@ -35,11 +35,24 @@ def create_state_file(
     ValueError for more than MAX_SIZE octets.
     """
     extent = min(with_headroom(HEAD_SIZE + len(content)), PLACE_SIZE)
-    records = Record(Home(uuid, role, 0), 1, content), Record(Home(uuid, role, 1), 0, b"")
-    images = [record.encode().ljust(extent, b"\0") for record in records]
     with published(dir_fd, name, replace=replace) as fd:
-        for place, image in enumerate(images):
-            write_all(fd, image, place * PLACE_SIZE)
+        _fill(fd, uuid, role, content, extent)
+
+
+def state_files_in_memory(uuid: UUID, nvram: bytes) -> list[int]:
+    """Descriptors of state files that are nowhere else, in the order of `ROLES`: the caller's."""
+    fds = []
+    for role in ROLES:
+        fds.append(os.memfd_create(role))
+        _fill(fds[-1], uuid, role, nvram if role == "nvram" else b"")
+    return fds
+
+
+def _fill(fd: int, uuid: UUID, role: Role, content: bytes, extent: int = 0) -> None:
+    """Write both places, with `content` as the current record, each `extent` octets at least."""
+    records = Record(Home(uuid, role, 0), 1, content), Record(Home(uuid, role, 1), 0, b"")
+    for place, record in enumerate(records):
+        write_all(fd, record.encode().ljust(extent, b"\0"), place * PLACE_SIZE)
 
 
 def create_state_files(

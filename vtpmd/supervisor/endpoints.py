@@ -123,10 +123,12 @@ async def _hang_up(
         try:
             connection, _ = listener.accept()
         except OSError:  # gone again, or no descriptor left
-            await trio.sleep(0.1)
-            continue
-        connection.close()
-        on_connection()
+            pause = 0.1
+        else:
+            connection.close()
+            on_connection()
+            pause = 0.0
+        await trio.sleep(pause)
 
 
 @contextlib.contextmanager

@@ -1,14 +1,16 @@
 """One instance: started, watched, tried again, stopped. Its failures do not affect the others."""
 
 import contextlib
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import replace
+from functools import partial
 
 import trio
 
 from vtpmd.api import names, problems
 from vtpmd.api.problems import OperationError
 from vtpmd.ipc.messages import Admitted, Pcrs, ReadPcrs, Status, StatusReply
+from vtpmd.storage.errors import StorageError
 from vtpmd.storage.wipe import wipe
 from vtpmd.telemetry.log import get_logger
 
@@ -20,7 +22,7 @@ from .host import Host
 from .metadata import Metadata
 from .refusals import refusals
 from .registry import Entry
-from .serving import POWERED_OFF, Serving
+from .serving import ADOPTED, POWERED_OFF, Serving
 from .states import GONE, REFUSALS, STARTING, UNREADABLE, WAITING, Act, Cause, Condition
 from .worker import Worker, adopt
 
@@ -32,7 +34,12 @@ class Instance:
 
     def __init__(self, entry: Entry, host: Host) -> None:
         self.metadata: Metadata = entry.metadata
-        self.condition = Condition(names.STOPPED, "not started yet")
+        former = entry.former
+        self._noted = None if former is None else former.since
+        self._ran: Condition | None = None  # under the last daemon
+        if former is not None and former.state == names.RUNNING:
+            self._ran, former = former, None
+        self.condition = former or Condition(names.STOPPED, "not started yet")
         if entry.fault is not None:
             self.condition = Condition(names.FAILED, entry.fault)
         self.endpoints = Endpoints(
@@ -82,9 +89,29 @@ class Instance:
         """Start to serve the instance, unless it is served. Raises OperationError."""
         async with self._busy:
             self.demand(Act.START)
-            await self.note(autostart=True)
-            if self.condition.state != names.RUNNING:
-                await self._try_now()
+            if self.condition.state == names.RUNNING:
+                await self.note(autostart=True)
+            else:
+                await self._start()
+
+    async def _start(self) -> None:
+        """Serve it, and note meanwhile that it is to be served. Raises as `start`."""
+        refusals: list[Exception] = []
+
+        async def attempt(act: Callable[[], Awaitable[None]]) -> None:
+            try:
+                await act()
+            except (OperationError, StorageError) as error:
+                refusals.append(error)
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(attempt, partial(self.note, autostart=True))
+            nursery.start_soon(attempt, self._try_now)
+        if refusals and self.condition.state == names.RUNNING:
+            await self._end("it cannot be noted that it is to be served")
+            self._become(Cause.STOP, f"not started: {refusals[0]}")
+        if refusals:
+            raise refusals[0]
 
     async def unlock(self) -> None:
         """Try now to get the key of a locked instance, and serve it if that is wanted.
@@ -259,6 +286,7 @@ class Instance:
             self._events.write,
             self._become,
             lost=lost,
+            adopted=ADOPTED if self._ran is None else self._ran.reason,
             restart=self.fault is None,
         )
         self._host.nursery.start_soon(self._run, serving, adopted)
@@ -276,4 +304,22 @@ class Instance:
 
     def _become(self, cause: Cause, reason: str) -> None:
         self.condition = self.condition.after(cause, reason)
+        if self._ran is not None and cause is Cause.READY and reason == self._ran.reason:
+            self.condition = self._ran  # nothing has happened to it meanwhile
+        self._ran = None
         self._log.info("state", state=self.condition.state, reason=reason)
+        self._host.nursery.start_soon(self._note_condition)
+
+    async def _note_condition(self) -> None:
+        """Write the present state down, once nothing else goes on with the instance."""
+        async with self._busy:
+            condition = self.condition
+            if condition.since == self._noted or self._gone is not None or self.fault is not None:
+                return
+            note = self._host.registry.note_condition
+            try:
+                await trio.to_thread.run_sync(note, self.metadata.uuid, condition)
+            except StorageError as error:
+                self._log.warning("condition-not-noted", reason=str(error))
+                return
+            self._noted = condition.since

@@ -1,6 +1,7 @@
 """The directory of an instance, which is the supervisor's alone::
 
     meta.json  *.pem            what is public about it
+    condition.json              its state, and why, for the next daemon
     lock                        locked (flock) by whoever changes the instance, or serves it
     tpm/nvram                   the state of its TPM, for a worker by open descriptors
     tpm/volatile

@@ -20,10 +20,12 @@ from vtpmd.storage.sealed import rewrap
 from vtpmd.storage.slot import Slot
 from vtpmd.telemetry.log import get_logger
 
-from . import instance_directory
+from . import condition_file, instance_directory
+from .condition_file import CONDITION
 from .instance_directory import META, remove_instance_directory
 from .metadata import MAX_PUBLIC_FILE, Metadata, MetadataError
 from .naming import name_fault
+from .states import Condition
 
 MAX_CERTIFICATES = 16
 """How many certificates an instance has at most."""
@@ -37,12 +39,14 @@ log = get_logger("registry")
 class Entry:
     """One directory. With a `fault` its metadata is a placeholder and is never written.
 
-    `providers` are those that hold its wrapped key, empty if its state cannot be read.
+    `providers` are those that hold its wrapped key, empty if its state cannot be read. `former`:
+    its condition under the last daemon, if that is known.
     """
 
     metadata: Metadata
     fault: str | None = None
     providers: frozenset[str] = frozenset()
+    former: Condition | None = None
 
 
 @dataclass(frozen=True)
@@ -105,13 +109,21 @@ class Registry:
             return Entry(_nameless(uuid), f"{META} belongs to instance {metadata.uuid}")
         if fault := name_fault(metadata.name, uuid):
             return Entry(_nameless(uuid), f"{META}: name {metadata.name}: {fault}")
-        return Entry(metadata, providers=self._providers(uuid))
+        return Entry(metadata, providers=self._providers(uuid), former=self._former(uuid))
 
     def _providers(self, uuid: UUID) -> frozenset[str]:
         try:
             return frozenset(slot.provider for slot in self.envelope(uuid).slots)
         except (EnvelopeError, StorageError):
             return frozenset()  # reported at start
+
+    def _former(self, uuid: UUID) -> Condition | None:
+        try:
+            with self.directory(uuid) as fd:
+                data = read_file(CONDITION, condition_file.MAX_SIZE, dir_fd=fd)
+        except (EnvelopeError, StorageError):
+            return None  # it has never been served, or others had to do with the file
+        return condition_file.decode(data)
 
     @contextmanager
     def directory(self, uuid: UUID) -> Iterator[int]:
@@ -228,6 +240,11 @@ class Registry:
         """Replace an instance's metadata, durably."""
         with self.directory(metadata.uuid) as fd:
             write_file(fd, META, metadata.encode())
+
+    def note_condition(self, uuid: UUID, condition: Condition) -> None:
+        """Write down in which condition an instance is. Raises StorageError."""
+        with self.directory(uuid) as fd:
+            condition_file.write(fd, condition)
 
     def envelope(self, uuid: UUID) -> Envelope:
         """An instance's sealed state as far as it can be read without a key.

@@ -27,6 +27,11 @@ STOP_GRACE = 10.0
 FORCE_GRACE = 2.0
 MAX_CRASHES = 5
 MAX_DAMAGE = 300  # characters of what a worker says of damaged state
+BACKOFFS: dict[Cause, Callable[[], Backoff]] = {
+    Cause.KEY_UNAVAILABLE: lambda: Backoff(1.0, 60.0),
+    Cause.REFUSED: lambda: Backoff(0.5, 30.0, MAX_CRASHES),
+    Cause.CRASHED: lambda: Backoff(0.5, 30.0, MAX_CRASHES),
+}
 READY = "ready: QEMU can connect"
 ADOPTED = "served on by a worker that outlived its daemon"
 POWERED_OFF = "its TPM is off until QEMU connects again or the instance is stopped and started"
@@ -37,7 +42,8 @@ class Serving:
 
     `granted` says who may connect now. `on_event` is told what the workers report, `become` each
     cause and reason of a new state. `lost`: how the TPM lost its power earlier without being
-    switched off. Without `restart` a worker that crashed is not replaced.
+    switched off. `adopted`: what is said of a worker that outlived its daemon. Without `restart` a
+    worker that crashed is not replaced.
     """
 
     def __init__(
@@ -51,6 +57,7 @@ class Serving:
         become: Callable[[Cause, str], None],
         *,
         lost: str | None = None,
+        adopted: str = ADOPTED,
         restart: bool = True,
     ) -> None:
         self.worker: Worker | None = None
@@ -64,6 +71,7 @@ class Serving:
         self._on_event = on_event
         self._become = become
         self._lost = lost
+        self._adopted = adopted
         self._restart = restart
         self._last: tuple[Cause | None, str] = None, ""
         self._stopping = False
@@ -71,11 +79,7 @@ class Serving:
         self._settled = trio.Event()
         self._retry = trio.Event()
         self._ended = trio.Event()
-        self._pauses = {
-            Cause.KEY_UNAVAILABLE: Backoff(1.0, 60.0),
-            Cause.REFUSED: Backoff(0.5, 30.0, MAX_CRASHES),
-            Cause.CRASHED: Backoff(0.5, 30.0, MAX_CRASHES),
-        }
+        self._pauses: dict[Cause, Backoff] = {}
 
     async def run(self, adopted: Worker | None) -> None:
         """Serve, at first by the `adopted` worker if there is one."""
@@ -125,7 +129,7 @@ class Serving:
 
     async def _attempts(self, adopted: Worker | None) -> None:
         """Serve until stopped, or until another attempt makes no sense."""
-        worker, reason = adopted, (adopted and adopted.strange) or ADOPTED
+        worker, reason = adopted, (adopted and adopted.strange) or self._adopted
         while True:
             try:
                 if worker is None:
@@ -140,7 +144,7 @@ class Serving:
             except NotServedError as error:
                 failure = error
             worker = None
-            delay = self._pauses[failure.cause].next() if failure.again else None
+            delay = self._pause(failure.cause) if failure.again else None
             self._fail(failure, _outlook(failure, delay))
             if failure.cause is Cause.KEY_UNAVAILABLE:
                 self._endpoints.turn_away(self._host.nursery, self._on_turned_away)
@@ -149,6 +153,15 @@ class Serving:
             with trio.move_on_after(math.inf if delay is None else delay):
                 await self._retry.wait()
             self._retry = trio.Event()
+
+    def _pause(self, cause: Cause) -> float | None:
+        """The delay before the next attempt after this failure, None if there shall be none.
+
+        What counts the failures is made with the first: most instances have none.
+        """
+        if cause not in self._pauses:
+            self._pauses[cause] = BACKOFFS[cause]()
+        return self._pauses[cause].next()
 
     async def _serve(self) -> tuple[Worker, str]:
         """A new worker that serves the instance, and why. Raises NotServedError."""

@@ -1,7 +1,7 @@
 """The states of an instance: the transitions, and what each state refuses."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from enum import Enum
 
@@ -89,5 +89,11 @@ class Condition:
     since: datetime = field(default_factory=lambda: datetime.now(UTC))
 
     def after(self, cause: Cause, reason: str) -> "Condition":
-        """The condition that follows. KeyError for a transition that cannot happen."""
-        return Condition(TRANSITIONS[self.state, cause], reason)
+        """The condition that follows. KeyError for a transition that cannot happen.
+
+        Who stays in a state is in it since he was, whatever the reason is now.
+        """
+        state = TRANSITIONS[self.state, cause]
+        if state == self.state:
+            return replace(self, reason=reason)
+        return Condition(state, reason)

@@ -61,7 +61,8 @@ class Worker:
         self._heard_out = trio.Event()
         self._lock = trio.Lock()
         self._owed = 0  # answers that have not come yet, those nobody waits for any more included
-        self._answers, self._incoming = trio.open_memory_channel[Message](1)
+        self._answer: Message | None = None
+        self._answered: trio.Event | None = None  # while somebody waits
 
     def close(self) -> None:
         """Close our descriptors; the process goes on."""
@@ -74,16 +75,18 @@ class Worker:
     async def run(self) -> None:
         """Receive messages until the worker closes its end of the channel."""
         try:
-            with self._answers:
-                if self.strange is None:
-                    await self._listen()
+            if self.strange is None:
+                await self._listen()
         finally:
             self._heard_out.set()
+            if self._answered is not None:
+                self._answered.set()
 
     async def _listen(self) -> None:
         while True:
             try:
                 message, _ = await waiting.receive(self._channel)
+                within_quota = self._heed(message)
             except (ChannelClosedError, trio.ClosedResourceError, OSError):
                 return  # OSError: closed by us, after it had become readable
             except IllegalMessageError as error:
@@ -92,10 +95,24 @@ class Worker:
                 log.error("worker-illegal-message", pid=self.pid, reason=str(error))
                 self.kill()
                 return
-            if not isinstance(message, Event):
-                await self._answers.send(message)
-            elif not self._on_event(self.pid, message):
+            del message  # the next one may be long in coming
+            if not within_quota:
                 await trio.sleep(EXCESS_PAUSE)  # it fills its own end of the channel meanwhile
+
+    def _heed(self, message: Message) -> bool:
+        """Pass an event on, or the answer to whoever waits; whether that was within the quota.
+
+        Raises IllegalMessageError for an answer to no question.
+        """
+        if isinstance(message, Event):
+            return self._on_event(self.pid, message)
+        if not self._owed:
+            raise IllegalMessageError(f"{type(message).__name__} answers nothing")
+        self._owed -= 1
+        if not self._owed and self._answered is not None:
+            self._answer = message
+            self._answered.set()
+        return True
 
     async def ask(self, request: Message, expected: type[Reply], fds: Sequence[int] = ()) -> Reply:
         """Send one request and return its answer.
@@ -108,12 +125,8 @@ class Worker:
         async with self._lock:
             try:
                 with trio.fail_after(REPLY_TIMEOUT):
-                    await waiting.send(self._channel, request, fds)
-                    self._owed += 1
-                    while self._owed:
-                        answer = await self._incoming.receive()
-                        self._owed -= 1
-            except (ChannelClosedError, IllegalMessageError, OSError, trio.EndOfChannel):
+                    answer = await self._exchange(request, fds)
+            except (ChannelClosedError, IllegalMessageError, OSError):
                 raise WorkerEndedError("the worker ended unexpectedly") from None
             except trio.TooSlowError:
                 raise WorkerSilentError(
@@ -126,6 +139,20 @@ class Worker:
         if not isinstance(answer, expected):
             raise WorkerEndedError("the worker answered out of turn")
         return answer
+
+    async def _exchange(self, request: Message, fds: Sequence[int]) -> Message:
+        """The answer to a request. Raises as `Channel.send`, ChannelClosedError if none comes."""
+        try:
+            await waiting.send(self._channel, request, fds)
+            self._owed += 1
+            if not self._heard_out.is_set():
+                self._answered = trio.Event()
+                await self._answered.wait()
+            if self._answer is None:
+                raise ChannelClosedError
+            return self._answer
+        finally:
+            self._answer = self._answered = None
 
     async def stop(self, reason: str, force: bool = False) -> None:
         """Let it shut its TPM down in order, store it and end, as `Stop` says. Raises as `ask`."""

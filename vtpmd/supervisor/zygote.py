@@ -48,9 +48,13 @@ class WorkerProcess:
 
 
 class Zygote:
-    """Starts the zygote process, and a fresh one whenever the old one has ended."""
+    """Starts the zygote process, and a fresh one whenever the old one has ended.
 
-    def __init__(self) -> None:
+    `merge_memory`: the kernel may merge its memory and that of the workers.
+    """
+
+    def __init__(self, *, merge_memory: bool = False) -> None:
+        self._options = ["merge"] if merge_memory else []
         self._lock = trio.Lock()
         self._channel: Channel
         self._process: subprocess.Popen[bytes]
@@ -62,8 +66,9 @@ class Zygote:
         ours, theirs = Channel.pair()
         with theirs:
             # -P: nothing is imported from the working directory.
+            program = [sys.executable, "-P", "-m", "vtpmd.worker.zygote"]
             self._process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "vtpmd.worker.zygote", str(theirs.fileno())],
+                [*program, str(theirs.fileno()), *self._options],
                 stdin=subprocess.DEVNULL,
                 env=_innocuous(os.environ),
                 pass_fds=[theirs.fileno()],

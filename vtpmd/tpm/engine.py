@@ -35,6 +35,7 @@ __all__ = [
     "StartupType",
     "StateError",
     "bank_names",
+    "compile_ahead",
     "profile_names",
     "refusal",
     "rsa_key_sizes",
@@ -169,19 +170,6 @@ class Engine:
         """Run TPM2_Shutdown on behalf of the guest."""
         return self.execute(_command(CC.SHUTDOWN, _SU[kind].to_bytes(2)), 0)
 
-    def warm_up(self) -> None:
-        """Have in memory what is compiled on first use; run a few common commands.
-
-        For a TPM that is powered on and that nobody will use, in a process that will fork.
-        """
-        for encoded in (StoredState, SuspendedState, LoadedObject, Session):
-            prepare(encoded)
-        compile_commands()
-        self.startup("clear")
-        self.execute(_command(CC.GET_RANDOM, (16).to_bytes(2)), 0)
-        self.execute(_command(CC.READ_CLOCK), 0)
-        self.shutdown("state")
-
     def hash_start(self) -> Reply:
         """_TPM_Hash_Start: a D-RTM event, or an H-CRTM event before TPM2_Startup.
 
@@ -305,6 +293,13 @@ class Engine:
         self.defect = f"{type(error).__name__} at " + " < ".join(reversed(where))
         self._tpm.failed = True
         self._tpm.nv_dirty = False
+
+
+def compile_ahead() -> None:
+    """Generate what is otherwise generated on first use, for a process that will fork."""
+    for encoded in (StoredState, SuspendedState, LoadedObject, Session):
+        prepare(encoded)
+    compile_commands()
 
 
 def _command(code: int, parameters: bytes = b"") -> bytes:

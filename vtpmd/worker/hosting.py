@@ -47,6 +47,22 @@ def serve(
     sandbox.confine()
     side.start()  # confined as we are, and the last thread there will be
     sandbox.seal()
+    server = prepare(files, key, side, listeners, supervision, options)
+    ready(server.instance.generation)
+    gc.freeze()  # all this lives until the end: the collector need not look at it again
+    server.run()
+    wipe(server.instance.execution.state.key.dek)
+
+
+def prepare(
+    files: Sequence[int],
+    key: Key,
+    side: SideThread[Reply],
+    listeners: Listeners,
+    supervision: Supervision,
+    options: Options,
+) -> Server:
+    """A server of the TPM in its state `files`, about to serve. Raises as `serve`."""
     state = SealedState.of(files, options.uuid, key)
     engine = Engine.restore(state.load(), entropy, now)
     state.settle()
@@ -60,7 +76,4 @@ def serve(
     instance.execution.tell_findings()
     server = Server(instance, side, listeners, supervision, options)
     server.start_up()
-    ready(state.generation)
-    gc.freeze()  # all this lives until the end: the collector need not look at it again
-    server.run()
-    wipe(state.key.dek)
+    return server

@@ -1,23 +1,28 @@
-"""The system calls a worker may make, as an allow-list loaded through libseccomp (ctypes).
+"""The system calls a worker may make, as an allow-list that libseccomp compiles (ctypes).
 
 Whatever is not listed fails with EPERM, in every thread: no new process or thread, no new socket,
 no exec, no signal to anybody, no memory that is executable, no file but those that are open. A call
 of another architecture (int 0x80 in a process of x86-64) ends the whole process: a thread alone
 would leave a zombie behind.
+
+The zygote compiles the program, so that a worker has one system call left to make.
 """
 
 import ctypes
 import errno
 import fcntl
+import functools
 import mmap
 import os
 from dataclasses import dataclass
+
+from vtpmd.linux import kernel
 
 _ALLOW = 0x7FFF0000
 _ERRNO_EPERM = 0x00050000 | errno.EPERM
 _EQUAL, _MASKED_EQUAL = 4, 7
 _KILL_PROCESS = 0x80000000
-_ATTRIBUTE_BAD_ARCHITECTURE, _ATTRIBUTE_TSYNC = 2, 4
+_ATTRIBUTE_BAD_ARCHITECTURE = 2
 _FIONBIO = 0x5421
 
 _PLAIN = """
@@ -80,7 +85,7 @@ def _load_library() -> ctypes.CDLL | None:
     ]
     library.seccomp_attr_set.argtypes = [ctypes.c_void_p, ctypes.c_int, ctypes.c_uint32]
     library.seccomp_syscall_resolve_name.argtypes = [ctypes.c_char_p]
-    library.seccomp_load.argtypes = [ctypes.c_void_p]
+    library.seccomp_export_bpf.argtypes = [ctypes.c_void_p, ctypes.c_int]
     library.seccomp_release.argtypes = [ctypes.c_void_p]
     library.seccomp_release.restype = None
     return library
@@ -94,10 +99,30 @@ def available() -> bool:
     return _library is not None
 
 
+@dataclass(frozen=True)
+class Program:
+    """The list as instructions for the kernel. `call` is the number of seccomp(2)."""
+
+    instructions: bytes
+    rules: int
+    call: int
+
+
 def load(*, removing: bool = False) -> int:
     """Close the filter over every thread of this process; the number of rules. Raises OSError.
 
     `removing`: files may be removed, where Landlock lets them.
+    """
+    program = prepare(removing=removing)
+    kernel.filter_system_calls(program.call, program.instructions)
+    return program.rules
+
+
+@functools.cache
+def prepare(*, removing: bool) -> Program:
+    """The program that `load` loads, compiled once in a process and those it forks.
+
+    Raises OSError.
     """
     if _library is None:
         raise OSError(errno.ENOENT, "libseccomp.so.2 is not installed")
@@ -105,7 +130,6 @@ def load(*, removing: bool = False) -> int:
     if not context:
         raise OSError(errno.ENOMEM, "seccomp_init failed")
     try:
-        _check(_library.seccomp_attr_set(context, _ATTRIBUTE_TSYNC, 1), "seccomp: all threads")
         _check(
             _library.seccomp_attr_set(context, _ATTRIBUTE_BAD_ARCHITECTURE, _KILL_PROCESS),
             "seccomp: other architectures",
@@ -116,10 +140,17 @@ def load(*, removing: bool = False) -> int:
         for rule in _CONDITIONAL:
             comparison = _Comparison(rule.argument, rule.comparison, rule.value, rule.value_2)
             rules += _allow(_library, context, rule.name, comparison)
-        _check(_library.seccomp_load(context), "seccomp_load")
+        instructions = _exported(_library, context)
     finally:
         _library.seccomp_release(context)
-    return rules
+    return Program(instructions, rules, _library.seccomp_syscall_resolve_name(b"seccomp"))
+
+
+def _exported(library: ctypes.CDLL, context: int) -> bytes:
+    with open(os.memfd_create("seccomp"), "r+b") as file:  # noqa: PTH123
+        _check(library.seccomp_export_bpf(context, file.fileno()), "seccomp_export_bpf")
+        file.seek(0)
+        return file.read()
 
 
 def _allow(library: ctypes.CDLL, context: int, name: str, comparison: _Comparison | None) -> int:

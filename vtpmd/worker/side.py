@@ -33,6 +33,11 @@ class SideThread(Generic[T]):
     def start(self) -> None:
         self._thread.start()
 
+    def close(self) -> None:
+        """Close the descriptors of one that has not been started."""
+        os.close(self._done)
+        os.close(self._wake)
+
     def fileno(self) -> int:
         return self._done
 

@@ -1,4 +1,4 @@
-"""Why evidence cannot be judged, or a certificate is not believed."""
+"""Why evidence cannot be judged, or a key is not believed."""
 
 
 class MalformedError(ValueError):
@@ -7,3 +7,7 @@ class MalformedError(ValueError):
 
 class CertificateError(Exception):
     """A certificate does not vouch for its key; the text says why."""
+
+
+class NotProvenError(Exception):
+    """A key is not shown to be an attestation key of a TPM; the text says why."""

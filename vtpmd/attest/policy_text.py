@@ -1,4 +1,4 @@
-"""How policies are written, as the content of a YAML or JSON document, and learnt.
+"""How policies are written, as the content of a YAML or JSON document.
 
     version: 1
     pcrs: {7: ["<hex>", …], 4: ["<hex>"]}
@@ -13,14 +13,14 @@ be judged.
 """
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from vtpmd.tpm.wire.constants import DIGEST_SIZES
 from vtpmd.tpm.wire.limits import IMPLEMENTATION_PCR
 
 from .errors import MalformedError
-from .policy import Facts, Policy
+from .policy import Policy
 
 VERSION: Final = 1
 MAX_SIZE: Final = 1024 * 1024
@@ -43,34 +43,6 @@ def parse_policy(content: object) -> Policy:
     }
     parsed |= {name: _PARSERS[name](name, value) for name, value in top.items()}
     return Policy(**{"pcrs": {}, **parsed})
-
-
-def learn(facts: Facts, indices: Iterable[int]) -> dict[str, object]:
-    """The policy that this machine, and only what has booted like it, keeps.
-
-    `indices` are the PCRs whose values it demands.
-    """
-    values = {
-        index: [bank[index].hex() for _, bank in sorted(facts.values.items()) if index in bank]
-        for index in sorted(indices)
-    }
-    content: dict[str, object] = {
-        "version": VERSION,
-        "pcrs": {index: found for index, found in values.items() if found},
-    }
-    boot = facts.boot
-    if boot is None:
-        return content
-    if boot.secure_boot.enabled is not None:
-        certificates = sorted(set(boot.secure_boot.db_certs))
-        content["secure_boot"] = {"enabled": boot.secure_boot.enabled, "db_certs": certificates}
-    if boot.applications:
-        content["boot_apps"] = [each.hex() for each in dict.fromkeys(boot.applications)]
-    if boot.command_lines:
-        content["cmdline"] = "|".join(map(re.escape, boot.command_lines))
-    if boot.firmware_version is not None:
-        content["firmware_version"] = [boot.firmware_version]
-    return content
 
 
 def _mapping(where: str, content: object, known: set[str]) -> dict[Any, Any]:

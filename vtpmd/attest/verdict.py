@@ -68,7 +68,7 @@ class Verdict:
 
     checks: tuple[Check, ...]
     quote: Quote | None = None
-    """If its signature is valid."""
+    """If its signature is valid, and of a key that is believed; so with all that follows."""
     values: PcrValues | None = None
     """If they are what the quote's digest is of."""
     boot: Boot | None = None

@@ -76,6 +76,8 @@ class _Verification:
         for step in steps:
             self.checks.append(step())
         self.checks.append(trust.judge(self.ak, self.demands.now))
+        if self.checks[-1].outcome is Outcome.FAILED:  # what such a key has signed proves nothing
+            return Verdict(tuple(self.checks), rules=self.rules)
         return Verdict(tuple(self.checks), self.quote, self.values, self.boot, self.rules)
 
     def _signature(self) -> Check:

@@ -46,7 +46,7 @@ def parse_signature(octets: bytes, key: Key) -> list[Signature]:
     if len(octets) > MAX_SIZE:
         raise MalformedError(f"a signature of more than {MAX_SIZE} octets")
     if isinstance(key.key, RsaPublicKey):
-        if len(octets) == key.key.size:
+        if len(octets) == key.key.size and not _is_head(octets, key.key.size):
             return [Signature(*scheme, octets) for scheme in _schemes(key, _RSA)]
     elif octets[:1] == bytes([_DER_SEQUENCE]):
         return [Signature(*scheme, _from_der(octets)) for scheme in _schemes(key, _ECC)]
@@ -67,6 +67,11 @@ def is_valid(signature: Signature, key: PublicKey, message: bytes) -> bool:
         case ALG.ECSCHNORR, (int(r), int(s)) if not isinstance(key, RsaPublicKey):
             return verify_ecschnorr(key.curve, key.point, alg, hashed, r, s)
     return False
+
+
+def _is_head(octets: bytes, key_size: int) -> bool:
+    """Whether this is rather a TPMT_SIGNATURE that was cut off than a plain RSA signature."""
+    return int.from_bytes(octets[:2]) in _RSA and int.from_bytes(octets[4:6]) == key_size
 
 
 _RSA: Final = (ALG.RSASSA, ALG.RSAPSS)

@@ -13,7 +13,7 @@ from cryptography.x509.oid import NameOID
 
 EK_PURPOSE = x509.ObjectIdentifier("2.23.133.8.1")
 AK_PURPOSE = x509.ObjectIdentifier("2.23.133.8.3")
-NOW = datetime(2026, 6, 1, tzinfo=UTC)
+NOW = datetime.now(UTC).replace(microsecond=0)
 _DAY = timedelta(days=1)
 Signer = ec.EllipticCurvePrivateKey
 Public = rsa.RSAPublicKey | ec.EllipticCurvePublicKey

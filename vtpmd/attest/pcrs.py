@@ -38,6 +38,13 @@ def parse_values(octets: bytes, selection: Selection) -> PcrValues:
     """
     if len(octets) > MAX_SIZE:
         raise MalformedError(f"PCR values of more than {MAX_SIZE} octets")
+    values = _parse(octets, selection)
+    if not values:
+        raise MalformedError("no PCR values")
+    return values
+
+
+def _parse(octets: bytes, selection: Selection) -> PcrValues:
     lists, rest = divmod(len(octets) - _SELECTION_SIZE - 4, _LIST_SIZE)
     if lists >= 0 and not rest and lists == _u32(octets, _SELECTION_SIZE):
         return _place(_serialized_selection(octets), list(_serialized_digests(octets, lists)))
@@ -59,8 +66,8 @@ def _serialized_selection(octets: bytes) -> list[tuple[int, int]]:
     places = []
     for bank in range(min(_u32(octets, 0), 16)):
         entry = octets[4 + 8 * bank : 12 + 8 * bank]
-        alg, bits = int.from_bytes(entry[:2], "little"), entry[3 : 3 + min(entry[2], 4)]
-        if alg not in DIGEST_SIZES:
+        alg, bits = int.from_bytes(entry[:2], "little"), entry[3 : 3 + entry[2]]
+        if alg not in DIGEST_SIZES or len(bits) != entry[2]:
             raise MalformedError(f"PCR values of an unknown bank 0x{alg:04x}")
         chosen = int.from_bytes(bits, "little")
         places += [(alg, index) for index in range(8 * len(bits)) if chosen >> index & 1]
@@ -69,7 +76,9 @@ def _serialized_selection(octets: bytes) -> list[tuple[int, int]]:
 
 def _serialized_digests(octets: bytes, lists: int) -> Iterator[bytes]:
     for start in range(_SELECTION_SIZE + 4, _SELECTION_SIZE + 4 + lists * _LIST_SIZE, _LIST_SIZE):
-        for number in range(min(_u32(octets, start), _DIGESTS)):
+        if (count := _u32(octets, start)) > _DIGESTS:
+            raise MalformedError(f"a list of {count} PCR values")
+        for number in range(count):
             at = start + 4 + number * _DIGEST_SIZE
             size = int.from_bytes(octets[at : at + 2], "little")
             yield octets[at + 2 : at + 2 + min(size, _DIGEST_SIZE - 2)]
@@ -103,8 +112,9 @@ def _from_json(text: str) -> PcrValues:
     try:
         content = json.loads(text)
         for bank, digests in content.get("banks", content).items():
+            alg = BANKS[bank]
             for index, value in digests.items():
-                _put(values, BANKS[bank], int(index), bytes.fromhex(value))
+                _put(values, alg, int(index), bytes.fromhex(value))
     except MalformedError:
         raise
     except (ValueError, AttributeError, KeyError, TypeError, RecursionError):

@@ -17,10 +17,15 @@ Function = Callable[..., Any]
 
 
 def _hex(_: click.Context, __: click.Parameter, value: str | None) -> bytes | None:
+    if value is None:
+        return None
     try:
-        return None if value is None else bytes.fromhex(value)
+        found = bytes.fromhex(value)
     except ValueError:
         raise click.BadParameter("it is not hexadecimal") from None
+    if not found:
+        raise click.BadParameter("it is empty")
+    return found
 
 
 def _indices(_: click.Context, __: click.Parameter, value: str | None) -> frozenset[int] | None:

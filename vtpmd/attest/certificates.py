@@ -12,6 +12,7 @@ from hashlib import sha256
 from typing import Final
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import ExtensionOID
 from cryptography.x509.verification import (
@@ -83,16 +84,23 @@ def certified_key(
         except (VerificationError, ValueError, x509.DuplicateExtension) as error:
             raise CertificateError(f"the certificate is not believed: {error}") from None
         _check_purpose(leaf, purpose)
+        return subject_key(leaf)
+
+
+def subject_key(certificate: x509.Certificate) -> PublicKey:
+    """The key in a certificate, believed or not. Raises MalformedError."""
+    with _quiet():
         try:
-            return from_library(leaf.public_key())
-        except MalformedError:
-            raise
-        except Exception as error:  # of an algorithm that the library does not know
-            raise CertificateError(f"the certificate's key is not read: {error}") from None
+            return from_library(certificate.public_key())
+        except (ValueError, UnsupportedAlgorithm) as error:
+            raise MalformedError(f"a certificate whose key is not read: {error}") from None
 
 
 def _check_purpose(certificate: x509.Certificate, purpose: x509.ObjectIdentifier) -> None:
-    extensions = {each.oid: each.value for each in certificate.extensions}
+    try:
+        extensions = {each.oid: each.value for each in certificate.extensions}
+    except (ValueError, x509.DuplicateExtension) as error:
+        raise CertificateError(f"the certificate's extensions are not read: {error}") from None
     constraints = extensions.get(ExtensionOID.BASIC_CONSTRAINTS)
     if isinstance(constraints, x509.BasicConstraints) and constraints.ca:
         raise CertificateError("the certificate is a CA's, not a key's of a TPM")

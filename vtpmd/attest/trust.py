@@ -38,11 +38,9 @@ class AttestationKey:
             proof = Proof.decode(octets)
             return cls(proof.key(), bytes.fromhex(proof.ak_name), f"proven on {proof.proven}")
         if is_certificate(octets):
-            from .certificates import parse_certificates
-            from .keys import from_library
+            from .certificates import parse_certificates, subject_key
 
-            certificate = parse_certificates(octets)[0]
-            return cls(Key(from_library(certificate.public_key())), chain=octets, roots=roots)
+            return cls(Key(subject_key(parse_certificates(octets)[0])), chain=octets, roots=roots)
         return cls(parse_key(octets))
 
     def named(self, name: bytes) -> Self:

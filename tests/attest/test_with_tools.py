@@ -8,7 +8,7 @@ import pytest
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
 from tests.attest import authority, made
-from tests.attest.test_command import run
+from tests.cli.test_verify import run
 from tests.conformance.tools import Tools
 
 pytestmark = pytest.mark.served

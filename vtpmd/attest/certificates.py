@@ -32,6 +32,15 @@ EK_PURPOSE: Final = x509.ObjectIdentifier("2.23.133.8.1")
 AK_PURPOSE: Final = x509.ObjectIdentifier("2.23.133.8.3")
 _MAX_DEPTH: Final = 6
 
+_UNREADABLE: Final = (
+    ValueError,
+    UnsupportedAlgorithm,
+    x509.DuplicateExtension,
+    x509.InvalidVersion,
+    x509.UnsupportedGeneralNameType,
+)
+"""What the library raises for certificates that are read only in parts, when it reads the next."""
+
 
 def parse_certificates(octets: bytes) -> list[x509.Certificate]:
     """The certificates in a file, in PEM or one in DER. Raises MalformedError.
@@ -46,7 +55,7 @@ def parse_certificates(octets: bytes) -> list[x509.Certificate]:
                 found = x509.load_pem_x509_certificates(octets)
             else:
                 found = [x509.load_der_x509_certificate(_der(octets))]
-        except ValueError:
+        except _UNREADABLE:
             raise MalformedError("no certificate in PEM or DER") from None
     if len(found) > MAX_CERTIFICATES:
         raise MalformedError(f"more than {MAX_CERTIFICATES} certificates")
@@ -81,7 +90,7 @@ def certified_key(
                 .build_client_verifier()
             )
             verifier.verify(leaf, others)
-        except (VerificationError, ValueError, x509.DuplicateExtension) as error:
+        except (VerificationError, *_UNREADABLE) as error:
             raise CertificateError(f"the certificate is not believed: {error}") from None
         _check_purpose(leaf, purpose)
         return subject_key(leaf)
@@ -92,14 +101,14 @@ def subject_key(certificate: x509.Certificate) -> PublicKey:
     with _quiet():
         try:
             return from_library(certificate.public_key())
-        except (ValueError, UnsupportedAlgorithm) as error:
+        except _UNREADABLE as error:
             raise MalformedError(f"a certificate whose key is not read: {error}") from None
 
 
 def _check_purpose(certificate: x509.Certificate, purpose: x509.ObjectIdentifier) -> None:
     try:
         extensions = {each.oid: each.value for each in certificate.extensions}
-    except (ValueError, x509.DuplicateExtension) as error:
+    except _UNREADABLE as error:
         raise CertificateError(f"the certificate's extensions are not read: {error}") from None
     constraints = extensions.get(ExtensionOID.BASIC_CONSTRAINTS)
     if isinstance(constraints, x509.BasicConstraints) and constraints.ca:

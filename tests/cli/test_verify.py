@@ -1,4 +1,4 @@
-"""vtpmctl verify: files in, exit statuses and documents out; no daemon is there."""
+"""`vtpmctl verify`: files in, exit statuses and documents out; no daemon is there."""
 
 import json
 import subprocess
@@ -46,19 +46,20 @@ def files(tmp_path: Path) -> Path:
     return tmp_path
 
 
+OPTIONS = {"ak": "--ak", "message": "--message", "signature": "--signature", "pcrs": "--pcrs",
+           "log": "--log"}  # fmt: skip
+
+
 def quote(files: Path, *more: str | Path, **instead: str | None) -> Result:
-    """`verify quote` with good files, or others instead of some."""
-    named: dict[str, str | None] = {
-        "ak": "ak", "message": "message", "signature": "signature", "pcrs": "pcrs", "log": "log",
-    }  # fmt: skip
-    named |= instead
-    options = [
+    """`verify quote` with good files, or others instead of some; None for none at all."""
+    named = {name: name for name in OPTIONS} | instead
+    words = [
         word
         for name, value in named.items()
         if value is not None
-        for word in (f"--{name}", files / value)
+        for word in (OPTIONS[name], files / value)
     ]
-    return run("quote", *options, "--nonce", NONCE.hex(), *more)
+    return run("quote", *words, "--nonce", NONCE.hex(), *more)
 
 
 NAMED = ("--ak-name", made.name(GOOD.public).hex())

@@ -48,9 +48,11 @@ def sized(octets: bytes) -> bytes:
     return struct.pack(">H", len(octets)) + octets
 
 
-def public(private: Private, attributes: int = AK, scheme: bytes | None = None) -> bytes:
-    """A TPMT_PUBLIC with nameAlg SHA-256 and, unless given, the scheme of the key's kind."""
-    head = struct.pack(">HHI", 1 if isinstance(private, rsa.RSAPrivateKey) else 0x23, SHA256,
+def public(
+    private: Private, attributes: int = AK, scheme: bytes | None = None, name_alg: int = SHA256
+) -> bytes:
+    """A TPMT_PUBLIC with, unless given, the scheme of the key's kind."""
+    head = struct.pack(">HHI", 1 if isinstance(private, rsa.RSAPrivateKey) else 0x23, name_alg,
                        attributes) + sized(b"")  # fmt: skip
     if isinstance(private, rsa.RSAPrivateKey):
         numbers = private.public_key().public_numbers()
@@ -148,6 +150,7 @@ DRIVER_CONFIG, BOOT_VARIABLE, APPLICATION = 0x80000001, 0x80000002, 0x80000003
 ACTION, BLOB, HCRTM, AUTHORITY = 0x80000007, 0x80000008, 0x80000010, 0x800000E0
 GLOBAL = UUID("8be4df61-93ca-11d2-aa0d-00e098032b8c")
 SECURITY = UUID("d719b2cb-3d3a-4596-a3bc-dad00e67656f")
+SHIM_LOCK = UUID("605dab50-e046-4300-abb6-3dd810dd8b23")
 X509 = UUID("a5c059a1-94e4-4aa7-87b5-ab155c2bf072")
 HASHES = UUID("c1c41626-504c-4092-aca9-41f936934328")
 

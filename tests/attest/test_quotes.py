@@ -1,5 +1,6 @@
 """Quotes made by hand, and everything that can be wrong with them: which check fails, and how."""
 
+import hashlib
 import struct
 from collections.abc import Iterator
 from dataclasses import replace
@@ -238,6 +239,13 @@ def test_a_key_that_signs_what_others_make_proves_nothing(attributes: int) -> No
     }
     assert set(others.values()) == {Outcome.PASSED}
     assert (verdict.quote, verdict.values, verdict.boot) == (None, None, None)
+
+
+def test_a_name_that_is_a_sha1_digest_proves_nothing() -> None:
+    area = made.public(GOOD.private, name_alg=SHA1)
+    ak = AttestationKey.read(area)
+    assert ak.key.name == b"\0\4" + hashlib.sha1(area).digest()
+    assert judged(evidence(), ak.named(ak.key.name)).status is Status.AK_NOT_PROVEN
 
 
 @pytest.mark.parametrize("form", [GOOD.public, made.pem(GOOD.private)], ids=["public", "pem"])

@@ -12,7 +12,7 @@ from hashlib import sha256
 from .certificates import EK_PURPOSE, certified_key, fingerprint, parse_certificates
 from .challenge import SECRET_SIZE, make_credential
 from .errors import NotProvenError
-from .keys import missing_attributes, parse_public
+from .keys import lacks, parse_public
 from .records import Challenge, Proof
 
 
@@ -35,7 +35,7 @@ def new_challenge(
     ak = parse_public(ak_public)
     assert ak.public is not None
     assert ak.name is not None
-    if missing := missing_attributes(ak.public):
+    if missing := lacks(ak.public):
         raise NotProvenError(f"no attestation key: it lacks {', '.join(missing)}")
     secret = entropy(SECRET_SIZE)
     challenge = Challenge(

@@ -13,6 +13,7 @@ from vtpmd.tpm.crypto.rsa import DEFAULT_EXPONENT, RsaPublicKey
 from vtpmd.tpm.rc import TpmError
 from vtpmd.tpm.wire.algorithms import TPMS_ECC_POINT
 from vtpmd.tpm.wire.attributes import TPMA_OBJECT
+from vtpmd.tpm.wire.constants import ALG
 from vtpmd.tpm.wire.objects import TPMS_ECC_PARMS, TPMS_RSA_PARMS, TPMT_PUBLIC
 
 from .allowed import ACCEPTED
@@ -89,11 +90,15 @@ def parse_public(octets: bytes) -> Key:
     return Key(_from_public(public), public)
 
 
-def missing_attributes(public: TPMT_PUBLIC) -> list[str]:
+def lacks(public: TPMT_PUBLIC) -> list[str]:
     """What an attestation key needs and this object lacks, by the names of TPMA_OBJECT (8.3)."""
     attributes = public.object_attributes
     missing = [name for name, mask in _NEEDED.items() if not attributes & mask]
-    return missing + (["no decrypt"] if attributes & TPMA_OBJECT.DECRYPT else [])
+    others = {
+        "no decrypt": attributes & TPMA_OBJECT.DECRYPT,
+        "a better nameAlg than SHA-1": public.name_alg == ALG.SHA1,
+    }
+    return missing + [text for text, wrong in others.items() if wrong]
 
 
 def from_library(key: object) -> PublicKey:

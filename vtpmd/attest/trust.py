@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Self
 
 from .errors import CertificateError, MalformedError
-from .keys import Key, is_certificate, missing_attributes, parse_key
+from .keys import Key, is_certificate, lacks, parse_key
 from .records import Proof
 from .verdict import Check, Status, failed, passed
 
@@ -51,7 +51,7 @@ class AttestationKey:
 def judge(ak: AttestationKey, now: datetime | None = None) -> Check:
     """Whether the key is believed, and why."""
     not_proven = Status.AK_NOT_PROVEN
-    if ak.key.public is not None and (missing := missing_attributes(ak.key.public)):
+    if ak.key.public is not None and (missing := lacks(ak.key.public)):
         return failed(_CHECK, not_proven, f"no attestation key: it lacks {', '.join(missing)}")
     if ak.known_name is not None:
         if ak.key.name is None:

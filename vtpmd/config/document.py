@@ -46,8 +46,8 @@ def read(text: bytes, source: str) -> tuple[object, dict[KeyPath, int]]:
 
 
 def write(content: object) -> str:
-    """A document with this content, in which keys stay in their order."""
-    return yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=100)
+    """A document with this content in ASCII, in which keys stay in their order."""
+    return yaml.safe_dump(content, sort_keys=False, width=100)
 
 
 def _survey(node: yaml.Node, path: KeyPath, lines: dict[KeyPath, int]) -> list[tuple[int, str]]:

@@ -156,6 +156,19 @@ def test_secure_boot_that_is_off() -> None:
     assert (debug.enabled, debug.reason) == (False, "the firmware was in debug mode")
 
 
+@pytest.mark.parametrize(
+    ("value", "measured", "enabled"),
+    [(b"\1", None, False), (b"\0", None, True), (b"\0", -1, False), (b"\1\0", None, False)],
+)
+def test_shim_that_starts_anything(value: bytes, measured: int | None, enabled: bool) -> None:
+    """If the value is the octet that shim's digest misses, nobody knows it."""
+    data = made.variable(made.SHIM_LOCK, "MokSBState", value)
+    told = Event(7, made.AUTHORITY, data, data[:measured] if measured else None)
+    assert state([*PCR_7, told]).enabled is enabled
+    other = Event(7, made.AUTHORITY, made.variable(made.GLOBAL, "MokSBState", b"\1"))
+    assert state([*PCR_7, other]).enabled
+
+
 def test_dma_protection() -> None:
     assert state(PCR_7).dma_protection
     found = state([*PCR_7[:5], Event(7, made.ACTION, b"DMA Protection Disabled"), *PCR_7[5:]])

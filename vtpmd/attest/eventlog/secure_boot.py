@@ -16,6 +16,7 @@ from .types import EV, type_name
 from .variables import (
     GLOBAL,
     IMAGE_SECURITY,
+    SHIM_LOCK,
     SignatureLists,
     Variable,
     parse_signature_lists,
@@ -53,6 +54,7 @@ class _Seen:
     separated: bool = False
     authorities: int = 0
     debug: bool = False
+    shim_verifies: bool = True
     dma_protection: bool = True
 
 
@@ -97,12 +99,23 @@ def _take(seen: _Seen, event: Event, alg: int) -> None:
                 raise _UnclearError(f"PCR 7 has two values of {variable.name}")
         case EV.EFI_VARIABLE_AUTHORITY:
             seen.authorities += 1
+            seen.shim_verifies &= not _tells_shim_to_pass(event, covered.kind)
         case EV.EFI_ACTION if event.data.rstrip(b"\0") == _DEBUG:
             seen.debug = True
         case EV.EFI_ACTION if event.data in _DMA:
             seen.dma_protection = False
         case _:
             raise _UnclearError(f"{where} does not belong into PCR 7")
+
+
+def _tells_shim_to_pass(event: Event, kind: Kind) -> bool:
+    """Whether it is MokSBState, with which shim starts what nobody has signed."""
+    try:
+        variable = parse_variable(event.data)
+    except MalformedError:
+        return False
+    told = kind is not Kind.ALL or variable.value != b"\0"
+    return (variable.vendor, variable.name) == (SHIM_LOCK, "MokSBState") and told
 
 
 def _judged(seen: _Seen) -> SecureBoot:
@@ -127,6 +140,8 @@ def _verdict(seen: _Seen, setting: bytes) -> tuple[bool, str]:
         return False, "the variable SecureBoot says so"
     if seen.debug:
         return False, "the firmware was in debug mode"
+    if not seen.shim_verifies:
+        return False, "shim has been told to start anything (MokSBState)"
     needed = {"PK": GLOBAL, "KEK": GLOBAL, "db": IMAGE_SECURITY}
     for name, vendor in needed.items():
         variable = seen.variables.get((name, vendor))

@@ -10,6 +10,7 @@ from ..errors import MalformedError
 
 GLOBAL: Final = UUID("8be4df61-93ca-11d2-aa0d-00e098032b8c")
 IMAGE_SECURITY: Final = UUID("d719b2cb-3d3a-4596-a3bc-dad00e67656f")
+SHIM_LOCK: Final = UUID("605dab50-e046-4300-abb6-3dd810dd8b23")
 
 _X509: Final = UUID("a5c059a1-94e4-4aa7-87b5-ab155c2bf072")
 _SHA256: Final = UUID("c1c41626-504c-4092-aca9-41f936934328")

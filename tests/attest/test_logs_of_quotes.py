@@ -160,3 +160,8 @@ def test_facts_are_of_the_bank_that_is_quoted() -> None:
     message, signature = GOOD.quote()
     assert judged(Evidence(message, signature, None, both.log)).status is Status.GENUINE
     assert judged(Evidence(message, signature, None, forged)).status is Status.LOG
+    # As if SHA-1 had been broken: where both banks are quoted, the stronger one is asked.
+    values = {made.SHA1: made.replayed(events, made.SHA1), SHA256: GOOD.values[SHA256]}
+    broken = made.quote(values)
+    given = Evidence(broken, made.signature(GOOD.private, broken), None, forged)
+    assert judged(given, demands=Demands(NONCE, allow_sha1=True)).status is Status.LOG

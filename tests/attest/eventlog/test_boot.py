@@ -244,6 +244,8 @@ def test_signature_lists() -> None:
         (Event(7, made.DRIVER_CONFIG, b"\xff" * 30), "ff" * 24 + " …"),
         (Event(0, made.SEPARATOR, bytes(4)), "00000000"),
         (Event(0, made.IPL, b""), ""),
+        (Event(9, made.EVENT_TAG, b"\1\0\0\0\6\0\0\0initrd"), "initrd"),
+        (Event(9, made.EVENT_TAG, b"\1\0"), "0100"),
     ],
 )
 def test_an_event_in_a_few_words(event: Event, text: str) -> None:

@@ -15,6 +15,9 @@ _VARIABLES: Final = frozenset(
         EV.EFI_VARIABLE_AUTHORITY,
     }
 )
+_TAG_HEAD: Final = 8
+"""Octets of the tag and its size (PFP 10.4.2.1)."""
+
 _MAX_TEXT: Final = 120
 _MAX_OCTETS: Final = 24
 
@@ -27,6 +30,8 @@ def describe(event: Event) -> str:
         except MalformedError:
             return _begins(event.data)
         return f"{variable.name} ({len(variable.value)} octets)"
+    if event.type == EV.EVENT_TAG and (tagged := _text(event.data[_TAG_HEAD:])):
+        return tagged
     return _text(event.data) or _begins(event.data)
 
 

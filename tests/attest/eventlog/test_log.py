@@ -175,7 +175,7 @@ def test_changed_octets_raise_nothing_else() -> None:
     random = Random(1)
     logs = [made.log(EVENTS, (SHA1, SHA256)), made.old_log(EVENTS)]
     read = 0
-    for _ in range(3000):
+    for _ in range(1000):
         changed = bytearray(random.choice(logs))
         for _ in range(random.choice((1, 1, 2, 8))):
             changed[random.randrange(len(changed))] = random.choice(
@@ -187,4 +187,4 @@ def test_changed_octets_raise_nothing_else() -> None:
             continue
         report.log_document(log)
         read += 1
-    assert read > 1000
+    assert read > 300

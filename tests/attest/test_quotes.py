@@ -134,6 +134,12 @@ def test_every_flipped_bit_and_every_cut_of_a_signature_is_refused(kind: str, fo
     assert judged(Evidence(message, signature + b"\0"), known(machine)).status is Status.MALFORMED
 
 
+def test_a_whole_signature_of_another_size_is_malformed() -> None:
+    message, signature = GOOD.quote()
+    short = signature[:4] + made.sized(signature[6:-1])
+    assert judged(Evidence(message, short)).status is Status.MALFORMED
+
+
 def test_every_cut_of_a_message_is_a_wrong_signature() -> None:
     message, signature = GOOD.quote()
     for end in range(len(message)):

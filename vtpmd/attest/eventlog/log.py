@@ -126,7 +126,7 @@ def _agile(octets: bytes, at: int, banks: Mapping[int, int], first: Event) -> li
             digests: dict[int, bytes] = {}
             for _ in range(count):
                 alg = int.from_bytes(octets[at : at + 2], "little")
-                if alg not in banks or alg in digests:
+                if alg not in banks:
                     raise MalformedError(f"event {len(events)} has a digest of bank 0x{alg:04x}")
                 digests[alg] = octets[at + 2 : at + 2 + banks[alg]]
                 at += 2 + banks[alg]
@@ -137,7 +137,7 @@ def _agile(octets: bytes, at: int, banks: Mapping[int, int], first: Event) -> li
         if at + size > end:
             raise _ends(begin)
         if len(digests) != len(banks) and type_ != EV.NO_ACTION:
-            raise MalformedError(f"event {len(events)} lacks digests of some banks")
+            raise MalformedError(f"event {len(events)} lacks the digest of a bank")
         _append(events, Event(len(events), pcr, type_, digests, octets[at : at + size]))
         at += size
     return events

@@ -80,8 +80,7 @@ def secure_boot(events: Iterable[Event], alg: int | None) -> SecureBoot:
 def _take(seen: _Seen, event: Event, alg: int) -> None:
     where = f"event {event.number} ({type_name(event.type)})"
     covered = coverage(event, alg)
-    part_is_enough = event.type == EV.EFI_VARIABLE_AUTHORITY  # of shim's, see `coverage`
-    if not (covered.kind is Kind.ALL or (covered.kind is Kind.PART and part_is_enough)):
+    if covered.kind in (Kind.NONE, Kind.WRONG):  # a part is enough of shim's authorities alone
         raise _UnclearError(f"the digest of {where} does not cover its data")
     if (event.data == _SEPARATOR) != (event.type == EV.SEPARATOR):
         raise _UnclearError(f"{where} is no separator, or hides one")

@@ -179,7 +179,7 @@ def test_no_application_hides_behind_another_type() -> None:
     """What PCR 4 has and no digest covers was started, whatever it is called."""
     events = made.boot()
     expected = facts(events).applications
-    for kind in (made.IPL, made.BLOB, made.EVENT_TAG, 0xC, 0x12345678):
+    for kind in (made.IPL, made.BLOB, made.EVENT_TAG, 0x5, 0xC, 0x12, 0x12345678):
         hidden = [
             replace(event, type=kind) if event.type == made.APPLICATION else event
             for event in events

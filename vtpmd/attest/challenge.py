@@ -7,8 +7,11 @@ import os
 from collections.abc import Callable
 from typing import Final, NamedTuple
 
-from vtpmd.tpm.crypto import labelled, wrapping
+from vtpmd.tpm.crypto.hashes import hmac
+from vtpmd.tpm.crypto.labelled import IDENTITY, ecc_encapsulate, rsa_encapsulate
 from vtpmd.tpm.crypto.rsa import RsaPublicKey
+from vtpmd.tpm.crypto.symmetric import block_size, cfb_encrypt
+from vtpmd.tpm.crypto.wrapping import integrity_key, storage_key
 from vtpmd.tpm.wire.algorithms import TPMS_ECC_POINT
 from vtpmd.tpm.wire.constants import ALG
 from vtpmd.tpm.wire.objects import TPMS_PROTECTED
@@ -48,24 +51,22 @@ def make_credential(
 ) -> bytes:
     """`secret` for the TPM that has the EK and an object of this Name, as tpm2-tools store it."""
     template = _BY_BITS[ek.n.bit_length() if isinstance(ek, RsaPublicKey) else ek.curve.key_bits]
-    seed, encrypted_secret = _encapsulate(ek, template, entropy)
-    protector = wrapping.Protector(template.name_alg, ALG.AES, template.aes_bits)
-    encrypted = wrapping.encrypt(protector, name, seed, b"", _sized(secret))
-    integrity = wrapping.integrity(protector, name, seed, encrypted)
+    alg, bits = template
+    seed, encrypted_secret = _encapsulate(ek, alg, entropy)
+    key = storage_key(alg, seed, name, bits)
+    encrypted = cfb_encrypt(ALG.AES, key, bytes(block_size(ALG.AES)), _sized(secret))
+    integrity = hmac(alg, integrity_key(alg, seed), encrypted, name)
     blob = TPMS_PROTECTED(integrity, encrypted).marshal()
     head = _MAGIC.to_bytes(4) + _VERSION.to_bytes(4)
     return head + _sized(blob) + _sized(encrypted_secret)
 
 
-def _encapsulate(
-    ek: PublicKey, template: _Template, entropy: Callable[[int], bytes]
-) -> tuple[bytes, bytes]:
+def _encapsulate(ek: PublicKey, alg: int, entropy: Callable[[int], bytes]) -> tuple[bytes, bytes]:
     """(seed, what a TPM2B_ENCRYPTED_SECRET holds)."""
-    alg, label = template.name_alg, labelled.IDENTITY
     if isinstance(ek, RsaPublicKey):
-        return labelled.rsa_encapsulate(ek, alg, label, entropy)
+        return rsa_encapsulate(ek, alg, IDENTITY, entropy)
     curve = ek.curve
-    seed, ephemeral = labelled.ecc_encapsulate(curve, alg, label, ek.point, entropy)
+    seed, ephemeral = ecc_encapsulate(curve, alg, IDENTITY, ek.point, entropy)
     point = TPMS_ECC_POINT(curve.octets(ephemeral.x), curve.octets(ephemeral.y))
     return seed, point.marshal()
 

@@ -79,8 +79,7 @@ class Policy:
         if self.dbx_contains is not None:
             missing = self.dbx_contains - {bytes.fromhex(each) for each in state.dbx_hashes}
             detail = f"it lacks {_shown(missing)}" if missing else "they are there"
-            kept = told and not missing
-            yield Rule("secure_boot.dbx_contains", kept, detail if told else state.reason)
+            yield Rule("secure_boot.dbx_contains", not missing, detail if told else state.reason)
 
     def _of_boot(self, facts: Facts) -> Iterator[Rule]:
         boot = facts.boot

@@ -6,8 +6,9 @@ own seedValue for its children, or one shared with its holder for duplicates and
 
 from hmac import compare_digest
 
-from ..crypto import symmetric, wrapping
-from ..crypto.hashes import digest, digest_size
+from ..crypto import symmetric
+from ..crypto.hashes import digest, digest_size, hmac
+from ..crypto.wrapping import integrity_key, storage_key
 from ..profile import Profile
 from ..rc import RC, TpmError
 from ..state import LoadedObject, Tpm
@@ -25,16 +26,16 @@ _read_iv = reader(TPM2B_IV)
 
 def wrap_outer(protector: LoadedObject, name: bytes, seed: bytes, plain: bytes) -> bytes:
     """Encrypt and integrity protect data of the object with this Name (19.4 and 19.5)."""
-    key = _protector(protector)
-    return _with_integrity(key, name, seed, wrapping.encrypt(key, name, seed, b"", plain))
+    encrypted = _encrypt(protector, name, seed, b"", plain)
+    return _with_integrity(protector, name, seed, encrypted)
 
 
 def unwrap_outer(
     profile: Profile, protector: LoadedObject, name: bytes, seed: bytes, blob: bytes
 ) -> bytes:
     """The inverse of `wrap_outer`. RC.INTEGRITY, RC.SIZE, RC.INSUFFICIENT."""
-    key = _protector(protector)
-    return wrapping.decrypt(key, name, seed, b"", _verified(profile, key, name, seed, blob))
+    encrypted = _verified(profile, protector, name, seed, blob)
+    return _decrypt(protector, name, seed, b"", encrypted)
 
 
 def wrap_sensitive(
@@ -42,10 +43,10 @@ def wrap_sensitive(
 ) -> bytes:
     """TPM2B_PRIVATE of a child of `parent`, under a fresh IV (23.6 and 23.7)."""
     assert parent.sensitive is not None
-    seed, key = parent.sensitive.seed_value, _protector(parent)
-    iv = tpm.random(symmetric.block_size(key.cipher))
-    encrypted = wrapping.encrypt(key, name, seed, iv, sized_sensitive(sensitive, name_alg))
-    return _with_integrity(key, name, seed, len(iv).to_bytes(2) + iv + encrypted)
+    seed = parent.sensitive.seed_value
+    iv = tpm.random(symmetric.block_size(_cipher(parent).algorithm))
+    encrypted = _encrypt(parent, name, seed, iv, sized_sensitive(sensitive, name_alg))
+    return _with_integrity(parent, name, seed, len(iv).to_bytes(2) + iv + encrypted)
 
 
 def unwrap_sensitive(
@@ -57,12 +58,12 @@ def unwrap_sensitive(
     RC.SENSITIVE if what was protected is not a sensitive area.
     """
     assert parent.sensitive is not None
-    seed, key = parent.sensitive.seed_value, _protector(parent)
-    protected = _verified(profile, key, name, seed, private)
+    seed = parent.sensitive.seed_value
+    protected = _verified(profile, parent, name, seed, private)
     iv, start = _read_iv(protected, 0, profile)
-    if len(iv) != symmetric.block_size(key.cipher):
+    if len(iv) != symmetric.block_size(_cipher(parent).algorithm):
         raise TpmError(RC.VALUE)
-    plain = wrapping.decrypt(key, name, seed, iv, protected[start:])
+    plain = _decrypt(parent, name, seed, iv, protected[start:])
     try:
         return parse_sensitive(profile, plain)
     except TpmError as error:
@@ -140,24 +141,38 @@ def _no_iv(cipher: TPMT_SYM_DEF_OBJECT) -> bytes:
     return bytes(symmetric.block_size(cipher.algorithm))
 
 
-def _protector(key: LoadedObject) -> wrapping.Protector:
-    cipher = _cipher(key)
-    assert cipher.key_bits is not None
-    return wrapping.Protector(key.public.name_alg, cipher.algorithm, cipher.key_bits)
+def _storage_key(protector: LoadedObject, name: bytes, seed: bytes) -> bytes:
+    bits = _cipher(protector).key_bits
+    assert bits is not None
+    return storage_key(protector.public.name_alg, seed, name, bits)
 
 
-def _with_integrity(
-    protector: wrapping.Protector, name: bytes, seed: bytes, encrypted: bytes
+def _encrypt(protector: LoadedObject, name: bytes, seed: bytes, iv: bytes, plain: bytes) -> bytes:
+    cipher, key = _cipher(protector), _storage_key(protector, name, seed)
+    return symmetric.cfb_encrypt(cipher.algorithm, key, iv or _no_iv(cipher), plain)
+
+
+def _decrypt(
+    protector: LoadedObject, name: bytes, seed: bytes, iv: bytes, encrypted: bytes
 ) -> bytes:
-    integrity = wrapping.integrity(protector, name, seed, encrypted)
-    return TPMS_PROTECTED(integrity, encrypted).marshal()
+    cipher, key = _cipher(protector), _storage_key(protector, name, seed)
+    return symmetric.cfb_decrypt(cipher.algorithm, key, iv or _no_iv(cipher), encrypted)
+
+
+def _integrity(protector: LoadedObject, name: bytes, seed: bytes, encrypted: bytes) -> bytes:
+    alg = protector.public.name_alg
+    return hmac(alg, integrity_key(alg, seed), encrypted, name)
+
+
+def _with_integrity(protector: LoadedObject, name: bytes, seed: bytes, encrypted: bytes) -> bytes:
+    return TPMS_PROTECTED(_integrity(protector, name, seed, encrypted), encrypted).marshal()
 
 
 def _verified(
-    profile: Profile, protector: wrapping.Protector, name: bytes, seed: bytes, blob: bytes
+    profile: Profile, protector: LoadedObject, name: bytes, seed: bytes, blob: bytes
 ) -> bytes:
     protected = TPMS_PROTECTED.parse(blob, profile)
-    expected = wrapping.integrity(protector, name, seed, protected.encrypted)
+    expected = _integrity(protector, name, seed, protected.encrypted)
     if not compare_digest(protected.integrity, expected):
         raise TpmError(RC.INTEGRITY)
     return protected.encrypted

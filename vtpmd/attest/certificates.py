@@ -127,11 +127,6 @@ def _check_purpose(certificate: x509.Certificate, purpose: x509.ObjectIdentifier
             raise CertificateError("the certificate's key usage is another")
 
 
-def _is_ca(_: Policy, __: x509.Certificate, extension: x509.BasicConstraints) -> None:
-    if not extension.ca:
-        raise ValueError("an issuer is no CA")
-
-
 def _may_issue(_: Policy, __: x509.Certificate, extension: x509.KeyUsage | None) -> None:
     if extension is not None and not extension.key_cert_sign:
         raise ValueError("an issuer may not sign certificates")
@@ -139,10 +134,13 @@ def _may_issue(_: Policy, __: x509.Certificate, extension: x509.KeyUsage | None)
 
 _ISSUER: Final = (
     ExtensionPolicy.permit_all()
-    .require_present(x509.BasicConstraints, Criticality.AGNOSTIC, _is_ca)
+    .require_present(x509.BasicConstraints, Criticality.AGNOSTIC, None)
     .may_be_present(x509.KeyUsage, Criticality.AGNOSTIC, _may_issue)
 )
-"""The issuers of TPMs' certificates are no web servers': some lack what web PKI demands."""
+"""The issuers of TPMs' certificates are no web servers': some lack what web PKI demands.
+
+That it is a CA's certificate, and how many may be below it, the library looks at by itself.
+"""
 
 
 def _der(octets: bytes) -> bytes:

@@ -39,6 +39,7 @@ EXCEPTIONS = {
     ("service", "vtpmd/linux"): "the service manager, systemd",
     ("service", "vtpmd/cli/__init__.py"): "the same",
     ("service", "tests/test_systemd.py"): "the same",
+    ("service", "vtpmd/attest/eventlog/types.py"): "boot services, of UEFI",
     ("virtual TPM", "vtpmd/cli/vtpmctl.py"): "the first line of --help, for who has no glossary",
 }
 """(word, where) -> what else it means there."""

@@ -1,6 +1,7 @@
 """The shared words: complete, consistent, and what vtpmctl and the routes rely on."""
 
 from vtpmd.api import errors, names, problems
+from vtpmd.attest.verdict import Status
 from vtpmd.cli.output import HINTS
 from vtpmd.supervisor.states import TRANSITIONS
 
@@ -22,6 +23,7 @@ def test_every_problem_is_listed_once_with_a_documented_exit_status() -> None:
         errors.UNREACHABLE.exit_status,
         errors.FILE.exit_status,
         names.EXIT_INTERRUPTED,
+        *map(int, Status),
     }
     assert used == set(names.EXIT_STATUSES)
 

@@ -53,6 +53,10 @@ CALLS: dict[tuple[str, ...], list[Any]] = {
 }
 
 
+ALONE = frozenset({"verify"})
+"""Verbs that ask no daemon; they have tests of their own."""
+
+
 def octets(content: Any) -> bytes:
     """An answer's body."""
     return content if isinstance(content, bytes) else json.dumps(content).encode()

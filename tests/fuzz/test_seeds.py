@@ -6,11 +6,18 @@ import pytest
 
 from tests.compat.stored import DEK, VM
 from tests.fuzz import archives, commands, seeds
+from tests.fuzz.evidence import NONCE
+from tests.fuzz.octets import Octets
 from tests.fuzz.seeds.making import made
 from tests.fuzz.spoken import KMIP_REQUESTS
 from tests.fuzz.stored import PASSPHRASE
 from tests.fuzz.targets import TARGETS
 from tests.fuzz.tpm import furnished, restored
+from vtpmd.attest.certificates import parse_certificates
+from vtpmd.attest.eventlog.log import parse_log
+from vtpmd.attest.trust import AttestationKey
+from vtpmd.attest.verdict import Outcome
+from vtpmd.attest.verify import Demands, Evidence, verify_quote
 from vtpmd.config import loader
 from vtpmd.encoding import cbor
 from vtpmd.ipc.rules import CODEC
@@ -45,6 +52,8 @@ ACCEPTING: dict[str, Callable[[bytes], object]] = {
     "child_request": lambda data: children.REQUESTS.decode(data[_FRAME:]),
     "child_reply": lambda data: children.REPLIES.decode(data[_FRAME:]),
     "ttlv": ttlv.decode,
+    "event_log": parse_log,
+    "certificate": parse_certificates,
 }
 
 
@@ -79,6 +88,15 @@ def test_each_reply_of_a_key_server_is_read_by_its_request() -> None:
                 continue
             answered.add(request.operation)
     assert answered == {request.operation for request in KMIP_REQUESTS}
+
+
+def test_a_quote_is_genuine_but_for_its_key() -> None:
+    source = Octets(seeds.read("quote")["genuine"])
+    key, message, signature, pcrs = (source.take(source.number(2)) for _ in range(4))
+    given = Evidence(message, signature, pcrs, source.take(1 << 16))
+    verdict = verify_quote(given, AttestationKey.read(key), Demands(NONCE))
+    failed = [check.name for check in verdict.checks if check.outcome is Outcome.FAILED]
+    assert failed == ["ak"]
 
 
 def test_a_changed_archive_is_repaired() -> None:

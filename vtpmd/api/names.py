@@ -76,8 +76,15 @@ EXIT_STATUSES: Final = {
     9: "the stored TPM state was refused (state failed)",
     10: "the host cannot do this now",
     11: "a confirmation is needed (--yes)",
-    12: "a backup, or its passphrase, was refused",
+    12: "a file (backup, evidence) or its passphrase was refused",
     EXIT_FILE: "a file or the output cannot be read or written",
+    20: "verify: the signature is not the key's",
+    21: "verify: the nonce is another",
+    22: "verify: the quote is of other PCR values",
+    23: "verify: the event log does not make the PCR values",
+    24: "verify: a rule of the policy is broken",
+    25: "verify: the key is not proven to be a TPM's",
+    26: "verify: a certificate is not believed",
     EXIT_INTERRUPTED: "interrupted (Ctrl-C, or no answer to a question)",
 }
 

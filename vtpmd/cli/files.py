@@ -23,14 +23,19 @@ def is_standard(path: Path) -> bool:
 
 def read(path: Path, limit: int) -> bytes:
     """The content of a file. Raises ClientError, also if it has more than `limit` bytes."""
-    try:
-        with sys.stdin.buffer if is_standard(path) else path.open("rb") as file:
-            content = file.read(limit + 1)
-    except OSError as error:
-        raise refused(path, error.strerror or str(error)) from None
+    content = read_some(path, limit + 1)
     if len(content) > limit:
         raise refused(path, f"larger than {limit} bytes")
     return content
+
+
+def read_some(path: Path, size: int) -> bytes:
+    """At most `size` bytes from the beginning of a file. Raises ClientError."""
+    try:
+        with sys.stdin.buffer if is_standard(path) else path.open("rb") as file:
+            return file.read(size)
+    except OSError as error:
+        raise refused(path, error.strerror or str(error)) from None
 
 
 def check_absent(path: Path) -> None:
@@ -59,6 +64,14 @@ def write(path: Path, content: bytes) -> None:
                 with contextlib.suppress(OSError):
                     path.unlink()
                 raise
+    except OSError as error:
+        raise refused(path, error.strerror or str(error)) from None
+
+
+def make_directory(path: Path) -> None:
+    """Make a directory (mode 0700) unless it is there. Raises ClientError."""
+    try:
+        path.mkdir(mode=0o700, exist_ok=True)
     except OSError as error:
         raise refused(path, error.strerror or str(error)) from None
 

@@ -34,6 +34,7 @@ VERBS = {
     "libvirt-xml": "libvirt_xml",
     "pcr": "pcr",
     "provider": "provider",
+    "verify": "verify",
     "capabilities": "capabilities",
     "version": "version",
 }

@@ -5,15 +5,22 @@ import io
 import json
 import struct
 import tarfile
+from datetime import datetime
 
 import yaml
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from tests.api.samples import filled
+from tests.attest import made as made_evidence
 from tests.compat import samples
 from tests.compat import stored as compat
 from tests.fuzz import commands, spoken
 from tests.fuzz.engine import framed_commands
+from tests.fuzz.evidence import NONCE, framed
 from tests.fuzz.stored import PASSPHRASE, SIZE_SIZE
 from tests.kms.kmip.scripted import BYTES, ENUMERATION, STRUCTURE, TEXT, batch_item, item, reply
 from tests.storage.simulated import Disk
@@ -367,6 +374,40 @@ def _controls() -> Seeds:
     return {**pieces, "all": pieces["init"] + b"".join(pieces.values())}
 
 
+_PRIVATE = ec.derive_private_key(0x5E, ec.SECP256R1())
+_NAME = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "key")])
+_CERTIFICATE = (
+    x509.CertificateBuilder(_NAME, _NAME, _PRIVATE.public_key(), 1)
+    .not_valid_before(datetime(2026, 1, 1))
+    .not_valid_after(datetime(9999, 12, 31))
+    .add_extension(x509.BasicConstraints(True, None), True)
+    .sign(_PRIVATE, hashes.SHA256(), ecdsa_deterministic=True)
+    .public_bytes(Encoding.DER)
+)
+_BOOT = made_evidence.boot()
+
+
+def _event_logs() -> Seeds:
+    return {
+        "agile": made_evidence.log(_BOOT, (made_evidence.SHA1, made_evidence.SHA256)),
+        "old": made_evidence.old_log(_BOOT),
+        "padded": made_evidence.log(_BOOT[:3]) + bytes(64),
+    }
+
+
+def _quotes() -> Seeds:
+    values = {made_evidence.SHA256: made_evidence.replayed(_BOOT)}
+    message = made_evidence.quote(values, NONCE)
+    signature = _PRIVATE.sign(message, ec.ECDSA(hashes.SHA256(), deterministic_signing=True))
+    parts = (message, signature, made_evidence.selected(values), made_evidence.log(_BOOT))
+    keys = {
+        "genuine": made_evidence.public(_PRIVATE),
+        "pem": made_evidence.pem(_PRIVATE),
+        "certified": _CERTIFICATE,
+    }
+    return {name: framed(key, *parts) for name, key in keys.items()}
+
+
 def made() -> dict[str, Seeds]:
     """The seeds of every target, by their names."""
     return {
@@ -393,4 +434,7 @@ def made() -> dict[str, Seeds]:
         "data_listener": {**_GUEST, "tcg": _data(_TCG, _TCG), "vendor": _data(_SET_LOCALITY)},
         "control": _controls(),
         "admin": _requests(),
+        "event_log": _event_logs(),
+        "quote": _quotes(),
+        "certificate": {"self": _CERTIFICATE},
     }

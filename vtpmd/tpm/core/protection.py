@@ -8,7 +8,7 @@ from hmac import compare_digest
 
 from ..crypto import symmetric
 from ..crypto.hashes import digest, digest_size, hmac
-from ..crypto.kdf import kdfa
+from ..crypto.wrapping import integrity_key, storage_key
 from ..profile import Profile
 from ..rc import RC, TpmError
 from ..state import LoadedObject, Tpm
@@ -145,7 +145,7 @@ def _storage_key(
     protector: LoadedObject, cipher: TPMT_SYM_DEF_OBJECT, name: bytes, seed: bytes
 ) -> bytes:
     assert cipher.key_bits is not None
-    return kdfa(protector.public.name_alg, seed, b"STORAGE", name, b"", cipher.key_bits)
+    return storage_key(protector.public.name_alg, seed, name, cipher.key_bits)
 
 
 def _encrypt(protector: LoadedObject, name: bytes, seed: bytes, iv: bytes, plain: bytes) -> bytes:
@@ -171,8 +171,7 @@ def _integrity_key(protector: LoadedObject, seed: bytes) -> bytes:
     own = protector.sensitive is not None and seed is protector.sensitive.seed_value
     if own and protector.integrity_key is not None:
         return protector.integrity_key
-    alg = protector.public.name_alg
-    key = kdfa(alg, seed, b"INTEGRITY", b"", b"", digest_size(alg) * 8)
+    key = integrity_key(protector.public.name_alg, seed)
     if own:
         protector.integrity_key = key
     return key

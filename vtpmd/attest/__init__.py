@@ -1,0 +1,6 @@
+"""The verifier: quotes, event logs, policies, and whose key has signed. Nobody is asked.
+
+It needs no daemon, no network and no privilege. Everything it reads was written by somebody who
+may lie: sizes are bounded, what is not expected is refused, and nothing is told of octets that no
+signature or digest covers.
+"""

@@ -1,0 +1,148 @@
+"""Public keys from whatever they are kept in: a TPM's public area, PEM, or a certificate."""
+
+from dataclasses import dataclass
+from typing import Final
+
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.serialization import load_pem_public_key
+
+from vtpmd.tpm.crypto.ecc import CURVES, Curve, Point
+from vtpmd.tpm.crypto.hashes import HASHES, digest
+from vtpmd.tpm.crypto.rsa import DEFAULT_EXPONENT, RsaPublicKey
+from vtpmd.tpm.rc import TpmError
+from vtpmd.tpm.wire.algorithms import TPMS_ECC_POINT
+from vtpmd.tpm.wire.attributes import TPMA_OBJECT
+from vtpmd.tpm.wire.constants import ALG
+from vtpmd.tpm.wire.objects import TPMS_ECC_PARMS, TPMS_RSA_PARMS, TPMT_PUBLIC
+
+from .allowed import ACCEPTED
+from .errors import MalformedError
+
+MAX_SIZE: Final = 64 * 1024
+"""Octets of a file with a key or certificates."""
+
+PEM_CERTIFICATE: Final = b"-----BEGIN CERTIFICATE-----"
+_PEM: Final = b"-----BEGIN "
+_SEQUENCE: Final = 0x30
+
+_NEEDED: Final = {
+    "restricted": TPMA_OBJECT.RESTRICTED,
+    "sign": TPMA_OBJECT.SIGN_ENCRYPT,
+    "fixedTPM": TPMA_OBJECT.FIXED_TPM,
+    "fixedParent": TPMA_OBJECT.FIXED_PARENT,
+    "sensitiveDataOrigin": TPMA_OBJECT.SENSITIVE_DATA_ORIGIN,
+}
+"""Without one of them somebody else could have the key, or have it sign a quote made by hand."""
+
+
+@dataclass(frozen=True)
+class EccPublicKey:
+    """A point on a curve."""
+
+    curve: Curve
+    point: Point
+
+
+PublicKey = RsaPublicKey | EccPublicKey
+
+
+@dataclass(frozen=True)
+class Key:
+    """A public key, with the public area of the TPM's object where that is known."""
+
+    key: PublicKey
+    public: TPMT_PUBLIC | None = None
+
+    @property
+    def name(self) -> bytes | None:
+        """The Name of the object: nameAlg || H(public area) (Part 1, clause 13)."""
+        if self.public is None:
+            return None
+        alg = self.public.name_alg
+        return alg.to_bytes(2) + digest(alg, self.public.marshal())
+
+
+def is_certificate(octets: bytes) -> bool:
+    """Whether this looks like certificates, in PEM or DER."""
+    return octets.lstrip().startswith(PEM_CERTIFICATE) or octets[:1] == bytes([_SEQUENCE])
+
+
+def parse_key(octets: bytes) -> Key:
+    """The key in a TPM2B_PUBLIC, a TPMT_PUBLIC or a PEM file. Raises MalformedError."""
+    if len(octets) > MAX_SIZE:
+        raise MalformedError(f"a key of more than {MAX_SIZE} octets")
+    if octets.lstrip().startswith(_PEM):
+        return Key(_from_pem(octets))
+    return parse_public(octets)
+
+
+def parse_public(octets: bytes) -> Key:
+    """The key in a TPM2B_PUBLIC or TPMT_PUBLIC. Raises MalformedError."""
+    if int.from_bytes(octets[:2]) == len(octets) - 2:
+        octets = octets[2:]
+    try:
+        public = TPMT_PUBLIC.parse(octets, ACCEPTED)
+    except TpmError as error:
+        raise MalformedError(f"no TPM2B_PUBLIC, TPMT_PUBLIC or PEM key: {error}") from None
+    if public.name_alg not in HASHES:
+        raise MalformedError("a key whose nameAlg is not implemented here")
+    return Key(_from_public(public), public)
+
+
+def lacks(public: TPMT_PUBLIC) -> list[str]:
+    """What an attestation key needs and this object lacks, by the names of TPMA_OBJECT (8.3)."""
+    attributes = public.object_attributes
+    missing = [name for name, mask in _NEEDED.items() if not attributes & mask]
+    others = {
+        "no decrypt": attributes & TPMA_OBJECT.DECRYPT,
+        "a better nameAlg than SHA-1": public.name_alg == ALG.SHA1,
+    }
+    return missing + [text for text, wrong in others.items() if wrong]
+
+
+def from_library(key: object) -> PublicKey:
+    """A key as the cryptography library has it. MalformedError unless of an accepted kind."""
+    if isinstance(key, rsa.RSAPublicKey):
+        numbers = key.public_numbers()
+        return _rsa(numbers.n, numbers.e)
+    if isinstance(key, ec.EllipticCurvePublicKey):
+        for curve in CURVES.values():
+            if curve.library.name == key.curve.name:
+                point = key.public_numbers()
+                return EccPublicKey(curve, Point(point.x, point.y))
+    raise MalformedError("a key that is neither RSA nor of a curve known here")
+
+
+def _from_pem(octets: bytes) -> PublicKey:
+    try:
+        return from_library(load_pem_public_key(octets))
+    except (ValueError, UnsupportedAlgorithm) as error:
+        if isinstance(error, MalformedError):
+            raise
+        raise MalformedError("no public key in PEM") from None
+
+
+def _from_public(public: TPMT_PUBLIC) -> PublicKey:
+    parameters, unique = public.parameters, public.unique
+    if isinstance(parameters, TPMS_RSA_PARMS) and isinstance(unique, bytes):
+        key = _rsa(int.from_bytes(unique), parameters.exponent or DEFAULT_EXPONENT)
+        if key.n.bit_length() != parameters.key_bits:
+            raise MalformedError("an RSA key whose modulus is not as long as it says")
+        return key
+    if isinstance(parameters, TPMS_ECC_PARMS) and isinstance(unique, TPMS_ECC_POINT):
+        curve = CURVES[parameters.curve_id]
+        point = Point(int.from_bytes(unique.x), int.from_bytes(unique.y))
+        if not curve.contains(point):
+            raise MalformedError("an ECC key that is not a point on its curve")
+        return EccPublicKey(curve, point)
+    raise MalformedError("a key that is neither RSA nor ECC")
+
+
+def _rsa(n: int, e: int) -> RsaPublicKey:
+    # With a small exponent, or an even modulus, signatures could be made without a private key.
+    if n.bit_length() not in ACCEPTED.rsa_key_bits or not n & 1:
+        raise MalformedError("an RSA key that is not of 2048, 3072 or 4096 bits")
+    if e < DEFAULT_EXPONENT or not e & 1 or e.bit_length() > 32:
+        raise MalformedError("an RSA key with an unusual exponent")
+    return RsaPublicKey(n, e)

@@ -1,0 +1,115 @@
+"""Signatures over the raw octets of a message, as a TPMT_SIGNATURE or plain (`tpm2_quote -f`)."""
+
+from dataclasses import dataclass
+from typing import Final
+
+from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
+
+from vtpmd.tpm.crypto.ecc_signatures import verify_ecdsa, verify_ecschnorr
+from vtpmd.tpm.crypto.hashes import HASHES, digest
+from vtpmd.tpm.crypto.rsa import RsaPublicKey
+from vtpmd.tpm.crypto.rsa_schemes import verify_rsapss, verify_rsassa
+from vtpmd.tpm.rc import TpmError
+from vtpmd.tpm.wire.algorithms import (
+    TPMS_SCHEME_HASH,
+    TPMS_SIGNATURE_ECC,
+    TPMS_SIGNATURE_RSA,
+    TPMT_SIGNATURE,
+)
+from vtpmd.tpm.wire.constants import ALG
+from vtpmd.tpm.wire.objects import TPMS_ECC_PARMS, TPMS_RSA_PARMS
+
+from .allowed import ACCEPTED
+from .errors import MalformedError
+from .keys import Key, PublicKey
+
+MAX_SIZE: Final = 1024
+_DER_SEQUENCE: Final = 0x30
+
+
+@dataclass(frozen=True)
+class Signature:
+    """One reading of a signature: a plain one tells neither its scheme nor its hash."""
+
+    scheme: int
+    hash_alg: int
+    value: bytes | tuple[int, int]
+    """Of RSA the octets, of ECC (r, s)."""
+
+
+def parse_signature(octets: bytes, key: Key) -> list[Signature]:
+    """The readings of a signature that `key` could have made; empty if its scheme is another.
+
+    Raises MalformedError unless the octets are a whole TPMT_SIGNATURE (Part 2, 11.3.6), or plain:
+    as long as the RSA key, or an ECDSA signature in DER.
+    """
+    if len(octets) > MAX_SIZE:
+        raise MalformedError(f"a signature of more than {MAX_SIZE} octets")
+    if isinstance(key.key, RsaPublicKey):
+        if len(octets) == key.key.size and not _is_head(octets, key.key.size):
+            return [Signature(*scheme, octets) for scheme in _schemes(key, _RSA)]
+    elif octets[:1] == bytes([_DER_SEQUENCE]):
+        return [Signature(*scheme, _from_der(octets)) for scheme in _schemes(key, _ECC)]
+    return _parse_tpm(octets, key.key)
+
+
+def is_valid(signature: Signature, key: PublicKey, message: bytes) -> bool:
+    """Whether the holder of `key` has signed these octets."""
+    alg, value = signature.hash_alg, signature.value
+    hashed = digest(alg, message)
+    match signature.scheme, value:
+        case ALG.RSASSA, bytes() if isinstance(key, RsaPublicKey):
+            return verify_rsassa(key, alg, hashed, value)
+        case ALG.RSAPSS, bytes() if isinstance(key, RsaPublicKey):
+            return verify_rsapss(key, alg, hashed, value)
+        case ALG.ECDSA, (int(r), int(s)) if not isinstance(key, RsaPublicKey):
+            return verify_ecdsa(key.curve, key.point, hashed, r, s)
+        case ALG.ECSCHNORR, (int(r), int(s)) if not isinstance(key, RsaPublicKey):
+            return verify_ecschnorr(key.curve, key.point, alg, hashed, r, s)
+    return False
+
+
+def _is_head(octets: bytes, key_size: int) -> bool:
+    """Whether this is rather a TPMT_SIGNATURE that was cut off than a plain RSA signature."""
+    return int.from_bytes(octets[:2]) in _RSA and int.from_bytes(octets[4:6]) == key_size
+
+
+_RSA: Final = (ALG.RSASSA, ALG.RSAPSS)
+_ECC: Final = (ALG.ECDSA,)
+
+
+def _schemes(key: Key, possible: tuple[ALG, ...]) -> list[tuple[int, int]]:
+    """(scheme, hash) of plain signatures: what the public area says, else whatever is possible."""
+    if key.public is not None:
+        parameters = key.public.parameters
+        if isinstance(parameters, TPMS_RSA_PARMS | TPMS_ECC_PARMS):
+            details = parameters.scheme.details
+            if isinstance(details, TPMS_SCHEME_HASH):
+                possible_now = parameters.scheme.scheme in possible and details.hash_alg in HASHES
+                return [(parameters.scheme.scheme, details.hash_alg)] if possible_now else []
+    return [(scheme, alg) for scheme in possible for alg in HASHES]
+
+
+def _from_der(octets: bytes) -> tuple[int, int]:
+    try:
+        r, s = decode_dss_signature(octets)
+    except ValueError:
+        raise MalformedError("neither a TPMT_SIGNATURE nor an ECDSA signature in DER") from None
+    return r, s
+
+
+def _parse_tpm(octets: bytes, key: PublicKey) -> list[Signature]:
+    try:
+        parsed = TPMT_SIGNATURE.parse(octets, ACCEPTED)
+    except TpmError as error:
+        raise MalformedError(f"no whole TPMT_SIGNATURE or plain signature: {error}") from None
+    of_rsa = isinstance(key, RsaPublicKey)
+    match parsed.signature:
+        case TPMS_SIGNATURE_RSA(hash=alg, sig=value) if isinstance(key, RsaPublicKey):
+            if len(value) != key.size:
+                raise MalformedError(f"{len(value)} octets signed with a key of {key.size}")
+            return [Signature(parsed.sig_alg, alg, value)] if alg in HASHES else []
+        case TPMS_SIGNATURE_ECC(hash=alg, signature_r=r, signature_s=s) if not of_rsa:
+            pair = int.from_bytes(r), int.from_bytes(s)
+            return [Signature(parsed.sig_alg, alg, pair)] if alg in HASHES else []
+    return []

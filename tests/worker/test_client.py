@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import cast
 
 from tests.swtpm.fake_host import FakeHost
+from vtpmd.swtpm.host import Connection
 from vtpmd.swtpm.table import Turn
 from vtpmd.worker.control_client import ControlClient
 from vtpmd.worker.data_client import DataClient, Dialect
@@ -26,7 +27,7 @@ class BrokenHost(FakeHost):
     def stop(self) -> None:
         raise KeyError("secret")
 
-    def prepare(self) -> bytes | None:
+    def prepare(self, command: bytes, connection: Connection | None) -> bytes | None:
         raise KeyError("secret")
 
     def note_defect(self, error: Exception) -> None:
@@ -115,7 +116,7 @@ def test_what_comes_before_an_answer_is_out_is_dropped() -> None:
 class TalkativeHost(BrokenHost):
     """Answers at length."""
 
-    def prepare(self) -> bytes | None:
+    def prepare(self, command: bytes, connection: Connection | None) -> bytes | None:
         return bytes.fromhex("800100000af900000000") + bytes(2799)
 
 
@@ -125,7 +126,10 @@ def test_an_answer_longer_than_the_buffer_becomes_an_error() -> None:
     ours, theirs = socket.socketpair()
     with theirs:
         client = _data_client(ours, host)
-        for size, answer in ((2809, host.prepare()), (2808, bytes.fromhex("80010000000a00000095"))):
+        for size, answer in (
+            (2809, host.prepare(command, None)),
+            (2808, bytes.fromhex("80010000000a00000095")),
+        ):
             host.buffer_size = size
             theirs.sendall(command)
             client.ready(0.0)

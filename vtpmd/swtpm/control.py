@@ -8,7 +8,7 @@ import json
 import struct
 from collections.abc import Callable, Mapping
 
-from .host import ControlError, Host
+from .host import Connection, ControlError, Host
 from .parser import Request
 from .table import (
     BLOB_ENCRYPTED,
@@ -38,6 +38,7 @@ class ControlChannel:
     def __init__(self, host: Host, attach: Callable[[], None]) -> None:
         self.host = host
         self.attach = attach
+        self.connection = Connection()
         self.exported: dict[BlobType, bytes] = {}
 
     def answer(self, request: Request) -> bytes:
@@ -84,6 +85,7 @@ def _get_capability(_channel: ControlChannel, _request: Request) -> Answer:
 
 
 def _init(channel: ControlChannel, request: Request) -> Answer:
+    channel.connection.begun = True
     channel.host.power.init(delete_volatile=bool(request.fields[0] & INIT_DELETE_VOLATILE))
     return _NOTHING
 
@@ -179,6 +181,7 @@ def _get_config(_channel: ControlChannel, _request: Request) -> Answer:
 
 def _set_datafd(channel: ControlChannel, _request: Request) -> Answer:
     channel.attach()
+    channel.connection.attached = True
     return _NOTHING
 
 

@@ -27,6 +27,18 @@ class ChannelSettings:
     buffer_size: int = MAX_BUFFER
 
 
+@dataclass(eq=False)
+class Connection:
+    """One control connection, with the data descriptor that it has attached.
+
+    `attached`: it has one, so QEMU is behind it, and no tool. `begun`: it has sent INIT or a TPM
+    command, more than the ReadClock with which QEMU looks what version of TPM is there.
+    """
+
+    attached: bool = False
+    begun: bool = False
+
+
 class Power(Protocol):
     """Power on and off."""
 

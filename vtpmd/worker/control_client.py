@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from vtpmd.swtpm.control import ControlChannel, refuse
-from vtpmd.swtpm.host import ControlError, Host
+from vtpmd.swtpm.host import Connection, ControlError, Host
 from vtpmd.swtpm.parser import Request, RequestParser
 from vtpmd.swtpm.table import Command, Result, Turn
 
@@ -52,6 +52,10 @@ class ControlClient(Client[Request]):
     @property
     def streaming(self) -> bool:
         return self._parser.streaming
+
+    @property
+    def connection(self) -> Connection:
+        return self._channel.connection
 
     def parse(self, data: bytes, fds: list[int]) -> None:
         if self._fd is None and fds:

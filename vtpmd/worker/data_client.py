@@ -12,6 +12,7 @@ from vtpmd.swtpm.data import (
     judge,
     vendor_set_locality,
 )
+from vtpmd.swtpm.host import Connection
 from vtpmd.swtpm.table import Turn
 from vtpmd.tpm.engine import RC, refusal
 
@@ -48,6 +49,8 @@ class Dialect:
 class DataClient(Client[DataRequest]):
     """One command at a time: what comes behind it before its answer is dropped, not queued.
 
+    `connection`: that of the control client that attached this descriptor, if one did.
+
     An incomplete command is refused and forgotten, but the connection stays: QEMU has no other.
     """
 
@@ -59,12 +62,14 @@ class DataClient(Client[DataRequest]):
         instance: Instance,
         dialect: Dialect,
         drops: ClientDrops,
+        connection: Connection | None = None,
     ) -> None:
         super().__init__(sock, heard, long_commands, instance.execution.note_defect)
         self._long_commands = long_commands
         self._instance = instance
         self._dialect = dialect
         self._drops = drops
+        self._connection = connection
         self._parser = DataParser(tcg_form=dialect.extensions)
         self._running_aside = False
 
@@ -125,7 +130,7 @@ class DataClient(Client[DataRequest]):
                     settings.locality = vendor.locality
                 return vendor.response
         refused = judge(request, running=running, max_locality=settings.max_locality)
-        return refused or self._instance.execution.prepare()
+        return refused or self._instance.execution.prepare(request.command, self._connection)
 
     def _respond(self, request: DataRequest, response: bytes) -> None:
         """Answer a command; after one that ran on the side thread the client may be gone."""

@@ -13,7 +13,7 @@ from vtpmd.storage.key import Key
 from vtpmd.storage.sealed import Finding, SealedState
 from vtpmd.storage.slot import Slot
 from vtpmd.storage.state_file import Condition
-from vtpmd.swtpm.host import ControlError
+from vtpmd.swtpm.host import Connection, ControlError
 from vtpmd.swtpm.table import Result
 from vtpmd.tpm.engine import RC, Engine, Reply, refusal
 
@@ -21,6 +21,8 @@ from .errors import frames_of
 
 Report = Callable[[EventKind, str], None]
 
+PROBE = bytes.fromhex("80010000000a00000181")
+"""TPM2_ReadClock, with which QEMU finds out what version a TPM has before it powers it on."""
 _FINDINGS: dict[Condition, EventKind] = {
     "interrupted": "write-interrupted",
     "damaged": "state-damaged",
@@ -56,9 +58,13 @@ class Execution:
         """Whether `run` belongs on the side thread."""
         return self.engine.is_long(command)
 
-    def prepare(self) -> bytes | None:
+    def prepare(self, command: bytes, connection: Connection | None) -> bytes | None:
         """Before each command: a refusal, or None to go ahead."""
         self.commands += 1
+        if connection is not None and not connection.begun:
+            if command == PROBE:  # any answer will do, and the guest's Shutdown stays in force
+                return refusal(RC.FAILURE)
+            connection.begun = True
         if self.handed_over:
             return refusal(RC.FAILURE)
         self.check_space()
@@ -83,8 +89,8 @@ class Execution:
         return reply.response
 
     def execute(self, command: bytes, locality: int) -> bytes:
-        """`prepare`, `run` and `settle` in one."""
-        return self.prepare() or self.settle(self.run(command, locality))
+        """`prepare`, `run` and `settle` in one, for nobody's connection."""
+        return self.prepare(command, None) or self.settle(self.run(command, locality))
 
     def cancel(self) -> None:
         """End the command on the side thread, if one is there."""

@@ -6,7 +6,9 @@
 | on | Shutdown, off, on | Shutdown, off | failed |
 | failed | off, on, from what is on disk | off | failed |
 
-Shutdown: an orderly TPM2_Shutdown if the guest has not sent one. INIT that is refused ends in off.
+Shutdown: TPM2_Shutdown(CLEAR), unless a Shutdown of the guest is still in force. Never STATE: that
+would make a Restart of the TPM Reset that follows a reset machine, and keep its sessions (Part 1,
+9.2.3). INIT that is refused ends in off.
 """
 
 from collections.abc import Callable
@@ -17,7 +19,7 @@ from vtpmd.ipc.messages import TpmPower
 from vtpmd.storage.errors import EnvelopeError, StorageError
 from vtpmd.swtpm.host import ChannelSettings, ControlError
 from vtpmd.swtpm.table import Result
-from vtpmd.tpm.engine import RC, Engine, Reply, StartupType, StateError
+from vtpmd.tpm.engine import RC, Engine, Reply, StateError
 
 from .execution import Execution
 from .migration import Incoming, Migration
@@ -26,13 +28,11 @@ from .sources import entropy, now
 Startup = Literal["clear", "state", "none"]
 """What follows _TPM_Init when the host itself powers the TPM on: a TPM2_Startup, or nothing."""
 
-_SHUTDOWNS: tuple[StartupType, ...] = ("state", "clear")
-
 
 class Power:
     """Implements `swtpm.host.Power`.
 
-    `auto_shutdown`: send TPM2_Shutdown before powering off, if the guest did not.
+    `auto_shutdown`: send TPM2_Shutdown(CLEAR) before powering off, if the guest sent none.
     """
 
     def __init__(
@@ -90,7 +90,7 @@ class Power:
         return self._say(partial(Engine.startup, kind=startup))
 
     def stop(self) -> None:
-        """Power off, with an orderly TPM2_Shutdown if the guest did not send one."""
+        """Power off, with TPM2_Shutdown(CLEAR) if none of the guest is in force."""
         self._power_off()
 
     def shutdown(self) -> None:
@@ -132,15 +132,10 @@ class Power:
         execution = self._execution
         ours = not (execution.handed_over or execution.stale)
         if self._auto_shutdown and ours and execution.engine.shutdown_needed:
-            self._inject_shutdown()
+            # A machine that is reset or killed must not count as an attack on its TPM.
+            self._say(partial(Engine.shutdown, kind="clear"))
         execution.engine.power_off()
         execution.report("powered-off", "")
-
-    def _inject_shutdown(self) -> None:
-        """A hard reset must not count as an attack: say Shutdown for the guest."""
-        for kind in _SHUTDOWNS:
-            if self._say(partial(Engine.shutdown, kind=kind)) == RC.SUCCESS:
-                return
 
     def _say(self, command: Callable[[Engine], Reply]) -> int:
         """Run a command of the host's own; its response code."""

@@ -10,9 +10,13 @@ from dataclasses import dataclass, field
 from typing import Literal
 from uuid import UUID
 
+from vtpmd.storage.header import Handover
 from vtpmd.storage.key import Key
 from vtpmd.storage.record import ROLES
 from vtpmd.storage.slot import Slot
+
+from .events import ALARMS as ALARMS
+from .events import EventKind as EventKind
 
 STATE_FDS = len(ROLES)
 """How many descriptors the state files of an instance are."""
@@ -21,41 +25,9 @@ TpmPower = Literal["off", "on", "failed", "unknown"]
 FailureKind = Literal[
     "key", "damaged", "newer", "wrong-instance", "storage", "sandbox", "model", "defect", "unknown"
 ]
+HandOverAct = Literal["declare", "cancel", "done", "take-back"]
+"""Declare a migration, or not any more; say that one is done; let this host go on after all."""
 ExitKind = Literal["exited", "killed", "unknown"]
-EventKind = Literal[
-    "client-connected",
-    "client-disconnected",
-    "client-refused",
-    "octets-dropped",
-    "descriptors-refused",
-    "powered-on",
-    "powered-off",
-    "startup-refused",
-    "shutdown",
-    "storage-full",
-    "storage-recovered",
-    "storage-failing",
-    "failure-mode",
-    "state-refused",
-    "write-interrupted",
-    "state-damaged",
-    "defect",
-    "migration-out",
-    "migration-in",
-    "events-suppressed",
-]
-
-ALARMS: frozenset[str] = frozenset(
-    {
-        "storage-full",
-        "storage-failing",
-        "failure-mode",
-        "state-refused",
-        "state-damaged",
-        "defect",
-    }
-)
-"""Kinds of events that a person should look at."""
 
 
 @dataclass(frozen=True)
@@ -149,6 +121,21 @@ class Reseal:
 
 
 @dataclass(frozen=True)
+class ChangeStoredHandOver:
+    """Change the state of hand-over of a stored TPM, which is not served.
+
+    File descriptors: its state files and its lock. `handover`: what the supervisor remembers.
+    """
+
+    uuid: UUID
+    name: str
+    key: Key
+    act: HandOverAct
+    handover: Handover = "ours"
+    sandbox: SandboxMode = "require"
+
+
+@dataclass(frozen=True)
 class Stored:
     """Manufacture, Copy or Reseal is done and durable."""
 
@@ -187,7 +174,7 @@ class Serve:
     TPM2_Startup(CLEAR) (swtpm's not-need-init,startup-clear); `set_locality` permits the vendor
     command TPM2_CC_SET_LOCALITY on the data channel; with `check_peers` only root, the worker's own
     user, `peer_uids` and members of `peer_gids` may connect, otherwise whoever the socket's mode
-    lets in.
+    lets in. `handover`: what the supervisor remembers of its state of hand-over.
     """
 
     uuid: UUID
@@ -199,6 +186,7 @@ class Serve:
     check_peers: bool = False
     peer_uids: tuple[int, ...] = ()
     peer_gids: tuple[int, ...] = ()
+    handover: Handover = "ours"
 
 
 @dataclass(frozen=True)
@@ -229,6 +217,8 @@ class StatusReply:
     `since`: CLOCK_MONOTONIC milliseconds at Ready; `commands`: TPM commands answered. `storage`:
     "available", or why the next change could not be stored. `dropped_octets` came behind a
     TPM command before its answer, or in none; `refused_descriptors` came with control messages.
+    `handover`: "ours", "lent" or "away"; `declared`: a migration is waited for; `pending`: a
+    restored state waits for its first command.
     """
 
     uuid: UUID
@@ -242,6 +232,10 @@ class StatusReply:
     storage: str = "unknown"
     dropped_octets: int = 0
     refused_descriptors: int = 0
+    handover: str = "unknown"
+    epoch: int = 0
+    declared: bool = False
+    pending: bool = False
 
 
 @dataclass(frozen=True)
@@ -280,6 +274,29 @@ class Rekeyed:
 @dataclass(frozen=True)
 class RekeyFailed:
     """The old DEK and slots stay in force."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
+class ChangeHandOver:
+    """Change the state of hand-over of the TPM that is served."""
+
+    act: HandOverAct
+
+
+@dataclass(frozen=True)
+class HandOverChanged:
+    """It is durable. `handover`: "ours", "lent" or "away"."""
+
+    handover: str
+    epoch: int = 0
+    generation: int = 0
+
+
+@dataclass(frozen=True)
+class HandOverRefused:
+    """The state of hand-over stays."""
 
     reason: str
 
@@ -333,6 +350,7 @@ Message = (
     | Manufacture
     | Copy
     | Reseal
+    | ChangeStoredHandOver
     | Stored
     | Examine
     | Examined
@@ -347,6 +365,9 @@ Message = (
     | Rewrap
     | Rekeyed
     | RekeyFailed
+    | ChangeHandOver
+    | HandOverChanged
+    | HandOverRefused
     | Admit
     | Admitted
     | Stop

@@ -88,6 +88,7 @@ class ControlClient(Client[Request]):
 
     def close(self) -> None:
         self._drop_fd()
+        self._channel.close()
         super().close()
 
     def _attach(self) -> None:

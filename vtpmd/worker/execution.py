@@ -9,6 +9,7 @@ from dataclasses import replace
 
 from vtpmd.ipc.messages import EventKind
 from vtpmd.storage.errors import StorageError
+from vtpmd.storage.header import Handover
 from vtpmd.storage.key import Key
 from vtpmd.storage.sealed import Finding, SealedState
 from vtpmd.storage.slot import Slot
@@ -18,11 +19,10 @@ from vtpmd.swtpm.table import Result
 from vtpmd.tpm.engine import RC, Engine, Reply, refusal
 
 from .errors import frames_of
+from .possession import PROBE, Possession
 
 Report = Callable[[EventKind, str], None]
 
-PROBE = bytes.fromhex("80010000000a00000181")
-"""TPM2_ReadClock, with which QEMU finds out what version a TPM has before it powers it on."""
 _FINDINGS: dict[Condition, EventKind] = {
     "interrupted": "write-interrupted",
     "damaged": "state-damaged",
@@ -32,15 +32,16 @@ _FINDINGS: dict[Condition, EventKind] = {
 class Execution:
     """The engine in use and its durable state.
 
-    `handed_over`: the state has left for another host. `stale`: the engine's memory is ahead of
-    the disk, or half of a command is in it; nothing may build on it.
+    `possession` says who may use it. `stale`: the engine's memory is ahead of the disk, or half of
+    a command is in it; nothing may build on it. `handover` is what the supervisor remembers.
     """
 
-    def __init__(self, engine: Engine, state: SealedState, report: Report) -> None:
+    def __init__(
+        self, engine: Engine, state: SealedState, report: Report, handover: Handover = "ours"
+    ) -> None:
         self.engine = engine
         self.state = state
         self.report = report
-        self.handed_over = False
         self.commands = 0
         self.canceling = False
         """Set by `cancel`: whoever runs a command aside repeats it until the command ends."""
@@ -48,6 +49,7 @@ class Execution:
         self._space = True
         self._failure_told = False
         self._findings_told: set[Finding] = set()
+        self.possession = Possession(self, handover)
 
     @property
     def storage(self) -> str:
@@ -65,8 +67,8 @@ class Execution:
             if command == PROBE:  # any answer will do, and the guest's Shutdown stays in force
                 return refusal(RC.FAILURE)
             connection.begun = True
-        if self.handed_over:
-            return refusal(RC.FAILURE)
+        if not self.possession.certain and (refused := self.possession.claim(command, connection)):
+            return refused
         self.check_space()
         return None
 
@@ -76,7 +78,7 @@ class Execution:
 
     def settle(self, reply: Reply) -> bytes:
         """Make durable what the command changed, then release its response."""
-        if reply.nv is not None:
+        if reply.nv is not None and self.possession.pending is None:
             try:
                 self.state.save(reply.nv)
             except (StorageError, ValueError) as error:
@@ -129,20 +131,26 @@ class Execution:
         self.stale = self._failure_told = False
 
     def demand_possession(self) -> None:
-        """Raise ControlError unless the state is here and in order."""
-        if self.handed_over or self.stale:
+        """Raise ControlError unless the state is ours, as of now for good, and in order."""
+        if self.stale:
             raise ControlError(Result.FAIL)
+        self.possession.demand()
+
+    def permanent(self) -> bytes:
+        """The permanent state that is ours, whatever is in use. Raises as `SealedState.load`."""
+        in_use = not self.stale and self.possession.pending is None
+        return self.engine.permanent() if in_use else self.state.load()
 
     def rekey(self, key: Key) -> None:
         """Seal under `key` from now on, the stored volatile state included.
 
         Raises StorageError, EnvelopeError or ValueError: the old key stays in force.
         """
-        if self.handed_over:
+        if self.possession.handover.state == "away":
             raise ValueError("its state was handed over to another host")
         if self.stale:
             raise ValueError("its TPM is in failure mode: reset the virtual machine first")
-        self.state.rekey(key, self.engine.permanent())
+        self.state.rekey(key, self.permanent())
 
     def rewrap(self, slots: tuple[Slot, ...]) -> None:
         """Store the same DEK in other slots. Raises as `rekey`."""

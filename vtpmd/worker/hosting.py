@@ -55,6 +55,7 @@ def serve(
         supervision.report,
         max_locality=options.max_locality,
         auto_shutdown=options.auto_shutdown,
+        handover=options.handover,
     )
     instance.execution.tell_findings()
     server = Server(instance, side, listeners, supervision, options)

@@ -81,6 +81,10 @@ class Server:
             storage=execution.storage,
             dropped_octets=self._clients.drops.octets,
             refused_descriptors=self._clients.drops.descriptors,
+            handover=execution.possession.handover.state,
+            epoch=execution.state.header.epoch,
+            declared=execution.possession.handover.declared,
+            pending=execution.possession.pending is not None,
         )
 
     def admit(self, policy: PeerPolicy) -> None:

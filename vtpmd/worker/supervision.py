@@ -14,8 +14,11 @@ from vtpmd.ipc.channel import Channel, ChannelClosedError, IllegalMessageError
 from vtpmd.ipc.messages import (
     Admit,
     Admitted,
+    ChangeHandOver,
     Event,
     EventKind,
+    HandOverChanged,
+    HandOverRefused,
     Message,
     Pcrs,
     ReadPcrs,
@@ -36,6 +39,7 @@ from vtpmd.swtpm.table import Turn
 from .admission import policy_of
 from .connection import close_fds
 from .execution import Report
+from .handover import HandedOverError
 from .instance import Instance
 
 _MAX_QUEUED = 256
@@ -53,7 +57,12 @@ class Worker(Protocol):
     def end(self) -> None: ...
 
 
-_TURNS = {Rekey: Turn.AFTER, Rewrap: Turn.AFTER, Stop: Turn.CANCELS}
+_TURNS = {
+    Rekey: Turn.AFTER,
+    Rewrap: Turn.AFTER,
+    ChangeHandOver: Turn.AFTER,
+    Stop: Turn.CANCELS,
+}
 
 
 class Supervision:
@@ -165,6 +174,8 @@ class Supervision:
                 self.send(Pcrs(worker.instance.pcr_values()))
             case Rekey() | Rewrap():
                 self.send(_rekey(message, worker.instance))
+            case ChangeHandOver():
+                self.send(_change_hand_over(message, worker.instance))
             case Admit():
                 worker.admit(policy_of(message))
                 self.send(Admitted())
@@ -172,6 +183,16 @@ class Supervision:
                 worker.instance.power.stop()
                 self.send(Stopped(worker.instance.generation))
                 worker.end()
+
+
+def _change_hand_over(message: ChangeHandOver, instance: Instance) -> Message:
+    handover = instance.execution.possession.handover
+    try:
+        handover.change(message.act)
+    except (HandedOverError, StorageError, EnvelopeError) as error:
+        return HandOverRefused(str(error))
+    header = instance.execution.state.header
+    return HandOverChanged(handover.state, header.epoch, header.generation)
 
 
 def _rekey(message: Rekey | Rewrap, instance: Instance) -> Message:

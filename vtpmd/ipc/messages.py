@@ -17,6 +17,13 @@ from vtpmd.storage.slot import Slot
 
 from .events import ALARMS as ALARMS
 from .events import EventKind as EventKind
+from .handover import ChangeHandOver as ChangeHandOver
+from .handover import HandOverAct as HandOverAct
+from .handover import HandOverChanged as HandOverChanged
+from .handover import HandOverRefused as HandOverRefused
+from .handover import NotUnwrapped as NotUnwrapped
+from .handover import UnwrapKey as UnwrapKey
+from .handover import Unwrapped as Unwrapped
 
 STATE_FDS = len(ROLES)
 """How many descriptors the state files of an instance are."""
@@ -25,8 +32,6 @@ TpmPower = Literal["off", "on", "failed", "unknown"]
 FailureKind = Literal[
     "key", "damaged", "newer", "wrong-instance", "storage", "sandbox", "model", "defect", "unknown"
 ]
-HandOverAct = Literal["declare", "cancel", "done", "take-back"]
-"""Declare a migration, or not any more; say that one is done; let this host go on after all."""
 ExitKind = Literal["exited", "killed", "unknown"]
 
 
@@ -279,29 +284,6 @@ class RekeyFailed:
 
 
 @dataclass(frozen=True)
-class ChangeHandOver:
-    """Change the state of hand-over of the TPM that is served."""
-
-    act: HandOverAct
-
-
-@dataclass(frozen=True)
-class HandOverChanged:
-    """It is durable. `handover`: "ours", "lent" or "away"."""
-
-    handover: str
-    epoch: int = 0
-    generation: int = 0
-
-
-@dataclass(frozen=True)
-class HandOverRefused:
-    """The state of hand-over stays."""
-
-    reason: str
-
-
-@dataclass(frozen=True)
 class Admit:
     """Accept from now on these clients only, as in `Serve`; who is connected stays."""
 
@@ -368,6 +350,9 @@ Message = (
     | ChangeHandOver
     | HandOverChanged
     | HandOverRefused
+    | UnwrapKey
+    | Unwrapped
+    | NotUnwrapped
     | Admit
     | Admitted
     | Stop

@@ -19,6 +19,7 @@ from .messages import (
     HandOverChanged,
     HandOverRefused,
     Manufacture,
+    NotUnwrapped,
     Pcrs,
     ReadExit,
     ReadPcrs,
@@ -37,6 +38,8 @@ from .messages import (
     Stop,
     Stopped,
     Stored,
+    UnwrapKey,
+    Unwrapped,
     ZygoteReady,
 )
 
@@ -115,6 +118,9 @@ RULES: dict[type, Rule] = {
     ChangeHandOver: _rule(Side.SUPERVISOR, State.SERVING),
     HandOverChanged: _rule(Side.WORKER, State.ORDERED, State.SERVING, State.STOPPING),
     HandOverRefused: _rule(Side.WORKER, State.ORDERED, State.SERVING, State.STOPPING),
+    UnwrapKey: _rule(Side.WORKER, State.SERVING, State.STOPPING),
+    Unwrapped: _rule(Side.SUPERVISOR, State.SERVING, State.STOPPING),
+    NotUnwrapped: _rule(Side.SUPERVISOR, State.SERVING, State.STOPPING),
     Admit: _rule(Side.SUPERVISOR, State.SERVING),
     Admitted: _rule(Side.WORKER, State.SERVING, State.STOPPING),
     Stop: _rule(Side.SUPERVISOR, State.SERVING, then=State.STOPPING),

@@ -3,6 +3,7 @@
 import contextlib
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
+from functools import partial
 
 import trio
 
@@ -18,6 +19,7 @@ from .errors import EndpointError, WorkerEndedError, WorkerFailedError, WorkerSi
 from .events import EventLog
 from .host import Host
 from .metadata import Metadata
+from .old_keys import OldKeys
 from .refusals import refusals
 from .registry import Entry
 from .serving import POWERED_OFF, Serving
@@ -233,6 +235,7 @@ class Instance:
         except WorkerEndedError as error:
             self._log.warning("worker-gone", reason=str(error))
             return None, f"its worker ended while no daemon was there; {POWERED_OFF}"
+        worker.on_unwrap = partial(OldKeys(self._host, self.metadata).answer, worker)
         self._log.info("adopted", pid=worker.pid)
         return worker, None
 

@@ -2,7 +2,7 @@
 
 import os
 import signal
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -18,6 +18,7 @@ from vtpmd.ipc.messages import (
     StatusReply,
     Stop,
     Stopped,
+    UnwrapKey,
 )
 from vtpmd.ipc.rules import Side, State
 from vtpmd.ipc.version import PROTOCOL
@@ -55,6 +56,8 @@ class Worker:
     ) -> None:
         self.pid = process.pid
         self.strange = strange
+        self.on_unwrap: Callable[[UnwrapKey], None] | None = None
+        """Answers with `tell`; nobody does while it is None."""
         self._channel = process.channel
         self._pidfd = process.pidfd
         self._on_event = on_event
@@ -92,7 +95,10 @@ class Worker:
                 log.error("worker-illegal-message", pid=self.pid, reason=str(error))
                 self.kill()
                 return
-            if not isinstance(message, Event):
+            if isinstance(message, UnwrapKey):
+                if self.on_unwrap is not None:
+                    self.on_unwrap(message)
+            elif not isinstance(message, Event):
                 await self._answers.send(message)
             elif not self._on_event(self.pid, message):
                 await trio.sleep(EXCESS_PAUSE)  # it fills its own end of the channel meanwhile
@@ -126,6 +132,10 @@ class Worker:
         if not isinstance(answer, expected):
             raise WorkerEndedError("the worker answered out of turn")
         return answer
+
+    async def tell(self, answer: Message) -> None:
+        """Answer a question of the worker's. Raises ChannelClosedError, IllegalMessageError."""
+        await waiting.send(self._channel, answer)
 
     async def stop(self, reason: str, force: bool = False) -> None:
         """Let it shut its TPM down in order, store it and end, as `Stop` says. Raises as `ask`."""

@@ -14,6 +14,7 @@ from vtpmd.tpm.engine import Engine, StateError
 from .blobs import open_blob, seal_blob
 from .execution import Execution
 from .handover import HandedOverError, holder_of
+from .old_keys import OldKeys
 from .sources import entropy, now
 
 
@@ -34,6 +35,7 @@ class Migration:
 
     def __init__(self, execution: Execution) -> None:
         self._execution = execution
+        self.old_keys = OldKeys()
         self._blobs: dict[Connection | None, Blobs] = {}
 
     def store_volatile(self) -> None:
@@ -56,12 +58,12 @@ class Migration:
         return seal_blob(execution.state.key, execution.state.header, kind, state)
 
     def set_state_blob(self, connection: Connection, kind: BlobType, data: bytes) -> None:
-        """Open and check a blob now, use it at INIT."""
+        """Open and check a blob now, use it at INIT. Raises KeyAwaitedError, too."""
         if kind is BlobType.SAVESTATE:
             raise ControlError(Result.BAD_PARAMETER)
         with self._refusing():
             ours = self._execution.state
-            state, header = open_blob(ours.key, ours.header.uuid, kind, data)
+            state, header = open_blob(ours.key, self.old_keys.of, ours.header.uuid, kind, data)
             if kind is BlobType.PERMANENT:
                 self._demand_back(header)
                 Engine.restore(state, entropy, now)
@@ -76,6 +78,7 @@ class Migration:
 
         Volatile state alone belongs to the permanent state that is here, if that is not away.
         """
+        self.old_keys.forget()
         blobs, ours = self._blobs.pop(holder_of(connection), None), self._execution
         if blobs is None:
             return None
@@ -98,6 +101,7 @@ class Migration:
     def disconnected(self, connection: Connection) -> None:
         """Nobody will use what this connection has brought."""
         self._blobs.pop(connection, None)
+        self.old_keys.forget()
         self._execution.possession.disconnected(connection)
 
     def _demand_back(self, header: Header) -> None:

@@ -20,6 +20,7 @@ from vtpmd.ipc.messages import (
     HandOverChanged,
     HandOverRefused,
     Message,
+    NotUnwrapped,
     Pcrs,
     ReadPcrs,
     Rekey,
@@ -30,6 +31,8 @@ from vtpmd.ipc.messages import (
     StatusReply,
     Stop,
     Stopped,
+    UnwrapKey,
+    Unwrapped,
 )
 from vtpmd.ipc.quota import MAX_DETAIL, workers_quota
 from vtpmd.linux.peers import PeerPolicy
@@ -53,6 +56,7 @@ class Worker(Protocol):
     def free_for(self, turn: Turn) -> bool: ...
     def status(self) -> StatusReply: ...
     def admit(self, policy: PeerPolicy) -> None: ...
+    def go_on(self) -> None: ...
     def release_clients(self) -> None: ...
     def end(self) -> None: ...
 
@@ -110,6 +114,11 @@ class Supervision:
             self._unheard(kind, detail)
         elif len(self._outgoing) < _MAX_QUEUED:
             self.send(Event(kind, detail[:MAX_DETAIL]))
+
+    def ask(self, request: UnwrapKey) -> bool:
+        """Ask the supervisor; whether there is one."""
+        self.send(request)
+        return self.channel is not None
 
     def send(self, message: Message) -> None:
         """Send, or keep until the supervisor reads."""
@@ -176,6 +185,9 @@ class Supervision:
                 self.send(_rekey(message, worker.instance))
             case ChangeHandOver():
                 self.send(_change_hand_over(message, worker.instance))
+            case Unwrapped() | NotUnwrapped():
+                worker.instance.migration.old_keys.answer(message)
+                worker.go_on()
             case Admit():
                 worker.admit(policy_of(message))
                 self.send(Admitted())

@@ -94,6 +94,8 @@ METADATA = Metadata(
     autostart=True,
     owner="alice:kvm",
     mode="0600",
+    handover="lent",
+    handover_generation=7,
 )
 META = HERE / "meta.json"
 

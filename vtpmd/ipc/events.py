@@ -39,3 +39,8 @@ ALARMS: frozenset[str] = frozenset(
     }
 )
 """Kinds of events that a person should look at."""
+
+HAND_OVERS: frozenset[str] = frozenset(
+    {"migration-out", "migration-in", "taken-back", "begun-anew"}
+)
+"""Kinds of events after which the TPM's state of hand-over may be another one."""

@@ -16,6 +16,7 @@ from vtpmd.storage.record import ROLES
 from vtpmd.storage.slot import Slot
 
 from .events import ALARMS as ALARMS
+from .events import HAND_OVERS as HAND_OVERS
 from .events import EventKind as EventKind
 from .handover import ChangeHandOver as ChangeHandOver
 from .handover import HandOverAct as HandOverAct

@@ -64,6 +64,8 @@ def plan(
         identity=identity or uuid,
         owner=owner or None,
         mode=mode or None,
+        handover="ours",
+        handover_generation=0,
     )
     check_access(host.configuration.sockets, metadata)
     return metadata

@@ -167,5 +167,6 @@ def serve_order(
         key=Key(dek, envelope.header.dek_id, envelope.slots),
         sandbox=configuration.sandbox,
         startup=startup,
+        handover=metadata.remembered(envelope.header),
         **vars(grant.order),
     )

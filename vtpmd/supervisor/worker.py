@@ -12,6 +12,7 @@ from vtpmd.ipc.channel import Channel, ChannelClosedError, IllegalMessageError
 from vtpmd.ipc.messages import (
     Event,
     Failed,
+    HandOverRefused,
     Message,
     RekeyFailed,
     Status,
@@ -26,6 +27,7 @@ from vtpmd.telemetry.log import get_logger
 
 from . import serving_lock, waiting
 from .errors import (
+    HandOverRefusedError,
     WorkerEndedError,
     WorkerFailedError,
     WorkerRefusedError,
@@ -127,6 +129,8 @@ class Worker:
                 ) from None
         if isinstance(answer, Failed):
             raise WorkerFailedError(answer.kind, answer.reason)
+        if isinstance(answer, HandOverRefused):
+            raise HandOverRefusedError(answer.reason)
         if isinstance(answer, RekeyFailed):
             raise WorkerRefusedError(f"not rekeyed: {answer.reason}")
         if not isinstance(answer, expected):

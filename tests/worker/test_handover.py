@@ -3,8 +3,10 @@
 import resource
 import socket
 import struct
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import get_args
 
 import pytest
@@ -22,11 +24,13 @@ from tests.worker.harness import (
     connect,
     control,
     get_blob,
+    opened,
     tpm,
 )
 from vtpmd.ipc.messages import ChangeHandOver, HandOverAct, HandOverChanged, HandOverRefused
 from vtpmd.storage.header import Handover
-from vtpmd.worker.handover import STEPS, Happening
+from vtpmd.swtpm.host import Connection
+from vtpmd.worker.handover import STEPS, HandOver, Happening
 
 PERMANENT, VOLATILE, SAVESTATE = 1, 2, 3
 RETRY, FAIL = bytes.fromhex("00000800"), bytes.fromhex("00000009")
@@ -339,6 +343,21 @@ def test_a_declared_migration_ends(
     assert not scene.worker.status().declared
     assert read_state(scene.qemu.control)
     assert scene.state == ("lent", 0)
+
+
+def test_a_declared_migration_is_waited_for_an_hour(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with opened(tmp_path) as stored:
+        stored.create(b"state")
+        handover = HandOver(stored, lambda: b"state", lambda kind, detail: None)
+        handover.declare()
+        declared = time.monotonic()
+        for seconds, still in ((3500, True), (3700, False)):
+            monkeypatch.setattr(time, "monotonic", lambda at=declared + seconds: at)
+            assert handover.declared is still
+        handover.read(Connection())
+        assert handover.state == "lent"
 
 
 def test_a_declared_migration_is_used_up_by_one_reading(

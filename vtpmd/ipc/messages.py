@@ -218,7 +218,8 @@ class Status:
 
 @dataclass(frozen=True)
 class StatusReply:
-    """What a worker says of itself; it is shown to people, and nothing is decided by it.
+    """What a worker says of itself; it is shown to people, and nothing is decided by it but how
+    strict a later start is: `handover` is remembered.
 
     `since`: CLOCK_MONOTONIC milliseconds at Ready; `commands`: TPM commands answered. `storage`:
     "available", or why the next change could not be stored. `dropped_octets` came behind a

@@ -172,7 +172,7 @@ class HandOver:
         self.happen(Happening.INIT)
         self.cancel()
         if connection is not self._reader:
-            self._successor = self.state == "lent"
+            self._reader, self._successor = None, self.state == "lent"
 
     def disconnected(self, connection: Connection) -> None:
         """This connection is gone, and whatever it might have come back for."""

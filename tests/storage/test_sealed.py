@@ -1,5 +1,6 @@
 """The state of an instance through saves, crashes and a rekey that is cut at every step."""
 
+import contextlib
 import itertools
 import os
 from collections.abc import Iterator
@@ -217,6 +218,47 @@ def test_rekey_cut_at_every_step_opens_with_the_old_key_or_with_the_new(
         killed.lose_power()
         assert killed.started()[1:] == (PERMANENT, volatile)
     assert found == {"cut", "01", "02"}
+
+
+def test_received_state_cut_at_every_step_is_whole_or_not_there() -> None:
+    later = replace(RECEIVED, permanent=b"later" * 99)
+    found = set()
+    for disk, write, fault in cuts():
+        host = Host()
+        state, *_ = host.started()
+        host.disks[disk].faults = [*[None] * write, fault]
+        with contextlib.suppress(StorageError, KilledError):
+            state.receive(later)
+        killed, powerless = host, host.copy()
+        powerless.lose_power()
+        for after in (powerless, killed):
+            state, *states = after.started()
+            assert states == [PERMANENT, VOLATILE]
+            received = state.received()
+            assert received is not None
+            found.add(received.permanent)
+    assert found == {RECEIVED.permanent, later.permanent}
+
+
+def test_promotion_cut_at_every_step_is_done_or_still_to_be_done() -> None:
+    found = set()
+    for disk, write, fault in cuts():
+        host = Host()
+        state, *_ = host.started()
+        host.disks[disk].faults = [*[None] * write, fault]
+        with contextlib.suppress(StorageError, KilledError):
+            header = RECEIVED.header.anew(bytes(range(50, 66)), state.header)
+            state.save(RECEIVED.permanent, header)
+            state.clear_volatile()
+            state.forget_received()
+        killed, powerless = host, host.copy()
+        powerless.lose_power()
+        for after in (powerless, killed):
+            state, permanent, volatile = after.started()
+            received = state.received()
+            waits = received is not None and received.header.supersedes(state.header)
+            found.add((permanent, volatile, waits))
+    assert found == {(PERMANENT, VOLATILE, True), (RECEIVED.permanent, None, False)}
 
 
 @pytest.mark.parametrize("stable", STAGES, ids=str)

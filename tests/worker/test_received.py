@@ -15,6 +15,7 @@ from tests.worker.harness import (
     DEK_ID,
     FAILURE,
     READ_CLOCK,
+    SHUTDOWN_STATE,
     SLOTS,
     STARTUP_CLEAR,
     SUCCESS,
@@ -111,6 +112,17 @@ def test_a_restored_machine_goes_on_where_it_was_saved(machine: Machine) -> None
     assert machine.host.stored("incoming") is None
     assert not machine.worker.status().pending
     machine.worker.event("migration-in")
+
+
+def test_nothing_of_a_state_that_waits_is_stored_as_ours(machine: Machine) -> None:
+    """ReadClock changes what is stored, as it voids the Shutdown with which this was saved."""
+    assert tpm(machine.qemu.data, SHUTDOWN_STATE).hex() == SUCCESS
+    machine.saved = {kind: get_blob(machine.qemu.control, kind) for kind in (PERMANENT, VOLATILE)}
+    qemu = machine.restore()
+    before = machine.host.stored()
+    assert tpm(qemu.data, READ_CLOCK)[6:10] == bytes(4)
+    assert machine.host.stored() == before
+    assert machine.worker.status().pending
 
 
 def test_blobs_of_a_client_that_ends_before_init_are_nobodys(machine: Machine) -> None:

@@ -35,6 +35,7 @@ from vtpmd.worker.handover import STEPS, HandOver, Happening
 PERMANENT, VOLATILE, SAVESTATE = 1, 2, 3
 RETRY, FAIL = bytes.fromhex("00000800"), bytes.fromhex("00000009")
 LOCK_STORAGE = 0x13
+STARTUP_CLEAR_PROPERTY = "8001000000160000017a000000060000020100000001"
 RETRIES = struct.pack(">I", 300)
 
 
@@ -299,6 +300,39 @@ def test_a_source_is_away_also_for_the_next_worker(
     assert scene.host.stored() != before
 
 
+def is_orderly(qemu: Qemu) -> bool:
+    """Whether the TPM says that it was shut down in order before its last start."""
+    answer = tpm(qemu.data, STARTUP_CLEAR_PROPERTY)
+    assert answer[6:10] == bytes(4)
+    return bool(int.from_bytes(answer[-4:]) & 1 << 31)
+
+
+@pytest.mark.parametrize(
+    ("state", "end", "orderly"),
+    [("ours", _crash, NO), ("lent", _crash, YES), ("away", _crash, YES), ("away", _shutdown, YES)],
+)
+def test_a_tpm_that_does_not_go_on_was_not_cut_off(
+    scenes: Callable[[Handover], Scene], state: Handover, end: Callable[[Scene], bool],
+    orderly: bool,
+) -> None:  # fmt: skip
+    """What is stored when it is handed over is at rest, whatever becomes of machine and worker."""
+    scene = scenes(state)
+    end(scene)
+    scene.change("take-back")
+    with scene.another() as qemu:
+        assert started(qemu)
+        assert is_orderly(qemu) is orderly
+
+
+def test_a_tpm_that_goes_on_is_cut_off_as_ever(scenes: Callable[[Handover], Scene]) -> None:
+    scene = scenes("lent")
+    assert works(scene.qemu.data)
+    _crash(scene)
+    with scene.another() as qemu:
+        assert started(qemu)
+        assert not is_orderly(qemu)
+
+
 def test_the_stricter_of_two_memories_holds(host: Host) -> None:
     """An old file that was put back does not make a TPM ours again."""
     worker = host.serve(handover="away")
@@ -350,7 +384,7 @@ def test_a_declared_migration_is_waited_for_an_hour(
 ) -> None:
     with opened(tmp_path) as stored:
         stored.create(b"state")
-        handover = HandOver(stored, lambda: b"state", lambda kind, detail: None)
+        handover = HandOver(stored, lambda at_rest: b"state", lambda kind, detail: None)
         handover.declare()
         declared = time.monotonic()
         for seconds, still in ((3500, True), (3700, False)):

@@ -18,6 +18,7 @@ from vtpmd.swtpm.host import Connection, ControlError
 from vtpmd.swtpm.table import Result
 from vtpmd.tpm.engine import RC, Engine, Reply, refusal
 
+from . import rest
 from .errors import frames_of
 from .possession import PROBE, Possession
 
@@ -136,10 +137,17 @@ class Execution:
             raise ControlError(Result.FAIL)
         self.possession.demand()
 
-    def permanent(self) -> bytes:
-        """The permanent state that is ours, whatever is in use. Raises as `SealedState.load`."""
-        in_use = not self.stale and self.possession.pending is None
-        return self.engine.permanent() if in_use else self.state.load()
+    def permanent(self, at_rest: bool = False) -> bytes:
+        """The permanent state that is ours, whatever is in use. Raises as `SealedState.load`.
+
+        With `at_rest` a start from it is orderly, should this TPM not go on.
+        """
+        if self.stale or self.possession.pending is not None:
+            return self.state.load()
+        permanent = self.engine.permanent()
+        if at_rest and self.engine.running:
+            return rest.at_rest(permanent, self.engine.volatile()).permanent()
+        return permanent
 
     def rekey(self, key: Key) -> None:
         """Seal under `key` from now on, the stored volatile state included.
@@ -148,7 +156,7 @@ class Execution:
         """
         if self.possession.handover.state == "away":
             raise ValueError("its state was handed over to another host")
-        if self.stale:
+        if self.stale and self.engine.running:
             raise ValueError("its TPM is in failure mode: reset the virtual machine first")
         self.state.rekey(key, self.permanent())
 

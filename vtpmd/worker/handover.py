@@ -98,14 +98,15 @@ def speaks_for(connection: Connection | None, holder: Connection | None) -> bool
 class HandOver:
     """The state of hand-over, each change of it durable before it counts.
 
-    `permanent` gives the permanent state to store with it. `at_least` is what the supervisor
-    remembers: the stricter of the two holds.
+    `permanent` gives the permanent state to store with it: at rest, if that is asked for, so that a
+    TPM which does not go on has not been cut off. `at_least` is what the supervisor remembers: the
+    stricter of the two holds.
     """
 
     def __init__(
         self,
         stored: SealedState,
-        permanent: Callable[[], bytes],
+        permanent: Callable[[bool], bytes],
         report: Callable[[EventKind, str], None],
         at_least: Handover = "ours",
     ) -> None:
@@ -189,7 +190,7 @@ class HandOver:
         header = self._stored.header
         if step.anew:
             header = header.anew(os.urandom(BRANCH_SIZE), header)
-        self.record(self._permanent(), replace(header, handover=step.to))
+        self.record(self._permanent(step.to != "ours"), replace(header, handover=step.to))
         self._tell(happening, step)
 
     def record(self, permanent: bytes, header: Header) -> None:

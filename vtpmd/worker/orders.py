@@ -76,7 +76,9 @@ def _change_hand_over(
     with _confined(order.sandbox, order.key.dek):
         state = SealedState.of(files, order.uuid, order.key)
         permanent = state.load()
-        handover = HandOver(state, lambda: permanent, lambda kind, detail: None, order.handover)
+        handover = HandOver(
+            state, lambda at_rest: permanent, lambda kind, detail: None, order.handover
+        )
         try:
             handover.change(order.act)
         except HandedOverError as error:

@@ -26,6 +26,7 @@ from vtpmd.tpm.engine import RC, Engine, Reply, StateError
 from .execution import Execution
 from .handover import HandedOverError
 from .migration import Migration
+from .rest import at_rest
 from .sources import entropy, now
 
 Startup = Literal["clear", "state", "none"]
@@ -127,13 +128,8 @@ class Power:
         """The same once more, after a loss of power that must not count as an attack either."""
         pending = self._execution.possession.pending
         assert pending is not None
-        engine = Engine.restore(pending.received.permanent, entropy, now)
-        if pending.received.volatile is not None:
-            engine.power_on(pending.received.volatile)
-            if self._auto_shutdown and engine.shutdown_needed:
-                engine.shutdown("clear")
-            engine.power_off()
-        self._power_on(engine, None)
+        received = pending.received
+        self._power_on(at_rest(received.permanent, received.volatile), None)
 
     def _power_on(self, engine: Engine, volatile: bytes | None) -> None:
         engine.power_on(volatile)
@@ -156,8 +152,9 @@ class Power:
             return
         execution = self._execution
         possession = execution.possession
-        ours = possession.pending is None and possession.handover.state != "away"
-        ours = ours and not execution.stale
+        if possession.handover.state == "away":  # what is stored is at rest, and stays
+            execution.stale = True
+        ours = possession.pending is None and not execution.stale
         if self._auto_shutdown and ours and execution.engine.shutdown_needed:
             # A machine that is reset or killed must not count as an attack on its TPM.
             self._say(partial(Engine.shutdown, kind="clear"))

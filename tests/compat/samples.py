@@ -57,6 +57,7 @@ _MESSAGES: tuple[Message, ...] = (
         2,
         True,
         True,
+        "a restored machine has sent its first command",
     ),
     messages.ReadPcrs(),
     messages.Pcrs({"sha256": {0: bytes(32), 23: b"\xff" * 32}}),

@@ -350,6 +350,7 @@ def test_a_cold_start_after_a_loan_is_told(scenes: Callable[[Handover], Scene]) 
     assert control(scene.qemu.control, 0x03) == bytes(4)
     assert started(scene.another())
     assert "epoch 1" in scene.worker.event("begun-anew").detail
+    assert "started anew while" in scene.worker.status().begun
     branch = scene.host.envelope().header.branch
     assert branch != bytes(16)
     assert read_state(scene.qemu.control)

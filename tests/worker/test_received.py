@@ -111,6 +111,7 @@ def test_a_restored_machine_goes_on_where_it_was_saved(machine: Machine) -> None
     assert machine.host.envelope().header.branch != bytes(16)
     assert machine.host.stored("incoming") is None
     assert not machine.worker.status().pending
+    assert machine.worker.status().begun.startswith("a restored machine")
     machine.worker.event("migration-in")
 
 

@@ -205,7 +205,8 @@ class WorkerInfo(Report):
     `tpm`: "off", "on" or "failed". `storage`: "available", or why the TPM answers
     TPM_RC_NV_UNAVAILABLE. `sandbox`: each part of the sandbox and how it is in force.
     `dropped_octets` were sent out of turn, `refused_descriptors` with messages that take none.
-    `epoch` counts how often a new line of the TPM's life began, as after a snapshot was loaded.
+    `epoch` counts how often a new line of the TPM's life began, as after a snapshot was loaded;
+    `begun` says how this one did, if that is known.
     `declared`: a migration is waited for; `pending`: a restored state waits for the first
     command of its machine.
     """
@@ -222,6 +223,7 @@ class WorkerInfo(Report):
     epoch: int = 0
     declared: bool = False
     pending: bool = False
+    begun: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -130,6 +130,8 @@ def state_line(info: InstanceInfo) -> str:
 def hand_over_text(info: InstanceInfo) -> str:
     """Whose the TPM is, and what is waited for."""
     texts = [HAND_OVERS.get(info.handover, info.handover or "not known")]
+    if info.worker is not None and info.worker.begun:
+        texts.append(f"epoch {info.worker.epoch} began when {info.worker.begun}")
     if info.worker is not None and info.worker.declared:
         texts.append("a migration is declared: away as soon as QEMU has read its state")
     if info.worker is not None and info.worker.pending:

@@ -224,8 +224,8 @@ class StatusReply:
     `since`: CLOCK_MONOTONIC milliseconds at Ready; `commands`: TPM commands answered. `storage`:
     "available", or why the next change could not be stored. `dropped_octets` came behind a
     TPM command before its answer, or in none; `refused_descriptors` came with control messages.
-    `handover`: "ours", "lent" or "away"; `declared`: a migration is waited for; `pending`: a
-    restored state waits for its first command.
+    `handover`: "ours", "lent" or "away"; `begun`: how its epoch began, if that is known;
+    `declared`: a migration is waited for; `pending`: a restored state waits for its first command.
     """
 
     uuid: UUID
@@ -243,6 +243,7 @@ class StatusReply:
     epoch: int = 0
     declared: bool = False
     pending: bool = False
+    begun: str = ""
 
 
 @dataclass(frozen=True)

@@ -90,6 +90,7 @@ def _worker_info(pid: int, status: StatusReply) -> WorkerInfo:
         epoch=status.epoch,
         declared=status.declared,
         pending=status.pending,
+        begun=status.begun,
     )
 
 

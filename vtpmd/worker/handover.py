@@ -70,6 +70,10 @@ STEPS: Mapping[tuple[Happening, Handover], Step | str] = {
     (Happening.TAKE_BACK, "away"): Step("ours", anew=True),
 }
 """What follows in which state, or why it is refused."""
+_BEGINNINGS = {
+    Happening.GOES_ON_ANEW: "a machine was started anew while its state was lent",
+    Happening.TAKE_BACK: "it was taken back",
+}
 
 
 class HandedOverError(Exception):
@@ -114,6 +118,8 @@ class HandOver:
         self._permanent = permanent
         self._report = report
         self.state = stricter(stored.header.handover, at_least)
+        self.begun = ""
+        """How the present epoch began, if it did in our time."""
         self._reader: Connection | None = None
         self._successor = False  # who has sent INIT since it was read had not read it
         self._declared_until: float | None = None
@@ -202,8 +208,10 @@ class HandOver:
 
     def _tell(self, happening: Happening, step: Step) -> None:
         where = f"generation {self._stored.generation}, epoch {self._stored.header.epoch}"
+        if step.anew:
+            self.begun = _BEGINNINGS[happening]
         if step.to == "ours":
             kind: EventKind = "begun-anew" if step.anew else "taken-back"
-            self._report(kind, f"{where}: {happening.value}")
+            self._report(kind, f"{where}: {_BEGINNINGS.get(happening, happening.value)}")
         else:
             self._report("migration-out", f"{step.to}, {where}")

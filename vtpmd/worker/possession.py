@@ -104,6 +104,7 @@ class Possession:
         known = self._stored.header
         header = self.pending.received.header.anew(os.urandom(BRANCH_SIZE), known)
         self.handover.record(self._execution.engine.permanent(), header)
+        self.handover.begun = "a restored machine has sent its first command"
         with suppress(StorageError):  # of another branch from now on
             self._stored.clear_volatile()
         self.drop()

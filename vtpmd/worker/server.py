@@ -84,6 +84,7 @@ class Server:
             refused_descriptors=self._clients.drops.descriptors,
             handover=execution.possession.handover.state,
             epoch=execution.state.header.epoch,
+            begun=execution.possession.handover.begun,
             declared=execution.possession.handover.declared,
             pending=execution.possession.pending is not None,
         )

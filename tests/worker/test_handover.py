@@ -145,6 +145,10 @@ def _command(scene: Scene) -> bool:
     return works(scene.qemu.data)
 
 
+def _startup(scene: Scene) -> bool:
+    return tpm(scene.qemu.data, STARTUP_CLEAR).hex() == SUCCESS
+
+
 def _shutdown_command(scene: Scene) -> bool:
     return tpm(scene.qemu.data, SHUTDOWN_STATE).hex() == SUCCESS
 
@@ -357,6 +361,19 @@ def test_a_cold_start_after_a_loan_is_told(scenes: Callable[[Handover], Scene]) 
     assert started(scene.another())
     assert scene.state == ("ours", 2)
     assert scene.host.envelope().header.branch != branch
+
+
+@pytest.mark.parametrize("go_on", [_startup, _lock])
+def test_a_cold_start_begins_an_epoch_also_if_the_state_is_read_before_a_command(
+    scenes: Callable[[Handover], Scene], go_on: Callable[[Scene], bool]
+) -> None:
+    scene = scenes("lent")
+    qemu = scene.another()
+    assert init(qemu)
+    assert read_state(qemu.control)
+    assert scene.state == ("lent", 0)
+    assert go_on(scene)
+    assert scene.state == ("ours", 1)
 
 
 @pytest.mark.parametrize(

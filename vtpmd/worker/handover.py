@@ -154,7 +154,7 @@ class HandOver:
     def read(self, connection: Connection) -> None:
         """Somebody has got the whole state. Raises HandedOverError, StorageError."""
         self.happen(Happening.READ_FOR_MIGRATION if self.declared else Happening.READ)
-        self._reader, self._successor = connection, False
+        self._reader = connection
         self.cancel()
 
     def command(self, connection: Connection | None) -> None:
@@ -170,7 +170,7 @@ class HandOver:
         """LOCK_STORAGE: after a snapshot, or a migration that failed. Raises as `command`."""
         self.cancel()
         if connection is self._reader:
-            self.happen(Happening.LOCK)
+            self.happen(Happening.GOES_ON_ANEW if self._successor else Happening.LOCK)
         elif self.state == "away":
             raise HandedOverError(_AWAY)
 

@@ -1,12 +1,13 @@
 """One value of each kind that is stored or sent, all its fields shown; see README.md.
 
-`python -m tests.compat.samples` writes their golden octets.
+`python -m tests.compat.samples` writes their golden octets, and what the protocol's version sends.
 """
 
 from datetime import UTC, datetime
 from pathlib import Path
 from uuid import UUID
 
+from tests.compat import protocol
 from vtpmd.ipc import messages
 from vtpmd.ipc.messages import Message
 from vtpmd.ipc.rules import CODEC
@@ -112,6 +113,7 @@ def main() -> None:
         lines = [octets[start : start + 96] for start in range(0, len(octets), 96)]
         golden(name).write_text("\n".join(lines) + "\n")
     META.write_bytes(METADATA.encode())
+    protocol.write()
 
 
 if __name__ == "__main__":

@@ -5,13 +5,16 @@ python -m tests.architecture            write them into docs/ARCHITECTURE.md
 
 from pathlib import Path
 from types import ModuleType
+from typing import get_args
 
 from tests import documents
 from vtpmd.api.names import FAILED, LOCKED, RUNNING, STOPPED
 from vtpmd.ipc.rules import RULES, State
+from vtpmd.storage.header import Handover
 from vtpmd.supervisor.states import REFUSALS, TRANSITIONS, Act, Cause
 from vtpmd.swtpm.table import Command
 from vtpmd.worker import ownership, power
+from vtpmd.worker.handover import STEPS, Happening, Step
 
 ARCHITECTURE = Path(__file__).parents[1] / "docs/ARCHITECTURE.md"
 HOW = "python -m tests.architecture"
@@ -48,6 +51,20 @@ def _messages() -> str:
     return documents.table(["message", "sent by", "in", "then", "descriptors"], rows)
 
 
+def _hand_over() -> str:
+    def cell(step: Step | str | None) -> str:
+        if step is None:
+            return ""
+        return "refused" if isinstance(step, str) else step.to + (", new epoch" * step.anew)
+
+    states = get_args(Handover)
+    rows = [
+        [happening.value, *(cell(STEPS.get((happening, state))) for state in states)]
+        for happening in Happening
+    ]
+    return documents.table(["what happens", *states], rows)
+
+
 def _control() -> str:
     return documents.table(
         ["control message", "TPM", "while a TPM command runs"],
@@ -73,6 +90,8 @@ def content() -> str:
         "worker's begins in `serving`; a message in any other state ends it": _messages(),
         "Who has the control channel (`worker/ownership.py`)": _of_docstring(ownership),
         "The TPM's power (`worker/power.py`)": _of_docstring(power),
+        "Who may go on with a TPM whose state was read (`worker/handover.py`); an empty cell "
+        "changes nothing": _hand_over(),
         "Control messages (`swtpm/table.py`)": _control(),
     }
     made = f"Made from the code by `{HOW}`."

@@ -26,7 +26,7 @@ MAKERS = [
 OWN_TESTS = Path(__file__).parent / "operations"
 Operation = Callable[..., object]
 OPERATIONS = {handler.operation for handler in HANDLERS.values()}
-SHARED = {"bundle", "describe", "examine", "new"}
+SHARED = {"bundle", "describe", "examine", "hand_over", "new"}
 """Modules of operations that are no verb, but what several of them have in common."""
 
 

@@ -17,6 +17,7 @@ VALID: dict[str, Any] = {
     "pcr_banks": ("sha256", "sha384"),
     "profile": "fips-v1",
     "policy": "replace",
+    "step": "cancel",
     "since": WHEN,
     "mode": "0660",
 }

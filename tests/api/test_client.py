@@ -54,6 +54,12 @@ CALLS: dict[names.Route, tuple[Call, Any, object]] = {
         schema.UnlockResult,
         {"provider": "p"},
     ),
+    names.MIGRATE: (
+        lambda c: c.migrate("a b", schema.MigrateRequest(step="done")),
+        schema.InstanceInfo,
+        {"step": "done"},
+    ),
+    names.TAKE_BACK: (lambda c: c.take_back("a b"), schema.InstanceInfo, None),
     names.REKEY: (
         lambda c: c.rekey("a b", schema.RekeyRequest(deep=True)),
         schema.RekeyResult,

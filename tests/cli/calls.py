@@ -32,6 +32,8 @@ CALLS: dict[tuple[str, ...], list[Any]] = {
     ("unlock", "a"): [INFO],
     ("unlock", "--all"): [answer(schema.UnlockResult)],
     ("rekey", "a"): [REKEYED],
+    ("migrate", "a"): [INFO],
+    ("take-back", "a", "--yes"): [INFO],
     ("rekey", "--all"): [LIST, REKEYED],
     ("backup", "a", "OUT"): [b"bundle"],
     ("restore", "BUNDLE"): [INFO],

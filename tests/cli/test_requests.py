@@ -50,6 +50,9 @@ SET = ("set", "a", "--owner", "b")
         (("rekey", "a"), "", {}),
         (("rekey", "a"), "--deep --to-provider p", {"deep": True, "provider": "p"}),
         (("rekey", "a"), f"--since {TIME}", {"since": TIME}),
+        (("migrate", "a"), "", {}),
+        (("migrate", "a"), "--done", {"step": "done"}),
+        (("migrate", "a"), "--cancel", {"step": "cancel"}),
         (("unlock", "--all"), "", {}),
     ],
 )

@@ -10,6 +10,7 @@ from uuid import UUID
 from tests.storage.simulated import SECTOR, Disk, fresh
 from vtpmd.storage.envelope import seal
 from vtpmd.storage.header import Header
+from vtpmd.storage.received import Received
 from vtpmd.storage.slot import Slot
 from vtpmd.storage.state_file import StateFile
 
@@ -24,6 +25,8 @@ SLOTS = (
 OLDER = Header(VM, 6, "permanent", DEK_ID, BRANCH, 3, "ours")
 NEWER = Header(VM, 7, "permanent", DEK_ID, BRANCH, 3, "lent")
 VOLATILE = Header(VM, 7, "volatile", DEK_ID, BRANCH, 3, "lent")
+INCOMING = Header(VM, 9, "incoming", DEK_ID, BRANCH, 4, "lent")
+RECEIVED = Received(INCOMING, b"what a TPM remembers" * 4, b"while it has power" * 4)
 STATE = b"everything a TPM remembers" * 4
 
 
@@ -51,6 +54,16 @@ def volatile() -> Disk:
     return disk
 
 
+def incoming() -> Disk:
+    """A file in which a received state waits."""
+    disk = fresh(role="incoming", uuid=VM)
+    file = StateFile(disk, VM, "incoming")
+    file.load()
+    states = RECEIVED.encode()
+    file.save(seal(DEK, RECEIVED.header, SLOTS, states, entropy=lambda size: b"\x09" * size))
+    return disk
+
+
 def envelope() -> Disk:
     """An envelope by itself, as a state blob is."""
     disk = Disk()
@@ -58,7 +71,7 @@ def envelope() -> Disk:
     return disk
 
 
-MADE = {"envelope-1": envelope, "nvram-1": nvram, "volatile-1": volatile}
+MADE = {"envelope-1": envelope, "nvram-1": nvram, "volatile-1": volatile, "incoming-1": incoming}
 
 
 def write_down(disk: Disk) -> str:

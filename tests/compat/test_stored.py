@@ -10,9 +10,11 @@ import pytest
 
 from tests.compat.stored import (
     DEK,
+    INCOMING,
     MADE,
     NEWER,
     OLDER,
+    RECEIVED,
     SAMPLES,
     SLOTS,
     STATE,
@@ -23,6 +25,7 @@ from tests.compat.stored import (
 from tests.storage.simulated import Disk
 from vtpmd.storage.device import FileDevice
 from vtpmd.storage.envelope import Envelope, parse
+from vtpmd.storage.received import Received
 from vtpmd.storage.record import Role
 from vtpmd.storage.state_file import Loaded, StateFile
 
@@ -66,6 +69,15 @@ def test_place_before_in_a_state_file_of_version_1(tmp_path: Path) -> None:
 def test_cleared_file_of_version_1(tmp_path: Path) -> None:
     found = loaded(read_sample("volatile-1"), "volatile", tmp_path / "volatile")
     assert found == Loaded(None, "whole")
+
+
+def test_received_state_of_version_1(tmp_path: Path) -> None:
+    found = loaded(read_sample("incoming-1"), "incoming", tmp_path / "incoming")
+    assert found.content is not None
+    envelope = parse(found.content)
+    assert envelope.header == INCOMING
+    content = bytes(envelope.unseal(DEK, VM, "incoming"))
+    assert Received.decode(envelope.header, content) == RECEIVED
 
 
 def test_envelope_of_version_1() -> None:

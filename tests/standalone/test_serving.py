@@ -209,9 +209,19 @@ def test_startup_state_resumes_what_shutdown_saved(place: Place) -> None:
     tool(tcti, f"pcrextend 16:{extended}")
     tool(tcti, f"pcrextend 0:{extended}")
     before = tool(tcti, "pcrread sha256:0")
-    assert terminate(process) == 0  # an orderly Shutdown(STATE) is said for the guest
+    tool(tcti, "shutdown")  # (STATE), as a guest says it
+    assert terminate(process) == 0
     place.serve("--flags", "startup-state")
     assert tool(tcti, "pcrread sha256:0") == before
+
+
+def test_what_is_said_for_a_guest_that_is_killed_cannot_be_resumed(place: Place) -> None:
+    process = place.serve("--flags", "startup-clear")
+    assert terminate(process) == 0
+    place.serve("--flags", "startup-state")
+    with connect(place.data) as data:
+        assert tpm(data, GET_RANDOM_16).hex() == INITIALIZE
+    assert "startup-refused" in place.errors()
 
 
 def test_without_auto_shutdown_the_state_is_lost(place: Place) -> None:

@@ -1,5 +1,6 @@
 """The state of an instance through saves, crashes and a rekey that is cut at every step."""
 
+import contextlib
 import itertools
 import os
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ from vtpmd.storage.errors import EnvelopeError, StorageError
 from vtpmd.storage.files import open_directory
 from vtpmd.storage.header import Header
 from vtpmd.storage.key import Key
+from vtpmd.storage.received import Received
 from vtpmd.storage.sealed import SealedState, rewrap
 from vtpmd.storage.slot import Slot
 from vtpmd.storage.state_file import PLACE_SIZE, StateFile
@@ -23,6 +25,9 @@ from vtpmd.storage.state_files import create_state_files, opened_files
 
 SLOTS = (Slot("local", "host", "kek", "a1b2", "A256GCM", b"\x55" * 60, 1_700_000_000),)
 PERMANENT, VOLATILE = b"permanent" * 150, b"volatile" * 130
+RECEIVED = Received(
+    Header(VM, 9, "migration", bytes([9]) * 16, bytes(range(16)), 2), b"their own" * 50, b"and more"
+)
 STAGES: list[range] = [range(0), range(1), range(1, 99), range(99)]
 
 
@@ -30,32 +35,47 @@ def key(number: int) -> Key:
     return Key(bytearray([number]) * 32, bytes([number]) * 16, SLOTS)
 
 
+def waiting(state: SealedState) -> bool:
+    """Whether the received state is there, as it was received."""
+    found = state.received()
+    if found is None:
+        return False
+    header = replace(RECEIVED.header, kind="incoming", dek_id=state.key.dek_id)
+    assert found == replace(RECEIVED, header=header)
+    return True
+
+
 class Host:
-    """The two files of one instance, and whoever has the keys."""
+    """The files of one instance, and whoever has the keys."""
 
     def __init__(self, volatile: bytes | None = VOLATILE) -> None:
         first = Header(VM, 1, "permanent", key(1).dek_id)
         self.nvram = fresh(seal(key(1).dek, first, SLOTS, PERMANENT))
         self.volatile = fresh(role="volatile")
+        self.incoming = fresh(role="incoming")
         state = self.open(key(1))
         state.load()
         if volatile is not None:
             state.load_volatile()
             state.save_volatile(volatile)
+            state.receive(RECEIVED)
 
     @property
-    def disks(self) -> tuple[Disk, Disk]:
-        return self.nvram, self.volatile
+    def disks(self) -> tuple[Disk, Disk, Disk]:
+        return self.nvram, self.volatile, self.incoming
 
     def open(self, key: Key, uuid: UUID = VM) -> SealedState:
         return SealedState(
-            StateFile(self.nvram, uuid, "nvram"), StateFile(self.volatile, uuid, "volatile"), uuid,
+            StateFile(self.nvram, uuid, "nvram"),
+            StateFile(self.volatile, uuid, "volatile"),
+            StateFile(self.incoming, uuid, "incoming"),
+            uuid,
             key,
-        )  # fmt: skip
+        )
 
     def copy(self) -> "Host":
         other = Host()
-        other.nvram, other.volatile = (disk.copy() for disk in self.disks)
+        other.nvram, other.volatile, other.incoming = (disk.copy() for disk in self.disks)
         return other
 
     def lose_power(self) -> None:
@@ -160,6 +180,7 @@ def test_rekey() -> None:
         state, *found = host.started()
         assert state.key == key(2)
         assert found == [PERMANENT, volatile]
+        assert waiting(state) is (volatile is not None)
         # Nothing is left that the old key opens.
         for disk, offset in itertools.product(host.disks, (0, PLACE_SIZE)):
             assert key(1).dek_id not in disk.read(offset, 8192)
@@ -167,7 +188,7 @@ def test_rekey() -> None:
 
 def cuts() -> Iterator[tuple[int, int, Fault]]:
     for disk, write, kind, cached, stable in itertools.product(
-        (0, 1), range(4), (OSError, KilledError), STAGES, STAGES
+        (0, 1, 2), range(4), (OSError, KilledError), STAGES, STAGES
     ):
         if set(stable) <= set(cached):
             yield disk, write, Fault(kind, cached, stable)
@@ -192,10 +213,52 @@ def test_rekey_cut_at_every_step_opens_with_the_old_key_or_with_the_new(
         for after in (powerless, killed):
             state, *states = after.started()
             assert states == [PERMANENT, volatile]
+            assert waiting(state) is (volatile is not None)
             found.add(state.key.dek_id[:1].hex())
         killed.lose_power()
         assert killed.started()[1:] == (PERMANENT, volatile)
     assert found == {"cut", "01", "02"}
+
+
+def test_received_state_cut_at_every_step_is_whole_or_not_there() -> None:
+    later = replace(RECEIVED, permanent=b"later" * 99)
+    found = set()
+    for disk, write, fault in cuts():
+        host = Host()
+        state, *_ = host.started()
+        host.disks[disk].faults = [*[None] * write, fault]
+        with contextlib.suppress(StorageError, KilledError):
+            state.receive(later)
+        killed, powerless = host, host.copy()
+        powerless.lose_power()
+        for after in (powerless, killed):
+            state, *states = after.started()
+            assert states == [PERMANENT, VOLATILE]
+            received = state.received()
+            assert received is not None
+            found.add(received.permanent)
+    assert found == {RECEIVED.permanent, later.permanent}
+
+
+def test_promotion_cut_at_every_step_is_done_or_still_to_be_done() -> None:
+    found = set()
+    for disk, write, fault in cuts():
+        host = Host()
+        state, *_ = host.started()
+        host.disks[disk].faults = [*[None] * write, fault]
+        with contextlib.suppress(StorageError, KilledError):
+            header = RECEIVED.header.anew(bytes(range(50, 66)), state.header)
+            state.save(RECEIVED.permanent, header)
+            state.clear_volatile()
+            state.forget_received()
+        killed, powerless = host, host.copy()
+        powerless.lose_power()
+        for after in (powerless, killed):
+            state, permanent, volatile = after.started()
+            received = state.received()
+            waits = received is not None and received.header.supersedes(state.header)
+            found.add((permanent, volatile, waits))
+    assert found == {(PERMANENT, VOLATILE, True), (RECEIVED.permanent, None, False)}
 
 
 @pytest.mark.parametrize("stable", STAGES, ids=str)
@@ -232,6 +295,38 @@ def test_failed_rekey_goes_on_with_the_old_key_and_loses_nothing(
     host.lose_power()
     state, *states = host.started()
     assert (state.key, states) == (key(1), [b"third", b"later"])
+
+
+def test_volatile_state_of_another_branch_is_none() -> None:
+    """A crash may leave it behind permanent state that has taken the place of its own."""
+    host = Host()
+    state, *_ = host.started()
+    state.save(b"received", state.header.anew(bytes(range(16)), RECEIVED.header))
+    state, permanent, volatile = host.started()
+    assert (permanent, volatile, state.header.epoch) == (b"received", None, 3)
+
+
+def test_received_state_takes_the_place_of_what_cannot_be_read(files: "Files") -> None:
+    files.open(key(1)).create(PERMANENT)
+    for place in (0, PLACE_SIZE):
+        os.pwrite(files.fds[2], bytes(512), place)
+    state = files.open(key(1))
+    state.load()
+    with pytest.raises(EnvelopeError, match="neither of its places"):
+        state.received()
+    state.receive(RECEIVED)
+    assert waiting(files.open(key(1)))
+    state.forget_received()
+    assert files.open(key(1)).received() is None
+
+
+def test_received_state_of_another_shape_is_damaged() -> None:
+    header = RECEIVED.header
+    later = b"\xa3" + RECEIVED.encode()[1:] + b"\x03\x00"
+    for octets in (b"\xa0", b"\x00", b"\xa1\x01\x00", b"\xa1\x02\xf6", later):
+        with pytest.raises(EnvelopeError, match="received state"):
+            Received.decode(header, octets)
+    assert Received.decode(header, b"\xa1\x01\x41x") == Received(header, b"x")
 
 
 def test_unusable_key_changes_nothing() -> None:
@@ -310,7 +405,7 @@ def test_volatile_state_that_cannot_be_loaded_can_be_cleared(files: Files) -> No
 
 def rewrapped(files: Files) -> Iterator[bytes]:
     """What the places of the files say outside the seal."""
-    for fd, offset in itertools.product(files.fds[:2], (0, PLACE_SIZE)):
+    for fd, offset in itertools.product(files.fds, (0, PLACE_SIZE)):
         yield os.pread(fd, 8192, offset)
 
 
@@ -319,12 +414,15 @@ def test_rewrap_leaves_the_old_slots_nowhere(files: Files) -> None:
     state.create(PERMANENT)
     state.save_volatile(b"older")
     state.save_volatile(VOLATILE)
+    state.receive(RECEIVED)
+    state.receive(RECEIVED)
     slots = (replace(SLOTS[0], key_version="later", wrapped=b"\x66" * 60),)
     rewrap(files.fds, VM, slots)
     assert not any(SLOTS[0].wrapped in octets for octets in rewrapped(files))
     assert all(slots[0].wrapped in octets for octets in rewrapped(files))
     state = files.open(key(1))
     assert (state.load(), state.load_volatile()) == (PERMANENT, VOLATILE)
+    assert waiting(state)
     assert state.generation == 1
 
 

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from vtpmd.storage.header import Header
 from vtpmd.supervisor.metadata import Metadata, MetadataError, valid_name
 
 SAMPLE = Metadata(
@@ -24,6 +25,8 @@ SAMPLE = Metadata(
     identity=UUID("7d1f2b30-8f2e-4a55-9a7c-0123456789ab"),
     owner="alice:kvm",
     mode="0600",
+    handover="away",
+    handover_generation=3,
 )
 
 
@@ -57,6 +60,9 @@ def test_what_is_written_is_read_back() -> None:
         (changed(provider="x\n"), "provider: not a printable text"),
         (changed(provider="x" * 1025), "provider: not a printable text of up to 1024"),
         (changed(autostart=1), "autostart: neither true nor false"),
+        (changed(handover="gone"), "handover: none of ours, lent, away"),
+        (changed(handover_generation=-1), "handover_generation: not a count"),
+        (changed(handover_generation=True), "handover_generation: not a count"),
         (changed(owner=107), "owner: not a printable text"),
         (changed(owner="a\x1b"), "owner: not a printable text"),
         (changed(mode=432), "mode: not a printable text"),
@@ -84,7 +90,14 @@ def without(name: str) -> bytes:
 
 @pytest.mark.parametrize("name", [field.name for field in fields(SAMPLE)])
 def test_a_missing_field_has_its_default_or_is_refused_by_name(name: str) -> None:
-    defaults = {"data_socket": False, "autostart": False, "owner": None, "mode": None}
+    defaults = {
+        "data_socket": False,
+        "autostart": False,
+        "owner": None,
+        "mode": None,
+        "handover": "ours",
+        "handover_generation": 0,
+    }
     if name in defaults:
         assert Metadata.decode(without(name)) == replace(
             SAMPLE,
@@ -127,3 +140,9 @@ def test_names_that_are_permitted(name: str) -> None:
 )
 def test_names_that_are_not(name: str) -> None:
     assert not valid_name(name)
+
+
+def test_what_is_remembered_holds_for_older_state_only() -> None:
+    older, same = (Header(SAMPLE.uuid, generation, "permanent", bytes(16)) for generation in (2, 3))
+    assert SAMPLE.remembered(older) == "away"
+    assert SAMPLE.remembered(same) == "ours"

@@ -13,6 +13,7 @@ from vtpmd.storage.errors import DirectoryLockedError, EnvelopeError, EnvelopeKi
 from vtpmd.storage.errors import StorageKind as Kind
 from vtpmd.supervisor.errors import (
     EndpointError,
+    HandOverRefusedError,
     KeyMissingError,
     SupervisorError,
     WorkerEndedError,
@@ -54,6 +55,7 @@ def cases() -> Iterator[tuple[Exception, Problem, bool]]:
         yield WorkerFailedError(failure, "x"), problem, False
     yield KeyMissingError("x", retry=True), problems.KEY_UNAVAILABLE, True
     yield KeyMissingError("x", retry=False), problems.KEY_UNAVAILABLE, False
+    yield HandOverRefusedError("x"), problems.HANDED_OVER, False
     yield WorkerRefusedError("x"), problems.UNAVAILABLE, False
     yield WorkerEndedError("x"), problems.INTERNAL, True
     yield SpawnError("x"), problems.INTERNAL, True

@@ -31,6 +31,9 @@ CELLS: dict[Act, tuple[Problem | None, ...]] = {
     Act.BACK_UP: (None, None, None, None, None, None, DAMAGED, ABSENT),
     Act.CLONE: (None, None, None, None, HOST, KEY, DAMAGED, ABSENT),
     Act.REKEY: (None, None, None, None, HOST, KEY, DAMAGED, ABSENT),
+    Act.MIGRATE: (RESTS, None, RESTS, RESTS, HOST, KEY, DAMAGED, ABSENT),
+    Act.MIGRATED: (None, None, None, None, HOST, KEY, DAMAGED, ABSENT),
+    Act.TAKE_BACK: (None, None, None, None, HOST, KEY, DAMAGED, ABSENT),
     Act.SET: (None, None, None, None, None, None, DAMAGED, ABSENT),
     Act.READ_PCRS: (RESTS, None, RESTS, RESTS, None, None, None, ABSENT),
 }

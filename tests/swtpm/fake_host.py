@@ -1,6 +1,6 @@
 """A host without a TPM: it records what the control channel asks of it."""
 
-from vtpmd.swtpm.host import ChannelSettings, ControlError
+from vtpmd.swtpm.host import ChannelSettings, Connection, ControlError
 from vtpmd.swtpm.table import BlobType, Result
 
 
@@ -16,7 +16,7 @@ class FakeHost(ChannelSettings):
         self.calls: list[object] = []
         self.blobs: dict[BlobType, bytes] = {}
 
-    def init(self, *, delete_volatile: bool) -> None:
+    def init(self, connection: Connection, *, delete_volatile: bool) -> None:
         self.calls.append(("init", delete_volatile))
         self.running = True
 
@@ -24,7 +24,7 @@ class FakeHost(ChannelSettings):
         self.calls.append("stop")
         self.running = False
 
-    def shutdown(self) -> None:
+    def shutdown(self, connection: Connection) -> None:
         self.calls.append("shutdown")
         self.running = False
 
@@ -51,19 +51,22 @@ class FakeHost(ChannelSettings):
     def store_volatile(self) -> None:
         self.calls.append("store-volatile")
 
-    def state_blob(self, kind: BlobType) -> bytes:
+    def state_blob(self, connection: Connection, kind: BlobType) -> bytes:
         return bytes([kind]) * 5000
 
-    def set_state_blob(self, kind: BlobType, data: bytes) -> None:
+    def set_state_blob(self, connection: Connection, kind: BlobType, data: bytes) -> None:
         if kind is BlobType.SAVESTATE:
             raise ControlError(Result.BAD_PARAMETER)
         self.blobs[kind] = data
 
-    def hand_over(self) -> None:
+    def hand_over(self, connection: Connection) -> None:
         self.calls.append("hand-over")
 
-    def lock_storage(self) -> None:
+    def lock_storage(self, connection: Connection) -> None:
         self.calls.append("lock-storage")
+
+    def disconnected(self, connection: Connection) -> None:
+        self.calls.append("disconnected")
 
     def info(self, mask: int) -> dict[str, object]:
         return {"mask": mask, "long": "x" * 4000} if mask & 1 else {}

@@ -10,6 +10,7 @@ from typing import cast
 import pytest
 
 from tests.swtpm.fake_host import FakeHost
+from vtpmd.swtpm.host import Connection
 from vtpmd.swtpm.table import Turn
 from vtpmd.worker.control_client import ControlClient
 from vtpmd.worker.data_client import DataClient, Dialect
@@ -30,12 +31,12 @@ class BrokenHost(FakeHost):
     def stop(self) -> None:
         raise KeyError("secret")
 
-    def prepare(self) -> bytes | None:
+    def prepare(self, command: bytes, connection: Connection | None) -> bytes | None:
         raise KeyError("secret")
 
-    def execute(self, command: bytes, locality: int) -> bytes:
+    def execute(self, command: bytes, locality: int, connection: Connection | None = None) -> bytes:
         self.executed.append(command)
-        return self.prepare() or b""
+        return self.prepare(command, connection) or b""
 
     def note_defect(self, error: Exception) -> None:
         self.defects.append(error)
@@ -130,7 +131,7 @@ def test_what_comes_before_an_answer_is_out_is_dropped() -> None:
 class TalkativeHost(BrokenHost):
     """Answers at length."""
 
-    def prepare(self) -> bytes | None:
+    def prepare(self, command: bytes, connection: Connection | None) -> bytes | None:
         return bytes.fromhex("800100000af900000000") + bytes(2799)
 
 
@@ -185,9 +186,9 @@ class Impatient(TalkativeHost):
         self._client = client
         self._more = more
 
-    def prepare(self) -> bytes | None:
+    def prepare(self, command: bytes, connection: Connection | None) -> bytes | None:
         self._client.sendall(self._more)
-        return super().prepare()
+        return super().prepare(command, connection)
 
 
 def test_what_comes_while_a_command_runs_is_dropped_and_counted() -> None:
@@ -227,7 +228,10 @@ def test_an_answer_longer_than_the_buffer_becomes_an_error() -> None:
     ours, theirs = socket.socketpair()
     with theirs:
         client = _data_client(ours, host)
-        for size, answer in ((2809, host.prepare()), (2808, bytes.fromhex("80010000000a00000095"))):
+        for size, answer in (
+            (2809, host.prepare(command, None)),
+            (2808, bytes.fromhex("80010000000a00000095")),
+        ):
             host.buffer_size = size
             theirs.sendall(command)
             client.ready(0.0)

@@ -14,7 +14,6 @@ from tests.worker.harness import (
     READ_CLOCK,
     SHUTDOWN_STATE,
     STARTUP_CLEAR,
-    STARTUP_STATE,
     SUCCESS,
     Host,
     Qemu,
@@ -84,15 +83,6 @@ def test_sigterm_stops_in_order_too(host: Host) -> None:
     os.kill(worker.pid, 15)
     worker.wait_until_ended()
     assert _generation(host) > before
-
-
-def test_the_injected_shutdown_allows_a_resume(host: Host) -> None:
-    host.serve()
-    _power_on(host)
-    with connect(host.control_path) as sock, connect(host.data_path) as data:
-        assert control(sock, 0x0E) == bytes(4)
-        assert control(sock, 0x02, bytes(4)) == bytes(4)
-        assert tpm(data, STARTUP_STATE).hex() == SUCCESS
 
 
 def test_volatile_state_survives_the_worker(host: Host) -> None:

@@ -4,7 +4,7 @@ import pytest
 
 from tests.compat.samples import MESSAGES
 from tests.worker.harness import Host
-from vtpmd.ipc.messages import Message
+from vtpmd.ipc.messages import Message, NotUnwrapped, Unwrapped
 from vtpmd.ipc.rules import RULES, Side, State
 from vtpmd.worker.orders import ORDERS
 
@@ -14,7 +14,9 @@ def orders_in(state: State) -> list[Message]:
     return [
         message
         for message in MESSAGES.values()
-        if RULES[type(message)].sender is Side.SUPERVISOR and state in RULES[type(message)].states
+        if RULES[type(message)].sender is Side.SUPERVISOR
+        and state in RULES[type(message)].states
+        and not isinstance(message, Unwrapped | NotUnwrapped)  # answers themselves
     ]
 
 

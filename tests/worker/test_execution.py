@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.worker.harness import opened
-from vtpmd.swtpm.host import ControlError
+from vtpmd.swtpm.host import Connection, ControlError
 from vtpmd.swtpm.table import BlobType
 from vtpmd.tpm.command import COMMANDS
 from vtpmd.tpm.engine import Engine
@@ -24,6 +24,7 @@ CLEAR_CONTROL = struct.pack(
 )
 PERMANENT = struct.pack(">HIIIII", 0x8001, 22, CC.GET_CAPABILITY, 6, PT.PERMANENT, 1)
 DISABLE_CLEAR = 1 << 8
+TOOL = Connection()
 
 
 def test_a_defect_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -33,7 +34,7 @@ def test_a_defect_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.Monk
         state.create(engine.permanent())
         events: list[str] = []
         instance = Instance(engine, state, lambda kind, _: events.append(kind))
-        instance.power.init(delete_volatile=False)
+        instance.power.init(TOOL, delete_volatile=False)
         assert instance.execution.execute(STARTUP, 0)[6:] == bytes(4)
         with monkeypatch.context() as broken:
             _break_after_the_change(broken, CC.CLEAR_CONTROL)
@@ -41,7 +42,7 @@ def test_a_defect_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.Monk
         assert events[-1] == "failure-mode"
         with pytest.raises(ControlError):
             instance.migration.store_volatile()
-        instance.power.init(delete_volatile=False)
+        instance.power.init(TOOL, delete_volatile=False)
         assert instance.execution.execute(STARTUP, 0)[6:] == bytes(4)
         assert not int.from_bytes(instance.execution.execute(PERMANENT, 0)[-4:]) & DISABLE_CLEAR
 
@@ -86,14 +87,14 @@ def test_after_a_failed_write_init_begins_with_what_is_on_disk(
 ) -> None:
     """Also when it comes at once, and when it resumes a volatile state from elsewhere."""
     with _instance(tmp_path) as (instance, events):
-        blob = instance.migration.state_blob(BlobType.VOLATILE)
+        blob = instance.migration.state_blob(TOOL, BlobType.VOLATILE)
         with _unwritable():
             assert instance.execution.execute(CLEAR_CONTROL, 0)[6:] == RC.FAILURE.to_bytes(4)
         assert events[-1][0] == "storage-failing"
         assert instance.execution.engine.failed
         if resumed:
-            instance.migration.set_state_blob(BlobType.VOLATILE, blob)
-        instance.power.init(delete_volatile=False)
+            instance.migration.set_state_blob(TOOL, BlobType.VOLATILE, blob)
+        instance.power.init(TOOL, delete_volatile=False)
         assert instance.power.state == "on"
         if not resumed:
             assert instance.execution.execute(STARTUP, 0)[6:] == bytes(4)
@@ -108,7 +109,7 @@ def _instance(path: Path) -> Iterator[tuple[Instance, list[tuple[str, str]]]]:
     with opened(path) as state:
         state.create(engine.permanent())
         instance = Instance(engine, state, lambda kind, detail: events.append((kind, detail)))
-        instance.power.init(delete_volatile=False)
+        instance.power.init(TOOL, delete_volatile=False)
         assert instance.execution.execute(STARTUP, 0)[6:] == bytes(4)
         yield instance, events
 
@@ -116,10 +117,12 @@ def _instance(path: Path) -> Iterator[tuple[Instance, list[tuple[str, str]]]]:
 def test_a_stored_volatile_state_does_not_outlive_a_migration_in(tmp_path: Path) -> None:
     with _instance(tmp_path) as (instance, _):
         instance.migration.store_volatile()
-        blob = instance.migration.state_blob(BlobType.PERMANENT)
+        blob = instance.migration.state_blob(TOOL, BlobType.PERMANENT)
         instance.power.stop()
-        instance.migration.set_state_blob(BlobType.PERMANENT, blob)
-        instance.power.init(delete_volatile=False)
+        instance.migration.set_state_blob(TOOL, BlobType.PERMANENT, blob)
+        instance.power.init(TOOL, delete_volatile=False)
+        assert instance.execution.state.load_volatile() is not None
+        assert instance.execution.execute(STARTUP, 0)[6:] == bytes(4)
         assert instance.execution.state.load_volatile() is None
-        instance.power.init(delete_volatile=False)
+        instance.power.init(TOOL, delete_volatile=False)
         assert instance.execution.execute(STARTUP, 0)[6:] == bytes(4)  # nothing was resumed

@@ -26,10 +26,12 @@ from tests.worker.harness import (
     tpm,
 )
 from vtpmd.ipc.messages import (
+    ChangeHandOver,
     Copy,
     Examine,
     Examined,
     Failed,
+    HandOverChanged,
     Rekey,
     RekeyFailed,
     Reseal,
@@ -125,6 +127,7 @@ def test_a_state_that_was_handed_over_is_not_rekeyed(host: Host) -> None:
         tpm(qemu.data, STARTUP_CLEAR)
         get_blob(qemu.control, PERMANENT)
         get_blob(qemu.control, VOLATILE)
+        worker.ask(ChangeHandOver("declare"), HandOverChanged)
         control(qemu.control, 0x0C, struct.pack(">III", 1, SAVESTATE, 0), 16)
         before = (host.state / "nvram").read_bytes()
         for request in (Rewrap(SLOTS), Rekey(other_key())):

@@ -17,12 +17,14 @@ from vtpmd.operations.create import create
 from vtpmd.operations.delete import delete
 from vtpmd.operations.info import info
 from vtpmd.operations.list import list_
+from vtpmd.operations.migrate import migrate
 from vtpmd.operations.pcr import pcr
 from vtpmd.operations.rekey import rekey
 from vtpmd.operations.restore import restore
 from vtpmd.operations.set import set_
 from vtpmd.operations.start import start
 from vtpmd.operations.stop import stop
+from vtpmd.operations.take_back import take_back
 from vtpmd.operations.unlock import unlock, unlock_all
 from vtpmd.telemetry.audit import Audit, acting
 
@@ -63,6 +65,8 @@ HANDLERS: dict[names.Route, Handler] = {
     names.PCRS: Handler(pcr),
     names.UNLOCK: Handler(unlock),
     names.UNLOCK_ALL: Handler(unlock_all, body=api.UnlockRequest),
+    names.MIGRATE: Handler(migrate, body=api.MigrateRequest),
+    names.TAKE_BACK: Handler(take_back),
     names.REKEY: Handler(rekey, body=api.RekeyRequest),
     names.CLONE: Handler(clone, body=api.CloneRequest),
     names.BACKUP: Handler(backup),

@@ -7,7 +7,7 @@ must be beyond their type.
 from collections.abc import Callable
 from dataclasses import MISSING, fields
 from functools import cache
-from typing import Annotated, Any, Final, TypeVar, get_type_hints
+from typing import Annotated, Any, Final, Literal, TypeVar, get_type_hints
 from urllib.parse import parse_qsl
 
 from pydantic import (
@@ -43,6 +43,7 @@ CONSTRAINTS: Final[dict[str, Any]] = {
     "owner": Annotated[str, Field(max_length=256)] | None,
     "mode": Annotated[str, AfterValidator(_octal)] | None,
     "since": AwareDatetime | None,
+    "step": Literal["declare", "cancel", "done"],
 }
 
 

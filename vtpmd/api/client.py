@@ -68,6 +68,16 @@ class Client:
         """Try at once to get the keys of all locked instances, or of one provider's."""
         return self._ask(names.UNLOCK_ALL, schema.UnlockResult, request=request)
 
+    def migrate(
+        self, name: str, request: schema.MigrateRequest | None = None
+    ) -> schema.InstanceInfo:
+        """Declare that a TPM is about to move to another host, or that it has."""
+        return self._ask(names.MIGRATE, schema.InstanceInfo, name, request)
+
+    def take_back(self, name: str) -> schema.InstanceInfo:
+        """Let a TPM that was handed over go on here."""
+        return self._ask(names.TAKE_BACK, schema.InstanceInfo, name)
+
     def rekey(self, name: str, request: schema.RekeyRequest | None = None) -> schema.RekeyResult:
         """Wrap the key of an instance anew, which may be running."""
         return self._ask(names.REKEY, schema.RekeyResult, name, request)

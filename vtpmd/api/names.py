@@ -34,6 +34,8 @@ STOP: Final = Route("stop", "POST", f"{API}/instances/{{name}}/stop")
 PCRS: Final = Route("pcr", "GET", f"{API}/instances/{{name}}/pcrs")
 UNLOCK: Final = Route("unlock", "POST", f"{API}/instances/{{name}}/unlock")
 UNLOCK_ALL: Final = Route("unlock", "POST", f"{API}/unlock")
+MIGRATE: Final = Route("migrate", "POST", f"{API}/instances/{{name}}/migrate")
+TAKE_BACK: Final = Route("take-back", "POST", f"{API}/instances/{{name}}/take-back")
 REKEY: Final = Route("rekey", "POST", f"{API}/instances/{{name}}/rekey")
 CLONE: Final = Route("clone", "POST", f"{API}/instances/{{name}}/clone")
 BACKUP: Final = Route("backup", "GET", f"{API}/instances/{{name}}/backup")
@@ -53,6 +55,11 @@ RUNNING: Final = "running"
 LOCKED: Final = "locked"
 FAILED: Final = "failed"
 
+# Whose a TPM is after its state was read: states of hand-over.
+OURS: Final = "ours"
+LENT: Final = "lent"
+AWAY: Final = "away"
+
 # Instance names are like systemd unit names, short enough for socket paths, and free of what a
 # shell, QEMU's option parser or a path would read differently.
 NAME_PATTERN: Final = r"[A-Za-z0-9_][A-Za-z0-9_.:@-]{0,63}"
@@ -71,7 +78,7 @@ EXIT_STATUSES: Final = {
     4: "not permitted",
     5: "no such instance or key provider",
     6: "an instance of this name or UUID exists",
-    7: "the instance is running, or is not running",
+    7: "the instance is running, is not running, or was handed over",
     8: "the key is missing or its provider is unavailable (state locked)",
     9: "the stored TPM state was refused (state failed)",
     10: "the host cannot do this now",

@@ -23,6 +23,7 @@ TIMEOUT: Final = Problem("timeout", 408, 1, "The request did not arrive in time"
 EXISTS: Final = Problem("exists", 409, 6, "The instance exists")
 RUNNING_CONFLICT: Final = Problem("running", 409, 7, "The instance is running")
 NOT_RUNNING: Final = Problem("not-running", 409, 7, "The instance is not running")
+HANDED_OVER: Final = Problem("handed-over", 409, 7, "Its state of hand-over does not permit it")
 KEY_UNAVAILABLE: Final = Problem("key-unavailable", 503, 8, "The key is not available")
 STATE_REFUSED: Final = Problem("state-refused", 500, 9, "The stored TPM state was refused")
 UNCONFIRMED: Final = Problem("unconfirmed", 409, 11, "The operation needs a confirmation")
@@ -46,6 +47,7 @@ PROBLEMS: Final = {
         EXISTS,
         RUNNING_CONFLICT,
         NOT_RUNNING,
+        HANDED_OVER,
         KEY_UNAVAILABLE,
         STATE_REFUSED,
         UNCONFIRMED,

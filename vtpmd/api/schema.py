@@ -71,6 +71,13 @@ class StopRequest(Request):
 
 
 @dataclass(frozen=True, kw_only=True)
+class MigrateRequest(Request):
+    """`step`: "declare" a migration, which is to come; "cancel" that; or one is "done"."""
+
+    step: str = "declare"
+
+
+@dataclass(frozen=True, kw_only=True)
 class UnlockRequest(Request):
     """Which locked instances to try: those of one key provider, or all."""
 
@@ -198,6 +205,10 @@ class WorkerInfo(Report):
     `tpm`: "off", "on" or "failed". `storage`: "available", or why the TPM answers
     TPM_RC_NV_UNAVAILABLE. `sandbox`: each part of the sandbox and how it is in force.
     `dropped_octets` were sent out of turn, `refused_descriptors` with messages that take none.
+    `epoch` counts how often a new line of the TPM's life began, as after a snapshot was loaded;
+    `begun` says how this one did, if that is known.
+    `declared`: a migration is waited for; `pending`: a restored state waits for the first
+    command of its machine.
     """
 
     pid: int
@@ -209,6 +220,10 @@ class WorkerInfo(Report):
     sandbox: dict[str, str]
     dropped_octets: int = 0
     refused_descriptors: int = 0
+    epoch: int = 0
+    declared: bool = False
+    pending: bool = False
+    begun: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -231,7 +246,8 @@ class SocketAccess(Report):
 class InstanceInfo(Report):
     """One instance. `since`: when it entered its state; `reason`: why it is in it.
 
-    `shares_identity_with`: the instances of this host that have the same secrets. A list of
+    `shares_identity_with`: the instances of this host that have the same secrets. `handover`:
+    "ours"; "lent", so that it goes on here until a machine elsewhere has it; or "away". A list of
     instances leaves `keys` and `worker` empty.
     """
 
@@ -249,6 +265,7 @@ class InstanceInfo(Report):
     data_socket: str | None
     access: SocketAccess | None = None
     shares_identity_with: tuple[str, ...] = ()
+    handover: str = ""
     keys: tuple[KeySlot, ...] = ()
     worker: WorkerInfo | None = None
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from vtpmd.api import problems
+from vtpmd.api import names, problems
 from vtpmd.api.client import Client
 from vtpmd.api.codec import time_text
 from vtpmd.api.errors import ClientError
@@ -27,6 +27,7 @@ HINTS = {
     "exists": "Nothing was changed. `vtpmctl info` shows the instance.",
     "running": "`vtpmctl stop` it first, after shutting its virtual machine down.",
     "not-running": "`vtpmctl start` it first.",
+    "handed-over": "`vtpmctl info` shows whose it is.",
     "key-unavailable": (
         "The state file is untouched. `vtpmctl capabilities` shows the key providers; "
         "`vtpmctl unlock` tries again at once."
@@ -35,6 +36,18 @@ HINTS = {
     "bundle-refused": "Nothing was changed.",
     "state-refused": "The state file is untouched. `vtpmctl info` shows the reason.",
 }
+HAND_OVERS = {
+    names.OURS: "ours",
+    names.LENT: (
+        "lent: its state was read for a snapshot, a saved machine or a migration; it goes on here "
+        "with its machine, unless another host has it"
+    ),
+    names.AWAY: (
+        "away: handed over to another host, so that no machine can use it here; "
+        "`vtpmctl take-back` if the other host does not have it"
+    ),
+}
+"""Whose a TPM is, in words."""
 _JSON_ASKED = "vtpmd.cli.as_json"
 
 
@@ -114,6 +127,23 @@ def state_line(info: InstanceInfo) -> str:
     return f"{info.name} is {info.state}: {info.reason}"
 
 
+def hand_over_text(info: InstanceInfo) -> str:
+    """Whose the TPM is, and what is waited for."""
+    texts = [HAND_OVERS.get(info.handover, info.handover or "not known")]
+    if info.worker is not None and info.worker.begun:
+        texts.append(f"epoch {info.worker.epoch} began when {info.worker.begun}")
+    if info.worker is not None and info.worker.declared:
+        texts.append("a migration is declared: away as soon as QEMU has read its state")
+    if info.worker is not None and info.worker.pending:
+        texts.append("a restored state waits for the first command of its machine")
+    return "; ".join(texts)
+
+
+def hand_over_line(info: InstanceInfo) -> str:
+    """The same as one line about the instance."""
+    return f"{info.name} is {hand_over_text(info)}"
+
+
 def show_fields(fields: Sequence[tuple[str, str]]) -> None:
     """Print a name and a value on each line, the values aligned."""
     width = max(len(printable(name)) for name, _ in fields) + 1
@@ -148,6 +178,7 @@ def instance_fields(info: InstanceInfo) -> list[tuple[str, str]]:
         ("uuid", str(info.uuid)),
         ("state", f"{info.state} ({info.reason})"),
         ("since", time_text(info.since)),
+        ("hand-over", hand_over_text(info)),
         ("created", time_text(info.created)),
         ("served at daemon start", "yes" if info.autostart else "no"),
         ("key provider", info.provider),
@@ -184,7 +215,7 @@ def _worker_fields(worker: WorkerInfo) -> list[tuple[str, str]]:
         ("TPM", worker.tpm),
         ("worker", f"process {worker.pid}, {worker.clients} client(s)"),
         ("commands answered", str(worker.commands)),
-        ("state generation", str(worker.generation)),
+        ("state generation", f"{worker.generation}, epoch {worker.epoch}"),
         ("storage", worker.storage),
         ("dropped", f"{worker.dropped_octets} octets, {worker.refused_descriptors} descriptors"),
         ("sandbox", sandbox or "off"),

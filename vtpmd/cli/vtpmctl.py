@@ -24,6 +24,8 @@ VERBS = {
     "set": "set",
     "unlock": "unlock",
     "rekey": "rekey",
+    "migrate": "migrate",
+    "take-back": "take_back",
     "backup": "backup",
     "restore": "restore",
     "clone": "clone",

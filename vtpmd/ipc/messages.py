@@ -10,9 +10,21 @@ from dataclasses import dataclass, field
 from typing import Literal
 from uuid import UUID
 
+from vtpmd.storage.header import Handover
 from vtpmd.storage.key import Key
 from vtpmd.storage.record import ROLES
 from vtpmd.storage.slot import Slot
+
+from .events import ALARMS as ALARMS
+from .events import HAND_OVERS as HAND_OVERS
+from .events import EventKind as EventKind
+from .handover import ChangeHandOver as ChangeHandOver
+from .handover import HandOverAct as HandOverAct
+from .handover import HandOverChanged as HandOverChanged
+from .handover import HandOverRefused as HandOverRefused
+from .handover import NotUnwrapped as NotUnwrapped
+from .handover import UnwrapKey as UnwrapKey
+from .handover import Unwrapped as Unwrapped
 
 STATE_FDS = len(ROLES)
 """How many descriptors the state files of an instance are."""
@@ -22,40 +34,6 @@ FailureKind = Literal[
     "key", "damaged", "newer", "wrong-instance", "storage", "sandbox", "model", "defect", "unknown"
 ]
 ExitKind = Literal["exited", "killed", "unknown"]
-EventKind = Literal[
-    "client-connected",
-    "client-disconnected",
-    "client-refused",
-    "octets-dropped",
-    "descriptors-refused",
-    "powered-on",
-    "powered-off",
-    "startup-refused",
-    "shutdown",
-    "storage-full",
-    "storage-recovered",
-    "storage-failing",
-    "failure-mode",
-    "state-refused",
-    "write-interrupted",
-    "state-damaged",
-    "defect",
-    "migration-out",
-    "migration-in",
-    "events-suppressed",
-]
-
-ALARMS: frozenset[str] = frozenset(
-    {
-        "storage-full",
-        "storage-failing",
-        "failure-mode",
-        "state-refused",
-        "state-damaged",
-        "defect",
-    }
-)
-"""Kinds of events that a person should look at."""
 
 
 @dataclass(frozen=True)
@@ -149,6 +127,21 @@ class Reseal:
 
 
 @dataclass(frozen=True)
+class ChangeStoredHandOver:
+    """Change the state of hand-over of a stored TPM, which is not served.
+
+    File descriptors: its state files and its lock. `handover`: what the supervisor remembers.
+    """
+
+    uuid: UUID
+    name: str
+    key: Key
+    act: HandOverAct
+    handover: Handover = "ours"
+    sandbox: SandboxMode = "require"
+
+
+@dataclass(frozen=True)
 class Stored:
     """Manufacture, Copy or Reseal is done and durable."""
 
@@ -187,7 +180,7 @@ class Serve:
     TPM2_Startup(CLEAR) (swtpm's not-need-init,startup-clear); `set_locality` permits the vendor
     command TPM2_CC_SET_LOCALITY on the data channel; with `check_peers` only root, the worker's own
     user, `peer_uids` and members of `peer_gids` may connect, otherwise whoever the socket's mode
-    lets in.
+    lets in. `handover`: what the supervisor remembers of its state of hand-over.
     """
 
     uuid: UUID
@@ -199,6 +192,7 @@ class Serve:
     check_peers: bool = False
     peer_uids: tuple[int, ...] = ()
     peer_gids: tuple[int, ...] = ()
+    handover: Handover = "ours"
 
 
 @dataclass(frozen=True)
@@ -224,11 +218,14 @@ class Status:
 
 @dataclass(frozen=True)
 class StatusReply:
-    """What a worker says of itself; it is shown to people, and nothing is decided by it.
+    """What a worker says of itself; it is shown to people, and nothing is decided by it but how
+    strict a later start is: `handover` is remembered.
 
     `since`: CLOCK_MONOTONIC milliseconds at Ready; `commands`: TPM commands answered. `storage`:
     "available", or why the next change could not be stored. `dropped_octets` came behind a
     TPM command before its answer, or in none; `refused_descriptors` came with control messages.
+    `handover`: "ours", "lent" or "away"; `begun`: how its epoch began, if that is known;
+    `declared`: a migration is waited for; `pending`: a restored state waits for its first command.
     """
 
     uuid: UUID
@@ -242,6 +239,11 @@ class StatusReply:
     storage: str = "unknown"
     dropped_octets: int = 0
     refused_descriptors: int = 0
+    handover: str = "unknown"
+    epoch: int = 0
+    declared: bool = False
+    pending: bool = False
+    begun: str = ""
 
 
 @dataclass(frozen=True)
@@ -333,6 +335,7 @@ Message = (
     | Manufacture
     | Copy
     | Reseal
+    | ChangeStoredHandOver
     | Stored
     | Examine
     | Examined
@@ -347,6 +350,12 @@ Message = (
     | Rewrap
     | Rekeyed
     | RekeyFailed
+    | ChangeHandOver
+    | HandOverChanged
+    | HandOverRefused
+    | UnwrapKey
+    | Unwrapped
+    | NotUnwrapped
     | Admit
     | Admitted
     | Stop

@@ -60,6 +60,8 @@ def _plan(host: Host, original: Metadata, request: CloneRequest, share_identity:
         autostart=False,
         owner=owner or None,
         mode=mode or None,
+        handover="ours",
+        handover_generation=0,
     )
 
 

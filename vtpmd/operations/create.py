@@ -39,6 +39,8 @@ def _plan(host: Host, request: CreateRequest) -> Metadata:
         autostart=False,
         owner=request.owner or None,
         mode=request.mode or None,
+        handover="ours",
+        handover_generation=0,
     )
 
 

@@ -18,6 +18,7 @@ from vtpmd.api.schema import (
 )
 from vtpmd.ipc.messages import StatusReply
 from vtpmd.storage.errors import EnvelopeError, StorageError
+from vtpmd.storage.header import stricter
 from vtpmd.storage.slot import Slot
 from vtpmd.supervisor.fleet import Fleet
 from vtpmd.supervisor.instance import Instance
@@ -43,6 +44,7 @@ def outline(fleet: Fleet, instance: Instance) -> InstanceInfo:
         data_socket=None if data is None else str(data),
         access=_access(instance),
         shares_identity_with=fleet.sharing_identity(metadata),
+        handover=metadata.handover,
     )
 
 
@@ -60,12 +62,18 @@ def _access(instance: Instance) -> SocketAccess:
 async def describe(fleet: Fleet, instance: Instance) -> InstanceInfo:
     """One instance, with its key slots and what its worker says."""
     slots: tuple[Slot, ...] = ()
+    handover: str = instance.metadata.handover
     with contextlib.suppress(EnvelopeError, StorageError):
         uuid = instance.metadata.uuid
-        slots = (await trio.to_thread.run_sync(fleet.host.registry.envelope, uuid)).slots
-    answer = await instance.status()
-    worker = None if answer is None else _worker_info(*answer)
-    return replace(outline(fleet, instance), keys=key_slots(slots), worker=worker)
+        envelope = await trio.to_thread.run_sync(fleet.host.registry.envelope, uuid)
+        slots = envelope.slots
+        handover = stricter(envelope.header.handover, instance.metadata.remembered(envelope.header))
+    worker = None
+    if (answer := await instance.status()) is not None:
+        worker, handover = _worker_info(*answer), answer[1].handover
+    return replace(
+        outline(fleet, instance), keys=key_slots(slots), worker=worker, handover=handover
+    )
 
 
 def _worker_info(pid: int, status: StatusReply) -> WorkerInfo:
@@ -79,6 +87,10 @@ def _worker_info(pid: int, status: StatusReply) -> WorkerInfo:
         sandbox=status.sandbox,
         dropped_octets=status.dropped_octets,
         refused_descriptors=status.refused_descriptors,
+        epoch=status.epoch,
+        declared=status.declared,
+        pending=status.pending,
+        begun=status.begun,
     )
 
 

@@ -61,7 +61,8 @@ async def _restore(fleet: Fleet, request: RestoreRequest, data: bytes) -> Instan
 def _plan(bundle: Bundle, request: RestoreRequest, old: Instance | None) -> Metadata:
     """The restored metadata; an instance that is replaced keeps its name and who may connect.
 
-    Who may connect elsewhere is nothing that a bundle decides here.
+    Who may connect elsewhere is nothing that a bundle decides here, nor does an older one undo that
+    a TPM was handed over.
     """
     kept = old.metadata if old is not None and old.fault is None else None
     said = bundle.metadata
@@ -80,6 +81,8 @@ def _plan(bundle: Bundle, request: RestoreRequest, old: Instance | None) -> Meta
         autostart=False,
         owner=owner or None,
         mode=mode or None,
+        handover=kept.handover if kept else "ours",
+        handover_generation=kept.handover_generation if kept else 0,
     )
 
 

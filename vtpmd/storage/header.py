@@ -6,7 +6,7 @@ the state.
 """
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, cast, get_args
 from uuid import UUID
 
@@ -14,7 +14,7 @@ from vtpmd.encoding import cbor
 
 from .errors import newer
 
-Kind = Literal["permanent", "volatile", "migration"]
+Kind = Literal["permanent", "volatile", "migration", "incoming"]
 Handover = Literal["ours", "lent", "away"]
 """Whether this host may go on with a TPM: yes; until another has; no."""
 Age = Literal["older", "same", "newer", "other"]
@@ -61,6 +61,25 @@ class Header:
             return "other"
         mine, theirs = (self.epoch, self.generation), (other.epoch, other.generation)
         return "same" if mine == theirs else "newer" if mine > theirs else "older"
+
+    def supersedes(self, other: "Header") -> bool:
+        """Whether this state is newer than `other`, or of a line that began after it."""
+        return self.age(other) == "newer" or self.epoch > other.epoch
+
+    def is_back(self, gone: "Header") -> bool:
+        """Whether this is the state that left when `gone` was written, or what became of it."""
+        left = replace(gone, generation=gone.generation - 1)
+        return self.supersedes(gone) or self.age(left) in ("same", "newer")
+
+    def anew(self, branch: bytes, known: "Header") -> "Header":
+        """The beginning of a new line here, after this state and the newest one `known`."""
+        epoch = max(self.epoch, known.epoch) + 1
+        return replace(self, branch=branch, epoch=epoch, handover="ours")
+
+
+def stricter(one: Handover, other: Handover) -> Handover:
+    """That of two states of hand-over which permits less."""
+    return max(one, other, key=get_args(Handover).index)
 
 
 def demand_version(protected: bytes) -> None:

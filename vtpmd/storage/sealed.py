@@ -1,4 +1,4 @@
-"""The stored state of one instance: permanent and volatile, sealed under one key, in two files."""
+"""The stored state of one instance: permanent, volatile and received, sealed under one key."""
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -10,6 +10,7 @@ from .envelope import Envelope, Sealer, parse, seal
 from .errors import EnvelopeError, StorageError, damaged
 from .header import Header, Kind
 from .key import Key
+from .received import Received
 from .record import ROLES
 from .slot import Slot
 from .state_file import Condition, Loaded, StateFile
@@ -34,9 +35,12 @@ class SealedState:
     what was loaded and was not whole.
     """
 
-    def __init__(self, nvram: StateFile, volatile: StateFile, uuid: UUID, key: Key) -> None:
+    def __init__(
+        self, nvram: StateFile, volatile: StateFile, incoming: StateFile, uuid: UUID, key: Key
+    ) -> None:
         self._nvram = nvram
         self._volatile = volatile
+        self._incoming = incoming
         self._uuid = uuid
         self.key = key
         self.header = Header(uuid, 0, "permanent", key.dek_id)
@@ -49,10 +53,10 @@ class SealedState:
     @classmethod
     def of(cls, fds: Sequence[int], uuid: UUID, key: Key) -> "SealedState":
         """The state in the open files of an instance, whose descriptors come as in `ROLES`."""
-        nvram, volatile, _ = (
+        nvram, volatile, incoming = (
             StateFile(FileDevice(fd), uuid, role) for fd, role in zip(fds, ROLES, strict=True)
         )
-        return cls(nvram, volatile, uuid, key)
+        return cls(nvram, volatile, incoming, uuid, key)
 
     @property
     def generation(self) -> int:
@@ -80,8 +84,9 @@ class SealedState:
             raise damaged("it holds no state")
         envelope = parse(content)
         permanent = _take(envelope.unseal(self.key.dek, self._uuid))
-        with suppress(StorageError, EnvelopeError):  # told when it is wanted
-            self._volatile.load(self._opens)
+        for file in self._volatile, self._incoming:
+            with suppress(StorageError, EnvelopeError):  # told when it is wanted
+                file.load(self._opens)
         self.header = envelope.header
         self._size = len(permanent)
         return permanent
@@ -122,11 +127,16 @@ class SealedState:
         return self._nvram.shortage or ""
 
     def load_volatile(self) -> bytes | None:
-        """The stored volatile state, None without one. Raises StorageError or EnvelopeError."""
+        """The stored volatile state, None without one. Raises StorageError or EnvelopeError.
+
+        One of another branch belongs to permanent state that is no longer there: it is none.
+        """
         content = self._found("volatile", self._volatile.load(self._opens))
         if content is None:
             return None
-        return _take(parse(content).unseal(self.key.dek, self._uuid, "volatile"))
+        envelope = parse(content)
+        volatile = _take(envelope.unseal(self.key.dek, self._uuid, "volatile"))
+        return volatile if envelope.header.branch == self.header.branch else None
 
     def save_volatile(self, volatile: bytes) -> None:
         """Store the volatile state. Raises StorageError.
@@ -142,27 +152,56 @@ class SealedState:
         """Forget the stored volatile state, if there is one. Raises StorageError."""
         self._volatile.clear()
 
-    def rekey(self, key: Key, permanent: bytes) -> None:
-        """Seal under `key` from now on: `permanent` and, if it is stored, the volatile state.
+    def received(self) -> Received | None:
+        """The received state that waits beside our own. Raises StorageError or EnvelopeError."""
+        content = self._found("incoming", self._incoming.load(self._opens))
+        if content is None:
+            return None
+        envelope = parse(content)
+        states = _take(envelope.unseal(self.key.dek, self._uuid, "incoming"))
+        return Received.decode(envelope.header, states)
 
-        The volatile state under the new key is stored beside the one under the old, and the key of
-        the permanent state decides between them: whenever it is cut short, all of it opens with the
-        old key or all with the new one.
+    def receive(self, received: Received) -> None:
+        """Make received state durable beside our own, which stays. Raises StorageError.
+
+        It takes the place of what was received before, even of what can't be read.
+        """
+        if not self._certain:
+            raise StorageError("failed", "cannot write incoming: nvram has not been stored before")
+        try:
+            self._incoming.load(self._opens)
+        except EnvelopeError:
+            self._incoming.clear()
+        self._incoming.save(self._seal_received(received))
+
+    def forget_received(self) -> None:
+        """Forget the received state, if there is some. Raises StorageError."""
+        self._incoming.clear()
+
+    def rekey(self, key: Key, permanent: bytes) -> None:
+        """Seal under `key` from now on: `permanent` and what else is stored.
+
+        Volatile and received state under the new key are stored beside those under the old, and the
+        key of the permanent state decides between them: whenever it is cut short, all of it opens
+        with the old key or all with the new one.
 
         Raises StorageError, EnvelopeError, or ValueError for a key that can't be used: the old one
         stays in use.
         """
-        volatile = self.load_volatile()
+        volatile, received = self.load_volatile(), self.received()
         old, self.key = self.key, key
         try:
             if volatile is not None:
                 self._volatile.save(self._seal_volatile(volatile))
+            if received is not None:
+                self._incoming.save(self._seal_received(received))
             self._certain = False
             self.save(permanent)
         except (StorageError, ValueError):
             self.key = old
-            with suppress(StorageError):
-                self._volatile.load(self._opens)
+            for file in self._volatile, self._incoming:
+                with suppress(StorageError):
+                    file.load(self._opens)
             raise
         if old.dek is not key.dek:
             wipe(old.dek)
@@ -170,6 +209,8 @@ class SealedState:
             self.save(permanent)
             if volatile is not None:
                 self.save_volatile(volatile)
+            if received is not None:
+                self.receive(received)
 
     def _sealer_of(self, header: Header) -> Sealer:
         """What seals permanent states with this header, whatever its generation."""
@@ -191,6 +232,10 @@ class SealedState:
         header = replace(self.header, kind="volatile", dek_id=self.key.dek_id)
         return seal(self.key.dek, header, self.key.slots, volatile)
 
+    def _seal_received(self, received: Received) -> bytes:
+        header = replace(received.header, kind="incoming", dek_id=self.key.dek_id)
+        return seal(self.key.dek, header, self.key.slots, received.encode())
+
 
 def read_sealed(fd: int, uuid: UUID) -> tuple[Envelope, bytes]:
     """The permanent state of instance `uuid` in its open file, parsed and as it is stored.
@@ -211,14 +256,15 @@ def rewrap(fds: Sequence[int], uuid: UUID, slots: Sequence[Slot]) -> None:
 
     Raises StorageError, EnvelopeError, and ValueError for slots that can't be used.
     """
-    nvram, volatile, _ = (
+    nvram, *others = (
         StateFile(FileDevice(fd), uuid, role) for fd, role in zip(fds, ROLES, strict=True)
     )
     dek_id = _rewrap(nvram, slots)
     if dek_id is None:
         raise damaged("it holds no state")
-    with suppress(EnvelopeError):  # told when it is wanted
-        _rewrap(volatile, slots, lambda content: parse(content).header.dek_id == dek_id)
+    for file in others:
+        with suppress(EnvelopeError):  # told when it is wanted
+            _rewrap(file, slots, lambda content: parse(content).header.dek_id == dek_id)
 
 
 def _rewrap(

@@ -49,6 +49,15 @@ class Slot:
         except ValueError as error:
             raise cbor.malformed(str(error)) from None
 
+    def encode(self) -> bytes:
+        """This slot by itself, as octets."""
+        return cbor.encode(self.to_cbor())
+
+    @classmethod
+    def decode(cls, data: bytes) -> "Slot":
+        """Read what `encode` made; raises CborError for anything else."""
+        return cls.from_cbor(cbor.decode(data))
+
     def _fields(self) -> tuple[object, ...]:
         return tuple(vars(self).values())
 

@@ -35,5 +35,9 @@ class WorkerFailedError(SupervisorError):
         self.kind = kind
 
 
+class HandOverRefusedError(SupervisorError):
+    """The state of hand-over of a TPM does not permit that."""
+
+
 class WorkerRefusedError(SupervisorError):
     """The worker did not do what it was asked for, and goes on as before."""

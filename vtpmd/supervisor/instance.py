@@ -4,13 +4,15 @@ import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import replace
 from functools import partial
+from typing import get_args
 
 import trio
 
 from vtpmd.api import names, problems
 from vtpmd.api.problems import OperationError
-from vtpmd.ipc.messages import Admitted, Pcrs, ReadPcrs, Status, StatusReply
+from vtpmd.ipc.messages import HAND_OVERS, Admitted, Event, Pcrs, ReadPcrs, Status, StatusReply
 from vtpmd.storage.errors import StorageError
+from vtpmd.storage.header import Handover
 from vtpmd.storage.wipe import wipe
 from vtpmd.telemetry.log import get_logger
 
@@ -20,6 +22,7 @@ from .errors import EndpointError, WorkerEndedError, WorkerFailedError, WorkerSi
 from .events import EventLog
 from .host import Host
 from .metadata import Metadata
+from .old_keys import OldKeys
 from .refusals import refusals
 from .registry import Entry
 from .serving import ADOPTED, POWERED_OFF, Serving
@@ -256,10 +259,11 @@ class Instance:
         if not self.endpoints.adoption.exists():
             return None, None
         try:
-            worker = await adopt(self.endpoints.adoption, self._events.write)
+            worker = await adopt(self.endpoints.adoption, self._on_event)
         except WorkerEndedError as error:
             self._log.warning("worker-gone", reason=str(error))
             return None, f"its worker ended while no daemon was there; {POWERED_OFF}"
+        worker.on_unwrap = partial(OldKeys(self._host, self.metadata).answer, worker)
         self._log.info("adopted", pid=worker.pid)
         return worker, None
 
@@ -277,13 +281,14 @@ class Instance:
         """Begin to serve, by the `adopted` worker if there is one."""
         if adopted is not None:
             self._host.nursery.start_soon(adopted.run)
+            self._host.nursery.start_soon(self._look_at_hand_over)
         serving = self._serving = Serving(
             self._host,
             self.metadata,
             self._granted,
             self.endpoints,
             self._log,
-            self._events.write,
+            self._on_event,
             self._become,
             lost=lost,
             adopted=ADOPTED if self._ran is None else self._ran.reason,
@@ -297,6 +302,27 @@ class Instance:
             await serving.run(adopted)
         finally:
             self._serving = None
+
+    def _on_event(self, pid: int, event: Event) -> bool:
+        admitted = self._events.write(pid, event)
+        if admitted and event.kind in HAND_OVERS:
+            self._host.nursery.start_soon(self._look_at_hand_over)
+        return admitted
+
+    async def _look_at_hand_over(self) -> None:
+        """Remember the state of hand-over that the worker reports."""
+        async with self._busy:
+            if self._gone is None and (answer := await self.status()) is not None:
+                _, status = answer
+                await self.note_hand_over(status.handover, status.generation)
+
+    async def note_hand_over(self, handover: str, generation: int) -> None:
+        """Remember whose the TPM is, from this generation of its state on."""
+        if handover in get_args(Handover) and handover != self.metadata.handover:
+            try:
+                await self.note(handover=handover, handover_generation=generation)
+            except StorageError as error:
+                self._log.warning("hand-over-not-noted", handover=handover, reason=str(error))
 
     async def _end(self, reason: str, force: bool = False) -> None:
         if self._serving is not None:

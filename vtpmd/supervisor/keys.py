@@ -1,7 +1,7 @@
 """The instances' keys: made, wrapped and unlocked through the configured key providers."""
 
 import secrets
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
 from uuid import UUID
@@ -125,6 +125,22 @@ class Keys:
             raise wrong
         reasons = "; ".join(map(str, failures)) or "the state file holds no wrapped key"
         raise KeyMissingError(reasons, any(failure.retry for failure in failures))
+
+    async def unwrap(self, uuid: UUID, dek_id: bytes, slots: Sequence[Slot]) -> bytearray:
+        """The DEK in the first of these slots that opens for this instance.
+
+        Nothing proves that the slots are the instance's: whoever opens something with the DEK will
+        see. Raises KeyMissingError, which names each KEK.
+        """
+        context, failures = KeyContext(uuid, dek_id), []
+        for slot in sorted(slots, key=lambda slot: slot.purpose != "primary"):
+            try:
+                provider = self.choose(slot.provider)
+                unwrapping = provider.unwrap(slot, context)
+                return await self._use("unwrap-blob", provider, context, slot, unwrapping)
+            except KeyMissingError as error:
+                failures.append(f"KEK {slot.key_ref} {slot.key_version}".rstrip() + f": {error}")
+        raise KeyMissingError("; ".join(failures) or "no slot holds its key", retry=False)
 
     async def _open(self, envelope: Envelope, uuid: UUID, slot: Slot) -> bytearray:
         """The DEK in a slot. Raises KeyMissingError; EnvelopeError for one of another state."""

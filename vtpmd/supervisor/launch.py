@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import TypeVar
 
 import trio
@@ -21,6 +22,7 @@ from .errors import WorkerEndedError
 from .events import OnEvent
 from .host import Host
 from .metadata import Metadata
+from .old_keys import OldKeys
 from .refusals import EXPECTED, NotServedError
 from .worker import Worker
 
@@ -125,6 +127,7 @@ async def _hand_over(
             endpoints.listen_for_adoption() as adoption,
         ):
             worker = await spawn(host, metadata, on_event, lock)
+            worker.on_unwrap = partial(OldKeys(host, metadata).answer, worker)
             async with _dismissed_on_failure(host, metadata, worker):
                 fds = [*files, claimed, control, adoption.fileno(), *data]
                 ready = await worker.ask(order, Ready, fds)
@@ -164,5 +167,6 @@ def serve_order(
         key=Key(dek, envelope.header.dek_id, envelope.slots),
         sandbox=configuration.sandbox,
         startup=startup,
+        handover=metadata.remembered(envelope.header),
         **vars(grant.order),
     )

@@ -11,10 +11,11 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import MISSING, asdict, dataclass, fields
 from datetime import datetime
-from typing import Any
+from typing import Any, cast, get_args
 from uuid import UUID
 
 from vtpmd.api.names import NAME_PATTERN, RESERVED_NAMES
+from vtpmd.storage.header import Handover, Header
 
 from .errors import SupervisorError
 
@@ -35,7 +36,8 @@ class Metadata:
 
     `autostart`: the daemon serves it again when it starts. `identity`: the same for all that have
     the secrets of one TPM; it is the UUID of the first of them. `owner` (USER[:GROUP]) and `mode`
-    (octal) are those of its sockets; None: as they are configured.
+    (octal) are those of its sockets; None: as they are configured. `handover`: whose the TPM was
+    when generation `handover_generation` of its state was written.
     """
 
     name: str
@@ -49,6 +51,15 @@ class Metadata:
     autostart: bool = False
     owner: str | None = None
     mode: str | None = None
+    handover: Handover = "ours"
+    handover_generation: int = 0
+
+    def remembered(self, header: Header) -> Handover:
+        """The state of hand-over that state with this header has at least.
+
+        What was written since then knows better; an older file that was put back does not.
+        """
+        return self.handover if header.generation < self.handover_generation else "ours"
 
     def encode(self) -> bytes:
         """The file's content."""
@@ -132,6 +143,18 @@ def _texts(value: object) -> tuple[str, ...]:
     return tuple(map(_text, value))
 
 
+def _count(value: object) -> int:
+    if type(value) is not int or value < 0:
+        raise ValueError("not a count")
+    return value
+
+
+def _handover(value: object) -> Handover:
+    if _text(value) not in get_args(Handover):
+        raise ValueError(f"none of {', '.join(get_args(Handover))}")
+    return cast(Handover, value)
+
+
 def _octal(value: object) -> str:
     if re.fullmatch("0[0-7]{3}", text := _text(value)) is None:
         raise ValueError("not an octal mode")
@@ -154,6 +177,8 @@ _READERS: dict[str, Callable[[object], object]] = {
     "autostart": _flag,
     "owner": _or_none(_text),
     "mode": _or_none(_octal),
+    "handover": _handover,
+    "handover_generation": _count,
 }
 
 

@@ -11,6 +11,7 @@ from vtpmd.storage.errors import EnvelopeError, StorageError
 
 from .errors import (
     EndpointError,
+    HandOverRefusedError,
     KeyMissingError,
     SupervisorError,
     WorkerEndedError,
@@ -54,6 +55,7 @@ MEANINGS: dict[tuple[type[Exception], str | None], Meaning] = {
     (WorkerFailedError, "model"): Meaning(Cause.REFUSED, problems.INVALID),
     (WorkerFailedError, "defect"): Meaning(Cause.REFUSED, problems.INTERNAL),
     (WorkerFailedError, "unknown"): Meaning(Cause.REFUSED, problems.INTERNAL),
+    (HandOverRefusedError, None): Meaning(Cause.REFUSED, problems.HANDED_OVER),
     (WorkerRefusedError, None): _HOST,
     (WorkerEndedError, None): _PROCESS,
     (SpawnError, None): _PROCESS,

@@ -50,6 +50,9 @@ class Act(Enum):
     BACK_UP = "backed up"
     CLONE = "cloned"
     REKEY = "rekeyed"
+    MIGRATE = "migrated"
+    MIGRATED = "marked as migrated"
+    TAKE_BACK = "taken back"
     SET = "changed"
     READ_PCRS = "asked for its PCR values"
 
@@ -65,16 +68,18 @@ def _each(acts: Iterable[Act], problem: Problem) -> dict[Act, Problem]:
     return dict.fromkeys(acts, problem)
 
 
+_HAND_OVER = (Act.MIGRATE, Act.MIGRATED, Act.TAKE_BACK)
 REFUSALS: dict[str, dict[Act, Problem]] = {
     GONE: _each(Act, problems.NOT_FOUND),
     UNREADABLE: _each(
-        (Act.START, Act.BACK_UP, Act.CLONE, Act.REKEY, Act.SET), problems.STATE_REFUSED
+        (Act.START, Act.BACK_UP, Act.CLONE, Act.REKEY, Act.SET, *_HAND_OVER),
+        problems.STATE_REFUSED,
     ),
-    STARTING: _each((Act.CLONE, Act.REKEY), problems.UNAVAILABLE),
-    WAITING: _each((Act.CLONE, Act.REKEY), problems.KEY_UNAVAILABLE),
-    STOPPED: _each((Act.READ_PCRS,), problems.NOT_RUNNING),
-    LOCKED: _each((Act.READ_PCRS,), problems.NOT_RUNNING),
-    FAILED: _each((Act.READ_PCRS,), problems.NOT_RUNNING),
+    STARTING: _each((Act.CLONE, Act.REKEY, *_HAND_OVER), problems.UNAVAILABLE),
+    WAITING: _each((Act.CLONE, Act.REKEY, *_HAND_OVER), problems.KEY_UNAVAILABLE),
+    STOPPED: _each((Act.READ_PCRS, Act.MIGRATE), problems.NOT_RUNNING),
+    LOCKED: _each((Act.READ_PCRS, Act.MIGRATE), problems.NOT_RUNNING),
+    FAILED: _each((Act.READ_PCRS, Act.MIGRATE), problems.NOT_RUNNING),
     RUNNING: _each((Act.DELETE, Act.REPLACE), problems.RUNNING_CONFLICT),
 }
 """Which acts are refused in which state or condition, and as which problem."""

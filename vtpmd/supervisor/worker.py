@@ -2,7 +2,7 @@
 
 import os
 import signal
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -12,12 +12,14 @@ from vtpmd.ipc.channel import Channel, ChannelClosedError, IllegalMessageError
 from vtpmd.ipc.messages import (
     Event,
     Failed,
+    HandOverRefused,
     Message,
     RekeyFailed,
     Status,
     StatusReply,
     Stop,
     Stopped,
+    UnwrapKey,
 )
 from vtpmd.ipc.rules import Side, State
 from vtpmd.ipc.version import PROTOCOL
@@ -25,6 +27,7 @@ from vtpmd.telemetry.log import get_logger
 
 from . import serving_lock, waiting
 from .errors import (
+    HandOverRefusedError,
     WorkerEndedError,
     WorkerFailedError,
     WorkerRefusedError,
@@ -55,6 +58,8 @@ class Worker:
     ) -> None:
         self.pid = process.pid
         self.strange = strange
+        self.on_unwrap: Callable[[UnwrapKey], None] | None = None
+        """Answers with `tell`; nobody does while it is None."""
         self._channel = process.channel
         self._pidfd = process.pidfd
         self._on_event = on_event
@@ -100,12 +105,16 @@ class Worker:
                 await trio.sleep(EXCESS_PAUSE)  # it fills its own end of the channel meanwhile
 
     def _heed(self, message: Message) -> bool:
-        """Pass an event on, or the answer to whoever waits; whether that was within the quota.
+        """Pass on an event, a question, or the answer to whoever waits; False if beyond the quota.
 
         Raises IllegalMessageError for an answer to no question.
         """
         if isinstance(message, Event):
             return self._on_event(self.pid, message)
+        if isinstance(message, UnwrapKey):
+            if self.on_unwrap is not None:
+                self.on_unwrap(message)
+            return True
         if not self._owed:
             raise IllegalMessageError(f"{type(message).__name__} answers nothing")
         self._owed -= 1
@@ -134,6 +143,8 @@ class Worker:
                 ) from None
         if isinstance(answer, Failed):
             raise WorkerFailedError(answer.kind, answer.reason)
+        if isinstance(answer, HandOverRefused):
+            raise HandOverRefusedError(answer.reason)
         if isinstance(answer, RekeyFailed):
             raise WorkerRefusedError(f"not rekeyed: {answer.reason}")
         if not isinstance(answer, expected):
@@ -153,6 +164,10 @@ class Worker:
             return self._answer
         finally:
             self._answer = self._answered = None
+
+    async def tell(self, answer: Message) -> None:
+        """Answer a question of the worker's. Raises ChannelClosedError, IllegalMessageError."""
+        await waiting.send(self._channel, answer)
 
     async def stop(self, reason: str, force: bool = False) -> None:
         """Let it shut its TPM down in order, store it and end, as `Stop` says. Raises as `ask`."""

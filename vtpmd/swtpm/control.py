@@ -8,7 +8,7 @@ import json
 import struct
 from collections.abc import Callable, Mapping
 
-from .host import ControlError, Host
+from .host import Connection, ControlError, Host
 from .parser import Request
 from .table import (
     BLOB_ENCRYPTED,
@@ -38,7 +38,12 @@ class ControlChannel:
     def __init__(self, host: Host, attach: Callable[[], None]) -> None:
         self.host = host
         self.attach = attach
+        self.connection = Connection()
         self.exported: dict[BlobType, bytes] = {}
+
+    def close(self) -> None:
+        """The client is gone."""
+        self.host.migration.disconnected(self.connection)
 
     def answer(self, request: Request) -> bytes:
         """The response; empty for all but the last piece of a streamed request."""
@@ -84,12 +89,14 @@ def _get_capability(_channel: ControlChannel, _request: Request) -> Answer:
 
 
 def _init(channel: ControlChannel, request: Request) -> Answer:
-    channel.host.power.init(delete_volatile=bool(request.fields[0] & INIT_DELETE_VOLATILE))
+    channel.connection.begun = True
+    delete_volatile = bool(request.fields[0] & INIT_DELETE_VOLATILE)
+    channel.host.power.init(channel.connection, delete_volatile=delete_volatile)
     return _NOTHING
 
 
 def _shutdown(channel: ControlChannel, _request: Request) -> Answer:
-    channel.host.power.shutdown()
+    channel.host.power.shutdown(channel.connection)
     return _NOTHING
 
 
@@ -148,11 +155,11 @@ def _get_stateblob(channel: ControlChannel, request: Request) -> Answer:
     if kind not in (BlobType.PERMANENT, BlobType.VOLATILE):
         if kind == BlobType.SAVESTATE and len(channel.exported) == 2:
             channel.exported.clear()
-            channel.host.migration.hand_over()
+            channel.host.migration.hand_over(channel.connection)
         raise ControlError(Result.RETRY)  # "no such blob": a TPM 2.0 has no savestate
     blob = BlobType(kind)
     if offset == 0 or blob not in channel.exported:
-        channel.exported[blob] = channel.host.migration.state_blob(blob)
+        channel.exported[blob] = channel.host.migration.state_blob(channel.connection, blob)
     rest = channel.exported[blob][offset:]
     return (BLOB_ENCRYPTED, len(rest), len(rest)), rest
 
@@ -164,7 +171,7 @@ def _set_stateblob(channel: ControlChannel, request: Request) -> Answer:
     except ValueError:
         raise ControlError(Result.BAD_PARAMETER) from None
     if length:  # an empty blob says that there is none
-        channel.host.migration.set_state_blob(blob, request.data)
+        channel.host.migration.set_state_blob(channel.connection, blob, request.data)
     return _NOTHING
 
 
@@ -179,6 +186,7 @@ def _get_config(_channel: ControlChannel, _request: Request) -> Answer:
 
 def _set_datafd(channel: ControlChannel, _request: Request) -> Answer:
     channel.attach()
+    channel.connection.attached = True
     return _NOTHING
 
 
@@ -202,7 +210,7 @@ def _get_info(channel: ControlChannel, request: Request) -> Answer:
 
 
 def _lock_storage(channel: ControlChannel, _request: Request) -> Answer:
-    channel.host.migration.lock_storage()
+    channel.host.migration.lock_storage(channel.connection)
     return _NOTHING
 
 

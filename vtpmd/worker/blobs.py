@@ -1,9 +1,10 @@
 """State blobs for another host: sealed, with the slots that open them there."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from uuid import UUID
 
-from vtpmd.storage.envelope import Header, parse, seal
+from vtpmd.storage.envelope import Envelope, Header, parse, seal
 from vtpmd.storage.errors import EnvelopeError
 from vtpmd.storage.key import Key
 from vtpmd.storage.wipe import wipe
@@ -16,10 +17,18 @@ def seal_blob(key: Key, header: Header, kind: BlobType, state: bytes) -> bytes:
     return seal(key.dek, stated, key.slots, bytes([kind]) + state)
 
 
-def open_blob(key: Key, uuid: UUID, kind: BlobType, blob: bytes) -> tuple[bytes, Header]:
-    """The state in a blob of instance `uuid`, and its header. Raises EnvelopeError."""
+def open_blob(
+    key: Key, old: Callable[[Envelope], bytearray], uuid: UUID, kind: BlobType, blob: bytes
+) -> tuple[bytes, Header]:
+    """The state in a blob of instance `uuid`, and its header.
+
+    `old` gives the DEK of one that was sealed under another than `key`. Raises EnvelopeError, and
+    what `old` raises.
+    """
     envelope = parse(blob)
-    payload = envelope.unseal(key.dek, uuid, "migration")
+    envelope.demand_instance(uuid)
+    dek = key.dek if envelope.header.dek_id == key.dek_id else old(envelope)
+    payload = envelope.unseal(dek, uuid, "migration")
     try:
         if payload[:1] != bytes([kind]):
             raise EnvelopeError("damaged", f"the state blob is not of type {kind.name.lower()}")

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from vtpmd.linux.peers import peer_of
+from vtpmd.swtpm.host import Connection
 from vtpmd.tpm.engine import Reply
 
 from .control_client import Attachment, ControlClient
@@ -63,11 +64,13 @@ class Clients:
         """Serve a connection of the data listener."""
         return self._add_data(sock, self._listener_dialect)
 
-    def add_descriptor(self, sock: socket.socket) -> DataClient:
+    def add_descriptor(self, sock: socket.socket, connection: Connection) -> DataClient:
         """Serve the descriptor of SET_DATAFD: raw TPM commands and nothing else."""
-        return self._add_data(sock, _RAW)
+        return self._add_data(sock, _RAW, connection)
 
-    def _add_data(self, sock: socket.socket, dialect: Dialect) -> DataClient:
+    def _add_data(
+        self, sock: socket.socket, dialect: Dialect, connection: Connection | None = None
+    ) -> DataClient:
         client = DataClient(
             sock,
             time.monotonic(),
@@ -75,6 +78,7 @@ class Clients:
             self._instance,
             dialect,
             self.drops.of(str(peer_of(sock))),
+            connection,
         )
         self.datas.append(client)
         self._begin(client)

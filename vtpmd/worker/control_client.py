@@ -7,13 +7,14 @@ from collections.abc import Callable
 from typing import Protocol
 
 from vtpmd.swtpm.control import ControlChannel, refuse
-from vtpmd.swtpm.host import ControlError, Host
+from vtpmd.swtpm.host import Connection, ControlError, Host
 from vtpmd.swtpm.parser import Request, RequestParser
 from vtpmd.swtpm.table import Command, Result, Turn
 
 from .client import Client, Turns
 from .connection import close_fds
 from .drops import ClientDrops
+from .old_keys import KeyAwaitedError
 
 
 class Attachment(Protocol):
@@ -38,7 +39,9 @@ class ControlClient(Client[Request]):
         attachment: Attachment,
         drops: ClientDrops,
     ) -> None:
-        super().__init__(sock, heard, turns, note_defect)
+        super().__init__(sock, heard, self, note_defect)
+        self._others = turns
+        self._settled: Callable[[], bool] | None = None
         self._attachment = attachment
         self._drops = drops
         self._parser = RequestParser()
@@ -53,6 +56,10 @@ class ControlClient(Client[Request]):
     def streaming(self) -> bool:
         return self._parser.streaming
 
+    @property
+    def connection(self) -> Connection:
+        return self._channel.connection
+
     def parse(self, data: bytes, fds: list[int]) -> None:
         if self._fd is None and fds:
             self._fd = fds.pop(0)
@@ -65,8 +72,20 @@ class ControlClient(Client[Request]):
             return Turn.AT_ONCE
         return request.command.shape.turn
 
+    def free_for(self, turn: Turn) -> bool:
+        """Whether a request may be handled now: not while a key is awaited for the one before."""
+        if self._settled is not None and not self._settled():
+            return False
+        return self._others.free_for(turn)
+
     def handle(self, request: Request) -> None:
-        response = self._channel.answer(request)
+        self._settled = None
+        try:
+            response = self._channel.answer(request)
+        except KeyAwaitedError as error:
+            self._settled = error.settled
+            self.pending.appendleft(request)
+            return
         if not self.pending and not self._parser.partial:
             self._drop_fd()
         if response:
@@ -84,6 +103,7 @@ class ControlClient(Client[Request]):
 
     def close(self) -> None:
         self._drop_fd()
+        self._channel.close()
         super().close()
 
     def _attach(self) -> None:

@@ -13,6 +13,7 @@ from vtpmd.swtpm.data import (
     judge,
     vendor_set_locality,
 )
+from vtpmd.swtpm.host import Connection
 from vtpmd.swtpm.table import Turn
 from vtpmd.tpm.engine import RC, Engine, refusal
 
@@ -49,6 +50,8 @@ class Dialect:
 class DataClient(Client[DataRequest]):
     """One command at a time: what comes behind it before its answer is dropped, not queued.
 
+    `connection`: that of the control client that attached this descriptor, if one did.
+
     An incomplete command is refused and forgotten, but the connection stays: QEMU has no other.
     """
 
@@ -60,6 +63,7 @@ class DataClient(Client[DataRequest]):
         instance: Instance,
         dialect: Dialect,
         drops: ClientDrops,
+        connection: Connection | None = None,
     ) -> None:
         super().__init__(sock, heard, long_commands, instance.execution.note_defect)
         self._long_commands = long_commands
@@ -69,6 +73,7 @@ class DataClient(Client[DataRequest]):
         self._dialect = dialect
         self._bare = not (dialect.extensions or dialect.disconnect)
         self._drops = drops
+        self._connection = connection
         self._parser = DataParser(tcg_form=dialect.extensions)
         self._running_aside = False
 
@@ -86,7 +91,7 @@ class DataClient(Client[DataRequest]):
             return False
         self.last_heard = now
         try:
-            response = self._execution.execute(data, self._settings.locality)
+            response = self._execution.execute(data, self._settings.locality, self._connection)
         except Exception as error:  # as in `attempt`
             self._note_defect(error)
             response = refusal(RC.FAILURE)
@@ -162,7 +167,7 @@ class DataClient(Client[DataRequest]):
                     settings.locality = vendor.locality
                 return vendor.response
         refused = judge(request, self._power.running, settings.max_locality)
-        return refused or self._execution.prepare()
+        return refused or self._execution.prepare(request.command, self._connection)
 
     def _respond(self, request: DataRequest, response: bytes) -> None:
         """Answer a command; after one that ran on the side thread the client may be gone."""

@@ -9,15 +9,18 @@ from dataclasses import replace
 
 from vtpmd.ipc.messages import EventKind
 from vtpmd.storage.errors import StorageError
+from vtpmd.storage.header import Handover
 from vtpmd.storage.key import Key
 from vtpmd.storage.sealed import Finding, SealedState
 from vtpmd.storage.slot import Slot
 from vtpmd.storage.state_file import Condition
-from vtpmd.swtpm.host import ControlError
+from vtpmd.swtpm.host import Connection, ControlError
 from vtpmd.swtpm.table import Result
 from vtpmd.tpm.engine import RC, Engine, Reply, refusal
 
+from . import rest
 from .errors import frames_of
+from .possession import PROBE, Possession
 
 Report = Callable[[EventKind, str], None]
 
@@ -30,15 +33,16 @@ _FINDINGS: dict[Condition, EventKind] = {
 class Execution:
     """The engine in use and its durable state.
 
-    `handed_over`: the state has left for another host. `stale`: the engine's memory is ahead of
-    the disk, or half of a command is in it; nothing may build on it.
+    `possession` says who may use it. `stale`: the engine's memory is ahead of the disk, or half of
+    a command is in it; nothing may build on it. `handover` is what the supervisor remembers.
     """
 
-    def __init__(self, engine: Engine, state: SealedState, report: Report) -> None:
+    def __init__(
+        self, engine: Engine, state: SealedState, report: Report, handover: Handover = "ours"
+    ) -> None:
         self.engine = engine
         self.state = state
         self.report = report
-        self.handed_over = False
         self.commands = 0
         self.canceling = False
         """Set by `cancel`: whoever runs a command aside repeats it until the command ends."""
@@ -46,17 +50,22 @@ class Execution:
         self._space = True
         self._failure_told = False
         self._findings_told: set[Finding] = set()
+        self.possession = Possession(self, handover)
 
     @property
     def storage(self) -> str:
         """Whether the last look found space for the next write: "available", or why not."""
         return "available" if self._space else self.state.shortage
 
-    def prepare(self) -> bytes | None:
+    def prepare(self, command: bytes, connection: Connection | None = None) -> bytes | None:
         """Before each command: a refusal, or None to go ahead."""
         self.commands += 1
-        if self.handed_over:
-            return refusal(RC.FAILURE)
+        if connection is not None and not connection.begun:
+            if command == PROBE:  # any answer will do, and the guest's Shutdown stays in force
+                return refusal(RC.FAILURE)
+            connection.begun = True
+        if not self.possession.certain and (refused := self.possession.claim(command, connection)):
+            return refused
         if self.state.reserve() is not self._space:
             self.check_space()
         return None
@@ -67,7 +76,7 @@ class Execution:
 
     def settle(self, reply: Reply) -> bytes:
         """Make durable what the command changed, then release its response."""
-        if reply.nv is not None:
+        if reply.nv is not None and self.possession.pending is None:
             try:
                 self.state.save(reply.nv)
             except (StorageError, ValueError) as error:
@@ -79,9 +88,10 @@ class Execution:
             self.report("failure-mode", self.engine.defect or "the TPM's self test failed")
         return reply.response
 
-    def execute(self, command: bytes, locality: int) -> bytes:
-        """`prepare`, `run` and `settle` in one."""
-        return self.prepare() or self.settle(self.engine.execute(command, locality))
+    def execute(self, command: bytes, locality: int, connection: Connection | None = None) -> bytes:
+        """`prepare`, `run` and `settle` in one; without a `connection`, for nobody's."""
+        refused = self.prepare(command, connection)
+        return refused or self.settle(self.engine.execute(command, locality))
 
     def cancel(self) -> None:
         """End the command on the side thread, if one is there."""
@@ -120,20 +130,33 @@ class Execution:
         self.stale = self._failure_told = False
 
     def demand_possession(self) -> None:
-        """Raise ControlError unless the state is here and in order."""
-        if self.handed_over or self.stale:
+        """Raise ControlError unless the state is ours, as of now for good, and in order."""
+        if self.stale:
             raise ControlError(Result.FAIL)
+        self.possession.demand()
+
+    def permanent(self, at_rest: bool = False) -> bytes:
+        """The permanent state that is ours, whatever is in use. Raises as `SealedState.load`.
+
+        With `at_rest` a start from it is orderly, should this TPM not go on.
+        """
+        if self.stale or self.possession.pending is not None:
+            return self.state.load()
+        permanent = self.engine.permanent()
+        if at_rest and self.engine.running:
+            return rest.at_rest(permanent, self.engine.volatile()).permanent()
+        return permanent
 
     def rekey(self, key: Key) -> None:
         """Seal under `key` from now on, the stored volatile state included.
 
         Raises StorageError, EnvelopeError or ValueError: the old key stays in force.
         """
-        if self.handed_over:
+        if self.possession.handover.state == "away":
             raise ValueError("its state was handed over to another host")
-        if self.stale:
+        if self.stale and self.engine.running:
             raise ValueError("its TPM is in failure mode: reset the virtual machine first")
-        self.state.rekey(key, self.engine.permanent())
+        self.state.rekey(key, self.permanent())
 
     def rewrap(self, slots: tuple[Slot, ...]) -> None:
         """Store the same DEK in other slots. Raises as `rekey`."""

@@ -72,6 +72,7 @@ def prepare(
         supervision.report,
         max_locality=options.max_locality,
         auto_shutdown=options.auto_shutdown,
+        handover=options.handover,
     )
     instance.execution.tell_findings()
     server = Server(instance, side, listeners, supervision, options)

@@ -1,5 +1,6 @@
 """One instance as its channels see it: every role of its TPM."""
 
+from vtpmd.storage.header import Handover
 from vtpmd.storage.sealed import SealedState
 from vtpmd.swtpm.host import ChannelSettings
 from vtpmd.swtpm.info import describe
@@ -23,10 +24,11 @@ class Instance:
         *,
         max_locality: int = MAX_LOCALITY,
         auto_shutdown: bool = True,
+        handover: Handover = "ours",
     ) -> None:
         self._facts = engine.facts
         self.settings = ChannelSettings(max_locality=max_locality)
-        self.execution = Execution(engine, state, report)
+        self.execution = Execution(engine, state, report, handover)
         self.migration = Migration(self.execution)
         self.power = Power(
             self.execution, self.migration, self.settings, auto_shutdown=auto_shutdown

@@ -1,92 +1,136 @@
 """State blobs: exported from this TPM, and imported into it to take effect at INIT."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from vtpmd.storage.errors import EnvelopeError, StorageError
 from vtpmd.storage.header import Header
-from vtpmd.swtpm.host import ControlError
+from vtpmd.storage.received import Received
+from vtpmd.swtpm.host import Connection, ControlError
 from vtpmd.swtpm.table import BlobType, Result
 from vtpmd.tpm.engine import Engine, StateError
 
 from .blobs import open_blob, seal_blob
 from .execution import Execution
+from .handover import HandedOverError, holder_of
+from .old_keys import OldKeys
 from .sources import entropy, now
 
 
 @dataclass
-class Incoming:
-    """State blobs received and checked; `header` is that of the permanent one."""
+class Blobs:
+    """State blobs of one client, opened and checked; `header` is that of the permanent one."""
 
-    engine: Engine | None = None
+    permanent: bytes | None = None
     header: Header | None = None
     volatile: bytes | None = None
 
-    def __bool__(self) -> bool:
-        return self.engine is not None or self.volatile is not None
-
 
 class Migration:
-    """Implements `swtpm.host.Migration`. `incoming` waits for INIT."""
+    """Implements `swtpm.host.Migration`.
+
+    Blobs are of use to the connection that brought them alone; tools share theirs.
+    """
 
     def __init__(self, execution: Execution) -> None:
         self._execution = execution
-        self.incoming = Incoming()
+        self.old_keys = OldKeys()
+        self._blobs: dict[Connection | None, Blobs] = {}
 
     def store_volatile(self) -> None:
         execution = self._execution
         execution.demand_possession()
-        try:
+        with self._refusing():
             execution.state.save_volatile(execution.engine.volatile())
-        except StorageError as error:
-            execution.report("storage-failing", str(error))
-            raise ControlError(Result.FAIL) from None
 
-    def state_blob(self, kind: BlobType) -> bytes:
+    def state_blob(self, connection: Connection, kind: BlobType) -> bytes:
         """The sealed state, from memory: always there, even before the first write."""
-        execution = self._execution
-        if execution.stale:
+        execution, possession = self._execution, self._execution.possession
+        if execution.stale or possession.handover.state == "away":
             raise ControlError(Result.FAIL)
+        if possession.pending is not None:  # who saves a restored machine has it in use
+            possession.demand(connection)
         if kind is BlobType.PERMANENT:
             state = execution.engine.permanent()
         else:
             state = execution.engine.volatile()
         return seal_blob(execution.state.key, execution.state.header, kind, state)
 
-    def set_state_blob(self, kind: BlobType, data: bytes) -> None:
-        """Open and check a blob now, use it at INIT."""
+    def set_state_blob(self, connection: Connection, kind: BlobType, data: bytes) -> None:
+        """Open and check a blob now, use it at INIT. Raises KeyAwaitedError, too."""
         if kind is BlobType.SAVESTATE:
             raise ControlError(Result.BAD_PARAMETER)
-        try:
+        with self._refusing():
             ours = self._execution.state
-            state, header = open_blob(ours.key, ours.header.uuid, kind, data)
+            state, header = open_blob(ours.key, self.old_keys.of, ours.header.uuid, kind, data)
             if kind is BlobType.PERMANENT:
-                engine = Engine.restore(state, entropy, now)
-                self.incoming.engine, self.incoming.header = engine, header
+                self._demand_back(header)
+                Engine.restore(state, entropy, now)
+            blobs = self._blobs.setdefault(holder_of(connection), Blobs())
+            if kind is BlobType.PERMANENT:
+                blobs.permanent, blobs.header = state, header
             else:
-                self.incoming.volatile = state
+                blobs.volatile = state
+
+    def take(self, connection: Connection) -> Received | None:
+        """What this client has brought since its last INIT or SHUTDOWN; nothing waits afterwards.
+
+        Volatile state alone belongs to the permanent state that is here, if that is not away.
+        """
+        self.old_keys.forget()
+        blobs, ours = self._blobs.pop(holder_of(connection), None), self._execution
+        if blobs is None:
+            return None
+        if blobs.permanent is not None and blobs.header is not None:
+            return Received(blobs.header, blobs.permanent, blobs.volatile)
+        if ours.possession.handover.state == "away":
+            return None
+        return Received(ours.state.header, ours.permanent(), blobs.volatile)
+
+    def hand_over(self, connection: Connection) -> None:
+        """Somebody has the whole state: that is durable before it is said."""
+        with self._refusing():
+            self._execution.possession.handover.read(connection)
+
+    def lock_storage(self, connection: Connection) -> None:
+        """The migration failed, or it was a snapshot: this TPM is in use again."""
+        with self._refusing():
+            self._execution.possession.handover.lock(connection)
+
+    def disconnected(self, connection: Connection) -> None:
+        """Nobody will use what this connection has brought."""
+        self._blobs.pop(connection, None)
+        self.old_keys.forget()
+        self._execution.possession.disconnected(connection)
+
+    def _demand_back(self, header: Header) -> None:
+        """Raise HandedOverError for state with which a TPM that is away can't come back."""
+        ours = self._execution
+        if ours.possession.handover.state == "away" and not header.is_back(ours.state.header):
+            raise HandedOverError(
+                "the state that came is older than the one that was handed over to another host"
+            )
+
+    @contextmanager
+    def _refusing(self) -> Iterator[None]:
+        """Tell why something is refused, and refuse it."""
+        report = self._execution.report
+        try:
+            yield
+        except StorageError as error:
+            report("storage-failing", str(error))
+            raise ControlError(Result.FAIL) from None
         except EnvelopeError as error:
-            self._execution.report("state-refused", str(error))
+            report("state-refused", str(error))
             raise ControlError(_REFUSALS.get(error.kind, Result.BAD_PARAMETER)) from None
         except StateError as error:
-            self._execution.report("state-refused", str(error))
+            report("state-refused", str(error))
             refused = Result.BAD_VERSION if error.kind == "newer" else Result.BAD_PARAMETER
             raise ControlError(refused) from None
-        self._execution.handed_over = False
-
-    def take_incoming(self) -> Incoming:
-        """What was received since the last INIT or SHUTDOWN; nothing waits afterwards."""
-        incoming, self.incoming = self.incoming, Incoming()
-        return incoming
-
-    def hand_over(self) -> None:
-        """The state is leaving for another host: nothing may change here until LOCK_STORAGE."""
-        self._execution.handed_over = True
-        generation = self._execution.state.generation
-        self._execution.report("migration-out", f"generation {generation}")
-
-    def lock_storage(self) -> None:
-        """The migration failed, or it was a snapshot: this TPM is in use again."""
-        self._execution.handed_over = False
+        except HandedOverError as error:
+            report("state-refused", str(error))
+            raise ControlError(Result.FAIL) from None
 
 
 _REFUSALS = {

@@ -7,6 +7,7 @@ from enum import Flag, auto
 from uuid import UUID
 
 from vtpmd.linux.peers import PeerPolicy
+from vtpmd.storage.header import Handover
 from vtpmd.swtpm.table import MAX_LOCALITY
 
 from .power import Startup
@@ -42,7 +43,8 @@ class Options:
     """What an instance's configuration says about serving it.
 
     `startup`: power the TPM on at once, and how; None leaves that to a client's INIT.
-    `disconnect`: a data connection ends with its first response. `signals` end serving.
+    `disconnect`: a data connection ends with its first response. `handover`: what the supervisor
+    remembers of it. `signals` end serving.
     """
 
     uuid: UUID
@@ -54,5 +56,6 @@ class Options:
     max_locality: int = MAX_LOCALITY
     auto_shutdown: bool = True
     disconnect: bool = False
+    handover: Handover = "ours"
     ending: Ending = NEVER
     signals: tuple[signal.Signals, ...] = (signal.SIGTERM,)

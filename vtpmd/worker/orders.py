@@ -5,9 +5,12 @@ from contextlib import contextmanager
 from uuid import UUID
 
 from vtpmd.ipc.messages import (
+    ChangeStoredHandOver,
     Copy,
     Examine,
     Examined,
+    HandOverChanged,
+    HandOverRefused,
     Manufacture,
     Message,
     Reseal,
@@ -21,6 +24,7 @@ from vtpmd.tpm.engine import Engine
 
 from . import hosting
 from .errors import UnknownModelError
+from .handover import HandedOverError, HandOver
 from .sandbox import Sandbox
 from .sources import entropy, now
 
@@ -65,6 +69,23 @@ def _reseal(order: Reseal, fds: Sequence[int]) -> Stored:
         return Stored(state.generation)
 
 
+def _change_hand_over(
+    order: ChangeStoredHandOver, fds: Sequence[int]
+) -> HandOverChanged | HandOverRefused:
+    *files, _lock = fds
+    with _confined(order.sandbox, order.key.dek):
+        state = SealedState.of(files, order.uuid, order.key)
+        permanent = state.load()
+        handover = HandOver(
+            state, lambda at_rest: permanent, lambda kind, detail: None, order.handover
+        )
+        try:
+            handover.change(order.act)
+        except HandedOverError as error:
+            return HandOverRefused(str(error))
+        return HandOverChanged(handover.state, state.header.epoch, state.generation)
+
+
 def _examine(order: Examine, fds: Sequence[int]) -> Examined:
     (nvram,) = fds
     with _confined(order.sandbox, order.dek):
@@ -86,6 +107,7 @@ ORDERS: dict[type, Callable[..., Message]] = {
     Manufacture: _manufacture,
     Copy: _copy,
     Reseal: _reseal,
+    ChangeStoredHandOver: _change_hand_over,
     Examine: _examine,
 }
 """What carries each order out: with the order, and the descriptors that came with it."""

@@ -60,7 +60,8 @@ class Ownership:
             if self._owned() and not self.attached.hung_up():
                 raise ControlError(Result.IOERROR)
             self._clients.close(self.attached)
-        self._owner, self.attached = client, self._clients.add_descriptor(data)
+        self._owner = client
+        self.attached = self._clients.add_descriptor(data, client.connection)
         self._report("client-connected", str(peer_of(client.socket)))
         self.review()
 

@@ -6,33 +6,37 @@
 | on | Shutdown, off, on | Shutdown, off | failed |
 | failed | off, on, from what is on disk | off | failed |
 
-Shutdown: an orderly TPM2_Shutdown if the guest has not sent one. INIT that is refused ends in off.
+Shutdown: TPM2_Shutdown(CLEAR), unless a Shutdown of the guest is still in force. Never STATE: that
+would make a Restart of the TPM Reset that follows a reset machine, and keep its sessions (Part 1,
+9.2.3). INIT that is refused ends in off.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import Literal
 
 from vtpmd.ipc.messages import TpmPower
 from vtpmd.storage.errors import EnvelopeError, StorageError
-from vtpmd.swtpm.host import ChannelSettings, ControlError
+from vtpmd.storage.received import Received
+from vtpmd.swtpm.host import ChannelSettings, Connection, ControlError
 from vtpmd.swtpm.table import Result
-from vtpmd.tpm.engine import RC, Engine, Reply, StartupType, StateError
+from vtpmd.tpm.engine import RC, Engine, Reply, StateError
 
 from .execution import Execution
-from .migration import Incoming, Migration
+from .handover import HandedOverError
+from .migration import Migration
+from .rest import at_rest
 from .sources import entropy, now
 
 Startup = Literal["clear", "state", "none"]
 """What follows _TPM_Init when the host itself powers the TPM on: a TPM2_Startup, or nothing."""
 
-_SHUTDOWNS: tuple[StartupType, ...] = ("state", "clear")
-
 
 class Power:
     """Implements `swtpm.host.Power`.
 
-    `auto_shutdown`: send TPM2_Shutdown before powering off, if the guest did not.
+    `auto_shutdown`: send TPM2_Shutdown(CLEAR) before powering off, if the guest sent none.
     """
 
     def __init__(
@@ -58,69 +62,86 @@ class Power:
     def running(self) -> bool:
         return self._execution.engine.running
 
-    def init(self, *, delete_volatile: bool) -> None:
-        """_TPM_Init, with the blobs received before it or the stored volatile state, if any."""
-        execution = self._execution
-        if execution.handed_over:
-            execution.report("migration-out", "INIT refused: the state was handed over")
-            raise ControlError(Result.FAIL)
-        self._power_off()
-        try:
-            if incoming := self._migration.take_incoming():
-                self._init_incoming(incoming)
+    def init(self, connection: Connection, *, delete_volatile: bool) -> None:
+        """_TPM_Init, with the blobs that came before it or the stored volatile state, if any."""
+        possession = self._execution.possession
+        received = self._migration.take(connection)
+        with self._refusing():
+            if received is not None:
+                possession.handover.cancel()
+                self._power_off()
+                self._init_received(received, connection)
+            elif possession.goes_on(connection):
+                self._power_off()
+                self._init_pending()
             else:
-                self._init_stored()
-            if delete_volatile:
-                execution.state.clear_volatile()
-        except (StateError, StorageError, EnvelopeError) as error:
-            execution.engine.power_off()
-            execution.report("state-refused", str(error))
-            raise ControlError(Result.FAIL) from None
-        execution.report("powered-on", "")
+                possession.handover.init(connection)
+                self._power_off()
+                self._init_stored(delete_volatile)
+        self._execution.report("powered-on", "")
 
     def start_up(self, startup: Startup) -> int:
         """Power on without a client and send TPM2_Startup, unless a volatile state was resumed.
 
-        Returns the response code of TPM2_Startup. Raises ControlError as `init` does.
+        Not where it is uncertain whether this TPM may be used here. Returns the response code of
+        TPM2_Startup. Raises ControlError as `init` does.
         """
+        if not self._execution.possession.certain:
+            self._execution.report("startup-refused", "its state has been read or received")
+            return RC.SUCCESS
         resumed = self._execution.state.load_volatile() is not None
-        self.init(delete_volatile=False)
+        with self._refusing():
+            self._init_stored(delete_volatile=False)
+        self._execution.report("powered-on", "")
         if resumed or startup == "none":
             return RC.SUCCESS
         return self._say(partial(Engine.startup, kind=startup))
 
     def stop(self) -> None:
-        """Power off, with an orderly TPM2_Shutdown if the guest did not send one."""
+        """Power off, with TPM2_Shutdown(CLEAR) if none of the guest is in force."""
         self._power_off()
 
-    def shutdown(self) -> None:
+    def shutdown(self, connection: Connection) -> None:
         """Like `stop`; blobs that waited for INIT are forgotten. The worker lives on."""
         self._power_off()
-        self._migration.take_incoming()
+        self._migration.take(connection)
         self._execution.report("shutdown", "")
 
-    def _init_stored(self) -> None:
+    def _init_stored(self, delete_volatile: bool) -> None:
         execution = self._execution
         engine = self._durable_engine()
-        engine.buffer_size = self._settings.buffer_size
-        engine.power_on(execution.state.load_volatile())
+        volatile = execution.state.load_volatile()
+        self._power_on(engine, volatile)
         execution.tell_findings()
-        execution.replace_engine(engine)
+        execution.possession.drop()
+        if delete_volatile:
+            execution.state.clear_volatile()
 
-    def _init_incoming(self, incoming: Incoming) -> None:
-        execution, state = self._execution, self._execution.state
-        engine = incoming.engine or self._durable_engine()
+    def _init_received(self, received: Received, connection: Connection) -> None:
+        """Go on with what was received, beside what is ours and stays as it is."""
+        engine = Engine.restore(received.permanent, entropy, now)
+        engine.power_on(received.volatile)
+        self._execution.possession.receive(received, connection)
+        self._go_on(engine)
+
+    def _init_pending(self) -> None:
+        """The same once more, after a loss of power that must not count as an attack either."""
+        pending = self._execution.possession.pending
+        assert pending is not None
+        received = pending.received
+        self._power_on(at_rest(received.permanent, received.volatile), None)
+
+    def _power_on(self, engine: Engine, volatile: bytes | None) -> None:
+        engine.power_on(volatile)
+        self._go_on(engine)
+
+    def _go_on(self, engine: Engine) -> None:
         engine.buffer_size = self._settings.buffer_size
-        engine.power_on(incoming.volatile)
-        if incoming.engine is not None:
-            state.save(engine.permanent(), incoming.header)
-        state.clear_volatile()
-        execution.replace_engine(engine)
-        execution.report("migration-in", f"generation {state.generation}")
+        self._execution.replace_engine(engine)
 
     def _durable_engine(self) -> Engine:
         execution = self._execution
-        if execution.stale:
+        if execution.stale or execution.possession.pending is not None:
             engine = Engine.restore(execution.state.load(), entropy, now)
             execution.state.settle()
             return engine
@@ -130,17 +151,28 @@ class Power:
         if not self.running:
             return
         execution = self._execution
-        ours = not (execution.handed_over or execution.stale)
+        possession = execution.possession
+        if possession.handover.state == "away":  # what is stored is at rest, and stays
+            execution.stale = True
+        ours = possession.pending is None and not execution.stale
         if self._auto_shutdown and ours and execution.engine.shutdown_needed:
-            self._inject_shutdown()
+            # A machine that is reset or killed must not count as an attack on its TPM.
+            self._say(partial(Engine.shutdown, kind="clear"))
         execution.engine.power_off()
         execution.report("powered-off", "")
 
-    def _inject_shutdown(self) -> None:
-        """A hard reset must not count as an attack: say Shutdown for the guest."""
-        for kind in _SHUTDOWNS:
-            if self._say(partial(Engine.shutdown, kind=kind)) == RC.SUCCESS:
-                return
+    @contextmanager
+    def _refusing(self) -> Iterator[None]:
+        """Tell why the TPM can't be powered on, and refuse it."""
+        try:
+            yield
+        except HandedOverError as error:
+            self._execution.report("state-refused", str(error))
+            raise ControlError(Result.FAIL) from None
+        except (StateError, StorageError, EnvelopeError) as error:
+            self._execution.engine.power_off()
+            self._execution.report("state-refused", str(error))
+            raise ControlError(Result.FAIL) from None
 
     def _say(self, command: Callable[[Engine], Reply]) -> int:
         """Run a command of the host's own; its response code."""

@@ -101,6 +101,7 @@ def _options(order: Serve, sandbox: Sandbox) -> Options:
         peers=policy_of(order),
         startup="clear" if order.startup else None,
         set_locality=order.set_locality,
+        handover=order.handover,
     )
 
 

@@ -48,6 +48,7 @@ class Server:
         )
         supervision.on_detach = self._loop.forget
         supervision.on_report = self._loop.attend
+        instance.migration.old_keys.ask = supervision.ask
 
     def start_up(self) -> None:
         """Power the TPM on as `Options.startup` asks. Raises ControlError."""
@@ -82,10 +83,19 @@ class Server:
             storage=execution.storage,
             dropped_octets=self._clients.drops.octets,
             refused_descriptors=self._clients.drops.descriptors,
+            handover=execution.possession.handover.state,
+            epoch=execution.state.header.epoch,
+            begun=execution.possession.handover.begun,
+            declared=execution.possession.handover.declared,
+            pending=execution.possession.pending is not None,
         )
 
     def admit(self, policy: PeerPolicy) -> None:
         self._admission.policy = policy
+
+    def go_on(self) -> None:
+        """Something has ended for which clients may have waited."""
+        self._clients.pump()
 
     def release_clients(self) -> None:
         self._clients.shut_down_data()
@@ -96,7 +106,8 @@ class Server:
 
     @property
     def deadline(self) -> float | None:
-        return self._supervision.deadline
+        deadlines = self._supervision.deadline, self.instance.migration.old_keys.deadline
+        return min((each for each in deadlines if each is not None), default=None)
 
     def tick(self, now: float) -> None:
         """End in order if that was asked for; wait for what the supervisor's channel needs."""
@@ -104,6 +115,8 @@ class Server:
             self.instance.power.stop()
             self.end()
         self._supervision.tick(now)
+        if self.instance.migration.old_keys.expire(now):
+            self.go_on()
         channel, events = self._supervision.channel, self._supervision.events
         if channel is not None:
             self._loop.watch(channel, events, lambda: self._supervision.ready(self))

@@ -14,9 +14,13 @@ from vtpmd.ipc.channel import Channel, ChannelClosedError, IllegalMessageError
 from vtpmd.ipc.messages import (
     Admit,
     Admitted,
+    ChangeHandOver,
     Event,
     EventKind,
+    HandOverChanged,
+    HandOverRefused,
     Message,
+    NotUnwrapped,
     Pcrs,
     ReadPcrs,
     Rekey,
@@ -27,6 +31,8 @@ from vtpmd.ipc.messages import (
     StatusReply,
     Stop,
     Stopped,
+    UnwrapKey,
+    Unwrapped,
 )
 from vtpmd.ipc.quota import MAX_DETAIL, workers_quota
 from vtpmd.linux.peers import PeerPolicy
@@ -36,6 +42,7 @@ from vtpmd.swtpm.table import Turn
 from .admission import policy_of
 from .connection import close_fds
 from .execution import Report
+from .handover import HandedOverError
 from .instance import Instance
 
 _MAX_QUEUED = 256
@@ -49,11 +56,17 @@ class Worker(Protocol):
     def free_for(self, turn: Turn) -> bool: ...
     def status(self) -> StatusReply: ...
     def admit(self, policy: PeerPolicy) -> None: ...
+    def go_on(self) -> None: ...
     def release_clients(self) -> None: ...
     def end(self) -> None: ...
 
 
-_TURNS = {Rekey: Turn.AFTER, Rewrap: Turn.AFTER, Stop: Turn.CANCELS}
+_TURNS = {
+    Rekey: Turn.AFTER,
+    Rewrap: Turn.AFTER,
+    ChangeHandOver: Turn.AFTER,
+    Stop: Turn.CANCELS,
+}
 
 
 class Supervision:
@@ -103,6 +116,11 @@ class Supervision:
             self._unheard(kind, detail)
         elif len(self._outgoing) < _MAX_QUEUED:
             self.send(Event(kind, detail[:MAX_DETAIL]))
+
+    def ask(self, request: UnwrapKey) -> bool:
+        """Ask the supervisor; whether there is one."""
+        self.send(request)
+        return self.channel is not None
 
     def send(self, message: Message) -> None:
         """Send, or keep until the supervisor reads."""
@@ -167,6 +185,11 @@ class Supervision:
                 self.send(Pcrs(worker.instance.pcr_values()))
             case Rekey() | Rewrap():
                 self.send(_rekey(message, worker.instance))
+            case ChangeHandOver():
+                self.send(_change_hand_over(message, worker.instance))
+            case Unwrapped() | NotUnwrapped():
+                worker.instance.migration.old_keys.answer(message)
+                worker.go_on()
             case Admit():
                 worker.admit(policy_of(message))
                 self.send(Admitted())
@@ -174,6 +197,16 @@ class Supervision:
                 worker.instance.power.stop()
                 self.send(Stopped(worker.instance.generation))
                 worker.end()
+
+
+def _change_hand_over(message: ChangeHandOver, instance: Instance) -> Message:
+    handover = instance.execution.possession.handover
+    try:
+        handover.change(message.act)
+    except (HandedOverError, StorageError, EnvelopeError) as error:
+        return HandOverRefused(str(error))
+    header = instance.execution.state.header
+    return HandOverChanged(handover.state, header.epoch, header.generation)
 
 
 def _rekey(message: Rekey | Rewrap, instance: Instance) -> Message:

@@ -2,6 +2,7 @@
 
 import click
 
+from vtpmd.api import names
 from vtpmd.api.schema import InstanceInfo
 
 from ..output import client, json_option, show_json, show_table
@@ -18,10 +19,14 @@ def command(as_json: bool) -> None:
     show_table(
         ("NAME", "UUID", "STATE", "REASON"),
         [
-            (info.name, str(info.uuid), info.state, info.reason + _note(info))
+            (info.name, str(info.uuid), _state(info), info.reason + _note(info))
             for info in answer.instances
         ],
     )
+
+
+def _state(info: InstanceInfo) -> str:
+    return info.state if info.handover in ("", names.OURS) else f"{info.state}, {info.handover}"
 
 
 def _note(info: InstanceInfo) -> str:

@@ -1,0 +1,46 @@
+"""What a worker reports unasked: the kinds of its events."""
+
+from typing import Literal
+
+EventKind = Literal[
+    "client-connected",
+    "client-disconnected",
+    "client-refused",
+    "octets-dropped",
+    "descriptors-refused",
+    "powered-on",
+    "powered-off",
+    "startup-refused",
+    "shutdown",
+    "storage-full",
+    "storage-recovered",
+    "storage-failing",
+    "failure-mode",
+    "state-refused",
+    "write-interrupted",
+    "state-damaged",
+    "defect",
+    "migration-out",
+    "migration-in",
+    "taken-back",
+    "begun-anew",
+    "events-suppressed",
+]
+
+ALARMS: frozenset[str] = frozenset(
+    {
+        "storage-full",
+        "storage-failing",
+        "failure-mode",
+        "state-refused",
+        "state-damaged",
+        "defect",
+        "begun-anew",
+    }
+)
+"""Kinds of events that a person should look at."""
+
+HAND_OVERS: frozenset[str] = frozenset(
+    {"migration-out", "migration-in", "taken-back", "begun-anew"}
+)
+"""Kinds of events after which the TPM's state of hand-over may be another one."""

@@ -1,0 +1,70 @@
+"""Changing whose a TPM is, whether it is served or not: what migrate and take-back share."""
+
+import trio
+
+from vtpmd.api.schema import InstanceInfo
+from vtpmd.ipc.messages import (
+    ChangeHandOver,
+    ChangeStoredHandOver,
+    HandOverAct,
+    HandOverChanged,
+)
+from vtpmd.storage.key import Key
+from vtpmd.storage.wipe import wipe
+from vtpmd.supervisor.claim import claim
+from vtpmd.supervisor.fleet import Fleet
+from vtpmd.supervisor.host import Host
+from vtpmd.supervisor.instance import Instance
+from vtpmd.supervisor.launch import carry_out
+from vtpmd.supervisor.refusals import refusals
+from vtpmd.supervisor.states import Act
+from vtpmd.telemetry.log import get_logger
+
+from .describe import describe
+
+log = get_logger("hand-over")
+
+_ACTS: dict[HandOverAct, Act] = {
+    "declare": Act.MIGRATE,
+    "cancel": Act.MIGRATE,
+    "done": Act.MIGRATED,
+    "take-back": Act.TAKE_BACK,
+}
+
+
+async def change(fleet: Fleet, name: str, act: HandOverAct) -> InstanceInfo:
+    """Change the state of hand-over of one instance. Raises OperationError."""
+    instance, host = fleet.find(name), fleet.host
+    async with instance.at_rest(_ACTS[act]) as worker:
+        with refusals():
+            if worker is not None:
+                changed = await worker.ask(ChangeHandOver(act), HandOverChanged)
+            else:
+                changed = await _change_stored(host, instance, act)
+            await instance.note_hand_over(changed.handover, changed.generation)
+    log.info(
+        "hand-over", instance=instance.metadata.name, act=act, handover=changed.handover,
+        epoch=changed.epoch,
+    )  # fmt: skip
+    return await describe(fleet, instance)
+
+
+async def _change_stored(host: Host, instance: Instance, act: HandOverAct) -> HandOverChanged:
+    metadata = instance.metadata
+    async with claim(host.registry, metadata.uuid) as claimed:
+        envelope = await trio.to_thread.run_sync(host.registry.envelope, metadata.uuid)
+        dek = await host.keys.unlock(envelope, metadata.uuid)
+        try:
+            order = ChangeStoredHandOver(
+                uuid=metadata.uuid,
+                name=metadata.name,
+                key=Key(dek, envelope.header.dek_id, envelope.slots),
+                act=act,
+                handover=metadata.remembered(envelope.header),
+                sandbox=host.configuration.sandbox,
+            )
+            with host.registry.state_files(metadata.uuid) as files:
+                fds = [*files, claimed]
+                return await carry_out(host, metadata, order, HandOverChanged, fds)
+        finally:
+            wipe(dek)

@@ -1,0 +1,148 @@
+"""Whether this TPM may be used here and now: its hand-over, and received state that waits."""
+
+import os
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+from vtpmd.ipc.messages import EventKind
+from vtpmd.storage.errors import EnvelopeError, StorageError
+from vtpmd.storage.header import BRANCH_SIZE, Handover
+from vtpmd.storage.received import Received
+from vtpmd.storage.sealed import SealedState
+from vtpmd.swtpm.host import Connection, ControlError
+from vtpmd.swtpm.table import Result
+from vtpmd.tpm.engine import RC, Engine, refusal
+
+from .handover import HandedOverError, HandOver, holder_of, speaks_for
+
+PROBE = bytes.fromhex("80010000000a00000181")
+"""TPM2_ReadClock, with which QEMU finds out what version a TPM has before it powers it on."""
+
+
+class InUse(Protocol):
+    """The engine in use and its durable state."""
+
+    engine: Engine
+
+    @property
+    def state(self) -> SealedState: ...
+    def permanent(self, at_rest: bool = False) -> bytes: ...
+    def report(self, kind: EventKind, detail: str, /) -> None: ...
+
+
+@dataclass(frozen=True)
+class Pending:
+    """Received state, durable beside our own, until `owner` (None: any tool) sends a command."""
+
+    received: Received
+    owner: Connection | None
+
+
+class Possession:
+    """Asked before each command. `pending` is what the engine in use was made from, if any."""
+
+    def __init__(self, execution: InUse, at_least: Handover = "ours") -> None:
+        self._execution = execution
+        self._stored = execution.state
+        self.handover = HandOver(self._stored, execution.permanent, execution.report, at_least)
+        self.pending = self._left_behind()
+
+    @property
+    def certain(self) -> bool:
+        """Whether the TPM is ours and what is in use is what is stored as our own."""
+        return self.pending is None and self.handover.state == "ours"
+
+    def claim(self, command: bytes, connection: Connection | None) -> bytes | None:
+        """Before a command: a refusal, or None when whoever sends it may go on here."""
+        if command == PROBE and self.handover.state != "away":
+            return None
+        try:
+            self._claim(connection)
+        except HandedOverError:
+            return refusal(RC.FAILURE)
+        except StorageError as error:
+            self._execution.report("storage-failing", str(error))
+            return refusal(RC.NV_UNAVAILABLE)
+        return None
+
+    def demand(self, connection: Connection | None = None) -> None:
+        """The same for what is no TPM command. Raises ControlError."""
+        if not self.certain and self.claim(b"", connection) is not None:
+            raise ControlError(Result.FAIL)
+
+    def receive(self, received: Received, connection: Connection) -> None:
+        """Keep received state beside our own. Raises StorageError."""
+        self._stored.receive(received)
+        self.pending = Pending(received, holder_of(connection))
+
+    def goes_on(self, connection: Connection) -> bool:
+        """Whether INIT by `connection` goes on with what is pending, which is then its own.
+
+        It does for who brought it, and for everybody if our own state is older: the machine has
+        moved here, and its TPM was only not used yet.
+        """
+        if (pending := self.pending) is None:
+            return False
+        if not speaks_for(connection, pending.owner):
+            if not self._supersedes(pending.received):
+                return False
+            self.pending = Pending(pending.received, holder_of(connection))
+        return True
+
+    def drop(self) -> None:
+        """Forget what is pending: who brought it has not used it, and our own is not older."""
+        if self.pending is not None:
+            self.pending = None
+            with suppress(StorageError):  # it is passed over, whatever is left of it
+                self._stored.forget_received()
+
+    def promote(self) -> None:
+        """Make what is pending our own, in a new line of the TPM's life. Raises StorageError."""
+        if self.pending is None:
+            return
+        known = self._stored.header
+        header = self.pending.received.header.anew(os.urandom(BRANCH_SIZE), known)
+        self.handover.record(self._execution.engine.permanent(), header)
+        self.handover.begun = "a restored machine has sent its first command"
+        with suppress(StorageError):  # of another branch from now on
+            self._stored.clear_volatile()
+        self.drop()
+        self._execution.report(
+            "migration-in", f"generation {self._stored.generation}, epoch {header.epoch}"
+        )
+
+    def disconnected(self, connection: Connection) -> None:
+        """This connection is gone: what it has brought waits for nobody."""
+        self.handover.disconnected(connection)
+        if self.pending is not None and self.pending.owner is connection:
+            self.pending = replace(self.pending, owner=Connection(attached=True))
+
+    def _claim(self, connection: Connection | None) -> None:
+        if self.pending is None:
+            self.handover.command(connection)
+        elif speaks_for(connection, self.pending.owner):
+            self.promote()
+        else:
+            raise HandedOverError("a restored state waits for who has brought it")
+
+    def _left_behind(self) -> Pending | None:
+        """What another process has received and not promoted, unless our own state is newer."""
+        try:
+            received = self._stored.received()
+        except (EnvelopeError, StorageError) as error:
+            self._execution.report("state-damaged", f"received state: {error}")
+            return None
+        if received is None:
+            return None
+        if not self._supersedes(received):
+            with suppress(StorageError):
+                self._stored.forget_received()
+            return None
+        return Pending(received, Connection(attached=True))
+
+    def _supersedes(self, received: Received) -> bool:
+        known = self._stored.header
+        if self.handover.state == "away":
+            return received.header.is_back(known)
+        return received.header.supersedes(known)

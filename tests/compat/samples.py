@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from uuid import UUID
 
-from vtpmd.ipc import messages
+from vtpmd.ipc import identity, messages
 from vtpmd.ipc.messages import Message
 from vtpmd.ipc.rules import CODEC
 from vtpmd.storage.key import Key
@@ -23,6 +23,14 @@ SLOTS = (
     Slot("aws-kms", "aws", "alias/tpm", "", "SYMMETRIC_DEFAULT", b"again", 1777863722, "recovery"),
 )
 KEY = Key(bytearray(32), DEK_ID, SLOTS)
+IDENTITY = identity.Identity(
+    bytes(range(32)),
+    identity.Reported("5654504D", "vtpmd", "00010000", "2.0", 0, 185),
+    {"ecc-p384": b"a public key"},
+    {"ecc-p384": b"\x00\x0c" + bytes(48)},
+    {"ecc-p384": b"a request"},
+    {"ecc-p384": bytes(32)},
+)
 _MESSAGES: tuple[Message, ...] = (
     messages.ZygoteReady(("default-v1", "fips-v1"), ("sha1", "sha256")),
     messages.Spawn(UUID_A, "web1"),
@@ -31,6 +39,19 @@ _MESSAGES: tuple[Message, ...] = (
     messages.ReadExit(4712),
     messages.Exit(4712, "killed", 9),
     messages.Manufacture(UUID_A, "web1", "default-v1", ("sha256", "sha384"), KEY, "off"),
+    messages.Manufacture(UUID_A, "web1", "fips-v1", ("sha256",), KEY, "off", ("ecc-p384",)),
+    identity.Made(IDENTITY),
+    identity.Complete({"ecc-p384": b"a certificate"}, (b"its issuer's", b"the one above")),
+    identity.Recertify(
+        UUID_A, "web1", KEY, bytes(32), {"ecc-p384": b"a certificate"}, (b"its issuer's",), "off"
+    ),
+    identity.Identify(UUID_A, "web1", bytearray(32), ("rsa-2048",), True, str(UUID_A), "off"),
+    identity.Identified(IDENTITY),
+    identity.ReadInstalled(),
+    identity.Installed(bytes(32), {"rsa-2048": bytes(range(32)), "chain": b"\xff" * 32}),
+    identity.Certify(bytes(32), {"rsa-2048": b"a certificate"}, (b"its issuer's",)),
+    identity.Certified(6),
+    identity.NotCertified("certificates", "the owner of the TPM has defined index 0x01C00002"),
     messages.Copy(UUID_B, "web2", UUID_A, bytearray(32), KEY, "off"),
     messages.Reseal(UUID_A, "web1", Key(bytearray(b"\1" * 32), bytes(16), SLOTS), KEY, "off"),
     messages.Stored(3),

@@ -20,6 +20,9 @@ NEEDED = {
     schema.BackupRequest: {"passphrase"},
     schema.BackupNote: {"key_versions"},
     schema.KeyImportRequest: {"backup", "passphrase"},
+    schema.EkImportRequest: {"files"},
+    schema.CaRevokeRequest: {"subject"},
+    schema.CaImportRequest: {"file", "chain"},
 }
 """What a request has to say. A field that is added later has a default, or older clients fail."""
 

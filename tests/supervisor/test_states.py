@@ -32,6 +32,8 @@ CELLS: dict[Act, tuple[Problem | None, ...]] = {
     Act.CLONE: (None, None, None, None, HOST, KEY, DAMAGED, ABSENT),
     Act.REKEY: (None, None, None, None, HOST, KEY, DAMAGED, ABSENT),
     Act.SET: (None, None, None, None, None, None, DAMAGED, ABSENT),
+    Act.IDENTIFY: (None, None, None, None, HOST, KEY, DAMAGED, ABSENT),
+    Act.CERTIFY: (None, None, None, None, HOST, KEY, DAMAGED, ABSENT),
     Act.READ_PCRS: (RESTS, None, RESTS, RESTS, None, None, None, ABSENT),
 }
 

@@ -28,6 +28,9 @@ STATE_REFUSED: Final = Problem("state-refused", 500, 9, "The stored TPM state wa
 UNCONFIRMED: Final = Problem("unconfirmed", 409, 11, "The operation needs a confirmation")
 BUNDLE_REFUSED: Final = Problem("bundle-refused", 422, 12, "The file was refused")
 KEYS_REFUSED: Final = Problem("keys-refused", 422, 12, "The keys or the passphrase were refused")
+CERTIFICATES_REFUSED: Final = Problem(
+    "certificates-refused", 422, 12, "The certificates were refused"
+)
 UNAVAILABLE: Final = Problem("unavailable", 503, 10, "The operation is not available here")
 BUSY: Final = Problem("busy", 503, 10, "The daemon is busy")
 INTERNAL: Final = Problem("internal", 500, 1, "Internal error")
@@ -51,6 +54,7 @@ PROBLEMS: Final = {
         UNCONFIRMED,
         BUNDLE_REFUSED,
         KEYS_REFUSED,
+        CERTIFICATES_REFUSED,
         UNAVAILABLE,
         BUSY,
         INTERNAL,

@@ -33,6 +33,8 @@ VERBS = {
     "qemu-args": "qemu_args",
     "libvirt-xml": "libvirt_xml",
     "pcr": "pcr",
+    "ek": "ek",
+    "ca": "ca",
     "provider": "provider",
     "capabilities": "capabilities",
     "version": "version",

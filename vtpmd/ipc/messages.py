@@ -14,13 +14,24 @@ from vtpmd.storage.key import Key
 from vtpmd.storage.record import ROLES
 from vtpmd.storage.slot import Slot
 
+from .identity import (
+    Certified,
+    Certify,
+    Complete,
+    Identified,
+    Identify,
+    Installed,
+    Made,
+    NotCertified,
+    ReadInstalled,
+    Recertify,
+)
+from .words import FailureKind as FailureKind
+from .words import SandboxMode as SandboxMode
+
 STATE_FDS = len(ROLES)
 """How many descriptors the state files of an instance are."""
-SandboxMode = Literal["require", "best-effort", "off"]
 TpmPower = Literal["off", "on", "failed", "unknown"]
-FailureKind = Literal[
-    "key", "damaged", "newer", "wrong-instance", "storage", "sandbox", "model", "defect", "unknown"
-]
 ExitKind = Literal["exited", "killed", "unknown"]
 EventKind = Literal[
     "client-connected",
@@ -111,7 +122,10 @@ class Exit:
 
 @dataclass(frozen=True)
 class Manufacture:
-    """Make a new TPM and store it. File descriptors: its (empty) state files."""
+    """Make a new TPM and store it. File descriptors: its (empty) state files.
+
+    With `keys`, kinds of EKs, the TPM first says in Made who it is, and waits for Complete.
+    """
 
     uuid: UUID
     name: str
@@ -119,6 +133,7 @@ class Manufacture:
     pcr_banks: tuple[str, ...]
     key: Key
     sandbox: SandboxMode = "require"
+    keys: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -150,7 +165,7 @@ class Reseal:
 
 @dataclass(frozen=True)
 class Stored:
-    """Manufacture, Copy or Reseal is done and durable."""
+    """Manufacture, Copy, Reseal or Recertify is done and durable."""
 
     generation: int
 
@@ -331,11 +346,16 @@ Message = (
     | ReadExit
     | Exit
     | Manufacture
+    | Made
+    | Complete
+    | Recertify
     | Copy
     | Reseal
     | Stored
     | Examine
     | Examined
+    | Identify
+    | Identified
     | Serve
     | Ready
     | Failed
@@ -343,6 +363,11 @@ Message = (
     | StatusReply
     | ReadPcrs
     | Pcrs
+    | ReadInstalled
+    | Installed
+    | Certify
+    | Certified
+    | NotCertified
     | Rekey
     | Rewrap
     | Rekeyed

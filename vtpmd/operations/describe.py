@@ -17,11 +17,14 @@ from vtpmd.api.schema import (
     WorkerInfo,
 )
 from vtpmd.ipc.messages import StatusReply
+from vtpmd.pki.errors import PkiError
 from vtpmd.storage.errors import EnvelopeError, StorageError
 from vtpmd.storage.slot import Slot
 from vtpmd.supervisor.fleet import Fleet
 from vtpmd.supervisor.instance import Instance
 from vtpmd.supervisor.keys import ProviderState
+
+from .endorsement import certified
 
 
 def outline(fleet: Fleet, instance: Instance) -> InstanceInfo:
@@ -64,8 +67,19 @@ async def describe(fleet: Fleet, instance: Instance) -> InstanceInfo:
         uuid = instance.metadata.uuid
         slots = (await trio.to_thread.run_sync(fleet.host.registry.envelope, uuid)).slots
     answer = await instance.status()
-    worker = None if answer is None else _worker_info(*answer)
-    return replace(outline(fleet, instance), keys=key_slots(slots), worker=worker)
+    return replace(
+        outline(fleet, instance),
+        certificates=await _certificates(fleet, instance),
+        keys=key_slots(slots),
+        worker=None if answer is None else _worker_info(*answer),
+    )
+
+
+async def _certificates(fleet: Fleet, instance: Instance) -> str:
+    try:
+        return (await certified(fleet.host, instance)).standing
+    except (PkiError, StorageError) as error:
+        return f"unknown: {error}"
 
 
 def _worker_info(pid: int, status: StatusReply) -> WorkerInfo:

@@ -238,7 +238,7 @@ def _chain(
     chain: list[x509.Certificate] = []
     current = leaf
     while True:
-        trusted = [each for each in anchors if _has_signed(each, current.certificate)]
+        trusted = [each for each in anchors if has_signed(each, current.certificate)]
         if trusted:
             if trusted[0] not in (leaf.certificate, *chain):
                 chain.append(trusted[0])
@@ -250,7 +250,7 @@ def _chain(
                 each
                 for each in authorities
                 if each.certificate not in (leaf.certificate, *chain)
-                and _has_signed(each.certificate, current.certificate)
+                and has_signed(each.certificate, current.certificate)
             ),
             None,
         )
@@ -268,7 +268,8 @@ def _chain(
     return chain
 
 
-def _has_signed(authority: x509.Certificate, certificate: x509.Certificate) -> bool:
+def has_signed(authority: x509.Certificate, certificate: x509.Certificate) -> bool:
+    """Whether a certificate names an authority as its issuer, and its key has signed it."""
     try:
         certificate.verify_directly_issued_by(authority)
     except Exception:  # also for keys and algorithms that are not known, each with its own error

@@ -1,6 +1,8 @@
 """The certificates of one TPM: those of its EKs, and those of the authorities above them."""
 
+import base64
 import hashlib
+import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -8,7 +10,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from .contents import EkKey, kind_of, public_octets
-from .errors import RefusedError
+from .errors import DamagedError, RefusedError
 
 CHAIN = "chain"
 """Stands for the authorities' certificates where kinds of EKs are names."""
@@ -41,6 +43,31 @@ def _parse_whole(certificate: x509.Certificate) -> None:
 def pem(certificates: Iterable[x509.Certificate]) -> bytes:
     """Certificates one after the other."""
     return b"".join(each.public_bytes(Encoding.PEM) for each in certificates)
+
+
+def key_pem(octets: bytes) -> str:
+    """A SubjectPublicKeyInfo (DER) in PEM."""
+    return _armoured("PUBLIC KEY", octets)
+
+
+def request_pem(octets: bytes, key: bytes) -> str:
+    """A PKCS#10 request (DER) in PEM, after a look at whose it is.
+
+    Raises DamagedError unless it is signed by `key`, a SubjectPublicKeyInfo, and for that key.
+    """
+    try:
+        request = x509.load_der_x509_csr(octets)
+        public, genuine = request.public_key(), request.is_signature_valid
+    except Exception:  # whatever hostile octets lead the parser to
+        raise DamagedError("what the worker calls a request is none") from None
+    if not (genuine and isinstance(public, EkKey) and public_octets(public) == key):
+        raise DamagedError("what the worker calls a request is of another key")
+    return _armoured("CERTIFICATE REQUEST", octets)
+
+
+def _armoured(label: str, octets: bytes) -> str:
+    lines = textwrap.wrap(base64.b64encode(octets).decode(), 64)
+    return "\n".join([f"-----BEGIN {label}-----", *lines, f"-----END {label}-----", ""])
 
 
 def der(certificate: x509.Certificate) -> bytes:
@@ -102,6 +129,12 @@ class Certificates:
         """What goes into NV: leaves by kind, and the chain without what is self-signed."""
         above = tuple(der(each) for each in self.chain if not is_self_signed(each))
         return {kind: der(each) for kind, each in self.leaves.items()}, above
+
+    def replaced_by(self, new: "Certificates") -> "Certificates":
+        """These with those in `new` in the place of the ones for the same keys."""
+        kept = {kind: leaf for kind, leaf in self.leaves.items() if kind not in new.leaves}
+        above = [each for each in self.chain if kept and each not in new.chain]
+        return Certificates({**new.leaves, **kept}, (*new.chain, *above))
 
     @property
     def digests(self) -> dict[str, bytes]:

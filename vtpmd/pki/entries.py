@@ -25,6 +25,15 @@ How = typing.Literal["made", "trusted", "restored"]
 """Why the keys of a TPM are believed: the worker that made it said so before any guest could speak,
 an administrator trusts what a worker says later, or a bundle has brought what another host knows.
 """
+REASONS: Final = (
+    "unspecified",
+    "key-compromise",
+    "affiliation-changed",
+    "superseded",
+    "cessation-of-operation",
+    "privilege-withdrawn",
+)
+"""Why a certificate can be revoked (RFC 5280, 5.3.1)."""
 Source = typing.Literal["own", "foreign"]
 
 
@@ -34,12 +43,13 @@ def _now() -> datetime:
 
 @dataclass(frozen=True, kw_only=True)
 class Known:
-    """A TPM: the name of its endorsement primary seed, its EKs by kind, what it reports."""
+    """A TPM: the name of its endorsement primary seed, its EKs and their Names, what it reports."""
 
     TYPE: ClassVar = "tpm"
     identity: UUID
     seed: bytes
     keys: dict[str, bytes]
+    names: dict[str, bytes] = field(default_factory=dict)
     reported: Reported
     how: How
     time: datetime = field(default_factory=_now)

@@ -45,6 +45,10 @@ class Ledger:
         """What is known of the TPM of an identity while it has this seed."""
         return self._known.get((identity, seed))
 
+    def known(self, identity: UUID) -> list[Known]:
+        """What is known of the TPMs of an identity, the newest last."""
+        return [each for (holder, _), each in self._known.items() if holder == identity]
+
     def given(self, identity: UUID | None = None) -> list[Given]:
         """Every certificate that was given out, or those of one identity."""
         return [each for each in self._given if identity in (None, each.identity)]
@@ -60,9 +64,8 @@ class Ledger:
     def entries(self, identity: UUID) -> list[Entry]:
         """All that is known of one identity."""
         given = self.given(identity)
-        known = [each for (holder, _), each in self._known.items() if holder == identity]
         revoked = [found for each in given if (found := self.revocation(each)) is not None]
-        return [*known, *given, *revoked]
+        return [*self.known(identity), *given, *revoked]
 
     def append(self, entries: Sequence[Entry]) -> None:
         """Add entries, durably, all in one write.

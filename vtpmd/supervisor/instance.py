@@ -8,6 +8,7 @@ import trio
 
 from vtpmd.api import names, problems
 from vtpmd.api.problems import OperationError
+from vtpmd.ipc.identity import Installed, ReadInstalled
 from vtpmd.ipc.messages import Admitted, Pcrs, ReadPcrs, Status, StatusReply
 from vtpmd.storage.wipe import wipe
 from vtpmd.telemetry.log import get_logger
@@ -153,6 +154,15 @@ class Instance:
             return None
         try:
             return worker.pid, await worker.ask(Status(), StatusReply)
+        except (WorkerEndedError, WorkerFailedError):
+            return None
+
+    async def installed(self) -> Installed | None:
+        """What the worker says of certificates in NV, or None if no worker answers."""
+        if (worker := self._worker) is None:
+            return None
+        try:
+            return await worker.ask(ReadInstalled(), Installed)
         except (WorkerEndedError, WorkerFailedError):
             return None
 

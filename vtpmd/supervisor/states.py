@@ -51,6 +51,8 @@ class Act(Enum):
     CLONE = "cloned"
     REKEY = "rekeyed"
     SET = "changed"
+    IDENTIFY = "asked for requests"
+    CERTIFY = "given certificates"
     READ_PCRS = "asked for its PCR values"
 
 
@@ -68,10 +70,19 @@ def _each(acts: Iterable[Act], problem: Problem) -> dict[Act, Problem]:
 REFUSALS: dict[str, dict[Act, Problem]] = {
     GONE: _each(Act, problems.NOT_FOUND),
     UNREADABLE: _each(
-        (Act.START, Act.BACK_UP, Act.CLONE, Act.REKEY, Act.SET), problems.STATE_REFUSED
+        (
+            Act.START,
+            Act.BACK_UP,
+            Act.CLONE,
+            Act.REKEY,
+            Act.SET,
+            Act.IDENTIFY,
+            Act.CERTIFY,
+        ),
+        problems.STATE_REFUSED,
     ),
-    STARTING: _each((Act.CLONE, Act.REKEY), problems.UNAVAILABLE),
-    WAITING: _each((Act.CLONE, Act.REKEY), problems.KEY_UNAVAILABLE),
+    STARTING: _each((Act.CLONE, Act.REKEY, Act.IDENTIFY, Act.CERTIFY), problems.UNAVAILABLE),
+    WAITING: _each((Act.CLONE, Act.REKEY, Act.IDENTIFY, Act.CERTIFY), problems.KEY_UNAVAILABLE),
     STOPPED: _each((Act.READ_PCRS,), problems.NOT_RUNNING),
     LOCKED: _each((Act.READ_PCRS,), problems.NOT_RUNNING),
     FAILED: _each((Act.READ_PCRS,), problems.NOT_RUNNING),

@@ -2,6 +2,7 @@
 
 import json
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -212,6 +213,36 @@ def test_backup_and_restore_carry_them(daemon: Daemon, tmp_path: Path) -> None:
     assert daemon.control("ek", "show", "web1") == before
     daemon.control("ek", "renew", "web1")
     assert daemon.control("info", "web1")["certificates"] == "valid"
+
+
+def test_another_host_believes_what_certificates_prove(daemon: Daemon, tmp_path: Path) -> None:
+    """Its own authority goes on only with keys that a root it trusts has certified."""
+    daemon.control("create", "web1", "--no-start")
+    bundle, root = tmp_path / "bundle", tmp_path / "root.pem"
+    daemon.control("backup", "web1", str(bundle))
+    root.write_text(daemon.text("ca", "show", "--root"))
+    for roots, known in (("null", ""), (str(root), "restored")):
+        with (
+            tempfile.TemporaryDirectory(prefix="vtpmd-") as place,
+            running(Path(place), f"identity: {{roots: {roots}}}") as other,
+        ):
+            keyring = (daemon.state / "keyring").read_bytes()
+            other.end()
+            (other.state / "keyring").write_bytes(keyring)
+            (other.state / "keyring").chmod(0o600)
+            other.start()
+            info = other.control("restore", str(bundle), "--start")
+            shown = other.control("ek", "show", "web1")
+            assert shown["known"] == known
+            status = other.ctl("ek", "renew", "web1").returncode
+            assert status == (0 if known else UNCONFIRMED)
+            if known:
+                assert other.control("info", "web1")["certificates"] == "valid"
+                serials = [each["serial"] for each in other.control("ca", "list")["certificates"]]
+                assert serials[:3] == [
+                    key["serial"] for key in daemon.control("ek", "show", "web1")["keys"]
+                ]
+            assert info["state"] == "running"
 
 
 def test_older_ones_in_nv_are_stale_until_renewed(daemon: Daemon, tmp_path: Path) -> None:

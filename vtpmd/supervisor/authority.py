@@ -57,6 +57,11 @@ class Authority:
         """What everybody may know of it; it is made if it is not there."""
         return (await self._stored(provider)).public
 
+    async def existing(self) -> Public | None:
+        """What everybody may know of it, None if it was never made."""
+        stored = await self._in_directory(store.load)
+        return None if stored is None else stored.public
+
     async def issuer(self, provider: str | None = None) -> Issuer:
         """Who issues now, with the key, which is for one use."""
         stored = await self._stored(provider)

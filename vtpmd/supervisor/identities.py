@@ -117,26 +117,40 @@ class Identities:
             self._audit.record("certificate-revoked", serial=each.serial, reason=reason)
         return revoked
 
-    async def restore(self, entries: Sequence[Entry], certificates: Certificates) -> None:
+    async def told(self, identity: UUID, certificates: Certificates) -> list[Entry]:
+        """What a bundle with these certificates tells of a TPM."""
+        ledger, present = await self.ledger(), set(certificates.digests.values())
+        given = [each for each in ledger.given(identity) if each.digest in present]
+        return [*ledger.known(identity), *given]
+
+    async def restore(
+        self, identity: UUID, entries: Sequence[Entry], certificates: Certificates
+    ) -> None:
         """Note what a bundle says of a TPM, as far as certificates that came with it prove it.
 
         They have to chain to the own authority, or to the roots that are configured.
         """
-        ledger = await self.ledger()
-        roots = await self._roots()
-        wanted = []
-        for entry in entries:
-            if isinstance(entry, Known) and ledger.find(entry.identity, entry.seed) is None:
-                with contextlib.suppress(RefusedError, ConflictError):
-                    wanted.append(_proven(entry, certificates, roots))
-        for known in wanted:
-            with contextlib.suppress(ConflictError):
-                await self._append([known])
-
-    async def _roots(self) -> dict[str, bytes]:
-        """The roots that are believed where an administrator names none."""
-        own = pem([(await self.authority.public()).root])
-        return {"the own authority": own, **await self._configured_roots()}
+        ledger, public = await self.ledger(), await self.authority.existing()
+        roots = await self._configured_roots()
+        if public is not None:
+            roots["the own authority"] = pem([chain[-1] for chain in public.issuers])
+        if not roots:
+            return  # a chain that proves itself proves nothing
+        present = {each.digest for each in ledger.given(identity)}
+        for known in (each for each in entries if isinstance(each, Known)):
+            if known.identity != identity or ledger.find(identity, known.seed) is not None:
+                continue
+            with contextlib.suppress(RefusedError, ConflictError):
+                proven = _proven(known, certificates, roots)
+                given = [
+                    each
+                    for each in entries
+                    if isinstance(each, Given)
+                    and (each.identity, each.seed) == (identity, known.seed)
+                    and each.digest in set(certificates.digests.values()) - present
+                    and each.kind in proven.keys
+                ]
+                await self._append([proven, *given])
 
     async def _configured_roots(self) -> dict[str, bytes]:
         if (path := self.settings.roots) is None:

@@ -51,7 +51,7 @@ def test_a_second_create_is_refused_and_touches_nothing(daemon: Daemon) -> None:
     daemon.control("create", "web1", "--uuid", uuid)
     everything = instance_directory(daemon, "web1").rglob("*")
     files = {path: path.read_bytes() for path in everything if path.is_file()}
-    assert len(files) == 5
+    assert len(files) == 6
     for arguments in (["web1"], ["web2", "--uuid", uuid], [uuid]):
         result = daemon.ctl("create", *arguments)
         assert result.returncode == 6

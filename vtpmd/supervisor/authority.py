@@ -64,7 +64,9 @@ class Authority:
 
     async def issuer(self, provider: str | None = None) -> Issuer:
         """Who issues now, with the key, which is for one use."""
-        stored = await self._stored(provider)
+        stored, made = await self._present(provider)
+        if made is not None:
+            return made  # its key was here a moment ago: no key provider is asked again
         async with self._unsealed(stored) as (secrets, _):
             return store.issuers(stored.public, secrets)[-1]
 
@@ -110,14 +112,19 @@ class Authority:
             ]
 
     async def _stored(self, provider: str | None) -> Stored:
+        return (await self._present(provider))[0]
+
+    async def _present(self, provider: str | None) -> tuple[Stored, Issuer | None]:
+        """The authority; with its issuer if it had to be made."""
         if (found := await self._in_directory(store.load)) is not None:
-            return found
+            return found, None
         async with self._lock:
+            made = None
             if (found := await self._in_directory(store.load)) is None:
-                await self._make(provider)
+                made = await self._make(provider)
                 found = await self._in_directory(store.load)
-        assert found is not None
-        return found
+            assert found is not None
+            return found, made
 
     @asynccontextmanager
     async def _changing(self) -> AsyncIterator[Stored]:
@@ -128,7 +135,7 @@ class Authority:
             assert stored is not None
             yield stored
 
-    async def _make(self, provider: str | None) -> None:
+    async def _make(self, provider: str | None) -> Issuer:
         uuid = uuid4()
         root, root_key, issuer = await trio.to_thread.run_sync(authority.make, uuid)
         key = await self._keys.fresh(uuid, self._keys.choose(provider))
@@ -139,6 +146,7 @@ class Authority:
         finally:
             wipe(key.dek)
         self._audit.record("authority-made", uuid=str(uuid), root=authority.key_id(root))
+        return issuer
 
     async def _save(self, old: Stored, public: Public, secrets: Secrets, key: Key) -> None:
         generation = old.envelope.header.generation + 1

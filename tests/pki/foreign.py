@@ -130,6 +130,7 @@ class Authority:
         padding: int = 0,
         strange: bool = False,
         without: type[x509.ExtensionType] | None = None,
+        subject: str = "vm",
     ) -> x509.Certificate:
         """An EK certificate; nothing is wrong with it unless asked for."""
         is_rsa = isinstance(key, rsa.RSAPublicKey)
@@ -144,7 +145,7 @@ class Authority:
             extensions.append((x509.UnrecognizedExtension(STRANGE, bytes(padding)), strange))
         builder = (
             x509.CertificateBuilder()
-            .subject_name(name("vm"))
+            .subject_name(name(subject))
             .issuer_name(name(self.subject))
             .public_key(key)
             .serial_number(x509.random_serial_number())

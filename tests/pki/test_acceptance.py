@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 
 from tests.pki.foreign import DAY, FAULTS, REPORTED, Authority, der, pem, public
 from vtpmd.pki import authority
-from vtpmd.pki.acceptance import Tpm, accept, accept_issuer
+from vtpmd.pki.acceptance import Tpm, accept
 from vtpmd.pki.certificates import Certificates
+from vtpmd.pki.chains import accept_issuer
 from vtpmd.pki.errors import RefusedError
 
 KINDS = ("rsa-2048", "ecc-p256", "ecc-p384")

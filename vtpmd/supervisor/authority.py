@@ -11,7 +11,7 @@ from uuid import uuid4
 import trio
 from cryptography import x509
 
-from vtpmd.pki import acceptance, authority, store
+from vtpmd.pki import authority, chains, store
 from vtpmd.pki.authority import Issuer
 from vtpmd.pki.entries import Revoked
 from vtpmd.pki.errors import DamagedError, RefusedError
@@ -91,7 +91,7 @@ class Authority:
             if secrets.request is None:
                 raise RefusedError("no certificate was requested: `vtpmctl ca csr` comes first")
             wanted = secrets.request.public_key()
-            chain = await trio.to_thread.run_sync(acceptance.accept_issuer, wanted, file, octets)
+            chain = await trio.to_thread.run_sync(chains.accept_issuer, wanted, file, octets)
             public, changed = store.replace_issuer(stored.public, secrets, chain)
             await self._save(stored, public, changed, key)
         self._audit.record("authority-imported", issuer=authority.key_id(chain[0]))

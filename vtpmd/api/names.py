@@ -85,7 +85,7 @@ EXIT_STATUSES: Final = {
     8: "the key is missing or its provider is unavailable (state locked)",
     9: "the stored TPM state was refused (state failed)",
     10: "the host cannot do this now",
-    11: "a confirmation is needed (--yes)",
+    11: "a confirmation is needed (--yes, --trust-now)",
     12: "a backup, its passphrase, or a certificate was refused",
     EXIT_FILE: "a file or the output cannot be read or written",
     EXIT_INTERRUPTED: "interrupted (Ctrl-C, or no answer to a question)",

@@ -26,6 +26,7 @@ NOT_RUNNING: Final = Problem("not-running", 409, 7, "The instance is not running
 KEY_UNAVAILABLE: Final = Problem("key-unavailable", 503, 8, "The key is not available")
 STATE_REFUSED: Final = Problem("state-refused", 500, 9, "The stored TPM state was refused")
 UNCONFIRMED: Final = Problem("unconfirmed", 409, 11, "The operation needs a confirmation")
+UNTRUSTED: Final = Problem("untrusted", 409, 11, "The keys of the TPM are not known")
 BUNDLE_REFUSED: Final = Problem("bundle-refused", 422, 12, "The file was refused")
 KEYS_REFUSED: Final = Problem("keys-refused", 422, 12, "The keys or the passphrase were refused")
 CERTIFICATES_REFUSED: Final = Problem(
@@ -52,6 +53,7 @@ PROBLEMS: Final = {
         KEY_UNAVAILABLE,
         STATE_REFUSED,
         UNCONFIRMED,
+        UNTRUSTED,
         BUNDLE_REFUSED,
         KEYS_REFUSED,
         CERTIFICATES_REFUSED,

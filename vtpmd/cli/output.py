@@ -33,6 +33,10 @@ HINTS = {
         "`vtpmctl unlock` tries again at once."
     ),
     "unconfirmed": "Nothing was done. Add --yes if that is what you want.",
+    "untrusted": (
+        "Nothing was done. `vtpmctl ek renew --trust-now` believes what its worker says now, as "
+        "does `vtpmctl ek csr --trust-now`, which comes before `ek import`."
+    ),
     "bundle-refused": "Nothing was changed.",
     "certificates-refused": "Nothing was changed.",
     "state-refused": "The state file is untouched. `vtpmctl info` shows the reason.",

@@ -35,8 +35,8 @@ from vtpmd.supervisor.worker import Worker
 from .examine import unlocked
 
 UNKNOWN = (
-    "The keys of {name} were not noted when its TPM was made, so that a guest has used it since: "
-    "whoever certifies them now trusts what its worker says now (--trust-now)."
+    "The keys of {name} were not noted when its TPM was made, and it may have been used since: "
+    "whoever certifies them believes a worker that guests have talked to."
 )
 OTHERS = (
     "The keys that the worker of {name} tells are not those that were noted for its TPM. Nothing "
@@ -90,7 +90,7 @@ async def recognized(
             known = await host.identities.trust(identity, told)
     if known is None:
         detail = UNKNOWN.format(name=instance.metadata.name)
-        raise OperationError(problems.UNCONFIRMED, detail)
+        raise OperationError(problems.UNTRUSTED, detail)
     return known, installed
 
 

@@ -3,6 +3,7 @@
 `python -m tests.compat.samples` writes their golden octets.
 """
 
+import os
 from datetime import UTC, datetime
 from pathlib import Path
 from uuid import UUID
@@ -10,6 +11,9 @@ from uuid import UUID
 from vtpmd.ipc import identity, messages
 from vtpmd.ipc.messages import Message
 from vtpmd.ipc.rules import CODEC
+from vtpmd.pki import authority, store
+from vtpmd.pki.contents import Reported
+from vtpmd.pki.entries import Entry, Given, Known, Revoked, encode, fingerprint
 from vtpmd.storage.key import Key
 from vtpmd.storage.slot import Slot
 from vtpmd.supervisor.metadata import Metadata
@@ -106,6 +110,36 @@ METADATA = Metadata(
     mode="0600",
 )
 META = HERE / "meta.json"
+WHEN = datetime(2026, 5, 4, 3, 2, 1, tzinfo=UTC)
+_KEY = b"a public key"
+ENTRIES: tuple[Entry, ...] = (
+    Known(
+        identity=UUID_A,
+        seed=bytes(range(32)),
+        keys={"ecc-p384": _KEY},
+        names={"ecc-p384": b"\x00\x0c" + bytes(48)},
+        reported=Reported("5654504D", "vtpmd", "00010000", "2.0", 0, 185),
+        how="trusted",
+        time=WHEN,
+    ),
+    Given(
+        identity=UUID_A,
+        seed=bytes(range(32)),
+        kind="ecc-p384",
+        key=fingerprint(_KEY),
+        serial="7fabcdef",
+        issuer="CN=their CA",
+        source="foreign",
+        not_after=WHEN,
+        digest=bytes(range(32)),
+        time=WHEN,
+    ),
+    Revoked(serial="7fabcdef", issuer="00ff", reason="key-compromise", time=WHEN),
+)
+LEDGER = HERE / "ledger"
+AUTHORITY, AUTHORITY_DEK = HERE / "authority", bytes(range(32))
+"""The file of an authority with a request that is out, and its DEK. It holds what is random, so
+that it is written once and only read from then on."""
 
 
 def golden(name: str) -> Path:
@@ -119,6 +153,20 @@ def main() -> None:
         lines = [octets[start : start + 96] for start in range(0, len(octets), 96)]
         golden(name).write_text("\n".join(lines) + "\n")
     META.write_bytes(METADATA.encode())
+    LEDGER.write_bytes(b"".join(map(encode, ENTRIES)))
+    if not AUTHORITY.exists():
+        _make_authority()
+
+
+def _make_authority() -> None:
+    root, root_key, issuer = authority.make(UUID_B)
+    secrets = store.Secrets(root_key, (issuer.key,), authority.new_key())
+    public = store.Public(UUID_B, root, (issuer.chain,), requested=True)
+    directory = os.open(HERE, os.O_RDONLY)
+    try:
+        store.save(directory, public, secrets, Key(bytearray(AUTHORITY_DEK), DEK_ID, SLOTS))
+    finally:
+        os.close(directory)
 
 
 if __name__ == "__main__":

@@ -2,16 +2,31 @@
 
 import dataclasses
 import json
+import os
+from pathlib import Path
 
 import cbor2
 import pytest
 
 from tests.api.samples import REQUESTS
-from tests.compat.samples import HERE, MESSAGES, META, METADATA, golden
+from tests.compat.samples import (
+    AUTHORITY,
+    AUTHORITY_DEK,
+    ENTRIES,
+    HERE,
+    LEDGER,
+    MESSAGES,
+    META,
+    METADATA,
+    UUID_B,
+    golden,
+)
 from vtpmd.api import schema
 from vtpmd.ipc.codec import MalformedMessageError
 from vtpmd.ipc.messages import Message
 from vtpmd.ipc.rules import CODEC, RULES
+from vtpmd.pki import store
+from vtpmd.pki.entries import decode, decode_all, encode
 from vtpmd.supervisor.metadata import Metadata
 
 NEEDED = {
@@ -86,6 +101,34 @@ def test_metadata_is_written_and_read_as_ever() -> None:
     assert Metadata.decode(META.read_bytes()) == METADATA
     more = json.loads(META.read_bytes()) | {"later": {"a": [1]}}
     assert Metadata.decode(json.dumps(more).encode()) == METADATA
+
+
+def test_the_ledger_is_written_and_read_as_ever() -> None:
+    assert b"".join(map(encode, ENTRIES)) == LEDGER.read_bytes()
+    assert decode_all(LEDGER.read_bytes(), "ledger") == list(ENTRIES)
+    shown = {field.name for entry in ENTRIES for field in dataclasses.fields(entry)}
+    defaults = {"names": {}, "reason": "unspecified"}
+    for line, entry in zip(LEDGER.read_bytes().splitlines(), ENTRIES, strict=True):
+        content = json.loads(line)
+        shown -= content.keys()
+        less = {name: value for name, value in content.items() if name not in defaults}
+        expected = {name: value for name, value in defaults.items() if hasattr(entry, name)}
+        read = decode(json.dumps(less | {"later": [1]}).encode(), "ledger")
+        assert read == dataclasses.replace(entry, **expected)  # type: ignore[arg-type]
+    assert shown == set()
+
+
+def test_an_authority_is_read_as_ever(tmp_path: Path) -> None:
+    (tmp_path / "authority").touch(0o600)
+    (tmp_path / "authority").write_bytes(AUTHORITY.read_bytes())
+    directory = os.open(tmp_path, os.O_RDONLY)
+    try:
+        stored = store.load(directory)
+    finally:
+        os.close(directory)
+    assert stored is not None
+    assert (stored.public.uuid, stored.public.requested) == (UUID_B, True)
+    assert stored.unseal(AUTHORITY_DEK).request is not None
 
 
 @pytest.mark.parametrize("request_", REQUESTS, ids=lambda kind: kind.__name__)

@@ -1,5 +1,6 @@
 """The daemon killed amid a renewal, an import, and the making of the authority: old or new."""
 
+import base64
 import contextlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -7,13 +8,14 @@ from typing import Any
 
 import pytest
 from cryptography import x509
+from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
 from tests.conformance.tools import Tools
 from tests.faults.bystander import Bystander
 from tests.faults.tracing import Call, calls, killing, needs_tracing, traced
 from tests.peers.client import PeerError
 from tests.peers.vtpmd import Vtpmd
-from tests.pki.foreign import der
+from tests.pki.foreign import Authority, der, pem
 
 ACTS = ("mkdirat", "fsync", "rename,renameat,renameat2", "sendmsg", "unlinkat", "pwrite64")
 """What such an operation does to files and processes; the rest of its system calls only looks."""
@@ -67,14 +69,27 @@ def serials(octets: Sequence[bytes]) -> set[str]:
 
 @pytest.mark.slow
 @needs_tracing
-@pytest.mark.parametrize("served", [True, False])
-def test_daemon_killed_amid_a_renewal(daemon: Vtpmd, tmp_path: Path, served: bool) -> None:
+@pytest.mark.parametrize(("how", "served"), [("renew", True), ("renew", False), ("import", True)])
+def test_daemon_killed_amid_a_renewal(
+    daemon: Vtpmd, tmp_path: Path, how: str, served: bool
+) -> None:
     log = tmp_path / "strace"
     name = daemon.create("web1").info()["name"]
     tools = Tools(daemon.instance(name), tmp_path)
 
     def renew() -> tuple[int, Any]:
-        return daemon.request("POST", f"/instances/{name}/ek/renew", {})
+        request = brought() if how == "import" else {}
+        return daemon.request("POST", f"/instances/{name}/ek/{how}", request)
+
+    def brought() -> dict[str, Any]:
+        made = pem(theirs.certificate, *(theirs.certify(key) for key in keys))
+        return {"files": {"all.pem": base64.b64encode(made).decode()}}
+
+    theirs = Authority("their root")
+    keys = [
+        load_pem_public_key(key["public_key"].encode())
+        for key in daemon.control("ek", "show", name)["keys"]
+    ]
 
     def rest() -> None:
         if not served:

@@ -1,11 +1,14 @@
-"""Every field is decided about by its maker, and shown; every act that may be refused is asked."""
+"""Every field is decided about by its maker, and shown; every operation has a test of its own, and
+every act that may be refused is asked."""
 
 import ast
+from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
 
 import pytest
 
+from vtpmd.admin.routes import HANDLERS
 from vtpmd.api.schema import InstanceInfo
 from vtpmd.ipc.messages import StatusReply
 from vtpmd.supervisor.metadata import Metadata
@@ -14,9 +17,17 @@ from vtpmd.supervisor.states import Act
 ROOT = Path(__file__).parents[1] / "vtpmd"
 MAKERS = [
     ("worker/server.py", "StatusReply", StatusReply),
-    ("operations/new.py", "Metadata", Metadata),
+    ("operations/create.py", "Metadata", Metadata),
+    ("operations/clone.py", "Metadata", Metadata),
+    ("operations/restore.py", "Metadata", Metadata),
 ]
 """A module, whom it calls to make what, and what that is."""
+
+OWN_TESTS = Path(__file__).parent / "operations"
+Operation = Callable[..., object]
+OPERATIONS = {handler.operation for handler in HANDLERS.values()}
+SHARED = {"bundle", "describe", "ek_report", "endorsement", "examine", "new"}
+"""Modules of operations that are no verb, but what several of them have in common."""
 
 
 def tree(module: str) -> ast.Module:
@@ -33,6 +44,15 @@ def keywords(module: str, function: str) -> set[str]:
     }
 
 
+def replaced(module: str) -> list[str]:
+    """What `dataclasses.replace` is given in a module, as it is written there."""
+    return [
+        ast.unparse(node.args[0])
+        for node in ast.walk(tree(module))
+        if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "replace"
+    ]
+
+
 def attributes(module: str) -> set[str]:
     """Every attribute that is read anywhere in a module."""
     return {node.attr for node in ast.walk(tree(module)) if isinstance(node, ast.Attribute)}
@@ -45,11 +65,70 @@ def test_whoever_makes_one_decides_about_each_field(
     assert {field.name for field in fields(made)} - keywords(module, function) == set()
 
 
+def test_nobody_else_makes_an_instance() -> None:
+    """A field that is not decided about would come along, or be lost, without a word."""
+    makers = {module for module, function, _ in MAKERS if function == "Metadata"}
+    operations = {f"operations/{path.name}" for path in (ROOT / "operations").glob("*.py")}
+    assert {module for module in operations if keywords(module, "Metadata")} == makers
+    changing = {module for module in operations if "metadata" in " ".join(replaced(module))}
+    assert changing == {"operations/backup.py"}  # which keeps all else, for `restore` to judge
+
+
 def test_everything_of_an_instance_is_filled_and_shown() -> None:
     known = {field.name for field in fields(InstanceInfo)} - {"document"}  # a client's copy
     describing = "operations/describe.py"
     assert known == keywords(describing, "InstanceInfo") | keywords(describing, "replace")
     assert known - attributes("cli/output.py") == set()
+
+
+def test_every_operation_has_a_route() -> None:
+    public = {
+        (path.stem, node.name)
+        for path in (ROOT / "operations").glob("*.py")
+        if path.stem not in SHARED
+        for node in ast.parse(path.read_text()).body
+        if isinstance(node, ast.AsyncFunctionDef) and not node.name.startswith("_")
+    }
+    assert public == {(verb_of(each), each.__name__) for each in OPERATIONS}
+
+
+def verb_of(operation: Operation) -> str:
+    return operation.__module__.rpartition(".")[2]
+
+
+@pytest.mark.parametrize("operation", sorted(OPERATIONS, key=str), ids=lambda it: it.__qualname__)
+def test_every_operation_is_tried_by_a_test_of_its_own(operation: Operation) -> None:
+    """By a call, or by vtpmctl with the words of its verb, in tests/operations/test_<verb>.py."""
+    test = OWN_TESTS / f"test_{verb_of(operation)}.py"
+    assert test.exists(), f"{test.name} is missing"
+    words = spoken(verb_of(operation), operation.__name__)
+    calling = ast.parse(test.read_text())
+    aliases = {
+        name.asname or name.name
+        for node in ast.walk(calling)
+        if isinstance(node, ast.ImportFrom) and node.module == operation.__module__
+        for name in node.names
+        if name.name == operation.__name__
+    }
+    called = any(isinstance(node, ast.Name) and node.id in aliases for node in ast.walk(calling))
+    said = any(words <= constants(node) for node in ast.walk(calling) if isinstance(node, ast.Call))
+    assert called or said, f"{test.name} does not try {' '.join(words)}"
+
+
+def spoken(verb: str, function: str) -> set[str]:
+    """The words of vtpmctl for an operation."""
+    group, _, below = verb.partition("_")
+    if group == "ek":
+        return {group, {"requests": "csr"}.get(below, below)}
+    if verb not in ("provider", "ca"):
+        return {verb}
+    others = {"note_backup": "backup", "revocation_lists": "crl", "request": "csr"}
+    return {verb, others.get(function, function.strip("_"))}
+
+
+def constants(call: ast.Call) -> set[object]:
+    """The literal arguments of a call."""
+    return {argument.value for argument in call.args if isinstance(argument, ast.Constant)}
 
 
 def test_every_act_is_asked_for() -> None:

@@ -88,3 +88,10 @@ async def test_what_is_refused_is_recorded_under_the_name_it_is_about(stage: Sta
     assert await admin.refused("PUT", "/instances") is problems.NO_METHOD
     assert admin.last() == ("provider rotate", "main", "unavailable")
     assert (await admin.ask("POST", "/unlock")).content == {"unlocked": [], "failed": []}
+
+
+async def test_a_defect_is_recorded_as_one(tmp_path: Path) -> None:
+    file = tmp_path / "audit"
+    with pytest.raises(TypeError):
+        await Routes(None, Audit(file))(Request("GET", "/v1/instances", b"", US))
+    assert json.loads(file.read_text())["outcome"] == problems.INTERNAL.code

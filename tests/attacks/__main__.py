@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tests.attacks.together import Outcome, attack
-from tests.bench.measure import Timing
+from tests.bench.results import Timing
 
 TIMES_OF_QUIET = 3.0
 MILLISECONDS = 50.0

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from tests.attacks.memory import peak_memory
 from tests.attacks.taken import daemon_with_hole
-from tests.bench.measure import Timing, timing
+from tests.bench.results import Timing, timing
 from tests.faults.machine import INDEX_SIZE, Machine
 from tests.peers.vtpmd import Vtpmd, VtpmdInstance
 

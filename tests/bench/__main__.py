@@ -1,150 +1,115 @@
-"""scripts/bench: vtpmd and swtpm side by side, in the same run."""
+"""scripts/bench: vtpmd and swtpm side by side, in the same run.
+
+Every process is pinned, for where they run decides more than what they do: once all on one CPU,
+once who asks and who answers on a CPU of their own. Several rounds of everything; what is shown are
+medians of rounds, in milliseconds, and the relation to swtpm. CPU is what the serving process took
+for one step, in user and system mode. swtpm is as it is: it never syncs its state. What vtpmd has
+created is sealed, durable and served; swtpm_setup makes the same kinds of endorsement keys and PCR
+banks, and leaves it at that.
+"""
 
 import argparse
-import json
 import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
 
-from tests.bench import measure
-from tests.bench.encoding import RefusedError
-from tests.bench.hosts import HOSTS, Host
-from tests.bench.measure import Memory, Timing
-from tests.bench.target import Target
+from tests.bench import plot, results
+from tests.bench.hosts import Host, host_of
+from tests.bench.measure import measurements
+from tests.bench.processes import placements
+from tests.bench.results import BEFORE, OURS, PEER, ReadError, Run
+from tests.bench.run import Bench, machine, tell
+from tests.bench.table import table
 from tests.bench.workloads import WORKLOADS
-from tests.peers.instance import Instance
 
 ROOT = Path(__file__).parents[2]
 VECTORS = Path(os.environ.get("VTPMD_VECTORS", ROOT.parent / "shared/vectors"))
 RECORDED_BOOT = VECTORS / "traces/win11-swtpm.log"
-PEER = "swtpm"
 
 
-class Report:
-    """Prints rows as they come, with the ratio to the peer, and keeps them for --json."""
-
-    def __init__(self, hosts: list[str], out: Any) -> None:
-        self._hosts, self._out = hosts, out
-        self.rows: dict[str, dict[str, Any]] = {}
-        self.failed = False
-
-    def _print(self, cells: list[str]) -> None:
-        print(f"{cells[0]:34}" + "".join(f"{cell:>17}" for cell in cells[1:]), file=self._out)
-        self._out.flush()
-
-    def heading(self, title: str, columns: list[str]) -> None:
-        print(file=self._out)
-        names = [f"{host} {column}" for host in self._hosts for column in columns]
-        ratios = [f"ratio {column}" for column in columns] if len(self._hosts) > 1 else []
-        self._print([title, *names, *ratios])
-
-    def row(self, name: str, results: Mapping[str, Timing | Memory], columns: list[str]) -> None:
-        self.rows[name] = {host: vars(result) for host, result in results.items()}
-        cells = [f"{getattr(results[h], c):.3f}" for h in self._hosts for c in columns]
-        if len(self._hosts) > 1:
-            ours, theirs = (
-                next(results[h] for h in self._hosts if (h == PEER) is is_peer)
-                for is_peer in (False, True)
-            )
-            cells += [_ratio(getattr(ours, c), getattr(theirs, c)) for c in columns]
-        self._print([name, *cells])
-
-    def missing(self, name: str, reason: str) -> None:
-        self.failed = True
-        self._print([name, reason])
+def names_of_hosts(wanted: str, checkout: Path | None) -> list[str]:
+    """Those that are there; whoever is missing is told."""
+    names = wanted.split(",")
+    if PEER in names and shutil.which(PEER) is None:
+        tell("swtpm is not installed: vtpmd is measured alone")
+        names.remove(PEER)
+    return [*names, BEFORE] if checkout else names
 
 
-def _ratio(ours: float, theirs: float) -> str:
-    return f"{ours / theirs:.2f}" if theirs else "-"
+def measure(given: argparse.Namespace, checkout: Path | None) -> tuple[Run, bool]:
+    """A run, and whether it is whole."""
+    places = placements(os.sched_getaffinity(0))
+    if len(places) == 1:
+        tell("one CPU may be used: nothing is measured on two")
+    if not RECORDED_BOOT.exists():
+        tell(f"no boot is replayed: {RECORDED_BOOT} is missing; VTPMD_VECTORS names its directory")
+    measured = [each for each in measurements(RECORDED_BOOT) if given.only in each.name]
+    directory = Path(tempfile.mkdtemp(prefix="vtpm-bench."))
+    directory.chmod(0o711)  # the daemon may run as somebody else
+    with ExitStack() as stack:
+        stack.callback(shutil.rmtree, directory, ignore_errors=True)
+        hosts: dict[str, Host] = {}
+        for name in names_of_hosts(given.hosts, checkout):
+            hosts[name] = host_of(name, directory / name, checkout)
+            stack.callback(hosts[name].close)
+        bench = Bench(hosts)
+        run = Run(machine(), bench.time(measured, places, given.rounds, given.scale))
+        if given.instances and not given.only:
+            run.idle = bench.idle(given.instances, given.scale)
+    for placement, rows in run.latency.items():
+        if relations := results.ratios(rows, [workload.name for workload in WORKLOADS]):
+            run.geometric_mean[placement] = results.geometric_mean(relations)
+    return run, not bench.failed
 
 
-def time_everything(
-    report: Report,
-    hosts: Mapping[str, Host],
-    instances: Mapping[str, Instance],
-    scale: float,
-    only: str,
-) -> None:
-    columns = ["median", "p99"]
-    report.heading("milliseconds", columns)
-    for workload in WORKLOADS:
-        if only not in workload.name:
-            continue
-        try:
-            results = measure.latency(hosts, instances, workload, scale)
-        except RefusedError as reason:
-            report.missing(workload.name, str(reason))
-        else:
-            report.row(workload.name, results, columns)
-    if only:
-        return
-    if RECORDED_BOOT.exists():
-        commands = measure.recorded_commands(RECORDED_BOOT)
-        name = f"Windows 11 boot, {len(commands)} commands"
-        report.row(
-            name, measure.recorded_boot(instances, commands, round(20 * scale) or 1), columns
-        )
-    starts = measure.starts(hosts, instances, round(20 * scale) or 1)
-    report.row("start to first answer", starts, columns)
-
-
-def weigh_everything(
-    report: Report, hosts: Mapping[str, Host], instances: Mapping[str, Instance], counts: list[int]
-) -> None:
-    columns = ["pss", "private"]
-    report.heading("MiB", columns)
-    served = {name: [instance] for name, instance in instances.items()}
-    targets: list[Target] = []
-    for count in counts:
-        for name, host in hosts.items():
-            while len(served[name]) < count:
-                served[name].append(host.create(f"bench{len(served[name])}"))
-            for instance in served[name]:
-                targets.append(Target(instance))
-                targets[-1].startup()
-        weighed = {name: measure.memory(host, served[name]) for name, host in hosts.items()}
-        each = {name: mean for name, (mean, _) in weighed.items()}
-        common = {name: shared for name, (_, shared) in weighed.items()}
-        report.row(f"each of {count} started TPMs", each, columns)
-        report.row(f"  and what {count} have in common", common, columns)
-        for target in targets:
-            target.close()
-        targets.clear()
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="scripts/bench",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add("--hosts", default=f"{OURS},{PEER}", help="[%(default)s]")
+    add("--only", default="", metavar="TEXT", help="rows with TEXT in the name")
+    add("--rounds", type=int, default=3, help="[%(default)s]")
+    add("--scale", type=float, default=1.0, help="more or fewer steps in a round: 0.1 is quick")
+    add("--instances", type=int, default=200, help="how many are idle; 0: none [%(default)s]")
+    add("--json", metavar="FILE", help="write the results there; -: to the output, with no table")
+    add("--read", type=Path, metavar="FILE", help="measure nothing: show a run of --json")
+    add(
+        "--before",
+        type=Path,
+        metavar="PATH",
+        help="compare with an earlier run of --json, or with a checkout of vtpmd that has a .venv, "
+        "which is measured in the same run",
+    )
+    add("--plot", type=Path, metavar="DIRECTORY", help="write plots there (SVG)")
+    return parser.parse_args()
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="scripts/bench", description=__doc__)
-    parser.add_argument("--hosts", default="vtpmd,swtpm", help="[%(default)s]")
-    parser.add_argument(
-        "--only", default="", metavar="TEXT", help="workloads with TEXT in the name"
-    )
-    parser.add_argument("--scale", type=float, default=1.0, help="more or fewer samples")
-    parser.add_argument("--instances", type=int, default=50, help="for memory; 0: no memory")
-    parser.add_argument("--json", action="store_true", help="the results as JSON, no table")
-    given = parser.parse_args()
-    directory = Path(tempfile.mkdtemp(prefix="vtpm-bench."))
-    directory.chmod(0o711)  # the daemon may run as somebody else
-    hosts: dict[str, Host] = {}
+    given = arguments()
+    checkout = given.before if given.before and given.before.is_dir() else None
+    if checkout and not (checkout / ".venv/bin/vtpmd").exists():
+        tell(f"bench: {checkout}/.venv/bin/vtpmd is missing")
+        return 2
     try:
-        for name in given.hosts.split(","):
-            (directory / name).mkdir()
-            hosts[name] = HOSTS[name](directory / name)
-        instances = {name: host.create("bench0") for name, host in hosts.items()}
-        report = Report(list(hosts), sys.stderr if given.json else sys.stdout)
-        time_everything(report, hosts, instances, given.scale, given.only)
-        if given.instances and not given.only:
-            weigh_everything(report, hosts, instances, sorted({1, given.instances}))
-        if given.json:
-            print(json.dumps(report.rows, indent=1))
-        return 1 if report.failed else 0
-    finally:
-        for host in hosts.values():
-            host.close()
-        shutil.rmtree(directory, ignore_errors=True)
+        earlier = results.read(given.before) if given.before and not checkout else None
+        run, whole = (results.read(given.read), True) if given.read else measure(given, checkout)
+    except ReadError as error:
+        tell(f"bench: {error}")
+        return 2
+    if earlier:
+        results.compare(run, earlier)
+    if given.json and given.json != "-":
+        Path(given.json).write_text(results.written(run) + "\n")
+    print(results.written(run) if given.json == "-" else "\n".join(table(run)))
+    if given.plot:
+        plot.write(run, given.plot)
+    return 0 if whole else 1
 
 
 if __name__ == "__main__":

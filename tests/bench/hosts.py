@@ -1,13 +1,16 @@
 """What serves TPMs on this machine, seen from who asks for them."""
 
-from collections.abc import Callable
+import shutil
+import subprocess
 from pathlib import Path
 from typing import Any, Protocol
 
+from tests.bench.processes import family
+from tests.bench.results import BEFORE, OURS, PEER
 from tests.peers.client import PeerError
 from tests.peers.instance import Instance
 from tests.peers.swtpm import SwtpmInstance
-from tests.peers.vtpmd import Vtpmd, VtpmdInstance
+from tests.peers.vtpmd import COMMANDS, Vtpmd, VtpmdInstance
 
 
 class Host(Protocol):
@@ -22,8 +25,23 @@ class Host(Protocol):
     def start(self, instance: Instance) -> None:
         """Ask for it to be served; returns when its control socket can be connected to."""
 
+    def make(self, name: str) -> None:
+        """What a program does for a new TPM with endorsement keys."""
+
+    def make_by_command(self, name: str) -> None:
+        """What a person types for it."""
+
+    def unmake(self, name: str) -> None:
+        """Delete what `make` has made."""
+
+    def supervisor(self) -> int | None:
+        """The process that all instances have in common and that answers `list`, if any."""
+
     def common_processes(self) -> list[int]:
-        """Processes that are not one instance's."""
+        """Processes that are not one instance's, perhaps among others."""
+
+    def list(self) -> None:
+        """Have all instances listed."""
 
     def close(self) -> None:
         """End everything."""
@@ -32,7 +50,7 @@ class Host(Protocol):
 class SwtpmHost:
     """A process for each instance, and nothing else."""
 
-    name = "swtpm"
+    name = PEER
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
@@ -49,8 +67,36 @@ class SwtpmHost:
         assert isinstance(instance, SwtpmInstance)
         instance.start()
 
+    def make(self, name: str) -> None:
+        """With swtpm_setup; the keys and PCR banks are those of vtpmd's default.
+
+        Nobody serves it then. Raises PeerError.
+        """
+        state = self._directory / name
+        state.mkdir()
+        command = ["swtpm_setup", "--tpm2", "--tpmstate", str(state), "--createek"]
+        try:
+            done = subprocess.run(
+                [*command, "--pcr-banks", "sha256,sha384"], capture_output=True, text=True
+            )
+        except FileNotFoundError:
+            raise PeerError("swtpm_setup is not installed") from None
+        if done.returncode:
+            raise PeerError(f"swtpm_setup: {done.stdout}{done.stderr}")
+
+    make_by_command = make
+
+    def unmake(self, name: str) -> None:
+        shutil.rmtree(self._directory / name)
+
+    def supervisor(self) -> None:
+        return None
+
     def common_processes(self) -> list[int]:
         return []
+
+    def list(self) -> None:
+        raise NotImplementedError
 
     def close(self) -> None:
         for instance in self._instances:
@@ -58,38 +104,65 @@ class SwtpmHost:
 
 
 class VtpmdHost:
-    """One daemon for all; asked over its admin socket, without the time vtpmctl takes to start."""
+    """One daemon for all; asked over its admin socket, without the time vtpmctl takes to start.
 
-    name = "vtpmd"
+    `commands`: the directory of the programs, in this checkout or in another.
+    """
 
-    def __init__(self, directory: Path) -> None:
-        self._daemon = Vtpmd(directory)
+    def __init__(self, directory: Path, name: str = OURS, commands: Path = COMMANDS) -> None:
+        self.name = name
+        self._daemon = Vtpmd(directory, commands=commands)
 
-    def _post(self, path: str, content: dict[str, Any]) -> Any:
-        status, answer = self._daemon.request("POST", f"/instances{path}", content)
+    def _request(self, method: str, path: str, content: dict[str, Any] | None = None) -> Any:
+        status, answer = self._daemon.request(method, f"/instances{path}", content)
         if status >= 300:
-            raise PeerError(f"POST {path}: {status} {answer}")
+            raise PeerError(f"{method} {path}: {status} {answer}")
         return answer
 
     def create(self, name: str) -> VtpmdInstance:
-        return VtpmdInstance(self._daemon, self._post("", {"name": name}))
+        return VtpmdInstance(self._daemon, self._request("POST", "", {"name": name}))
 
     def stop(self, instance: Instance) -> None:
         assert isinstance(instance, VtpmdInstance)
-        self._post(f"/{instance.name}/stop", {})
+        self._request("POST", f"/{instance.name}/stop", {})
 
     def start(self, instance: Instance) -> None:
         assert isinstance(instance, VtpmdInstance)
-        self._post(f"/{instance.name}/start", {})
+        self._request("POST", f"/{instance.name}/start", {})
+
+    def make(self, name: str) -> None:
+        """One request. It is durable and served then."""
+        self._request("POST", "", {"name": name})
+
+    def make_by_command(self, name: str) -> None:
+        """vtpmctl, from its start to its end."""
+        self._daemon.control("create", name)
+
+    def unmake(self, name: str) -> None:
+        self._request("POST", f"/{name}/stop", {})
+        self._request("DELETE", f"/{name}")
+
+    def supervisor(self) -> int:
+        return self._daemon.process()
 
     def common_processes(self) -> list[int]:
-        """The supervisor and what it has forked, beside the workers."""
-        parent = self._daemon.process()
-        children = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
-        return [parent, *map(int, children)]
+        """The supervisor, the zygote, and workers of no instance; those of instances, too."""
+        return family(self._daemon.process())
+
+    def list(self) -> None:
+        self._request("GET", "")
 
     def close(self) -> None:
         self._daemon.close()
 
 
-HOSTS: dict[str, Callable[[Path], Host]] = {"vtpmd": VtpmdHost, "swtpm": SwtpmHost}
+def host_of(name: str, directory: Path, before: Path | None = None) -> Host:
+    """The host of this name with its files in a directory of its own.
+
+    `before`: the other checkout, which has a virtual environment.
+    """
+    directory.mkdir()
+    if name == BEFORE:
+        assert before is not None
+        return VtpmdHost(directory, BEFORE, before / ".venv/bin")
+    return SwtpmHost(directory) if name == PEER else VtpmdHost(directory)

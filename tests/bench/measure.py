@@ -1,52 +1,55 @@
-"""The measurements: latency of commands, a recorded boot, start, memory."""
+"""What is timed, one round of all hosts at a time: commands, a recorded boot, start, creation."""
 
 import re
-import statistics
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from tests.bench.hosts import Host
+from tests.bench.results import Samples
 from tests.bench.target import Target
-from tests.bench.workloads import Workload
+from tests.bench.workloads import WORKLOADS, Workload
 from tests.peers.client import STARTUP_CLEAR
 from tests.peers.instance import Instance
 
 GET_RANDOM = bytes.fromhex("80010000000c0000017b0010")
+Hosts = Mapping[str, Host]
+Instances = Mapping[str, Instance]
 
 
 @dataclass(frozen=True)
-class Timing:
-    """Milliseconds."""
+class Measurement:
+    """`apart`: the client and each host's instance have a CPU of their own where there are two;
+    else whatever takes part runs on both."""
 
-    median: float
-    p99: float
-    samples: int
-
-
-def timing(seconds: list[float]) -> Timing:
-    ordered = sorted(seconds)
-    last = ordered[min(len(ordered) - 1, int(len(ordered) * 0.99))]
-    return Timing(statistics.median(ordered) * 1e3, last * 1e3, len(ordered))
+    name: str
+    apart: bool
+    round: Callable[[Hosts, Instances, float], dict[str, Samples]]
 
 
-def latency(
-    hosts: Mapping[str, Host], instances: Mapping[str, Instance], workload: Workload, scale: float
-) -> dict[str, Timing]:
-    """One workload on all hosts, a step here and a step there, after a reset of each TPM."""
-    targets = {name: Target(instances[name]) for name in hosts}
+def _targets(instances: Instances) -> dict[str, Target]:
+    return {name: Target(found, found.process()) for name, found in instances.items()}
+
+
+def _commands(
+    workload: Workload, hosts: Hosts, instances: Instances, scale: float
+) -> dict[str, Samples]:
+    """A step here and a step there, after a reset of each TPM."""
+    targets = _targets(instances)
     try:
         steps = {}
         for name, target in targets.items():
             target.startup()
             steps[name] = workload.prepare(target)
             steps[name]()  # what is remembered or loaded once is not what is measured
+            target.cpu = 0.0
         samples: dict[str, list[float]] = {name: [] for name in hosts}
         for _ in range(max(3, round(workload.steps * scale))):
             for name, step in steps.items():
                 samples[name].append(step())
-        return {name: timing(seconds) for name, seconds in samples.items()}
+        return {name: Samples(samples[name], target.cpu) for name, target in targets.items()}
     finally:
         for target in targets.values():
             target.close()
@@ -58,27 +61,25 @@ def recorded_commands(log: Path) -> list[bytes]:
     return [bytes.fromhex(dump) for dump in dumps]
 
 
-def recorded_boot(
-    instances: Mapping[str, Instance], commands: list[bytes], boots: int
-) -> dict[str, Timing]:
+def _recorded_boot(
+    commands: list[bytes], hosts: Hosts, instances: Instances, scale: float
+) -> dict[str, Samples]:
     """Seconds that all commands of a recorded boot take together, boot by boot."""
-    targets = {name: Target(instance) for name, instance in instances.items()}
+    targets = _targets(instances)
     samples: dict[str, list[float]] = {name: [] for name in targets}
-    for _ in range(boots):
+    for _ in range(_times(20, scale)):
         for name, target in targets.items():
             target.reset()
             samples[name].append(sum(target.timed(data)[0] for data in commands))
     for target in targets.values():
         target.close()
-    return {name: timing(seconds) for name, seconds in samples.items()}
+    return {name: Samples(samples[name], target.cpu) for name, target in targets.items()}
 
 
-def starts(
-    hosts: Mapping[str, Host], instances: Mapping[str, Instance], times: int
-) -> dict[str, Timing]:
+def _starts(hosts: Hosts, instances: Instances, scale: float) -> dict[str, Samples]:
     """From asking for an instance to be served until its TPM's first random numbers."""
     samples: dict[str, list[float]] = {name: [] for name in hosts}
-    for _ in range(times):
+    for _ in range(_times(20, scale)):
         for name, host in hosts.items():
             host.stop(instances[name])
             began = time.perf_counter()
@@ -88,28 +89,45 @@ def starts(
             target.execute(GET_RANDOM)
             samples[name].append(time.perf_counter() - began)
             target.close()
-    return {name: timing(seconds) for name, seconds in samples.items()}
+    return {name: Samples(seconds) for name, seconds in samples.items()}
 
 
-@dataclass(frozen=True)
-class Memory:
-    """MiB: proportional set size and what is private."""
+def _creations(
+    make: Callable[[Host, str], None], hosts: Hosts, instances: Instances, scale: float
+) -> dict[str, Samples]:
+    """From asking for a new TPM with endorsement keys until it is there."""
+    samples: dict[str, list[float]] = {name: [] for name in hosts}
+    for _ in range(_times(5, scale)):
+        for name, host in hosts.items():
+            began = time.perf_counter()
+            make(host, "new")
+            samples[name].append(time.perf_counter() - began)
+            host.unmake("new")
+    return {name: Samples(seconds) for name, seconds in samples.items()}
 
-    pss: float
-    private: float
+
+def _times(count: int, scale: float) -> int:
+    return round(count * scale) or 1
 
 
-def memory_of(process: int) -> Memory:
-    """PSS and private memory; PermissionError for another's process that is not dumpable."""
-    rollup = Path(f"/proc/{process}/smaps_rollup").read_text()
-    kib = {key: int(value) for key, value in re.findall(r"(\w+): +(\d+) kB", rollup)}
-    return Memory(kib["Pss"] / 1024, (kib["Private_Clean"] + kib["Private_Dirty"]) / 1024)
-
-
-def memory(host: Host, instances: list[Instance]) -> tuple[Memory, Memory]:
-    """Mean of one instance, and the sum of what all share."""
-    each = [memory_of(instance.process()) for instance in instances]
-    mean = Memory(statistics.mean(m.pss for m in each), statistics.mean(m.private for m in each))
-    workers = {instance.process() for instance in instances}
-    common = [memory_of(pid) for pid in host.common_processes() if pid not in workers]
-    return mean, Memory(sum(m.pss for m in common), sum(m.private for m in common))
+def measurements(boot: Path) -> list[Measurement]:
+    """All of them; `boot`: the log of the recorded one, which need not be there."""
+    found = [Measurement(each.name, True, partial(_commands, each)) for each in WORKLOADS]
+    if boot.exists():
+        commands = recorded_commands(boot)
+        name = f"Windows 11 boot, {len(commands)} commands"
+        found.append(Measurement(name, True, partial(_recorded_boot, commands)))
+    return [
+        *found,
+        Measurement("start to first answer", False, _starts),
+        Measurement(
+            "API create, swtpm_setup",
+            False,
+            partial(_creations, lambda host, name: host.make(name)),
+        ),
+        Measurement(
+            "vtpmctl create, swtpm_setup",
+            False,
+            partial(_creations, lambda host, name: host.make_by_command(name)),
+        ),
+    ]

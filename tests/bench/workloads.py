@@ -114,6 +114,7 @@ def hash_kibibyte(target: Target) -> Step:
 
 def _nv_index(target: Target, index: int) -> list[bytes]:
     """Define an index of 64 octets for the owner; two commands that write different octets."""
+    target.execute(command(tpm.NV_UNDEFINE_SPACE, (tpm.OWNER, index), b"", PASSWORD))  # last time's
     public = struct.pack(">I", index) + tpm.SHA256 + struct.pack(">IHH", 0x00020002, 0, 64)
     define = sized(b"") + sized(public)
     response(target.execute(command(tpm.NV_DEFINE_SPACE, (tpm.OWNER,), define, PASSWORD)))

@@ -1,6 +1,6 @@
 """One value of each kind that is stored or sent, all its fields shown; see README.md.
 
-`python -m tests.compat.samples` writes their golden octets.
+`python -m tests.compat.samples` writes their golden octets, and what the protocol's version sends.
 """
 
 import os
@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from uuid import UUID
 
+from tests.compat import protocol
 from vtpmd.ipc import identity, messages
 from vtpmd.ipc.messages import Message
 from vtpmd.ipc.rules import CODEC
@@ -156,6 +157,7 @@ def main() -> None:
     LEDGER.write_bytes(b"".join(map(encode, ENTRIES)))
     if not AUTHORITY.exists():
         _make_authority()
+    protocol.write()
 
 
 def _make_authority() -> None:

@@ -96,6 +96,12 @@ def test_a_field_less_has_its_default_or_is_refused_by_name(name: str, message: 
             assert CODEC.decode(less) == expected
 
 
+def test_the_sample_of_metadata_shows_all_its_fields() -> None:
+    """A default would not tell whether it was read."""
+    for field in dataclasses.fields(Metadata):
+        assert getattr(METADATA, field.name) != field.default
+
+
 def test_metadata_is_written_and_read_as_ever() -> None:
     assert METADATA.encode() == META.read_bytes()
     assert Metadata.decode(META.read_bytes()) == METADATA

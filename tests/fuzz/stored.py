@@ -8,6 +8,7 @@ import hashlib
 import json
 from collections.abc import Callable
 from typing import Any
+from unittest import mock
 from uuid import UUID
 
 import cbor2
@@ -35,6 +36,8 @@ PASSPHRASE = "correct horse battery"
 SIZE_SIZE = 4
 """A state file is written down as both its places, each behind its size in so many octets."""
 
+_MAX_RECORD = 64 << 10
+"""No input is longer; with 4 MiB most of the time would go into hashing holes."""
 _CHECKSUM_OF_ENVELOPE = -70011
 _CHECKED_OF_RECORD = 48
 _KINDS = ("newer", "wrong-instance", "truncated", "damaged", "unsafe")
@@ -122,6 +125,7 @@ def _with_checksum(data: bytes, label: int | str) -> bytes:
         return data
 
 
+@mock.patch("vtpmd.storage.record.MAX_SIZE", _MAX_RECORD)
 def state_file(data: bytes) -> None:
     """A state file is refused, or gives one of its records; a save and a clear are read back."""
     for repaired in (False, True):

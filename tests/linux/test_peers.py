@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from vtpmd.linux.peers import Peer, PeerPolicy, peer_of
+from vtpmd.linux.peers import Peer, PeerPolicy, is_owner, peer_of
 
 CONNECT = "import socket, sys; s = socket.socket(socket.AF_UNIX); s.connect(sys.argv[1]); input()"
 
@@ -53,3 +53,11 @@ def test_a_peer_without_a_process_is_named_so() -> None:
         with connection:
             assert str(peer_of(connection)) == "an unknown process"
     assert str(Peer(7, 8, frozenset())) == "process 7 of user 8"
+
+
+def test_root_and_the_daemons_own_user_always_may(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 990)
+    permitted = [uid for uid in (0, 1, 990, 991) if is_owner(uid)]
+    assert permitted == [0, 990]
+    for uid in (0, 1, 990, 991):
+        assert PeerPolicy().permits(Peer(1, uid, frozenset({0, 990}))) is (uid in permitted)

@@ -20,6 +20,10 @@ from tests.faults.machine import INDEX_SIZE, Machine, UnexpectedError
 from tests.peers.vtpmd import Vtpmd
 from tests.state_files import PLACES, envelope_of, overwrite
 from tests.supervisor.harness import Daemon
+from tests.supervisor.stage import Stage
+from vtpmd.api.schema import CloneRequest, CreateRequest
+from vtpmd.operations.clone import clone
+from vtpmd.operations.create import create
 
 OWNER, SRK = 0x40000001, 0x81000001
 EVICT_CONTROL, READ_PUBLIC, RSA_EK = 0x120, 0x173, 0x81010001
@@ -140,6 +144,14 @@ def test_nothing_to_warn_of_needs_no_confirmation(daemon: Daemon) -> None:
     daemon.control("create", "web1", "--no-start")
     info = daemon.control("clone", "web1", "web2", "--policy", "replace", "--no-start")
     assert (info["state"], info["shares_identity_with"]) == ("stopped", [])
+
+
+async def test_who_looks_into_a_tpm_keeps_no_key(stage: Stage) -> None:
+    """The stage demands that; whether there is anything to warn of takes the original's key."""
+    made = await create(stage.fleet, CreateRequest(name="web1", start=False))
+    request = CloneRequest(name="web2", policy="replace", start=False)
+    assert (await clone(stage.fleet, "web1", request)).uuid != made.uuid
+    assert stage.provider.unwrapped == 1
 
 
 def test_copies_of_copies_are_all_told(daemon: Daemon) -> None:

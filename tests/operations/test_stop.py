@@ -10,6 +10,7 @@ import pytest
 import trio
 import trio.testing
 
+from tests.operations.steps import there
 from tests.supervisor.harness import GET_RANDOM_8
 from tests.supervisor.stage import Stage
 from vtpmd.api.schema import CreateRequest, InstanceInfo, StopRequest
@@ -22,11 +23,6 @@ from vtpmd.supervisor.serving import FORCE_GRACE, STOP_GRACE
 from vtpmd.supervisor.worker import Worker
 
 FORCE = StopRequest(force=True)
-
-
-def there(info: InstanceInfo) -> bool:
-    """Whether the instance's control socket exists."""
-    return os.path.exists(info.control_socket)
 
 
 async def frozen(stage: Stage) -> InstanceInfo:

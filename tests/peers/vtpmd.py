@@ -54,11 +54,14 @@ class Vtpmd:
         environment: Mapping[str, str] | None = None,
         more: str = "",
         as_root: bool = False,
+        commands: Path = COMMANDS,
     ) -> None:
         """State is kept in `state`, an empty directory, if it shall be another than `directory`.
 
-        `more` is added to the configuration; `as_root`: as whoever runs the tests, root or not.
+        `more` is added to the configuration; `as_root`: as whoever runs the tests, root or not;
+        `commands`: where vtpmd and vtpmctl are.
         """
+        self._commands = commands
         self.directory = directory
         self.state = state or directory / "state"
         self.runtime = directory / "run"
@@ -82,7 +85,7 @@ class Vtpmd:
         """Another process of the same daemon, which notifies `notify`; its output goes to `log`."""
         user = self._user
         return subprocess.Popen(
-            [COMMANDS / "vtpmd", "--config", self.configuration],
+            [self._commands / "vtpmd", "--config", self.configuration],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
@@ -136,7 +139,7 @@ class Vtpmd:
 
     def ctl(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run vtpmctl."""
-        command = [str(COMMANDS / "vtpmctl"), "--socket", str(self.admin), *arguments]
+        command = [str(self._commands / "vtpmctl"), "--socket", str(self.admin), *arguments]
         return subprocess.run(command, capture_output=True, text=True, timeout=60)
 
     def control(self, *arguments: str) -> Any:

@@ -45,9 +45,14 @@ class Disk:
 
     def read(self, offset: int, size: int) -> bytes:
         size = max(0, min(size, self.length - offset))
-        first, last = offset // SECTOR, (offset + size) // SECTOR + 1
-        run = b"".join(self.cached.get(index, bytes(SECTOR)) for index in range(first, last))
-        return run[offset - first * SECTOR :][:size]
+        wanted = range(offset // SECTOR, (offset + size) // SECTOR + 1)
+        run = bytearray(len(wanted) * SECTOR)  # what was never written is zero, and costs nothing
+        for index in self.cached:
+            if index in wanted:
+                at = (index - wanted.start) * SECTOR
+                run[at : at + SECTOR] = self.cached[index]
+        begin = offset - wanted.start * SECTOR
+        return bytes(memoryview(run)[begin : begin + size])
 
     def write(self, offset: int, data: bytes) -> None:
         self.writes.append((offset, data))

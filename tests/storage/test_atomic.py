@@ -49,9 +49,13 @@ def test_created_file_is_never_replaced(dir_fd: int, tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == ["keyring"]
 
 
-def test_removed_file_is_gone(dir_fd: int, tmp_path: Path) -> None:
+def test_removed_file_is_gone_for_good(
+    dir_fd: int, tmp_path: Path, acts: list[tuple[str, Path]]
+) -> None:
     write_file(dir_fd, "x", b"x")
+    acts.clear()
     remove_file(dir_fd, "x")
+    assert acts == [("unlink", tmp_path), ("fsync", tmp_path)]
     remove_file(dir_fd, "x")
     assert os.listdir(tmp_path) == []
 

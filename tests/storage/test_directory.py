@@ -23,6 +23,19 @@ sys.stdin.read()
 """
 
 
+def test_making_and_removing_are_durable_when_they_return(
+    dir_fd: int, tmp_path: Path, acts: list[tuple[str, Path]]
+) -> None:
+    fd = make_directory("a", dir_fd)
+    assert acts == [("mkdir", tmp_path), ("fsync", tmp_path)]
+    (tmp_path / "a" / "file").touch()
+    os.close(fd)
+    acts.clear()
+    remove_directory("a", dir_fd)
+    removed = [("unlink", tmp_path / "a"), ("rmdir", tmp_path), ("fsync", tmp_path)]
+    assert acts == removed
+
+
 def test_second_holder_is_told_who_the_first_is(dir_fd: int, tmp_path: Path) -> None:
     root = str(Path(__file__).parents[2])
     with subprocess.Popen(

@@ -31,6 +31,7 @@ DEADLINE = 60.0
 class FakeProvider:
     """A key provider that remembers DEKs, and fails the way `fault` says.
 
+    `seen` are the DEKs that it was given or has handed out, where the supervisor has them.
     `version` is that of its KEK; raising it is a rotation. `created`: when its next slots are made.
     While there is a `gate`, whoever needs a key waits until it is set.
     """
@@ -44,7 +45,7 @@ class FakeProvider:
         self.gate: trio.Event | None = None
         self.fault: Exception | None = None
         self.unwrapped = 0
-        self.handed_out = bytearray()
+        self.seen: list[bytes | bytearray] = []
         self.closed = False
         self.destroyed: list[UUID] = []
         self._deks: dict[bytes, bytes] = {}
@@ -53,6 +54,7 @@ class FakeProvider:
         return None
 
     async def wrap(self, dek: bytes | bytearray, context: KeyContext) -> Slot:
+        self.seen.append(dek)
         await self._pass()
         self._deks[context.aad()] = bytes(dek)
         return self._slot()
@@ -62,8 +64,9 @@ class FakeProvider:
         await self._pass()
         if context.aad() not in self._deks:
             raise KeyUnavailableError("no such KEK", retry=False)
-        self.handed_out = bytearray(self._deks[context.aad()])
-        return self.handed_out
+        dek = bytearray(self._deks[context.aad()])
+        self.seen.append(dek)
+        return dek
 
     async def rewrap(self, slot: Slot, context: KeyContext) -> Slot:
         await self._pass()
@@ -118,7 +121,7 @@ class Stage:
 
 @asynccontextmanager
 async def staged(nursery: trio.Nursery) -> AsyncIterator[Stage]:
-    """A host with nothing on it; no process and no file is left afterwards."""
+    """A host with nothing on it; no process, no file and no DEK is left afterwards."""
     with tempfile.TemporaryDirectory(prefix="vtpmd-") as directory:
         configuration = Configuration.model_validate(
             {"state_dir": f"{directory}/state", "runtime_dir": f"{directory}/run"}
@@ -139,3 +142,4 @@ async def staged(nursery: trio.Nursery) -> AsyncIterator[Stage]:
         nursery.cancel_scope.cancel()
         zygote.close()
         registry.close()
+        assert not any(map(any, (*provider.seen, *other.seen))), "a DEK has not been wiped"

@@ -163,6 +163,8 @@ def test_the_tcg_form_frames_the_response() -> None:
 def test_a_bad_locality_in_the_tcg_form_is_refused(locality: int, most: int) -> None:
     request = _feed(_tcg(locality, READ_CLOCK))
     assert judge(request, running=True, max_locality=most) == refusal(RC.LOCALITY)
+    highest = _feed(_tcg(most, READ_CLOCK))
+    assert judge(highest, running=True, max_locality=most) is None
 
 
 @pytest.mark.parametrize("size", [0, 9, LIMIT + 1, 2**32 - 1])
@@ -194,6 +196,7 @@ def test_tpm_1_2_commands_reach_the_engine_to_be_refused_there() -> None:
     [
         ("80010000000b2000100003", False, 0x101, None),
         ("80010000000b2000100003", True, 0, 3),
+        ("80010000000b2000100004", True, 0, 4),
         ("80010000000b2000100005", True, 0x107, None),
         ("80010000000a20001000", True, 0x09A, None),
     ],

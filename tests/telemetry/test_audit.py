@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
+from tests.users import as_root
 from vtpmd.telemetry.audit import Audit, acting, acting_alone
 
 
@@ -98,3 +99,13 @@ def test_what_is_no_safe_file_is_refused_and_nothing_fails(tmp_path: Path, kind:
     assert [entry["event"] for entry in logs] == ["audit-failed"]
     if kind == "link":
         assert (tmp_path / "precious").read_text() == "precious"
+
+
+@as_root
+def test_a_file_of_another_user_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "audit"
+    file.touch(0o600)
+    Audit(file).check()
+    os.chown(file, 65534, -1)
+    with pytest.raises(OSError, match="others may write to it"):
+        Audit(file).check()

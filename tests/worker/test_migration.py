@@ -27,6 +27,7 @@ from vtpmd.storage.envelope import parse
 
 PERMANENT, VOLATILE, SAVESTATE = 1, 2, 3
 RETRY = bytes.fromhex("00000800") + bytes(12)
+INITIALIZE = "80010000000a00000100"
 FAIL = bytes.fromhex("00000009")
 
 
@@ -79,6 +80,24 @@ def test_a_running_tpm_moves_and_the_source_stays_silent(
         assert (host.state / "nvram").read_bytes() == file
         arrived = target.envelope().header.generation
         assert arrived > host.envelope().header.generation
+
+
+def test_what_the_target_had_stored_before_is_not_gone_on_with(
+    host: Host, source: WorkerProcess, target: Host
+) -> None:
+    with Qemu(host.control_path) as qemu, Qemu(target.control_path) as there:
+        there.start()
+        tpm(there.data, STARTUP_CLEAR)
+        assert control(there.control, 0x0A) == bytes(4)  # STORE_VOLATILE
+        assert control(there.control, 0x0E) == bytes(4)
+        qemu.start()
+        tpm(qemu.data, STARTUP_CLEAR)
+        for kind in (PERMANENT, VOLATILE):
+            assert set_blob(there.control, kind, get_blob(qemu.control, kind)) == 0
+        assert control(there.control, 0x02, bytes(4)) == bytes(4)
+        assert len(tpm(there.data, GET_RANDOM_16)) == 28
+        assert control(there.control, 0x02, bytes(4)) == bytes(4)  # a reset of the machine
+        assert tpm(there.data, GET_RANDOM_16).hex() == INITIALIZE
 
 
 def test_lock_storage_gives_the_source_back(host: Host, source: WorkerProcess) -> None:

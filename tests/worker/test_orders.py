@@ -1,6 +1,8 @@
 """Orders that end with their answer, and rekeys: what opens with which key afterwards."""
 
 import struct
+import subprocess
+import sys
 from pathlib import Path
 from uuid import UUID
 
@@ -128,3 +130,17 @@ def test_a_state_that_was_handed_over_is_not_rekeyed(host: Host) -> None:
         for request in (Rewrap(SLOTS), Rekey(other_key())):
             assert "handed over" in worker.ask(request, RekeyFailed).reason
         assert (host.state / "nvram").read_bytes() == before
+
+
+def test_keys_are_overwritten_when_an_order_ends() -> None:
+    """In a process of its own, which confines itself."""
+    script = """
+from contextlib import suppress
+from vtpmd.worker.orders import _confined
+keys = bytearray(b"1" * 32), bytearray(b"2" * 32)
+with suppress(ValueError), _confined("off", *keys):
+    assert all(map(any, keys))
+    raise ValueError
+assert not any(map(any, keys))
+"""
+    subprocess.run([sys.executable, "-c", script], check=True)

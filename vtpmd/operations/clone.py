@@ -1,5 +1,7 @@
 """Clone: a copy with the same secrets, or one of the same kind with secrets of its own."""
 
+from datetime import UTC, datetime
+
 import trio
 
 from vtpmd.api import problems
@@ -8,6 +10,7 @@ from vtpmd.api.schema import CloneRequest, InstanceInfo
 from vtpmd.ipc.messages import Copy, Stored
 from vtpmd.storage.key import Key
 from vtpmd.storage.wipe import wipe
+from vtpmd.supervisor.access import check_access
 from vtpmd.supervisor.certificates import put, settle
 from vtpmd.supervisor.fleet import Fleet
 from vtpmd.supervisor.host import Host
@@ -18,7 +21,7 @@ from vtpmd.supervisor.refusals import refusals
 from vtpmd.supervisor.states import Act
 
 from .examine import examine, unlocked
-from .new import introduce, make, manufacture, plan
+from .new import identify, introduce, make, manufacture, provider_called
 
 REPLACE_WARNING = (
     "{name} holds {objects} and {indices} of its owner. With the policy replace the clone gets a "
@@ -33,6 +36,7 @@ async def clone(fleet: Fleet, name: str, request: CloneRequest) -> InstanceInfo:
     source.demand(Act.CLONE)
     share_identity = (request.policy or host.configuration.clone.policy) == "copy"
     metadata = _plan(host, source.metadata, request, share_identity)
+    check_access(host.configuration.sockets, metadata)
     if share_identity:
         made = await _copy(fleet, source, metadata)
     else:
@@ -43,18 +47,22 @@ async def clone(fleet: Fleet, name: str, request: CloneRequest) -> InstanceInfo:
 
 
 def _plan(host: Host, original: Metadata, request: CloneRequest, share_identity: bool) -> Metadata:
+    uuid = identify(host, request.name, request.uuid)
     data_socket = request.data_socket
-    return plan(
-        host,
-        request.name,
-        request.uuid,
-        provider=request.provider or original.provider,
+    owner = original.owner if request.owner is None else request.owner
+    mode = original.mode if request.mode is None else request.mode
+    return Metadata(
+        name=request.name,
+        uuid=uuid,
+        created=datetime.now(UTC),
+        provider=provider_called(host, request.provider or original.provider),
         profile=original.profile,
         pcr_banks=original.pcr_banks,
+        identity=original.identity if share_identity else uuid,
         data_socket=original.data_socket if data_socket is None else data_socket,
-        owner=original.owner if request.owner is None else request.owner,
-        mode=original.mode if request.mode is None else request.mode,
-        identity=original.identity if share_identity else None,
+        autostart=False,
+        owner=owner or None,
+        mode=mode or None,
     )
 
 

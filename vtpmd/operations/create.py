@@ -1,32 +1,45 @@
 """Create: a new TPM with secrets of its own."""
 
+from datetime import UTC, datetime
+
 from vtpmd.api import problems
 from vtpmd.api.problems import OperationError
 from vtpmd.api.schema import CreateRequest, InstanceInfo
+from vtpmd.supervisor.access import check_access
 from vtpmd.supervisor.fleet import Fleet
+from vtpmd.supervisor.host import Host
 from vtpmd.supervisor.metadata import Metadata
 from vtpmd.supervisor.models import UnknownModelError, demand_known
 from vtpmd.supervisor.refusals import refusals
 
-from .new import introduce, manufacture, plan
+from .new import identify, introduce, manufacture, provider_called
 
 
 async def create(fleet: Fleet, request: CreateRequest) -> InstanceInfo:
     """Make a new TPM, and serve it unless asked not to. Raises OperationError."""
-    configuration, data_socket = fleet.host.configuration, request.data_socket
-    metadata = plan(
-        fleet.host,
-        request.name,
-        request.uuid,
-        provider=request.provider,
-        profile=request.profile or configuration.defaults.profile,
-        pcr_banks=request.pcr_banks or configuration.defaults.pcr_banks,
-        data_socket=configuration.sockets.data_socket if data_socket is None else data_socket,
-        owner=request.owner,
-        mode=request.mode,
-    )
+    metadata = _plan(fleet.host, request)
+    check_access(fleet.host.configuration.sockets, metadata)
     await _demand_model(fleet, metadata)
     return await introduce(fleet, await manufacture(fleet, metadata), request.start)
+
+
+def _plan(host: Host, request: CreateRequest) -> Metadata:
+    defaults, sockets = host.configuration.defaults, host.configuration.sockets
+    uuid = identify(host, request.name, request.uuid)
+    data_socket = request.data_socket
+    return Metadata(
+        name=request.name,
+        uuid=uuid,
+        created=datetime.now(UTC),
+        provider=provider_called(host, request.provider),
+        profile=request.profile or defaults.profile,
+        pcr_banks=tuple(request.pcr_banks or defaults.pcr_banks),
+        identity=uuid,
+        data_socket=sockets.data_socket if data_socket is None else data_socket,
+        autostart=False,
+        owner=request.owner or None,
+        mode=request.mode or None,
+    )
 
 
 async def _demand_model(fleet: Fleet, metadata: Metadata) -> None:

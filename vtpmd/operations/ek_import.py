@@ -13,7 +13,7 @@ from vtpmd.supervisor.refusals import refusals
 from vtpmd.supervisor.states import Act
 from vtpmd.telemetry.log import get_logger
 
-from .ek_show import endorsement
+from .ek_report import report
 from .endorsement import give, recognized
 
 log = get_logger("ek")
@@ -35,7 +35,7 @@ async def ek_import(fleet: Fleet, name: str, request: EkImportRequest) -> EkInfo
             await host.identities.give(known, accepted)
             await give(host, instance, worker, known, current.replaced_by(accepted))
     log.info("certificates-imported", instance=name, kinds=list(accepted.leaves))
-    return await endorsement(fleet, instance)
+    return await report(fleet, instance)
 
 
 def decoded(files: dict[str, str]) -> dict[str, bytes]:

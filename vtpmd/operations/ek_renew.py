@@ -11,7 +11,7 @@ from vtpmd.supervisor.refusals import refusals
 from vtpmd.supervisor.states import Act
 from vtpmd.telemetry.log import get_logger
 
-from .ek_show import endorsement
+from .ek_report import report
 from .endorsement import give, recognized
 
 log = get_logger("ek")
@@ -34,4 +34,4 @@ async def ek_renew(fleet: Fleet, name: str, request: EkRenewRequest) -> EkInfo:
             certificates = await host.identities.renew(known)
             await give(host, instance, worker, known, certificates)
     log.info("certificates-renewed", instance=name, kinds=list(certificates.leaves))
-    return await endorsement(fleet, instance)
+    return await report(fleet, instance)

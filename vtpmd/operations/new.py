@@ -1,9 +1,11 @@
-"""Making an instance: plan it, fill a directory, publish that, perhaps start."""
+"""Making an instance as its metadata has it: fill a directory, publish that, perhaps start.
+
+The verbs make the metadata, each in one place, and say of every field where it comes from.
+"""
 
 import contextlib
 import os
-from collections.abc import Awaitable, Callable, Sequence
-from datetime import UTC, datetime
+from collections.abc import Awaitable, Callable
 from uuid import UUID, uuid4
 
 import trio
@@ -15,7 +17,6 @@ from vtpmd.ipc.messages import Manufacture, Stored
 from vtpmd.storage.errors import StorageError
 from vtpmd.storage.key import Key
 from vtpmd.storage.wipe import wipe
-from vtpmd.supervisor.access import check_access
 from vtpmd.supervisor.certificates import put
 from vtpmd.supervisor.fleet import Fleet
 from vtpmd.supervisor.host import Host
@@ -33,42 +34,20 @@ from .describe import describe
 log = get_logger("new")
 
 
-def plan(
-    host: Host,
-    name: str,
-    uuid: UUID | None,
-    *,
-    provider: str | None,
-    profile: str,
-    pcr_banks: Sequence[str],
-    data_socket: bool,
-    owner: str | None,
-    mode: str | None,
-    identity: UUID | None = None,
-) -> Metadata:
-    """The metadata of a new instance; its identity is its own unless given.
+def identify(host: Host, name: str, uuid: UUID | None) -> UUID:
+    """The UUID of a new instance with this name: the one asked for, or the name, or a fresh one.
 
-    Raises OperationError.
+    Raises OperationError if it may not have the name.
     """
     uuid = uuid or as_uuid(name) or uuid4()
     check_name(host.configuration, name, uuid)
+    return uuid
+
+
+def provider_called(host: Host, name: str | None) -> str:
+    """The name of this key provider, None for the default. Raises OperationError."""
     with refusals():
-        holder = host.keys.choose(provider)
-    metadata = Metadata(
-        name=name,
-        uuid=uuid,
-        created=datetime.now(UTC),
-        provider=holder.name,
-        profile=profile,
-        pcr_banks=tuple(pcr_banks),
-        data_socket=data_socket,
-        autostart=False,
-        identity=identity or uuid,
-        owner=owner or None,
-        mode=mode or None,
-    )
-    check_access(host.configuration.sockets, metadata)
-    return metadata
+        return host.keys.choose(name).name
 
 
 async def manufacture(fleet: Fleet, metadata: Metadata) -> Instance:

@@ -1,7 +1,5 @@
 """Restore: make an instance from the sealed state in a bundle."""
 
-from dataclasses import replace
-
 import trio
 
 from vtpmd.api import problems
@@ -95,15 +93,19 @@ def _plan(bundle: Bundle, request: RestoreRequest, old: Instance | None) -> Meta
     Who may connect elsewhere is nothing that a bundle decides here.
     """
     kept = old.metadata if old is not None and old.fault is None else None
-    name = request.name or (kept or bundle.metadata).name
+    said = bundle.metadata
     owner = kept.owner if request.owner is None and kept else request.owner
     mode = kept.mode if request.mode is None and kept else request.mode
     primary = [slot.provider for slot in bundle.envelope.slots if slot.purpose == "primary"]
-    provider = primary[0] if primary else bundle.envelope.slots[0].provider
-    return replace(
-        bundle.metadata,
-        name=name,
-        provider=provider,
+    return Metadata(
+        name=request.name or (kept or said).name,
+        uuid=said.uuid,
+        created=said.created,
+        provider=primary[0] if primary else bundle.envelope.slots[0].provider,
+        profile=said.profile,
+        pcr_banks=said.pcr_banks,
+        identity=said.identity,
+        data_socket=said.data_socket,
         autostart=False,
         owner=owner or None,
         mode=mode or None,

@@ -137,6 +137,22 @@ def test_healing(tester: Tester, engine_peer: EnginePeer) -> None:
     assert counter(tester) == 0
 
 
+def test_all_that_a_long_time_heals_is_healed_at_once(
+    tester: Tester, engine_peer: EnginePeer
+) -> None:
+    """Also what is waited for by one who asks nothing meanwhile; the rest of the time counts on."""
+    assert set_parameters(tester, 6, 100, 1000) == 0
+    handle = sealed(tester)
+    for _ in range(5):
+        assert unseal(tester, handle, b"guess") == FAILED
+    engine_peer.clock.milliseconds += 350_000
+    assert counter(tester) == 2
+    engine_peer.clock.milliseconds += 49_999
+    assert counter(tester) == 2
+    engine_peer.clock.milliseconds += 1
+    assert counter(tester) == 1
+
+
 def test_a_failure_begins_the_waiting_anew(tester: Tester, engine_peer: EnginePeer) -> None:
     assert set_parameters(tester, 5, 100, 1000) == 0
     handle = sealed(tester)
@@ -162,6 +178,8 @@ def test_waiting_goes_on_over_an_orderly_end_only(tester: Tester, engine_peer: E
     assert counter(tester) == 2
     engine_peer.clock.milliseconds += 99_000
     assert counter(tester) == 2
+    engine_peer.clock.milliseconds += 1_000  # of this start's Time, whenever the failure was
+    assert counter(tester) == 1
 
 
 def test_healing_is_stored(tester: Tester, engine_peer: EnginePeer) -> None:
@@ -209,6 +227,16 @@ def test_lockout_recovery_of_zero_is_a_restart(both: Both) -> None:
         assert tester.run(CC.SHUTDOWN, params=b"\0\0").rc == 0
         tester.reset()
         assert lock_reset(tester, SECRET) == 0
+
+
+def test_no_time_is_long_enough_for_a_lockout_recovery_of_zero(
+    tester: Tester, engine_peer: EnginePeer
+) -> None:
+    set_lockout_auth(tester, SECRET)
+    assert set_parameters(tester, 3, 100, 0, SECRET) == 0
+    assert lock_reset(tester, b"guess") == FAILED
+    engine_peer.clock.milliseconds += 1_000_000_000
+    assert lock_reset(tester, SECRET) == RC.LOCKOUT
 
 
 def test_the_lockout_policy_frees_lockout_auth(tester: Tester) -> None:
@@ -271,6 +299,16 @@ def test_use_after_a_shutdown_counts(tester: Tester) -> None:
     assert unseal(tester, handle, SECRET) == 0
     tester.reset()
     assert counter(tester) == 1
+
+
+def test_a_use_before_a_shutdown_is_accounted_for(both: Both) -> None:
+    """Also if something else makes the end disorderly later."""
+    for tester in both:
+        assert unseal(tester, sealed(tester), SECRET) == 0
+        assert tester.run(CC.SHUTDOWN, params=b"\0\0").rc == 0
+        assert tester.run(CC.CLOCK_SET, [RH.OWNER], (1 << 40).to_bytes(8), [Password()]).rc == 0
+        tester.reset()
+        assert counter(tester) == 0
 
 
 def test_a_failure_after_a_shutdown_ends_what_was_orderly(tester: Tester) -> None:

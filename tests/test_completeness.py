@@ -26,7 +26,7 @@ MAKERS = [
 OWN_TESTS = Path(__file__).parent / "operations"
 Operation = Callable[..., object]
 OPERATIONS = {handler.operation for handler in HANDLERS.values()}
-SHARED = {"bundle", "describe", "examine", "hand_over", "new"}
+SHARED = {"bundle", "describe", "ek_report", "endorsement", "examine", "hand_over", "new"}
 """Modules of operations that are no verb, but what several of them have in common."""
 
 
@@ -117,9 +117,13 @@ def test_every_operation_is_tried_by_a_test_of_its_own(operation: Operation) -> 
 
 def spoken(verb: str, function: str) -> set[str]:
     """The words of vtpmctl for an operation."""
-    if verb != "provider":
+    group, _, below = verb.partition("_")
+    if group == "ek":
+        return {group, {"requests": "csr"}.get(below, below)}
+    if verb not in ("provider", "ca"):
         return {verb}
-    return {verb, {"note_backup": "backup"}.get(function, function.strip("_"))}
+    others = {"note_backup": "backup", "revocation_lists": "crl", "request": "csr"}
+    return {verb, others.get(function, function.strip("_"))}
 
 
 def constants(call: ast.Call) -> set[object]:

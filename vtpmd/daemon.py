@@ -18,8 +18,10 @@ from vtpmd.linux import merging, sockets
 from vtpmd.linux.hardening import forbid_core_files, forbid_tracing
 from vtpmd.linux.notify import notify, watchdog_interval
 from vtpmd.storage.files import open_directory, storage_error
+from vtpmd.supervisor.authority import Authority
 from vtpmd.supervisor.fleet import Fleet
 from vtpmd.supervisor.host import Host
+from vtpmd.supervisor.identities import Identities
 from vtpmd.supervisor.keys import Keys
 from vtpmd.supervisor.models import UnknownModelError, demand_known
 from vtpmd.supervisor.registry import Registry
@@ -117,7 +119,14 @@ async def _serve(
         with _admin_listener(configuration) as listener:
             async with trio.open_nursery() as nursery:
                 await nursery.start(_end_on_signal, nursery.cancel_scope)
-                fleet = Fleet(Host(configuration, registry, keys, zygote, nursery))
+                identities = Identities(
+                    configuration.identity,
+                    registry.state_fd,
+                    Authority(registry.state_fd, keys, audit),
+                    audit,
+                )
+                host = Host(configuration, registry, keys, identities, zygote, nursery)
+                fleet = Fleet(host)
                 await fleet.open(entries)
                 nursery.start_soon(_keep_watchdog_quiet)
                 routes = Routes(fleet, audit, configuration.audit.reads)

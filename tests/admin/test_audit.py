@@ -58,7 +58,10 @@ async def test_each_request_is_recorded_with_its_outcome(open_directory: Path, r
     configuration = Configuration.model_validate(
         {"state_dir": str(directory / "state"), "runtime_dir": str(directory)}
     )
-    fleet, audit = Fleet(Host(configuration, nothing, nothing, nothing, nothing)), Audit(file)
+    fleet, audit = (
+        Fleet(Host(configuration, nothing, nothing, nothing, nothing, nothing)),
+        Audit(file),
+    )
     with sockets.listen(directory / "admin.sock", mode=0o666) as listener:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(Server(Routes(fleet, audit, reads), None, audit).serve, listener)

@@ -19,6 +19,7 @@ VALID: dict[str, Any] = {
     "policy": "replace",
     "step": "cancel",
     "since": WHEN,
+    "kinds": ("rsa-2048", "ecc-p384"),
     "mode": "0660",
 }
 UUID_TEXT = "7d1f2b30-8f2e-4a55-9a7c-0123456789ab"

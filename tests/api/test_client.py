@@ -76,6 +76,36 @@ CALLS: dict[names.Route, tuple[Call, Any, object]] = {
         schema.InstanceInfo,
         b"\2",
     ),
+    names.EK: (lambda c: c.ek("a b"), schema.EkInfo, None),
+    names.EK_REQUESTS: (
+        lambda c: c.ek_requests("a b", schema.EkRequestsRequest(kinds=("rsa-2048",))),
+        schema.EkRequests,
+        {"kinds": ["rsa-2048"]},
+    ),
+    names.EK_IMPORT: (
+        lambda c: c.ek_import("a b", schema.EkImportRequest(files={"f": "eA=="})),
+        schema.EkInfo,
+        {"files": {"f": "eA=="}},
+    ),
+    names.EK_RENEW: (
+        lambda c: c.ek_renew("a b", schema.EkRenewRequest(trust_now=True)),
+        schema.EkInfo,
+        {"trust_now": True},
+    ),
+    names.CA: (lambda c: c.ca(), schema.CaInfo, None),
+    names.CA_CERTIFICATES: (lambda c: c.ca_certificates(), schema.CaCertificates, None),
+    names.CA_CRL: (lambda c: c.ca_crl(), schema.CaRevocationLists, None),
+    names.CA_REVOKE: (
+        lambda c: c.ca_revoke(schema.CaRevokeRequest(subject="a", reason="superseded")),
+        schema.CaRevocation,
+        {"subject": "a", "reason": "superseded"},
+    ),
+    names.CA_REQUEST: (lambda c: c.ca_request(), schema.CaRequest, None),
+    names.CA_IMPORT: (
+        lambda c: c.ca_import(schema.CaImportRequest(file="f", chain="eA==")),
+        schema.CaInfo,
+        {"file": "f", "chain": "eA=="},
+    ),
     names.PROVIDERS: (lambda c: c.providers(), schema.ProviderList, None),
     names.ROTATE: (lambda c: c.rotate("a b"), schema.RotateResult, None),
     names.BACKUP_KEYS: (

@@ -17,6 +17,7 @@ def answer(kind: Any) -> Any:
 
 
 INFO, REKEYED = answer(schema.InstanceInfo), answer(schema.RekeyResult)
+EK = answer(schema.EkInfo)
 LIST = {"instances": [INFO]}
 KEYRING = answer(schema.KeyringBackup) | {"backup": base64.b64encode(b"keys").decode()}
 # Arguments -> answers, one for each request. OUT is a file to write, BUNDLE and TEMPLATE are read;
@@ -44,6 +45,17 @@ CALLS: dict[tuple[str, ...], list[Any]] = {
     ("qemu-args", "a"): [INFO | {"control_socket": "/run/a"}],
     ("libvirt-xml", "a"): [INFO],
     ("pcr", "a"): [answer(schema.Digests)],
+    ("ek", "show", "a"): [EK],
+    ("ek", "csr", "a"): [answer(schema.EkRequests)],
+    ("ek", "import", "a", "BUNDLE"): [EK],
+    ("ek", "renew", "a"): [EK],
+    ("ek", "renew", "--all"): [LIST, EK],
+    ("ca", "show"): [answer(schema.CaInfo)],
+    ("ca", "list"): [answer(schema.CaCertificates)],
+    ("ca", "crl", "OUT"): [answer(schema.CaRevocationLists)],
+    ("ca", "revoke", "a"): [answer(schema.CaRevocation)],
+    ("ca", "csr", "OUT"): [answer(schema.CaRequest)],
+    ("ca", "import", "BUNDLE"): [answer(schema.CaInfo)],
     ("provider", "list"): [answer(schema.ProviderList)],
     ("provider", "rotate", "p"): [answer(schema.RotateResult)],
     ("provider", "backup", "p", "OUT", "--passphrase-fd", "FD"): [KEYRING, b""],

@@ -16,6 +16,7 @@ from vtpmd.cli.vtpmctl import VERBS, main
 UUID = str(THIS_UUID)
 TIME = "2026-07-01T12:30:00Z"
 CREATE, CLONE = ("create", "a"), ("clone", "a", "b")
+PEM = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"
 SET = ("set", "a", "--owner", "b")
 
 
@@ -54,6 +55,16 @@ SET = ("set", "a", "--owner", "b")
         (("migrate", "a"), "--done", {"step": "done"}),
         (("migrate", "a"), "--cancel", {"step": "cancel"}),
         (("unlock", "--all"), "", {}),
+        (("ek", "csr", "a"), "", {}),
+        (
+            ("ek", "csr", "a"),
+            "--kind rsa-2048 --kind ecc-p256",
+            {"kinds": ["rsa-2048", "ecc-p256"]},
+        ),
+        (("ek", "csr", "a"), "--trust-now", {"trust_now": True}),
+        (("ek", "renew", "a"), "--trust-now", {"trust_now": True}),
+        (("ca", "revoke", "a"), "", {"subject": "a"}),
+        (("ca", "revoke", "a"), "--reason superseded", {"subject": "a", "reason": "superseded"}),
     ],
 )
 def test_options_are_fields(
@@ -118,6 +129,44 @@ def test_keys_and_their_passphrase_are_sent_and_noted(ctl: Ctl) -> None:
         if verb == "backup":
             assert asked[1].target == "/v1/providers/p/backup/done"
             assert json.loads(asked[1].body) == {"key_versions": ["some text", "some text"]}
+
+
+def test_certificates_and_what_they_chain_to_are_sent(ctl: Ctl, tmp_path: Path) -> None:
+    (tmp_path / "roots").write_bytes(b"roots")
+    arguments = ("ek", "import", "a", "BUNDLE")
+    _, asked = ctl([*arguments, "--ca", "ROOTS"], CALLS[arguments], ROOTS=tmp_path / "roots")
+    assert json.loads(asked[0].body) == {
+        "files": {str(tmp_path / "BUNDLE"): base64.b64encode(b"bundle").decode()},
+        "roots": {str(tmp_path / "roots"): base64.b64encode(b"roots").decode()},
+    }
+    _, asked = ctl(["ca", "import", "BUNDLE"], CALLS["ca", "import", "BUNDLE"])
+    sent = json.loads(asked[0].body)
+    assert base64.b64decode(sent["chain"]) == b"bundle"
+
+
+def test_requests_and_public_keys_go_into_files(ctl: Ctl, tmp_path: Path) -> None:
+    made = {"requests": {"rsa-2048": "a request", "ecc-p256": "another"}}
+    key = CALLS["ek", "show", "a"][0]["keys"][0]
+    known = CALLS["ek", "show", "a"][0] | {
+        "keys": [key | {"kind": "rsa-2048", "public_key": PEM}, key | {"kind": "ecc-p256"}]
+    }
+    result, _ = ctl(["ek", "csr", "a", "--out", str(tmp_path)], [made])
+    assert result.exit_code == 0
+    assert (tmp_path / "a-rsa-2048.csr").read_text() == "a request"
+    assert (tmp_path / "a-ecc-p256.csr").read_text() == "another"
+    again, _ = ctl(["ek", "csr", "a", "--out", str(tmp_path)], [made])
+    assert again.exit_code == 13
+    result, _ = ctl(["ek", "csr", "a", "--public", "--kind", "rsa-2048"], [known])
+    assert result.output == PEM
+
+
+def test_which_certificates_are_printed(ctl: Ctl) -> None:
+    info = CALLS["ca", "show"][0] | {"issuing": PEM, "root": "ROOT\n", "chain": PEM * 2}
+    for option, text in (("", PEM), ("--issuing", PEM), ("--root", "ROOT\n"), ("--chain", PEM * 2)):
+        assert ctl(["ca", "show", *option.split()], [info])[0].output == text
+    found = CALLS["ek", "show", "a"][0]
+    found = found | {"keys": [found["keys"][0] | {"certificate": PEM}], "chain": "CHAIN\n"}
+    assert ctl(["ek", "show", "a", "--pem"], [found])[0].output == PEM + "CHAIN\n"
 
 
 def options_of(command: click.Command) -> set[str]:

@@ -3,14 +3,18 @@
 `python -m tests.compat.samples` writes their golden octets, and what the protocol's version sends.
 """
 
+import os
 from datetime import UTC, datetime
 from pathlib import Path
 from uuid import UUID
 
 from tests.compat import protocol
-from vtpmd.ipc import messages
+from vtpmd.ipc import identity, messages
 from vtpmd.ipc.messages import Message
 from vtpmd.ipc.rules import CODEC
+from vtpmd.pki import authority, store
+from vtpmd.pki.contents import Reported
+from vtpmd.pki.entries import Entry, Given, Known, Revoked, encode, fingerprint
 from vtpmd.storage.key import Key
 from vtpmd.storage.slot import Slot
 from vtpmd.supervisor import condition_file
@@ -26,6 +30,14 @@ SLOTS = (
     Slot("aws-kms", "aws", "alias/tpm", "", "SYMMETRIC_DEFAULT", b"again", 1777863722, "recovery"),
 )
 KEY = Key(bytearray(32), DEK_ID, SLOTS)
+IDENTITY = identity.Identity(
+    bytes(range(32)),
+    identity.Reported("5654504D", "vtpmd", "00010000", "2.0", 0, 185),
+    {"ecc-p384": b"a public key"},
+    {"ecc-p384": b"\x00\x0c" + bytes(48)},
+    {"ecc-p384": b"a request"},
+    {"ecc-p384": bytes(32)},
+)
 _MESSAGES: tuple[Message, ...] = (
     messages.ZygoteReady(("default-v1", "fips-v1"), ("sha1", "sha256")),
     messages.Spawn(UUID_A, "web1"),
@@ -34,6 +46,19 @@ _MESSAGES: tuple[Message, ...] = (
     messages.ReadExit(4712),
     messages.Exit(4712, "killed", 9),
     messages.Manufacture(UUID_A, "web1", "default-v1", ("sha256", "sha384"), KEY, "off"),
+    messages.Manufacture(UUID_A, "web1", "fips-v1", ("sha256",), KEY, "off", ("ecc-p384",)),
+    identity.Made(IDENTITY),
+    identity.Complete({"ecc-p384": b"a certificate"}, (b"its issuer's", b"the one above")),
+    identity.Recertify(
+        UUID_A, "web1", KEY, bytes(32), {"ecc-p384": b"a certificate"}, (b"its issuer's",), "off"
+    ),
+    identity.Identify(UUID_A, "web1", bytearray(32), ("rsa-2048",), True, str(UUID_A), "off"),
+    identity.Identified(IDENTITY),
+    identity.ReadInstalled(),
+    identity.Installed(bytes(32), {"rsa-2048": bytes(range(32)), "chain": b"\xff" * 32}),
+    identity.Certify(bytes(32), {"rsa-2048": b"a certificate"}, (b"its issuer's",)),
+    identity.Certified(6),
+    identity.NotCertified("certificates", "the owner of the TPM has defined index 0x01C00002"),
     messages.Copy(UUID_B, "web2", UUID_A, bytearray(32), KEY, "off"),
     messages.Reseal(UUID_A, "web1", Key(bytearray(b"\1" * 32), bytes(16), SLOTS), KEY, "off"),
     messages.ChangeStoredHandOver(UUID_A, "web1", KEY, "take-back", "away", "off"),
@@ -104,6 +129,36 @@ METADATA = Metadata(
 META = HERE / "meta.json"
 CONDITION = Condition("failed", "its worker ended", datetime(2026, 5, 4, 3, 2, 1, 5, UTC))
 CONDITION_FILE = HERE / "condition.json"
+WHEN = datetime(2026, 5, 4, 3, 2, 1, tzinfo=UTC)
+_KEY = b"a public key"
+ENTRIES: tuple[Entry, ...] = (
+    Known(
+        identity=UUID_A,
+        seed=bytes(range(32)),
+        keys={"ecc-p384": _KEY},
+        names={"ecc-p384": b"\x00\x0c" + bytes(48)},
+        reported=Reported("5654504D", "vtpmd", "00010000", "2.0", 0, 185),
+        how="trusted",
+        time=WHEN,
+    ),
+    Given(
+        identity=UUID_A,
+        seed=bytes(range(32)),
+        kind="ecc-p384",
+        key=fingerprint(_KEY),
+        serial="7fabcdef",
+        issuer="CN=their CA",
+        source="foreign",
+        not_after=WHEN,
+        digest=bytes(range(32)),
+        time=WHEN,
+    ),
+    Revoked(serial="7fabcdef", issuer="00ff", reason="key-compromise", time=WHEN),
+)
+LEDGER = HERE / "ledger"
+AUTHORITY, AUTHORITY_DEK = HERE / "authority", bytes(range(32))
+"""The file of an authority with a request that is out, and its DEK. It holds what is random, so
+that it is written once and only read from then on."""
 
 
 def golden(name: str) -> Path:
@@ -118,7 +173,21 @@ def main() -> None:
         golden(name).write_text("\n".join(lines) + "\n")
     META.write_bytes(METADATA.encode())
     CONDITION_FILE.write_bytes(condition_file.encode(CONDITION))
+    LEDGER.write_bytes(b"".join(map(encode, ENTRIES)))
+    if not AUTHORITY.exists():
+        _make_authority()
     protocol.write()
+
+
+def _make_authority() -> None:
+    root, root_key, issuer = authority.make(UUID_B)
+    secrets = store.Secrets(root_key, (issuer.key,), authority.new_key())
+    public = store.Public(UUID_B, root, (issuer.chain,), requested=True)
+    directory = os.open(HERE, os.O_RDONLY)
+    try:
+        store.save(directory, public, secrets, Key(bytearray(AUTHORITY_DEK), DEK_ID, SLOTS))
+    finally:
+        os.close(directory)
 
 
 if __name__ == "__main__":

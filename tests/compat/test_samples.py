@@ -2,16 +2,33 @@
 
 import dataclasses
 import json
+import os
+from pathlib import Path
 
 import cbor2
 import pytest
 
 from tests.api.samples import REQUESTS
-from tests.compat.samples import CONDITION, CONDITION_FILE, HERE, MESSAGES, META, METADATA, golden
+from tests.compat.samples import (
+    AUTHORITY,
+    AUTHORITY_DEK,
+    CONDITION,
+    CONDITION_FILE,
+    ENTRIES,
+    HERE,
+    LEDGER,
+    MESSAGES,
+    META,
+    METADATA,
+    UUID_B,
+    golden,
+)
 from vtpmd.api import schema
 from vtpmd.ipc.codec import MalformedMessageError
 from vtpmd.ipc.messages import Message
 from vtpmd.ipc.rules import CODEC, RULES
+from vtpmd.pki import store
+from vtpmd.pki.entries import decode, decode_all, encode
 from vtpmd.supervisor import condition_file
 from vtpmd.supervisor.metadata import Metadata
 
@@ -21,6 +38,9 @@ NEEDED = {
     schema.BackupRequest: {"passphrase"},
     schema.BackupNote: {"key_versions"},
     schema.KeyImportRequest: {"backup", "passphrase"},
+    schema.EkImportRequest: {"files"},
+    schema.CaRevokeRequest: {"subject"},
+    schema.CaImportRequest: {"file", "chain"},
 }
 """What a request has to say. A field that is added later has a default, or older clients fail."""
 
@@ -97,6 +117,34 @@ def test_a_condition_is_written_and_read_as_ever() -> None:
     assert condition_file.decode(CONDITION_FILE.read_bytes()) == CONDITION
     more = json.loads(CONDITION_FILE.read_bytes()) | {"later": {"a": [1]}}
     assert condition_file.decode(json.dumps(more).encode()) == CONDITION
+
+
+def test_the_ledger_is_written_and_read_as_ever() -> None:
+    assert b"".join(map(encode, ENTRIES)) == LEDGER.read_bytes()
+    assert decode_all(LEDGER.read_bytes(), "ledger") == list(ENTRIES)
+    shown = {field.name for entry in ENTRIES for field in dataclasses.fields(entry)}
+    defaults = {"names": {}, "reason": "unspecified"}
+    for line, entry in zip(LEDGER.read_bytes().splitlines(), ENTRIES, strict=True):
+        content = json.loads(line)
+        shown -= content.keys()
+        less = {name: value for name, value in content.items() if name not in defaults}
+        expected = {name: value for name, value in defaults.items() if hasattr(entry, name)}
+        read = decode(json.dumps(less | {"later": [1]}).encode(), "ledger")
+        assert read == dataclasses.replace(entry, **expected)  # type: ignore[arg-type]
+    assert shown == set()
+
+
+def test_an_authority_is_read_as_ever(tmp_path: Path) -> None:
+    (tmp_path / "authority").touch(0o600)
+    (tmp_path / "authority").write_bytes(AUTHORITY.read_bytes())
+    directory = os.open(tmp_path, os.O_RDONLY)
+    try:
+        stored = store.load(directory)
+    finally:
+        os.close(directory)
+    assert stored is not None
+    assert (stored.public.uuid, stored.public.requested) == (UUID_B, True)
+    assert stored.unseal(AUTHORITY_DEK).request is not None
 
 
 @pytest.mark.parametrize("request_", REQUESTS, ids=lambda kind: kind.__name__)

@@ -52,8 +52,8 @@ _SLOTS = st.builds(
 def _values(annotation: Any) -> st.SearchStrategy[Any]:
     if annotation is Slot:
         return _SLOTS
-    if annotation is Key:
-        return _messages(Key)
+    if isinstance(annotation, type) and dataclasses.is_dataclass(annotation):
+        return _messages(annotation)
     if annotation in _PLAIN:
         return _PLAIN[annotation]
     arguments = get_args(annotation)
@@ -106,12 +106,17 @@ def test_no_message_shows_a_secret(cls: type) -> None:
             return Slot("local", "local", "k", "1", "none", b"SECRET", 1)
         if annotation is Key:
             return Key(bytearray(b"SECRET" * 6), b"x", ())
+        if dataclasses.is_dataclass(annotation):
+            return made(annotation)
         if get_origin(annotation) is tuple:
             return (filled(get_args(annotation)[0]),)
         return _EXAMPLES.get(annotation)
 
-    hints = get_type_hints(cls)
-    message = cls(**{field.name: filled(hints[field.name]) for field in dataclasses.fields(cls)})
+    def made(kind: Any) -> Any:
+        hints = get_type_hints(kind)
+        return kind(**{each.name: filled(hints[each.name]) for each in dataclasses.fields(kind)})
+
+    message = made(cls)
     assert "SECRET" not in repr(message) + str(message) + f"{message}"
 
 

@@ -193,7 +193,8 @@ async def test_every_use_of_a_key_is_recorded_and_no_key(stage: Stage) -> None:
     stage.provider.fault = KeyUnavailableError("the KMS is down", retry=True)
     with pytest.raises(OperationError):
         await rekey(stage.fleet, "web1", RekeyRequest())
-    lines = [json.loads(line) for line in (stage.directory / "audit").read_text().splitlines()]
+    written = [json.loads(line) for line in (stage.directory / "audit").read_text().splitlines()]
+    lines = [line for line in written if line.get("uuid") == str(info.uuid)]
     assert [(line["operation"], line["outcome"]) for line in lines] == [
         ("wrap", "done"),
         ("unwrap", "done"),
@@ -202,7 +203,11 @@ async def test_every_use_of_a_key_is_recorded_and_no_key(stage: Stage) -> None:
         ("rewrap", "failed"),
         ("unwrap", "failed"),
     ]
-    assert {line["uuid"] for line in lines} == {str(info.uuid)}
+    others = [line for line in written if line not in lines]
+    authority = others[0]["uuid"]  # whose key is wrapped once, when it is made
+    assert [line["event"] for line in others[:2]] == ["key-use", "authority-made"]
+    assert {line["event"] for line in others[2:]} == {"certificate-issued"}
+    assert others[1]["uuid"] == authority != str(info.uuid)
     assert lines[3]["key_version"] == "2"
     assert "the KMS is down" in lines[-1]["reason"]
 

@@ -16,8 +16,10 @@ from vtpmd.kms.errors import KeyUnavailableError
 from vtpmd.kms.provider import Erased, KeyContext, NotErased
 from vtpmd.operations.info import info
 from vtpmd.storage.slot import Slot
+from vtpmd.supervisor.authority import Authority
 from vtpmd.supervisor.fleet import Fleet
 from vtpmd.supervisor.host import Host
+from vtpmd.supervisor.identities import Identities
 from vtpmd.supervisor.keys import Keys
 from vtpmd.supervisor.registry import Registry
 from vtpmd.supervisor.zygote import Zygote
@@ -129,7 +131,9 @@ async def staged(nursery: trio.Nursery) -> AsyncIterator[Stage]:
         provider, other = FakeProvider(), FakeProvider("other")
         audit = Audit(Path(directory, "audit"))
         keys = Keys({"main": provider, "other": other}, "main", None, audit)
-        host = Host(configuration, registry, keys, zygote, nursery)
+        authority = Authority(registry.state_fd, keys, audit)
+        identities = Identities(configuration.identity, registry.state_fd, authority, audit)
+        host = Host(configuration, registry, keys, identities, zygote, nursery)
         fleet = Fleet(host)
         yield Stage(fleet, provider, other, host, Path(directory))
         provider.fault = other.fault = None

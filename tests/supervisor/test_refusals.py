@@ -9,6 +9,7 @@ from vtpmd.api import problems
 from vtpmd.api.problems import OperationError, Problem
 from vtpmd.ipc.messages import FailureKind
 from vtpmd.linux.errors import InUseError
+from vtpmd.pki.errors import ConflictError, DamagedError, RefusedError
 from vtpmd.storage.errors import DirectoryLockedError, EnvelopeError, EnvelopeKind, StorageError
 from vtpmd.storage.errors import StorageKind as Kind
 from vtpmd.supervisor.errors import (
@@ -40,6 +41,7 @@ FAILURES: dict[FailureKind, Problem] = {
     "storage": problems.UNAVAILABLE,
     "sandbox": problems.UNAVAILABLE,
     "model": problems.INVALID,
+    "certificates": problems.CERTIFICATES_REFUSED,
     "defect": problems.INTERNAL,
     "unknown": problems.INTERNAL,
 }
@@ -58,6 +60,9 @@ def cases() -> Iterator[tuple[Exception, Problem, bool]]:
     yield HandOverRefusedError("x"), problems.HANDED_OVER, False
     yield WorkerRefusedError("x"), problems.UNAVAILABLE, False
     yield WorkerEndedError("x"), problems.INTERNAL, True
+    yield RefusedError("x"), problems.CERTIFICATES_REFUSED, False
+    yield ConflictError("x"), problems.CERTIFICATES_REFUSED, False
+    yield DamagedError("x"), problems.UNAVAILABLE, False
     yield SpawnError("x"), problems.INTERNAL, True
     yield InUseError("x"), problems.RUNNING_CONFLICT, False
     yield EndpointError("x"), problems.UNAVAILABLE, False

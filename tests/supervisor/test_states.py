@@ -35,6 +35,8 @@ CELLS: dict[Act, tuple[Problem | None, ...]] = {
     Act.MIGRATED: (None, None, None, None, HOST, KEY, DAMAGED, ABSENT),
     Act.TAKE_BACK: (None, None, None, None, HOST, KEY, DAMAGED, ABSENT),
     Act.SET: (None, None, None, None, None, None, DAMAGED, ABSENT),
+    Act.IDENTIFY: (None, None, None, None, HOST, KEY, DAMAGED, ABSENT),
+    Act.CERTIFY: (None, None, None, None, HOST, KEY, DAMAGED, ABSENT),
     Act.READ_PCRS: (RESTS, None, RESTS, RESTS, None, None, None, ABSENT),
 }
 

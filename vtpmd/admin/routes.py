@@ -9,12 +9,16 @@ from urllib.parse import unquote
 from vtpmd.api import names, problems
 from vtpmd.api import schema as api
 from vtpmd.api.problems import OperationError
-from vtpmd.operations import provider
+from vtpmd.operations import ca, provider
 from vtpmd.operations.backup import backup
 from vtpmd.operations.capabilities import capabilities
 from vtpmd.operations.clone import clone
 from vtpmd.operations.create import create
 from vtpmd.operations.delete import delete
+from vtpmd.operations.ek_import import ek_import
+from vtpmd.operations.ek_renew import ek_renew
+from vtpmd.operations.ek_requests import ek_requests
+from vtpmd.operations.ek_show import ek_show
 from vtpmd.operations.info import info
 from vtpmd.operations.list import list_
 from vtpmd.operations.migrate import migrate
@@ -71,6 +75,16 @@ HANDLERS: dict[names.Route, Handler] = {
     names.CLONE: Handler(clone, body=api.CloneRequest),
     names.BACKUP: Handler(backup),
     names.RESTORE: Handler(restore, query=api.RestoreRequest),
+    names.EK: Handler(ek_show),
+    names.EK_REQUESTS: Handler(ek_requests, body=api.EkRequestsRequest),
+    names.EK_IMPORT: Handler(ek_import, body=api.EkImportRequest),
+    names.EK_RENEW: Handler(ek_renew, body=api.EkRenewRequest),
+    names.CA: Handler(ca.show),
+    names.CA_CERTIFICATES: Handler(ca.list_),
+    names.CA_CRL: Handler(ca.revocation_lists),
+    names.CA_REVOKE: Handler(ca.revoke, body=api.CaRevokeRequest),
+    names.CA_REQUEST: Handler(ca.request),
+    names.CA_IMPORT: Handler(ca.import_, body=api.CaImportRequest),
     names.PROVIDERS: Handler(provider.list_),
     names.ROTATE: Handler(provider.rotate),
     names.BACKUP_KEYS: Handler(provider.backup, body=api.BackupRequest),

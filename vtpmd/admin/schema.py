@@ -23,7 +23,7 @@ from pydantic import (
 from vtpmd.api import problems
 from vtpmd.api.problems import OperationError
 from vtpmd.api.schema import Request
-from vtpmd.config.schema import ClonePolicy, PcrBanks, Profile, socket_mode
+from vtpmd.config.schema import ClonePolicy, EkKind, PcrBanks, Profile, socket_mode
 
 SomeRequest = TypeVar("SomeRequest", bound=Request)
 
@@ -44,6 +44,9 @@ CONSTRAINTS: Final[dict[str, Any]] = {
     "mode": Annotated[str, AfterValidator(_octal)] | None,
     "since": AwareDatetime | None,
     "step": Literal["declare", "cancel", "done"],
+    "kinds": Annotated[list[EkKind], AfterValidator(tuple)] | None,
+    "files": Annotated[dict[str, str], Field(min_length=1, max_length=16)],
+    "roots": Annotated[dict[str, str], Field(max_length=16)] | None,
 }
 
 

@@ -97,6 +97,48 @@ class Client:
         answer = self._exchange(names.RESTORE, "", bundle, names.BUNDLE_MEDIA_TYPE, _query(request))
         return self._read(schema.InstanceInfo, answer)
 
+    def ek(self, name: str) -> schema.EkInfo:
+        """The EKs of an instance and their certificates."""
+        return self._ask(names.EK, schema.EkInfo, name)
+
+    def ek_requests(
+        self, name: str, request: schema.EkRequestsRequest | None = None
+    ) -> schema.EkRequests:
+        """Requests for certificates of a foreign authority."""
+        return self._ask(names.EK_REQUESTS, schema.EkRequests, name, request)
+
+    def ek_import(self, name: str, request: schema.EkImportRequest) -> schema.EkInfo:
+        """Give an instance certificates of a foreign authority; it may be running."""
+        return self._ask(names.EK_IMPORT, schema.EkInfo, name, request)
+
+    def ek_renew(self, name: str, request: schema.EkRenewRequest | None = None) -> schema.EkInfo:
+        """Give an instance new certificates of the own authority; it may be running."""
+        return self._ask(names.EK_RENEW, schema.EkInfo, name, request)
+
+    def ca(self) -> schema.CaInfo:
+        """The own authority, which is made if there is none."""
+        return self._ask(names.CA, schema.CaInfo)
+
+    def ca_certificates(self) -> schema.CaCertificates:
+        """All certificates that were given to TPMs."""
+        return self._ask(names.CA_CERTIFICATES, schema.CaCertificates)
+
+    def ca_crl(self) -> schema.CaRevocationLists:
+        """The revocation lists of the own authority, signed now."""
+        return self._ask(names.CA_CRL, schema.CaRevocationLists)
+
+    def ca_revoke(self, request: schema.CaRevokeRequest) -> schema.CaRevocation:
+        """Revoke certificates of the own authority."""
+        return self._ask(names.CA_REVOKE, schema.CaRevocation, request=request)
+
+    def ca_request(self) -> schema.CaRequest:
+        """A request for an issuing CA below somebody else's."""
+        return self._ask(names.CA_REQUEST, schema.CaRequest)
+
+    def ca_import(self, request: schema.CaImportRequest) -> schema.CaInfo:
+        """Issue from now on with the certificate that was requested."""
+        return self._ask(names.CA_IMPORT, schema.CaInfo, request=request)
+
     def providers(self) -> schema.ProviderList:
         """The key providers, and how many instances need each."""
         return self._ask(names.PROVIDERS, schema.ProviderList)

@@ -40,6 +40,16 @@ REKEY: Final = Route("rekey", "POST", f"{API}/instances/{{name}}/rekey")
 CLONE: Final = Route("clone", "POST", f"{API}/instances/{{name}}/clone")
 BACKUP: Final = Route("backup", "GET", f"{API}/instances/{{name}}/backup")
 RESTORE: Final = Route("restore", "POST", f"{API}/restore")
+EK: Final = Route("ek show", "GET", f"{API}/instances/{{name}}/ek")
+EK_REQUESTS: Final = Route("ek csr", "POST", f"{API}/instances/{{name}}/ek/requests")
+EK_IMPORT: Final = Route("ek import", "POST", f"{API}/instances/{{name}}/ek/import")
+EK_RENEW: Final = Route("ek renew", "POST", f"{API}/instances/{{name}}/ek/renew")
+CA: Final = Route("ca show", "GET", f"{API}/ca")
+CA_CERTIFICATES: Final = Route("ca list", "GET", f"{API}/ca/certificates")
+CA_CRL: Final = Route("ca crl", "POST", f"{API}/ca/crl")
+CA_REVOKE: Final = Route("ca revoke", "POST", f"{API}/ca/revoke")
+CA_REQUEST: Final = Route("ca csr", "POST", f"{API}/ca/request")
+CA_IMPORT: Final = Route("ca import", "POST", f"{API}/ca/import")
 PROVIDERS: Final = Route("provider list", "GET", f"{API}/providers")
 ROTATE: Final = Route("provider rotate", "POST", f"{API}/providers/{{name}}/rotate")
 BACKUP_KEYS: Final = Route("provider backup", "POST", f"{API}/providers/{{name}}/backup")
@@ -47,7 +57,7 @@ NOTE_BACKUP: Final = Route("provider backup", "POST", f"{API}/providers/{{name}}
 IMPORT_KEYS: Final = Route("provider import", "POST", f"{API}/providers/{{name}}/import")
 
 # Requests that only look: the audit log may leave them out.
-READS: Final = frozenset({CAPABILITIES, LIST, INFO, PCRS, PROVIDERS})
+READS: Final = frozenset({CAPABILITIES, LIST, INFO, PCRS, EK, CA, CA_CERTIFICATES, PROVIDERS})
 
 # Instance states.
 STOPPED: Final = "stopped"
@@ -82,8 +92,8 @@ EXIT_STATUSES: Final = {
     8: "the key is missing or its provider is unavailable (state locked)",
     9: "the stored TPM state was refused (state failed)",
     10: "the host cannot do this now",
-    11: "a confirmation is needed (--yes)",
-    12: "a file (backup, evidence) or its passphrase was refused",
+    11: "a confirmation is needed (--yes, --trust-now)",
+    12: "a file (backup, certificate, evidence) or its passphrase was refused",
     EXIT_FILE: "a file or the output cannot be read or written",
     20: "verify: the signature is not the key's",
     21: "verify: the nonce is another",

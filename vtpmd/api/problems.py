@@ -27,8 +27,12 @@ HANDED_OVER: Final = Problem("handed-over", 409, 7, "Its state of hand-over does
 KEY_UNAVAILABLE: Final = Problem("key-unavailable", 503, 8, "The key is not available")
 STATE_REFUSED: Final = Problem("state-refused", 500, 9, "The stored TPM state was refused")
 UNCONFIRMED: Final = Problem("unconfirmed", 409, 11, "The operation needs a confirmation")
+UNTRUSTED: Final = Problem("untrusted", 409, 11, "The keys of the TPM are not known")
 BUNDLE_REFUSED: Final = Problem("bundle-refused", 422, 12, "The file was refused")
 KEYS_REFUSED: Final = Problem("keys-refused", 422, 12, "The keys or the passphrase were refused")
+CERTIFICATES_REFUSED: Final = Problem(
+    "certificates-refused", 422, 12, "The certificates were refused"
+)
 UNAVAILABLE: Final = Problem("unavailable", 503, 10, "The operation is not available here")
 BUSY: Final = Problem("busy", 503, 10, "The daemon is busy")
 INTERNAL: Final = Problem("internal", 500, 1, "Internal error")
@@ -51,8 +55,10 @@ PROBLEMS: Final = {
         KEY_UNAVAILABLE,
         STATE_REFUSED,
         UNCONFIRMED,
+        UNTRUSTED,
         BUNDLE_REFUSED,
         KEYS_REFUSED,
+        CERTIFICATES_REFUSED,
         UNAVAILABLE,
         BUSY,
         INTERNAL,

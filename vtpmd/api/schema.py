@@ -14,23 +14,22 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from uuid import UUID
 
-
-@dataclass(frozen=True)
-class Request:
-    """Base of what clients ask for."""
-
-
-@dataclass(frozen=True)
-class Report:
-    """Base of what the daemon answers.
-
-    `document`: all that a daemon has sent, fields included that are unknown here; empty in a
-    report that was not received.
-    """
-
-    document: dict[str, object] = field(
-        init=False, repr=False, compare=False, default_factory=dict, kw_only=True
-    )
+from .base import Report as Report
+from .base import Request as Request
+from .certificates import CaCertificate as CaCertificate
+from .certificates import CaCertificates as CaCertificates
+from .certificates import CaImportRequest as CaImportRequest
+from .certificates import CaInfo as CaInfo
+from .certificates import CaRequest as CaRequest
+from .certificates import CaRevocation as CaRevocation
+from .certificates import CaRevocationLists as CaRevocationLists
+from .certificates import CaRevokeRequest as CaRevokeRequest
+from .certificates import EkImportRequest as EkImportRequest
+from .certificates import EkInfo as EkInfo
+from .certificates import EkKey as EkKey
+from .certificates import EkRenewRequest as EkRenewRequest
+from .certificates import EkRequests as EkRequests
+from .certificates import EkRequestsRequest as EkRequestsRequest
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -247,8 +246,9 @@ class InstanceInfo(Report):
     """One instance. `since`: when it entered its state; `reason`: why it is in it.
 
     `shares_identity_with`: the instances of this host that have the same secrets. `handover`:
-    "ours"; "lent", so that it goes on here until a machine elsewhere has it; or "away". A list of
-    instances leaves `keys` and `worker` empty.
+    "ours"; "lent", so that it goes on here until a machine elsewhere has it; or "away".
+    `certificates`: "none", "valid", or "stale: …" with the reason. A list of instances leaves
+    `certificates`, `keys` and `worker` empty.
     """
 
     name: str
@@ -266,6 +266,7 @@ class InstanceInfo(Report):
     access: SocketAccess | None = None
     shares_identity_with: tuple[str, ...] = ()
     handover: str = ""
+    certificates: str = ""
     keys: tuple[KeySlot, ...] = ()
     worker: WorkerInfo | None = None
 

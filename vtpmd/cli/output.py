@@ -1,6 +1,7 @@
 """What vtpmctl prints: JSON on request, otherwise plain text that no terminal obeys."""
 
 import json
+import re
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -33,7 +34,12 @@ HINTS = {
         "`vtpmctl unlock` tries again at once."
     ),
     "unconfirmed": "Nothing was done. Add --yes if that is what you want.",
+    "untrusted": (
+        "Nothing was done. `vtpmctl ek renew --trust-now` believes what its worker says now, as "
+        "does `vtpmctl ek csr --trust-now`, which comes before `ek import`."
+    ),
     "bundle-refused": "Nothing was changed.",
+    "certificates-refused": "Nothing was changed.",
     "state-refused": "The state file is untouched. `vtpmctl info` shows the reason.",
 }
 HAND_OVERS = {
@@ -48,6 +54,7 @@ HAND_OVERS = {
     ),
 }
 """Whose a TPM is, in words."""
+_PEM = re.compile(r"(-----(BEGIN|END) [A-Z0-9 ]+-----\n|[A-Za-z0-9+/=]{1,76}\n)+", re.ASCII)
 _JSON_ASKED = "vtpmd.cli.as_json"
 
 
@@ -79,6 +86,15 @@ def demand_printable(*texts: str) -> None:
 def say(line: str, err: bool = False) -> None:
     """Print one line, on standard error if `err`; whatever is in it stays in this line."""
     click.echo(printable(line), err=err)
+
+
+def show_pem(*texts: str) -> None:
+    """Print texts in PEM as they are; what is none stays in one line each."""
+    for text in texts:
+        if _PEM.fullmatch(text):
+            click.echo(text, nl=False)
+        else:
+            say(text)
 
 
 def show_error(error: ClientError) -> None:
@@ -187,6 +203,7 @@ def instance_fields(info: InstanceInfo) -> list[tuple[str, str]]:
         ("control socket", info.control_socket),
         ("data socket", info.data_socket or "none"),
         ("disk encryption", "not managed"),
+        ("certificates", info.certificates),
     ]
     if info.access is not None:
         fields.append(("who may connect", _access_text(info.access)))

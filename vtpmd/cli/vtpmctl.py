@@ -35,6 +35,8 @@ VERBS = {
     "qemu-args": "qemu_args",
     "libvirt-xml": "libvirt_xml",
     "pcr": "pcr",
+    "ek": "ek",
+    "ca": "ca",
     "provider": "provider",
     "verify": "verify",
     "capabilities": "capabilities",

@@ -102,6 +102,8 @@ Profile = Annotated[str, Field(max_length=1000), AfterValidator(_profile)]
 """A profile's name and, after "without", the features that a TPM is to lack."""
 PcrBank = Annotated[str, Field(pattern=r"^[a-z0-9_]{1,16}$")]
 PcrBanks = Annotated[list[PcrBank], Field(min_length=1), AfterValidator(_distinct)]
+EkKind = Literal["rsa-2048", "ecc-p256", "ecc-p384"]
+Url = Annotated[str, Field(pattern=r"^https?://[!-~]+$", max_length=1000)]
 AnyProvider = Annotated[ProviderSettings, PlainValidator(registry.check)]
 
 
@@ -143,6 +145,25 @@ class Audit(Section):
     reads: bool = True
 
 
+class Identity(Section):
+    """Certificates of endorsement keys, and who issues them.
+
+    `ca`: vtpmd's `own` authority, an `external` one, of which an administrator brings them, or
+    `none`. `keys`: which EKs get one. `lifetime` in days. `roots`: certificates that those of a
+    foreign authority have to chain to.
+    """
+
+    ca: Literal["own", "external", "none"] = "own"
+    keys: Annotated[list[EkKind], Field(min_length=1), AfterValidator(_distinct)] = Field(
+        default=["rsa-2048", "ecc-p256", "ecc-p384"]
+    )
+    subject: Literal["uuid", "empty"] = "uuid"
+    lifetime: Annotated[int, Field(ge=1, le=36500)] | None = None
+    ca_issuers_url: Url | None = None
+    crl_url: Url | None = None
+    roots: AbsolutePath | None = None
+
+
 class Log(Section):
     """Lines on standard error."""
 
@@ -164,6 +185,7 @@ class Configuration(Section):
     default_provider: ProviderName | None = None
     recovery_provider: ProviderName | None = None
     clone: Clone = Clone()
+    identity: Identity = Identity()
     audit: Audit = Audit()
     log: Log = Log()
 

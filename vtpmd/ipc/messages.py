@@ -25,14 +25,24 @@ from .handover import HandOverRefused as HandOverRefused
 from .handover import NotUnwrapped as NotUnwrapped
 from .handover import UnwrapKey as UnwrapKey
 from .handover import Unwrapped as Unwrapped
+from .identity import (
+    Certified,
+    Certify,
+    Complete,
+    Identified,
+    Identify,
+    Installed,
+    Made,
+    NotCertified,
+    ReadInstalled,
+    Recertify,
+)
+from .words import FailureKind as FailureKind
+from .words import SandboxMode as SandboxMode
 
 STATE_FDS = len(ROLES)
 """How many descriptors the state files of an instance are."""
-SandboxMode = Literal["require", "best-effort", "off"]
 TpmPower = Literal["off", "on", "failed", "unknown"]
-FailureKind = Literal[
-    "key", "damaged", "newer", "wrong-instance", "storage", "sandbox", "model", "defect", "unknown"
-]
 ExitKind = Literal["exited", "killed", "unknown"]
 
 
@@ -89,7 +99,10 @@ class Exit:
 
 @dataclass(frozen=True)
 class Manufacture:
-    """Make a new TPM and store it. File descriptors: its (empty) state files."""
+    """Make a new TPM and store it. File descriptors: its (empty) state files.
+
+    With `keys`, kinds of EKs, the TPM first says in Made who it is, and waits for Complete.
+    """
 
     uuid: UUID
     name: str
@@ -97,6 +110,7 @@ class Manufacture:
     pcr_banks: tuple[str, ...]
     key: Key
     sandbox: SandboxMode = "require"
+    keys: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -143,7 +157,7 @@ class ChangeStoredHandOver:
 
 @dataclass(frozen=True)
 class Stored:
-    """Manufacture, Copy or Reseal is done and durable."""
+    """Manufacture, Copy, Reseal or Recertify is done and durable."""
 
     generation: int
 
@@ -333,12 +347,17 @@ Message = (
     | ReadExit
     | Exit
     | Manufacture
+    | Made
+    | Complete
+    | Recertify
     | Copy
     | Reseal
     | ChangeStoredHandOver
     | Stored
     | Examine
     | Examined
+    | Identify
+    | Identified
     | Serve
     | Ready
     | Failed
@@ -346,6 +365,11 @@ Message = (
     | StatusReply
     | ReadPcrs
     | Pcrs
+    | ReadInstalled
+    | Installed
+    | Certify
+    | Certified
+    | NotCertified
     | Rekey
     | Rewrap
     | Rekeyed

@@ -4,6 +4,18 @@ from dataclasses import dataclass
 from enum import Enum
 
 from .codec import Codec
+from .identity import (
+    Certified,
+    Certify,
+    Complete,
+    Identified,
+    Identify,
+    Installed,
+    Made,
+    NotCertified,
+    ReadInstalled,
+    Recertify,
+)
 from .messages import (
     STATE_FDS,
     Admit,
@@ -51,6 +63,7 @@ class State(Enum):
     ZYGOTE = "zygote"
     NEW = "new"
     ORDERED = "ordered"
+    MADE = "made"
     STARTING = "starting"
     SERVING = "serving"
     STOPPING = "stopping"
@@ -94,6 +107,9 @@ RULES: dict[type, Rule] = {
     ReadExit: _rule(Side.SUPERVISOR, State.ZYGOTE),
     Exit: _rule(Side.ZYGOTE, State.ZYGOTE),
     Manufacture: _rule(Side.SUPERVISOR, State.NEW, then=State.ORDERED, fds=(STATE_FDS,)),
+    Made: _rule(Side.WORKER, State.ORDERED, then=State.MADE),
+    Complete: _rule(Side.SUPERVISOR, State.MADE, then=State.ORDERED),
+    Recertify: _rule(Side.SUPERVISOR, State.NEW, then=State.ORDERED, fds=(STATE_FDS + 1,)),
     Copy: _rule(Side.SUPERVISOR, State.NEW, then=State.ORDERED, fds=(STATE_FDS + 1,)),
     Reseal: _rule(Side.SUPERVISOR, State.NEW, then=State.ORDERED, fds=(STATE_FDS + 1,)),
     ChangeStoredHandOver: _rule(
@@ -102,6 +118,8 @@ RULES: dict[type, Rule] = {
     Stored: _rule(Side.WORKER, State.ORDERED, then=State.ENDED),
     Examine: _rule(Side.SUPERVISOR, State.NEW, then=State.ORDERED, fds=(1,)),
     Examined: _rule(Side.WORKER, State.ORDERED, then=State.ENDED),
+    Identify: _rule(Side.SUPERVISOR, State.NEW, then=State.ORDERED, fds=(1,)),
+    Identified: _rule(Side.WORKER, State.ORDERED, then=State.ENDED),
     Serve: _rule(
         Side.SUPERVISOR, State.NEW, then=State.STARTING, fds=(STATE_FDS + 3, STATE_FDS + 4)
     ),
@@ -111,6 +129,11 @@ RULES: dict[type, Rule] = {
     StatusReply: _rule(Side.WORKER, State.SERVING, State.STOPPING),
     ReadPcrs: _rule(Side.SUPERVISOR, State.SERVING),
     Pcrs: _rule(Side.WORKER, State.SERVING, State.STOPPING),
+    ReadInstalled: _rule(Side.SUPERVISOR, State.SERVING),
+    Installed: _rule(Side.WORKER, State.SERVING, State.STOPPING),
+    Certify: _rule(Side.SUPERVISOR, State.SERVING),
+    Certified: _rule(Side.WORKER, State.SERVING, State.STOPPING),
+    NotCertified: _rule(Side.WORKER, State.SERVING, State.STOPPING),
     Rekey: _rule(Side.SUPERVISOR, State.SERVING),
     Rewrap: _rule(Side.SUPERVISOR, State.SERVING),
     Rekeyed: _rule(Side.WORKER, State.SERVING, State.STOPPING),

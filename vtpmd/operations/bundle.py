@@ -6,23 +6,28 @@ A tar archive (POSIX ustar, not compressed) of regular files without directories
     meta.json       the public metadata of the instance
     nvram           its sealed state, with the wrapped key: opens with the key provider only
     *.pem           its certificates, if it has any
+    ledger          what the ledger knows of its TPM, if anything
 
 The manifest begins with its format; what else a newer vtpmd writes into one of the same format is
 ignored. Nothing is ever extracted to names from an archive: members are looked up by the names
 above, and whatever else is there is refused. The hashes tell damage; forgery of the state is told
-by its seal when it is opened, and metadata and certificates are public and not authenticated.
+by its seal when it is opened, and metadata, certificates and ledger are public and not
+authenticated: of a ledger's entries only what certificates prove is believed.
 """
 
 import hashlib
 import io
 import json
 import tarfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
 from vtpmd import __version__
+from vtpmd.pki.entries import Entry, decode_all
+from vtpmd.pki.entries import encode as encode_entry
+from vtpmd.pki.errors import DamagedError
 from vtpmd.storage.envelope import Envelope, parse
 from vtpmd.storage.errors import EnvelopeError
 from vtpmd.storage.record import MAX_SIZE
@@ -31,7 +36,8 @@ from vtpmd.supervisor.metadata import MAX_PUBLIC_FILE, Metadata, MetadataError, 
 from vtpmd.supervisor.registry import CERTIFICATE_NAME, MAX_CERTIFICATES, Contents
 
 FORMAT = 1
-MANIFEST, NVRAM = "manifest.json", "nvram"
+MANIFEST, NVRAM, LEDGER = "manifest.json", "nvram", "ledger"
+MAX_LEDGER = 1 << 20
 _MEMBER_OF_OTHERS = "it holds {name!r}, which does not belong into a backup"
 
 
@@ -41,12 +47,16 @@ class BundleError(Exception):
 
 @dataclass(frozen=True)
 class Bundle:
-    """One instance: metadata, sealed state (as bytes and parsed), certificates by file name."""
+    """One instance: metadata, sealed state (as bytes and parsed), certificates by file name.
+
+    `ledger`: what the host that made the bundle knows of its TPM.
+    """
 
     metadata: Metadata
     nvram: bytes = field(repr=False)
     envelope: Envelope
     certificates: Mapping[str, bytes]
+    ledger: Sequence[Entry] = ()
 
     @property
     def contents(self) -> Contents:
@@ -54,11 +64,18 @@ class Bundle:
         return Contents(self.metadata.uuid, self.nvram, self.certificates)
 
 
-def encode(metadata: Metadata, nvram: bytes, certificates: Mapping[str, bytes]) -> bytes:
+def encode(
+    metadata: Metadata,
+    nvram: bytes,
+    certificates: Mapping[str, bytes],
+    ledger: Sequence[Entry] = (),
+) -> bytes:
     """A bundle. Raises EnvelopeError if `nvram` is no sealed state: no backup is made of it."""
     envelope = parse(nvram)
     envelope.demand_instance(metadata.uuid)
     files = {META: metadata.encode(), NVRAM: nvram, **dict(sorted(certificates.items()))}
+    if ledger:
+        files[LEDGER] = b"".join(map(encode_entry, ledger))
     now = datetime.now(UTC)
     manifest = {
         "format": FORMAT,
@@ -102,11 +119,12 @@ def decode(data: bytes) -> Bundle:
         metadata = Metadata.decode(files.pop(META, b""))
         envelope = parse(nvram := files.pop(NVRAM))
         envelope.demand_instance(metadata.uuid)
-    except (MetadataError, EnvelopeError) as error:
+        ledger = decode_all(files.pop(LEDGER, b""), LEDGER)
+    except (MetadataError, EnvelopeError, DamagedError) as error:
         raise BundleError(str(error)) from None
     if envelope.header.kind != "permanent":
         raise BundleError(f"it holds {envelope.header.kind} state, not a TPM's permanent one")
-    return Bundle(metadata, nvram, envelope, files)
+    return Bundle(metadata, nvram, envelope, files, ledger)
 
 
 def _members(data: bytes) -> dict[str, bytes]:
@@ -114,7 +132,7 @@ def _members(data: bytes) -> dict[str, bytes]:
     try:
         with tarfile.open(fileobj=io.BytesIO(data), mode="r:") as tar:
             for member in tar:
-                if len(files) > MAX_CERTIFICATES + 3:
+                if len(files) > MAX_CERTIFICATES + 4:
                     raise BundleError("it holds too many files")
                 files[member.name] = _content(tar, member, files)
     except BundleError:
@@ -126,8 +144,8 @@ def _members(data: bytes) -> dict[str, bytes]:
 
 def _content(tar: tarfile.TarFile, member: tarfile.TarInfo, seen: Mapping[str, bytes]) -> bytes:
     name = member.name
-    limit = MAX_SIZE if name == NVRAM else MAX_PUBLIC_FILE
-    if name not in (MANIFEST, META, NVRAM) and not CERTIFICATE_NAME.fullmatch(name):
+    limit = {NVRAM: MAX_SIZE, LEDGER: MAX_LEDGER}.get(name, MAX_PUBLIC_FILE)
+    if name not in (MANIFEST, META, NVRAM, LEDGER) and not CERTIFICATE_NAME.fullmatch(name):
         raise BundleError(_MEMBER_OF_OTHERS.format(name=name[:80]))
     if member.type not in (tarfile.REGTYPE, tarfile.AREGTYPE) or member.pax_headers:
         raise BundleError(f"{name} in it is not a plain file")

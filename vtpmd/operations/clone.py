@@ -2,6 +2,8 @@
 
 from datetime import UTC, datetime
 
+import trio
+
 from vtpmd.api import problems
 from vtpmd.api.problems import OperationError
 from vtpmd.api.schema import CloneRequest, InstanceInfo
@@ -9,6 +11,7 @@ from vtpmd.ipc.messages import Copy, Stored
 from vtpmd.storage.key import Key
 from vtpmd.storage.wipe import wipe
 from vtpmd.supervisor.access import check_access
+from vtpmd.supervisor.certificates import put, settle
 from vtpmd.supervisor.fleet import Fleet
 from vtpmd.supervisor.host import Host
 from vtpmd.supervisor.instance import Instance
@@ -69,7 +72,9 @@ async def _copy(fleet: Fleet, source: Instance, metadata: Metadata) -> Instance:
     """The newest durable state of `source`, sealed anew as another instance."""
     host, uuid = fleet.host, source.metadata.uuid
 
-    async def fill(files: list[int], key: Key) -> None:
+    async def fill(directory: int, files: list[int], key: Key) -> None:
+        certificates = await trio.to_thread.run_sync(settle, host.registry, uuid)
+        await trio.to_thread.run_sync(put, directory, certificates)
         dek = await unlocked(host, source)
         try:
             order = Copy(

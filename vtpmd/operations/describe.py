@@ -17,12 +17,15 @@ from vtpmd.api.schema import (
     WorkerInfo,
 )
 from vtpmd.ipc.messages import StatusReply
+from vtpmd.pki.errors import PkiError
 from vtpmd.storage.errors import EnvelopeError, StorageError
 from vtpmd.storage.header import stricter
 from vtpmd.storage.slot import Slot
 from vtpmd.supervisor.fleet import Fleet
 from vtpmd.supervisor.instance import Instance
 from vtpmd.supervisor.keys import ProviderState
+
+from .endorsement import certified
 
 
 def outline(fleet: Fleet, instance: Instance) -> InstanceInfo:
@@ -72,8 +75,19 @@ async def describe(fleet: Fleet, instance: Instance) -> InstanceInfo:
     if (answer := await instance.status()) is not None:
         worker, handover = _worker_info(*answer), answer[1].handover
     return replace(
-        outline(fleet, instance), keys=key_slots(slots), worker=worker, handover=handover
+        outline(fleet, instance),
+        certificates=await _certificates(fleet, instance),
+        keys=key_slots(slots),
+        worker=worker,
+        handover=handover,
     )
+
+
+async def _certificates(fleet: Fleet, instance: Instance) -> str:
+    try:
+        return (await certified(fleet.host, instance)).standing
+    except (PkiError, StorageError) as error:
+        return f"unknown: {error}"
 
 
 def _worker_info(pid: int, status: StatusReply) -> WorkerInfo:

@@ -12,15 +12,17 @@ import trio
 
 from vtpmd.api.problems import OperationError
 from vtpmd.api.schema import InstanceInfo
+from vtpmd.ipc.identity import Complete, Made
 from vtpmd.ipc.messages import Manufacture, Stored
 from vtpmd.storage.errors import StorageError
 from vtpmd.storage.key import Key
 from vtpmd.storage.wipe import wipe
+from vtpmd.supervisor.certificates import put
 from vtpmd.supervisor.fleet import Fleet
 from vtpmd.supervisor.host import Host
 from vtpmd.supervisor.instance import Instance
 from vtpmd.supervisor.instance_directory import opened_state
-from vtpmd.supervisor.launch import carry_out
+from vtpmd.supervisor.launch import carry_out, conversation
 from vtpmd.supervisor.metadata import Metadata, as_uuid
 from vtpmd.supervisor.naming import check_name
 from vtpmd.supervisor.refusals import refusals
@@ -51,29 +53,43 @@ def provider_called(host: Host, name: str | None) -> str:
 async def manufacture(fleet: Fleet, metadata: Metadata) -> Instance:
     """An instance with a TPM of its own, made as planned. Raises OperationError."""
 
-    async def fill(files: list[int], key: Key) -> None:
+    async def fill(directory: int, files: list[int], key: Key) -> None:
+        host = fleet.host
         order = Manufacture(
             uuid=metadata.uuid,
             name=metadata.name,
             profile=metadata.profile,
             pcr_banks=metadata.pcr_banks,
             key=key,
-            sandbox=fleet.host.configuration.sandbox,
+            sandbox=host.configuration.sandbox,
+            keys=host.identities.kinds,
         )
-        await carry_out(fleet.host, metadata, order, Stored, files)
+        if not order.keys:
+            await carry_out(host, metadata, order, Stored, files)
+            return
+        async with conversation(host, metadata) as worker:
+            made = await worker.ask(order, Made, files)
+            certificates = await host.identities.welcome(
+                metadata.identity, made.identity, metadata.provider
+            )
+            await worker.ask(Complete(*certificates.for_nv), Stored)
+            await trio.to_thread.run_sync(put, directory, certificates)
 
     return await make(fleet, metadata, fill)
 
 
 async def make(
-    fleet: Fleet, metadata: Metadata, fill: Callable[[list[int], Key], Awaitable[None]]
+    fleet: Fleet, metadata: Metadata, fill: Callable[[int, list[int], Key], Awaitable[None]]
 ) -> Instance:
-    """An instance with a fresh key, whose state files `fill` fills. Raises OperationError."""
+    """An instance with a fresh key, whose directory and state files `fill` fills.
+
+    Raises OperationError.
+    """
     host = fleet.host
 
     async def fill_directory(directory: int) -> None:
         with opened_state(directory) as files:
-            await fill(files, key)
+            await fill(directory, files, key)
 
     with fleet.reserved(metadata), refusals():
         key = await host.keys.fresh(metadata.uuid, host.keys.choose(metadata.provider))

@@ -5,8 +5,12 @@ import trio
 from vtpmd.api import problems
 from vtpmd.api.problems import OperationError
 from vtpmd.api.schema import InstanceInfo, RestoreRequest
+from vtpmd.pki.certificates import Certificates
+from vtpmd.pki.errors import PkiError, RefusedError
+from vtpmd.storage.errors import StorageError
 from vtpmd.storage.wipe import wipe
 from vtpmd.supervisor.access import check_access
+from vtpmd.supervisor.certificates import EK, NEXT
 from vtpmd.supervisor.claim import claim
 from vtpmd.supervisor.errors import KeyMissingError
 from vtpmd.supervisor.fleet import Fleet
@@ -39,12 +43,14 @@ async def _restore(fleet: Fleet, request: RestoreRequest, data: bytes) -> Instan
         bundle = await trio.to_thread.run_sync(decode, data)
     except BundleError as error:
         raise OperationError(problems.BUNDLE_REFUSED, f"The bundle is refused: {error}.") from None
+    certificates = _certificates(bundle)
     old = fleet.get(bundle.metadata.uuid)
     metadata = _plan(bundle, request, old)
     check_access(fleet.host.configuration.sockets, metadata)
     if old is None:
         with fleet.reserved(metadata):
             fault = await _install(fleet.host, metadata, bundle)
+            await _note(fleet.host, bundle, certificates)
             return _add(fleet, metadata, fault)
     if not request.replace:
         raise OperationError(
@@ -54,8 +60,31 @@ async def _restore(fleet: Fleet, request: RestoreRequest, data: bytes) -> Instan
     with fleet.reserved(metadata, replacing=old):
         async with old.retired(Act.REPLACE):
             fault = await _replace(fleet.host, metadata, bundle)
+            await _note(fleet.host, bundle, certificates)
             fleet.drop(metadata.uuid)
         return _add(fleet, metadata, fault)
+
+
+def _certificates(bundle: Bundle) -> Certificates:
+    """The EK certificates in a bundle. Raises OperationError."""
+    found = Certificates()
+    for name in (NEXT, EK):
+        try:
+            if name in bundle.certificates:
+                found = Certificates.from_pem(bundle.certificates[name])
+        except RefusedError as error:
+            detail = f"The bundle is refused: {name} in it: {error}."
+            raise OperationError(problems.BUNDLE_REFUSED, detail) from None
+    return found
+
+
+async def _note(host: Host, bundle: Bundle, certificates: Certificates) -> None:
+    """Note what the bundle says of its TPM; what can't be noted takes nothing from the TPM."""
+    identity = bundle.metadata.identity
+    try:
+        await host.identities.restore(identity, bundle.ledger, certificates)
+    except (PkiError, StorageError) as error:
+        log.warning("identity-not-noted", identity=str(identity), reason=str(error))
 
 
 def _plan(bundle: Bundle, request: RestoreRequest, old: Instance | None) -> Metadata:

@@ -9,8 +9,9 @@ from typing import Self
 from .errors import DirectoryLockedError, StorageError
 from .files import open_directory, storage_error
 
-INSTANCES, KEYRING, LOCK = "instances", "keyring", "lock"
-"""What the state directory holds: one directory per instance UUID, the default keyring, the lock"""
+INSTANCES, KEYRING, CA, LOCK = "instances", "keyring", "ca", "lock"
+"""What the state directory holds: one directory per instance UUID, the default keyring, the own
+authority with its ledger, the lock."""
 
 _LOCK_FLAGS = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
 

@@ -6,6 +6,7 @@ import trio
 
 from vtpmd.config.schema import Configuration
 
+from .identities import Identities
 from .keys import Keys
 from .registry import Registry
 from .zygote import Zygote
@@ -18,5 +19,6 @@ class Host:
     configuration: Configuration
     registry: Registry
     keys: Keys
+    identities: Identities
     zygote: Zygote
     nursery: trio.Nursery

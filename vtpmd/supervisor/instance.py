@@ -10,6 +10,7 @@ import trio
 
 from vtpmd.api import names, problems
 from vtpmd.api.problems import OperationError
+from vtpmd.ipc.identity import Installed, ReadInstalled
 from vtpmd.ipc.messages import HAND_OVERS, Admitted, Event, Pcrs, ReadPcrs, Status, StatusReply
 from vtpmd.storage.errors import StorageError
 from vtpmd.storage.header import Handover
@@ -183,6 +184,15 @@ class Instance:
             return None
         try:
             return worker.pid, await worker.ask(Status(), StatusReply)
+        except (WorkerEndedError, WorkerFailedError):
+            return None
+
+    async def installed(self) -> Installed | None:
+        """What the worker says of certificates in NV, or None if no worker answers."""
+        if (worker := self._worker) is None:
+            return None
+        try:
+            return await worker.ask(ReadInstalled(), Installed)
         except (WorkerEndedError, WorkerFailedError):
             return None
 

@@ -50,12 +50,21 @@ async def carry_out(
 
     Raises SpawnError, WorkerFailedError, WorkerEndedError.
     """
+    async with conversation(host, metadata) as worker:
+        return await worker.ask(order, expected, fds)
+
+
+@asynccontextmanager
+async def conversation(host: Host, metadata: Metadata) -> AsyncIterator[Worker]:
+    """A worker for orders that end with an answer; it has ended when the body and this have.
+
+    Raises SpawnError, and WorkerEndedError if it does not end by itself.
+    """
     worker = await spawn(host, metadata, lambda pid, event: True)
     async with _dismissed_on_failure(host, metadata, worker):
-        answer = await worker.ask(order, expected, fds)
+        yield worker
         await worker.ended()
     worker.close()
-    return answer
 
 
 @asynccontextmanager

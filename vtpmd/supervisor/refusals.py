@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from vtpmd.api import problems
 from vtpmd.api.problems import OperationError, Problem
 from vtpmd.linux.errors import InUseError
+from vtpmd.pki.errors import ConflictError, DamagedError, RefusedError
 from vtpmd.storage.errors import EnvelopeError, StorageError
 
 from .errors import (
@@ -52,11 +53,15 @@ MEANINGS: dict[tuple[type[Exception], str | None], Meaning] = {
     (WorkerFailedError, "wrong-instance"): _STATE,
     (WorkerFailedError, "storage"): _HOST,
     (WorkerFailedError, "sandbox"): _HOST,
+    (WorkerFailedError, "certificates"): Meaning(Cause.REFUSED, problems.CERTIFICATES_REFUSED),
     (WorkerFailedError, "model"): Meaning(Cause.REFUSED, problems.INVALID),
     (WorkerFailedError, "defect"): Meaning(Cause.REFUSED, problems.INTERNAL),
     (WorkerFailedError, "unknown"): Meaning(Cause.REFUSED, problems.INTERNAL),
     (HandOverRefusedError, None): Meaning(Cause.REFUSED, problems.HANDED_OVER),
     (WorkerRefusedError, None): _HOST,
+    (RefusedError, None): Meaning(Cause.REFUSED, problems.CERTIFICATES_REFUSED),
+    (ConflictError, None): Meaning(Cause.REFUSED, problems.CERTIFICATES_REFUSED),
+    (DamagedError, None): _HOST,
     (WorkerEndedError, None): _PROCESS,
     (SpawnError, None): _PROCESS,
     (InUseError, None): _IN_USE,

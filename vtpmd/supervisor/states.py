@@ -54,6 +54,8 @@ class Act(Enum):
     MIGRATED = "marked as migrated"
     TAKE_BACK = "taken back"
     SET = "changed"
+    IDENTIFY = "asked for requests"
+    CERTIFY = "given certificates"
     READ_PCRS = "asked for its PCR values"
 
 
@@ -69,14 +71,19 @@ def _each(acts: Iterable[Act], problem: Problem) -> dict[Act, Problem]:
 
 
 _HAND_OVER = (Act.MIGRATE, Act.MIGRATED, Act.TAKE_BACK)
+_IDENTITY = (Act.IDENTIFY, Act.CERTIFY)
 REFUSALS: dict[str, dict[Act, Problem]] = {
     GONE: _each(Act, problems.NOT_FOUND),
     UNREADABLE: _each(
-        (Act.START, Act.BACK_UP, Act.CLONE, Act.REKEY, Act.SET, *_HAND_OVER),
+        (
+            *(Act.START, Act.BACK_UP, Act.CLONE, Act.REKEY, Act.SET),
+            *_HAND_OVER,
+            *_IDENTITY,
+        ),
         problems.STATE_REFUSED,
     ),
-    STARTING: _each((Act.CLONE, Act.REKEY, *_HAND_OVER), problems.UNAVAILABLE),
-    WAITING: _each((Act.CLONE, Act.REKEY, *_HAND_OVER), problems.KEY_UNAVAILABLE),
+    STARTING: _each((Act.CLONE, Act.REKEY, *_HAND_OVER, *_IDENTITY), problems.UNAVAILABLE),
+    WAITING: _each((Act.CLONE, Act.REKEY, *_HAND_OVER, *_IDENTITY), problems.KEY_UNAVAILABLE),
     STOPPED: _each((Act.READ_PCRS, Act.MIGRATE), problems.NOT_RUNNING),
     LOCKED: _each((Act.READ_PCRS, Act.MIGRATE), problems.NOT_RUNNING),
     FAILED: _each((Act.READ_PCRS, Act.MIGRATE), problems.NOT_RUNNING),

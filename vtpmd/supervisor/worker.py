@@ -9,6 +9,7 @@ from typing import TypeVar
 import trio
 
 from vtpmd.ipc.channel import Channel, ChannelClosedError, IllegalMessageError
+from vtpmd.ipc.identity import NotCertified
 from vtpmd.ipc.messages import (
     Event,
     Failed,
@@ -141,7 +142,7 @@ class Worker:
                 raise WorkerSilentError(
                     f"the worker did not answer in {REPLY_TIMEOUT:.0f} s"
                 ) from None
-        if isinstance(answer, Failed):
+        if isinstance(answer, Failed | NotCertified):
             raise WorkerFailedError(answer.kind, answer.reason)
         if isinstance(answer, HandOverRefused):
             raise HandOverRefusedError(answer.reason)

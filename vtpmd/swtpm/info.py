@@ -17,7 +17,7 @@ def describe(facts: Facts, mask: int) -> dict[str, object]:
     parts: dict[Info, tuple[str, object]] = {
         Info.TPM_SPECIFICATION: (
             "TPMSpecification",
-            {"family": "2.0", "level": 0, "revision": facts.revision},
+            {"family": facts.family, "level": facts.level, "revision": facts.revision},
         ),
         Info.TPM_ATTRIBUTES: (
             "TPMAttributes",

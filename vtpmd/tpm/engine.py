@@ -5,17 +5,18 @@ releases `Reply.response`.
 """
 
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
-from . import dispatch
+from . import dispatch, endorsement, identity
 from .call import HEADER
 from .command import compile_commands
 from .core import pcrs, power
 from .crypto.hashes import HASHES
 from .crypto.resumable import ResumableHash
 from .facts import Facts, bank_names, facts_of, profile_names, rsa_key_sizes
+from .identity import EndorsementKey, IdentityError
 from .manufacture import manufacture
 from .profile import Profile, ProfileError, named
 from .rc import RC, EngineError
@@ -27,9 +28,11 @@ from .wire.constants import CC, RH, ST, SU
 
 __all__ = [
     "RC",
+    "EndorsementKey",
     "Engine",
     "EngineError",
     "Facts",
+    "IdentityError",
     "ProfileError",
     "Reply",
     "StartupType",
@@ -278,6 +281,36 @@ class Engine:
             }
             for bank, values in tpm.volatile.pcrs.items()
         }
+
+    @property
+    def seed_name(self) -> bytes:
+        """What names the endorsement primary seed (32 octets): the EKs change with it only."""
+        return endorsement.seed_name(self._tpm)
+
+    def endorsement_keys(self, kinds: Sequence[str]) -> dict[str, EndorsementKey]:
+        """The EKs of these kinds ("rsa-2048", "ecc-p256", "ecc-p384"), as far as it can have them.
+
+        An RSA key that was not asked for lately takes as long as TPM2_CreatePrimary.
+        """
+        return identity.endorsement_keys(self._tpm, kinds)
+
+    def certificate_request(self, kind: str, subject: str) -> bytes:
+        """A PKCS#10 request (DER) for the EK of a kind; an empty `subject` is none."""
+        return identity.certificate_request(self._tpm, kind, subject)
+
+    def install_certificates(
+        self, certificates: Mapping[str, bytes], chain: Sequence[bytes]
+    ) -> Reply:
+        """Put EK certificates (DER) by kind, and those of the authorities above, in place of all.
+
+        Raises IdentityError: then nothing has changed.
+        """
+        identity.install(self._tpm, certificates, chain)
+        return Reply(b"", self._changed())
+
+    def installed_certificates(self) -> dict[str, bytes]:
+        """The SHA-256 of each EK certificate in NV by kind, and of all of the "chain"."""
+        return identity.installed(self._tpm)
 
     def _changed(self) -> bytes | None:
         """The state to store, if it changed; never in failure mode, when it may be inconsistent."""

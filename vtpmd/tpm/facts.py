@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from .core.properties import FIRMWARE_VERSION, MANUFACTURER
 from .crypto.hashes import HASHES
 from .profile import PROFILES, Profile
-from .wire.constants import ALG, SPEC_VERSION
+from .wire.constants import ALG, SPEC_FAMILY, SPEC_LEVEL, SPEC_VERSION
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,6 +16,8 @@ class Facts:
     key sizes are in bits.
     """
 
+    family: str
+    level: int
     revision: int
     manufacturer: str
     version: str
@@ -28,6 +30,8 @@ class Facts:
 def facts_of(profile: Profile) -> Facts:
     """The facts of a TPM with this profile."""
     return Facts(
+        family=SPEC_FAMILY.to_bytes(4).rstrip(b"\0").decode(),
+        level=SPEC_LEVEL,
         revision=SPEC_VERSION,
         manufacturer=MANUFACTURER.hex().upper(),
         version=f"{FIRMWARE_VERSION[0]:08X}",

@@ -6,54 +6,14 @@ from . import commands, dispatch  # noqa: F401 - commands registers every comman
 from .call import HEADER
 from .core import power
 from .core.pcrs import ALL
+from .endorsement import ECC_EK_TEMPLATE, RSA_EK_TEMPLATE
 from .profile import Profile
 from .state import ClearState, Hierarchy, PermanentState, Tpm, VolatileState
-from .wire.algorithms import (
-    TPMS_ECC_POINT,
-    TPMT_ECC_SCHEME,
-    TPMT_KDF_SCHEME,
-    TPMT_RSA_SCHEME,
-    TPMT_SYM_DEF_OBJECT,
-)
-from .wire.attributes import TPMA_OBJECT
-from .wire.constants import ALG, CC, ECC_CURVE, RH, ST, SU
-from .wire.objects import TPMS_ECC_PARMS, TPMS_RSA_PARMS, TPMT_PUBLIC
+from .wire.constants import CC, RH, ST, SU
 
 RSA_EK_HANDLE = 0x81010001
 ECC_EK_HANDLE = 0x8101000A
 
-# TCG EK Credential Profile, B.3.3 and B.3.4: templates L-1 and L-2, with PolicyA.
-_POLICY_A = bytes.fromhex("837197674484b3f81a90cc8d46a5d724fd52d76e06520b64f2a1da1b331469aa")
-_EK_ATTRIBUTES = (
-    TPMA_OBJECT.FIXED_TPM
-    | TPMA_OBJECT.FIXED_PARENT
-    | TPMA_OBJECT.SENSITIVE_DATA_ORIGIN
-    | TPMA_OBJECT.ADMIN_WITH_POLICY
-    | TPMA_OBJECT.RESTRICTED
-    | TPMA_OBJECT.DECRYPT
-)
-_AES_128_CFB = TPMT_SYM_DEF_OBJECT(ALG.AES, 128, ALG.CFB)
-RSA_EK_TEMPLATE = TPMT_PUBLIC(
-    type=ALG.RSA,
-    name_alg=ALG.SHA256,
-    object_attributes=_EK_ATTRIBUTES,
-    auth_policy=_POLICY_A,
-    parameters=TPMS_RSA_PARMS(_AES_128_CFB, TPMT_RSA_SCHEME(ALG.NULL, None), 2048, 0),
-    unique=bytes(256),
-)
-ECC_EK_TEMPLATE = TPMT_PUBLIC(
-    type=ALG.ECC,
-    name_alg=ALG.SHA256,
-    object_attributes=_EK_ATTRIBUTES,
-    auth_policy=_POLICY_A,
-    parameters=TPMS_ECC_PARMS(
-        _AES_128_CFB,
-        TPMT_ECC_SCHEME(ALG.NULL, None),
-        ECC_CURVE.NIST_P256,
-        TPMT_KDF_SCHEME(ALG.NULL, None),
-    ),
-    unique=TPMS_ECC_POINT(bytes(32), bytes(32)),
-)
 _EMPTY_AUTHORIZATION = b"\x00\x00\x00\x09\x40\x00\x00\x09\x00\x00\x00\x00\x00"
 
 

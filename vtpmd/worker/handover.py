@@ -44,26 +44,26 @@ class Step:
 
 
 _LENT = "its state was read, for a snapshot or a migration, and who did that is not back yet"
-_AWAY = (
+AWAY = (
     "its state was handed over to another host; if that does not have it, `vtpmctl take-back` lets "
     "this one go on"
 )
 STEPS: Mapping[tuple[Happening, Handover], Step | str] = {
     (Happening.READ, "ours"): Step("lent"),
     (Happening.READ, "lent"): Step("lent"),
-    (Happening.READ, "away"): _AWAY,
+    (Happening.READ, "away"): AWAY,
     (Happening.READ_FOR_MIGRATION, "ours"): Step("away"),
     (Happening.READ_FOR_MIGRATION, "lent"): Step("away"),
-    (Happening.READ_FOR_MIGRATION, "away"): _AWAY,
+    (Happening.READ_FOR_MIGRATION, "away"): AWAY,
     (Happening.GOES_ON, "lent"): Step("ours"),
-    (Happening.GOES_ON, "away"): _AWAY,
+    (Happening.GOES_ON, "away"): AWAY,
     (Happening.GOES_ON_ANEW, "lent"): Step("ours", anew=True),
-    (Happening.GOES_ON_ANEW, "away"): _AWAY,
+    (Happening.GOES_ON_ANEW, "away"): AWAY,
     (Happening.STRAY, "lent"): _LENT,
-    (Happening.STRAY, "away"): _AWAY,
+    (Happening.STRAY, "away"): AWAY,
     (Happening.LOCK, "lent"): Step("ours"),
     (Happening.LOCK, "away"): Step("ours"),
-    (Happening.INIT, "away"): _AWAY,
+    (Happening.INIT, "away"): AWAY,
     (Happening.DONE, "ours"): "its state is not lent, so nobody can have it: nothing was migrated",
     (Happening.DONE, "lent"): Step("away"),
     (Happening.TAKE_BACK, "lent"): Step("ours"),
@@ -132,7 +132,7 @@ class HandOver:
     def declare(self) -> None:
         """The next time the state is read, it goes away. Raises HandedOverError."""
         if self.state != "ours":
-            raise HandedOverError(_AWAY if self.state == "away" else _LENT)
+            raise HandedOverError(AWAY if self.state == "away" else _LENT)
         self._declared_until = time.monotonic() + DECLARED_SECONDS
 
     def cancel(self) -> None:
@@ -172,7 +172,7 @@ class HandOver:
         if connection is self._reader:
             self.happen(Happening.GOES_ON_ANEW if self._successor else Happening.LOCK)
         elif self.state == "away":
-            raise HandedOverError(_AWAY)
+            raise HandedOverError(AWAY)
 
     def init(self, connection: Connection) -> None:
         """INIT without blobs. Raises HandedOverError."""

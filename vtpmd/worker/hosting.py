@@ -17,12 +17,18 @@ from .sources import entropy, now
 from .supervision import Supervision
 
 
-def manufacture(state: SealedState, profile: str, pcr_banks: Sequence[str]) -> None:
-    """Make a TPM and store it.
+def manufacture(
+    state: SealedState,
+    profile: str,
+    pcr_banks: Sequence[str],
+    complete: Callable[[Engine], None] = lambda engine: None,
+) -> None:
+    """Make a TPM, `complete` it and store it.
 
     Raises ValueError for an unknown profile or bank, StorageError and EnvelopeError.
     """
     engine = Engine.manufacture(profile, pcr_banks, entropy, now)
+    complete(engine)
     state.create(engine.permanent())
 
 

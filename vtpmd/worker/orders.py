@@ -4,6 +4,11 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from uuid import UUID
 
+from vtpmd.ipc.identity import (
+    Identified,
+    Identify,
+    Recertify,
+)
 from vtpmd.ipc.messages import (
     ChangeStoredHandOver,
     Copy,
@@ -20,11 +25,11 @@ from vtpmd.ipc.messages import (
 from vtpmd.storage.envelope import Header
 from vtpmd.storage.sealed import SealedState, read_sealed
 from vtpmd.storage.wipe import wipe
-from vtpmd.tpm.engine import Engine
+from vtpmd.tpm.engine import Engine, IdentityError
 
-from . import hosting
+from . import hosting, identity
 from .errors import UnknownModelError
-from .handover import HandedOverError, HandOver
+from .handover import AWAY, HandedOverError, HandOver
 from .sandbox import Sandbox
 from .sources import entropy, now
 
@@ -41,26 +46,35 @@ def _confined(mode: SandboxMode, *keys: bytearray) -> Iterator[None]:
             wipe(key)
 
 
-def _manufacture(order: Manufacture, files: Sequence[int]) -> Stored:
+Ask = Callable[[Message], Message]
+"""Sends a report and waits for the order that answers it."""
+
+
+def _manufacture(order: Manufacture, files: Sequence[int], ask: Ask) -> Stored:
     with _confined(order.sandbox, order.key.dek):
         state = SealedState.of(files, order.uuid, order.key)
         try:
-            hosting.manufacture(state, order.profile, order.pcr_banks)
+            hosting.manufacture(
+                state,
+                order.profile,
+                order.pcr_banks,
+                lambda engine: identity.complete(engine, order.keys, ask),
+            )
         except ValueError as error:
             raise UnknownModelError(str(error)) from None
         return Stored(state.generation)
 
 
-def _copy(order: Copy, fds: Sequence[int]) -> Stored:
+def _copy(order: Copy, fds: Sequence[int], _: Ask) -> Stored:
     *files, source = fds
     with _confined(order.sandbox, order.source_dek, order.key.dek):
-        engine, _ = _stored(source, order.source, order.source_dek)
+        engine, _header = _stored(source, order.source, order.source_dek)
         state = SealedState.of(files, order.uuid, order.key)
         state.create(engine.permanent())
         return Stored(state.generation)
 
 
-def _reseal(order: Reseal, fds: Sequence[int]) -> Stored:
+def _reseal(order: Reseal, fds: Sequence[int], _: Ask) -> Stored:
     *files, _lock = fds
     with _confined(order.sandbox, order.old.dek, order.key.dek):
         state = SealedState.of(files, order.uuid, order.old)
@@ -70,7 +84,7 @@ def _reseal(order: Reseal, fds: Sequence[int]) -> Stored:
 
 
 def _change_hand_over(
-    order: ChangeStoredHandOver, fds: Sequence[int]
+    order: ChangeStoredHandOver, fds: Sequence[int], _: Ask
 ) -> HandOverChanged | HandOverRefused:
     *files, _lock = fds
     with _confined(order.sandbox, order.key.dek):
@@ -86,11 +100,32 @@ def _change_hand_over(
         return HandOverChanged(handover.state, state.header.epoch, state.generation)
 
 
-def _examine(order: Examine, fds: Sequence[int]) -> Examined:
+def _examine(order: Examine, fds: Sequence[int], _: Ask) -> Examined:
     (nvram,) = fds
     with _confined(order.sandbox, order.dek):
         engine, header = _stored(nvram, order.uuid, order.dek)
         return Examined(header.generation, engine.owner_objects, engine.owner_indices)
+
+
+def _identify(order: Identify, fds: Sequence[int], _: Ask) -> Identified:
+    (nvram,) = fds
+    with _confined(order.sandbox, order.dek):
+        engine, _header = _stored(nvram, order.uuid, order.dek)
+        subject = order.subject if order.requests else None
+        return Identified(identity.of(engine, order.keys, subject))
+
+
+def _recertify(order: Recertify, fds: Sequence[int], _: Ask) -> Stored:
+    *files, _lock = fds
+    with _confined(order.sandbox, order.key.dek):
+        state = SealedState.of(files, order.uuid, order.key)
+        engine = Engine.restore(state.load(), entropy, now)
+        if state.header.handover == "away":
+            raise IdentityError(AWAY)
+        reply = identity.install(engine, order)
+        if reply.nv is not None:
+            state.save(reply.nv)
+        return Stored(state.generation)
 
 
 def _stored(nvram: int, uuid: UUID, dek: bytearray) -> tuple[Engine, Header]:
@@ -109,13 +144,16 @@ ORDERS: dict[type, Callable[..., Message]] = {
     Reseal: _reseal,
     ChangeStoredHandOver: _change_hand_over,
     Examine: _examine,
+    Identify: _identify,
+    Recertify: _recertify,
 }
-"""What carries each order out: with the order, and the descriptors that came with it."""
+"""What carries each order out: with the order, the descriptors that came with it, and `ask`."""
 
 
-def carry_out(order: Message, fds: Sequence[int]) -> Message:
+def carry_out(order: Message, fds: Sequence[int], ask: Ask) -> Message:
     """Confine this process, do what is ordered and wipe the keys; the answer.
 
-    Raises UnknownModelError, EnvelopeError, StateError, StorageError and SandboxError.
+    Raises UnknownModelError, EnvelopeError, StateError, StorageError, SandboxError and
+    IdentityError, and what `ask` raises.
     """
-    return ORDERS[type(order)](order, fds)
+    return ORDERS[type(order)](order, fds, ask)

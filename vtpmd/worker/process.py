@@ -4,16 +4,18 @@ import contextlib
 import signal
 import socket
 from collections.abc import Sequence
+from functools import partial
 
 from vtpmd.ipc.channel import Channel, ChannelClosedError, IllegalMessageError
-from vtpmd.ipc.messages import STATE_FDS, Failed, FailureKind, Ready, Serve
+from vtpmd.ipc.messages import STATE_FDS, Failed, FailureKind, Message, Ready, Serve
 from vtpmd.ipc.rules import Side, State
 from vtpmd.linux.hardening import forbid_tracing
 from vtpmd.storage.errors import EnvelopeError, StorageError
-from vtpmd.tpm.engine import StateError
+from vtpmd.tpm.engine import IdentityError, StateError
 
 from . import hosting, orders
 from .admission import policy_of
+from .connection import close_fds
 from .errors import EXIT_FAILED, SandboxError, UnknownModelError, frames_of
 from .options import Listeners, Options
 from .sandbox import Sandbox
@@ -45,7 +47,7 @@ def run(sock: socket.socket) -> int:
             case Serve():
                 _serve(channel, supervision, message, fds)
             case _:
-                channel.send(orders.carry_out(message, fds))
+                channel.send(orders.carry_out(message, fds, partial(_ask, channel)))
     except ChannelClosedError:
         return EXIT_FAILED
     except Exception as error:
@@ -59,6 +61,13 @@ def run(sock: socket.socket) -> int:
     return 0
 
 
+def _ask(channel: Channel, report: Message) -> Message:
+    channel.send(report)
+    order, fds = channel.receive()
+    close_fds(fds)
+    return order
+
+
 def _judge(error: Exception) -> tuple[FailureKind, str]:
     match error:
         case EnvelopeError():
@@ -69,6 +78,8 @@ def _judge(error: Exception) -> tuple[FailureKind, str]:
             return "storage", str(error)
         case SandboxError():
             return "sandbox", str(error)
+        case IdentityError():
+            return "certificates", str(error)
         case UnknownModelError():
             return "model", str(error)
     return "defect", frames_of(error)

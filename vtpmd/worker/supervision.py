@@ -11,6 +11,10 @@ from collections.abc import Callable
 from typing import Protocol
 
 from vtpmd.ipc.channel import Channel, ChannelClosedError, IllegalMessageError
+from vtpmd.ipc.identity import (
+    Certify,
+    ReadInstalled,
+)
 from vtpmd.ipc.messages import (
     Admit,
     Admitted,
@@ -39,6 +43,7 @@ from vtpmd.linux.peers import PeerPolicy
 from vtpmd.storage.errors import EnvelopeError, StorageError
 from vtpmd.swtpm.table import Turn
 
+from . import identity
 from .admission import policy_of
 from .connection import close_fds
 from .execution import Report
@@ -62,6 +67,7 @@ class Worker(Protocol):
 
 
 _TURNS = {
+    Certify: Turn.AFTER,
     Rekey: Turn.AFTER,
     Rewrap: Turn.AFTER,
     ChangeHandOver: Turn.AFTER,
@@ -183,6 +189,10 @@ class Supervision:
                 self.send(worker.status())
             case ReadPcrs():
                 self.send(Pcrs(worker.instance.pcr_values()))
+            case ReadInstalled():
+                self.send(identity.installed(worker.instance))
+            case Certify():
+                self.send(identity.certify(message, worker.instance))
             case Rekey() | Rewrap():
                 self.send(_rekey(message, worker.instance))
             case ChangeHandOver():

@@ -4,8 +4,10 @@ The capacity is only accounted for, which bounds the size of the stored state. T
 minimum of persistent objects and counters is reserved.
 """
 
+from collections.abc import Mapping
+
 from ..rc import RC, TpmError
-from ..state import Tpm
+from ..state import NvIndex, Tpm
 from ..wire.constants import NT
 
 CAPACITY = 128 * 1024
@@ -21,8 +23,13 @@ _COUNTER_SIZE = INDEX_OVERHEAD + 8
 
 def free(tpm: Tpm) -> int:
     """Unused octets."""
-    indices = sum(INDEX_OVERHEAD + index.public.data_size for index in tpm.permanent.nv.values())
-    return CAPACITY - indices - OBJECT_SIZE * len(tpm.permanent.objects)
+    return _left(tpm, tpm.permanent.nv)
+
+
+def _left(tpm: Tpm, indices: Mapping[int, NvIndex]) -> int:
+    """What objects leave unused with these indices, in octets."""
+    taken = sum(INDEX_OVERHEAD + index.public.data_size for index in indices.values())
+    return CAPACITY - taken - OBJECT_SIZE * len(tpm.permanent.objects)
 
 
 def counters(tpm: Tpm) -> int:
@@ -44,6 +51,12 @@ def require_for_index(tpm: Tpm, data_size: int, *, counter: bool) -> None:
     """Raise RC.NV_SPACE if an index with so many octets can't be defined."""
     kept = _kept_for_objects(tpm) + (0 if counter else _kept_for_counters(tpm))
     if INDEX_OVERHEAD + data_size > free(tpm) - kept:
+        raise TpmError(RC.NV_SPACE)
+
+
+def require_for_indices(tpm: Tpm, indices: Mapping[int, NvIndex]) -> None:
+    """Raise RC.NV_SPACE if these can't be all the indices there are; no counter goes."""
+    if _left(tpm, indices) < _kept_for_objects(tpm) + _kept_for_counters(tpm):
         raise TpmError(RC.NV_SPACE)
 
 

@@ -1,0 +1,208 @@
+"""Foreign certificates: what is accepted, and every refusal with its reason."""
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.pki.foreign import DAY, FAULTS, REPORTED, Authority, der, pem, public
+from vtpmd.pki import authority
+from vtpmd.pki.acceptance import Tpm, accept
+from vtpmd.pki.certificates import Certificates
+from vtpmd.pki.chains import accept_issuer
+from vtpmd.pki.errors import RefusedError
+
+KINDS = ("rsa-2048", "ecc-p256", "ecc-p384")
+
+
+@pytest.fixture
+def tpm(keys: dict[str, Any]) -> Tpm:
+    return Tpm({kind: public(key) for kind, key in keys.items()}, REPORTED)
+
+
+@pytest.fixture
+def root() -> Authority:
+    return Authority("root")
+
+
+@pytest.fixture
+def issuer(root: Authority) -> Authority:
+    return Authority("issuing", root, path_length=0)
+
+
+def accepted(
+    tpm: Tpm, files: Mapping[str, bytes], roots: Mapping[str, bytes] | None = None
+) -> Certificates:
+    return accept(tpm, files, roots or {})
+
+
+def test_in_any_order_and_form(
+    tpm: Tpm, keys: dict[str, Any], root: Authority, issuer: Authority
+) -> None:
+    leaves = {kind: issuer.certify(key, ca=None) for kind, key in keys.items()}
+    above = [issuer.certificate, root.certificate]
+    one_file = {"all": pem(root.certificate, *leaves.values(), issuer.certificate)}
+    several = {"a": der(root.certificate), "b": der(issuer.certificate)} | {
+        kind: der(leaf) for kind, leaf in leaves.items()
+    }
+    for files in (one_file, several, dict(reversed(several.items()))):
+        found = accepted(tpm, files)
+        assert (dict(found.leaves), list(found.chain)) == (leaves, above)
+    with_roots = accepted(
+        tpm, {"x": pem(*leaves.values(), issuer.certificate)}, {"r": pem(root.certificate)}
+    )
+    assert list(with_roots.chain) == above
+
+
+def test_a_root_may_issue_itself(tpm: Tpm, keys: dict[str, Any], root: Authority) -> None:
+    leaf = root.certify(keys["rsa-2048"])
+    assert list(accepted(tpm, {"x": pem(leaf, root.certificate)}).chain) == [root.certificate]
+    assert list(accepted(tpm, {"x": pem(leaf)}, {"r": pem(root.certificate)}).leaves) == [
+        "rsa-2048"
+    ]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_certificate_with_a_fault(
+    tpm: Tpm, keys: dict[str, Any], root: Authority, kind: str, fault: str
+) -> None:
+    make, reason = FAULTS[fault]
+    good = {other: root.certify(keys[other]) for other in KINDS if other != kind}
+    files = {"good.pem": pem(root.certificate, *good.values())}
+    assert accepted(tpm, files).leaves == good
+    with pytest.raises(RefusedError) as refused:
+        accepted(tpm, {**files, "bad.der": der(make(root, keys[kind]))})
+    assert str(refused.value).startswith("bad.der: ")
+    assert reason in str(refused.value)
+
+
+def test_another_key(tpm: Tpm, root: Authority) -> None:
+    stranger = ec.generate_private_key(ec.SECP256R1()).public_key()
+    with pytest.raises(RefusedError, match="x: its key is no EK of this TPM"):
+        accepted(tpm, {"x": pem(root.certify(stranger), root.certificate)})
+    unusual = ec.generate_private_key(ec.SECP256K1()).public_key()
+    with pytest.raises(RefusedError, match="no EK of this TPM"):
+        accepted(tpm, {"x": pem(root.certify(unusual), root.certificate)})
+
+
+def test_two_for_one_key(tpm: Tpm, keys: dict[str, Any], root: Authority) -> None:
+    one, other = (der(root.certify(keys["ecc-p256"])) for _ in range(2))
+    with pytest.raises(RefusedError, match=r"b: a second .*ecc-p256 key, besides a"):
+        accepted(tpm, {"a": one, "b": other, "r": der(root.certificate)})
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"nonsense", b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"]
+)
+def test_no_certificate(tpm: Tpm, content: bytes) -> None:
+    with pytest.raises(RefusedError, match="x: it is no certificate"):
+        accepted(tpm, {"x": content})
+
+
+def test_only_authorities(tpm: Tpm, root: Authority) -> None:
+    with pytest.raises(RefusedError, match="no certificate of an EK"):
+        accepted(tpm, {"x": pem(root.certificate)})
+
+
+def test_chains_that_lead_nowhere(
+    tpm: Tpm, keys: dict[str, Any], root: Authority, issuer: Authority
+) -> None:
+    leaf = issuer.certify(keys["rsa-2048"])
+    impostor = Authority("issuing", Authority("root"))
+    other_root = Authority("other")
+    with pytest.raises(RefusedError, match="issuer did not come with it"):
+        accepted(tpm, {"x": pem(leaf)})
+    with pytest.raises(RefusedError, match="issuer did not come with it"):
+        accepted(tpm, {"x": pem(leaf, impostor.certificate)})
+    whole = {"x": pem(leaf, issuer.certificate, root.certificate)}
+    assert accepted(tpm, whole).leaves
+    for roots in (other_root, Authority("root")):
+        with pytest.raises(RefusedError, match="does not chain to any of the root"):
+            accepted(tpm, whole, {"r": pem(roots.certificate)})
+    assert accepted(tpm, whole, {"r": pem(other_root.certificate, root.certificate)}).leaves
+
+
+@pytest.mark.parametrize(
+    ("fault", "reason"),
+    [
+        ({"ca": False}, "no EK of this TPM"),
+        ({"sign": False}, "does not permit to sign"),
+        ({"weak": "sha1"}, "signed with SHA1"),
+        ({"begin": -2 * DAY, "end": -DAY}, "has expired"),
+        ({"begin": DAY}, "not valid before"),
+        ({"padding": 2048}, "larger than 2048"),
+    ],
+)
+def test_an_authority_with_a_fault(
+    tpm: Tpm, keys: dict[str, Any], root: Authority, fault: dict[str, Any], reason: str
+) -> None:
+    issuer = Authority("issuing", root, **fault)
+    files = {"a": der(issuer.certify(keys["rsa-2048"])), "b": der(issuer.certificate)}
+    with pytest.raises(RefusedError, match=f"b: .*{reason}"):
+        accepted(tpm, {**files, "c": der(root.certificate)})
+
+
+def test_more_authorities_than_one_permits(tpm: Tpm, keys: dict[str, Any]) -> None:
+    root = Authority("root", path_length=1)
+    middle = Authority("middle", root)
+    issuer = Authority("issuing", middle)
+    files = {
+        "x": pem(issuer.certify(keys["rsa-2048"]), issuer.certificate, middle.certificate),
+        "root": pem(root.certificate),
+    }
+    with pytest.raises(RefusedError, match="root: there are more authorities below it"):
+        accepted(tpm, files)
+
+
+def test_authorities_that_sign_each_other(tpm: Tpm, keys: dict[str, Any]) -> None:
+    """A circle ends."""
+    first = Authority("one")
+    other = Authority("two", first)
+    again = Authority("one", other, key=first.key)
+    files = {"x": pem(again.certify(keys["rsa-2048"]), again.certificate, other.certificate)}
+    assert accepted(tpm, files).chain
+
+
+@given(st.binary(max_size=200), st.integers(0, 5000), st.integers(0, 255))
+def test_no_octets_do_more_than_be_refused(noise: bytes, at: int, value: int) -> None:
+    for octets in (noise, flipped(SAMPLE, at, value), SAMPLE[: at % len(SAMPLE)]):
+        try:
+            accepted(SAMPLE_TPM, {"x": octets})
+        except RefusedError:
+            continue
+
+
+def flipped(octets: bytes, at: int, value: int) -> bytes:
+    at %= len(octets)
+    return octets[:at] + bytes((value,)) + octets[at + 1 :]
+
+
+_KEY = ec.generate_private_key(ec.SECP256R1()).public_key()
+SAMPLE = der(Authority("root").certify(_KEY))
+SAMPLE_TPM = Tpm({"ecc-p256": public(_KEY)}, REPORTED)
+
+
+def test_an_issuer_for_the_own_authority() -> None:
+    key = authority.new_key()
+    root = Authority("root")
+    issuer = Authority("ours", root, path_length=0, key=key)
+    chain = accept_issuer(key.public_key(), "f", pem(root.certificate, issuer.certificate))
+    assert chain == (issuer.certificate, root.certificate)
+    for octets, reason in (
+        (pem(root.certificate), "f: it holds 0 certificates"),
+        (pem(issuer.certificate, issuer.certificate), "it holds 2 certificates"),
+        (pem(issuer.certificate), "issuer did not come with it"),
+        (os.urandom(50), "it is no certificate"),
+        (pem(Authority("ours", root, ca=False, key=key).certificate, root.certificate), "CA:FALSE"),
+        (
+            pem(Authority("ours", root, sign=False, key=key).certificate, root.certificate),
+            "does not permit",
+        ),
+    ):
+        with pytest.raises(RefusedError, match=reason):
+            accept_issuer(key.public_key(), "f", octets)

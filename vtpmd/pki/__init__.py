@@ -1,0 +1,1 @@
+"""The own certificate authority, its ledger, and certificates of foreign ones."""

@@ -1,0 +1,149 @@
+"""Chains of certificates: from one up to an authority that is trusted (RFC 5280, clause 6)."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Final
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+
+from .certificates import der, is_authority, is_self_signed, read
+from .contents import MAX_CERTIFICATE, EkKey
+from .errors import RefusedError
+
+_WEAK: Final = (hashes.SHA1, hashes.MD5)
+
+
+@dataclass(frozen=True)
+class Found:
+    """A certificate, and the file that it is from."""
+
+    file: str
+    certificate: x509.Certificate
+
+    def refused(self, reason: str) -> RefusedError:
+        """The error that it is refused for a reason."""
+        return RefusedError(f"{self.file}: {reason}")
+
+
+def found_in(files: Mapping[str, bytes]) -> Iterator[Found]:
+    """The certificates in files, whose contents come by name. Raises RefusedError."""
+    for file, octets in files.items():
+        try:
+            certificates = read(octets)
+        except RefusedError as error:
+            raise RefusedError(f"{file}: {error}") from None
+        yield from (Found(file, certificate) for certificate in certificates)
+
+
+def chain_of(
+    leaf: Found,
+    authorities: Sequence[Found],
+    anchors: Sequence[x509.Certificate],
+    moment: datetime,
+) -> list[x509.Certificate]:
+    """What is above a certificate, up to one that is trusted. Raises RefusedError."""
+    chain: list[x509.Certificate] = []
+    current = leaf
+    while True:
+        trusted = [each for each in anchors if has_signed(each, current.certificate)]
+        if trusted:
+            if trusted[0] not in (leaf.certificate, *chain):
+                chain.append(trusted[0])
+            return chain
+        if is_self_signed(current.certificate):
+            break
+        above = next(
+            (
+                each
+                for each in authorities
+                if each.certificate not in (leaf.certificate, *chain)
+                and has_signed(each.certificate, current.certificate)
+            ),
+            None,
+        )
+        if above is None:
+            break
+        _check_authority(above, moment, below=len(chain) + is_authority(leaf.certificate))
+        if not is_self_signed(above.certificate) and len(der(above.certificate)) > MAX_CERTIFICATE:
+            raise above.refused(f"it is larger than {MAX_CERTIFICATE} bytes")
+        chain.append(above.certificate)
+        current = above
+    if anchors:
+        raise leaf.refused("it does not chain to any of the root certificates that are trusted")
+    if not chain:
+        raise leaf.refused("the certificate of its issuer did not come with it")
+    return chain
+
+
+def _check_authority(found: Found, moment: datetime, below: int) -> None:
+    """Check a certificate that others are signed with, `below` authorities being under it."""
+    check_common(found, moment)
+    extensions = found.certificate.extensions
+    if not is_authority(found.certificate):
+        raise found.refused("it is not one of an authority (CA:FALSE)")
+    limit = extensions.get_extension_for_class(x509.BasicConstraints).value.path_length
+    if limit is not None and below > limit:
+        raise found.refused("there are more authorities below it than it permits")
+    try:
+        usage = extensions.get_extension_for_class(x509.KeyUsage).value
+    except x509.ExtensionNotFound:
+        return
+    if not usage.key_cert_sign:
+        raise found.refused("its key usage does not permit to sign certificates")
+
+
+def check_common(found: Found, moment: datetime) -> None:
+    """Check what holds for every certificate: its time, and how it is signed. RefusedError."""
+    certificate = found.certificate
+    if not is_self_signed(certificate):
+        _check_signature_hash(found)
+    if moment < certificate.not_valid_before_utc:
+        raise found.refused(
+            f"it is not valid before {certificate.not_valid_before_utc.isoformat()}"
+        )
+    if moment > certificate.not_valid_after_utc:
+        raise found.refused(f"it has expired on {certificate.not_valid_after_utc.isoformat()}")
+
+
+def _check_signature_hash(found: Found) -> None:
+    try:
+        algorithm = found.certificate.signature_hash_algorithm
+    except Exception:  # unknown ones, each with an error of its own
+        raise found.refused("the algorithm of its signature is not known") from None
+    if isinstance(algorithm, _WEAK):
+        raise found.refused(f"it is signed with {algorithm.name.upper()}")
+
+
+def accept_issuer(key: EkKey, file: str, octets: bytes) -> tuple[x509.Certificate, ...]:
+    """The chain of an issuing CA with this key, from it up to a self-signed one.
+
+    Raises RefusedError.
+    """
+    found = list(found_in({file: octets}))
+    own = [each for each in found if _same_key(each.certificate, key)]
+    if len(own) != 1:
+        raise RefusedError(f"{file}: it holds {len(own)} certificates of the requested key")
+    moment = datetime.now(UTC)
+    _check_authority(own[0], moment, below=0)
+    chain = (own[0].certificate, *chain_of(own[0], found, [], moment))
+    if not is_self_signed(chain[-1]):
+        raise RefusedError(f"{file}: the chain does not end in a root certificate")
+    return chain
+
+
+def _same_key(certificate: x509.Certificate, key: EkKey) -> bool:
+    try:
+        return certificate.public_key() == key
+    except Exception:  # of a key that is not understood
+        return False
+
+
+def has_signed(authority: x509.Certificate, certificate: x509.Certificate) -> bool:
+    """Whether a certificate names an authority as its issuer, and its key has signed it."""
+    try:
+        certificate.verify_directly_issued_by(authority)
+    except Exception:  # also for keys and algorithms that are not known, each with its own error
+        return False
+    return True

@@ -1,0 +1,139 @@
+"""The ledger: which TPM has which keys, and every certificate that was given out. Append-only.
+
+A line is durable before what it tells of leaves this host. A last line that a crash has cut short
+was never acted upon and is cut away; anything else that is not understood refuses the whole ledger:
+whoever guesses here certifies a key twice.
+"""
+
+import os
+from collections.abc import Iterator, Sequence
+from typing import Final
+from uuid import UUID
+
+from vtpmd.storage.atomic import create_file, write_all
+from vtpmd.storage.errors import StorageError
+from vtpmd.storage.files import open_file, storage_error
+
+from .entries import Entry, Given, Known, Revoked, decode, encode
+from .errors import ConflictError
+
+NAME: Final = "ledger"
+
+
+class Ledger:
+    """The entries of the ledger in an open directory; one process at a time, not thread safe.
+
+    Raises StorageError and DamagedError.
+    """
+
+    def __init__(self, dir_fd: int) -> None:
+        self._dir_fd = dir_fd
+        self._known: dict[tuple[UUID, bytes], Known] = {}
+        self._holders: dict[bytes, UUID] = {}
+        self._given: list[Given] = []
+        self._revoked: dict[tuple[str, str], Revoked] = {}
+        fd = self._open()
+        try:
+            for entry in _read(fd):
+                self._note(entry)
+        except OSError as error:
+            raise storage_error(f"read {NAME}", error) from None
+        finally:
+            os.close(fd)
+
+    def find(self, identity: UUID, seed: bytes) -> Known | None:
+        """What is known of the TPM of an identity while it has this seed."""
+        return self._known.get((identity, seed))
+
+    def known(self, identity: UUID) -> list[Known]:
+        """What is known of the TPMs of an identity, the newest last."""
+        return [each for (holder, _), each in self._known.items() if holder == identity]
+
+    def given(self, identity: UUID | None = None) -> list[Given]:
+        """Every certificate that was given out, or those of one identity."""
+        return [each for each in self._given if identity in (None, each.identity)]
+
+    def revoked(self, issuer: str | None = None) -> list[Revoked]:
+        """What was revoked, or what one issuer has."""
+        return [each for each in self._revoked.values() if issuer in (None, each.issuer)]
+
+    def revocation(self, given: Given) -> Revoked | None:
+        """Whether and why a certificate was revoked."""
+        return self._revoked.get((given.issuer, given.serial))
+
+    def entries(self, identity: UUID) -> list[Entry]:
+        """All that is known of one identity."""
+        given = self.given(identity)
+        revoked = [found for each in given if (found := self.revocation(each)) is not None]
+        return [*self.known(identity), *given, *revoked]
+
+    def append(self, entries: Sequence[Entry]) -> None:
+        """Add entries, durably, all in one write.
+
+        Raises ConflictError for a key of another identity, and StorageError: none is added then.
+        """
+        for entry in entries:
+            self._check(entry)
+        octets = b"".join(map(encode, entries))
+        fd = self._open()
+        try:
+            size = os.fstat(fd).st_size
+            try:
+                write_all(fd, octets, size)
+                os.fsync(fd)
+            except OSError:
+                os.ftruncate(fd, size)
+                raise
+        except OSError as error:
+            raise storage_error(f"write {NAME}", error) from None
+        finally:
+            os.close(fd)
+        for entry in entries:
+            self._note(entry)
+
+    def _check(self, entry: Entry) -> None:
+        match entry:
+            case Known():
+                keys = list(entry.fingerprints.values())
+            case Given():
+                keys = [entry.key]
+            case Revoked():
+                return
+        for key in keys:
+            if (holder := self._holders.get(key, entry.identity)) != entry.identity:
+                raise ConflictError(f"the key {key.hex()[:16]}… belongs to identity {holder}")
+
+    def _note(self, entry: Entry) -> None:
+        match entry:
+            case Known():
+                self._known[entry.identity, entry.seed] = entry
+                for key in entry.fingerprints.values():
+                    self._holders.setdefault(key, entry.identity)
+            case Given():
+                self._given.append(entry)
+                self._holders.setdefault(entry.key, entry.identity)
+            case Revoked():
+                self._revoked.setdefault((entry.issuer, entry.serial), entry)
+
+    def _open(self) -> int:
+        try:
+            return open_file(NAME, self._dir_fd, writable=True, forbidden=0o077)
+        except StorageError as error:
+            if error.kind != "missing":
+                raise
+        create_file(self._dir_fd, NAME, b"")
+        return open_file(NAME, self._dir_fd, writable=True)
+
+
+def _read(fd: int) -> Iterator[Entry]:
+    """The entries in an open file; what a crash has left of a last one is cut away."""
+    end = 0
+    with open(fd, "rb", closefd=False) as file:
+        for number, line in enumerate(file, 1):
+            if not line.endswith(b"\n"):
+                break
+            yield decode(line, f"{NAME}, line {number}")
+            end += len(line)
+    if end < os.fstat(fd).st_size:
+        os.ftruncate(fd, end)
+        os.fsync(fd)

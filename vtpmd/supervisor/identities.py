@@ -1,0 +1,258 @@
+"""Whose TPMs are whose: their keys as the ledger knows them, and certificates that are given out.
+
+The ledger has an entry, durably, before a certificate leaves this process.
+"""
+
+import contextlib
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from uuid import UUID
+
+import trio
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import load_der_public_key
+
+from vtpmd.config.schema import Identity as Settings
+from vtpmd.ipc.identity import Identity
+from vtpmd.pki import acceptance, authority
+from vtpmd.pki.acceptance import Tpm
+from vtpmd.pki.authority import Issuer, Terms
+from vtpmd.pki.certificates import Certificates, der, pem
+from vtpmd.pki.contents import EkKey, Reported, kind_of
+from vtpmd.pki.entries import Entry, Given, How, Known, Revoked, Source, fingerprint
+from vtpmd.pki.errors import ConflictError, DamagedError, RefusedError
+from vtpmd.pki.ledger import Ledger
+from vtpmd.storage.files import read_file
+from vtpmd.telemetry.audit import Audit
+
+from .authority import Authority, authority_directory
+
+MAX_ROOTS = 1 << 20
+
+
+class Identities:
+    """The ledger, and what may be given to a TPM by its entries.
+
+    `settings` is what the configuration says. Methods raise StorageError, PkiError and
+    KeyMissingError.
+    """
+
+    def __init__(
+        self, settings: Settings, state_fd: int, authority: Authority, audit: Audit
+    ) -> None:
+        self.settings = settings
+        self.authority = authority
+        self._state_fd = state_fd
+        self._audit = audit
+        self._ledger: Ledger | None = None
+        self._lock = trio.Lock()
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """Which EKs are to be known of new TPMs."""
+        return () if self.settings.ca == "none" else tuple(self.settings.keys)
+
+    def subject(self, identity: UUID) -> str:
+        """The common name in certificates of a TPM, empty for none."""
+        return str(identity) if self.settings.subject == "uuid" else ""
+
+    async def ledger(self) -> Ledger:
+        """The ledger, for reading."""
+        async with self._lock:
+            return await self._opened()
+
+    async def welcome(self, identity: UUID, told: Identity, provider: str) -> Certificates:
+        """Note a TPM that was just made, and certify it if that is the own authority's matter.
+
+        `provider` is the key provider for the authority's key if it is to be made now.
+        """
+        known = known_as(identity, told, "made")
+        if self.settings.ca != "own":
+            await self._append([known])
+            return Certificates()
+        return await self._certify(known, provider, [known])
+
+    async def trust(self, identity: UUID, told: Identity) -> Known:
+        """Note a TPM that has served before, because an administrator trusts what it says now."""
+        known = known_as(identity, told, "trusted")
+        await self._append([known])
+        self._audit.record("identity-trusted", identity=str(identity), seed=told.seed.hex())
+        return known
+
+    async def renew(self, known: Known) -> Certificates:
+        """New certificates by the own authority for a TPM that is known."""
+        return await self._certify(known, None, [])
+
+    async def accept(
+        self, known: Known, files: Mapping[str, bytes], roots: Mapping[str, bytes]
+    ) -> Certificates:
+        """Certificates that somebody has brought for a TPM; `files` and `roots` by name.
+
+        Raises RefusedError. They are given out only with `give`.
+        """
+        roots = roots or await self._configured_roots()
+        tpm = Tpm(known.keys, known.reported)
+        return await trio.to_thread.run_sync(acceptance.accept, tpm, files, roots)
+
+    async def give(self, known: Known, certificates: Certificates) -> None:
+        """Note that a TPM is given certificates of foreign authorities."""
+        entries = [
+            _given(known, kind, leaf, leaf.issuer.rfc4514_string(), "foreign")
+            for kind, leaf in certificates.leaves.items()
+        ]
+        await self._append(entries)
+        self._record("certificate-imported", entries)
+
+    async def revoke(self, given: list[Given], reason: str) -> list[Revoked]:
+        """Revoke certificates of the own authority; what is revoked already stays so."""
+        ledger = await self.ledger()
+        revoked = [
+            Revoked(serial=each.serial, issuer=each.issuer, reason=reason)
+            for each in given
+            if each.source == "own" and ledger.revocation(each) is None
+        ]
+        await self._append(revoked)
+        for each in revoked:
+            self._audit.record("certificate-revoked", serial=each.serial, reason=reason)
+        return revoked
+
+    async def told(self, identity: UUID, certificates: Certificates) -> list[Entry]:
+        """What a bundle with these certificates tells of a TPM."""
+        ledger, present = await self.ledger(), set(certificates.digests.values())
+        given = [each for each in ledger.given(identity) if each.digest in present]
+        return [*ledger.known(identity), *given]
+
+    async def restore(
+        self, identity: UUID, entries: Sequence[Entry], certificates: Certificates
+    ) -> None:
+        """Note what a bundle says of a TPM, as far as certificates that came with it prove it.
+
+        They have to chain to the own authority, or to the roots that are configured.
+        """
+        ledger, public = await self.ledger(), await self.authority.existing()
+        roots = await self._configured_roots()
+        if public is not None:
+            roots["the own authority"] = pem([chain[-1] for chain in public.issuers])
+        if not roots:
+            return  # a chain that proves itself proves nothing
+        present = {each.digest for each in ledger.given(identity)}
+        for known in (each for each in entries if isinstance(each, Known)):
+            if known.identity != identity or ledger.find(identity, known.seed) is not None:
+                continue
+            with contextlib.suppress(RefusedError, ConflictError):
+                proven = _proven(known, certificates, roots)
+                given = [
+                    each
+                    for each in entries
+                    if isinstance(each, Given)
+                    and (each.identity, each.seed) == (identity, known.seed)
+                    and each.digest in set(certificates.digests.values()) - present
+                    and each.kind in proven.keys
+                ]
+                await self._append([proven, *given])
+
+    async def _configured_roots(self) -> dict[str, bytes]:
+        if (path := self.settings.roots) is None:
+            return {}
+        return {str(path): await trio.to_thread.run_sync(read_file, path, MAX_ROOTS)}
+
+    async def _certify(
+        self, known: Known, provider: str | None, before: list[Entry]
+    ) -> Certificates:
+        issuer = await self.authority.issuer(provider)
+        certificates = await trio.to_thread.run_sync(self._issue, issuer, known)
+        name = authority.key_id(issuer.certificate)
+        given = [
+            _given(known, kind, leaf, name, "own") for kind, leaf in certificates.leaves.items()
+        ]
+        await self._append([*before, *given])
+        self._record("certificate-issued", given)
+        return certificates
+
+    def _issue(self, issuer: Issuer, known: Known) -> Certificates:
+        settings = self.settings
+        terms = Terms(settings.lifetime, settings.ca_issuers_url, settings.crl_url)
+        subject = self.subject(known.identity)
+        leaves = {
+            kind: authority.issue(issuer, _key(kind, octets), known.reported, subject, terms)
+            for kind, octets in known.keys.items()
+            if kind in self.kinds
+        }
+        return Certificates(leaves, issuer.chain)
+
+    async def _append(self, entries: Sequence[Entry]) -> None:
+        async with self._lock:
+            ledger = await self._opened()
+            with trio.CancelScope(shield=True):  # what is on the disk is known here, too
+                await trio.to_thread.run_sync(ledger.append, entries)
+
+    async def _opened(self) -> Ledger:
+        if self._ledger is None:
+            self._ledger = await trio.to_thread.run_sync(self._open)
+        return self._ledger
+
+    def _open(self) -> Ledger:
+        return Ledger(authority_directory(self._state_fd))
+
+    def _record(self, event: str, given: list[Given]) -> None:
+        for each in given:
+            self._audit.record(
+                event,
+                identity=str(each.identity),
+                kind=each.kind,
+                serial=each.serial,
+                issuer=each.issuer,
+                key_digest=each.key.hex(),
+            )
+
+
+def known_as(identity: UUID, told: Identity, how: How) -> Known:
+    """What a worker tells of a TPM, as an entry. Raises DamagedError for keys that are none."""
+    for kind, octets in told.keys.items():
+        _key(kind, octets)
+    return Known(
+        identity=identity,
+        seed=told.seed,
+        keys=told.keys,
+        names=told.names,
+        reported=Reported(**vars(told.reported)),
+        how=how,
+    )
+
+
+def _proven(entry: Known, certificates: Certificates, roots: Mapping[str, bytes]) -> Known:
+    """What certificates prove of an entry that somebody brings. Raises RefusedError."""
+    tpm = Tpm(entry.keys, entry.reported)
+    accepted = acceptance.accept(tpm, {"certificates": certificates.pem}, roots)
+    for leaf in accepted.leaves.values():
+        names = [str(name.value) for name in leaf.subject]
+        if names not in ([], [str(entry.identity)]):
+            raise RefusedError(f"a certificate is of {names[0]}")
+    keys = {kind: entry.keys[kind] for kind in accepted.leaves}
+    return replace(entry, keys=keys, how="restored")
+
+
+def _key(kind: str, octets: bytes) -> EkKey:
+    """A key that a worker, which may be anybody's, says is an EK of a kind."""
+    try:
+        key = load_der_public_key(octets)
+    except Exception:  # whatever hostile octets lead the parser to
+        raise DamagedError(f"what the worker calls its {kind} key is none") from None
+    if kind_of(key) != kind or not isinstance(key, EkKey):
+        raise DamagedError(f"what the worker calls its {kind} key is another")
+    return key
+
+
+def _given(known: Known, kind: str, leaf: x509.Certificate, issuer: str, source: Source) -> Given:
+    return Given(
+        identity=known.identity,
+        seed=known.seed,
+        kind=kind,
+        key=fingerprint(known.keys[kind]),
+        serial=f"{leaf.serial_number:x}",
+        issuer=issuer,
+        source=source,
+        not_after=leaf.not_valid_after_utc,
+        digest=hashlib.sha256(der(leaf)).digest(),
+    )

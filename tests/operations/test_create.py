@@ -49,4 +49,5 @@ async def test_a_create_whose_worker_fails_leaves_nothing(stage: Stage) -> None:
 
 async def test_the_supervisor_keeps_no_key(stage: Stage) -> None:
     await create(stage.fleet, wanted("web1"))
-    assert list(map(bytes, stage.provider.seen)) == [bytes(32)] * 2  # wrapped, and to serve it
+    assert list(map(bytes, stage.provider.seen)) == [bytes(32)] * 3
+    # Each was wiped: its own when it was wrapped and to serve it, and the new authority's.

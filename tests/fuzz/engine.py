@@ -97,7 +97,7 @@ def _damaged(document: bytes, data: bytes) -> bytes:
             raw[octets.number(3) % len(raw)] = octets.number()
         return bytes(raw)
     parts = states.unpack(document)
-    while octets:
+    while octets and parts:
         _damage(parts, octets)
     return states.pack(parts)
 

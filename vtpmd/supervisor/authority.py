@@ -23,6 +23,7 @@ from vtpmd.storage.key import Key
 from vtpmd.storage.wipe import wipe
 from vtpmd.telemetry.audit import Audit
 
+from .errors import KeyMissingError
 from .keys import Keys
 
 Result = TypeVar("Result")
@@ -163,6 +164,8 @@ class Authority:
             try:
                 dek = await self._keys.unlock(stored.envelope, uuid)
                 secrets = await trio.to_thread.run_sync(stored.unseal, dek)
+            except KeyMissingError as error:
+                raise KeyMissingError(f"the keys of the authority: {error}", error.retry) from None
             except EnvelopeError as error:
                 raise DamagedError(f"the keys of the authority: {error}") from None
             yield secrets, Key(dek, header.dek_id, stored.envelope.slots)

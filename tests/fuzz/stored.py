@@ -156,9 +156,13 @@ def state_file(data: bytes) -> None:
 
 
 def _at_home(place: bytes, number: int) -> bytes | None:
-    """The content of a place, if its head says that it is this place of an nvram of this VM."""
+    """The content of a place, if its head says that it is this place of an nvram of this VM.
+
+    What is behind it is what a longer record has left.
+    """
     is_home = place[12:32] == bytes((number, 1, 0, 0)) + VM.bytes
-    return place[HEAD_SIZE:] if is_home else None
+    end = HEAD_SIZE + int.from_bytes(place[40:_CHECKED_OF_RECORD])
+    return place[HEAD_SIZE:end] if is_home else None
 
 
 def _with_record_checksum(place: bytes) -> bytes:

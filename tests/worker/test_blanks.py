@@ -30,9 +30,16 @@ def blanks(zygote: Zygote, *workers: WorkerProcess) -> list[int]:
 
 def ready(zygote: Zygote, *workers: WorkerProcess) -> list[int]:
     """The same, once there are as many as there shall be and all have rehearsed."""
-    wait_for(lambda: len(blanks(zygote, *workers)) == READY)
-    found = blanks(zygote, *workers)
-    wait_for(lambda: all(len(_descriptors(pid)) == 4 for pid in found))
+    found: list[int] = []
+
+    def complete() -> bool:
+        found[:] = blanks(zygote, *workers)
+        try:
+            return len(found) == READY and all(len(_descriptors(pid)) == 4 for pid in found)
+        except FileNotFoundError:  # a worker that has ended meanwhile
+            return False
+
+    wait_for(complete)
     return found
 
 

@@ -133,6 +133,7 @@ def test_without_the_key_a_blob_is_refused(
 
 def test_an_answer_that_nobody_asked_for_changes_nothing(rekeyed: Moved) -> None:
     rekeyed.worker.channel.send(Unwrapped(DEK_ID, bytearray(32)))
+    rekeyed.worker.status()  # it is read before there is a question
     rekeyed.offer(PERMANENT)
     rekeyed.answer(Unwrapped(DEK_ID, dek()))
     assert rekeyed.result() == 0

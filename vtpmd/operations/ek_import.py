@@ -22,7 +22,8 @@ log = get_logger("ek")
 async def ek_import(fleet: Fleet, name: str, request: EkImportRequest) -> EkInfo:
     """Give an instance certificates that somebody brings; it may be running.
 
-    Raises OperationError: then nothing has changed.
+    Raises OperationError: then the TPM has what it had. The ledger has an entry before the TPM is
+    given anything, and keeps it if the TPM itself refuses.
     """
     instance, host = fleet.find(name), fleet.host
     files, roots = decoded(request.files), decoded(request.roots or {})

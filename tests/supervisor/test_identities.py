@@ -190,9 +190,9 @@ async def test_a_bundle_is_believed_as_far_as_a_trusted_root_goes(
         seed=known.seed,
         kind="ecc-p256",
         key=known.fingerprints["ecc-p256"],
-        serial=f"{leaf.serial_number:x}",
+        serial="zz",
         issuer="them",
-        source="foreign",
+        source="own",
         not_after=leaf.not_valid_after_utc,
         digest=hashlib.sha256(der(leaf)).digest(),
     )
@@ -208,7 +208,16 @@ async def test_a_bundle_is_believed_as_far_as_a_trusted_root_goes(
     assert await noted(OTHER, known, given, roots=True) == []
     (proven, certificate) = await noted(ONE, known, given, roots=True)
     assert (proven.how, list(proven.keys)) == ("restored", ["ecc-p256"])  # no word of P-384
-    assert certificate == given
+    # Of what the bundle says of its certificate only the time is believed.
+    assert certificate == replace(
+        given,
+        serial=f"{leaf.serial_number:x}",
+        issuer=leaf.issuer.rfc4514_string(),
+        source="foreign",
+    )
+    assert "ecc-p384" not in proven.names
+    odd = replace(known, identity=OTHER, reported=replace(known.reported, level=-1))
+    assert await noted(OTHER, odd, given, roots=True) == []
 
 
 async def test_a_request_is_needed_for_another_issuer(state: int, provider: FakeProvider) -> None:

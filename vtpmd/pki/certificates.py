@@ -77,11 +77,15 @@ def der(certificate: x509.Certificate) -> bytes:
 
 def key_of(certificate: x509.Certificate) -> bytes | None:
     """SubjectPublicKeyInfo (DER); None for a key that no EK can be."""
+    key = _public_key(certificate)
+    return public_octets(key) if isinstance(key, EkKey) else None
+
+
+def _public_key(certificate: x509.Certificate) -> object:
     try:
-        key = certificate.public_key()
+        return certificate.public_key()
     except Exception:  # unknown algorithms and curves, each with an error of its own
         return None
-    return public_octets(key) if isinstance(key, EkKey) else None
 
 
 def is_authority(certificate: x509.Certificate) -> bool:
@@ -110,7 +114,7 @@ class Certificates:
         leaves: dict[str, x509.Certificate] = {}
         chain = []
         for certificate in read(octets):
-            kind = None if is_authority(certificate) else kind_of(certificate.public_key())
+            kind = None if is_authority(certificate) else kind_of(_public_key(certificate))
             if kind is None:
                 chain.append(certificate)
             elif kind in leaves:

@@ -31,6 +31,14 @@ class Reported:
     level: int
     revision: int
 
+    def demand_encodable(self) -> None:
+        """Raise ValueError for what no certificate can say."""
+        try:
+            _directory_name(self)
+            self.specification  # noqa: B018
+        except OverflowError:
+            raise ValueError("a negative level or revision") from None
+
     @property
     def name(self) -> dict[x509.ObjectIdentifier, str]:
         """The attributes of the directory name in the subject alternative name."""
@@ -88,21 +96,24 @@ def extensions(
     key: EkKey, reported: Reported, *, has_subject: bool
 ) -> Iterator[tuple[x509.ExtensionType, bool]]:
     """The extensions that a request asks for and a certificate has, and which are critical."""
-    directory_name = x509.DirectoryName(
+    yield x509.BasicConstraints(ca=False, path_length=None), True
+    yield key_usage(key), True
+    yield x509.ExtendedKeyUsage([EK_CERTIFICATE]), False
+    yield x509.SubjectAlternativeName([_directory_name(reported)]), not has_subject
+    yield (
+        x509.UnrecognizedExtension(SUBJECT_DIRECTORY_ATTRIBUTES, reported.specification),
+        False,
+    )
+
+
+def _directory_name(reported: Reported) -> x509.DirectoryName:
+    return x509.DirectoryName(
         x509.Name(
             [
                 x509.NameAttribute(oid, value, _ASN1Type.UTF8String)
                 for oid, value in reported.name.items()
             ]
         )
-    )
-    yield x509.BasicConstraints(ca=False, path_length=None), True
-    yield key_usage(key), True
-    yield x509.ExtendedKeyUsage([EK_CERTIFICATE]), False
-    yield x509.SubjectAlternativeName([directory_name]), not has_subject
-    yield (
-        x509.UnrecognizedExtension(SUBJECT_DIRECTORY_ATTRIBUTES, reported.specification),
-        False,
     )
 
 

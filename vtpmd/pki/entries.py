@@ -126,7 +126,7 @@ def decode(line: bytes, where: str) -> Entry:
     try:
         made: Entry = _make(kind, document)
         return made
-    except (KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise DamagedError(f"{where}: {type(error).__name__}: {error}") from None
 
 

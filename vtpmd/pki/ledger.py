@@ -47,7 +47,7 @@ class Ledger:
 
     def known(self, identity: UUID) -> list[Known]:
         """What is known of the TPMs of an identity, the newest last."""
-        return [each for (holder, _), each in self._known.items() if holder == identity]
+        return [each for each in tuple(self._known.values()) if each.identity == identity]
 
     def given(self, identity: UUID | None = None) -> list[Given]:
         """Every certificate that was given out, or those of one identity."""
@@ -55,7 +55,7 @@ class Ledger:
 
     def revoked(self, issuer: str | None = None) -> list[Revoked]:
         """What was revoked, or what one issuer has."""
-        return [each for each in self._revoked.values() if issuer in (None, each.issuer)]
+        return [each for each in tuple(self._revoked.values()) if issuer in (None, each.issuer)]
 
     def revocation(self, given: Given) -> Revoked | None:
         """Whether and why a certificate was revoked."""
@@ -70,11 +70,15 @@ class Ledger:
     def append(self, entries: Sequence[Entry]) -> None:
         """Add entries, durably, all in one write.
 
-        Raises ConflictError for a key of another identity, and StorageError: none is added then.
+        Raises ConflictError for a key of another identity, DamagedError for an entry that could not
+        be read again, and StorageError: none is added then.
         """
         for entry in entries:
             self._check(entry)
-        octets = b"".join(map(encode, entries))
+        lines = list(map(encode, entries))
+        for line in lines:
+            decode(line, "an entry")
+        octets = b"".join(lines)
         fd = self._open()
         try:
             size = os.fstat(fd).st_size

@@ -88,7 +88,9 @@ class Stored:
         finally:
             wipe(octets)
         certified = [self.public.root, *(chain[0] for chain in self.public.issuers)]
-        if root is None or not all(map(_belongs, [root, *issuers], certified)):
+        if root is None or len(issuers) + 1 != len(certified):
+            raise DamagedError(f"{NAME}: it has not a key for each of its certificates")
+        if not all(map(_belongs, [root, *issuers], certified)):
             raise DamagedError(f"{NAME}: its keys are not those of its certificates")
         return Secrets(root, tuple(key for key in issuers if key is not None), request)
 

@@ -11,6 +11,7 @@ from uuid import UUID
 
 import trio
 from cryptography import x509
+from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.serialization import load_der_public_key
 
 from vtpmd.config.schema import Identity as Settings
@@ -136,21 +137,20 @@ class Identities:
             roots["the own authority"] = pem([chain[-1] for chain in public.issuers])
         if not roots:
             return  # a chain that proves itself proves nothing
+        own = [] if public is None else [chain[0] for chain in public.issuers]
+        told = {each.digest: each.time for each in entries if isinstance(each, Given)}
         present = {each.digest for each in ledger.given(identity)}
         for known in (each for each in entries if isinstance(each, Known)):
             if known.identity != identity or ledger.find(identity, known.seed) is not None:
                 continue
-            with contextlib.suppress(RefusedError, ConflictError):
-                proven = _proven(known, certificates, roots)
+            with contextlib.suppress(RefusedError, ConflictError, DamagedError):
+                proven, accepted = _proven(known, certificates, roots)
                 given = [
-                    each
-                    for each in entries
-                    if isinstance(each, Given)
-                    and (each.identity, each.seed) == (identity, known.seed)
-                    and each.digest in set(certificates.digests.values()) - present
-                    and each.kind in proven.keys
+                    _brought(proven, kind, leaf, own) for kind, leaf in accepted.leaves.items()
                 ]
-                await self._append([proven, *given])
+                new = [each for each in given if each.digest in told.keys() - present]
+                timed = [replace(each, time=told[each.digest]) for each in new]
+                await self._append([proven, *timed])
 
     async def _configured_roots(self) -> dict[str, bytes]:
         if (path := self.settings.roots) is None:
@@ -211,18 +211,31 @@ def known_as(identity: UUID, told: Identity, how: How) -> Known:
     """What a worker tells of a TPM, as an entry. Raises DamagedError for keys that are none."""
     for kind, octets in told.keys.items():
         _key(kind, octets)
+    if told.names.keys() - told.keys.keys():
+        raise DamagedError("the worker names keys that it does not tell")
+    reported = Reported(**vars(told.reported))
+    try:
+        reported.demand_encodable()
+    except ValueError as error:
+        raise DamagedError(f"what the worker says its TPM reports: {error}") from None
     return Known(
         identity=identity,
         seed=told.seed,
         keys=told.keys,
         names=told.names,
-        reported=Reported(**vars(told.reported)),
+        reported=reported,
         how=how,
     )
 
 
-def _proven(entry: Known, certificates: Certificates, roots: Mapping[str, bytes]) -> Known:
-    """What certificates prove of an entry that somebody brings. Raises RefusedError."""
+def _proven(
+    entry: Known, certificates: Certificates, roots: Mapping[str, bytes]
+) -> tuple[Known, Certificates]:
+    """What certificates prove of an entry that somebody brings, and those. Raises RefusedError."""
+    try:
+        entry.reported.demand_encodable()
+    except ValueError as error:
+        raise RefusedError(str(error)) from None
     tpm = Tpm(entry.keys, entry.reported)
     accepted = acceptance.accept(tpm, {"certificates": certificates.pem}, roots)
     for leaf in accepted.leaves.values():
@@ -230,7 +243,8 @@ def _proven(entry: Known, certificates: Certificates, roots: Mapping[str, bytes]
         if names not in ([], [str(entry.identity)]):
             raise RefusedError(f"a certificate is of {names[0]}")
     keys = {kind: entry.keys[kind] for kind in accepted.leaves}
-    return replace(entry, keys=keys, how="restored")
+    shown = {kind: name for kind, name in entry.names.items() if kind in keys}
+    return replace(entry, keys=keys, names=shown, how="restored"), accepted
 
 
 def _key(kind: str, octets: bytes) -> EkKey:
@@ -242,6 +256,17 @@ def _key(kind: str, octets: bytes) -> EkKey:
     if kind_of(key) != kind or not isinstance(key, EkKey):
         raise DamagedError(f"what the worker calls its {kind} key is another")
     return key
+
+
+def _brought(
+    known: Known, kind: str, leaf: x509.Certificate, own: Sequence[x509.Certificate]
+) -> Given:
+    """What a certificate itself says of having been given; `own`: the own authority's issuers."""
+    for issuer in own:
+        with contextlib.suppress(ValueError, TypeError, InvalidSignature):
+            leaf.verify_directly_issued_by(issuer)
+            return _given(known, kind, leaf, authority.key_id(issuer), "own")
+    return _given(known, kind, leaf, leaf.issuer.rfc4514_string(), "foreign")
 
 
 def _given(known: Known, kind: str, leaf: x509.Certificate, issuer: str, source: Source) -> Given:

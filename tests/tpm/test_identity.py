@@ -281,6 +281,7 @@ def test_a_platforms_index_in_the_way_goes(tester: Tester, engine_peer: EnginePe
         ({"rsa-2048": b""}, ()),
         ({}, (bytes(LARGEST + 1),)),
         ({}, (b"x",) * 9),
+        ({"rsa-9999": b"x"}, ()),
     ],
 )
 def test_what_does_not_fit_is_refused(

@@ -178,6 +178,15 @@ class SealedState:
         """Forget the received state, if there is some. Raises StorageError."""
         self._incoming.clear()
 
+    @property
+    def newer_waits(self) -> bool:
+        """Whether received state is newer than our own: a write would let it seem older.
+
+        Raises StorageError, EnvelopeError.
+        """
+        received = self.received()
+        return received is not None and received.header.supersedes(self.header)
+
     def rekey(self, key: Key, permanent: bytes) -> None:
         """Seal under `key` from now on: `permanent` and what else is stored.
 

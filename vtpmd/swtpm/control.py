@@ -154,8 +154,8 @@ def _get_stateblob(channel: ControlChannel, request: Request) -> Answer:
     _, kind, offset = request.fields
     if kind not in (BlobType.PERMANENT, BlobType.VOLATILE):
         if kind == BlobType.SAVESTATE and len(channel.exported) == 2:
-            channel.exported.clear()
             channel.host.migration.hand_over(channel.connection)
+            channel.exported.clear()
         raise ControlError(Result.RETRY)  # "no such blob": a TPM 2.0 has no savestate
     blob = BlobType(kind)
     if offset == 0 or blob not in channel.exported:

@@ -155,8 +155,12 @@ def install(tpm: Tpm, certificates: Mapping[str, bytes], chain: Sequence[bytes])
     Those that were there before and are not among them go. It is no command, so neither the
     platform's authorization nor a TPM2_Shutdown that is in force matters. Raises IdentityError.
     """
+    if unknown := certificates.keys() - KINDS.keys():
+        raise IdentityError(f"there are no EKs of the kinds {', '.join(sorted(unknown))}")
+    if len(chain) > MAX_CHAIN:
+        raise IdentityError(f"there are more than {MAX_CHAIN} certificates of authorities")
     wanted = {KINDS[kind].index: octets for kind, octets in certificates.items()}
-    wanted |= dict(zip(_CHAIN_INDICES, chain[:MAX_CHAIN], strict=False))
+    wanted |= dict(zip(_CHAIN_INDICES, chain, strict=False))
     present = tpm.permanent.nv
     for handle, octets in wanted.items():
         if handle in present and not present[handle].has(TPMA_NV.PLATFORMCREATE):
@@ -165,8 +169,6 @@ def install(tpm: Tpm, certificates: Mapping[str, bytes], chain: Sequence[bytes])
             raise IdentityError(
                 f"a certificate has {len(octets)} octets, an index {MAX_NV_INDEX_SIZE} at most"
             )
-    if len(chain) > MAX_CHAIN:
-        raise IdentityError(f"there are more than {MAX_CHAIN} certificates of authorities")
     if {handle: index.data for handle, index in _installed(tpm).items()} == wanted:
         return
     new = {handle: _index(handle, octets) for handle, octets in wanted.items()}

@@ -22,6 +22,8 @@ from . import rest
 from .errors import frames_of
 from .possession import PROBE, Possession
 
+NEWER_WAITS = "a newer state that came waits for its machine's first command"
+
 Report = Callable[[EventKind, str], None]
 
 _FINDINGS: dict[Condition, EventKind] = {
@@ -156,6 +158,8 @@ class Execution:
             raise ValueError("its state was handed over to another host")
         if self.stale and self.engine.running:
             raise ValueError("its TPM is in failure mode: reset the virtual machine first")
+        if self.state.newer_waits:
+            raise ValueError(NEWER_WAITS)
         self.state.rekey(key, self.permanent())
 
     def rewrap(self, slots: tuple[Slot, ...]) -> None:

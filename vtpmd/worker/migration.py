@@ -65,7 +65,7 @@ class Migration:
             ours = self._execution.state
             state, header = open_blob(ours.key, self.old_keys.of, ours.header.uuid, kind, data)
             if kind is BlobType.PERMANENT:
-                self._demand_back(header)
+                self._execution.possession.demand_back(header)
                 Engine.restore(state, entropy, now)
             blobs = self._blobs.setdefault(holder_of(connection), Blobs())
             if kind is BlobType.PERMANENT:
@@ -77,9 +77,9 @@ class Migration:
         """What this client has brought since its last INIT or SHUTDOWN; nothing waits afterwards.
 
         Volatile state alone belongs to the permanent state that is here, if that is not away.
+        Raises StorageError, EnvelopeError.
         """
-        self.old_keys.forget()
-        blobs, ours = self._blobs.pop(holder_of(connection), None), self._execution
+        blobs, ours = self.forget(connection), self._execution
         if blobs is None:
             return None
         if blobs.permanent is not None and blobs.header is not None:
@@ -87,6 +87,11 @@ class Migration:
         if ours.possession.handover.state == "away":
             return None
         return Received(ours.state.header, ours.permanent(), blobs.volatile)
+
+    def forget(self, connection: Connection) -> Blobs | None:
+        """Drop what this client has brought; that, if there was something."""
+        self.old_keys.forget()
+        return self._blobs.pop(holder_of(connection), None)
 
     def hand_over(self, connection: Connection) -> None:
         """Somebody has the whole state: that is durable before it is said."""
@@ -103,14 +108,6 @@ class Migration:
         self._blobs.pop(connection, None)
         self.old_keys.forget()
         self._execution.possession.disconnected(connection)
-
-    def _demand_back(self, header: Header) -> None:
-        """Raise HandedOverError for state with which a TPM that is away can't come back."""
-        ours = self._execution
-        if ours.possession.handover.state == "away" and not header.is_back(ours.state.header):
-            raise HandedOverError(
-                "the state that came is older than the one that was handed over to another host"
-            )
 
     @contextmanager
     def _refusing(self) -> Iterator[None]:

@@ -23,12 +23,14 @@ from vtpmd.ipc.messages import (
     Stored,
 )
 from vtpmd.storage.envelope import Header
+from vtpmd.storage.errors import StorageError
 from vtpmd.storage.sealed import SealedState, read_sealed
 from vtpmd.storage.wipe import wipe
 from vtpmd.tpm.engine import Engine, IdentityError
 
 from . import hosting, identity
 from .errors import UnknownModelError
+from .execution import NEWER_WAITS
 from .handover import AWAY, HandedOverError, HandOver
 from .sandbox import Sandbox
 from .sources import entropy, now
@@ -79,6 +81,8 @@ def _reseal(order: Reseal, fds: Sequence[int], _: Ask) -> Stored:
     with _confined(order.sandbox, order.old.dek, order.key.dek):
         state = SealedState.of(files, order.uuid, order.old)
         engine = Engine.restore(state.load(), entropy, now)
+        if state.newer_waits:
+            raise StorageError("failed", NEWER_WAITS)
         state.rekey(order.key, engine.permanent())
         return Stored(state.generation)
 

@@ -7,7 +7,7 @@ from typing import Protocol
 
 from vtpmd.ipc.messages import EventKind
 from vtpmd.storage.errors import EnvelopeError, StorageError
-from vtpmd.storage.header import BRANCH_SIZE, Handover
+from vtpmd.storage.header import BRANCH_SIZE, Handover, Header
 from vtpmd.storage.received import Received
 from vtpmd.storage.sealed import SealedState
 from vtpmd.swtpm.host import Connection, ControlError
@@ -61,7 +61,7 @@ class Possession:
             self._claim(connection)
         except HandedOverError:
             return refusal(RC.FAILURE)
-        except StorageError as error:
+        except (StorageError, EnvelopeError) as error:
             self._execution.report("storage-failing", str(error))
             return refusal(RC.NV_UNAVAILABLE)
         return None
@@ -70,6 +70,13 @@ class Possession:
         """The same for what is no TPM command. Raises ControlError."""
         if not self.certain and self.claim(b"", connection) is not None:
             raise ControlError(Result.FAIL)
+
+    def demand_back(self, header: Header) -> None:
+        """Raise HandedOverError for state with which a TPM that is away can't come back."""
+        if self.handover.state == "away" and not header.is_back(self._stored.header):
+            raise HandedOverError(
+                "the state that came is older than the one that was handed over to another host"
+            )
 
     def receive(self, received: Received, connection: Connection) -> None:
         """Keep received state beside our own. Raises StorageError."""
@@ -91,7 +98,7 @@ class Possession:
         return True
 
     def drop(self) -> None:
-        """Forget what is pending: who brought it has not used it, and our own is not older."""
+        """Forget what is pending, in memory and on the disk."""
         if self.pending is not None:
             self.pending = None
             with suppress(StorageError):  # it is passed over, whatever is left of it
@@ -122,6 +129,7 @@ class Possession:
         if self.pending is None:
             self.handover.command(connection)
         elif speaks_for(connection, self.pending.owner):
+            self.demand_back(self.pending.received.header)
             self.promote()
         else:
             raise HandedOverError("a restored state waits for who has brought it")
@@ -132,6 +140,9 @@ class Possession:
             received = self._stored.received()
         except (EnvelopeError, StorageError) as error:
             self._execution.report("state-damaged", f"received state: {error}")
+            if isinstance(error, EnvelopeError) and error.kind in ("damaged", "truncated"):
+                with suppress(StorageError):  # else it would be in the way of each rekey
+                    self._stored.forget_received()
             return None
         if received is None:
             return None

@@ -65,13 +65,15 @@ class Power:
     def init(self, connection: Connection, *, delete_volatile: bool) -> None:
         """_TPM_Init, with the blobs that came before it or the stored volatile state, if any."""
         possession = self._execution.possession
-        received = self._migration.take(connection)
         with self._refusing():
+            received = self._migration.take(connection)
             if received is not None:
+                possession.demand_back(received.header)
                 possession.handover.cancel()
                 self._power_off()
                 self._init_received(received, connection)
             elif possession.goes_on(connection):
+                possession.handover.cancel()
                 self._power_off()
                 self._init_pending()
             else:
@@ -104,7 +106,7 @@ class Power:
     def shutdown(self, connection: Connection) -> None:
         """Like `stop`; blobs that waited for INIT are forgotten. The worker lives on."""
         self._power_off()
-        self._migration.take(connection)
+        self._migration.forget(connection)
         self._execution.report("shutdown", "")
 
     def _init_stored(self, delete_volatile: bool) -> None:

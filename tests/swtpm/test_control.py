@@ -9,8 +9,9 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from tests.swtpm.fake_host import FakeHost
 from vtpmd.swtpm.control import ControlChannel
+from vtpmd.swtpm.host import Connection, ControlError
 from vtpmd.swtpm.parser import RequestParser
-from vtpmd.swtpm.table import BlobType, Command
+from vtpmd.swtpm.table import BlobType, Command, Result
 
 BAD_PARAMETER, BAD_ORDINAL, SIZE = b"\0\0\0\x03", b"\0\0\0\x0a", b"\0\0\0\x17"
 OK = bytes(4)
@@ -203,6 +204,23 @@ def test_whoever_has_fetched_both_blobs_takes_over(running: Client) -> None:
         assert running.host.calls == []
     running.send(0x0C, struct.pack(">III", 1, 3, 0))
     assert running.host.calls == ["hand-over"]
+    running.send(0x0C, struct.pack(">III", 1, 3, 0))
+    assert running.host.calls == ["hand-over"]
+
+
+def test_a_hand_over_that_fails_is_not_said_to_be_done_the_next_time(
+    running: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for kind in (1, 2):
+        running.send(0x0C, struct.pack(">III", 1, kind, 0))
+
+    def fail(connection: Connection) -> None:
+        raise ControlError(Result.FAIL)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(running.host, "hand_over", fail)
+        for _ in range(2):
+            assert running.send(0x0C, struct.pack(">III", 1, 3, 0))[:4] == bytes.fromhex("00000009")
     running.send(0x0C, struct.pack(">III", 1, 3, 0))
     assert running.host.calls == ["hand-over"]
 

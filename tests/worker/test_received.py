@@ -25,11 +25,30 @@ from tests.worker.harness import (
     connect,
     control,
     get_blob,
+    make_key,
     tpm,
 )
-from tests.worker.test_handover import PERMANENT, SAVESTATE, VOLATILE, init, read_state, started
+from tests.worker.test_handover import (
+    FAIL,
+    PERMANENT,
+    SAVESTATE,
+    VOLATILE,
+    init,
+    read_state,
+    started,
+)
+from tests.worker.test_identity import once
 from tests.worker.test_migration import set_blob
-from vtpmd.ipc.messages import ChangeHandOver, HandOverChanged, Rekey, Rekeyed
+from vtpmd.ipc.messages import (
+    ChangeHandOver,
+    Failed,
+    HandOverChanged,
+    Rekey,
+    Rekeyed,
+    RekeyFailed,
+    Reseal,
+    Rewrap,
+)
 from vtpmd.storage.key import Key
 
 DISABLE_CLEAR = "80020000001c000001274000000c" + "00000009" + "400000090000000000" + "01"
@@ -255,12 +274,46 @@ def test_what_went_away_comes_back_and_nothing_older_does(machine: Machine) -> N
     assert (machine.worker.status().handover, machine.epoch) == ("ours", 1)
 
 
+@pytest.mark.parametrize("powered", [False, True])
+def test_state_that_came_before_a_migration_was_done_brings_back_nothing_older(
+    machine: Machine, powered: bool
+) -> None:
+    assert read_state(machine.qemu.control)
+    qemu = machine.restore() if powered else machine.bring()
+    machine.worker.ask(ChangeHandOver("done"), HandOverChanged)
+    if powered:
+        assert tpm(qemu.data, PROPERTIES).hex() == FAILURE
+    else:
+        assert control(qemu.control, 0x02, INIT_AND_DELETE_VOLATILE) == FAIL
+    assert (machine.worker.status().handover, machine.epoch) == ("away", 0)
+
+
+def test_a_rekey_does_not_make_what_waits_seem_older(machine: Machine) -> None:
+    older = (machine.host.state / "nvram").read_bytes()
+    assert read_state(machine.qemu.control)
+    machine.saved = {kind: get_blob(machine.qemu.control, kind) for kind in (PERMANENT, VOLATILE)}
+    machine.worker.kill()
+    (machine.host.state / "nvram").write_bytes(older)
+    machine.worker = machine.host.serve()
+    machine.restore()
+    key = Key(bytearray(b"\x21" * 32), os.urandom(16), SLOTS)
+    assert "newer state" in machine.worker.ask(Rekey(key), RekeyFailed).reason
+    machine.worker.kill()
+    order = Reseal(Host.uuid, "web1", make_key(), key, "off")
+    refused = once(machine.host, order, with_files=True)
+    assert isinstance(refused, Failed)
+    assert "newer state" in refused.reason
+    machine.worker = machine.host.serve()
+    assert machine.worker.status().pending
+
+
 def test_a_received_state_that_is_damaged_is_told_and_not_used(machine: Machine) -> None:
     machine.restore()
     machine.worker.kill()
     (machine.host.state / "incoming").write_bytes(b"nonsense")
     machine.worker = machine.host.serve()
     assert "received state" in machine.worker.event("state-damaged").detail
+    machine.worker.ask(Rewrap(SLOTS), Rekeyed)  # it is in nobody's way
     qemu = machine.another()
     assert started(qemu)
     assert is_later(qemu)

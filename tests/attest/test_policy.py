@@ -121,6 +121,7 @@ def test_values_may_be_of_any_bank_that_was_quoted() -> None:
 
 REFUSED: list[object] = [
     *(None, [], "x", 1, {}, {"version": 1}, {"version": 2, "pcrs": {}}),
+    *({"pcrs": {}}, {"secure_boot": {}}, {"version": 1, "pcrs": {}, "secure_boot": {}}),
     *({"tee": {}}, {"pcr": {}}, {1: 2}, {"secure_boot": {"enable": True}}),
     *({"secure_boot": {"enabled": "yes"}}, {"secure_boot": []}, {"secure_boot": {"enabled": 1}}),
     *({"pcrs": {24: [OTHER]}}, {"pcrs": {-1: [OTHER]}}, {"pcrs": {"a": [OTHER]}}, {"pcrs": []}),

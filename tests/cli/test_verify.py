@@ -226,6 +226,18 @@ def test_files_without_an_end(files: Path) -> None:
         }).exit_code == 12  # fmt: skip
 
 
+def test_standard_input_is_read_once(files: Path) -> None:
+    command: list[str | Path] = [sys.executable, "-m", "vtpmd.cli.vtpmctl", "verify", "quote"]
+    more = ["--message", files / "message", "--signature", files / "signature"]
+    done = subprocess.run(
+        [*command, "--log", "-", *more, "--ak", files / "ak.pem", "--nonce", "00", "--pcrs", "-"],
+        capture_output=True,
+        input=b"",
+    )
+    assert b"Traceback" not in done.stderr
+    assert (done.returncode, b"read already" in done.stderr) == (13, True), done.stderr
+
+
 def test_learning(files: Path) -> None:
     learn = ("learn", "--log", files / "log")
     assert run(*learn, "-o", files / "p1").exit_code == 0

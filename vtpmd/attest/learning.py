@@ -48,8 +48,10 @@ def learn(facts: Facts, indices: Iterable[int]) -> dict[str, object]:
     if boot is None:
         return content
     if boot.secure_boot.enabled is not None:
-        certificates = sorted(set(boot.secure_boot.db_certs))
-        content["secure_boot"] = {"enabled": boot.secure_boot.enabled, "db_certs": certificates}
+        rules: dict[str, object] = {"enabled": boot.secure_boot.enabled}
+        if boot.secure_boot.db_certs:
+            rules["db_certs"] = sorted(set(boot.secure_boot.db_certs))
+        content["secure_boot"] = rules
     if boot.applications:
         content["boot_apps"] = [each.hex() for each in dict.fromkeys(boot.applications)]
     if boot.command_lines:

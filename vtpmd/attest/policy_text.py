@@ -33,8 +33,6 @@ def parse_policy(content: object) -> Policy:
     top = _mapping("the policy", content, {"version", *_PARSERS, "secure_boot"})
     if top.pop("version", VERSION) != VERSION:
         raise MalformedError("a policy of another version")
-    if not top:
-        raise MalformedError("a policy without any rule")
     boot = _mapping("secure_boot", top.pop("secure_boot", {}), set(_SECURE_BOOT))
     parsed: dict[str, Any] = {
         field: parse(f"secure_boot.{name}", boot[name])
@@ -42,6 +40,8 @@ def parse_policy(content: object) -> Policy:
         if name in boot
     }
     parsed |= {name: _PARSERS[name](name, value) for name, value in top.items()}
+    if not any(value != {} for value in parsed.values()):
+        raise MalformedError("a policy without any rule")
     return Policy(**{"pcrs": {}, **parsed})
 
 

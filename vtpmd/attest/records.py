@@ -77,7 +77,7 @@ class Challenge(_Record):
 
     def answered_by(self, secret: bytes) -> bool:
         """Whether this is the secret."""
-        return compare_digest(sha256(secret).hexdigest(), self.secret_sha256)
+        return compare_digest(sha256(secret).hexdigest().encode(), self.secret_sha256.encode())
 
 
 @dataclass(frozen=True)

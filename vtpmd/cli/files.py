@@ -34,6 +34,8 @@ def read_some(path: Path, size: int) -> bytes:
     try:
         with sys.stdin.buffer if is_standard(path) else path.open("rb") as file:
             return file.read(size)
+    except ValueError:
+        raise refused(path, "standard input was read already") from None
     except OSError as error:
         raise refused(path, error.strerror or str(error)) from None
 

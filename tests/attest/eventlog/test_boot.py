@@ -124,6 +124,9 @@ UNCLEAR = {
     "behind the separator": [*PCR_7[1:6], SETTING, AUTHORIZED],
     "hidden as an action": [relabelled(SETTING, made.ACTION), *PCR_7[1:]],
     "hidden as an authority": [relabelled(SETTING, made.AUTHORITY), *PCR_7[1:]],
+    "a separator hidden as a part": [
+        *PCR_7[:5], Event(7, made.AUTHORITY, bytes(4) + b"x", bytes(4)), *PCR_7[5:]
+    ],
     "not covered": [replace(SETTING, measured=b"x"), *PCR_7[1:]],
     "no variable at all": [Event(7, made.DRIVER_CONFIG, b"x"), *PCR_7],
     "no PK": [*PCR_7[:1], *PCR_7[2:]],
@@ -169,6 +172,17 @@ def test_shim_that_starts_anything(value: bytes, measured: int | None, enabled: 
     assert state([*PCR_7, other]).enabled
 
 
+def test_nothing_is_hidden_behind_an_octet_too_many_or_another_type() -> None:
+    """What was measured counts, and not what the log calls it."""
+    told = made.variable(made.SHIM_LOCK, "MokSBState", b"\1")
+    for data, measured in ((told + b"x", told), (told[:-1], None)):
+        assert state([*PCR_7, Event(7, made.AUTHORITY, data, measured)]).enabled is False
+    for data, measured in ((b"UEFI Debug Mode", None), (b"UEFI Debug Mode!", b"UEFI Debug Mode")):
+        assert state([*PCR_7, Event(7, made.AUTHORITY, data, measured)]).enabled is False
+    unprotected = state([*PCR_7, Event(7, made.AUTHORITY, b"DMA Protection Disabled")])
+    assert not unprotected.dma_protection
+
+
 def test_dma_protection() -> None:
     assert state(PCR_7).dma_protection
     found = state([*PCR_7[:5], Event(7, made.ACTION, b"DMA Protection Disabled"), *PCR_7[5:]])
@@ -185,6 +199,30 @@ def test_no_application_hides_behind_another_type() -> None:
             for event in events
         ]
         assert facts(hidden).applications == expected
+
+
+def test_the_preimage_of_an_application_is_no_notice() -> None:
+    """Whoever knows the octets that an Authenticode digest covers can log them."""
+    expected = facts(made.boot()).applications
+    for kind in (made.SEPARATOR, made.ACTION):
+        for data in (b"MZ\x90\0" * 100, b"MZ" * 200):
+            events = [*made.boot(), Event(4, kind, data)]
+            assert len(facts(events).applications or ()) == len(expected or ()) + 1
+
+
+def test_a_version_behind_the_separator_is_anybodys() -> None:
+    version = Event(0, made.CRTM_VERSION, "v9\0".encode("utf-16-le"))
+    hidden = Event(0, made.BLOB, bytes(4))
+    for separator in (Event(0, made.SEPARATOR, bytes(4)), hidden):
+        assert facts([separator, version]).firmware_version is None
+        assert facts([version, separator]).firmware_version == "v9"
+
+
+def test_a_command_line_beside_what_is_not_proven_is_nobodys() -> None:
+    good = Event(8, made.IPL, b"kernel_cmdline: good\0", b"good")
+    for data in (b"kernel_cmdline: x\0", b"?"):
+        other = Event(8, made.IPL, data, b"bad")
+        assert facts([other, good]).command_lines == ()
 
 
 def test_command_lines() -> None:

@@ -1,6 +1,6 @@
 """What has been booted, as far as proven digests cover it."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -18,6 +18,8 @@ _APPLICATIONS_PCR: Final = 4
 _GRUB_PCR: Final = 8
 _STUB_PCR: Final = 12
 _GRUB_LABEL: Final = b"kernel_cmdline: "
+_SEPARATOR: Final = bytes(4)
+_MAX_NOTICE: Final = 256
 MAX_TEXT: Final = 4096
 """Characters of a text that are looked at; a longer one is not told."""
 
@@ -63,7 +65,11 @@ def altered(log: Log, proven: Proven) -> list[Event]:
 
 def _firmware_versions(covered: Iterable[tuple[Event, Coverage]]) -> Iterator[str]:
     for event, proof in covered:
-        if (event.pcr, event.type, proof.kind) == (_FIRMWARE_PCR, EV.S_CRTM_VERSION, Kind.ALL):
+        if event.pcr != _FIRMWARE_PCR:
+            continue
+        if proof.octets == _SEPARATOR:  # whoever runs from here on can measure anything
+            return
+        if (event.type, proof.kind) == (EV.S_CRTM_VERSION, Kind.ALL):
             text = _utf16(proof.octets)
             yield proof.octets[:MAX_TEXT].hex() if text is None else text
 
@@ -71,13 +77,27 @@ def _firmware_versions(covered: Iterable[tuple[Event, Coverage]]) -> Iterator[st
 def _applications(covered: Iterable[tuple[Event, Coverage]], proven: Proven) -> Iterator[bytes]:
     """Everything in PCR 4 that is not proven to be something else, whatever type it claims."""
     for event, proof in covered:
-        if event.pcr != _APPLICATIONS_PCR or (proof.kind is Kind.ALL and event.type in _APART):
+        if event.pcr != _APPLICATIONS_PCR or _is_notice(event, proof):
             continue
         yield event.digests[proven[_APPLICATIONS_PCR]]
 
 
-def _command_lines(covered: Iterable[tuple[Event, Coverage]]) -> Iterator[str]:
+def _is_notice(event: Event, proof: Coverage) -> bool:
+    """Whether the octets themselves are a notice, and no preimage of an application's digest."""
+    if proof.kind is not Kind.ALL or event.type not in _APART:
+        return False
+    if event.type == EV.SEPARATOR:
+        return len(proof.octets) == len(_SEPARATOR)
+    text = proof.octets.rstrip(b"\0")
+    return len(text) <= _MAX_NOTICE and text.isascii() and text.decode("ascii").isprintable()
+
+
+def _command_lines(covered: Sequence[tuple[Event, Coverage]]) -> Iterator[str]:
+    """None of a PCR with an event whose text is not proven: that may be the kernel's own."""
+    unknown = {event.pcr for event, proof in covered if proof.kind is Kind.NONE}
     for event, proof in covered:
+        if event.pcr in unknown:
+            continue
         if proof.kind not in (Kind.ALL, Kind.PART) or len(proof.octets) > MAX_TEXT:
             continue
         if event.pcr == _GRUB_PCR and event.data.startswith(_GRUB_LABEL):

@@ -5,6 +5,7 @@ makes: with anything unexpected in it the answer is that it can't be told.
 """
 
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Final
@@ -27,6 +28,9 @@ PCR: Final = 7
 _SEPARATOR: Final = bytes(4)
 _DEBUG: Final = b"UEFI Debug Mode"
 _DMA: Final = (b"DMA Protection Disabled", b"DMA Protection Disabled\0")
+
+_SETTINGS: Final = frozenset((GLOBAL, name) for name in ("SecureBoot", "PK", "KEK"))
+"""What firmware measures before the separator, and nobody is authorized by."""
 
 
 @dataclass(frozen=True)
@@ -82,8 +86,15 @@ def _take(seen: _Seen, event: Event, alg: int) -> None:
     covered = coverage(event, alg)
     if covered.kind in (Kind.NONE, Kind.WRONG):  # a part is enough of shim's authorities alone
         raise _UnclearError(f"the digest of {where} does not cover its data")
-    if (event.data == _SEPARATOR) != (event.type == EV.SEPARATOR):
+    octets = covered.octets  # all that is proven: the rest of the data, and the type, are not
+    if (octets == _SEPARATOR) != (event.type == EV.SEPARATOR):
         raise _UnclearError(f"{where} is no separator, or hides one")
+    if octets.rstrip(b"\0") == _DEBUG:
+        seen.debug = True
+        return
+    if octets in _DMA:
+        seen.dma_protection = False
+        return
     match event.type:
         case EV.SEPARATOR:
             if seen.separated:
@@ -92,28 +103,26 @@ def _take(seen: _Seen, event: Event, alg: int) -> None:
         case EV.EFI_VARIABLE_DRIVER_CONFIG:
             if seen.separated:
                 raise _UnclearError(f"{where} follows the separator")
-            variable = parse_variable(event.data)
+            variable = parse_variable(octets)
             if seen.variables.setdefault((variable.name, variable.vendor), variable) != variable:
                 raise _UnclearError(f"PCR 7 has two values of {variable.name}")
         case EV.EFI_VARIABLE_AUTHORITY:
             seen.authorities += 1
-            seen.shim_verifies &= not _tells_shim_to_pass(event, covered.kind)
-        case EV.EFI_ACTION if event.data.rstrip(b"\0") == _DEBUG:
-            seen.debug = True
-        case EV.EFI_ACTION if event.data in _DMA:
-            seen.dma_protection = False
+            seen.shim_verifies &= not _tells_shim_to_pass(event, octets)
         case _:
             raise _UnclearError(f"{where} does not belong into PCR 7")
 
 
-def _tells_shim_to_pass(event: Event, kind: Kind) -> bool:
+def _tells_shim_to_pass(event: Event, octets: bytes) -> bool:
     """Whether it is MokSBState, with which shim starts what nobody has signed."""
-    try:
-        variable = parse_variable(event.data)
-    except MalformedError:
-        return False
-    told = kind is not Kind.ALL or variable.value != b"\0"
-    return (variable.vendor, variable.name) == (SHIM_LOCK, "MokSBState") and told
+    for measured, whole in ((octets, True), (octets + b"\0", False)):  # old shim: all but one octet
+        with suppress(MalformedError):
+            variable = parse_variable(measured)
+            if (variable.vendor, variable.name) in _SETTINGS:
+                raise _UnclearError(f"event {event.number} is no authority, but {variable.name}")
+            told = not whole or variable.value != b"\0"
+            return (variable.vendor, variable.name) == (SHIM_LOCK, "MokSBState") and told
+    return False
 
 
 def _judged(seen: _Seen) -> SecureBoot:

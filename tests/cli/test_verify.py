@@ -228,7 +228,7 @@ def test_files_without_an_end(files: Path) -> None:
 
 def test_standard_input_is_read_once(files: Path) -> None:
     command: list[str | Path] = [sys.executable, "-m", "vtpmd.cli.vtpmctl", "verify", "quote"]
-    more = ["--message", files / "message", "--signature", files / "signature"]
+    more: list[str | Path] = ["--message", files / "message", "--signature", files / "signature"]
     done = subprocess.run(
         [*command, "--log", "-", *more, "--ak", files / "ak.pem", "--nonce", "00", "--pcrs", "-"],
         capture_output=True,

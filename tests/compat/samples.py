@@ -50,7 +50,14 @@ _MESSAGES: tuple[Message, ...] = (
     identity.Made(IDENTITY),
     identity.Complete({"ecc-p384": b"a certificate"}, (b"its issuer's", b"the one above")),
     identity.Recertify(
-        UUID_A, "web1", KEY, bytes(32), {"ecc-p384": b"a certificate"}, (b"its issuer's",), "off"
+        UUID_A,
+        "web1",
+        KEY,
+        bytes(32),
+        {"ecc-p384": b"a certificate"},
+        (b"its issuer's",),
+        "off",
+        "lent",
     ),
     identity.Identify(UUID_A, "web1", bytearray(32), ("rsa-2048",), True, str(UUID_A), "off"),
     identity.Identified(IDENTITY),

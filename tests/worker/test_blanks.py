@@ -82,6 +82,15 @@ def test_a_blank_that_was_killed_is_nobodys_worker(host: Host, zygote: Zygote) -
         assert len(tpm(data, GET_RANDOM_16)) == 28
 
 
+def test_blanks_that_end_by_themselves_are_not_replaced_in_haste(zygote: Zygote) -> None:
+    """Whatever ends one, as want of memory does, may end the next."""
+    for pid in ready(zygote):
+        os.kill(pid, signal.SIGKILL)
+    assert not select.select([], [], [], 0.3)[0]
+    assert blanks(zygote) == []
+    assert len(ready(zygote)) == READY
+
+
 def test_an_order_for_a_blank_that_still_rehearses_waits_for_it(zygote: Zygote) -> None:
     """Each turn finds the next blank at another point of its rehearsal."""
     for milliseconds in range(10, 30):

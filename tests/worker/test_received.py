@@ -297,12 +297,12 @@ def test_a_rekey_does_not_make_what_waits_seem_older(machine: Machine) -> None:
     machine.worker = machine.host.serve()
     machine.restore()
     key = Key(bytearray(b"\x21" * 32), os.urandom(16), SLOTS)
-    assert "newer state" in machine.worker.ask(Rekey(key), RekeyFailed).reason
+    assert "state waits" in machine.worker.ask(Rekey(key), RekeyFailed).reason
     machine.worker.kill()
     order = Reseal(Host.uuid, "web1", make_key(), key, "off")
     refused = once(machine.host, order, with_files=True)
     assert isinstance(refused, Failed)
-    assert "newer state" in refused.reason
+    assert "state waits" in refused.reason
     machine.worker = machine.host.serve()
     assert machine.worker.status().pending
 

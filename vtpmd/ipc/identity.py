@@ -7,6 +7,7 @@ them, the issuer first. A seed is the endorsement primary seed, which is named a
 from dataclasses import dataclass, field
 from uuid import UUID
 
+from vtpmd.storage.header import Handover
 from vtpmd.storage.key import Key
 
 from .words import FailureKind, SandboxMode
@@ -59,7 +60,7 @@ class Complete:
 class Recertify:
     """Replace the certificates in a stored TPM that has this seed.
 
-    File descriptors: its state files and its lock.
+    File descriptors: its state files and its lock. `handover`: what the supervisor remembers.
     """
 
     uuid: UUID
@@ -69,6 +70,7 @@ class Recertify:
     certificates: dict[str, bytes]
     chain: tuple[bytes, ...]
     sandbox: SandboxMode = "require"
+    handover: Handover = "ours"
 
 
 @dataclass(frozen=True)

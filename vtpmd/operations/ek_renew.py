@@ -32,6 +32,10 @@ async def ek_renew(fleet: Fleet, name: str, request: EkRenewRequest) -> EkInfo:
             uuid = instance.metadata.uuid
             await trio.to_thread.run_sync(settle, host.registry, uuid, installed)
             certificates = await host.identities.renew(known)
+            if not certificates.leaves:
+                raise OperationError(
+                    problems.INVALID, "The TPM has none of the EKs that identity.keys names."
+                )
             await give(host, instance, worker, known, certificates)
     log.info("certificates-renewed", instance=name, kinds=list(certificates.leaves))
     return await report(fleet, instance)

@@ -1,6 +1,6 @@
 """What the verbs about EKs share: whose keys they are, and how a TPM is given certificates."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -45,7 +45,7 @@ OTHERS = (
 
 
 async def identify(
-    host: Host, instance: Instance, kinds: Sequence[str], subject: str | None = None
+    host: Host, instance: Instance, kinds: Collection[str], subject: str | None = None
 ) -> Identity:
     """Who a stored TPM is, which may be served; with a `subject` also with requests.
 
@@ -57,7 +57,7 @@ async def identify(
             uuid=metadata.uuid,
             name=metadata.name,
             dek=dek,
-            keys=tuple(kinds),
+            keys=tuple(sorted(kinds)),
             requests=subject is not None,
             subject=subject or "",
             sandbox=host.configuration.sandbox,
@@ -81,7 +81,7 @@ async def recognized(
     known = (await host.identities.ledger()).find(identity, seed)
     wanted = host.configuration.identity.keys
     if trust_now and (known is None or set(wanted) - known.keys.keys()):
-        told = await identify(host, instance, wanted)
+        told = await identify(host, instance, {*wanted, *(known.keys if known else ())})
         if told.seed != seed or not agrees(told, known):
             raise OperationError(
                 problems.CERTIFICATES_REFUSED, OTHERS.format(name=instance.metadata.name)
@@ -153,6 +153,7 @@ async def _recertify(
                 certificates=certificates,
                 chain=chain,
                 sandbox=host.configuration.sandbox,
+                handover=metadata.remembered(envelope.header),
             )
             with host.registry.state_files(uuid) as files:
                 await carry_out(host, metadata, order, Stored, [*files, claimed])
@@ -175,9 +176,11 @@ class Standing:
 
 async def certified(host: Host, instance: Instance) -> Standing:
     """How it stands with the certificates of an instance. Raises StorageError and PkiError."""
-    metadata, installed = instance.metadata, await instance.installed()
-    digests = None if installed is None else installed.certificates
-    certificates = await trio.to_thread.run_sync(settle, host.registry, metadata.uuid, digests)
+    metadata = instance.metadata
+    with instance.if_idle() as idle:
+        installed = await instance.installed()
+        digests = installed.certificates if installed is not None and idle else None
+        certificates = await trio.to_thread.run_sync(settle, host.registry, metadata.uuid, digests)
     ledger = await host.identities.ledger()
     if installed is None:
         known = next(reversed(ledger.known(metadata.identity)), None)

@@ -53,7 +53,8 @@ def settle(
 ) -> Certificates:
     """The certificates of an instance, after what `installed` in NV has decided between two files.
 
-    `installed` is as `Certificates.digests`; None if it is not known. Raises as `get`.
+    `installed` is as `Certificates.digests`; None if it is not known, or if the instance is just
+    being given others: then both files stay. Raises as `get`.
     """
     with registry.directory(uuid) as directory:
         current = get(directory) or Certificates()

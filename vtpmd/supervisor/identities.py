@@ -179,7 +179,7 @@ class Identities:
             for kind, octets in known.keys.items()
             if kind in self.kinds
         }
-        return Certificates(leaves, issuer.chain)
+        return Certificates(leaves, issuer.chain if leaves else ())
 
     async def _append(self, entries: Sequence[Entry]) -> None:
         async with self._lock:

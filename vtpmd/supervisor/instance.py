@@ -169,6 +169,19 @@ class Instance:
             self.demand(act)
             yield self._worker
 
+    @contextlib.contextmanager
+    def if_idle(self) -> Iterator[bool]:
+        """Whether nothing goes on with the instance: then nothing begins inside."""
+        try:
+            self._busy.acquire_nowait()
+        except trio.WouldBlock:
+            yield False
+            return
+        try:
+            yield True
+        finally:
+            self._busy.release()
+
     @contextlib.asynccontextmanager
     async def retired(self, act: Act) -> AsyncIterator[None]:
         """Stop serving it, for good if the body succeeds. Raises OperationError."""

@@ -55,11 +55,13 @@ class Blanks:
                 raise
         self._ready.append(_Blank(pid, ours))
 
-    def forget(self, pid: int) -> None:
-        """It has ended, if it was one."""
-        for blank in [each for each in self._ready if each.pid == pid]:
+    def forget(self, pid: int) -> bool:
+        """It has ended; whether it was one."""
+        ended = [each for each in self._ready if each.pid == pid]
+        for blank in ended:
             self._ready.remove(blank)
             blank.socket.close()
+        return bool(ended)
 
     def employ(self, fds: Sequence[int]) -> int:
         """Make one a worker with these descriptors; its process id. Raises OSError."""

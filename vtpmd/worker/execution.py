@@ -22,7 +22,7 @@ from . import rest
 from .errors import frames_of
 from .possession import PROBE, Possession
 
-NEWER_WAITS = "a newer state that came waits for its machine's first command"
+WAITS = "a restored state waits for its machine's first command"
 
 Report = Callable[[EventKind, str], None]
 
@@ -159,7 +159,7 @@ class Execution:
         if self.stale and self.engine.running:
             raise ValueError("its TPM is in failure mode: reset the virtual machine first")
         if self.state.newer_waits:
-            raise ValueError(NEWER_WAITS)
+            raise ValueError(WAITS)
         self.state.rekey(key, self.permanent())
 
     def rewrap(self, slots: tuple[Slot, ...]) -> None:

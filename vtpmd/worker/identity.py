@@ -77,11 +77,13 @@ def certify(order: Certify, instance: Instance) -> Message:
     execution = instance.execution
     possession = execution.possession
     if possession.handover.state == "away":
-        return NotCertified("storage", AWAY)
+        return NotCertified("certificates", AWAY)
     if possession.pending is not None:
-        return NotCertified("storage", "a restored state waits for its machine's first command")
+        return NotCertified(
+            "certificates", "a restored state waits for its machine's first command"
+        )
     if execution.stale:
-        return NotCertified("storage", "its TPM is in failure mode: reset the machine first")
+        return NotCertified("certificates", "its TPM is in failure mode: reset the machine first")
     execution.check_space()
     try:
         reply = install(execution.engine, order)

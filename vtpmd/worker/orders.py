@@ -24,13 +24,14 @@ from vtpmd.ipc.messages import (
 )
 from vtpmd.storage.envelope import Header
 from vtpmd.storage.errors import StorageError
+from vtpmd.storage.header import stricter
 from vtpmd.storage.sealed import SealedState, read_sealed
 from vtpmd.storage.wipe import wipe
 from vtpmd.tpm.engine import Engine, IdentityError
 
 from . import hosting, identity
 from .errors import UnknownModelError
-from .execution import NEWER_WAITS
+from .execution import WAITS
 from .handover import AWAY, HandedOverError, HandOver
 from .sandbox import Sandbox
 from .sources import entropy, now
@@ -82,7 +83,7 @@ def _reseal(order: Reseal, fds: Sequence[int], _: Ask) -> Stored:
         state = SealedState.of(files, order.uuid, order.old)
         engine = Engine.restore(state.load(), entropy, now)
         if state.newer_waits:
-            raise StorageError("failed", NEWER_WAITS)
+            raise StorageError("failed", WAITS)
         state.rekey(order.key, engine.permanent())
         return Stored(state.generation)
 
@@ -124,8 +125,10 @@ def _recertify(order: Recertify, fds: Sequence[int], _: Ask) -> Stored:
     with _confined(order.sandbox, order.key.dek):
         state = SealedState.of(files, order.uuid, order.key)
         engine = Engine.restore(state.load(), entropy, now)
-        if state.header.handover == "away":
+        if stricter(state.header.handover, order.handover) == "away":
             raise IdentityError(AWAY)
+        if state.newer_waits:
+            raise IdentityError(WAITS)
         reply = identity.install(engine, order)
         if reply.nv is not None:
             state.save(reply.nv)

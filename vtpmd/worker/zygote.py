@@ -78,16 +78,18 @@ def main(arguments: Sequence[str]) -> int:
         if not events:
             quiet = _QUIET if _added(blanks) else _LATER
         for fd, _ in events:
-            if fd == wake:
-                os.read(wake, 512)
-                _reap(blanks, exits)
-                continue
             try:
-                _answer(channel, blanks, exits)
+                if fd == wake:
+                    os.read(wake, 512)
+                    lost = _reap(blanks, exits)
+                else:
+                    lost = _answer(channel, blanks, exits)
             except ChannelClosedError:
                 return 0
             except IllegalMessageError:
                 return EXIT_ILLEGAL_MESSAGE
+            if lost:  # what ends a blank may end the next one, too
+                quiet = _LATER
 
 
 def _added(blanks: Blanks) -> bool:
@@ -117,14 +119,17 @@ def _settle() -> None:
         raise NotSingleThreadedError
 
 
-def _answer(channel: Channel, blanks: Blanks, exits: OrderedDict[int, Exit]) -> None:
+def _answer(channel: Channel, blanks: Blanks, exits: OrderedDict[int, Exit]) -> bool:
+    """Carry out an order; whether a blank was seen to have ended meanwhile."""
     message, fds = channel.receive()
+    lost = False
     match message:
         case Spawn():
             _spawn(channel, blanks, fds)
         case ReadExit():
-            _reap(blanks, exits)  # who asks has seen the worker end, perhaps before us
+            lost = _reap(blanks, exits)  # who asks has seen the worker end, perhaps before us
             channel.send(exits.pop(message.pid, Exit(message.pid)))
+    return lost
 
 
 def _spawn(channel: Channel, blanks: Blanks, fds: list[int]) -> None:
@@ -151,16 +156,20 @@ def _work(fds: list[int]) -> int:
     return process.run(socket.socket(fileno=channel))
 
 
-def _reap(blanks: Blanks, exits: OrderedDict[int, Exit]) -> None:
-    """Take the status of workers that have ended, and keep it for the supervisor's question."""
+def _reap(blanks: Blanks, exits: OrderedDict[int, Exit]) -> bool:
+    """Take the status of workers that have ended, and keep it for the supervisor's question.
+
+    Returns whether a blank was among them.
+    """
+    lost = False
     while True:
         try:
             pid, status = os.waitpid(-1, os.WNOHANG)
         except ChildProcessError:
-            return
+            return lost
         if pid == 0:
-            return
-        blanks.forget(pid)
+            return lost
+        lost |= blanks.forget(pid)
         exits[pid] = _exit_of(pid, status)
         if len(exits) > _MAX_EXITS:
             exits.popitem(last=False)

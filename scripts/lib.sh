@@ -104,6 +104,7 @@ step() {
     echo "== $name"
     "$@" || status=$?
     [ $status = 0 ] || failed+=("$name")
+    last_status=$status
     printf '== %s: %s after %d s\n' "$name" "$([ $status = 0 ] && echo passed || echo FAILED)" \
         $((SECONDS - began))
 }

@@ -206,3 +206,18 @@ def test_an_issuer_for_the_own_authority() -> None:
     ):
         with pytest.raises(RefusedError, match=reason):
             accept_issuer(key.public_key(), "f", octets)
+
+
+def test_an_issuer_whose_chain_no_tpm_could_hold() -> None:
+    """Else each TPM that is made from then on would refuse it."""
+    key = authority.new_key()
+    above = [Authority("root")]
+    for number in range(8):
+        above.append(Authority(f"below {number}", above[-1]))
+    issuer = Authority("ours", above[-1], key=key)
+    chain = pem(*(each.certificate for each in [*above, issuer]))
+    with pytest.raises(RefusedError, match="more than 8"):
+        accept_issuer(key.public_key(), "f", chain)
+    large = Authority("ours", above[0], key=key, padding=2048)
+    with pytest.raises(RefusedError, match="larger than 2048"):
+        accept_issuer(key.public_key(), "f", pem(large.certificate, above[0].certificate))

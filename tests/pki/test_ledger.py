@@ -1,8 +1,11 @@
 """The ledger: what it knows after a crash, and what it refuses."""
 
+import json
 import os
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -63,6 +66,39 @@ def test_every_crash_of_a_write_leaves_whole_entries(dir_fd: int, tmp_path: Path
         assert file.read_bytes() == whole[: ends[count]]
         ledger.append([REVOKED])
         assert Ledger(dir_fd).revoked() == [REVOKED]
+
+
+def test_no_line_is_written_that_could_not_be_read_again(dir_fd: int) -> None:
+    """The ledger would be refused as a whole from then on."""
+    ledger = Ledger(dir_fd)
+    for long in (
+        replace(KNOWN, names={"rsa-2048": bytes(50_000)}),
+        replace(KNOWN, reported=replace(REPORTED, family="ö" * 30_000)),
+    ):
+        with pytest.raises(DamagedError, match="longer than"):
+            ledger.append([GIVEN, long])
+    assert os.stat(NAME, dir_fd=dir_fd).st_size == 0
+    ledger.append(ENTRIES)
+    assert Ledger(dir_fd).entries(ONE) == ENTRIES
+
+
+@pytest.mark.parametrize(
+    "change", [{"identity": 5}, {"keys": []}, {"keys": {"rsa-2048": 1}}, {"reported": []}]
+)
+def test_a_line_with_a_value_of_another_type(change: dict[str, object]) -> None:
+    line = json.dumps(json.loads(encode(KNOWN)) | change).encode()
+    with pytest.raises(DamagedError):
+        decode(line, "ledger")
+
+
+@pytest.mark.parametrize(
+    "reported",
+    [{"level": -1}, {"revision": -1}, {"family": "2" * 200}],
+)
+def test_what_no_certificate_can_say(reported: dict[str, Any]) -> None:
+    REPORTED.demand_encodable()
+    with pytest.raises(ValueError):
+        replace(REPORTED, **reported).demand_encodable()
 
 
 def test_a_key_has_one_identity_for_ever(dir_fd: int) -> None:

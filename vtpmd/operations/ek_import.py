@@ -7,6 +7,7 @@ import trio
 from vtpmd.api import problems
 from vtpmd.api.problems import OperationError
 from vtpmd.api.schema import EkImportRequest, EkInfo
+from vtpmd.pki.chains import check_length
 from vtpmd.supervisor.certificates import settle
 from vtpmd.supervisor.fleet import Fleet
 from vtpmd.supervisor.refusals import refusals
@@ -33,8 +34,10 @@ async def ek_import(fleet: Fleet, name: str, request: EkImportRequest) -> EkInfo
             accepted = await host.identities.accept(known, files, roots)
             uuid = instance.metadata.uuid
             current = await trio.to_thread.run_sync(settle, host.registry, uuid, installed)
+            new = current.replaced_by(accepted)
+            check_length(new.chain)
             await host.identities.give(known, accepted)
-            await give(host, instance, worker, known, current.replaced_by(accepted))
+            await give(host, instance, worker, known, new)
     log.info("certificates-imported", instance=name, kinds=list(accepted.leaves))
     return await report(fleet, instance)
 

@@ -8,8 +8,8 @@ from typing import Final
 from cryptography import x509
 from cryptography.x509.oid import ExtensionOID
 
-from .certificates import Certificates, der, is_authority, is_self_signed, key_of
-from .chains import Found, chain_of, check_common, found_in
+from .certificates import Certificates, der, is_authority, key_of
+from .chains import Found, chain_of, check_common, check_length, found_in
 from .contents import (
     EK_CERTIFICATE,
     MAX_CERTIFICATE,
@@ -19,8 +19,6 @@ from .contents import (
 )
 from .errors import RefusedError
 
-MAX_CHAIN: Final = 8
-"""How many certificates a chain has at most above an EK's."""
 _UNDERSTOOD: Final = frozenset(
     {
         ExtensionOID.BASIC_CONSTRAINTS,
@@ -74,8 +72,7 @@ def accept(
         for above in chain_of(leaves[kind], authorities, anchors, moment):
             if above not in chain:
                 chain.append(above)
-    if len([each for each in chain if not is_self_signed(each)]) > MAX_CHAIN:
-        raise RefusedError(f"there are more than {MAX_CHAIN} certificates of authorities")
+    check_length(chain)
     return Certificates({kind: leaves[kind].certificate for kind in sorted(leaves)}, tuple(chain))
 
 

@@ -1,6 +1,6 @@
 """Chains of certificates: from one up to an authority that is trusted (RFC 5280, clause 6)."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
@@ -12,6 +12,8 @@ from .certificates import der, is_authority, is_self_signed, read
 from .contents import MAX_CERTIFICATE, EkKey
 from .errors import RefusedError
 
+MAX_CHAIN: Final = 8
+"""How many certificates NV has room for above those of the EKs."""
 _WEAK: Final = (hashes.SHA1, hashes.MD5)
 
 
@@ -35,6 +37,12 @@ def found_in(files: Mapping[str, bytes]) -> Iterator[Found]:
         except RefusedError as error:
             raise RefusedError(f"{file}: {error}") from None
         yield from (Found(file, certificate) for certificate in certificates)
+
+
+def check_length(chain: Iterable[x509.Certificate]) -> None:
+    """Raise RefusedError for a chain of which NV can't hold all that is not self-signed."""
+    if len([each for each in chain if not is_self_signed(each)]) > MAX_CHAIN:
+        raise RefusedError(f"there are more than {MAX_CHAIN} certificates of authorities")
 
 
 def chain_of(
@@ -127,7 +135,10 @@ def accept_issuer(key: EkKey, file: str, octets: bytes) -> tuple[x509.Certificat
         raise RefusedError(f"{file}: it holds {len(own)} certificates of the requested key")
     moment = datetime.now(UTC)
     _check_authority(own[0], moment, below=0)
+    if len(der(own[0].certificate)) > MAX_CERTIFICATE:
+        raise own[0].refused(f"it is larger than {MAX_CERTIFICATE} bytes")
     chain = (own[0].certificate, *chain_of(own[0], found, [], moment))
+    check_length(chain)
     if not is_self_signed(chain[-1]):
         raise RefusedError(f"{file}: the chain does not end in a root certificate")
     return chain

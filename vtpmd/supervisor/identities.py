@@ -11,7 +11,6 @@ from uuid import UUID
 
 import trio
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.serialization import load_der_public_key
 
 from vtpmd.config.schema import Identity as Settings
@@ -20,6 +19,7 @@ from vtpmd.pki import acceptance, authority
 from vtpmd.pki.acceptance import Tpm
 from vtpmd.pki.authority import Issuer, Terms
 from vtpmd.pki.certificates import Certificates, der, pem
+from vtpmd.pki.chains import has_signed
 from vtpmd.pki.contents import EkKey, Reported, kind_of
 from vtpmd.pki.entries import Entry, Given, How, Known, Revoked, Source, fingerprint
 from vtpmd.pki.errors import ConflictError, DamagedError, RefusedError
@@ -263,8 +263,7 @@ def _brought(
 ) -> Given:
     """What a certificate itself says of having been given; `own`: the own authority's issuers."""
     for issuer in own:
-        with contextlib.suppress(ValueError, TypeError, InvalidSignature):
-            leaf.verify_directly_issued_by(issuer)
+        if has_signed(issuer, leaf):
             return _given(known, kind, leaf, authority.key_id(issuer), "own")
     return _given(known, kind, leaf, leaf.issuer.rfc4514_string(), "foreign")
 

@@ -135,7 +135,6 @@ def command(
             decrypt=bool(parameters) and _is_sized(next(iter(parameters.values()))),
             encrypt=bool(area) and _is_sized(area[0][1]),
             sessions=sessions,
-            long=long,
             starts=starts,
             in_failure_mode=in_failure_mode,
             keeps_orderly=keeps_orderly,

@@ -59,7 +59,6 @@ class CommandSpec:
     """The first response parameter may be encrypted."""
     sessions: bool
     """Sessions are allowed in the command."""
-    long: bool
     """It may take more than a few milliseconds, and can be canceled."""
     starts: bool
     """It is allowed before TPM2_Startup, and only then."""

@@ -91,6 +91,15 @@ class SealedState:
         self._size = len(permanent)
         return permanent
 
+    @property
+    def durable(self) -> bool:
+        """Whether the permanent state that was loaded or saved last is known to be durable."""
+        return self._nvram.settled
+
+    def trust(self) -> None:
+        """Take what was loaded for durable: who has written it says so."""
+        self._nvram.settled = True
+
     def settle(self) -> None:
         """Make durable what was loaded; where that can't be done, `reserve` says no."""
         with suppress(StorageError):  # where nothing can be written, the rest of the TPM works

@@ -163,6 +163,7 @@ def test_the_table_names_every_message_and_reaches_every_state() -> None:
     assert {rule.then for rule in RULES.values()} - {None} == set(State) - {
         State.WARMING,
         State.NEW,
+        State.AWAITED,
     }
     for cls, rule in RULES.items():
         assert rule.states, cls

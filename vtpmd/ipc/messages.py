@@ -37,6 +37,15 @@ from .identity import (
     ReadInstalled,
     Recertify,
 )
+from .serving import Detained as Detained
+from .serving import GivesWay as GivesWay
+from .serving import GiveWay as GiveWay
+from .serving import Prepared as Prepared
+from .serving import Ready as Ready
+from .serving import Serve as Serve
+from .serving import Succeed as Succeed
+from .serving import Succeeded as Succeeded
+from .serving import Succession as Succession
 from .words import FailureKind as FailureKind
 from .words import SandboxMode as SandboxMode
 
@@ -186,38 +195,6 @@ class Examined:
 
 
 @dataclass(frozen=True)
-class Serve:
-    """Serve a stored TPM.
-
-    File descriptors: state files, the instance's lock, which is to stay open, control listener,
-    adoption listener and, for tools, a data listener. `startup` powers the TPM on at once and sends
-    TPM2_Startup(CLEAR) (swtpm's not-need-init,startup-clear); `set_locality` permits the vendor
-    command TPM2_CC_SET_LOCALITY on the data channel; with `check_peers` only root, the worker's own
-    user, `peer_uids` and members of `peer_gids` may connect, otherwise whoever the socket's mode
-    lets in. `handover`: what the supervisor remembers of its state of hand-over.
-    """
-
-    uuid: UUID
-    name: str
-    key: Key
-    sandbox: SandboxMode = "require"
-    startup: bool = False
-    set_locality: bool = False
-    check_peers: bool = False
-    peer_uids: tuple[int, ...] = ()
-    peer_gids: tuple[int, ...] = ()
-    handover: Handover = "ours"
-
-
-@dataclass(frozen=True)
-class Ready:
-    """The instance is served. `sandbox` tells what is active: part -> how."""
-
-    generation: int
-    sandbox: dict[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
 class Failed:
     """The order could not be carried out; nothing on disk was touched. The worker ends."""
 
@@ -240,6 +217,7 @@ class StatusReply:
     TPM command before its answer, or in none; `refused_descriptors` came with control messages.
     `handover`: "ours", "lent" or "away"; `begun`: how its epoch began, if that is known;
     `declared`: a migration is waited for; `pending`: a restored state waits for its first command.
+    `version`: of the vtpmd that the worker belongs to.
     """
 
     uuid: UUID
@@ -258,6 +236,7 @@ class StatusReply:
     declared: bool = False
     pending: bool = False
     begun: str = ""
+    version: str = ""
 
 
 @dataclass(frozen=True)
@@ -359,6 +338,7 @@ Message = (
     | Identify
     | Identified
     | Serve
+    | Succeed
     | Ready
     | Failed
     | Status
@@ -382,6 +362,12 @@ Message = (
     | NotUnwrapped
     | Admit
     | Admitted
+    | GiveWay
+    | GivesWay
+    | Prepared
+    | Succession
+    | Succeeded
+    | Detained
     | Stop
     | Stopped
     | Event

@@ -1,5 +1,6 @@
 """Which message is permitted to whom, when, and with how many descriptors: one table."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 
@@ -23,16 +24,20 @@ from .messages import (
     ChangeHandOver,
     ChangeStoredHandOver,
     Copy,
+    Detained,
     Event,
     Examine,
     Examined,
     Exit,
     Failed,
+    GivesWay,
+    GiveWay,
     HandOverChanged,
     HandOverRefused,
     Manufacture,
     NotUnwrapped,
     Pcrs,
+    Prepared,
     ReadExit,
     ReadPcrs,
     Ready,
@@ -50,6 +55,9 @@ from .messages import (
     Stop,
     Stopped,
     Stored,
+    Succeed,
+    Succeeded,
+    Succession,
     UnwrapKey,
     Unwrapped,
     ZygoteReady,
@@ -57,7 +65,7 @@ from .messages import (
 
 
 class State(Enum):
-    """Where a channel is. An adopted worker's begins in SERVING."""
+    """Where a channel is. An adopted worker's begins in SERVING, that between two in AWAITED."""
 
     WARMING = "warming"
     ZYGOTE = "zygote"
@@ -67,6 +75,9 @@ class State(Enum):
     STARTING = "starting"
     SERVING = "serving"
     STOPPING = "stopping"
+    AWAITED = "successor awaited"
+    GIVING_WAY = "giving way"
+    SUCCEEDING = "succeeding"
     ENDED = "ended"
 
 
@@ -76,6 +87,8 @@ class Side(Enum):
     SUPERVISOR = "supervisor"
     WORKER = "worker"
     ZYGOTE = "zygote"
+    PREDECESSOR = "predecessor"
+    SUCCESSOR = "successor"
 
 
 @dataclass(frozen=True)
@@ -85,16 +98,22 @@ class Rule:
     sender: Side
     states: frozenset[State]
     then: State | None = None
-    fds: tuple[int, ...] = (0,)
+    fds: Sequence[int] = (0,)
 
     @property
     def is_report(self) -> bool:
         """Whether it tells the supervisor something; it is an order otherwise."""
-        return self.sender is not Side.SUPERVISOR
+        return self.sender in (Side.WORKER, Side.ZYGOTE)
+
+
+MAX_CLIENTS = 16
+"""How many clients of each of its two channels a worker serves."""
+_SERVE_FDS = (STATE_FDS + 3, STATE_FDS + 4)
+_SUCCESSION_FDS = range(1 + _SERVE_FDS[0], 2 + _SERVE_FDS[1] + 2 * MAX_CLIENTS)
 
 
 def _rule(
-    sender: Side, *states: State, then: State | None = None, fds: tuple[int, ...] = (0,)
+    sender: Side, *states: State, then: State | None = None, fds: Sequence[int] = (0,)
 ) -> Rule:
     return Rule(sender, frozenset(states), then, fds)
 
@@ -120,9 +139,8 @@ RULES: dict[type, Rule] = {
     Examined: _rule(Side.WORKER, State.ORDERED, then=State.ENDED),
     Identify: _rule(Side.SUPERVISOR, State.NEW, then=State.ORDERED, fds=(1,)),
     Identified: _rule(Side.WORKER, State.ORDERED, then=State.ENDED),
-    Serve: _rule(
-        Side.SUPERVISOR, State.NEW, then=State.STARTING, fds=(STATE_FDS + 3, STATE_FDS + 4)
-    ),
+    Serve: _rule(Side.SUPERVISOR, State.NEW, then=State.STARTING, fds=_SERVE_FDS),
+    Succeed: _rule(Side.SUPERVISOR, State.NEW, then=State.STARTING, fds=(1,)),
     Ready: _rule(Side.WORKER, State.STARTING, then=State.SERVING),
     Failed: _rule(Side.WORKER, State.ORDERED, State.STARTING, then=State.ENDED),
     Status: _rule(Side.SUPERVISOR, State.SERVING),
@@ -146,6 +164,14 @@ RULES: dict[type, Rule] = {
     NotUnwrapped: _rule(Side.SUPERVISOR, State.SERVING, State.STOPPING),
     Admit: _rule(Side.SUPERVISOR, State.SERVING),
     Admitted: _rule(Side.WORKER, State.SERVING, State.STOPPING),
+    GiveWay: _rule(Side.SUPERVISOR, State.SERVING, fds=(2,)),
+    GivesWay: _rule(Side.WORKER, State.SERVING, State.STOPPING),
+    Prepared: _rule(Side.SUCCESSOR, State.AWAITED, then=State.GIVING_WAY),
+    Succession: _rule(
+        Side.PREDECESSOR, State.GIVING_WAY, then=State.SUCCEEDING, fds=_SUCCESSION_FDS
+    ),
+    Detained: _rule(Side.PREDECESSOR, State.GIVING_WAY, then=State.ENDED),
+    Succeeded: _rule(Side.SUCCESSOR, State.SUCCEEDING, then=State.ENDED),
     Stop: _rule(Side.SUPERVISOR, State.SERVING, then=State.STOPPING),
     Stopped: _rule(Side.WORKER, State.STOPPING, then=State.ENDED),
     Event: _rule(Side.WORKER, State.STARTING, State.SERVING, State.STOPPING),

@@ -73,7 +73,7 @@ class DataClient(Client[DataRequest]):
         self._dialect = dialect
         self._bare = not (dialect.extensions or dialect.disconnect)
         self._drops = drops
-        self._connection = connection
+        self.connection = connection
         self._parser = DataParser(tcg_form=dialect.extensions)
         self._running_aside = False
 
@@ -91,7 +91,7 @@ class DataClient(Client[DataRequest]):
             return False
         self.last_heard = now
         try:
-            response = self._execution.execute(data, self._settings.locality, self._connection)
+            response = self._execution.execute(data, self._settings.locality, self.connection)
         except Exception as error:  # as in `attempt`
             self._note_defect(error)
             response = refusal(RC.FAILURE)
@@ -167,7 +167,7 @@ class DataClient(Client[DataRequest]):
                     settings.locality = vendor.locality
                 return vendor.response
         refused = judge(request, self._power.running, settings.max_locality)
-        return refused or self._execution.prepare(request.command, self._connection)
+        return refused or self._execution.prepare(request.command, self.connection)
 
     def _respond(self, request: DataRequest, response: bytes) -> None:
         """Answer a command; after one that ran on the side thread the client may be gone."""

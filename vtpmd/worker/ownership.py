@@ -54,6 +54,18 @@ class Ownership:
         """Serve a control connection."""
         self._clients.add_control(sock, self)
 
+    def suspend(self) -> tuple[int, int]:
+        """Owner and its data descriptor, as they count among the clients from 1; 0 is none."""
+        controls, datas = self._clients.controls, self._clients.datas
+        owner = 1 + controls.index(self._owner) if self._owner in controls else 0
+        return owner, 1 + datas.index(self.attached) if self.attached in datas else 0
+
+    def resume(self, owner: int, attached: int) -> None:
+        """Go on with the clients that these were for a predecessor, as `suspend` counts them."""
+        controls, datas = self._clients.controls, self._clients.datas
+        self._owner = controls[owner - 1] if owner else None
+        self.attached = datas[attached - 1] if attached else None
+
     def attach(self, client: ControlClient, data: socket.socket) -> None:
         """SET_DATAFD: `client` is QEMU. Raises ControlError while another one is served."""
         if self.attached is not None and not self.attached.closed:

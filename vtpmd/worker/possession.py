@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from vtpmd.ipc.messages import EventKind
-from vtpmd.storage.errors import EnvelopeError, StorageError
+from vtpmd.storage.errors import EnvelopeError, StorageError, damaged
 from vtpmd.storage.header import BRANCH_SIZE, Handover, Header
 from vtpmd.storage.received import Received
 from vtpmd.storage.sealed import SealedState
@@ -15,6 +15,7 @@ from vtpmd.swtpm.table import Result
 from vtpmd.tpm.engine import RC, Engine, refusal
 
 from .handover import HandedOverError, HandOver, holder_of, speaks_for
+from .suspension import Lent, Links
 
 PROBE = bytes.fromhex("80010000000a00000181")
 """TPM2_ReadClock, with which QEMU finds out what version a TPM has before it powers it on."""
@@ -46,7 +47,24 @@ class Possession:
         self._execution = execution
         self._stored = execution.state
         self.handover = HandOver(self._stored, execution.permanent, execution.report, at_least)
+        self.pending: Pending | None = None
+
+    def begin(self) -> None:
+        """Go on from what is stored: what was received and not promoted waits for its machine."""
         self.pending = self._left_behind()
+
+    def suspend(self, links: Links) -> tuple[Lent, bool, int]:
+        """What a successor has to know: hand-over, whether something is pending, and its owner."""
+        owner = self.pending.owner if self.pending else None
+        return self.handover.suspend(links), self.pending is not None, links.number(owner)
+
+    def resume(self, lent: Lent, pending: bool, owner: int, links: Links) -> None:
+        """Go on where a predecessor has suspended it. Raises EnvelopeError, StorageError."""
+        self.handover.resume(lent, links)
+        received = self._stored.received() if pending else None
+        if pending and received is None:
+            raise damaged("no received state is there, where some was pending")
+        self.pending = None if received is None else Pending(received, links.at(owner))
 
     @property
     def certain(self) -> bool:

@@ -1,7 +1,10 @@
 """A worker that serves: loop, clients, ownership and supervision of one instance, put together."""
 
 import selectors
+import socket
+from collections.abc import Sequence
 
+from vtpmd import __version__
 from vtpmd.ipc.messages import StatusReply
 from vtpmd.linux.peers import PeerPolicy
 from vtpmd.swtpm.table import Turn
@@ -10,17 +13,22 @@ from vtpmd.tpm.engine import Reply
 from .admission import Admission
 from .adoption import Adoption
 from .clients import Clients
+from .estate import Estate
+from .giving_way import GivingWay
 from .instance import Instance
 from .loop import Loop
 from .options import Listeners, Options
 from .ownership import Ownership
 from .side import SideThread
-from .sources import now
 from .supervision import Supervision
+from .suspension import Suspended
 
 
 class Server:
-    """Serves one instance until it is told to end. Implements `supervision.Worker`."""
+    """Serves one instance until it is told to end. Implements `supervision.Worker`.
+
+    `kept`: descriptors of the state files and the instance's lock, for a successor.
+    """
 
     def __init__(
         self,
@@ -29,12 +37,12 @@ class Server:
         listeners: Listeners,
         supervision: Supervision,
         options: Options,
+        kept: Sequence[int] = (),
     ) -> None:
         self.instance = instance
         self._listeners = listeners
         self._supervision = supervision
         self._options = options
-        self._since = now()
         self._loop = Loop()
         self._clients = Clients(self._loop, instance, side, options)
         self._admission = Admission(options.peers, supervision.report)
@@ -46,6 +54,10 @@ class Server:
             supervision.report,
             self.start_up,
         )
+        self._estate = Estate(
+            instance, self._clients, self._ownership, self._admission, listeners, options, kept
+        )
+        self._giving_way = GivingWay(self._loop, self._estate)
         supervision.on_detach = self._loop.forget
         supervision.on_report = self._loop.attend
         instance.migration.old_keys.ask = supervision.ask
@@ -62,7 +74,8 @@ class Server:
     def run(self) -> None:
         """Serve until Stop, a signal or `Options.ending`; then the state is durable."""
         self._open()
-        self._loop.run((self._clients, self._clients.long_commands, self), self._options.signals)
+        parts = self._clients, self._clients.long_commands, self, self._giving_way
+        self._loop.run(parts, self._options.signals)
         for client in self._clients.all():
             client.close()
 
@@ -78,17 +91,25 @@ class Server:
             tpm=self.instance.power.state,
             clients=len(self._clients.all()),
             sandbox=self._options.sandbox,
-            since=self._since,
+            since=self._estate.since,
             commands=execution.commands,
             storage=execution.storage,
             dropped_octets=self._clients.drops.octets,
             refused_descriptors=self._clients.drops.descriptors,
             handover=execution.possession.handover.state,
             epoch=execution.state.header.epoch,
+            version=__version__,
             begun=execution.possession.handover.begun,
             declared=execution.possession.handover.declared,
             pending=execution.possession.pending is not None,
         )
+
+    def resume(self, use: Suspended, clients: Sequence[socket.socket]) -> None:
+        """Go on where a predecessor has left off, with its clients. Raises EnvelopeError."""
+        self._estate.take_over(use, clients)
+
+    def give_way(self, fds: Sequence[int]) -> None:
+        self._giving_way.begin(fds)
 
     def admit(self, policy: PeerPolicy) -> None:
         self._admission.policy = policy

@@ -7,7 +7,7 @@ supervisor's Status to find out.
 import selectors
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from vtpmd.ipc.channel import Channel, ChannelClosedError, IllegalMessageError
@@ -21,6 +21,8 @@ from vtpmd.ipc.messages import (
     ChangeHandOver,
     Event,
     EventKind,
+    GivesWay,
+    GiveWay,
     HandOverChanged,
     HandOverRefused,
     Message,
@@ -61,6 +63,7 @@ class Worker(Protocol):
     def free_for(self, turn: Turn) -> bool: ...
     def status(self) -> StatusReply: ...
     def admit(self, policy: PeerPolicy) -> None: ...
+    def give_way(self, fds: Sequence[int]) -> None: ...
     def go_on(self) -> None: ...
     def release_clients(self) -> None: ...
     def end(self) -> None: ...
@@ -166,7 +169,10 @@ class Supervision:
         try:
             while self.channel is not None and not self._pending:
                 message, fds = self.channel.receive()
-                close_fds(fds)
+                if isinstance(message, GiveWay):
+                    worker.give_way(fds)
+                else:
+                    close_fds(fds)
                 self._pending.append(message)
                 self.pump(worker)
         except BlockingIOError:
@@ -203,6 +209,8 @@ class Supervision:
             case Admit():
                 worker.admit(policy_of(message))
                 self.send(Admitted())
+            case GiveWay():
+                self.send(GivesWay())
             case Stop():
                 worker.instance.power.stop()
                 self.send(Stopped(worker.instance.generation))

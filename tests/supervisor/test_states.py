@@ -37,6 +37,7 @@ CELLS: dict[Act, tuple[Problem | None, ...]] = {
     Act.SET: (None, None, None, None, None, None, DAMAGED, ABSENT),
     Act.IDENTIFY: (None, None, None, None, HOST, KEY, DAMAGED, ABSENT),
     Act.CERTIFY: (None, None, None, None, HOST, KEY, DAMAGED, ABSENT),
+    Act.UPGRADE: (RESTS, None, RESTS, RESTS, HOST, KEY, DAMAGED, ABSENT),
     Act.READ_PCRS: (RESTS, None, RESTS, RESTS, None, None, None, ABSENT),
 }
 

@@ -207,7 +207,7 @@ class WorkerInfo(Report):
     `epoch` counts how often a new line of the TPM's life began, as after a snapshot was loaded;
     `begun` says how this one did, if that is known.
     `declared`: a migration is waited for; `pending`: a restored state waits for the first
-    command of its machine.
+    command of its machine. `version`: of the vtpmd that it belongs to.
     """
 
     pid: int
@@ -223,6 +223,7 @@ class WorkerInfo(Report):
     declared: bool = False
     pending: bool = False
     begun: str = ""
+    version: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -285,6 +286,24 @@ class UnlockResult(Report):
     """Which of the locked instances are unlocked now, and which are still locked."""
 
     unlocked: tuple[str, ...]
+    failed: tuple[Failure, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Upgraded(Report):
+    """A fresh worker serves an instance; `pause_ms`: for how many milliseconds nobody did."""
+
+    name: str
+    uuid: UUID
+    pid: int
+    pause_ms: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class UpgradeResult(Report):
+    """Which of the running instances are served by fresh workers now, and which are not."""
+
+    upgraded: tuple[Upgraded, ...]
     failed: tuple[Failure, ...]
 
 

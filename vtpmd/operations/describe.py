@@ -105,6 +105,7 @@ def _worker_info(pid: int, status: StatusReply) -> WorkerInfo:
         declared=status.declared,
         pending=status.pending,
         begun=status.begun,
+        version=status.version,
     )
 
 

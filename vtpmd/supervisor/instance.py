@@ -191,6 +191,17 @@ class Instance:
             yield
             self._gone = act
 
+    async def upgrade(self) -> tuple[int, float]:
+        """Have a fresh worker serve it: its process id, and for how many seconds nobody did.
+
+        Raises OperationError, and as `Serving.replace`.
+        """
+        async with self._busy:
+            self.demand(Act.UPGRADE)
+            if self._serving is None:
+                raise WorkerEndedError("no worker serves it just now")
+            return await self._serving.replace()
+
     async def status(self) -> tuple[int, StatusReply] | None:
         """The worker's process id and its report, or None if no worker answers."""
         if (worker := self._worker) is None:

@@ -55,6 +55,7 @@ MEANINGS: dict[tuple[type[Exception], str | None], Meaning] = {
     (WorkerFailedError, "sandbox"): _HOST,
     (WorkerFailedError, "certificates"): Meaning(Cause.REFUSED, problems.CERTIFICATES_REFUSED),
     (WorkerFailedError, "model"): Meaning(Cause.REFUSED, problems.INVALID),
+    (WorkerFailedError, "busy"): _HOST,
     (WorkerFailedError, "defect"): Meaning(Cause.REFUSED, problems.INTERNAL),
     (WorkerFailedError, "unknown"): Meaning(Cause.REFUSED, problems.INTERNAL),
     (HandOverRefusedError, None): Meaning(Cause.REFUSED, problems.HANDED_OVER),

@@ -21,10 +21,12 @@ from .launch import serve
 from .metadata import Metadata
 from .refusals import EXPECTED, NotServedError
 from .states import Cause
+from .succession import succeed
 from .worker import Worker
 
 STOP_GRACE = 10.0
 FORCE_GRACE = 2.0
+SUCCESSION_GRACE = 2.0  # seconds within which a worker that gave way has ended
 MAX_CRASHES = 5
 MAX_DAMAGE = 300  # characters of what a worker says of damaged state
 BACKOFFS: dict[Cause, Callable[[], Backoff]] = {
@@ -80,6 +82,9 @@ class Serving:
         self._retry = trio.Event()
         self._ended = trio.Event()
         self._pauses: dict[Cause, Backoff] = {}
+        self._decided: trio.Event | None = None  # while a succession goes on
+        self._successor: Worker | None = None
+        self._succeeded = trio.Event()
 
     async def run(self, adopted: Worker | None) -> None:
         """Serve, at first by the `adopted` worker if there is one."""
@@ -95,6 +100,7 @@ class Serving:
         finally:
             self._endpoints.let_go()
             self._settled.set()
+            self._succeeded.set()
             self._ended.set()
 
     async def settled(self) -> None:
@@ -106,6 +112,41 @@ class Serving:
         self._settled = trio.Event()
         self._retry.set()
         await self.settled()
+
+    async def replace(self) -> tuple[int, float]:
+        """Have a fresh worker go on with what is served.
+
+        Its process id, and for how many seconds nobody served. Raises as `succession.succeed`, and
+        WorkerEndedError without a worker: then nothing has changed.
+        """
+        if (worker := self.worker) is None:
+            raise WorkerEndedError("no worker serves it just now")
+        decided = self._decided = trio.Event()
+        self._succeeded = trio.Event()
+        try:
+            successor, pause = await succeed(
+                self._host, self._metadata, self._endpoints, worker, self._on_event
+            )
+            self._successor = successor
+        finally:
+            self._decided = None
+            decided.set()
+        with trio.move_on_after(SUCCESSION_GRACE):
+            await self._succeeded.wait()
+        if not self._succeeded.is_set():  # the old one has not ended by itself
+            worker.kill()
+            await self._succeeded.wait()
+        return successor.pid, pause
+
+    async def _take_successor(self) -> Worker | None:
+        """The worker that goes on where one has ended, if one does.
+
+        One ends before it is known here that another serves: so that is waited for.
+        """
+        if self._decided is not None:
+            await self._decided.wait()
+        successor, self._successor = self._successor, None
+        return successor
 
     async def end(self, reason: str, force: bool = False) -> None:
         """Stop serving; a worker that does not end by itself is killed, with `force` soon."""
@@ -135,6 +176,9 @@ class Serving:
                 if worker is None:
                     worker, reason = await self._serve()
                 await self._attend(worker, reason, adopted)
+                while successor := await self._take_successor():
+                    worker = successor
+                    await self._attend_successor(worker)
                 if self._stopping:
                     return
                 how = await self._host.zygote.exit_of(worker.pid)
@@ -183,10 +227,26 @@ class Serving:
 
     async def _attend(self, worker: Worker, reason: str, adopted: Worker | None) -> None:
         """Stay with a serving worker, which may be the `adopted` one, until it ends."""
-        self.worker = worker
         self._tell(Cause.READY, reason)
+        await self._stay_with(worker, worker is adopted and worker.strange is None)
+
+    async def _attend_successor(self, worker: Worker) -> None:
+        """Stay with one that goes on for another, until it ends: at once where that was stopped."""
+        async with trio.open_nursery() as nursery:
+            if self._stopping:
+                nursery.start_soon(self._stop_or_kill, worker)
+            self._succeeded.set()
+            await self._stay_with(worker, admit_anew=not self._stopping)
+            nursery.cancel_scope.cancel()
+
+    async def _stop_or_kill(self, worker: Worker) -> None:
+        await self._ask_to_stop(worker, "it was stopped while this worker took over", True)
+        worker.kill()
+
+    async def _stay_with(self, worker: Worker, admit_anew: bool) -> None:
+        self.worker = worker
         try:
-            if worker is adopted and worker.strange is None:
+            if admit_anew:
                 await self._admit_anew(worker)
             await worker.ended()
         finally:
@@ -194,7 +254,7 @@ class Serving:
             worker.close()
 
     async def _admit_anew(self, worker: Worker) -> None:
-        """Tell an adopted worker who may connect, as it may have changed meanwhile.
+        """Tell a worker that was not started by us who may connect: that may have changed.
 
         It serves on also if that fails: who uses the TPM has nothing to do with it.
         """

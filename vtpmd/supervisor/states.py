@@ -57,6 +57,7 @@ class Act(Enum):
     IDENTIFY = "asked for requests"
     CERTIFY = "given certificates"
     READ_PCRS = "asked for its PCR values"
+    UPGRADE = "upgraded"
 
 
 # Further conditions that restrict what can be done, whatever the state is.
@@ -72,21 +73,24 @@ def _each(acts: Iterable[Act], problem: Problem) -> dict[Act, Problem]:
 
 _HAND_OVER = (Act.MIGRATE, Act.MIGRATED, Act.TAKE_BACK)
 _IDENTITY = (Act.IDENTIFY, Act.CERTIFY)
+_SETTLED = (Act.CLONE, Act.REKEY, Act.UPGRADE, *_HAND_OVER, *_IDENTITY)
+_SERVED = (Act.READ_PCRS, Act.MIGRATE, Act.UPGRADE)
 REFUSALS: dict[str, dict[Act, Problem]] = {
     GONE: _each(Act, problems.NOT_FOUND),
     UNREADABLE: _each(
         (
             *(Act.START, Act.BACK_UP, Act.CLONE, Act.REKEY, Act.SET),
+            Act.UPGRADE,
             *_HAND_OVER,
             *_IDENTITY,
         ),
         problems.STATE_REFUSED,
     ),
-    STARTING: _each((Act.CLONE, Act.REKEY, *_HAND_OVER, *_IDENTITY), problems.UNAVAILABLE),
-    WAITING: _each((Act.CLONE, Act.REKEY, *_HAND_OVER, *_IDENTITY), problems.KEY_UNAVAILABLE),
-    STOPPED: _each((Act.READ_PCRS, Act.MIGRATE), problems.NOT_RUNNING),
-    LOCKED: _each((Act.READ_PCRS, Act.MIGRATE), problems.NOT_RUNNING),
-    FAILED: _each((Act.READ_PCRS, Act.MIGRATE), problems.NOT_RUNNING),
+    STARTING: _each(_SETTLED, problems.UNAVAILABLE),
+    WAITING: _each(_SETTLED, problems.KEY_UNAVAILABLE),
+    STOPPED: _each(_SERVED, problems.NOT_RUNNING),
+    LOCKED: _each(_SERVED, problems.NOT_RUNNING),
+    FAILED: _each(_SERVED, problems.NOT_RUNNING),
     RUNNING: _each((Act.DELETE, Act.REPLACE), problems.RUNNING_CONFLICT),
 }
 """Which acts are refused in which state or condition, and as which problem."""

@@ -164,6 +164,7 @@ def test_the_table_names_every_message_and_reaches_every_state() -> None:
         State.WARMING,
         State.NEW,
         State.AWAITED,
+        State.KEEPING,
     }
     for cls, rule in RULES.items():
         assert rule.states, cls

@@ -57,6 +57,10 @@ class Guest:
     def send(self, command: str) -> None:
         self._data.send(bytes.fromhex(command))
 
+    def hang_up(self) -> None:
+        self._control.close()
+        self._data.close()
+
     async def answer(self) -> bytes:
         return await _answer(self._data)
 
@@ -99,7 +103,7 @@ def pid_of(info: InstanceInfo) -> int:
 
 
 async def test_a_running_tpm_goes_on_in_a_fresh_worker(stage: Stage) -> None:
-    """The key service is not asked: it may be away."""
+    """The KMS is not asked: it may be away."""
     before = await create(stage.fleet, wanted("web1"))
     stage.provider.fault = KeyUnavailableError("the KMS is down", retry=True)
     asked = stage.provider.unwrapped

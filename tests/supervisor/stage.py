@@ -1,7 +1,7 @@
 """A fleet in this process, with real workers and key providers that can be made to fail."""
 
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,10 +16,12 @@ from vtpmd.kms.errors import KeyUnavailableError
 from vtpmd.kms.provider import Erased, KeyContext, NotErased
 from vtpmd.operations.info import info
 from vtpmd.storage.slot import Slot
+from vtpmd.supervisor import serving_lock
 from vtpmd.supervisor.authority import Authority
 from vtpmd.supervisor.fleet import Fleet
 from vtpmd.supervisor.host import Host
 from vtpmd.supervisor.identities import Identities
+from vtpmd.supervisor.keeper import Keeper
 from vtpmd.supervisor.keys import Keys
 from vtpmd.supervisor.registry import Registry
 from vtpmd.supervisor.zygote import Zygote
@@ -104,6 +106,21 @@ class FakeProvider:
             raise self.fault
 
 
+def keeper_of(configuration: Configuration) -> int | None:
+    """The process that keeps what sleeps, None if there is none."""
+    try:
+        return serving_lock.holder(configuration.keeper_socket)
+    except OSError:
+        return None
+
+
+async def until(condition: Callable[[], object]) -> None:
+    """Wait until a condition that nobody tells of is true."""
+    with trio.fail_after(DEADLINE):
+        while not condition():
+            await trio.lowlevel.checkpoint()
+
+
 @dataclass
 class Stage:
     fleet: Fleet
@@ -120,8 +137,11 @@ class Stage:
 
 
 @asynccontextmanager
-async def staged(nursery: trio.Nursery) -> AsyncIterator[Stage]:
-    """A host with nothing on it; no process, no file and no DEK is left afterwards."""
+async def staged(nursery: trio.Nursery, idle: float = 0) -> AsyncIterator[Stage]:
+    """A host with nothing on it; no process, no file and no DEK is left afterwards.
+
+    What nobody uses for `idle` seconds sleeps; 0: never.
+    """
     with tempfile.TemporaryDirectory(prefix="vtpmd-") as directory:
         configuration = Configuration.model_validate(
             {"state_dir": f"{directory}/state", "runtime_dir": f"{directory}/run"}
@@ -133,12 +153,16 @@ async def staged(nursery: trio.Nursery) -> AsyncIterator[Stage]:
         keys = Keys({"main": provider, "other": other}, "main", None, audit)
         authority = Authority(registry.state_fd, keys, audit)
         identities = Identities(configuration.identity, registry.state_fd, authority, audit)
-        host = Host(configuration, registry, keys, identities, zygote, nursery)
+        keeper = Keeper(configuration.keeper_socket, idle, nursery)
+        host = Host(configuration, registry, keys, identities, zygote, nursery, keeper)
         fleet = Fleet(host)
         yield Stage(fleet, provider, other, host, Path(directory))
         provider.fault = other.fault = None
         for instance in fleet:
             await instance.stop(True, "the end of a test")
+        keeper.close()
+        if idle:
+            await until(lambda: keeper_of(configuration) is None)
         nursery.cancel_scope.cancel()
         zygote.close()
         registry.close()

@@ -49,10 +49,12 @@ def test_what_each_standing_permits(act: Act) -> None:
 
 
 def test_whatever_happens_while_it_is_served_has_a_row() -> None:
-    happens = {Cause.READY, Cause.KEY_UNAVAILABLE, Cause.REFUSED}
+    happens = {Cause.READY, Cause.ASLEEP, Cause.KEY_UNAVAILABLE, Cause.REFUSED}
     for state in (STOPPED, LOCKED, FAILED):
         assert {cause for found, cause in TRANSITIONS if found == state} >= happens
     assert {cause for found, cause in TRANSITIONS if found == RUNNING} == {
+        Cause.ASLEEP,
+        Cause.AWAKE,
         Cause.CRASHED,
         Cause.STOP,
     }

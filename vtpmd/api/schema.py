@@ -248,8 +248,9 @@ class InstanceInfo(Report):
 
     `shares_identity_with`: the instances of this host that have the same secrets. `handover`:
     "ours"; "lent", so that it goes on here until a machine elsewhere has it; or "away".
-    `certificates`: "none", "valid", or "stale: …" with the reason. A list of instances leaves
-    `certificates`, `keys` and `worker` empty.
+    `asleep`: it is running, and no worker is needed until somebody uses it. `certificates`: "none",
+    "valid", or "stale: …" with the reason. A list of instances leaves `certificates`, `keys` and
+    `worker` empty.
     """
 
     name: str
@@ -267,6 +268,7 @@ class InstanceInfo(Report):
     access: SocketAccess | None = None
     shares_identity_with: tuple[str, ...] = ()
     handover: str = ""
+    asleep: bool = False
     certificates: str = ""
     keys: tuple[KeySlot, ...] = ()
     worker: WorkerInfo | None = None

@@ -192,7 +192,7 @@ def instance_fields(info: InstanceInfo) -> list[tuple[str, str]]:
     fields = [
         ("name", info.name),
         ("uuid", str(info.uuid)),
-        ("state", f"{info.state} ({info.reason})"),
+        ("state", f"{info.state}{', asleep' * info.asleep} ({info.reason})"),
         ("since", time_text(info.since)),
         ("hand-over", hand_over_text(info)),
         ("created", time_text(info.created)),

@@ -29,6 +29,7 @@ Sandbox = Annotated[Literal["require", "best-effort", "off"], BeforeValidator(_w
 MemoryMerge = Annotated[Literal["off", "on"], BeforeValidator(_word)]
 ClonePolicy = Literal["copy", "replace"]
 SOCKET_PATH_LIMIT = 107  # sun_path holds 108 octets with the closing NUL (unix(7))
+_LONGEST_IDLE = 365 * 86400
 _MAX_ID = 0xFFFFFFFE  # the next one means "nobody" to chown(2)
 
 
@@ -172,7 +173,10 @@ class Log(Section):
 
 
 class Configuration(Section):
-    """The whole file."""
+    """The whole file.
+
+    `idle_timeout`: seconds after which a TPM that nobody uses sleeps; 0: never.
+    """
 
     state_dir: AbsolutePath = Path("/var/lib/vtpmd")
     runtime_dir: AbsolutePath = Path("/run/vtpmd")
@@ -180,6 +184,7 @@ class Configuration(Section):
     sockets: Sockets = Sockets()
     sandbox: Sandbox = "require"
     memory_merge: MemoryMerge = "off"
+    idle_timeout: Annotated[float, Field(ge=0, le=_LONGEST_IDLE)] = 600.0
     defaults: Defaults = Defaults()
     key_providers: list[AnyProvider] = Field(default_factory=lambda: [registry.default()])
     default_provider: ProviderName | None = None
@@ -215,6 +220,11 @@ class Configuration(Section):
     def adoption_socket(self, uuid: UUID) -> Path:
         """The socket on which the worker of an instance waits for the next daemon."""
         return self.workers_dir / str(uuid)
+
+    @property
+    def keeper_socket(self) -> Path:
+        """The socket on which the keeper of sleeping TPMs waits for the next daemon."""
+        return self.workers_dir / "keeper"
 
     @property
     def provider_for_new_instances(self) -> str | None:

@@ -37,6 +37,17 @@ from .identity import (
     ReadInstalled,
     Recertify,
 )
+from .keeping import Asleep as Asleep
+from .keeping import Awake as Awake
+from .keeping import GiveBack as GiveBack
+from .keeping import Keep as Keep
+from .keeping import KeeperUsed as KeeperUsed
+from .keeping import NotAwake as NotAwake
+from .keeping import ReadSleepers as ReadSleepers
+from .keeping import Sleepers as Sleepers
+from .keeping import TakenBack as TakenBack
+from .keeping import UseKeeper as UseKeeper
+from .keeping import WakeUp as WakeUp
 from .serving import Detained as Detained
 from .serving import GivesWay as GivesWay
 from .serving import GiveWay as GiveWay
@@ -368,6 +379,17 @@ Message = (
     | Succession
     | Succeeded
     | Detained
+    | UseKeeper
+    | KeeperUsed
+    | GiveBack
+    | TakenBack
+    | Keep
+    | ReadSleepers
+    | Sleepers
+    | Asleep
+    | WakeUp
+    | Awake
+    | NotAwake
     | Stop
     | Stopped
     | Event

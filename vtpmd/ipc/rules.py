@@ -21,6 +21,8 @@ from .messages import (
     STATE_FDS,
     Admit,
     Admitted,
+    Asleep,
+    Awake,
     ChangeHandOver,
     ChangeStoredHandOver,
     Copy,
@@ -30,16 +32,21 @@ from .messages import (
     Examined,
     Exit,
     Failed,
+    GiveBack,
     GivesWay,
     GiveWay,
     HandOverChanged,
     HandOverRefused,
+    Keep,
+    KeeperUsed,
     Manufacture,
+    NotAwake,
     NotUnwrapped,
     Pcrs,
     Prepared,
     ReadExit,
     ReadPcrs,
+    ReadSleepers,
     Ready,
     Rekey,
     Rekeyed,
@@ -47,6 +54,7 @@ from .messages import (
     Reseal,
     Rewrap,
     Serve,
+    Sleepers,
     Spawn,
     Spawned,
     SpawnFailed,
@@ -58,14 +66,21 @@ from .messages import (
     Succeed,
     Succeeded,
     Succession,
+    TakenBack,
     UnwrapKey,
     Unwrapped,
+    UseKeeper,
+    WakeUp,
     ZygoteReady,
 )
 
 
 class State(Enum):
-    """Where a channel is. An adopted worker's begins in SERVING, that between two in AWAITED."""
+    """Where a channel is.
+
+    An adopted worker's begins in SERVING, that between two in AWAITED, a worker's to the keeper in
+    SUCCEEDED and the supervisor's in KEEPING.
+    """
 
     WARMING = "warming"
     ZYGOTE = "zygote"
@@ -78,6 +93,9 @@ class State(Enum):
     AWAITED = "successor awaited"
     GIVING_WAY = "giving way"
     SUCCEEDING = "succeeding"
+    SUCCEEDED = "succeeded"
+    RESTING = "resting"
+    KEEPING = "keeping"
     ENDED = "ended"
 
 
@@ -89,6 +107,7 @@ class Side(Enum):
     ZYGOTE = "zygote"
     PREDECESSOR = "predecessor"
     SUCCESSOR = "successor"
+    KEEPER = "keeper"
 
 
 @dataclass(frozen=True)
@@ -103,7 +122,7 @@ class Rule:
     @property
     def is_report(self) -> bool:
         """Whether it tells the supervisor something; it is an order otherwise."""
-        return self.sender in (Side.WORKER, Side.ZYGOTE)
+        return self.sender in (Side.WORKER, Side.ZYGOTE, Side.KEEPER)
 
 
 MAX_CLIENTS = 16
@@ -171,7 +190,18 @@ RULES: dict[type, Rule] = {
         Side.PREDECESSOR, State.GIVING_WAY, then=State.SUCCEEDING, fds=_SUCCESSION_FDS
     ),
     Detained: _rule(Side.PREDECESSOR, State.GIVING_WAY, then=State.ENDED),
-    Succeeded: _rule(Side.SUCCESSOR, State.SUCCEEDING, then=State.ENDED),
+    Succeeded: _rule(Side.SUCCESSOR, State.SUCCEEDING, then=State.SUCCEEDED),
+    GiveBack: _rule(Side.SUCCESSOR, State.SUCCEEDED, then=State.RESTING, fds=_SUCCESSION_FDS),
+    TakenBack: _rule(Side.PREDECESSOR, State.RESTING, then=State.ENDED),
+    UseKeeper: _rule(Side.SUPERVISOR, State.SERVING, fds=(2,)),
+    KeeperUsed: _rule(Side.WORKER, State.SERVING, State.STOPPING),
+    Keep: _rule(Side.SUPERVISOR, State.KEEPING, fds=(2,)),
+    ReadSleepers: _rule(Side.SUPERVISOR, State.KEEPING),
+    Sleepers: _rule(Side.KEEPER, State.KEEPING),
+    Asleep: _rule(Side.KEEPER, State.KEEPING, fds=_SUCCESSION_FDS),
+    WakeUp: _rule(Side.SUPERVISOR, State.KEEPING),
+    Awake: _rule(Side.KEEPER, State.KEEPING),
+    NotAwake: _rule(Side.KEEPER, State.KEEPING),
     Stop: _rule(Side.SUPERVISOR, State.SERVING, then=State.STOPPING),
     Stopped: _rule(Side.WORKER, State.STOPPING, then=State.ENDED),
     Event: _rule(Side.WORKER, State.STARTING, State.SERVING, State.STOPPING),

@@ -85,11 +85,13 @@ class Succession:
     """All that is needed to go on with a TPM.
 
     File descriptors: the file with the sealed state, those of `order`, and the clients' as the
-    sealed state counts them. `data`: there is a data listener among them.
+    sealed state counts them. `data`: there is a data listener among them. `idle`: it is the keeper,
+    which takes the TPM back when no client has said anything for so many milliseconds.
     """
 
     order: Serve
     data: bool = False
+    idle: int = 0
 
 
 @dataclass(frozen=True)

@@ -48,6 +48,7 @@ def outline(fleet: Fleet, instance: Instance) -> InstanceInfo:
         access=_access(instance),
         shares_identity_with=fleet.sharing_identity(metadata),
         handover=metadata.handover,
+        asleep=instance.asleep,
     )
 
 

@@ -46,6 +46,4 @@ async def _upgrade(instance: Instance) -> Upgraded:
     with refusals():
         pid, pause = await instance.upgrade()
     metadata = instance.metadata
-    return Upgraded(
-        name=metadata.name, uuid=metadata.uuid, pid=pid, pause_ms=round(pause * 1000)
-    )
+    return Upgraded(name=metadata.name, uuid=metadata.uuid, pid=pid, pause_ms=round(pause * 1000))

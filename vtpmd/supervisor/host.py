@@ -7,6 +7,7 @@ import trio
 from vtpmd.config.schema import Configuration
 
 from .identities import Identities
+from .keeper import Keeper
 from .keys import Keys
 from .registry import Registry
 from .zygote import Zygote
@@ -14,7 +15,10 @@ from .zygote import Zygote
 
 @dataclass(frozen=True)
 class Host:
-    """The parts that every operation and every serving works with."""
+    """The parts that every operation and every serving works with.
+
+    Without a `keeper` nothing sleeps.
+    """
 
     configuration: Configuration
     registry: Registry
@@ -22,3 +26,4 @@ class Host:
     identities: Identities
     zygote: Zygote
     nursery: trio.Nursery
+    keeper: Keeper | None = None

@@ -74,7 +74,7 @@ class Instance:
         if self.fault is not None:
             yield UNREADABLE, self.fault
         why = f"{name} cannot be {act.value} while it is {state}: {self.condition.reason}"
-        if self._serving is not None and self._serving.worker is None:
+        if self._serving is not None and self._serving.worker is None and not self.asleep:
             yield (WAITING if state == names.LOCKED else STARTING), why
         yield state, why
 
@@ -83,6 +83,9 @@ class Instance:
 
         Returns whether the instance is served, or an attempt has begun.
         """
+        if self._host.keeper is not None and await self._host.keeper.has(self.metadata.uuid):
+            self._serve(None, asleep=True)
+            return True
         worker, lost = await self._outliving()
         if worker is None and not self.metadata.autostart:
             return False
@@ -151,9 +154,11 @@ class Instance:
         instance, and for the worker not long.
         """
         if force:
+            await self._wake()
             await self._end(reason, force)
         async with self._busy:
             self.demand(Act.STOP)
+            await self._wake()
             if remember and self.fault is None:
                 await self.note(autostart=False)
             await self._end(reason)
@@ -167,7 +172,19 @@ class Instance:
         """Block start and stop inside; yields the worker or None. Raises OperationError."""
         async with self._busy:
             self.demand(act)
+            await self._wake()
             yield self._worker
+
+    async def _wake(self) -> None:
+        """Have a worker serve it if it sleeps. Raises OperationError."""
+        if self._serving is not None:
+            with refusals():
+                await self._serving.wake()
+
+    @property
+    def asleep(self) -> bool:
+        """Whether it is served, and no worker is needed for that just now."""
+        return self._serving is not None and self._serving.asleep
 
     @contextlib.contextmanager
     def if_idle(self) -> Iterator[bool]:
@@ -187,6 +204,7 @@ class Instance:
         """Stop serving it, for good if the body succeeds. Raises OperationError."""
         async with self._busy:
             self.demand(act)
+            await self._wake()
             await self._end(f"it is {act.value}")
             yield
             self._gone = act
@@ -198,6 +216,7 @@ class Instance:
         """
         async with self._busy:
             self.demand(Act.UPGRADE)
+            await self._wake()
             if self._serving is None:
                 raise WorkerEndedError("no worker serves it just now")
             return await self._serving.replace()
@@ -223,6 +242,7 @@ class Instance:
     async def pcrs(self) -> Pcrs:
         """The PCR values of the running TPM. Raises OperationError."""
         self.demand(Act.READ_PCRS)
+        await self._wake()
         try:
             if self._worker is None:
                 raise WorkerEndedError("the worker ended unexpectedly")
@@ -250,6 +270,7 @@ class Instance:
         """
         async with self._busy:
             self.demand(Act.SET)
+            await self._wake()
             worker = self._worker
             if worker is not None and worker.strange is not None:
                 raise OperationError(problems.UNAVAILABLE, f"{worker.strange}.")
@@ -311,8 +332,10 @@ class Instance:
         if self.condition.state != names.RUNNING:
             raise OperationError(serving.problem, self.condition.reason)
 
-    def _serve(self, adopted: Worker | None, lost: str | None = None) -> Serving:
-        """Begin to serve, by the `adopted` worker if there is one."""
+    def _serve(
+        self, adopted: Worker | None, lost: str | None = None, *, asleep: bool = False
+    ) -> Serving:
+        """Begin to serve, by the `adopted` worker if there is one, or not before it is woken."""
         if adopted is not None:
             self._host.nursery.start_soon(adopted.run)
             self._host.nursery.start_soon(self._look_at_hand_over)
@@ -328,12 +351,12 @@ class Instance:
             adopted=ADOPTED if self._ran is None else self._ran.reason,
             restart=self.fault is None,
         )
-        self._host.nursery.start_soon(self._run, serving, adopted)
+        self._host.nursery.start_soon(self._run, serving, adopted, asleep)
         return serving
 
-    async def _run(self, serving: Serving, adopted: Worker | None) -> None:
+    async def _run(self, serving: Serving, adopted: Worker | None, asleep: bool) -> None:
         try:
-            await serving.run(adopted)
+            await serving.run(adopted, asleep)
         finally:
             self._serving = None
 
@@ -366,6 +389,8 @@ class Instance:
         self.condition = self.condition.after(cause, reason)
         if self._ran is not None and cause is Cause.READY and reason == self._ran.reason:
             self.condition = self._ran  # nothing has happened to it meanwhile
+        if self._ran is not None and cause is Cause.ASLEEP:
+            self.condition = replace(self._ran, reason=reason)
         self._ran = None
         self._log.info("state", state=self.condition.state, reason=reason)
         self._host.nursery.start_soon(self._note_condition)

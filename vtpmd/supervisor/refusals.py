@@ -13,6 +13,7 @@ from vtpmd.storage.errors import EnvelopeError, StorageError
 from .errors import (
     EndpointError,
     HandOverRefusedError,
+    KeeperLostError,
     KeyMissingError,
     SupervisorError,
     WorkerEndedError,
@@ -60,6 +61,7 @@ MEANINGS: dict[tuple[type[Exception], str | None], Meaning] = {
     (WorkerFailedError, "unknown"): Meaning(Cause.REFUSED, problems.INTERNAL),
     (HandOverRefusedError, None): Meaning(Cause.REFUSED, problems.HANDED_OVER),
     (WorkerRefusedError, None): _HOST,
+    (KeeperLostError, None): _HOST,
     (RefusedError, None): Meaning(Cause.REFUSED, problems.CERTIFICATES_REFUSED),
     (ConflictError, None): Meaning(Cause.REFUSED, problems.CERTIFICATES_REFUSED),
     (DamagedError, None): _HOST,

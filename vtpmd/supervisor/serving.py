@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import trio
@@ -14,15 +15,16 @@ from vtpmd.telemetry.audit import acting_alone
 from .access import Grant
 from .backoff import Backoff
 from .endpoints import Endpoints
-from .errors import WorkerEndedError, WorkerFailedError
+from .errors import KeeperLostError, WorkerEndedError, WorkerFailedError, WorkerSilentError
 from .events import OnEvent
 from .host import Host
 from .launch import serve
 from .metadata import Metadata
+from .old_keys import OldKeys
 from .refusals import EXPECTED, NotServedError
 from .states import Cause
-from .succession import succeed
-from .worker import Worker
+from .succession import revive, succeed
+from .worker import Worker, adopt
 
 STOP_GRACE = 10.0
 FORCE_GRACE = 2.0
@@ -35,6 +37,8 @@ BACKOFFS: dict[Cause, Callable[[], Backoff]] = {
     Cause.CRASHED: lambda: Backoff(0.5, 30.0, MAX_CRASHES),
 }
 READY = "ready: QEMU can connect"
+SLEEPS = "asleep, as nobody uses it: whoever does wakes it"
+WAKE_TIMEOUT = 30.0
 ADOPTED = "served on by a worker that outlived its daemon"
 POWERED_OFF = "its TPM is off until QEMU connects again or the instance is stopped and started"
 
@@ -63,6 +67,7 @@ class Serving:
         restart: bool = True,
     ) -> None:
         self.worker: Worker | None = None
+        self.asleep = False
         self.problem = problems.INTERNAL
         """Why it could not be served last, for whoever asks to try again."""
         self._host = host
@@ -85,13 +90,14 @@ class Serving:
         self._decided: trio.Event | None = None  # while a succession goes on
         self._successor: Worker | None = None
         self._succeeded = trio.Event()
+        self._woken = trio.Event()
 
-    async def run(self, adopted: Worker | None) -> None:
-        """Serve, at first by the `adopted` worker if there is one."""
+    async def run(self, adopted: Worker | None, asleep: bool = False) -> None:
+        """Serve, at first by the `adopted` worker if there is one; or it sleeps."""
         acting_alone()  # also when an administrator's request began it
         try:
             with self._scope:
-                await self._attempts(adopted)
+                await self._attempts(adopted, asleep)
             self._endpoints.remove()
         except Exception:
             self._log.exception("defect")
@@ -101,6 +107,7 @@ class Serving:
             self._endpoints.let_go()
             self._settled.set()
             self._succeeded.set()
+            self._woken.set()
             self._ended.set()
 
     async def settled(self) -> None:
@@ -148,6 +155,46 @@ class Serving:
         successor, self._successor = self._successor, None
         return successor
 
+    async def wake(self) -> None:
+        """Have a worker serve what sleeps. Raises KeeperLostError, WorkerSilentError."""
+        if not self.asleep or self._host.keeper is None:
+            return
+        await self._host.keeper.wake(self._metadata.uuid)
+        with trio.move_on_after(WAKE_TIMEOUT):
+            await self._woken.wait()
+        if self.worker is None:
+            raise WorkerSilentError(f"it sleeps and was not woken within {WAKE_TIMEOUT:.0f} s")
+
+    async def _sleep(self, reason: str) -> Worker | None:
+        """The worker that has woken the TPM, whose last worker has ended; None if it was awake.
+
+        Raises NotServedError.
+        """
+        keeper, uuid = self._host.keeper, self._metadata.uuid
+        if keeper is None or not await keeper.has(uuid):
+            return None
+        self._woken = trio.Event()
+        self.asleep = True
+        self._tell(Cause.ASLEEP, SLEEPS)
+        try:
+            await keeper.awake(uuid)
+            worker = await adopt(self._endpoints.adoption, self._on_event)
+            self._host.nursery.start_soon(worker.run)
+        except KeeperLostError:
+            self._lost = f"its keeper ended; {POWERED_OFF}"
+            worker = await revive(
+                self._host, self._metadata, self._granted, self._endpoints, self._on_event
+            )
+            self._lost = None
+        except WorkerEndedError as error:
+            self._lost = f"its worker ended as soon as it woke; {POWERED_OFF}"
+            raise NotServedError(Cause.CRASHED, problems.INTERNAL, str(error), True) from None
+        finally:
+            self.asleep = False
+        worker.on_unwrap = partial(OldKeys(self._host, self._metadata).answer, worker)
+        self._tell(Cause.AWAKE, reason)
+        return worker
+
     async def end(self, reason: str, force: bool = False) -> None:
         """Stop serving; a worker that does not end by itself is killed, with `force` soon."""
         self._stopping = True
@@ -168,19 +215,23 @@ class Serving:
         with trio.move_on_after(STOP_GRACE):
             await self._ended.wait()
 
-    async def _attempts(self, adopted: Worker | None) -> None:
+    async def _attempts(self, adopted: Worker | None, asleep: bool) -> None:
         """Serve until stopped, or until another attempt makes no sense."""
         worker, reason = adopted, (adopted and adopted.strange) or self._adopted
         while True:
             try:
-                if worker is None:
-                    worker, reason = await self._serve()
-                await self._attend(worker, reason, adopted)
-                while successor := await self._take_successor():
+                if not asleep:
+                    if worker is None:
+                        worker, reason = await self._serve()
+                    await self._attend(worker, reason, adopted)
+                asleep = False
+                while successor := await self._take_successor() or await self._sleep(reason):
                     worker = successor
                     await self._attend_successor(worker)
                 if self._stopping:
                     return
+                if worker is None:
+                    raise NotServedError(Cause.CRASHED, problems.INTERNAL, "nothing sleeps", True)
                 how = await self._host.zygote.exit_of(worker.pid)
                 ended = f"ended unexpectedly ({how})" if how else "ended unexpectedly"
                 self._lost = f"its worker (process {worker.pid}) {ended}; {POWERED_OFF}"
@@ -245,6 +296,11 @@ class Serving:
 
     async def _stay_with(self, worker: Worker, admit_anew: bool) -> None:
         self.worker = worker
+        self._woken.set()
+        if self._host.keeper is not None and worker.strange is None:
+            self._host.nursery.start_soon(
+                self._host.keeper.offer, worker, self._metadata, self._endpoints
+            )
         try:
             if admit_anew:
                 await self._admit_anew(worker)

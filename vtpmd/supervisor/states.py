@@ -14,6 +14,8 @@ class Cause(Enum):
     """What happened to an instance."""
 
     READY = "a worker serves it"
+    ASLEEP = "nobody uses it, so that no worker serves it"
+    AWAKE = "a worker serves it again, as somebody uses it"
     KEY_UNAVAILABLE = "its key could not be had"
     REFUSED = "its stored state, or the host, did not let it start"
     CRASHED = "its worker ended unasked"
@@ -23,17 +25,22 @@ class Cause(Enum):
 
 TRANSITIONS: dict[tuple[str, Cause], str] = {
     (STOPPED, Cause.READY): RUNNING,
+    (STOPPED, Cause.ASLEEP): RUNNING,
     (STOPPED, Cause.KEY_UNAVAILABLE): LOCKED,
     (STOPPED, Cause.REFUSED): FAILED,
     (LOCKED, Cause.READY): RUNNING,
+    (LOCKED, Cause.ASLEEP): RUNNING,
     (LOCKED, Cause.KEY_UNAVAILABLE): LOCKED,
     (LOCKED, Cause.REFUSED): FAILED,
     (LOCKED, Cause.STOP): STOPPED,
     (LOCKED, Cause.UNLOCKED): STOPPED,
     (FAILED, Cause.READY): RUNNING,
+    (FAILED, Cause.ASLEEP): RUNNING,
     (FAILED, Cause.KEY_UNAVAILABLE): LOCKED,
     (FAILED, Cause.REFUSED): FAILED,
     (FAILED, Cause.STOP): STOPPED,
+    (RUNNING, Cause.ASLEEP): RUNNING,
+    (RUNNING, Cause.AWAKE): RUNNING,
     (RUNNING, Cause.CRASHED): FAILED,
     (RUNNING, Cause.STOP): STOPPED,
 }

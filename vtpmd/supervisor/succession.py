@@ -2,27 +2,35 @@
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
 import trio
 
-from vtpmd.ipc.channel import Channel
-from vtpmd.ipc.messages import GivesWay, GiveWay, Ready, Succeed
+from vtpmd.api import problems
+from vtpmd.ipc.channel import Channel, ChannelClosedError, IllegalMessageError
+from vtpmd.ipc.messages import GivesWay, GiveWay, Ready, Succeed, Succession
+from vtpmd.ipc.rules import Side, State
+from vtpmd.storage.wipe import wipe
 from vtpmd.telemetry.log import get_logger
 
-from . import serving_lock
+from . import serving_lock, waiting
+from .access import Grant
 from .endpoints import Endpoints
 from .errors import WorkerSilentError
 from .events import OnEvent
 from .host import Host
-from .launch import dismissed_on_failure, spawn
+from .launch import dismissed_on_failure, serve_order, spawn
 from .metadata import Metadata
 from .old_keys import OldKeys
+from .refusals import EXPECTED, NotServedError
+from .states import Cause
 from .worker import Worker
 
 PATIENCE = 30.0
 """Seconds; a worker that is in the middle of something gives up waiting before."""
+
+_BROKEN = (ChannelClosedError, IllegalMessageError, OSError)
 
 log = get_logger("succession")
 
@@ -56,6 +64,61 @@ async def succeed(
         pause_ms=round(pause * 1000, 1),
     )
     return successor, pause
+
+
+async def revive(
+    host: Host,
+    metadata: Metadata,
+    granted: Callable[[], Grant],
+    endpoints: Endpoints,
+    on_event: OnEvent,
+) -> Worker:
+    """A worker that goes on with a TPM that slept when the keeper ended.
+
+    The descriptors are our duplicates, and the key is the key provider's. Raises NotServedError.
+    """
+    assert host.keeper is not None
+    kept, dek = host.keeper.take(metadata.uuid), bytearray()
+    try:
+        envelope = await trio.to_thread.run_sync(host.registry.envelope, metadata.uuid)
+        dek = await host.keys.unlock(envelope, metadata.uuid)
+        order = serve_order(
+            host.configuration, metadata, envelope, granted(), metadata.data_socket, dek
+        )
+        with trio.CancelScope(shield=True), serving_lock.joined(endpoints.adoption) as lock:
+            worker = await spawn(host, metadata, on_event, lock)
+            async with dismissed_on_failure(host, metadata, worker):
+                with trio.fail_after(PATIENCE):
+                    await _bequeath(host, Succession(order, kept.data), kept.fds, worker)
+    except trio.TooSlowError:
+        reason = f"its keeper ended, and nobody went on with it within {PATIENCE:.0f} s"
+        raise NotServedError(Cause.CRASHED, problems.INTERNAL, reason, True) from None
+    except EXPECTED as error:
+        raise NotServedError.by(error) from None
+    finally:
+        wipe(dek)
+        kept.close()
+    log.warning("revived", instance=metadata.name, pid=worker.pid)
+    return worker
+
+
+async def _bequeath(host: Host, succession: Succession, fds: Sequence[int], worker: Worker) -> None:
+    """Be the predecessor of a worker, in the place of the keeper."""
+    ours, theirs = Channel.pair()
+    ours.setblocking(False)
+    channel = Channel(ours, Side.PREDECESSOR, State.AWAITED)
+
+    async def hand_over() -> None:
+        # If it ends early its worker does not answer, which is told there.
+        with contextlib.closing(channel), contextlib.suppress(*_BROKEN):
+            await waiting.receive(channel)
+            await waiting.send(channel, succession, fds)
+            await waiting.receive(channel)
+
+    host.nursery.start_soon(hand_over)
+    order = succession.order
+    with theirs:
+        await worker.ask(Succeed(order.uuid, order.name, order.sandbox), Ready, [theirs.fileno()])
 
 
 async def _settle(host: Host, metadata: Metadata, worker: Worker, successor: Worker) -> Ready:

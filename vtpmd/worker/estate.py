@@ -1,10 +1,12 @@
 """All that a worker has and a successor goes on with: the TPM, its clients and its descriptors."""
 
+import select
 import socket
 import time
 from collections.abc import Sequence
 
 from vtpmd.ipc.messages import Serve, Succession
+from vtpmd.storage.errors import StorageError
 from vtpmd.swtpm.table import Turn
 
 from . import suspension
@@ -63,6 +65,40 @@ class Estate:
         if execution.stale or execution.engine.failed:
             return "its TPM is in failure mode: reset the virtual machine first"
         return ""
+
+    @property
+    def last_heard(self) -> float:
+        """When a client said anything last, in monotonic seconds; 0 if none is there."""
+        return max((client.last_heard for client in self._clients.all()), default=0.0)
+
+    @property
+    def awaited(self) -> bool:
+        """Whether anybody has sent something, or wants to connect, that was not looked at yet."""
+        listeners = self._listeners
+        sockets = [listeners.control, listeners.adoption, listeners.data, *self._clients.all()]
+        poller = select.poll()
+        for sock in sockets:
+            if sock is not None:
+                poller.register(sock, select.POLLIN)
+        return bool(poller.poll(0))
+
+    def lay_down(self) -> None:
+        """Store the TPM as if its machine had shut it down in order. Raises StorageError.
+
+        Not where what is stored is at rest already, or is another line of its life.
+        """
+        execution = self._instance.execution
+        if execution.possession.certain and execution.engine.shutdown_needed:
+            execution.state.save(execution.permanent(at_rest=True))
+
+    def get_up(self) -> None:
+        """Store the TPM as it is in use again; if that fails, it is in failure mode."""
+        execution = self._instance.execution
+        if execution.possession.certain and execution.engine.shutdown_needed:
+            try:
+                execution.state.save(execution.engine.permanent())
+            except StorageError as error:
+                execution.fail(str(error))
 
     def seal(self, fd: int) -> tuple[Succession, list[int]]:
         """Seal all of it into a file in memory; what a successor is sent beside that.

@@ -82,7 +82,7 @@ class Execution:
             try:
                 self.state.save(reply.nv)
             except (StorageError, ValueError) as error:
-                self._fail(str(error))
+                self.fail(str(error))
                 return refusal(RC.FAILURE)
         if self.engine.failed and not self._failure_told:
             self.stale = True  # half of a command may be in memory
@@ -170,7 +170,8 @@ class Execution:
         """Store the same DEK in other slots. Raises as `rekey`."""
         self.rekey(replace(self.state.key, slots=slots))
 
-    def _fail(self, reason: str) -> None:
+    def fail(self, reason: str) -> None:
+        """Go on in failure mode, until INIT: what is in memory could not be stored."""
         self.stale = True
         self.engine.enter_failure_mode()
         self.report("storage-failing", reason)

@@ -114,7 +114,8 @@ def _succeed(
 
     def ready(generation: int, pause: int) -> None:
         supervision.send(Ready(generation, sandbox.active, pause))
-        channel.set_blocking(False)
+        if supervision.channel is not None:
+            channel.set_blocking(False)
 
     successor.succeed(
         socket.socket(fileno=fds[0]),

@@ -5,6 +5,7 @@ import socket
 from collections.abc import Sequence
 
 from vtpmd import __version__
+from vtpmd.ipc.channel import Channel
 from vtpmd.ipc.messages import StatusReply
 from vtpmd.linux.peers import PeerPolicy
 from vtpmd.swtpm.table import Turn
@@ -19,6 +20,7 @@ from .instance import Instance
 from .loop import Loop
 from .options import Listeners, Options
 from .ownership import Ownership
+from .resting import Resting
 from .side import SideThread
 from .supervision import Supervision
 from .suspension import Suspended
@@ -58,6 +60,7 @@ class Server:
             instance, self._clients, self._ownership, self._admission, listeners, options, kept
         )
         self._giving_way = GivingWay(self._loop, self._estate)
+        self._resting = Resting(self._loop, self._estate)
         supervision.on_detach = self._loop.forget
         supervision.on_report = self._loop.attend
         instance.migration.old_keys.ask = supervision.ask
@@ -74,7 +77,7 @@ class Server:
     def run(self) -> None:
         """Serve until Stop, a signal or `Options.ending`; then the state is durable."""
         self._open()
-        parts = self._clients, self._clients.long_commands, self, self._giving_way
+        parts = self._clients, self._clients.long_commands, self, self._giving_way, self._resting
         self._loop.run(parts, self._options.signals)
         for client in self._clients.all():
             client.close()
@@ -107,6 +110,14 @@ class Server:
     def resume(self, use: Suspended, clients: Sequence[socket.socket]) -> None:
         """Go on where a predecessor has left off, with its clients. Raises EnvelopeError."""
         self._estate.take_over(use, clients)
+
+    def use_keeper(self, fds: Sequence[int], idle: int) -> None:
+        self._resting.use(fds, idle)
+
+    def get_up(self, channel: Channel, memory: int, idle: int) -> None:
+        """Go on after a sleep, and use the same keeper again."""
+        self._estate.get_up()
+        self._resting.keep(channel, memory, idle)
 
     def give_way(self, fds: Sequence[int]) -> None:
         self._giving_way.begin(fds)

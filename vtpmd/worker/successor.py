@@ -53,9 +53,14 @@ def succeed(
         raise DetainedError(succession.reason)
     assert isinstance(succession, Succession)
     server, sealed = _resumed(succession, fds, side, supervision, options(succession))
+    if succession.idle:
+        server.get_up(channel, fds[0], succession.idle)
+    else:
+        os.close(fds[0])
     with suppress(ChannelClosedError):  # it has ended after it had sealed all it had
         channel.send(Succeeded())
-    _await_let_go(channel)
+    if not succession.idle:
+        _await_let_go(channel)
     ready(server.instance.generation, time.monotonic_ns() // 1000 - sealed)
     server.run()
     wipe(server.instance.execution.state.key.dek)
@@ -78,7 +83,6 @@ def _resumed(
     if left.use.durable:
         state.trust()
     instance = Instance(_engine(left), state, supervision.report, max_locality=options.max_locality)
-    os.close(memory)
     listeners = Listeners(*(socket.socket(fileno=fd) for fd in sockets[:listening]))
     server = Server(instance, side, listeners, supervision, options, kept)
     server.resume(left.use, [socket.socket(fileno=fd) for fd in sockets[listening:]])

@@ -25,6 +25,7 @@ from vtpmd.ipc.messages import (
     GiveWay,
     HandOverChanged,
     HandOverRefused,
+    KeeperUsed,
     Message,
     NotUnwrapped,
     Pcrs,
@@ -39,6 +40,7 @@ from vtpmd.ipc.messages import (
     Stopped,
     UnwrapKey,
     Unwrapped,
+    UseKeeper,
 )
 from vtpmd.ipc.quota import MAX_DETAIL, workers_quota
 from vtpmd.linux.peers import PeerPolicy
@@ -64,6 +66,7 @@ class Worker(Protocol):
     def status(self) -> StatusReply: ...
     def admit(self, policy: PeerPolicy) -> None: ...
     def give_way(self, fds: Sequence[int]) -> None: ...
+    def use_keeper(self, fds: Sequence[int], idle: int) -> None: ...
     def go_on(self) -> None: ...
     def release_clients(self) -> None: ...
     def end(self) -> None: ...
@@ -169,10 +172,13 @@ class Supervision:
         try:
             while self.channel is not None and not self._pending:
                 message, fds = self.channel.receive()
-                if isinstance(message, GiveWay):
-                    worker.give_way(fds)
-                else:
-                    close_fds(fds)
+                match message:
+                    case GiveWay():
+                        worker.give_way(fds)
+                    case UseKeeper():
+                        worker.use_keeper(fds, message.idle)
+                    case _:
+                        close_fds(fds)
                 self._pending.append(message)
                 self.pump(worker)
         except BlockingIOError:
@@ -211,6 +217,8 @@ class Supervision:
                 self.send(Admitted())
             case GiveWay():
                 self.send(GivesWay())
+            case UseKeeper():
+                self.send(KeeperUsed())
             case Stop():
                 worker.instance.power.stop()
                 self.send(Stopped(worker.instance.generation))

@@ -93,7 +93,12 @@ class Execution:
     def execute(self, command: bytes, locality: int, connection: Connection | None = None) -> bytes:
         """`prepare`, `run` and `settle` in one; without a `connection`, for nobody's."""
         refused = self.prepare(command, connection)
-        return refused or self.settle(self.engine.execute(command, locality))
+        if refused is not None:
+            return refused
+        reply = self.engine.execute(command, locality)
+        if reply.nv is None and not self.engine.failed:  # as a rule there is nothing to settle
+            return reply.response
+        return self.settle(reply)
 
     def cancel(self) -> None:
         """End the command on the side thread, if one is there."""

@@ -192,7 +192,8 @@ class SealedState:
 
         Volatile and received state under the new key are stored beside those under the old, and the
         key of the permanent state decides between them: whenever it is cut short, all of it opens
-        with the old key or all with the new one.
+        with the old key or all with the new one. Afterwards no place keeps what the old one opens:
+        what is of no use any more, as the volatile state of another branch, is cleared.
 
         Raises StorageError, EnvelopeError, or ValueError for a key that can't be used: the old one
         stays in use.
@@ -218,8 +219,12 @@ class SealedState:
             self.save(permanent)
             if volatile is not None:
                 self.save_volatile(volatile)
+            elif self._volatile.load().content is not None:
+                self._volatile.clear()
             if received is not None:
                 self.receive(received)
+            elif self._incoming.load().content is not None:
+                self._incoming.clear()
 
     def _sealer_of(self, header: Header) -> Sealer:
         """What seals permanent states with this header, whatever its generation."""

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 
 from vtpmd.storage.errors import EnvelopeError, StorageError
 from vtpmd.storage.header import Header
@@ -63,7 +64,8 @@ class Migration:
             raise ControlError(Result.BAD_PARAMETER)
         with self._refusing():
             ours = self._execution.state
-            state, header = open_blob(ours.key, self.old_keys.of, ours.header.uuid, kind, data)
+            old = partial(self.old_keys.of, connection)
+            state, header = open_blob(ours.key, old, ours.header.uuid, kind, data)
             if kind is BlobType.PERMANENT:
                 self._execution.possession.demand_back(header)
                 Engine.restore(state, entropy, now)
@@ -90,7 +92,7 @@ class Migration:
 
     def forget(self, connection: Connection) -> Blobs | None:
         """Drop what this client has brought; that, if there was something."""
-        self.old_keys.forget()
+        self.old_keys.forget(connection)
         return self._blobs.pop(holder_of(connection), None)
 
     def hand_over(self, connection: Connection) -> None:
@@ -106,7 +108,7 @@ class Migration:
     def disconnected(self, connection: Connection) -> None:
         """Nobody will use what this connection has brought."""
         self._blobs.pop(connection, None)
-        self.old_keys.forget()
+        self.old_keys.forget(connection)
         self._execution.possession.disconnected(connection)
 
     @contextmanager

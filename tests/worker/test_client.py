@@ -15,6 +15,7 @@ from vtpmd.swtpm.table import Turn
 from vtpmd.worker.control_client import ControlClient
 from vtpmd.worker.data_client import DataClient, Dialect
 from vtpmd.worker.drops import Drops
+from vtpmd.worker.execution import UnstoredError
 from vtpmd.worker.instance import Instance
 
 
@@ -50,6 +51,11 @@ class Always:
 
     def run(
         self, client: DataClient, command: bytes, locality: int, respond: Callable[[bytes], None]
+    ) -> None:
+        raise NotImplementedError
+
+    def withhold(
+        self, client: DataClient, unstored: UnstoredError, respond: Callable[[bytes], None]
     ) -> None:
         raise NotImplementedError
 

@@ -19,6 +19,7 @@ from vtpmd.tpm.engine import RC, Engine, refusal
 
 from .client import Client, Turns
 from .drops import ClientDrops
+from .execution import UnstoredError
 from .instance import Instance
 
 
@@ -31,6 +32,10 @@ class LongCommands(Turns, Protocol):
         command: bytes,
         locality: int,
         respond: Callable[[bytes], None],
+    ) -> None: ...
+
+    def withhold(
+        self, client: "DataClient", unstored: UnstoredError, respond: Callable[[bytes], None]
     ) -> None: ...
 
 
@@ -92,6 +97,9 @@ class DataClient(Client[DataRequest]):
         self.last_heard = now
         try:
             response = self._execution.execute(data, self._settings.locality, self._connection)
+        except UnstoredError as unstored:
+            self._withhold(unstored, DataRequest(data))
+            return False
         except Exception as error:  # as in `attempt`
             self._note_defect(error)
             response = refusal(RC.FAILURE)
@@ -128,7 +136,18 @@ class DataClient(Client[DataRequest]):
                 self, request.command, locality, lambda response: self._respond(request, response)
             )
         else:
-            self._respond(request, execution.settle(execution.run(request.command, locality)))
+            try:
+                response = execution.settle(execution.run(request.command, locality))
+            except UnstoredError as unstored:
+                self._withhold(unstored, request)
+            else:
+                self._respond(request, response)
+
+    def _withhold(self, unstored: UnstoredError, request: DataRequest) -> None:
+        self._running_aside = True
+        self._long_commands.withhold(
+            self, unstored, lambda response: self._respond(request, response)
+        )
 
     def fail(self, request: DataRequest) -> None:
         self._respond(request, refusal(RC.FAILURE))

@@ -112,7 +112,7 @@ class Server:
     def tick(self, now: float) -> None:
         """End in order if that was asked for; wait for what the supervisor's channel needs."""
         if self._loop.ending and self.free_for(Turn.CANCELS):
-            self.instance.power.stop()
+            self.instance.power.end()
             self.end()
         self._supervision.tick(now)
         if self.instance.migration.old_keys.expire(now):

@@ -11,11 +11,11 @@ import pytest
 
 from tests.swtpm.fake_host import FakeHost
 from vtpmd.swtpm.host import Connection
-from vtpmd.swtpm.table import Turn
+from vtpmd.swtpm.table import Command, Turn
+from vtpmd.tpm.engine import Reply
 from vtpmd.worker.control_client import ControlClient
 from vtpmd.worker.data_client import DataClient, Dialect
 from vtpmd.worker.drops import Drops
-from vtpmd.worker.execution import UnstoredError
 from vtpmd.worker.instance import Instance
 
 
@@ -55,7 +55,7 @@ class Always:
         raise NotImplementedError
 
     def withhold(
-        self, client: DataClient, unstored: UnstoredError, respond: Callable[[bytes], None]
+        self, client: DataClient, command: bytes, unstored: Reply, respond: Callable[[bytes], None]
     ) -> None:
         raise NotImplementedError
 
@@ -63,6 +63,12 @@ class Always:
         raise NotImplementedError
 
     def shut_down(self, client: ControlClient) -> None:
+        raise NotImplementedError
+
+    def permits(self, client: ControlClient, command: Command) -> bool:
+        return True
+
+    def refused(self, client: ControlClient, command: Command) -> None:
         raise NotImplementedError
 
 

@@ -15,7 +15,7 @@ from vtpmd.swtpm.data import (
 )
 from vtpmd.swtpm.host import Connection
 from vtpmd.swtpm.table import Turn
-from vtpmd.tpm.engine import RC, Engine, refusal
+from vtpmd.tpm.engine import RC, Engine, Reply, refusal
 
 from .client import Client, Turns
 from .drops import ClientDrops
@@ -35,7 +35,11 @@ class LongCommands(Turns, Protocol):
     ) -> None: ...
 
     def withhold(
-        self, client: "DataClient", unstored: UnstoredError, respond: Callable[[bytes], None]
+        self,
+        client: "DataClient",
+        command: bytes,
+        unstored: Reply,
+        respond: Callable[[bytes], None],
     ) -> None: ...
 
 
@@ -98,7 +102,7 @@ class DataClient(Client[DataRequest]):
         try:
             response = self._execution.execute(data, self._settings.locality, self._connection)
         except UnstoredError as unstored:
-            self._withhold(unstored, DataRequest(data))
+            self._withhold(unstored.reply, DataRequest(data))
             return False
         except Exception as error:  # as in `attempt`
             self._note_defect(error)
@@ -139,14 +143,14 @@ class DataClient(Client[DataRequest]):
             try:
                 response = execution.settle(execution.run(request.command, locality))
             except UnstoredError as unstored:
-                self._withhold(unstored, request)
+                self._withhold(unstored.reply, request)
             else:
                 self._respond(request, response)
 
-    def _withhold(self, unstored: UnstoredError, request: DataRequest) -> None:
+    def _withhold(self, unstored: Reply, request: DataRequest) -> None:
         self._running_aside = True
         self._long_commands.withhold(
-            self, unstored, lambda response: self._respond(request, response)
+            self, request.command, unstored, lambda response: self._respond(request, response)
         )
 
     def fail(self, request: DataRequest) -> None:

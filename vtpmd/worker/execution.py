@@ -23,11 +23,10 @@ from vtpmd.tpm.engine import RC, Engine, Reply, refusal
 
 from . import rest
 from .errors import frames_of
+from .patience import LONGEST
 from .possession import PROBE, Possession
 
 WAITS = "a restored state waits for its machine's first command"
-PATIENCE = 2.0
-"""Seconds for which a response is withheld: no driver of a guest gives up sooner."""
 LAST_PATIENCE = 0.5
 """Seconds for which the end of a worker is put off to store what is still to be stored."""
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.02, 0.2
@@ -121,7 +120,7 @@ class Execution:
         except UnstoredError:
             return refusal(RC.FAILURE)
 
-    def insist(self, withheld: Reply, patience: float = PATIENCE) -> Reply:
+    def insist(self, withheld: Reply, patience: float = LONGEST) -> Reply:
         """Write `unsaved` again until it is stored, for `patience` seconds or until `cancel`.
 
         What to answer then: `withheld`, or TPM_RC_FAILURE. Meant for the side thread; whoever waits

@@ -14,6 +14,7 @@ from vtpmd.swtpm.table import Turn
 from vtpmd.tpm.engine import Reply
 
 from .execution import Execution, UnstoredError
+from .patience import patience
 from .side import SideThread
 
 _CANCEL_AGAIN = 0.02
@@ -62,12 +63,12 @@ class LongCommands(Generic[C]):
         self._begin(partial(self._execution.run, command, locality))
 
     def withhold(
-        self, client: C, unstored: UnstoredError, respond: Callable[[bytes], None]
+        self, client: C, command: bytes, unstored: Reply, respond: Callable[[bytes], None]
     ) -> None:
-        """Insist on storing, then call `respond`."""
+        """Insist on storing what this command has changed, then call `respond`."""
         self.client, self._respond = client, respond
         self._execution.canceling.clear()
-        self._begin(partial(self._execution.insist, unstored.reply))
+        self._begin(partial(self._execution.insist, unstored, patience(command)))
 
     def finish(self) -> None:
         """Take the reply, make it durable, send the response, then continue what has waited."""

@@ -32,7 +32,8 @@ class SealedState:
     """The state files of instance `uuid`, sealed under `key`.
 
     `header` is that of the newest durable permanent state; `load` comes first. `findings` tells of
-    what was loaded and was not whole.
+    what was loaded and was not whole. `unsaved` is a permanent state that is still to be stored,
+    left here by whoever could not store it: until that or a newer one is, `reserve` says no.
     """
 
     def __init__(
@@ -45,6 +46,7 @@ class SealedState:
         self.key = key
         self.header = Header(uuid, 0, "permanent", key.dek_id)
         self.findings: list[Finding] = []
+        self.unsaved: bytes | None = None
         self._size = 0
         self._sealer: Sealer | None = None
         self._sealed_alike: tuple[object, ...] = ()  # what all that `_sealer` seals has in common
@@ -114,12 +116,22 @@ class SealedState:
         )
         self._nvram.save(self._sealer_of(stated).seal(generation, permanent))
         self.header = stated
+        self.unsaved = None
         self._size = len(permanent)
         self._certain = True
 
+    def save_unsaved(self) -> None:
+        """Store what is still to be stored, if there is something. Raises StorageError."""
+        if self.unsaved is not None:
+            self.save(self.unsaved)
+
+    def newest(self) -> bytes:
+        """The permanent state that counts: `unsaved`, or the stored one. Raises as `load`."""
+        return self.load() if self.unsaved is None else self.unsaved
+
     def reserve(self) -> bool:
         """Whether the next `save` will find its space; costs next to nothing when it will."""
-        return self._nvram.reserve(self._size + _ENVELOPE_ROOM)
+        return self.unsaved is None and self._nvram.reserve(self._size + _ENVELOPE_ROOM)
 
     @property
     def shortage(self) -> str:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from uuid import UUID
 
 from .device import FileDevice
@@ -263,18 +263,36 @@ class SealedState:
         return seal(self.key.dek, header, self.key.slots, received.encode())
 
 
-def read_sealed(fd: int, uuid: UUID) -> tuple[Envelope, bytes]:
-    """The permanent state of instance `uuid` in its open file, parsed and as it is stored.
+@dataclass(frozen=True)
+class Stored:
+    """Permanent state as a file has it, parsed and as it is stored.
+
+    `damage`: what is wrong with the file and no interrupted write explains; empty if nothing is.
+    """
+
+    envelope: Envelope
+    content: bytes = field(repr=False)
+    damage: str = ""
+
+
+def read_stored(fd: int, uuid: UUID) -> Stored:
+    """The permanent state of instance `uuid` in its open file.
 
     Whoever wrote it, no more is read than a state file may hold, and the state of another instance
     is refused. The file may be written meanwhile. Raises StorageError, EnvelopeError.
     """
-    content = StateFile(FileDevice(fd), uuid, "nvram").load().content
-    if content is None:
+    loaded = StateFile(FileDevice(fd), uuid, "nvram").load()
+    if loaded.content is None:
         raise damaged("it holds no state")
-    envelope = parse(content)
+    envelope = parse(loaded.content)
     envelope.demand_instance(uuid)
-    return envelope, content
+    return Stored(envelope, loaded.content, loaded.reason)
+
+
+def read_sealed(fd: int, uuid: UUID) -> tuple[Envelope, bytes]:
+    """The same without the file's condition."""
+    stored = read_stored(fd, uuid)
+    return stored.envelope, stored.content
 
 
 def rewrap(fds: Sequence[int], uuid: UUID, slots: Sequence[Slot]) -> None:

@@ -74,7 +74,7 @@ class SealedState:
             raise StorageError("exists", "cannot create nvram: it holds a state already")
         self._volatile.load()
         self.save(permanent)
-        self._nvram.repeat()
+        self.repeat()
 
     def load(self) -> bytes:
         """The permanent state. Nothing is written: `settle` follows once it is accepted.
@@ -92,6 +92,23 @@ class SealedState:
         self.header = envelope.header
         self._size = len(permanent)
         return permanent
+
+    def await_first(self) -> None:
+        """Get ready for the first permanent state instead of `load`. Raises as `create`."""
+        if self._nvram.load().content is not None:
+            raise StorageError("exists", "nvram holds a state already: nothing is awaited")
+        for file in self._volatile, self._incoming:
+            file.load()
+
+    def adopt(self, key: Key) -> None:
+        """Seal under a key that came with the first state. Nothing was stored under another."""
+        wipe(self.key.dek)
+        self.key = key
+        self.header = replace(self.header, dek_id=key.dek_id)
+
+    def repeat(self) -> None:
+        """Store the permanent state once more, in the other place. Raises StorageError."""
+        self._nvram.repeat()
 
     def settle(self) -> None:
         """Make durable what was loaded; where that can't be done, `reserve` says no."""

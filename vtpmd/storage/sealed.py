@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from uuid import UUID
 
 from .device import FileDevice
@@ -74,7 +74,7 @@ class SealedState:
             raise StorageError("exists", "cannot create nvram: it holds a state already")
         self._volatile.load()
         self.save(permanent)
-        self._nvram.repeat()
+        self.repeat()
 
     def load(self) -> bytes:
         """The permanent state. Nothing is written: `settle` follows once it is accepted.
@@ -92,6 +92,23 @@ class SealedState:
         self.header = envelope.header
         self._size = len(permanent)
         return permanent
+
+    def await_first(self) -> None:
+        """Get ready for the first permanent state instead of `load`. Raises as `create`."""
+        if self._nvram.load().content is not None:
+            raise StorageError("exists", "nvram holds a state already: nothing is awaited")
+        for file in self._volatile, self._incoming:
+            file.load()
+
+    def adopt(self, key: Key) -> None:
+        """Seal under a key that came with the first state. Nothing was stored under another."""
+        wipe(self.key.dek)
+        self.key = key
+        self.header = replace(self.header, dek_id=key.dek_id)
+
+    def repeat(self) -> None:
+        """Store the permanent state once more, in the other place. Raises StorageError."""
+        self._nvram.repeat()
 
     def settle(self) -> None:
         """Make durable what was loaded; where that can't be done, `reserve` says no."""
@@ -204,7 +221,8 @@ class SealedState:
 
         Volatile and received state under the new key are stored beside those under the old, and the
         key of the permanent state decides between them: whenever it is cut short, all of it opens
-        with the old key or all with the new one.
+        with the old key or all with the new one. Afterwards no place keeps what the old one opens:
+        what is of no use any more, as the volatile state of another branch, is cleared.
 
         Raises StorageError, EnvelopeError, or ValueError for a key that can't be used: the old one
         stays in use.
@@ -230,8 +248,12 @@ class SealedState:
             self.save(permanent)
             if volatile is not None:
                 self.save_volatile(volatile)
+            elif self._volatile.load().content is not None:
+                self._volatile.clear()
             if received is not None:
                 self.receive(received)
+            elif self._incoming.load().content is not None:
+                self._incoming.clear()
 
     def _sealer_of(self, header: Header) -> Sealer:
         """What seals permanent states with this header, whatever its generation."""
@@ -258,18 +280,36 @@ class SealedState:
         return seal(self.key.dek, header, self.key.slots, received.encode())
 
 
-def read_sealed(fd: int, uuid: UUID) -> tuple[Envelope, bytes]:
-    """The permanent state of instance `uuid` in its open file, parsed and as it is stored.
+@dataclass(frozen=True)
+class Stored:
+    """Permanent state as a file has it, parsed and as it is stored.
+
+    `damage`: what is wrong with the file and no interrupted write explains; empty if nothing is.
+    """
+
+    envelope: Envelope
+    content: bytes = field(repr=False)
+    damage: str = ""
+
+
+def read_stored(fd: int, uuid: UUID) -> Stored:
+    """The permanent state of instance `uuid` in its open file.
 
     Whoever wrote it, no more is read than a state file may hold, and the state of another instance
     is refused. The file may be written meanwhile. Raises StorageError, EnvelopeError.
     """
-    content = StateFile(FileDevice(fd), uuid, "nvram").load().content
-    if content is None:
+    loaded = StateFile(FileDevice(fd), uuid, "nvram").load()
+    if loaded.content is None:
         raise damaged("it holds no state")
-    envelope = parse(content)
+    envelope = parse(loaded.content)
     envelope.demand_instance(uuid)
-    return envelope, content
+    return Stored(envelope, loaded.content, loaded.reason)
+
+
+def read_sealed(fd: int, uuid: UUID) -> tuple[Envelope, bytes]:
+    """The same without the file's condition."""
+    stored = read_stored(fd, uuid)
+    return stored.envelope, stored.content
 
 
 def rewrap(fds: Sequence[int], uuid: UUID, slots: Sequence[Slot]) -> None:

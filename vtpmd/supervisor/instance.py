@@ -14,7 +14,6 @@ from vtpmd.ipc.identity import Installed, ReadInstalled
 from vtpmd.ipc.messages import (
     HAND_OVERS,
     STORAGE,
-    Admitted,
     Event,
     Pcrs,
     ReadPcrs,
@@ -32,6 +31,7 @@ from .endpoints import Endpoints
 from .errors import EndpointError, WorkerEndedError, WorkerFailedError, WorkerSilentError
 from .events import EventLog
 from .host import Host
+from .launch import admit
 from .metadata import Metadata
 from .old_keys import OldKeys
 from .refusals import refusals
@@ -279,20 +279,7 @@ class Instance:
                     self.endpoints.grant(self._granted())
                 raise
             if (worker := self._worker) is not None:
-                await self._tell(worker)
-
-    async def _tell(self, worker: Worker) -> None:
-        """Have the worker admit who may connect now; the next one is told in its order."""
-        try:
-            await worker.ask(self._granted().order, Admitted)
-        except WorkerSilentError as error:
-            raise OperationError(
-                problems.UNAVAILABLE,
-                f"It is set, but {error} and may admit whom it did before: "
-                "stop the instance with --force and start it.",
-            ) from None
-        except WorkerEndedError:
-            return
+                await admit(worker, self._granted())
 
     def _granted(self) -> Grant:
         return granted(self._host.configuration.sockets, self.metadata)
@@ -359,11 +346,17 @@ class Instance:
         return admitted
 
     async def _look_at_hand_over(self) -> None:
-        """Remember the state of hand-over that the worker reports."""
+        """Remember the state of hand-over that the worker reports, and the newest state."""
+        await self.note_newest()
         async with self._busy:
             if self._gone is None and (answer := await self.status()) is not None:
                 _, status = answer
                 await self.note_hand_over(status.handover, status.generation)
+
+    async def note_newest(self) -> None:
+        """Note the stored state as the newest one that was seen."""
+        if self._gone is None and self.fault is None:
+            await trio.to_thread.run_sync(self._host.anchors.note, self.metadata.uuid)
 
     async def note_hand_over(self, handover: str, generation: int) -> None:
         """Remember whose the TPM is, from this generation of its state on."""

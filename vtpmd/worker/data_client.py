@@ -22,6 +22,8 @@ from .drops import ClientDrops
 from .execution import UnstoredError
 from .instance import Instance
 
+_AFTER = Turn.AFTER  # looking up a member of an Enum takes 0.1 µs in Python 3.11
+
 
 class LongCommands(Turns, Protocol):
     """Runs what takes long on the side thread."""
@@ -88,14 +90,14 @@ class DataClient(Client[DataRequest]):
 
     def ready(self, now: float) -> bool:
         """As in `Client`, with a short way for the usual: one whole command, answered at once."""
-        if self.outgoing or self.partial:
+        if self.outgoing or self._parser.partial:
             return super().ready(now)
-        received = self.receive()
-        if received is None:
+        data = self.receive_octets()
+        if data is None:
             return True
-        data, fds = received
-        if not self._is_usual(data):
-            self.hear(data, fds, now)
+        limit = self._settings.buffer_size
+        if not (self._bare and is_whole(data, limit) and self._is_free_for(data)):
+            self.hear(data, [], now)
             self.pump()
             return False
         self.last_heard = now
@@ -107,9 +109,9 @@ class DataClient(Client[DataRequest]):
         except Exception as error:  # as in `attempt`
             self._note_defect(error)
             response = refusal(RC.FAILURE)
-        if self.has_sent():
+        if self._poll(0):  # `has_sent`
             self._drop_unread()
-        self.send(bounded(response, self._settings.buffer_size))
+        self.send(response if len(response) <= limit else bounded(response, limit))
         return not (self.outgoing or self.closed)
 
     @property
@@ -163,15 +165,9 @@ class DataClient(Client[DataRequest]):
         self._drop_unread()
         super().flush()
 
-    def _is_usual(self, data: bytes) -> bool:
-        """Whether this is a command and all it needs is the TPM, which is free."""
-        return (
-            is_whole(data, self._settings.buffer_size)
-            and self._bare
-            and self._power.running
-            and self._turns.free_for(Turn.AFTER)
-            and not Engine.is_long(data)
-        )
+    def _is_free_for(self, command: bytes) -> bool:
+        """Whether all that a command needs is the TPM, which is free."""
+        return self._power.running and self._turns.free_for(_AFTER) and not Engine.is_long(command)
 
     def _take(self, request: DataRequest | None) -> None:
         if request is not None:

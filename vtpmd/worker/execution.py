@@ -24,7 +24,7 @@ from vtpmd.tpm.engine import RC, Engine, Reply, refusal
 from . import rest
 from .errors import frames_of
 from .patience import LONGEST
-from .possession import PROBE, Possession
+from .possession import AWAITED, PROBE, Possession
 
 WAITS = "a restored state waits for its machine's first command"
 LAST_PATIENCE = 0.5
@@ -56,7 +56,13 @@ class Execution:
     """
 
     def __init__(
-        self, engine: Engine, state: SealedState, report: Report, handover: Handover = "ours"
+        self,
+        engine: Engine,
+        state: SealedState,
+        report: Report,
+        handover: Handover = "ours",
+        *,
+        incoming: bool = False,
     ) -> None:
         self.engine = engine
         self.state = state
@@ -69,7 +75,7 @@ class Execution:
         self._trouble = ""  # why the last save failed
         self._failure_told = False
         self._findings_told: set[Finding] = set()
-        self.possession = Possession(self, handover)
+        self.possession = Possession(self, handover, awaits=incoming)
 
     @property
     def storage(self) -> str:
@@ -146,7 +152,12 @@ class Execution:
     def execute(self, command: bytes, locality: int, connection: Connection | None = None) -> bytes:
         """`prepare`, `run` and `settle` in one; without a `connection`, for nobody's."""
         refused = self.prepare(command, connection)
-        return refused or self.settle(self.engine.execute(command, locality))
+        if refused is not None:
+            return refused
+        reply = self.engine.execute(command, locality)
+        if reply.nv is None and not self.engine.failed:  # as a rule there is nothing to settle
+            return reply.response
+        return self.settle(reply)
 
     def cancel(self) -> None:
         """End the command on the side thread, if one is there."""
@@ -208,6 +219,8 @@ class Execution:
 
         Raises StorageError, EnvelopeError or ValueError: the old key stays in force.
         """
+        if self.possession.awaits:
+            raise ValueError(AWAITED)
         if self.possession.handover.state == "away":
             raise ValueError("its state was handed over to another host")
         if self.stale and self.engine.running:

@@ -77,6 +77,7 @@ class Power:
                 self._power_off()
                 self._init_pending()
             else:
+                possession.demand_present()
                 possession.handover.init(connection)
                 self._power_off()
                 self._init_stored(delete_volatile)

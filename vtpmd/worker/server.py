@@ -84,6 +84,8 @@ class Server:
             begun=execution.possession.handover.begun,
             declared=execution.possession.handover.declared,
             pending=execution.possession.pending is not None,
+            profile="" if execution.possession.awaits else execution.engine.facts.profile,
+            pcr_banks=() if execution.possession.awaits else execution.engine.pcr_banks,
         )
 
     def admit(self, policy: PeerPolicy) -> None:

@@ -35,6 +35,7 @@ CALLS: dict[tuple[str, ...], list[Any]] = {
     ("rekey", "a"): [REKEYED],
     ("migrate", "a"): [INFO],
     ("take-back", "a", "--yes"): [INFO],
+    ("accept-rollback", "a", "--yes"): [INFO],
     ("rekey", "--all"): [LIST, REKEYED],
     ("backup", "a", "OUT"): [b"bundle"],
     ("restore", "BUNDLE"): [INFO],

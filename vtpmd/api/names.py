@@ -36,6 +36,9 @@ UNLOCK: Final = Route("unlock", "POST", f"{API}/instances/{{name}}/unlock")
 UNLOCK_ALL: Final = Route("unlock", "POST", f"{API}/unlock")
 MIGRATE: Final = Route("migrate", "POST", f"{API}/instances/{{name}}/migrate")
 TAKE_BACK: Final = Route("take-back", "POST", f"{API}/instances/{{name}}/take-back")
+ACCEPT_ROLLBACK: Final = Route(
+    "accept-rollback", "POST", f"{API}/instances/{{name}}/accept-rollback"
+)
 REKEY: Final = Route("rekey", "POST", f"{API}/instances/{{name}}/rekey")
 CLONE: Final = Route("clone", "POST", f"{API}/instances/{{name}}/clone")
 BACKUP: Final = Route("backup", "GET", f"{API}/instances/{{name}}/backup")

@@ -131,6 +131,8 @@ class StateFile:
         is beyond MAX_SIZE; the next call tries again.
         """
         self.shortage = None
+        if self._settled and size <= self._capacity:  # as a rule, before each command
+            return True
         try:
             self.settle()
         except StorageError as error:

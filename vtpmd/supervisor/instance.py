@@ -333,11 +333,17 @@ class Instance:
         return admitted
 
     async def _look_at_hand_over(self) -> None:
-        """Remember the state of hand-over that the worker reports."""
+        """Remember the state of hand-over that the worker reports, and the newest state."""
+        await self.note_newest()
         async with self._busy:
             if self._gone is None and (answer := await self.status()) is not None:
                 _, status = answer
                 await self.note_hand_over(status.handover, status.generation)
+
+    async def note_newest(self) -> None:
+        """Note the stored state as the newest one that was seen."""
+        if self._gone is None and self.fault is None:
+            await trio.to_thread.run_sync(self._host.anchors.note, self.metadata.uuid)
 
     async def note_hand_over(self, handover: str, generation: int) -> None:
         """Remember whose the TPM is, from this generation of its state on."""

@@ -192,6 +192,7 @@ class Serving:
         finally:
             self.worker = None
             worker.close()
+        await trio.to_thread.run_sync(self._host.anchors.note, self._metadata.uuid)
 
     async def _admit_anew(self, worker: Worker) -> None:
         """Tell an adopted worker who may connect, as it may have changed meanwhile.

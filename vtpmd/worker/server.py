@@ -35,19 +35,19 @@ class Server:
         self._supervision = supervision
         self._options = options
         self._since = now()
-        self._loop = Loop()
-        self._clients = Clients(self._loop, instance, side, options)
+        self.loop = Loop()
+        self._clients = Clients(self.loop, instance, side, options)
         self._admission = Admission(options.peers, supervision.report)
         self._ownership = Ownership(
-            self._loop,
+            self.loop,
             self._clients,
             self._admission,
             listeners.control,
             supervision.report,
             self.start_up,
         )
-        supervision.on_detach = self._loop.forget
-        supervision.on_report = self._loop.attend
+        supervision.on_detach = self.loop.forget
+        supervision.on_report = self.loop.attend
         instance.migration.old_keys.ask = supervision.ask
 
     def start_up(self) -> None:
@@ -62,7 +62,7 @@ class Server:
     def run(self) -> None:
         """Serve until Stop, a signal or `Options.ending`; then the state is durable."""
         self._open()
-        self._loop.run((self._clients, self._clients.long_commands, self), self._options.signals)
+        self.loop.run((self._clients, self._clients.long_commands, self), self._options.signals)
         for client in self._clients.all():
             client.close()
 
@@ -102,7 +102,7 @@ class Server:
 
     def end(self) -> None:
         """Leave the loop; the instance is powered off and durable."""
-        self._loop.end()
+        self.loop.end()
 
     @property
     def deadline(self) -> float | None:
@@ -111,7 +111,7 @@ class Server:
 
     def tick(self, now: float) -> None:
         """End in order if that was asked for; wait for what the supervisor's channel needs."""
-        if self._loop.ending and self.free_for(Turn.CANCELS):
+        if self.loop.ending and self.free_for(Turn.CANCELS):
             self.instance.power.stop()
             self.end()
         self._supervision.tick(now)
@@ -119,21 +119,21 @@ class Server:
             self.go_on()
         channel, events = self._supervision.channel, self._supervision.events
         if channel is not None:
-            self._loop.watch(channel, events, lambda: self._supervision.ready(self))
+            self.loop.watch(channel, events, lambda: self._supervision.ready(self))
 
     def _open(self) -> None:
         listeners, long_commands = self._listeners, self._clients.long_commands
         long_commands.on_free = self._go_on
-        self._loop.watch(long_commands, selectors.EVENT_READ, long_commands.finish)
+        self.loop.watch(long_commands, selectors.EVENT_READ, long_commands.finish)
         if listeners.adoption is not None:
             Adoption(
-                self._loop,
+                self.loop,
                 Admission(PeerPolicy(), self._supervision.report),
                 listeners.adoption,
                 lambda channel, message: self._supervision.adopt(channel, message, self),
             )
         if listeners.data is not None:
-            self._loop.watch(listeners.data, selectors.EVENT_READ, self._accept_data)
+            self.loop.watch(listeners.data, selectors.EVENT_READ, self._accept_data)
         if listeners.control_client is not None:
             self._ownership.add(listeners.control_client)
         if listeners.data_client is not None:

@@ -22,11 +22,8 @@ BROKEN = "@pytest.mark.served\ndef test_served():\n    assert False\n"
 
 def run(directory: Path, *options: str) -> int:
     """The exit status of the tests in a directory, which run in this process."""
-    return pytest.main(
-        ["-q", "--import-mode=importlib", *options, f"--rootdir={directory}"]
-        + ["-c", str(ROOT / "pyproject.toml"), str(directory)],
-        plugins=[conftest],
-    )
+    where = (f"--rootdir={directory}", "-c", str(ROOT / "pyproject.toml"), str(directory))
+    return pytest.main(["-q", "--import-mode=importlib", *options, *where], plugins=[conftest])
 
 
 @pytest.mark.parametrize(

@@ -60,6 +60,7 @@ CALLS: dict[names.Route, tuple[Call, Any, object]] = {
         {"step": "done"},
     ),
     names.TAKE_BACK: (lambda c: c.take_back("a b"), schema.InstanceInfo, None),
+    names.ACCEPT_ROLLBACK: (lambda c: c.accept_rollback("a b"), schema.InstanceInfo, None),
     names.REKEY: (
         lambda c: c.rekey("a b", schema.RekeyRequest(deep=True)),
         schema.RekeyResult,
@@ -105,6 +106,11 @@ CALLS: dict[names.Route, tuple[Call, Any, object]] = {
         lambda c: c.ca_import(schema.CaImportRequest(file="f", chain="eA==")),
         schema.CaInfo,
         {"file": "f", "chain": "eA=="},
+    ),
+    names.CA_REKEY: (
+        lambda c: c.ca_rekey(schema.CaRekeyRequest(provider="p")),
+        schema.CaRekeyResult,
+        {"provider": "p"},
     ),
     names.PROVIDERS: (lambda c: c.providers(), schema.ProviderList, None),
     names.ROTATE: (lambda c: c.rotate("a b"), schema.RotateResult, None),

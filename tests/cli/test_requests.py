@@ -64,6 +64,7 @@ SET = ("set", "a", "--owner", "b")
         (("ek", "csr", "a"), "--trust-now", {"trust_now": True}),
         (("ek", "renew", "a"), "--trust-now", {"trust_now": True}),
         (("ca", "revoke", "a"), "", {"subject": "a"}),
+        (("ca", "rekey"), "--to-provider hsm", {"provider": "hsm"}),
         (("ca", "revoke", "a"), "--reason superseded", {"subject": "a", "reason": "superseded"}),
     ],
 )

@@ -34,6 +34,7 @@ CELLS: dict[Act, tuple[Problem | None, ...]] = {
     Act.MIGRATE: (RESTS, None, RESTS, RESTS, HOST, KEY, DAMAGED, ABSENT),
     Act.MIGRATED: (None, None, None, None, HOST, KEY, DAMAGED, ABSENT),
     Act.TAKE_BACK: (None, None, None, None, HOST, KEY, DAMAGED, ABSENT),
+    Act.ACCEPT: (None, None, None, None, None, None, DAMAGED, ABSENT),
     Act.SET: (None, None, None, None, None, None, DAMAGED, ABSENT),
     Act.IDENTIFY: (None, None, None, None, HOST, KEY, DAMAGED, ABSENT),
     Act.CERTIFY: (None, None, None, None, HOST, KEY, DAMAGED, ABSENT),

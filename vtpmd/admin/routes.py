@@ -10,6 +10,7 @@ from vtpmd.api import names, problems
 from vtpmd.api import schema as api
 from vtpmd.api.problems import OperationError
 from vtpmd.operations import ca, provider
+from vtpmd.operations.accept_rollback import accept_rollback
 from vtpmd.operations.backup import backup
 from vtpmd.operations.capabilities import capabilities
 from vtpmd.operations.clone import clone
@@ -71,6 +72,7 @@ HANDLERS: dict[names.Route, Handler] = {
     names.UNLOCK_ALL: Handler(unlock_all, body=api.UnlockRequest),
     names.MIGRATE: Handler(migrate, body=api.MigrateRequest),
     names.TAKE_BACK: Handler(take_back),
+    names.ACCEPT_ROLLBACK: Handler(accept_rollback),
     names.REKEY: Handler(rekey, body=api.RekeyRequest),
     names.CLONE: Handler(clone, body=api.CloneRequest),
     names.BACKUP: Handler(backup),
@@ -85,6 +87,7 @@ HANDLERS: dict[names.Route, Handler] = {
     names.CA_REVOKE: Handler(ca.revoke, body=api.CaRevokeRequest),
     names.CA_REQUEST: Handler(ca.request),
     names.CA_IMPORT: Handler(ca.import_, body=api.CaImportRequest),
+    names.CA_REKEY: Handler(ca.rekey, body=api.CaRekeyRequest),
     names.PROVIDERS: Handler(provider.list_),
     names.ROTATE: Handler(provider.rotate),
     names.BACKUP_KEYS: Handler(provider.backup, body=api.BackupRequest),

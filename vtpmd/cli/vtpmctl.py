@@ -26,6 +26,7 @@ VERBS = {
     "rekey": "rekey",
     "migrate": "migrate",
     "take-back": "take_back",
+    "accept-rollback": "accept_rollback",
     "backup": "backup",
     "restore": "restore",
     "clone": "clone",

@@ -116,6 +116,11 @@ class Engine:
         """What this TPM reports about itself and never changes."""
         return facts_of(self._tpm.profile)
 
+    @property
+    def pcr_banks(self) -> tuple[str, ...]:
+        """The names of the PCR banks that it has."""
+        return tuple(HASHES[bank].name for bank in pcrs.banks(self._tpm))
+
     def permanent(self) -> bytes:
         """The encoded state that survives a power cycle."""
         tpm = self._tpm

@@ -41,7 +41,6 @@ class Connection(Generic[R]):
         self.outgoing = bytearray()
         self.deadline: float | None = None
         self.last_heard = heard
-        self.parked = False
         self.closing = False
         self.closed = False
         self.on_close: Callable[[Connection[R]], None] = lambda connection: None
@@ -59,7 +58,7 @@ class Connection(Generic[R]):
         """What to wait for: never read while output is queued, so buffers stay bounded."""
         if self.outgoing:
             return selectors.EVENT_WRITE
-        return 0 if self.pending or self.parked or self.closing else selectors.EVENT_READ
+        return 0 if self.pending or self.closing else selectors.EVENT_READ
 
     def receive(self) -> tuple[bytes, list[int]] | None:
         """What is there, with its descriptors; b"" at the end, None if nothing is."""

@@ -15,10 +15,11 @@ from vtpmd.swtpm.data import (
 )
 from vtpmd.swtpm.host import Connection
 from vtpmd.swtpm.table import Turn
-from vtpmd.tpm.engine import RC, Engine, refusal
+from vtpmd.tpm.engine import RC, Engine, Reply, refusal
 
 from .client import Client, Turns
 from .drops import ClientDrops
+from .execution import UnstoredError
 from .instance import Instance
 
 _AFTER = Turn.AFTER  # looking up a member of an Enum takes 0.1 µs in Python 3.11
@@ -32,6 +33,14 @@ class LongCommands(Turns, Protocol):
         client: "DataClient",
         command: bytes,
         locality: int,
+        respond: Callable[[bytes], None],
+    ) -> None: ...
+
+    def withhold(
+        self,
+        client: "DataClient",
+        command: bytes,
+        unstored: Reply,
         respond: Callable[[bytes], None],
     ) -> None: ...
 
@@ -94,6 +103,9 @@ class DataClient(Client[DataRequest]):
         self.last_heard = now
         try:
             response = self._execution.execute(data, self._settings.locality, self._connection)
+        except UnstoredError as unstored:
+            self._withhold(unstored.reply, DataRequest(data))
+            return False
         except Exception as error:  # as in `attempt`
             self._note_defect(error)
             response = refusal(RC.FAILURE)
@@ -130,7 +142,18 @@ class DataClient(Client[DataRequest]):
                 self, request.command, locality, lambda response: self._respond(request, response)
             )
         else:
-            self._respond(request, execution.settle(execution.run(request.command, locality)))
+            try:
+                response = execution.settle(execution.run(request.command, locality))
+            except UnstoredError as unstored:
+                self._withhold(unstored.reply, request)
+            else:
+                self._respond(request, response)
+
+    def _withhold(self, unstored: Reply, request: DataRequest) -> None:
+        self._running_aside = True
+        self._long_commands.withhold(
+            self, request.command, unstored, lambda response: self._respond(request, response)
+        )
 
     def fail(self, request: DataRequest) -> None:
         self._respond(request, refusal(RC.FAILURE))

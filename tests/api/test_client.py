@@ -123,6 +123,11 @@ CALLS: dict[names.Route, tuple[Call, Any, object]] = {
         schema.CaInfo,
         {"file": "f", "chain": "eA=="},
     ),
+    names.CA_REKEY: (
+        lambda c: c.ca_rekey(schema.CaRekeyRequest(provider="p")),
+        schema.CaRekeyResult,
+        {"provider": "p"},
+    ),
     names.PROVIDERS: (lambda c: c.providers(), schema.ProviderList, None),
     names.ROTATE: (lambda c: c.rotate("a b"), schema.RotateResult, None),
     names.BACKUP_KEYS: (

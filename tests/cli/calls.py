@@ -61,6 +61,7 @@ CALLS: dict[tuple[str, ...], list[Any]] = {
     ("ca", "revoke", "a"): [answer(schema.CaRevocation)],
     ("ca", "csr", "OUT"): [answer(schema.CaRequest)],
     ("ca", "import", "BUNDLE"): [answer(schema.CaInfo)],
+    ("ca", "rekey"): [answer(schema.CaRekeyResult)],
     ("provider", "list"): [answer(schema.ProviderList)],
     ("provider", "rotate", "p"): [answer(schema.RotateResult)],
     ("provider", "backup", "p", "OUT", "--passphrase-fd", "FD"): [KEYRING, b""],

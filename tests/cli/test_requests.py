@@ -72,6 +72,7 @@ SET = ("set", "a", "--owner", "b")
         ),
         (("snapshot", "delete", "a", "s"), "", {"snapshot": "s"}),
         (("ca", "revoke", "a"), "", {"subject": "a"}),
+        (("ca", "rekey"), "--to-provider hsm", {"provider": "hsm"}),
         (("ca", "revoke", "a"), "--reason superseded", {"subject": "a", "reason": "superseded"}),
     ],
 )

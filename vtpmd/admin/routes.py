@@ -91,6 +91,7 @@ HANDLERS: dict[names.Route, Handler] = {
     names.CA_REVOKE: Handler(ca.revoke, body=api.CaRevokeRequest),
     names.CA_REQUEST: Handler(ca.request),
     names.CA_IMPORT: Handler(ca.import_, body=api.CaImportRequest),
+    names.CA_REKEY: Handler(ca.rekey, body=api.CaRekeyRequest),
     names.PROVIDERS: Handler(provider.list_),
     names.ROTATE: Handler(provider.rotate),
     names.BACKUP_KEYS: Handler(provider.backup, body=api.BackupRequest),

@@ -140,7 +140,7 @@ class Client:
         return self._ask(names.EK_RENEW, schema.EkInfo, name, request)
 
     def ca(self) -> schema.CaInfo:
-        """The own authority, which is made if there is none."""
+        """The own authority."""
         return self._ask(names.CA, schema.CaInfo)
 
     def ca_certificates(self) -> schema.CaCertificates:
@@ -162,6 +162,10 @@ class Client:
     def ca_import(self, request: schema.CaImportRequest) -> schema.CaInfo:
         """Issue from now on with the certificate that was requested."""
         return self._ask(names.CA_IMPORT, schema.CaInfo, request=request)
+
+    def ca_rekey(self, request: schema.CaRekeyRequest | None = None) -> schema.CaRekeyResult:
+        """Seal the keys of the own authority under a new key."""
+        return self._ask(names.CA_REKEY, schema.CaRekeyResult, request=request)
 
     def providers(self) -> schema.ProviderList:
         """The key providers, and how many instances need each."""

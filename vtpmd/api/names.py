@@ -61,6 +61,7 @@ CA_CRL: Final = Route("ca crl", "POST", f"{API}/ca/crl")
 CA_REVOKE: Final = Route("ca revoke", "POST", f"{API}/ca/revoke")
 CA_REQUEST: Final = Route("ca csr", "POST", f"{API}/ca/request")
 CA_IMPORT: Final = Route("ca import", "POST", f"{API}/ca/import")
+CA_REKEY: Final = Route("ca rekey", "POST", f"{API}/ca/rekey")
 PROVIDERS: Final = Route("provider list", "GET", f"{API}/providers")
 ROTATE: Final = Route("provider rotate", "POST", f"{API}/providers/{{name}}/rotate")
 BACKUP_KEYS: Final = Route("provider backup", "POST", f"{API}/providers/{{name}}/backup")
@@ -99,7 +100,7 @@ EXIT_STATUSES: Final = {
     2: "the command line or the request is not valid",
     EXIT_UNREACHABLE: "the daemon cannot be reached",
     4: "not permitted",
-    5: "no such instance, snapshot or key provider",
+    5: "no such instance, snapshot, key provider or authority",
     6: "an instance of this name or UUID exists",
     7: "the instance is running, is not running, or was handed over",
     8: "the key is missing or its provider is unavailable (state locked)",

@@ -20,6 +20,7 @@ from .certificates import CaCertificate as CaCertificate
 from .certificates import CaCertificates as CaCertificates
 from .certificates import CaImportRequest as CaImportRequest
 from .certificates import CaInfo as CaInfo
+from .certificates import CaRekeyRequest as CaRekeyRequest
 from .certificates import CaRequest as CaRequest
 from .certificates import CaRevocation as CaRevocation
 from .certificates import CaRevocationLists as CaRevocationLists
@@ -201,6 +202,13 @@ class RekeyResult(Report):
     name: str
     uuid: UUID
     changed: bool
+    keys: tuple[KeySlot, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class CaRekeyResult(Report):
+    """Which key providers hold the key of the own authority now."""
+
     keys: tuple[KeySlot, ...]
 
 

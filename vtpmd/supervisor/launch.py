@@ -7,6 +7,8 @@ from typing import TypeVar
 
 import trio
 
+from vtpmd.api import problems
+from vtpmd.api.problems import OperationError
 from vtpmd.config.schema import Configuration
 from vtpmd.ipc.messages import (
     Admitted,
@@ -25,7 +27,7 @@ from . import serving_lock
 from .access import Grant
 from .claim import claim
 from .endpoints import Endpoints
-from .errors import WorkerEndedError
+from .errors import WorkerEndedError, WorkerSilentError
 from .events import OnEvent
 from .host import Host
 from .metadata import Metadata
@@ -182,6 +184,23 @@ async def _hand_over(
         sandbox=ready.sandbox,
     )
     return worker
+
+
+async def admit(worker: Worker, grant: Grant) -> None:
+    """Have a worker admit who may connect now; the next one is told in its order.
+
+    Raises OperationError if it does not answer: it may serve on as before.
+    """
+    try:
+        await worker.ask(grant.order, Admitted)
+    except WorkerSilentError as error:
+        raise OperationError(
+            problems.UNAVAILABLE,
+            f"It is set, but {error} and may admit whom it did before: "
+            "stop the instance with --force and start it.",
+        ) from None
+    except WorkerEndedError:
+        return
 
 
 async def _keep_up(worker: Worker, known: Grant, granted: Callable[[], Grant]) -> None:

@@ -113,6 +113,7 @@ def _options(order: Serve, sandbox: Sandbox) -> Options:
         startup="clear" if order.startup else None,
         set_locality=order.set_locality,
         handover=order.handover,
+        incoming=order.incoming,
     )
 
 

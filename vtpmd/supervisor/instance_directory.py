@@ -3,6 +3,7 @@
     meta.json  *.pem            what is public about it
     condition.json              its state, and why, for the next daemon
     lock                        locked (flock) by whoever changes the instance, or serves it
+    lease.json                  which host's worker serves it
     tpm/nvram                   the state of its TPM, for a worker by open descriptors
     tpm/volatile
     tpm/incoming

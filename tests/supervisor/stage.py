@@ -17,6 +17,7 @@ from vtpmd.kms.provider import Erased, KeyContext, NotErased
 from vtpmd.operations.info import info
 from vtpmd.storage.slot import Slot
 from vtpmd.supervisor import serving_lock
+from vtpmd.supervisor.anchors import Anchors
 from vtpmd.supervisor.authority import Authority
 from vtpmd.supervisor.fleet import Fleet
 from vtpmd.supervisor.host import Host
@@ -137,14 +138,19 @@ class Stage:
 
 
 @asynccontextmanager
-async def staged(nursery: trio.Nursery, idle: float = 0) -> AsyncIterator[Stage]:
+async def staged(nursery: trio.Nursery, **settings: object) -> AsyncIterator[Stage]:
     """A host with nothing on it; no process, no file and no DEK is left afterwards.
 
-    What nobody uses for `idle` seconds sleeps; 0: never.
+    Nothing sleeps there unless the `settings` say so.
     """
     with tempfile.TemporaryDirectory(prefix="vtpmd-") as directory:
         configuration = Configuration.model_validate(
-            {"state_dir": f"{directory}/state", "runtime_dir": f"{directory}/run"}
+            {
+                "state_dir": f"{directory}/state",
+                "runtime_dir": f"{directory}/run",
+                "idle_timeout": 0,
+                **settings,
+            }
         )
         configuration.workers_dir.mkdir(parents=True)
         registry, zygote = Registry(configuration.state_dir), Zygote()
@@ -153,17 +159,19 @@ async def staged(nursery: trio.Nursery, idle: float = 0) -> AsyncIterator[Stage]
         keys = Keys({"main": provider, "other": other}, "main", None, audit)
         authority = Authority(registry.state_fd, keys, audit)
         identities = Identities(configuration.identity, registry.state_fd, authority, audit)
-        keeper = Keeper(configuration.keeper_socket, idle, nursery)
-        host = Host(configuration, registry, keys, identities, zygote, nursery, keeper)
+        anchors = Anchors(configuration, registry)
+        keeper = Keeper(configuration.keeper_socket, configuration.idle_timeout, nursery)
+        host = Host(configuration, registry, keys, identities, zygote, nursery, anchors, keeper)
         fleet = Fleet(host)
         yield Stage(fleet, provider, other, host, Path(directory))
         provider.fault = other.fault = None
         for instance in fleet:
             await instance.stop(True, "the end of a test")
         keeper.close()
-        if idle:
+        if configuration.idle_timeout:
             await until(lambda: keeper_of(configuration) is None)
         nursery.cancel_scope.cancel()
         zygote.close()
+        anchors.close()
         registry.close()
         assert not any(map(any, (*provider.seen, *other.seen))), "a DEK has not been wiped"

@@ -26,7 +26,7 @@ EXTEND_16 = "80020000004100000182000000100000000940000009000000000000000001000b"
 
 @pytest.fixture
 async def dormitory(nursery: trio.Nursery) -> AsyncIterator[Stage]:
-    async with staged(nursery, IDLE) as stage:
+    async with staged(nursery, idle_timeout=IDLE) as stage:
         yield stage
 
 

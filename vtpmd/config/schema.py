@@ -27,6 +27,7 @@ def _word(value: object) -> object:
 
 Sandbox = Annotated[Literal["require", "best-effort", "off"], BeforeValidator(_word)]
 MemoryMerge = Annotated[Literal["off", "on"], BeforeValidator(_word)]
+Rollback = Annotated[Literal["enforce", "warn", "off"], BeforeValidator(_word)]
 ClonePolicy = Literal["copy", "replace"]
 SOCKET_PATH_LIMIT = 107  # sun_path holds 108 octets with the closing NUL (unix(7))
 _LONGEST_IDLE = 365 * 86400
@@ -185,6 +186,8 @@ class Configuration(Section):
     sandbox: Sandbox = "require"
     memory_merge: MemoryMerge = "off"
     idle_timeout: Annotated[float, Field(ge=0, le=_LONGEST_IDLE)] = 600.0
+    rollback: Rollback = "warn"
+    anchor_dir: AbsolutePath | None = None
     defaults: Defaults = Defaults()
     key_providers: list[AnyProvider] = Field(default_factory=lambda: [registry.default()])
     default_provider: ProviderName | None = None

@@ -17,6 +17,7 @@ from vtpmd.storage.slot import Slot
 
 from .events import ALARMS as ALARMS
 from .events import HAND_OVERS as HAND_OVERS
+from .events import STORAGE as STORAGE
 from .events import EventKind as EventKind
 from .handover import ChangeHandOver as ChangeHandOver
 from .handover import HandOverAct as HandOverAct
@@ -57,64 +58,18 @@ from .serving import Serve as Serve
 from .serving import Succeed as Succeed
 from .serving import Succeeded as Succeeded
 from .serving import Succession as Succession
+from .spawning import Exit as Exit
+from .spawning import ReadExit as ReadExit
+from .spawning import Spawn as Spawn
+from .spawning import Spawned as Spawned
+from .spawning import SpawnFailed as SpawnFailed
+from .spawning import ZygoteReady as ZygoteReady
 from .words import FailureKind as FailureKind
 from .words import SandboxMode as SandboxMode
 
 STATE_FDS = len(ROLES)
 """How many descriptors the state files of an instance are."""
 TpmPower = Literal["off", "on", "failed", "unknown"]
-ExitKind = Literal["exited", "killed", "unknown"]
-
-
-@dataclass(frozen=True)
-class ZygoteReady:
-    """The engine is loaded: which profiles and PCR banks a TPM can be made with."""
-
-    profiles: tuple[str, ...]
-    pcr_banks: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Spawn:
-    """Fork a worker.
-
-    File descriptors: the worker's end of its channel and, for a worker that is to serve, the
-    instance's serving lock, open for reading. The worker locks it for as long as it lives.
-    """
-
-    uuid: UUID
-    name: str
-
-
-@dataclass(frozen=True)
-class Spawned:
-    """The worker runs. One file descriptor: its pidfd."""
-
-    pid: int
-
-
-@dataclass(frozen=True)
-class SpawnFailed:
-    reason: str
-
-
-@dataclass(frozen=True)
-class ReadExit:
-    """Ask the zygote how a worker ended."""
-
-    pid: int
-
-
-@dataclass(frozen=True)
-class Exit:
-    """How the worker `pid` ended; `number` is its exit status or the signal that ended it.
-
-    Nothing is known of a worker that another zygote forked, or that has not ended.
-    """
-
-    pid: int
-    how: ExitKind = "unknown"
-    number: int = 0
 
 
 @dataclass(frozen=True)
@@ -164,7 +119,8 @@ class Reseal:
 class ChangeStoredHandOver:
     """Change the state of hand-over of a stored TPM, which is not served.
 
-    File descriptors: its state files and its lock. `handover`: what the supervisor remembers.
+    File descriptors: its state files and its lock. `handover`: what the supervisor remembers;
+    `epoch`: the newest that it knows of, after which a new line begins.
     """
 
     uuid: UUID
@@ -173,6 +129,7 @@ class ChangeStoredHandOver:
     act: HandOverAct
     handover: Handover = "ours"
     sandbox: SandboxMode = "require"
+    epoch: int = 0
 
 
 @dataclass(frozen=True)
@@ -229,6 +186,7 @@ class StatusReply:
     `handover`: "ours", "lent" or "away"; `begun`: how its epoch began, if that is known;
     `declared`: a migration is waited for; `pending`: a restored state waits for its first command.
     `version`: of the vtpmd that the worker belongs to.
+    `profile`, `pcr_banks`: those of the TPM, empty while it is still to come.
     """
 
     uuid: UUID
@@ -248,6 +206,8 @@ class StatusReply:
     pending: bool = False
     begun: str = ""
     version: str = ""
+    profile: str = ""
+    pcr_banks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

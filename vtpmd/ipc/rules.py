@@ -126,9 +126,9 @@ class Rule:
 
 
 MAX_CLIENTS = 16
-"""How many clients of each of its two channels a worker serves."""
+"""How many clients of each of its two channels a worker serves, besides QEMU."""
 _SERVE_FDS = (STATE_FDS + 3, STATE_FDS + 4)
-_SUCCESSION_FDS = range(1 + _SERVE_FDS[0], 2 + _SERVE_FDS[1] + 2 * MAX_CLIENTS)
+_SUCCESSION_FDS = range(1 + _SERVE_FDS[0], 2 + _SERVE_FDS[1] + 2 * (MAX_CLIENTS + 1))
 
 
 def _rule(

@@ -26,7 +26,8 @@ class Serve:
     TPM2_Startup(CLEAR) (swtpm's not-need-init,startup-clear); `set_locality` permits the vendor
     command TPM2_CC_SET_LOCALITY on the data channel; with `check_peers` only root, the worker's own
     user, `peer_uids` and members of `peer_gids` may connect, otherwise whoever the socket's mode
-    lets in. `handover`: what the supervisor remembers of its state of hand-over.
+    lets in. `handover`: what the supervisor remembers of its state of hand-over. `incoming`: no
+    state is stored yet, and `key` opens none; the TPM comes in state blobs and brings its key.
     """
 
     uuid: UUID
@@ -39,6 +40,7 @@ class Serve:
     peer_uids: tuple[int, ...] = ()
     peer_gids: tuple[int, ...] = ()
     handover: Handover = "ours"
+    incoming: bool = False
 
 
 @dataclass(frozen=True)

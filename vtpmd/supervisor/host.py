@@ -6,6 +6,7 @@ import trio
 
 from vtpmd.config.schema import Configuration
 
+from .anchors import Anchors
 from .identities import Identities
 from .keeper import Keeper
 from .keys import Keys
@@ -26,4 +27,5 @@ class Host:
     identities: Identities
     zygote: Zygote
     nursery: trio.Nursery
+    anchors: Anchors
     keeper: Keeper | None = None

@@ -10,25 +10,28 @@ import trio
 
 from vtpmd.api import names, problems
 from vtpmd.api.problems import OperationError
-from vtpmd.ipc.identity import Installed, ReadInstalled
-from vtpmd.ipc.messages import HAND_OVERS, Admitted, Event, Pcrs, ReadPcrs, Status, StatusReply
+from vtpmd.ipc.identity import Installed
+from vtpmd.ipc.messages import HAND_OVERS, STORAGE, Event, Pcrs, StatusReply
 from vtpmd.storage.errors import StorageError
 from vtpmd.storage.header import Handover
-from vtpmd.storage.wipe import wipe
 from vtpmd.telemetry.log import get_logger
 
+from . import questions
 from .access import Access, Grant, check_access, granted
+from .adoption import adopt
 from .endpoints import Endpoints
-from .errors import EndpointError, WorkerEndedError, WorkerFailedError, WorkerSilentError
+from .errors import EndpointError, WorkerEndedError
 from .events import EventLog
 from .host import Host
+from .launch import admit, try_key
 from .metadata import Metadata
 from .old_keys import OldKeys
 from .refusals import refusals
 from .registry import Entry
+from .release import demand_free
 from .serving import ADOPTED, POWERED_OFF, Serving
 from .states import GONE, REFUSALS, STARTING, UNREADABLE, WAITING, Act, Cause, Condition
-from .worker import Worker, adopt
+from .worker import Worker
 
 log = get_logger("instance")
 
@@ -59,6 +62,18 @@ class Instance:
         self._busy = trio.Lock()
         self._serving: Serving | None = None
         self._gone: Act | None = None  # what became of it
+
+    @property
+    def reason(self) -> str:
+        """Why it is in its state, and what is wrong with its worker, for people."""
+        trouble = "" if self._worker is None else self._worker.trouble
+        return f"{self.condition.reason}; {trouble}" if trouble else self.condition.reason
+
+    def look(self) -> None:
+        """Ask the worker now and then how it is, and log when it falls silent or answers again."""
+        if (worker := self._worker) is not None and worker.look():
+            event = "worker-silent" if worker.silent else "worker-answers"
+            self._log.warning(event, pid=worker.pid, reason=self.reason)
 
     def demand(self, act: Act) -> None:
         """Raise OperationError unless the state permits this act."""
@@ -132,11 +147,9 @@ class Instance:
             if self._serving is not None:
                 await self._try_now()
                 return
-            uuid = self.metadata.uuid
             try:
                 with refusals():
-                    envelope = await trio.to_thread.run_sync(self._host.registry.envelope, uuid)
-                    wipe(await self._host.keys.unlock(envelope, uuid))
+                    await try_key(self._host, self.metadata.uuid)
             except OperationError as refused:
                 if refused.problem is problems.KEY_UNAVAILABLE:
                     self.lock(refused.detail)
@@ -154,14 +167,13 @@ class Instance:
         instance, and for the worker not long.
         """
         if force:
-            await self._wake()
             await self._end(reason, force)
         async with self._busy:
             self.demand(Act.STOP)
-            await self._wake()
             if remember and self.fault is None:
                 await self.note(autostart=False)
             await self._end(reason)
+            await demand_free(self._host.registry, self.metadata.uuid, self.endpoints.adoption)
             if self.condition.state != names.STOPPED:
                 self._become(Cause.STOP, reason)
             if self.fault is not None:
@@ -204,7 +216,6 @@ class Instance:
         """Stop serving it, for good if the body succeeds. Raises OperationError."""
         async with self._busy:
             self.demand(act)
-            await self._wake()
             await self._end(f"it is {act.value}")
             yield
             self._gone = act
@@ -217,38 +228,22 @@ class Instance:
         async with self._busy:
             self.demand(Act.UPGRADE)
             await self._wake()
-            if self._serving is None:
-                raise WorkerEndedError("no worker serves it just now")
+            assert self._serving is not None  # it runs
             return await self._serving.replace()
 
     async def status(self) -> tuple[int, StatusReply] | None:
-        """The worker's process id and its report, or None if no worker answers."""
-        if (worker := self._worker) is None:
-            return None
-        try:
-            return worker.pid, await worker.ask(Status(), StatusReply)
-        except (WorkerEndedError, WorkerFailedError):
-            return None
+        """The worker's process id and its report, which says nothing if it is silent, or None."""
+        return await questions.status(self._worker, self.metadata)
 
     async def installed(self) -> Installed | None:
         """What the worker says of certificates in NV, or None if no worker answers."""
-        if (worker := self._worker) is None:
-            return None
-        try:
-            return await worker.ask(ReadInstalled(), Installed)
-        except (WorkerEndedError, WorkerFailedError):
-            return None
+        return await questions.installed(self._worker)
 
     async def pcrs(self) -> Pcrs:
         """The PCR values of the running TPM. Raises OperationError."""
         self.demand(Act.READ_PCRS)
         await self._wake()
-        try:
-            if self._worker is None:
-                raise WorkerEndedError("the worker ended unexpectedly")
-            return await self._worker.ask(ReadPcrs(), Pcrs)
-        except (WorkerEndedError, WorkerFailedError) as error:
-            raise OperationError(problems.INTERNAL, str(error)) from None
+        return await questions.pcrs(self._worker)
 
     async def note(self, **changes: object) -> None:
         """Change the metadata, durably. Raises StorageError."""
@@ -287,20 +282,7 @@ class Instance:
                     self.endpoints.grant(self._granted())
                 raise
             if (worker := self._worker) is not None:
-                await self._tell(worker)
-
-    async def _tell(self, worker: Worker) -> None:
-        """Have the worker admit who may connect now; the next one is told in its order."""
-        try:
-            await worker.ask(self._granted().order, Admitted)
-        except WorkerSilentError as error:
-            raise OperationError(
-                problems.UNAVAILABLE,
-                f"It is set, but {error} and may admit whom it did before: "
-                "stop the instance with --force and start it.",
-            ) from None
-        except WorkerEndedError:
-            return
+                await admit(worker, self._granted())
 
     def _granted(self) -> Grant:
         return granted(self._host.configuration.sockets, self.metadata)
@@ -362,16 +344,24 @@ class Instance:
 
     def _on_event(self, pid: int, event: Event) -> bool:
         admitted = self._events.write(pid, event)
+        if admitted and event.kind in STORAGE and (worker := self._worker) is not None:
+            worker.inquire()
         if admitted and event.kind in HAND_OVERS:
             self._host.nursery.start_soon(self._look_at_hand_over)
         return admitted
 
     async def _look_at_hand_over(self) -> None:
-        """Remember the state of hand-over that the worker reports."""
+        """Remember the state of hand-over that the worker reports, and the newest state."""
         async with self._busy:
             if self._gone is None and (answer := await self.status()) is not None:
                 _, status = answer
                 await self.note_hand_over(status.handover, status.generation)
+        await self.note_newest()
+
+    async def note_newest(self) -> None:
+        """Note the stored state as the newest one that was seen."""
+        if self._gone is None and self.fault is None:
+            await trio.to_thread.run_sync(self._host.anchors.note, self.metadata.uuid)
 
     async def note_hand_over(self, handover: str, generation: int) -> None:
         """Remember whose the TPM is, from this generation of its state on."""
@@ -382,6 +372,7 @@ class Instance:
                 self._log.warning("hand-over-not-noted", handover=handover, reason=str(error))
 
     async def _end(self, reason: str, force: bool = False) -> None:
+        await self._wake()
         if self._serving is not None:
             await self._serving.end(reason, force)
 
@@ -404,7 +395,6 @@ class Instance:
             note = self._host.registry.note_condition
             try:
                 await trio.to_thread.run_sync(note, self.metadata.uuid, condition)
+                self._noted = condition.since
             except StorageError as error:
                 self._log.warning("condition-not-noted", reason=str(error))
-                return
-            self._noted = condition.since

@@ -6,7 +6,6 @@ import time
 from collections.abc import Sequence
 
 from vtpmd.ipc.messages import Serve, Succession
-from vtpmd.storage.errors import StorageError
 from vtpmd.swtpm.table import Turn
 
 from . import suspension
@@ -15,6 +14,7 @@ from .clients import Clients
 from .instance import Instance
 from .options import Listeners, Options
 from .ownership import Ownership
+from .possession import AWAITED
 from .sources import now
 from .suspension import Links, Suspended, Suspension
 
@@ -59,9 +59,13 @@ class Estate:
         What the TPM's time has changed by then is stored.
         """
         execution = self._instance.execution
+        if execution.possession.awaits:
+            return AWAITED
         if self._instance.migration.waiting:
             return "state blobs wait for the machine's INIT"
         execution.tick()
+        if execution.state.unsaved is not None:
+            return "its storage fails: what it has in memory is not stored"
         if execution.stale or execution.engine.failed:
             return "its TPM is in failure mode: reset the virtual machine first"
         return ""
@@ -85,20 +89,13 @@ class Estate:
     def lay_down(self) -> None:
         """Store the TPM as if its machine had shut it down in order. Raises StorageError.
 
-        Not where what is stored is at rest already, or is another line of its life.
+        Not where what is stored is at rest already, or is another line of its life. The first
+        command that comes then stores it as it is.
         """
         execution = self._instance.execution
         if execution.possession.certain and execution.engine.shutdown_needed:
+            execution.possession.resting = True
             execution.state.save(execution.permanent(at_rest=True))
-
-    def get_up(self) -> None:
-        """Store the TPM as it is in use again; if that fails, it is in failure mode."""
-        execution = self._instance.execution
-        if execution.possession.certain and execution.engine.shutdown_needed:
-            try:
-                execution.state.save(execution.engine.permanent())
-            except StorageError as error:
-                execution.fail(str(error))
 
     def seal(self, fd: int) -> tuple[Succession, list[int]]:
         """Seal all of it into a file in memory; what a successor is sent beside that.
@@ -123,6 +120,7 @@ class Estate:
         execution.engine.buffer_size = use.buffer_size
         execution.commands = use.commands
         execution.possession.resume(use.lent, use.pending, use.pending_owner, links)
+        execution.possession.resting = use.resting
         drops = self._clients.drops
         drops.octets, drops.descriptors = use.dropped_octets, use.refused_descriptors
         self.since = use.since
@@ -160,6 +158,7 @@ class Estate:
             lent=lent,
             pending=pending,
             pending_owner=pending_owner,
+            resting=execution.possession.resting,
         )
 
     def _order(self) -> Serve:

@@ -97,12 +97,12 @@ def _serve(channel: Channel, supervision: Supervision, order: Serve, fds: Sequen
         channel.set_blocking(False)
 
     hosting.serve(
-        fds[: STATE_FDS + 1],  # the lock stays open as long as we live
+        fds[: STATE_FDS + 1],
         order.key,
         sandbox,
-        Listeners(*(_listener(fd) for fd in fds[STATE_FDS + 1 :])),
+        listeners_of(fds),
         supervision,
-        _options(order, sandbox),
+        options_of(order, sandbox.active),
         ready,
     )
 
@@ -121,24 +121,31 @@ def _succeed(
         socket.socket(fileno=fds[0]),
         sandbox,
         supervision,
-        lambda succession: _options(succession.order, sandbox),
+        lambda succession: options_of(succession.order, sandbox.active),
         ready,
     )
 
 
-def _options(order: Serve, sandbox: Sandbox) -> Options:
+def listeners_of(fds: Sequence[int]) -> Listeners:
+    """Those that came with an order to serve, behind the state files and the instance's lock.
+
+    The lock stays open as long as this process lives.
+    """
+    listeners = [socket.socket(fileno=fd) for fd in fds[STATE_FDS + 1 :]]
+    for each in listeners:
+        each.setblocking(False)
+    return Listeners(*listeners)
+
+
+def options_of(order: Serve, sandbox: dict[str, str]) -> Options:
+    """What an order to serve says about how; `sandbox` tells what is active."""
     return Options(
         uuid=order.uuid,
         name=order.name,
-        sandbox=sandbox.active,
+        sandbox=sandbox,
         peers=policy_of(order),
         startup="clear" if order.startup else None,
         set_locality=order.set_locality,
         handover=order.handover,
+        incoming=order.incoming,
     )
-
-
-def _listener(fd: int) -> socket.socket:
-    sock = socket.socket(fileno=fd)
-    sock.setblocking(False)
-    return sock

@@ -71,8 +71,7 @@ class Resting:
             self._estate.lay_down()
             succession, fds = self._estate.seal(self._memory)
         except (StorageError, EnvelopeError, OSError, ValueError):
-            self._estate.get_up()  # awake is no worse than asleep
-            return
+            return  # awake is no worse than asleep
         message = GiveBack(succession.order, succession.data, round(self._idle * 1000))
         channel.set_blocking(True)
         try:
@@ -80,7 +79,6 @@ class Resting:
             channel.receive()
         except (ChannelClosedError, IllegalMessageError, OSError):
             self._forget()
-            self._estate.get_up()
             return
         serving_lock.let_go()
         self.done = True

@@ -11,13 +11,13 @@ from vtpmd.linux.peers import PeerPolicy
 from vtpmd.swtpm.table import Turn
 from vtpmd.tpm.engine import Reply
 
-from .admission import Admission
+from .admission import Admission, Door
 from .adoption import Adoption
 from .clients import Clients
 from .estate import Estate
 from .giving_way import GivingWay
 from .instance import Instance
-from .loop import Loop
+from .loop import Loop, Part
 from .options import Listeners, Options
 from .ownership import Ownership
 from .resting import Resting
@@ -45,24 +45,18 @@ class Server:
         self._listeners = listeners
         self._supervision = supervision
         self._options = options
-        self._loop = Loop()
-        self._clients = Clients(self._loop, instance, side, options)
+        self.loop = Loop()
+        self._clients = Clients(self.loop, instance, side, options)
         self._admission = Admission(options.peers, supervision.report)
-        self._ownership = Ownership(
-            self._loop,
-            self._clients,
-            self._admission,
-            listeners.control,
-            supervision.report,
-            self.start_up,
-        )
+        self._ownership = Ownership(self.loop, self._clients, supervision.report, self.start_up)
+        self._doors: list[Door] = []
         self._estate = Estate(
             instance, self._clients, self._ownership, self._admission, listeners, options, kept
         )
-        self._giving_way = GivingWay(self._loop, self._estate)
-        self._resting = Resting(self._loop, self._estate)
-        supervision.on_detach = self._loop.forget
-        supervision.on_report = self._loop.attend
+        self._giving_way = GivingWay(self.loop, self._estate)
+        self._resting = Resting(self.loop, self._estate)
+        supervision.on_detach = self.loop.forget
+        supervision.on_report = self.loop.attend
         instance.migration.old_keys.ask = supervision.ask
 
     def start_up(self) -> None:
@@ -77,8 +71,8 @@ class Server:
     def run(self) -> None:
         """Serve until Stop, a signal or `Options.ending`; then the state is durable."""
         self._open()
-        parts = self._clients, self._clients.long_commands, self, self._giving_way, self._resting
-        self._loop.run(parts, self._options.signals)
+        parts: list[Part] = [self._clients, self._clients.long_commands, *self._doors, self]
+        self.loop.run([*parts, self._giving_way, self._resting], self._options.signals)
         for client in self._clients.all():
             client.close()
 
@@ -105,6 +99,8 @@ class Server:
             begun=execution.possession.handover.begun,
             declared=execution.possession.handover.declared,
             pending=execution.possession.pending is not None,
+            profile="" if execution.possession.awaits else execution.engine.facts.profile,
+            pcr_banks=() if execution.possession.awaits else execution.engine.pcr_banks,
         )
 
     def resume(self, use: Suspended, clients: Sequence[socket.socket]) -> None:
@@ -116,7 +112,6 @@ class Server:
 
     def get_up(self, channel: Channel, memory: int, idle: int) -> None:
         """Go on after a sleep, and use the same keeper again."""
-        self._estate.get_up()
         self._resting.keep(channel, memory, idle)
 
     def give_way(self, fds: Sequence[int]) -> None:
@@ -134,7 +129,7 @@ class Server:
 
     def end(self) -> None:
         """Leave the loop; the instance is powered off and durable."""
-        self._loop.end()
+        self.loop.end()
 
     @property
     def deadline(self) -> float | None:
@@ -143,43 +138,44 @@ class Server:
 
     def tick(self, now: float) -> None:
         """End in order if that was asked for; wait for what the supervisor's channel needs."""
-        if self._loop.ending and self.free_for(Turn.CANCELS):
-            self.instance.power.stop()
+        if self.loop.ending and self.free_for(Turn.CANCELS):
+            self.instance.power.end()
             self.end()
         self._supervision.tick(now)
         if self.instance.migration.old_keys.expire(now):
             self.go_on()
         channel, events = self._supervision.channel, self._supervision.events
         if channel is not None:
-            self._loop.watch(channel, events, lambda: self._supervision.ready(self))
+            self.loop.watch(channel, events, lambda: self._supervision.ready(self))
 
     def _open(self) -> None:
         listeners, long_commands = self._listeners, self._clients.long_commands
         long_commands.on_free = self._go_on
-        self._loop.watch(long_commands, selectors.EVENT_READ, long_commands.finish)
+        self.loop.watch(long_commands, selectors.EVENT_READ, long_commands.finish)
         if listeners.adoption is not None:
-            Adoption(
-                self._loop,
+            adoption = Adoption(
+                self.loop,
                 Admission(PeerPolicy(), self._supervision.report),
                 listeners.adoption,
                 lambda channel, message: self._supervision.adopt(channel, message, self),
             )
-        if listeners.data is not None:
-            self._loop.watch(listeners.data, selectors.EVENT_READ, self._accept_data)
+            self._doors.append(adoption.door)
+        for listener, welcome in (
+            (listeners.control, self._ownership.add),
+            (listeners.data, self._add_data),
+        ):
+            if listener is not None:
+                self._doors.append(Door(self.loop, self._admission, listener, welcome))
         if listeners.control_client is not None:
             self._ownership.add(listeners.control_client)
         if listeners.data_client is not None:
             self._clients.add_data(listeners.data_client)
-        self._ownership.review()
 
     def _go_on(self) -> None:
         self._supervision.pump(self)
         self._clients.pump()
 
-    def _accept_data(self) -> None:
-        assert self._listeners.data is not None
-        sock = self._admission.accept(self._listeners.data)
-        if sock is not None:
-            attached = self._ownership.attached
-            self._clients.make_room([c for c in self._clients.datas if c is not attached])
-            self._clients.add_data(sock)
+    def _add_data(self, sock: socket.socket) -> None:
+        attached = self._ownership.attached
+        self._clients.make_room([c for c in self._clients.datas if c is not attached])
+        self._clients.add_data(sock)

@@ -220,7 +220,7 @@ class Supervision:
             case UseKeeper():
                 self.send(KeeperUsed())
             case Stop():
-                worker.instance.power.stop()
+                worker.instance.power.end()
                 self.send(Stopped(worker.instance.generation))
                 worker.end()
 

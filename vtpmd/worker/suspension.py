@@ -48,7 +48,7 @@ class Suspended:
     `since`: monotonic ms, when it began to be served. `sealed`: monotonic microseconds. `controls`
     and `datas`: the connection of each client, whose descriptors come in this order. `pending`:
     received state waits, for a command of `pending_owner`. `durable`: the permanent state on the
-    disk is known to be that.
+    disk is known to be that. `resting`: what is stored is at rest, the TPM is not.
     """
 
     sealed: int
@@ -68,6 +68,7 @@ class Suspended:
     lent: Lent = field(default_factory=Lent)
     pending: bool = False
     pending_owner: int = 0
+    resting: bool = False
 
 
 _CODEC = Codec(orders=(Suspended,))

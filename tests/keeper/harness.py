@@ -30,6 +30,13 @@ from vtpmd.supervisor import serving_lock
 M = TypeVar("M")
 
 
+def readable(what: Channel | int, seconds: float = DEADLINE) -> bool:
+    """Whether there is something to receive within this time."""
+    poller = select.poll()
+    poller.register(what, select.POLLIN)
+    return bool(poller.poll(seconds * 1000))
+
+
 def one(number: int) -> UUID:
     """The UUID of one of several instances."""
     return UUID(int=number)
@@ -58,7 +65,7 @@ class Sleeper:
 
     def answer(self) -> Message | None:
         """What the keeper says, None if it hangs up."""
-        assert select.select([self.channel], [], [], DEADLINE)[0], "the keeper says nothing"
+        assert readable(self.channel), "the keeper says nothing"
         try:
             message, _ = self.channel.receive()
         except ChannelClosedError:
@@ -121,7 +128,7 @@ class Keeper:
     def told(self, kind: type[M], fits: Callable[[M], bool] = lambda message: True) -> M:
         """The next report of this kind that fits; others are passed over."""
         while True:
-            assert select.select([self.daemon], [], [], DEADLINE)[0], f"no {kind.__name__} comes"
+            assert readable(self.daemon), f"no {kind.__name__} comes"
             message, fds = self.daemon.receive()
             for fd in fds:
                 os.close(fd)
@@ -133,7 +140,7 @@ class Keeper:
         self.daemon.send(ReadSleepers())
         found = set[UUID]()
         while True:
-            assert select.select([self.daemon], [], [], DEADLINE)[0]
+            assert readable(self.daemon)
             message, fds = self.daemon.receive()
             for fd in fds:
                 os.close(fd)
@@ -144,7 +151,7 @@ class Keeper:
 
     def ends(self, seconds: float = DEADLINE) -> bool:
         """Whether the process ends within this time."""
-        return bool(select.select([self.pidfd], [], [], seconds)[0])
+        return readable(self.pidfd, seconds)
 
 
 @contextmanager

@@ -86,21 +86,22 @@ def test_a_host_that_goes_down_has_cut_nobody_off_who_sleeps(daemon: Daemon) -> 
     assert (code, struct.unpack(">I", properties[-4:])) == (0, (0,))
 
 
-def test_who_has_used_it_after_it_woke_was_cut_off_by_a_crash(daemon: Daemon) -> None:
+def test_who_has_used_it_after_it_woke_was_cut_off_by_a_crash(root: Path) -> None:
     """What was stored for the sleep is not what the TPM is any more."""
-    info = daemon.control("create", "web1")
-    power_on(info)
-    assert execute(info, STARTUP_CLEAR)[0] == 0
-    asleep(daemon)
-    assert execute(info, GET_RANDOM_8)[0] == 0
-    worker = serving_lock.holder(daemon.runtime / "workers" / info["uuid"])
-    assert worker is not None
-    os.kill(worker, signal.SIGKILL)
-    daemon.until("web1", lambda info: "restarted" in info["reason"])
-    power_on(info)
-    assert execute(info, STARTUP_CLEAR)[0] == 0
-    code, clock = execute(info, bytes.fromhex(READ_CLOCK))
-    assert (code, clock[-1]) == (0, 0)
+    with running(root, IDLE.replace("0.3", "2")) as daemon:
+        info = daemon.control("create", "web1")
+        power_on(info)
+        assert execute(info, STARTUP_CLEAR)[0] == 0
+        asleep(daemon)
+        assert execute(info, GET_RANDOM_8)[0] == 0
+        worker = serving_lock.holder(daemon.runtime / "workers" / info["uuid"])
+        assert worker is not None
+        os.kill(worker, signal.SIGKILL)
+        daemon.until("web1", lambda info: "restarted" in info["reason"])
+        power_on(info)
+        assert execute(info, STARTUP_CLEAR)[0] == 0
+        code, clock = execute(info, bytes.fromhex(READ_CLOCK))
+        assert (code, clock[-1]) == (0, 0)
 
 
 def test_nothing_sleeps_where_that_is_not_wanted(root: Path) -> None:

@@ -94,6 +94,26 @@ class Client:
         """A bundle of an instance, which may be running."""
         return self._exchange(names.BACKUP, name, b"")
 
+    def snapshots(self, name: str) -> schema.SnapshotList:
+        """The snapshots of an instance."""
+        return self._ask(names.SNAPSHOTS, schema.SnapshotList, name)
+
+    def snapshot(
+        self, name: str, request: schema.SnapshotRequest | None = None
+    ) -> schema.SnapshotInfo:
+        """Keep the state of an instance, which may be running."""
+        return self._ask(names.SNAPSHOT, schema.SnapshotInfo, name, request)
+
+    def restore_snapshot(
+        self, name: str, request: schema.SnapshotRestoreRequest
+    ) -> schema.InstanceInfo:
+        """Turn an instance that is not running back to a snapshot."""
+        return self._ask(names.SNAPSHOT_RESTORE, schema.InstanceInfo, name, request)
+
+    def delete_snapshot(self, name: str, request: schema.SnapshotDeleteRequest) -> None:
+        """Remove a snapshot for good."""
+        self._exchange(names.SNAPSHOT_DELETE, name, _body(request))
+
     def restore(
         self, bundle: bytes, request: schema.RestoreRequest | None = None
     ) -> schema.InstanceInfo:

@@ -31,6 +31,11 @@ from .certificates import EkKey as EkKey
 from .certificates import EkRenewRequest as EkRenewRequest
 from .certificates import EkRequests as EkRequests
 from .certificates import EkRequestsRequest as EkRequestsRequest
+from .snapshots import SnapshotDeleteRequest as SnapshotDeleteRequest
+from .snapshots import SnapshotInfo as SnapshotInfo
+from .snapshots import SnapshotList as SnapshotList
+from .snapshots import SnapshotRequest as SnapshotRequest
+from .snapshots import SnapshotRestoreRequest as SnapshotRestoreRequest
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,6 +125,7 @@ class RestoreRequest(Request):
     """How to restore a bundle: under another `name`, replacing the present instance, started.
 
     `owner` and `mode` are never those in the bundle, but those of the instance that is replaced.
+    `confirmed`: what is stored here may be lost.
     """
 
     name: str | None = None
@@ -127,6 +133,7 @@ class RestoreRequest(Request):
     mode: str | None = None
     replace: bool = False
     start: bool = False
+    confirmed: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

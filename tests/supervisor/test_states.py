@@ -29,6 +29,7 @@ CELLS: dict[Act, tuple[Problem | None, ...]] = {
     Act.DELETE: (None, RUNS, None, None, None, None, None, ABSENT),
     Act.REPLACE: (None, RUNS, None, None, None, None, None, ABSENT),
     Act.BACK_UP: (None, None, None, None, None, None, DAMAGED, ABSENT),
+    Act.SNAPSHOT: (None, None, None, None, None, None, DAMAGED, ABSENT),
     Act.CLONE: (None, None, None, None, HOST, KEY, DAMAGED, ABSENT),
     Act.REKEY: (None, None, None, None, HOST, KEY, DAMAGED, ABSENT),
     Act.MIGRATE: (RESTS, None, RESTS, RESTS, HOST, KEY, DAMAGED, ABSENT),

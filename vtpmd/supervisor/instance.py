@@ -347,11 +347,11 @@ class Instance:
 
     async def _look_at_hand_over(self) -> None:
         """Remember the state of hand-over that the worker reports, and the newest state."""
-        await self.note_newest()
         async with self._busy:
             if self._gone is None and (answer := await self.status()) is not None:
                 _, status = answer
                 await self.note_hand_over(status.handover, status.generation)
+        await self.note_newest()
 
     async def note_newest(self) -> None:
         """Note the stored state as the newest one that was seen."""

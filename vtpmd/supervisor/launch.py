@@ -23,7 +23,7 @@ from vtpmd.storage.key import Key
 from vtpmd.storage.wipe import wipe
 from vtpmd.telemetry.log import get_logger
 
-from . import serving_lock
+from . import lease, serving_lock
 from .access import Grant
 from .claim import claim
 from .endpoints import Endpoints
@@ -170,6 +170,7 @@ async def _hand_over(
             host.registry.state_files(metadata.uuid) as files,
             serving_lock.created(endpoints.adoption) as lock,
             endpoints.listen_for_adoption() as adoption,
+            lease.taken(host.registry, metadata.uuid),
         ):
             worker = await spawn(host, metadata, on_event, lock)
             worker.on_unwrap = partial(OldKeys(host, metadata).answer, worker)

@@ -11,6 +11,7 @@ from vtpmd.storage.errors import StorageError
 
 from .adoption import end_holder
 from .claim import claim
+from .lease import ServedElsewhereError
 from .registry import Registry
 
 
@@ -24,6 +25,8 @@ async def demand_free(registry: Registry, uuid: UUID, adoption: Path) -> None:
         with suppress(StorageError):  # there is nothing left that anybody could hold
             async with claim(registry, uuid):
                 return
+    except ServedElsewhereError:
+        return
     except InUseError:
         who = "a process" if pid is None else f"process {pid}, which was killed,"
         raise OperationError(

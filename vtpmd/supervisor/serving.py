@@ -12,6 +12,7 @@ from vtpmd.api.text import printable
 from vtpmd.ipc.messages import Admitted, Event
 from vtpmd.telemetry.audit import acting_alone
 
+from . import lease
 from .access import Grant
 from .backoff import Backoff
 from .endpoints import Endpoints
@@ -209,6 +210,7 @@ class Serving:
         finally:
             self.worker = None
             worker.close()
+        lease.give_up(self._host.registry, self._metadata.uuid)
         await trio.to_thread.run_sync(self._host.anchors.note, self._metadata.uuid)
 
     async def _admit_anew(self, worker: Worker) -> None:

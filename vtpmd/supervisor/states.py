@@ -48,6 +48,7 @@ class Act(Enum):
     DELETE = "deleted"
     REPLACE = "replaced by a backup"
     BACK_UP = "backed up"
+    SNAPSHOT = "put into a snapshot"
     CLONE = "cloned"
     REKEY = "rekeyed"
     MIGRATE = "migrated"
@@ -77,7 +78,7 @@ REFUSALS: dict[str, dict[Act, Problem]] = {
     GONE: _each(Act, problems.NOT_FOUND),
     UNREADABLE: _each(
         (
-            *(Act.START, Act.BACK_UP, Act.CLONE, Act.REKEY, Act.ACCEPT, Act.SET),
+            *(Act.START, Act.BACK_UP, Act.SNAPSHOT, Act.CLONE, Act.REKEY, Act.ACCEPT, Act.SET),
             *_HAND_OVER,
             *_IDENTITY,
         ),

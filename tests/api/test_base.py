@@ -11,14 +11,15 @@ def test_fields_are_given_by_name_and_have_defaults() -> None:
     assert StopRequest() == StopRequest(remember=True, force=False)
     assert asdict(StopRequest(force=True)) == {"remember": True, "force": True}
     with pytest.raises(TypeError, match="code, detail, nonsense"):
-        Failure(**{"name": "a", "nonsense": 1})
+        Failure(name="a", nonsense=1)  # type: ignore[call-arg]
 
 
 def test_nothing_changes_a_report() -> None:
     report = RotateResult(provider="local", key_version="1")
-    for change in (lambda: setattr(report, "provider", ""), lambda: delattr(report, "provider")):
-        with pytest.raises(FrozenInstanceError):
-            change()
+    with pytest.raises(FrozenInstanceError):
+        report.provider = ""  # type: ignore[misc]
+    with pytest.raises(FrozenInstanceError):
+        del report.provider
     assert replace(report, provider="other") == RotateResult(provider="other", key_version="1")
 
 

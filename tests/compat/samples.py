@@ -14,7 +14,7 @@ from vtpmd.ipc.messages import Message
 from vtpmd.ipc.rules import CODEC
 from vtpmd.pki import authority, store
 from vtpmd.pki.contents import Reported
-from vtpmd.pki.entries import Entry, Given, Known, Revoked, encode, fingerprint
+from vtpmd.pki.entries import Entry, Given, Known, Refused, Revoked, encode, fingerprint
 from vtpmd.storage.key import Key
 from vtpmd.storage.slot import Slot
 from vtpmd.supervisor import condition_file
@@ -68,11 +68,11 @@ _MESSAGES: tuple[Message, ...] = (
     identity.NotCertified("certificates", "the owner of the TPM has defined index 0x01C00002"),
     messages.Copy(UUID_B, "web2", UUID_A, bytearray(32), KEY, "off"),
     messages.Reseal(UUID_A, "web1", Key(bytearray(b"\1" * 32), bytes(16), SLOTS), KEY, "off"),
-    messages.ChangeStoredHandOver(UUID_A, "web1", KEY, "take-back", "away", "off"),
+    messages.ChangeStoredHandOver(UUID_A, "web1", KEY, "begin", "away", "off", 3),
     messages.Stored(3),
     messages.Examine(UUID_A, "web1", bytearray(32), "off"),
     messages.Examined(3, 2, 1),
-    messages.Serve(UUID_A, "web1", KEY, "off", True, True, True, (1000,), (107, 108), "lent"),
+    messages.Serve(UUID_A, "web1", KEY, "off", True, True, True, (1000,), (107, 108), "lent", True),
     messages.Ready(3, {"mode": "require", "landlock": "abi 4"}),
     messages.Failed("damaged", "its checksum is wrong"),
     messages.Status(),
@@ -93,6 +93,8 @@ _MESSAGES: tuple[Message, ...] = (
         True,
         True,
         "a restored machine has sent its first command",
+        "default-v1",
+        ("sha256",),
     ),
     messages.ReadPcrs(),
     messages.Pcrs({"sha256": {0: bytes(32), 23: b"\xff" * 32}}),
@@ -161,6 +163,7 @@ ENTRIES: tuple[Entry, ...] = (
         time=WHEN,
     ),
     Revoked(serial="7fabcdef", issuer="00ff", reason="key-compromise", time=WHEN),
+    Refused(digest=bytes(range(32, 64)), time=WHEN),
 )
 LEDGER = HERE / "ledger"
 AUTHORITY, AUTHORITY_DEK = HERE / "authority", bytes(range(32))

@@ -21,9 +21,9 @@ def nobody(envelope: Envelope) -> bytearray:
 
 def test_a_blob_says_what_it_holds_and_how_new_that_is() -> None:
     blob = seal_blob(make_key(), HEADER, BlobType.PERMANENT, b"state")
-    state, header = open_blob(make_key(), nobody, INSTANCE, BlobType.PERMANENT, blob)
+    state, envelope = open_blob(make_key(), nobody, INSTANCE, BlobType.PERMANENT, blob)
     assert state == b"state"
-    assert header == Header(INSTANCE, 7, "migration", DEK_ID, bytes(range(16)), 3, "lent")
+    assert envelope.header == Header(INSTANCE, 7, "migration", DEK_ID, bytes(range(16)), 3, "lent")
     assert parse(blob).slots == make_key().slots
 
 

@@ -9,7 +9,8 @@ from urllib.parse import unquote
 from vtpmd.api import names, problems
 from vtpmd.api import schema as api
 from vtpmd.api.problems import OperationError
-from vtpmd.operations import ca, provider
+from vtpmd.operations import ca, provider, snapshot
+from vtpmd.operations.accept_rollback import accept_rollback
 from vtpmd.operations.backup import backup
 from vtpmd.operations.capabilities import capabilities
 from vtpmd.operations.clone import clone
@@ -71,9 +72,14 @@ HANDLERS: dict[names.Route, Handler] = {
     names.UNLOCK_ALL: Handler(unlock_all, body=api.UnlockRequest),
     names.MIGRATE: Handler(migrate, body=api.MigrateRequest),
     names.TAKE_BACK: Handler(take_back),
+    names.ACCEPT_ROLLBACK: Handler(accept_rollback),
     names.REKEY: Handler(rekey, body=api.RekeyRequest),
     names.CLONE: Handler(clone, body=api.CloneRequest),
     names.BACKUP: Handler(backup),
+    names.SNAPSHOTS: Handler(snapshot.list_),
+    names.SNAPSHOT: Handler(snapshot.create, body=api.SnapshotRequest),
+    names.SNAPSHOT_RESTORE: Handler(snapshot.restore, body=api.SnapshotRestoreRequest),
+    names.SNAPSHOT_DELETE: Handler(snapshot.delete, body=api.SnapshotDeleteRequest),
     names.RESTORE: Handler(restore, query=api.RestoreRequest),
     names.EK: Handler(ek_show),
     names.EK_REQUESTS: Handler(ek_requests, body=api.EkRequestsRequest),
@@ -85,6 +91,7 @@ HANDLERS: dict[names.Route, Handler] = {
     names.CA_REVOKE: Handler(ca.revoke, body=api.CaRevokeRequest),
     names.CA_REQUEST: Handler(ca.request),
     names.CA_IMPORT: Handler(ca.import_, body=api.CaImportRequest),
+    names.CA_REKEY: Handler(ca.rekey, body=api.CaRekeyRequest),
     names.PROVIDERS: Handler(provider.list_),
     names.ROTATE: Handler(provider.rotate),
     names.BACKUP_KEYS: Handler(provider.backup, body=api.BackupRequest),

@@ -78,6 +78,10 @@ class Client:
         """Let a TPM that was handed over go on here."""
         return self._ask(names.TAKE_BACK, schema.InstanceInfo, name)
 
+    def accept_rollback(self, name: str) -> schema.InstanceInfo:
+        """Let a TPM go on with the older state that was found."""
+        return self._ask(names.ACCEPT_ROLLBACK, schema.InstanceInfo, name)
+
     def rekey(self, name: str, request: schema.RekeyRequest | None = None) -> schema.RekeyResult:
         """Wrap the key of an instance anew, which may be running."""
         return self._ask(names.REKEY, schema.RekeyResult, name, request)
@@ -89,6 +93,26 @@ class Client:
     def backup(self, name: str) -> bytes:
         """A bundle of an instance, which may be running."""
         return self._exchange(names.BACKUP, name, b"")
+
+    def snapshots(self, name: str) -> schema.SnapshotList:
+        """The snapshots of an instance."""
+        return self._ask(names.SNAPSHOTS, schema.SnapshotList, name)
+
+    def snapshot(
+        self, name: str, request: schema.SnapshotRequest | None = None
+    ) -> schema.SnapshotInfo:
+        """Keep the state of an instance, which may be running."""
+        return self._ask(names.SNAPSHOT, schema.SnapshotInfo, name, request)
+
+    def restore_snapshot(
+        self, name: str, request: schema.SnapshotRestoreRequest
+    ) -> schema.InstanceInfo:
+        """Turn an instance that is not running back to a snapshot."""
+        return self._ask(names.SNAPSHOT_RESTORE, schema.InstanceInfo, name, request)
+
+    def delete_snapshot(self, name: str, request: schema.SnapshotDeleteRequest) -> None:
+        """Remove a snapshot for good."""
+        self._exchange(names.SNAPSHOT_DELETE, name, _body(request))
 
     def restore(
         self, bundle: bytes, request: schema.RestoreRequest | None = None
@@ -116,7 +140,7 @@ class Client:
         return self._ask(names.EK_RENEW, schema.EkInfo, name, request)
 
     def ca(self) -> schema.CaInfo:
-        """The own authority, which is made if there is none."""
+        """The own authority."""
         return self._ask(names.CA, schema.CaInfo)
 
     def ca_certificates(self) -> schema.CaCertificates:
@@ -138,6 +162,10 @@ class Client:
     def ca_import(self, request: schema.CaImportRequest) -> schema.CaInfo:
         """Issue from now on with the certificate that was requested."""
         return self._ask(names.CA_IMPORT, schema.CaInfo, request=request)
+
+    def ca_rekey(self, request: schema.CaRekeyRequest | None = None) -> schema.CaRekeyResult:
+        """Seal the keys of the own authority under a new key."""
+        return self._ask(names.CA_REKEY, schema.CaRekeyResult, request=request)
 
     def providers(self) -> schema.ProviderList:
         """The key providers, and how many instances need each."""

@@ -20,6 +20,7 @@ from .certificates import CaCertificate as CaCertificate
 from .certificates import CaCertificates as CaCertificates
 from .certificates import CaImportRequest as CaImportRequest
 from .certificates import CaInfo as CaInfo
+from .certificates import CaRekeyRequest as CaRekeyRequest
 from .certificates import CaRequest as CaRequest
 from .certificates import CaRevocation as CaRevocation
 from .certificates import CaRevocationLists as CaRevocationLists
@@ -30,6 +31,11 @@ from .certificates import EkKey as EkKey
 from .certificates import EkRenewRequest as EkRenewRequest
 from .certificates import EkRequests as EkRequests
 from .certificates import EkRequestsRequest as EkRequestsRequest
+from .snapshots import SnapshotDeleteRequest as SnapshotDeleteRequest
+from .snapshots import SnapshotInfo as SnapshotInfo
+from .snapshots import SnapshotList as SnapshotList
+from .snapshots import SnapshotRequest as SnapshotRequest
+from .snapshots import SnapshotRestoreRequest as SnapshotRestoreRequest
 
 
 class CreateRequest(Request):
@@ -111,6 +117,7 @@ class RestoreRequest(Request):
     """How to restore a bundle: under another `name`, replacing the present instance, started.
 
     `owner` and `mode` are never those in the bundle, but those of the instance that is replaced.
+    `confirmed`: what is stored here may be lost.
     """
 
     name: str | None = None
@@ -118,6 +125,7 @@ class RestoreRequest(Request):
     mode: str | None = None
     replace: bool = False
     start: bool = False
+    confirmed: bool = False
 
 
 class BackupRequest(Request):
@@ -182,6 +190,12 @@ class RekeyResult(Report):
     keys: tuple[KeySlot, ...]
 
 
+class CaRekeyResult(Report):
+    """Which key providers hold the key of the own authority now."""
+
+    keys: tuple[KeySlot, ...]
+
+
 class WorkerInfo(Report):
     """What a running worker says about itself.
 
@@ -224,13 +238,23 @@ class SocketAccess(Report):
     shared: bool
 
 
+class KnownState(Report):
+    """The newest state of a TPM that the daemon has noted, and when that was last so."""
+
+    generation: int
+    epoch: int
+    seen: datetime
+
+
 class InstanceInfo(Report):
     """One instance. `since`: when it entered its state; `reason`: why it is in it.
 
     `shares_identity_with`: the instances of this host that have the same secrets. `handover`:
     "ours"; "lent", so that it goes on here until a machine elsewhere has it; or "away".
-    `certificates`: "none", "valid", or "stale: …" with the reason. A list of instances leaves
-    `certificates`, `keys` and `worker` empty.
+    `certificates`: "none", "valid", or "stale: …" with the reason. `rollback`: of a state that was
+    turned back, until someone accepts it; `newest`: what was stored later than that could be turned
+    back unseen. A list of instances leaves `certificates`, `rollback`, `newest`, `keys` and
+    `worker` empty.
     """
 
     name: str
@@ -249,6 +273,8 @@ class InstanceInfo(Report):
     shares_identity_with: tuple[str, ...] = ()
     handover: str = ""
     certificates: str = ""
+    rollback: str = ""
+    newest: KnownState | None = None
     keys: tuple[KeySlot, ...] = ()
     worker: WorkerInfo | None = None
 

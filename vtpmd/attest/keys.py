@@ -1,4 +1,4 @@
-"""Public keys from whatever they are kept in: a TPM's public area, PEM, or a certificate."""
+"""Public keys, read from a TPM's public area, PEM, or a certificate."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -25,6 +25,9 @@ MAX_SIZE: Final = 64 * 1024
 PEM_CERTIFICATE: Final = b"-----BEGIN CERTIFICATE-----"
 _PEM: Final = b"-----BEGIN "
 _SEQUENCE: Final = 0x30
+
+for _structure in TPMT_PUBLIC, TPMS_RSA_PARMS, TPMS_ECC_PARMS:
+    _structure.compiled_reader({})  # now, and not while the first quote is judged
 
 _NEEDED: Final = {
     "restricted": TPMA_OBJECT.RESTRICTED,

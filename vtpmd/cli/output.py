@@ -205,6 +205,11 @@ def instance_fields(info: InstanceInfo) -> list[tuple[str, str]]:
         ("disk encryption", "not managed"),
         ("certificates", info.certificates),
     ]
+    if info.rollback:
+        fields.append(("rollback", info.rollback))
+    if (newest := info.newest) is not None:
+        known = f"generation {newest.generation}, epoch {newest.epoch}"
+        fields.append(("newest state noted", f"{known}, at {time_text(newest.seen)}"))
     if info.access is not None:
         fields.append(("who may connect", _access_text(info.access)))
     if others := info.shares_identity_with:
@@ -219,6 +224,13 @@ def _access_text(access: SocketAccess) -> str:
     source = "configured" if access.configured else "its own"
     how = "; by an access control list" if access.shared else ""
     return f"{', '.join(who) or 'root and the daemon'} (mode {access.mode}, {source}{how})"
+
+
+def held_by(keys: Iterable[KeySlot]) -> str:
+    """Which key providers hold a key, in a line."""
+    return ", ".join(
+        f"{key.provider} {key.key_version or key.key_ref} ({key.purpose})" for key in keys
+    )
 
 
 def _key_field(key: KeySlot) -> tuple[str, str]:

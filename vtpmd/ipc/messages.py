@@ -17,6 +17,7 @@ from vtpmd.storage.slot import Slot
 
 from .events import ALARMS as ALARMS
 from .events import HAND_OVERS as HAND_OVERS
+from .events import STORAGE as STORAGE
 from .events import EventKind as EventKind
 from .handover import ChangeHandOver as ChangeHandOver
 from .handover import HandOverAct as HandOverAct
@@ -144,7 +145,8 @@ class Reseal:
 class ChangeStoredHandOver:
     """Change the state of hand-over of a stored TPM, which is not served.
 
-    File descriptors: its state files and its lock. `handover`: what the supervisor remembers.
+    File descriptors: its state files and its lock. `handover`: what the supervisor remembers;
+    `epoch`: the newest that it knows of, after which a new line begins.
     """
 
     uuid: UUID
@@ -153,6 +155,7 @@ class ChangeStoredHandOver:
     act: HandOverAct
     handover: Handover = "ours"
     sandbox: SandboxMode = "require"
+    epoch: int = 0
 
 
 @dataclass(frozen=True)
@@ -194,7 +197,8 @@ class Serve:
     TPM2_Startup(CLEAR) (swtpm's not-need-init,startup-clear); `set_locality` permits the vendor
     command TPM2_CC_SET_LOCALITY on the data channel; with `check_peers` only root, the worker's own
     user, `peer_uids` and members of `peer_gids` may connect, otherwise whoever the socket's mode
-    lets in. `handover`: what the supervisor remembers of its state of hand-over.
+    lets in. `handover`: what the supervisor remembers of its state of hand-over. `incoming`: no
+    state is stored yet, and `key` opens none; the TPM comes in state blobs and brings its key.
     """
 
     uuid: UUID
@@ -207,6 +211,7 @@ class Serve:
     peer_uids: tuple[int, ...] = ()
     peer_gids: tuple[int, ...] = ()
     handover: Handover = "ours"
+    incoming: bool = False
 
 
 @dataclass(frozen=True)
@@ -240,6 +245,7 @@ class StatusReply:
     TPM command before its answer, or in none; `refused_descriptors` came with control messages.
     `handover`: "ours", "lent" or "away"; `begun`: how its epoch began, if that is known;
     `declared`: a migration is waited for; `pending`: a restored state waits for its first command.
+    `profile`, `pcr_banks`: those of the TPM, empty while it is still to come.
     """
 
     uuid: UUID
@@ -258,6 +264,8 @@ class StatusReply:
     declared: bool = False
     pending: bool = False
     begun: str = ""
+    profile: str = ""
+    pcr_banks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

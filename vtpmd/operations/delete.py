@@ -1,4 +1,4 @@
-"""Delete: remove an instance for good."""
+"""Delete: remove an instance and its secrets."""
 
 import contextlib
 
@@ -31,6 +31,7 @@ async def delete(fleet: Fleet, name: str) -> Deletion:
                     envelope = await trio.to_thread.run_sync(registry.envelope, metadata.uuid)
                     erasures = await fleet.host.keys.destroy(envelope, metadata.uuid)
                 await trio.to_thread.run_sync(registry.remove, metadata.uuid)
+        await trio.to_thread.run_sync(fleet.host.anchors.forget, metadata.uuid)
         fleet.drop(metadata.uuid)
     log.info("deleted", instance=metadata.name, uuid=str(metadata.uuid))
     return Deletion(

@@ -11,6 +11,7 @@ from vtpmd.ipc.messages import (
 )
 from vtpmd.storage.key import Key
 from vtpmd.storage.wipe import wipe
+from vtpmd.supervisor import lease
 from vtpmd.supervisor.claim import claim
 from vtpmd.supervisor.fleet import Fleet
 from vtpmd.supervisor.host import Host
@@ -36,12 +37,14 @@ async def change(fleet: Fleet, name: str, act: HandOverAct) -> InstanceInfo:
     """Change the state of hand-over of one instance. Raises OperationError."""
     instance, host = fleet.find(name), fleet.host
     async with instance.at_rest(_ACTS[act]) as worker:
+        await instance.note_newest()
         with refusals():
             if worker is not None:
                 changed = await worker.ask(ChangeHandOver(act), HandOverChanged)
             else:
                 changed = await _change_stored(host, instance, act)
             await instance.note_hand_over(changed.handover, changed.generation)
+        await instance.note_newest()
     log.info(
         "hand-over", instance=instance.metadata.name, act=act, handover=changed.handover,
         epoch=changed.epoch,
@@ -51,6 +54,8 @@ async def change(fleet: Fleet, name: str, act: HandOverAct) -> InstanceInfo:
 
 async def _change_stored(host: Host, instance: Instance, act: HandOverAct) -> HandOverChanged:
     metadata = instance.metadata
+    if act == "take-back":
+        await trio.to_thread.run_sync(lease.clear, host.registry, metadata.uuid)
     async with claim(host.registry, metadata.uuid) as claimed:
         envelope = await trio.to_thread.run_sync(host.registry.envelope, metadata.uuid)
         dek = await host.keys.unlock(envelope, metadata.uuid)

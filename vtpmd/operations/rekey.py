@@ -19,6 +19,7 @@ from vtpmd.supervisor.claim import claim
 from vtpmd.supervisor.fleet import Fleet
 from vtpmd.supervisor.host import Host
 from vtpmd.supervisor.instance import Instance
+from vtpmd.supervisor.keys import primary
 from vtpmd.supervisor.launch import carry_out
 from vtpmd.supervisor.refusals import refusals
 from vtpmd.supervisor.states import Act
@@ -39,7 +40,7 @@ async def rekey(fleet: Fleet, name: str, request: RekeyRequest) -> RekeyResult:
             envelope = await trio.to_thread.run_sync(host.registry.envelope, uuid)
             if request.since is not None and _all_since(envelope.slots, request.since.timestamp()):
                 return _result(instance, envelope.slots, changed=False)
-            provider = host.keys.choose(request.provider or _primary(envelope.slots).provider)
+            provider = host.keys.choose(request.provider or primary(envelope.slots).provider)
             changed = True
             if request.deep:
                 slots = await _deep(host, instance, worker, envelope, provider)
@@ -93,10 +94,6 @@ async def _deep(
         return key.slots
     finally:
         wipe(key.dek)
-
-
-def _primary(slots: Sequence[Slot]) -> Slot:
-    return next((slot for slot in slots if slot.purpose == "primary"), slots[0])
 
 
 def _all_since(slots: Sequence[Slot], time: float) -> bool:

@@ -7,18 +7,27 @@ from typing import TypeVar
 
 import trio
 
+from vtpmd.api import problems
+from vtpmd.api.problems import OperationError
 from vtpmd.config.schema import Configuration
-from vtpmd.ipc.messages import Admitted, Message, Ready, Serve
+from vtpmd.ipc.messages import (
+    Admitted,
+    ChangeStoredHandOver,
+    HandOverChanged,
+    Message,
+    Ready,
+    Serve,
+)
 from vtpmd.storage.envelope import Envelope
 from vtpmd.storage.key import Key
 from vtpmd.storage.wipe import wipe
 from vtpmd.telemetry.log import get_logger
 
-from . import serving_lock
+from . import lease, serving_lock
 from .access import Grant
 from .claim import claim
 from .endpoints import Endpoints
-from .errors import WorkerEndedError
+from .errors import WorkerEndedError, WorkerSilentError
 from .events import OnEvent
 from .host import Host
 from .metadata import Metadata
@@ -105,19 +114,46 @@ async def serve(
     """
     dek = bytearray()
     try:
-        envelope = await trio.to_thread.run_sync(host.registry.envelope, metadata.uuid)
+        envelope, after = await trio.to_thread.run_sync(host.anchors.admit, metadata.uuid)
         listening = endpoints.listen(granted())
         dek = await host.keys.unlock(envelope, metadata.uuid)
         grant = granted()
         order = serve_order(host.configuration, metadata, envelope, grant, startup, dek)
         endpoints.admit()
+        if after is not None:
+            await _begin_anew(host, metadata, order, after)
         worker = await _hand_over(host, metadata, endpoints, listening, order, on_event)
         await _keep_up(worker, grant, granted)
+        host.nursery.start_soon(trio.to_thread.run_sync, host.anchors.note, metadata.uuid)
         return worker
     except EXPECTED as error:
         raise NotServedError.by(error) from None
     finally:
         wipe(dek)
+
+
+async def _begin_anew(host: Host, metadata: Metadata, order: Serve, after: int) -> None:
+    """Let the stored TPM that is to be served begin a new line of its life first."""
+    beginning = ChangeStoredHandOver(
+        uuid=order.uuid,
+        name=order.name,
+        key=order.key,
+        act="begin",
+        handover=order.handover,
+        sandbox=order.sandbox,
+        epoch=after,
+    )
+    async with claim(host.registry, metadata.uuid) as claimed:
+        with host.registry.state_files(metadata.uuid) as files:
+            fds = [*files, claimed]
+            changed = await carry_out(host, metadata, beginning, HandOverChanged, fds)
+    log.warning(
+        "begun-anew",
+        instance=metadata.name,
+        uuid=str(metadata.uuid),
+        epoch=changed.epoch,
+        generation=changed.generation,
+    )
 
 
 async def _hand_over(
@@ -134,6 +170,7 @@ async def _hand_over(
             host.registry.state_files(metadata.uuid) as files,
             serving_lock.created(endpoints.adoption) as lock,
             endpoints.listen_for_adoption() as adoption,
+            lease.taken(host.registry, metadata.uuid),
         ):
             worker = await spawn(host, metadata, on_event, lock)
             worker.on_unwrap = partial(OldKeys(host, metadata).answer, worker)
@@ -148,6 +185,23 @@ async def _hand_over(
         sandbox=ready.sandbox,
     )
     return worker
+
+
+async def admit(worker: Worker, grant: Grant) -> None:
+    """Have a worker admit who may connect now; the next one is told in its order.
+
+    Raises OperationError if it does not answer: it may serve on as before.
+    """
+    try:
+        await worker.ask(grant.order, Admitted)
+    except WorkerSilentError as error:
+        raise OperationError(
+            problems.UNAVAILABLE,
+            f"It is set, but {error} and may admit whom it did before: "
+            "stop the instance with --force and start it.",
+        ) from None
+    except WorkerEndedError:
+        return
 
 
 async def _keep_up(worker: Worker, known: Grant, granted: Callable[[], Grant]) -> None:

@@ -48,11 +48,13 @@ class Act(Enum):
     DELETE = "deleted"
     REPLACE = "replaced by a backup"
     BACK_UP = "backed up"
+    SNAPSHOT = "put into a snapshot"
     CLONE = "cloned"
     REKEY = "rekeyed"
     MIGRATE = "migrated"
     MIGRATED = "marked as migrated"
     TAKE_BACK = "taken back"
+    ACCEPT = "accepted as it is stored"
     SET = "changed"
     IDENTIFY = "asked for requests"
     CERTIFY = "given certificates"
@@ -76,7 +78,7 @@ REFUSALS: dict[str, dict[Act, Problem]] = {
     GONE: _each(Act, problems.NOT_FOUND),
     UNREADABLE: _each(
         (
-            *(Act.START, Act.BACK_UP, Act.CLONE, Act.REKEY, Act.SET),
+            *(Act.START, Act.BACK_UP, Act.SNAPSHOT, Act.CLONE, Act.REKEY, Act.ACCEPT, Act.SET),
             *_HAND_OVER,
             *_IDENTITY,
         ),

@@ -116,6 +116,11 @@ class Engine:
         """What this TPM reports about itself and never changes."""
         return facts_of(self._tpm.profile)
 
+    @property
+    def pcr_banks(self) -> tuple[str, ...]:
+        """The names of the PCR banks that it has."""
+        return tuple(HASHES[bank].name for bank in pcrs.banks(self._tpm))
+
     def permanent(self) -> bytes:
         """The encoded state that survives a power cycle."""
         tpm = self._tpm
@@ -211,10 +216,7 @@ class Engine:
         self._tpm.volatile.established = False
         return True
 
-    @staticmethod
-    def is_long(command: bytes) -> bool:
-        """Whether a command may take more than a few milliseconds, and can be canceled."""
-        return dispatch.is_long(command)
+    is_long = staticmethod(dispatch.is_long)
 
     def cancel(self) -> None:
         """End a long command in flight with TPM_RC_CANCELED. May be called from any thread."""

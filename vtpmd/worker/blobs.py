@@ -19,8 +19,8 @@ def seal_blob(key: Key, header: Header, kind: BlobType, state: bytes) -> bytes:
 
 def open_blob(
     key: Key, old: Callable[[Envelope], bytearray], uuid: UUID, kind: BlobType, blob: bytes
-) -> tuple[bytes, Header]:
-    """The state in a blob of instance `uuid`, and its header.
+) -> tuple[bytes, Envelope]:
+    """The state in a blob of instance `uuid`, and the blob as an envelope, now authentic.
 
     `old` gives the DEK of one that was sealed under another than `key`. Raises EnvelopeError, and
     what `old` raises.
@@ -32,6 +32,6 @@ def open_blob(
     try:
         if payload[:1] != bytes([kind]):
             raise EnvelopeError("damaged", f"the state blob is not of type {kind.name.lower()}")
-        return bytes(payload[1:]), envelope.header
+        return bytes(payload[1:]), envelope
     finally:
         wipe(payload)

@@ -16,6 +16,9 @@ from .side import SideThread
 from .sources import entropy, now
 from .supervision import Supervision
 
+STAND_IN = "default-v1", ("sha256",)
+"""The model of a TPM that stands in for one which is to come: never powered on, never stored."""
+
 
 def manufacture(
     state: SealedState,
@@ -70,8 +73,12 @@ def prepare(
 ) -> Server:
     """A server of the TPM in its state `files`, about to serve. Raises as `serve`."""
     state = SealedState.of(files, options.uuid, key)
-    engine = Engine.restore(state.load(), entropy, now)
-    state.settle()
+    if options.incoming:
+        state.await_first()
+        engine = Engine.manufacture(*STAND_IN, entropy, now)
+    else:
+        engine = Engine.restore(state.load(), entropy, now)
+        state.settle()
     instance = Instance(
         engine,
         state,
@@ -79,6 +86,7 @@ def prepare(
         max_locality=options.max_locality,
         auto_shutdown=options.auto_shutdown,
         handover=options.handover,
+        incoming=options.incoming,
     )
     instance.execution.tell_findings()
     server = Server(instance, side, listeners, supervision, options)

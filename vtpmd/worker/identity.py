@@ -20,6 +20,7 @@ from vtpmd.tpm.engine import Engine, IdentityError, Reply
 
 from .handover import AWAY
 from .instance import Instance
+from .possession import AWAITED
 
 
 def of(engine: Engine, kinds: Sequence[str], subject: str | None = None) -> Identity:
@@ -76,6 +77,8 @@ def certify(order: Certify, instance: Instance) -> Message:
     """Replace the certificates of a TPM that is served, durably; between two commands."""
     execution = instance.execution
     possession = execution.possession
+    if possession.awaits:
+        return NotCertified("certificates", AWAITED)
     if possession.handover.state == "away":
         return NotCertified("certificates", AWAY)
     if possession.pending is not None:
@@ -89,6 +92,6 @@ def certify(order: Certify, instance: Instance) -> Message:
         reply = install(execution.engine, order)
     except IdentityError as error:
         return NotCertified("certificates", str(error))
-    if execution.settle(reply):
+    if execution.settle_now(reply):
         return NotCertified("storage", "the new state could not be stored")
     return Certified(instance.generation)

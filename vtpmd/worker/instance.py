@@ -25,10 +25,10 @@ class Instance:
         max_locality: int = MAX_LOCALITY,
         auto_shutdown: bool = True,
         handover: Handover = "ours",
+        incoming: bool = False,
     ) -> None:
-        self._facts = engine.facts
         self.settings = ChannelSettings(max_locality=max_locality)
-        self.execution = Execution(engine, state, report, handover)
+        self.execution = Execution(engine, state, report, handover, incoming=incoming)
         self.migration = Migration(self.execution)
         self.power = Power(
             self.execution, self.migration, self.settings, auto_shutdown=auto_shutdown
@@ -46,4 +46,4 @@ class Instance:
         return self.execution.engine.pcr_values()
 
     def info(self, mask: int) -> dict[str, object]:
-        return describe(self._facts, mask)
+        return describe(self.execution.engine.facts, mask)

@@ -3,9 +3,12 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 
+from vtpmd.storage.envelope import Envelope
 from vtpmd.storage.errors import EnvelopeError, StorageError
 from vtpmd.storage.header import Header
+from vtpmd.storage.key import Key
 from vtpmd.storage.received import Received
 from vtpmd.swtpm.host import Connection, ControlError
 from vtpmd.swtpm.table import BlobType, Result
@@ -63,13 +66,15 @@ class Migration:
             raise ControlError(Result.BAD_PARAMETER)
         with self._refusing():
             ours = self._execution.state
-            state, header = open_blob(ours.key, self.old_keys.of, ours.header.uuid, kind, data)
+            old = partial(self.old_keys.of, connection)
+            state, envelope = open_blob(ours.key, old, ours.header.uuid, kind, data)
             if kind is BlobType.PERMANENT:
-                self._execution.possession.demand_back(header)
+                self._execution.possession.demand_back(envelope.header)
                 Engine.restore(state, entropy, now)
+                self._adopt(envelope, connection)
             blobs = self._blobs.setdefault(holder_of(connection), Blobs())
             if kind is BlobType.PERMANENT:
-                blobs.permanent, blobs.header = state, header
+                blobs.permanent, blobs.header = state, envelope.header
             else:
                 blobs.volatile = state
 
@@ -84,13 +89,13 @@ class Migration:
             return None
         if blobs.permanent is not None and blobs.header is not None:
             return Received(blobs.header, blobs.permanent, blobs.volatile)
-        if ours.possession.handover.state == "away":
+        if ours.possession.awaits or ours.possession.handover.state == "away":
             return None
         return Received(ours.state.header, ours.permanent(), blobs.volatile)
 
     def forget(self, connection: Connection) -> Blobs | None:
         """Drop what this client has brought; that, if there was something."""
-        self.old_keys.forget()
+        self.old_keys.forget(connection)
         return self._blobs.pop(holder_of(connection), None)
 
     def hand_over(self, connection: Connection) -> None:
@@ -106,8 +111,15 @@ class Migration:
     def disconnected(self, connection: Connection) -> None:
         """Nobody will use what this connection has brought."""
         self._blobs.pop(connection, None)
-        self.old_keys.forget()
+        self.old_keys.forget(connection)
         self._execution.possession.disconnected(connection)
+
+    def _adopt(self, envelope: Envelope, connection: Connection) -> None:
+        """Where no TPM is yet, the first one keeps the key with which it comes."""
+        state, dek_id = self._execution.state, envelope.header.dek_id
+        if self._execution.possession.awaits and dek_id != state.key.dek_id:
+            dek = bytearray(self.old_keys.of(connection, envelope))
+            state.adopt(Key(dek, dek_id, envelope.slots))
 
     @contextmanager
     def _refusing(self) -> Iterator[None]:

@@ -44,7 +44,7 @@ class Options:
 
     `startup`: power the TPM on at once, and how; None leaves that to a client's INIT.
     `disconnect`: a data connection ends with its first response. `handover`: what the supervisor
-    remembers of it. `signals` end serving.
+    remembers of it. `incoming`: its TPM is still to come, in state blobs. `signals` end serving.
     """
 
     uuid: UUID
@@ -57,5 +57,6 @@ class Options:
     auto_shutdown: bool = True
     disconnect: bool = False
     handover: Handover = "ours"
+    incoming: bool = False
     ending: Ending = NEVER
     signals: tuple[signal.Signals, ...] = (signal.SIGTERM,)

@@ -15,7 +15,9 @@ from vtpmd.swtpm.table import Result
 from vtpmd.tpm.engine import RC, Engine, refusal
 
 from .handover import HandedOverError, HandOver, holder_of, speaks_for
+from .rest import at_rest
 
+AWAITED = "its TPM is still to come from another host: nothing can be used here before that"
 PROBE = bytes.fromhex("80010000000a00000181")
 """TPM2_ReadClock, with which QEMU finds out what version a TPM has before it powers it on."""
 
@@ -40,10 +42,17 @@ class Pending:
 
 
 class Possession:
-    """Asked before each command. `pending` is what the engine in use was made from, if any."""
+    """Asked before each command. `pending` is what the engine in use was made from, if any.
 
-    def __init__(self, execution: InUse, at_least: Handover = "ours") -> None:
+    `awaits`: nothing is stored, and the engine only stands in for the TPM that is still to come.
+    """
+
+    def __init__(
+        self, execution: InUse, at_least: Handover = "ours", *, awaits: bool = False
+    ) -> None:
         self._execution = execution
+        self.awaits = awaits
+        self._resting = False  # what is stored is at rest, what is in use is not
         self._stored = execution.state
         self.handover = HandOver(self._stored, execution.permanent, execution.report, at_least)
         self.pending = self._left_behind()
@@ -51,7 +60,8 @@ class Possession:
     @property
     def certain(self) -> bool:
         """Whether the TPM is ours and what is in use is what is stored as our own."""
-        return self.pending is None and self.handover.state == "ours"
+        settled = self.pending is None and not self.awaits and not self._resting
+        return settled and self.handover.state == "ours"
 
     def claim(self, command: bytes, connection: Connection | None) -> bytes | None:
         """Before a command: a refusal, or None when whoever sends it may go on here."""
@@ -78,8 +88,19 @@ class Possession:
                 "the state that came is older than the one that was handed over to another host"
             )
 
+    def demand_present(self) -> None:
+        """Raise HandedOverError while the TPM is still to come."""
+        if self.awaits:
+            raise HandedOverError(AWAITED)
+
     def receive(self, received: Received, connection: Connection) -> None:
-        """Keep received state beside our own. Raises StorageError."""
+        """Keep received state beside our own, or as our own where there is none.
+
+        Raises StorageError, StateError.
+        """
+        if self.awaits:
+            self._settle_in(received)
+            return
         self._stored.receive(received)
         self.pending = Pending(received, holder_of(connection))
 
@@ -125,7 +146,25 @@ class Possession:
         if self.pending is not None and self.pending.owner is connection:
             self.pending = replace(self.pending, owner=Connection(attached=True))
 
+    def _settle_in(self, received: Received) -> None:
+        """Make the first state here our own; at rest, as its machine may not go on."""
+        header = received.header.anew(os.urandom(BRANCH_SIZE), received.header)
+        self.handover.record(at_rest(received.permanent, received.volatile).permanent(), header)
+        self.handover.begun = "it came from another host"
+        self.awaits, self._resting = False, True
+        with suppress(StorageError):  # so that no place says that there was never one
+            self._stored.repeat()
+        self._execution.report(
+            "migration-in",
+            f"generation {self._stored.generation}, epoch {header.epoch}, with its key "
+            f"{header.dek_id.hex()}",
+        )
+
     def _claim(self, connection: Connection | None) -> None:
+        self.demand_present()
+        if self._resting:
+            self._stored.save(self._execution.permanent())
+            self._resting = False
         if self.pending is None:
             self.handover.command(connection)
         elif speaks_for(connection, self.pending.owner):
@@ -136,6 +175,8 @@ class Possession:
 
     def _left_behind(self) -> Pending | None:
         """What another process has received and not promoted, unless our own state is newer."""
+        if self.awaits:
+            return None
         try:
             received = self._stored.received()
         except (EnvelopeError, StorageError) as error:

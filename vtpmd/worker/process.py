@@ -124,4 +124,5 @@ def options_of(order: Serve, sandbox: dict[str, str]) -> Options:
         startup="clear" if order.startup else None,
         set_locality=order.set_locality,
         handover=order.handover,
+        incoming=order.incoming,
     )

@@ -140,12 +140,12 @@ def _answer(channel: Channel, blanks: Blanks, exits: OrderedDict[int, Exit]) -> 
 def _spawn(channel: Channel, blanks: Blanks, fds: list[int]) -> None:
     try:
         pid = blanks.employ(fds)
+        pidfd = os.pidfd_open(pid)  # where that fails the worker ends: nobody has its channel
     except OSError as error:
         channel.send(SpawnFailed(f"fork: {error.strerror or error}"))
         return
     finally:
         close_fds(fds)
-    pidfd = os.pidfd_open(pid)
     try:
         channel.send(Spawned(pid), [pidfd])
     finally:

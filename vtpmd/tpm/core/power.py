@@ -121,6 +121,7 @@ def startup(tpm: Tpm, startup_type: int) -> None:
         permanent.clock_safe = False
     if reset:
         tpm.reset = fresh_reset_state(tpm.random)
+        tpm.context_ciphers.clear()  # keys of the secret that is gone
         permanent.reset_count = (permanent.reset_count + 1) & 0xFFFFFFFF
         permanent.total_reset_count += 1
     else:

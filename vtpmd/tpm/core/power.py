@@ -78,8 +78,8 @@ def tick(tpm: Tpm) -> None:
     if not tpm.nv_available:
         return
     now = tpm.now()
-    passed = max(0, now - tpm.last_now)
-    if not passed:
+    passed = now - tpm.last_now
+    if passed <= 0:
         return
     tpm.last_now = now
     permanent = tpm.permanent

@@ -39,6 +39,7 @@ CELLS: dict[Act, tuple[Problem | None, ...]] = {
     Act.SET: (None, None, None, None, None, None, DAMAGED, ABSENT),
     Act.IDENTIFY: (None, None, None, None, HOST, KEY, DAMAGED, ABSENT),
     Act.CERTIFY: (None, None, None, None, HOST, KEY, DAMAGED, ABSENT),
+    Act.UPGRADE: (RESTS, None, RESTS, RESTS, HOST, KEY, DAMAGED, ABSENT),
     Act.READ_PCRS: (RESTS, None, RESTS, RESTS, None, None, None, ABSENT),
 }
 
@@ -50,10 +51,12 @@ def test_what_each_standing_permits(act: Act) -> None:
 
 
 def test_whatever_happens_while_it_is_served_has_a_row() -> None:
-    happens = {Cause.READY, Cause.KEY_UNAVAILABLE, Cause.REFUSED}
+    happens = {Cause.READY, Cause.ASLEEP, Cause.KEY_UNAVAILABLE, Cause.REFUSED}
     for state in (STOPPED, LOCKED, FAILED):
         assert {cause for found, cause in TRANSITIONS if found == state} >= happens
     assert {cause for found, cause in TRANSITIONS if found == RUNNING} == {
+        Cause.ASLEEP,
+        Cause.AWAKE,
         Cause.CRASHED,
         Cause.STOP,
     }

@@ -222,7 +222,7 @@ class WorkerInfo(Report):
     `epoch` counts how often a new line of the TPM's life began, as after a snapshot was loaded;
     `begun` says how this one did, if that is known.
     `declared`: a migration is waited for; `pending`: a restored state waits for the first
-    command of its machine.
+    command of its machine. `version`: of the vtpmd that it belongs to.
     """
 
     pid: int
@@ -238,6 +238,7 @@ class WorkerInfo(Report):
     declared: bool = False
     pending: bool = False
     begun: str = ""
+    version: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -271,9 +272,10 @@ class InstanceInfo(Report):
 
     `shares_identity_with`: the instances of this host that have the same secrets. `handover`:
     "ours"; "lent", so that it goes on here until a machine elsewhere has it; or "away".
-    `certificates`: "none", "valid", or "stale: …" with the reason. `rollback`: of a state that was
-    turned back, until someone accepts it; `newest`: what was stored later than that could be turned
-    back unseen. A list of instances leaves `certificates`, `rollback`, `newest`, `keys` and
+    `asleep`: it is running, and no worker is needed until somebody uses it. `certificates`: "none",
+    "valid", or "stale: …" with the reason. `rollback`: of a state that was turned back, until
+    someone accepts it; `newest`: what was stored later than that could be turned back unseen. A
+    list of instances leaves `certificates`, `rollback`, `newest`, `keys` and
     `worker` empty.
     """
 
@@ -292,6 +294,7 @@ class InstanceInfo(Report):
     access: SocketAccess | None = None
     shares_identity_with: tuple[str, ...] = ()
     handover: str = ""
+    asleep: bool = False
     certificates: str = ""
     rollback: str = ""
     newest: KnownState | None = None
@@ -313,6 +316,24 @@ class UnlockResult(Report):
     """Which of the locked instances are unlocked now, and which are still locked."""
 
     unlocked: tuple[str, ...]
+    failed: tuple[Failure, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Upgraded(Report):
+    """A fresh worker serves an instance; `pause_ms`: for how many milliseconds nobody did."""
+
+    name: str
+    uuid: UUID
+    pid: int
+    pause_ms: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class UpgradeResult(Report):
+    """Which of the running instances are served by fresh workers now, and which are not."""
+
+    upgraded: tuple[Upgraded, ...]
     failed: tuple[Failure, ...]
 
 

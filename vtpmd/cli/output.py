@@ -192,7 +192,7 @@ def instance_fields(info: InstanceInfo) -> list[tuple[str, str]]:
     fields = [
         ("name", info.name),
         ("uuid", str(info.uuid)),
-        ("state", f"{info.state} ({info.reason})"),
+        ("state", f"{info.state}{', asleep' * info.asleep} ({info.reason})"),
         ("since", time_text(info.since)),
         ("hand-over", hand_over_text(info)),
         ("created", time_text(info.created)),
@@ -242,13 +242,17 @@ def _worker_fields(worker: WorkerInfo) -> list[tuple[str, str]]:
     sandbox = ", ".join(f"{part} {how}" for part, how in sorted(worker.sandbox.items()))
     return [
         ("TPM", worker.tpm),
-        ("worker", f"process {worker.pid}, {worker.clients} client(s)"),
+        ("worker", f"process {worker.pid}{_version_text(worker)}, {worker.clients} client(s)"),
         ("commands answered", str(worker.commands)),
         ("state generation", f"{worker.generation}, epoch {worker.epoch}"),
         ("storage", worker.storage),
         ("dropped", f"{worker.dropped_octets} octets, {worker.refused_descriptors} descriptors"),
         ("sandbox", sandbox or "off"),
     ]
+
+
+def _version_text(worker: WorkerInfo) -> str:
+    return f" of vtpmd {worker.version}" if worker.version else ""
 
 
 def provider_roles(provider: ProviderInfo) -> list[str]:

@@ -15,7 +15,7 @@ from vtpmd.encoding import cbor
 from .errors import newer
 from .mark import Age, Mark
 
-Kind = Literal["permanent", "volatile", "migration", "incoming", "authority"]
+Kind = Literal["permanent", "volatile", "migration", "incoming", "suspended", "authority"]
 Handover = Literal["ours", "lent", "away"]
 """Whether this host may go on with a TPM: yes; until another has; no."""
 
@@ -148,7 +148,7 @@ class Protector:
         return cbor.map_of(
             *self._before,
             _GENERATION_KEY + cbor.encode(generation),
-            _COMMITMENT_KEY + cbor.encode(commitment),
+            _COMMITMENT_KEY + cbor.encode_octets(commitment),
             *self._after,
         )
 

@@ -70,7 +70,7 @@ class Anchors:
                     self._directory.write(uuid, anchor.at(found))
                 else:
                     log.warning("rolled-back", uuid=str(uuid), reason=_told(found, anchor))
-        except (EnvelopeError, StorageError) as error:
+        except (EnvelopeError, StorageError, OSError) as error:  # no descriptor left, too
             log.warning("anchor-not-written", uuid=str(uuid), reason=str(error))
 
     def accept(self, uuid: UUID, state: Mark) -> None:

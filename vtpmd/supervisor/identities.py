@@ -1,4 +1,4 @@
-"""Whose TPMs are whose: their keys as the ledger knows them, and certificates that are given out.
+"""Endorsement keys as the ledger knows them, and the certificates issued for them.
 
 The ledger has an entry, durably, before a certificate leaves this process.
 """

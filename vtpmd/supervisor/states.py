@@ -14,6 +14,8 @@ class Cause(Enum):
     """What happened to an instance."""
 
     READY = "a worker serves it"
+    ASLEEP = "nobody uses it, so that no worker serves it"
+    AWAKE = "a worker serves it again, as somebody uses it"
     KEY_UNAVAILABLE = "its key could not be had"
     REFUSED = "its stored state, or the host, did not let it start"
     CRASHED = "its worker ended unasked"
@@ -23,17 +25,22 @@ class Cause(Enum):
 
 TRANSITIONS: dict[tuple[str, Cause], str] = {
     (STOPPED, Cause.READY): RUNNING,
+    (STOPPED, Cause.ASLEEP): RUNNING,
     (STOPPED, Cause.KEY_UNAVAILABLE): LOCKED,
     (STOPPED, Cause.REFUSED): FAILED,
     (LOCKED, Cause.READY): RUNNING,
+    (LOCKED, Cause.ASLEEP): RUNNING,
     (LOCKED, Cause.KEY_UNAVAILABLE): LOCKED,
     (LOCKED, Cause.REFUSED): FAILED,
     (LOCKED, Cause.STOP): STOPPED,
     (LOCKED, Cause.UNLOCKED): STOPPED,
     (FAILED, Cause.READY): RUNNING,
+    (FAILED, Cause.ASLEEP): RUNNING,
     (FAILED, Cause.KEY_UNAVAILABLE): LOCKED,
     (FAILED, Cause.REFUSED): FAILED,
     (FAILED, Cause.STOP): STOPPED,
+    (RUNNING, Cause.ASLEEP): RUNNING,
+    (RUNNING, Cause.AWAKE): RUNNING,
     (RUNNING, Cause.CRASHED): FAILED,
     (RUNNING, Cause.STOP): STOPPED,
 }
@@ -59,6 +66,7 @@ class Act(Enum):
     IDENTIFY = "asked for requests"
     CERTIFY = "given certificates"
     READ_PCRS = "asked for its PCR values"
+    UPGRADE = "upgraded"
 
 
 # Further conditions that restrict what can be done, whatever the state is.
@@ -74,21 +82,24 @@ def _each(acts: Iterable[Act], problem: Problem) -> dict[Act, Problem]:
 
 _HAND_OVER = (Act.MIGRATE, Act.MIGRATED, Act.TAKE_BACK)
 _IDENTITY = (Act.IDENTIFY, Act.CERTIFY)
+_SETTLED = (Act.CLONE, Act.REKEY, Act.UPGRADE, *_HAND_OVER, *_IDENTITY)
+_SERVED = (Act.READ_PCRS, Act.MIGRATE, Act.UPGRADE)
 REFUSALS: dict[str, dict[Act, Problem]] = {
     GONE: _each(Act, problems.NOT_FOUND),
     UNREADABLE: _each(
         (
             *(Act.START, Act.BACK_UP, Act.SNAPSHOT, Act.CLONE, Act.REKEY, Act.ACCEPT, Act.SET),
+            Act.UPGRADE,
             *_HAND_OVER,
             *_IDENTITY,
         ),
         problems.STATE_REFUSED,
     ),
-    STARTING: _each((Act.CLONE, Act.REKEY, *_HAND_OVER, *_IDENTITY), problems.UNAVAILABLE),
-    WAITING: _each((Act.CLONE, Act.REKEY, *_HAND_OVER, *_IDENTITY), problems.KEY_UNAVAILABLE),
-    STOPPED: _each((Act.READ_PCRS, Act.MIGRATE), problems.NOT_RUNNING),
-    LOCKED: _each((Act.READ_PCRS, Act.MIGRATE), problems.NOT_RUNNING),
-    FAILED: _each((Act.READ_PCRS, Act.MIGRATE), problems.NOT_RUNNING),
+    STARTING: _each(_SETTLED, problems.UNAVAILABLE),
+    WAITING: _each(_SETTLED, problems.KEY_UNAVAILABLE),
+    STOPPED: _each(_SERVED, problems.NOT_RUNNING),
+    LOCKED: _each(_SERVED, problems.NOT_RUNNING),
+    FAILED: _each(_SERVED, problems.NOT_RUNNING),
     RUNNING: _each((Act.DELETE, Act.REPLACE), problems.RUNNING_CONFLICT),
 }
 """Which acts are refused in which state or condition, and as which problem."""

@@ -138,15 +138,18 @@ class Engine:
             SuspendedState(tpm.reset, tpm.clear, tpm.volatile, power.orderly_state(tpm)),
         )
 
-    def power_on(self, volatile: bytes | None = None) -> None:
-        """_TPM_Init; with a volatile state, continue where it was saved. Raises StateError."""
+    def power_on(self, volatile: bytes | None = None, since: int | None = None) -> None:
+        """_TPM_Init; with a volatile state, continue where it was saved. Raises StateError.
+
+        With `since`, by the clock `now`, as if it had been on from then to now.
+        """
         if volatile is None:
             power.init(self._tpm)
         else:
             profile, suspended = decode("volatile", volatile, SuspendedState)
             if profile.name != self.profile.name:
                 raise StateError("damaged", "the volatile state is that of another profile")
-            power.resume_volatile(self._tpm, suspended)
+            power.resume_volatile(self._tpm, suspended, since)
         self.running = True
         self.defect = None
 
@@ -169,6 +172,12 @@ class Engine:
         except Exception as error:
             self._fail(error)
             return Reply(refusal(RC.FAILURE))
+
+    def tick(self) -> Reply:
+        """Let Time and Clock go on to now, and whatever waits for them, without a command."""
+        if self.running and not self.failed:
+            power.tick(self._tpm)
+        return Reply(b"", self._changed())
 
     def startup(self, kind: StartupType, locality: int = 0) -> Reply:
         """Run TPM2_Startup on behalf of the guest."""

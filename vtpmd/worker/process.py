@@ -7,16 +7,16 @@ from collections.abc import Sequence
 from functools import partial
 
 from vtpmd.ipc.channel import Channel, ChannelClosedError, IllegalMessageError
-from vtpmd.ipc.messages import STATE_FDS, Failed, FailureKind, Message, Ready, Serve
+from vtpmd.ipc.messages import STATE_FDS, Failed, FailureKind, Message, Ready, Serve, Succeed
 from vtpmd.ipc.rules import Side, State
 from vtpmd.linux.hardening import forbid_tracing
 from vtpmd.storage.errors import EnvelopeError, StorageError
 from vtpmd.tpm.engine import IdentityError, StateError
 
-from . import hosting, orders
+from . import hosting, orders, successor
 from .admission import policy_of
 from .connection import close_fds
-from .errors import EXIT_FAILED, SandboxError, UnknownModelError, frames_of
+from .errors import EXIT_FAILED, DetainedError, SandboxError, UnknownModelError, frames_of
 from .options import Listeners, Options
 from .sandbox import Sandbox
 from .supervision import Supervision
@@ -46,6 +46,8 @@ def run(sock: socket.socket) -> int:
         match message:
             case Serve():
                 _serve(channel, supervision, message, fds)
+            case Succeed():
+                _succeed(channel, supervision, message, fds)
             case _:
                 channel.send(orders.carry_out(message, fds, partial(_ask, channel)))
     except ChannelClosedError:
@@ -82,11 +84,12 @@ def _judge(error: Exception) -> tuple[FailureKind, str]:
             return "certificates", str(error)
         case UnknownModelError():
             return "model", str(error)
+        case DetainedError():
+            return "busy", str(error)
     return "defect", frames_of(error)
 
 
 def _serve(channel: Channel, supervision: Supervision, order: Serve, fds: Sequence[int]) -> None:
-    *files, _lock = fds[: STATE_FDS + 1]  # the lock stays open as long as we live
     sandbox = Sandbox(order.sandbox)
 
     def ready(generation: int) -> None:
@@ -94,30 +97,55 @@ def _serve(channel: Channel, supervision: Supervision, order: Serve, fds: Sequen
         channel.set_blocking(False)
 
     hosting.serve(
-        files,
+        fds[: STATE_FDS + 1],
         order.key,
         sandbox,
-        Listeners(*(_listener(fd) for fd in fds[STATE_FDS + 1 :])),
+        listeners_of(fds),
         supervision,
-        _options(order, sandbox),
+        options_of(order, sandbox.active),
         ready,
     )
 
 
-def _options(order: Serve, sandbox: Sandbox) -> Options:
+def _succeed(
+    channel: Channel, supervision: Supervision, order: Succeed, fds: Sequence[int]
+) -> None:
+    sandbox = Sandbox(order.sandbox)
+
+    def ready(generation: int, pause: int) -> None:
+        supervision.send(Ready(generation, sandbox.active, pause))
+        if supervision.channel is not None:
+            channel.set_blocking(False)
+
+    successor.succeed(
+        socket.socket(fileno=fds[0]),
+        sandbox,
+        supervision,
+        lambda succession: options_of(succession.order, sandbox.active),
+        ready,
+    )
+
+
+def listeners_of(fds: Sequence[int]) -> Listeners:
+    """Those that came with an order to serve, behind the state files and the instance's lock.
+
+    The lock stays open as long as this process lives.
+    """
+    listeners = [socket.socket(fileno=fd) for fd in fds[STATE_FDS + 1 :]]
+    for each in listeners:
+        each.setblocking(False)
+    return Listeners(*listeners)
+
+
+def options_of(order: Serve, sandbox: dict[str, str]) -> Options:
+    """What an order to serve says about how; `sandbox` tells what is active."""
     return Options(
         uuid=order.uuid,
         name=order.name,
-        sandbox=sandbox.active,
+        sandbox=sandbox,
         peers=policy_of(order),
         startup="clear" if order.startup else None,
         set_locality=order.set_locality,
         handover=order.handover,
         incoming=order.incoming,
     )
-
-
-def _listener(fd: int) -> socket.socket:
-    sock = socket.socket(fileno=fd)
-    sock.setblocking(False)
-    return sock

@@ -2,7 +2,10 @@
 
 import selectors
 import socket
+from collections.abc import Sequence
 
+from vtpmd import __version__
+from vtpmd.ipc.channel import Channel
 from vtpmd.ipc.messages import StatusReply
 from vtpmd.linux.peers import PeerPolicy
 from vtpmd.swtpm.table import Turn
@@ -11,17 +14,23 @@ from vtpmd.tpm.engine import Reply
 from .admission import Admission, Door
 from .adoption import Adoption
 from .clients import Clients
+from .estate import Estate
+from .giving_way import GivingWay
 from .instance import Instance
 from .loop import Loop, Part
 from .options import Listeners, Options
 from .ownership import Ownership
+from .resting import Resting
 from .side import SideThread
-from .sources import now
 from .supervision import Supervision
+from .suspension import Suspended
 
 
 class Server:
-    """Serves one instance until it is told to end. Implements `supervision.Worker`."""
+    """Serves one instance until it is told to end. Implements `supervision.Worker`.
+
+    `kept`: descriptors of the state files and the instance's lock, for a successor.
+    """
 
     def __init__(
         self,
@@ -30,19 +39,24 @@ class Server:
         listeners: Listeners,
         supervision: Supervision,
         options: Options,
+        kept: Sequence[int] = (),
     ) -> None:
         self.instance = instance
         self._listeners = listeners
         self._supervision = supervision
         self._options = options
-        self._since = now()
-        self._loop = Loop()
-        self._clients = Clients(self._loop, instance, side, options)
+        self.loop = Loop()
+        self._clients = Clients(self.loop, instance, side, options)
         self._admission = Admission(options.peers, supervision.report)
-        self._ownership = Ownership(self._loop, self._clients, supervision.report, self.start_up)
+        self._ownership = Ownership(self.loop, self._clients, supervision.report, self.start_up)
         self._doors: list[Door] = []
-        supervision.on_detach = self._loop.forget
-        supervision.on_report = self._loop.attend
+        self._estate = Estate(
+            instance, self._clients, self._ownership, self._admission, listeners, options, kept
+        )
+        self._giving_way = GivingWay(self.loop, self._estate)
+        self._resting = Resting(self.loop, self._estate)
+        supervision.on_detach = self.loop.forget
+        supervision.on_report = self.loop.attend
         instance.migration.old_keys.ask = supervision.ask
 
     def start_up(self) -> None:
@@ -58,7 +72,7 @@ class Server:
         """Serve until Stop, a signal or `Options.ending`; then the state is durable."""
         self._open()
         parts: list[Part] = [self._clients, self._clients.long_commands, *self._doors, self]
-        self._loop.run(parts, self._options.signals)
+        self.loop.run([*parts, self._giving_way, self._resting], self._options.signals)
         for client in self._clients.all():
             client.close()
 
@@ -74,19 +88,34 @@ class Server:
             tpm=self.instance.power.state,
             clients=len(self._clients.all()),
             sandbox=self._options.sandbox,
-            since=self._since,
+            since=self._estate.since,
             commands=execution.commands,
             storage=execution.storage,
             dropped_octets=self._clients.drops.octets,
             refused_descriptors=self._clients.drops.descriptors,
             handover=execution.possession.handover.state,
             epoch=execution.state.header.epoch,
+            version=__version__,
             begun=execution.possession.handover.begun,
             declared=execution.possession.handover.declared,
             pending=execution.possession.pending is not None,
             profile="" if execution.possession.awaits else execution.engine.facts.profile,
             pcr_banks=() if execution.possession.awaits else execution.engine.pcr_banks,
         )
+
+    def resume(self, use: Suspended, clients: Sequence[socket.socket]) -> None:
+        """Go on where a predecessor has left off, with its clients. Raises EnvelopeError."""
+        self._estate.take_over(use, clients)
+
+    def use_keeper(self, fds: Sequence[int], idle: int) -> None:
+        self._resting.use(fds, idle)
+
+    def get_up(self, channel: Channel, memory: int, idle: int) -> None:
+        """Go on after a sleep, and use the same keeper again."""
+        self._resting.keep(channel, memory, idle)
+
+    def give_way(self, fds: Sequence[int]) -> None:
+        self._giving_way.begin(fds)
 
     def admit(self, policy: PeerPolicy) -> None:
         self._admission.policy = policy
@@ -100,7 +129,7 @@ class Server:
 
     def end(self) -> None:
         """Leave the loop; the instance is powered off and durable."""
-        self._loop.end()
+        self.loop.end()
 
     @property
     def deadline(self) -> float | None:
@@ -109,7 +138,7 @@ class Server:
 
     def tick(self, now: float) -> None:
         """End in order if that was asked for; wait for what the supervisor's channel needs."""
-        if self._loop.ending and self.free_for(Turn.CANCELS):
+        if self.loop.ending and self.free_for(Turn.CANCELS):
             self.instance.power.end()
             self.end()
         self._supervision.tick(now)
@@ -117,15 +146,15 @@ class Server:
             self.go_on()
         channel, events = self._supervision.channel, self._supervision.events
         if channel is not None:
-            self._loop.watch(channel, events, lambda: self._supervision.ready(self))
+            self.loop.watch(channel, events, lambda: self._supervision.ready(self))
 
     def _open(self) -> None:
         listeners, long_commands = self._listeners, self._clients.long_commands
         long_commands.on_free = self._go_on
-        self._loop.watch(long_commands, selectors.EVENT_READ, long_commands.finish)
+        self.loop.watch(long_commands, selectors.EVENT_READ, long_commands.finish)
         if listeners.adoption is not None:
             adoption = Adoption(
-                self._loop,
+                self.loop,
                 Admission(PeerPolicy(), self._supervision.report),
                 listeners.adoption,
                 lambda channel, message: self._supervision.adopt(channel, message, self),
@@ -136,7 +165,7 @@ class Server:
             (listeners.data, self._add_data),
         ):
             if listener is not None:
-                self._doors.append(Door(self._loop, self._admission, listener, welcome))
+                self._doors.append(Door(self.loop, self._admission, listener, welcome))
         if listeners.control_client is not None:
             self._ownership.add(listeners.control_client)
         if listeners.data_client is not None:

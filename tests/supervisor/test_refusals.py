@@ -17,11 +17,13 @@ from vtpmd.supervisor.errors import (
     EndpointError,
     HandOverRefusedError,
     KeyMissingError,
+    RolledBackError,
     SupervisorError,
     WorkerEndedError,
     WorkerFailedError,
     WorkerRefusedError,
 )
+from vtpmd.supervisor.lease import ServedElsewhereError
 from vtpmd.supervisor.refusals import EXPECTED, NotServedError, refusals
 from vtpmd.supervisor.states import Cause
 from vtpmd.supervisor.zygote import SpawnError
@@ -41,6 +43,7 @@ FAILURES: dict[FailureKind, Problem] = {
     "wrong-instance": problems.STATE_REFUSED,
     "storage": problems.UNAVAILABLE,
     "sandbox": problems.UNAVAILABLE,
+    "busy": problems.UNAVAILABLE,
     "model": problems.INVALID,
     "certificates": problems.CERTIFICATES_REFUSED,
     "defect": problems.INTERNAL,
@@ -67,6 +70,8 @@ def cases() -> Iterator[tuple[Exception, Problem, bool]]:
     yield DamagedError("x"), problems.UNAVAILABLE, False
     yield SpawnError("x"), problems.INTERNAL, True
     yield InUseError("x"), problems.RUNNING_CONFLICT, False
+    yield ServedElsewhereError("x"), problems.RUNNING_CONFLICT, False
+    yield RolledBackError("x"), problems.STATE_REFUSED, False
     yield EndpointError("x"), problems.UNAVAILABLE, False
     yield FileExistsError("x"), problems.UNAVAILABLE, False
     for number in (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN, errno.ENOBUFS):

@@ -54,7 +54,7 @@ HAND_OVERS = {
     ),
 }
 """Whose a TPM is, in words."""
-_PEM = re.compile(r"(-----(BEGIN|END) [A-Z0-9 ]+-----\n|[A-Za-z0-9+/=]{1,76}\n)+", re.ASCII)
+_PEM = r"(-----(BEGIN|END) [A-Z0-9 ]+-----\n|[A-Za-z0-9+/=]{1,76}\n)+"
 _JSON_ASKED = "vtpmd.cli.as_json"
 
 
@@ -91,7 +91,7 @@ def say(line: str, err: bool = False) -> None:
 def show_pem(*texts: str) -> None:
     """Print texts in PEM as they are; what is none stays in one line each."""
     for text in texts:
-        if _PEM.fullmatch(text):
+        if re.fullmatch(_PEM, text, re.ASCII):
             click.echo(text, nl=False)
         else:
             say(text)

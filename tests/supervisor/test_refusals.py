@@ -16,6 +16,7 @@ from vtpmd.storage.errors import StorageKind as Kind
 from vtpmd.supervisor.errors import (
     EndpointError,
     HandOverRefusedError,
+    KeeperLostError,
     KeyMissingError,
     RolledBackError,
     SupervisorError,
@@ -72,6 +73,7 @@ def cases() -> Iterator[tuple[Exception, Problem, bool]]:
     yield InUseError("x"), problems.RUNNING_CONFLICT, False
     yield ServedElsewhereError("x"), problems.RUNNING_CONFLICT, False
     yield RolledBackError("x"), problems.STATE_REFUSED, False
+    yield KeeperLostError("x"), problems.UNAVAILABLE, False
     yield EndpointError("x"), problems.UNAVAILABLE, False
     yield FileExistsError("x"), problems.UNAVAILABLE, False
     for number in (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN, errno.ENOBUFS):

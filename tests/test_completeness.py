@@ -20,13 +20,24 @@ MAKERS = [
     ("operations/create.py", "Metadata", Metadata),
     ("operations/clone.py", "Metadata", Metadata),
     ("operations/restore.py", "Metadata", Metadata),
+    ("operations/incoming.py", "Metadata", Metadata),
 ]
 """A module, whom it calls to make what, and what that is."""
 
 OWN_TESTS = Path(__file__).parent / "operations"
 Operation = Callable[..., object]
 OPERATIONS = {handler.operation for handler in HANDLERS.values()}
-SHARED = {"bundle", "describe", "ek_report", "endorsement", "examine", "hand_over", "new"}
+SHARED = {
+    "announced",
+    "bundle",
+    "describe",
+    "ek_report",
+    "endorsement",
+    "examine",
+    "hand_over",
+    "new",
+    "ticket",
+}
 """Modules of operations that are no verb, but what several of them have in common."""
 
 
@@ -117,11 +128,13 @@ def test_every_operation_is_tried_by_a_test_of_its_own(operation: Operation) -> 
 
 def spoken(verb: str, function: str) -> set[str]:
     """The words of vtpmctl for an operation."""
+    if verb == "incoming":
+        return {"create", "--incoming"}
     group, _, below = verb.partition("_")
     if group == "ek":
         return {group, {"requests": "csr"}.get(below, below)}
     if verb not in ("provider", "ca"):
-        return {verb}
+        return {verb.replace("_", "-")}
     others = {"note_backup": "backup", "revocation_lists": "crl", "request": "csr"}
     return {verb, others.get(function, function.strip("_"))}
 

@@ -30,6 +30,10 @@ from .certificates import EkKey as EkKey
 from .certificates import EkRenewRequest as EkRenewRequest
 from .certificates import EkRequests as EkRequests
 from .certificates import EkRequestsRequest as EkRequestsRequest
+from .migration import IncomingRequest as IncomingRequest
+from .migration import MigrateCheck as MigrateCheck
+from .migration import MigrateCheckRequest as MigrateCheckRequest
+from .migration import MigrateRequest as MigrateRequest
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,13 +71,6 @@ class StopRequest(Request):
 
     remember: bool = True
     force: bool = False
-
-
-@dataclass(frozen=True, kw_only=True)
-class MigrateRequest(Request):
-    """`step`: "declare" a migration, which is to come; "cancel" that; or one is "done"."""
-
-    step: str = "declare"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -25,6 +25,7 @@ VERBS = {
     "unlock": "unlock",
     "rekey": "rekey",
     "migrate": "migrate",
+    "migrate-check": "migrate_check",
     "take-back": "take_back",
     "backup": "backup",
     "restore": "restore",

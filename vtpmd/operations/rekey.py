@@ -13,7 +13,7 @@ from vtpmd.ipc.messages import Rekey, Rekeyed, Reseal, Rewrap, Stored
 from vtpmd.kms.provider import KeyProvider
 from vtpmd.storage.envelope import Envelope
 from vtpmd.storage.key import Key
-from vtpmd.storage.slot import Slot
+from vtpmd.storage.slot import Slot, primary
 from vtpmd.storage.wipe import wipe
 from vtpmd.supervisor.claim import claim
 from vtpmd.supervisor.fleet import Fleet
@@ -39,7 +39,7 @@ async def rekey(fleet: Fleet, name: str, request: RekeyRequest) -> RekeyResult:
             envelope = await trio.to_thread.run_sync(host.registry.envelope, uuid)
             if request.since is not None and _all_since(envelope.slots, request.since.timestamp()):
                 return _result(instance, envelope.slots, changed=False)
-            provider = host.keys.choose(request.provider or _primary(envelope.slots).provider)
+            provider = host.keys.choose(request.provider or primary(envelope.slots).provider)
             changed = True
             if request.deep:
                 slots = await _deep(host, instance, worker, envelope, provider)
@@ -93,10 +93,6 @@ async def _deep(
         return key.slots
     finally:
         wipe(key.dek)
-
-
-def _primary(slots: Sequence[Slot]) -> Slot:
-    return next((slot for slot in slots if slot.purpose == "primary"), slots[0])
 
 
 def _all_since(slots: Sequence[Slot], time: float) -> bool:

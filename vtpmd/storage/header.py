@@ -14,7 +14,7 @@ from vtpmd.encoding import cbor
 
 from .errors import newer
 
-Kind = Literal["permanent", "volatile", "migration", "incoming", "authority"]
+Kind = Literal["permanent", "volatile", "migration", "incoming", "authority", "ticket"]
 Handover = Literal["ours", "lent", "away"]
 """Whether this host may go on with a TPM: yes; until another has; no."""
 Age = Literal["older", "same", "newer", "other"]

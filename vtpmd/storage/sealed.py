@@ -263,6 +263,14 @@ class SealedState:
         return seal(self.key.dek, header, self.key.slots, received.encode())
 
 
+def holds_record(fd: int, uuid: UUID) -> bool:
+    """Whether permanent state of instance `uuid` was ever stored in its open file.
+
+    Raises StorageError, EnvelopeError.
+    """
+    return StateFile(FileDevice(fd), uuid, "nvram").load().content is not None
+
+
 def read_sealed(fd: int, uuid: UUID) -> tuple[Envelope, bytes]:
     """The permanent state of instance `uuid` in its open file, parsed and as it is stored.
 

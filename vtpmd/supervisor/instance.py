@@ -12,12 +12,13 @@ from vtpmd.api import names, problems
 from vtpmd.api.problems import OperationError
 from vtpmd.ipc.identity import Installed, ReadInstalled
 from vtpmd.ipc.messages import HAND_OVERS, Admitted, Event, Pcrs, ReadPcrs, Status, StatusReply
-from vtpmd.storage.errors import StorageError
+from vtpmd.storage.errors import EnvelopeError, StorageError
 from vtpmd.storage.header import Handover
 from vtpmd.storage.wipe import wipe
 from vtpmd.telemetry.log import get_logger
 
 from .access import Access, Grant, check_access, granted
+from .arrival import CAME, arrived, refusal
 from .endpoints import Endpoints
 from .errors import EndpointError, WorkerEndedError, WorkerFailedError, WorkerSilentError
 from .events import EventLog
@@ -27,7 +28,7 @@ from .old_keys import OldKeys
 from .refusals import refusals
 from .registry import Entry
 from .serving import ADOPTED, POWERED_OFF, Serving
-from .states import GONE, REFUSALS, STARTING, UNREADABLE, WAITING, Act, Cause, Condition
+from .states import SERVED, Act, Cause, Condition, Standing
 from .worker import Worker, adopt
 
 log = get_logger("instance")
@@ -41,7 +42,7 @@ class Instance:
         former = entry.former
         self._noted = None if former is None else former.since
         self._ran: Condition | None = None  # under the last daemon
-        if former is not None and former.state == names.RUNNING:
+        if former is not None and former.state in SERVED:
             self._ran, former = former, None
         self.condition = former or Condition(names.STOPPED, "not started yet")
         if entry.fault is not None:
@@ -62,21 +63,15 @@ class Instance:
 
     def demand(self, act: Act) -> None:
         """Raise OperationError unless the state permits this act."""
-        for standing, explanation in self._standings(act):
-            if problem := REFUSALS[standing].get(act):
-                raise OperationError(problem, f"{explanation}.")
-
-    def _standings(self, act: Act) -> Iterator[tuple[str, str]]:
-        """The rows of `REFUSALS` that apply now, each with the text for a refusal."""
-        name, state = self.metadata.name, self.condition.state
-        if self._gone is not None:
-            yield GONE, f"{name} was {self._gone.value}"
-        if self.fault is not None:
-            yield UNREADABLE, self.fault
-        why = f"{name} cannot be {act.value} while it is {state}: {self.condition.reason}"
-        if self._serving is not None and self._serving.worker is None:
-            yield (WAITING if state == names.LOCKED else STARTING), why
-        yield state, why
+        standing = Standing(
+            self.condition,
+            gone=self._gone,
+            fault=self.fault,
+            attempting=self._serving is not None and self._serving.worker is None,
+            incoming=self.metadata.incoming,
+            handover=self.metadata.handover,
+        )
+        standing.demand(act, self.metadata.name)
 
     async def open(self) -> bool:
         """Resume after a restart of the daemon: adopt the living worker, or start it if it ran.
@@ -93,7 +88,7 @@ class Instance:
         """Start to serve the instance, unless it is served. Raises OperationError."""
         async with self._busy:
             self.demand(Act.START)
-            if self.condition.state == names.RUNNING:
+            if self.condition.state in SERVED:
                 await self.note(autostart=True)
             else:
                 await self._start()
@@ -111,7 +106,7 @@ class Instance:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(attempt, partial(self.note, autostart=True))
             nursery.start_soon(attempt, self._try_now)
-        if refusals and self.condition.state == names.RUNNING:
+        if refusals and self.condition.state in SERVED:
             await self._end("it cannot be noted that it is to be served")
             self._become(Cause.STOP, f"not started: {refusals[0]}")
         if refusals:
@@ -223,8 +218,13 @@ class Instance:
         """Change the metadata, durably. Raises StorageError."""
         metadata = replace(self.metadata, **changes)  # type: ignore[arg-type]
         if metadata != self.metadata:
-            await trio.to_thread.run_sync(self._host.registry.update, metadata)
-            self.metadata = metadata
+            await self._describe(metadata)
+
+    async def _describe(self, metadata: Metadata) -> None:
+        await trio.to_thread.run_sync(self._host.registry.update, metadata)
+        self.metadata = metadata
+        if self._serving is not None:
+            self._serving.metadata = metadata
 
     @property
     def access(self) -> Access:
@@ -286,6 +286,11 @@ class Instance:
         except WorkerEndedError as error:
             self._log.warning("worker-gone", reason=str(error))
             return None, f"its worker ended while no daemon was there; {POWERED_OFF}"
+        with contextlib.suppress(StorageError, EnvelopeError):
+            awaits = self._host.registry.awaits
+            worker.incoming = await trio.to_thread.run_sync(awaits, self.metadata)
+        if self._ran is not None and (self._ran.state == names.INCOMING) is not worker.incoming:
+            self._ran = None  # its TPM has come meanwhile
         worker.on_unwrap = partial(OldKeys(self._host, self.metadata).answer, worker)
         self._log.info("adopted", pid=worker.pid)
         return worker, None
@@ -297,7 +302,7 @@ class Instance:
             await serving.settled()
         else:
             await serving.try_now()
-        if self.condition.state != names.RUNNING:
+        if self.condition.state not in SERVED:
             raise OperationError(serving.problem, self.condition.reason)
 
     def _serve(self, adopted: Worker | None, lost: str | None = None) -> Serving:
@@ -330,14 +335,20 @@ class Instance:
         admitted = self._events.write(pid, event)
         if admitted and event.kind in HAND_OVERS:
             self._host.nursery.start_soon(self._look_at_hand_over)
+        if admitted and self.condition.state == names.INCOMING and (reason := refusal(event)):
+            self._become(Cause.AWAITED, reason)
         return admitted
 
     async def _look_at_hand_over(self) -> None:
-        """Remember the state of hand-over that the worker reports."""
+        """Remember the state of hand-over that the worker reports, and that its TPM has come."""
         async with self._busy:
             if self._gone is None and (answer := await self.status()) is not None:
                 _, status = answer
                 await self.note_hand_over(status.handover, status.generation)
+                registry = self._host.registry
+                came = await arrived(registry, self.metadata, status, self._describe)
+                if came and self.condition.state == names.INCOMING:
+                    self._become(Cause.READY, CAME)
 
     async def note_hand_over(self, handover: str, generation: int) -> None:
         """Remember whose the TPM is, from this generation of its state on."""
@@ -353,9 +364,12 @@ class Instance:
 
     def _become(self, cause: Cause, reason: str) -> None:
         self.condition = self.condition.after(cause, reason)
-        if self._ran is not None and cause is Cause.READY and reason == self._ran.reason:
+        served = self.condition.state in SERVED
+        if self._ran is not None and served and reason == self._ran.reason:
             self.condition = self._ran  # nothing has happened to it meanwhile
         self._ran = None
+        if cause is Cause.READY and self.metadata.incoming:
+            self._host.nursery.start_soon(self._look_at_hand_over)
         self._log.info("state", state=self.condition.state, reason=reason)
         self._host.nursery.start_soon(self._note_condition)
 

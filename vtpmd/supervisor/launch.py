@@ -9,7 +9,7 @@ import trio
 
 from vtpmd.config.schema import Configuration
 from vtpmd.ipc.messages import Admitted, Message, Ready, Serve
-from vtpmd.storage.envelope import Envelope
+from vtpmd.storage.header import Header
 from vtpmd.storage.key import Key
 from vtpmd.storage.wipe import wipe
 from vtpmd.telemetry.log import get_logger
@@ -100,16 +100,25 @@ async def serve(
 ) -> Worker:
     """Unlock an instance and hand it to a new worker, powered on if `startup`.
 
+    One whose TPM is still to come needs no key: the worker's `incoming` says so then.
+
     `granted` says who may connect now. The sockets are there before the key is: a virtual machine
     that starts at the same time waits for the first attempt to get it. Raises NotServedError.
     """
     dek = bytearray()
     try:
-        envelope = await trio.to_thread.run_sync(host.registry.envelope, metadata.uuid)
+        envelope = None
+        if not await trio.to_thread.run_sync(host.registry.awaits, metadata):
+            envelope = await trio.to_thread.run_sync(host.registry.envelope, metadata.uuid)
         listening = endpoints.listen(granted())
-        dek = await host.keys.unlock(envelope, metadata.uuid)
+        if envelope is None:
+            key = host.keys.none()
+        else:
+            dek = await host.keys.unlock(envelope, metadata.uuid)
+            key = Key(dek, envelope.header.dek_id, envelope.slots)
         grant = granted()
-        order = serve_order(host.configuration, metadata, envelope, grant, startup, dek)
+        header = None if envelope is None else envelope.header
+        order = serve_order(host.configuration, metadata, header, grant, startup, key)
         endpoints.admit()
         worker = await _hand_over(host, metadata, endpoints, listening, order, on_event)
         await _keep_up(worker, grant, granted)
@@ -140,6 +149,7 @@ async def _hand_over(
             async with _dismissed_on_failure(host, metadata, worker):
                 fds = [*files, claimed, control, adoption.fileno(), *data]
                 ready = await worker.ask(order, Ready, fds)
+                worker.incoming = order.incoming
     log.info(
         "served",
         instance=metadata.name,
@@ -164,18 +174,19 @@ async def _keep_up(worker: Worker, known: Grant, granted: Callable[[], Grant]) -
 def serve_order(
     configuration: Configuration,
     metadata: Metadata,
-    envelope: Envelope,
+    header: Header | None,
     grant: Grant,
     startup: bool,
-    dek: bytearray,
+    key: Key,
 ) -> Serve:
-    """The order to serve an instance."""
+    """The order to serve an instance; `header` is that of its stored state, None without one."""
     return Serve(
         uuid=metadata.uuid,
         name=metadata.name,
-        key=Key(dek, envelope.header.dek_id, envelope.slots),
+        key=key,
         sandbox=configuration.sandbox,
-        startup=startup,
-        handover=metadata.remembered(envelope.header),
+        startup=startup and header is not None,
+        handover="ours" if header is None else metadata.remembered(header),
+        incoming=header is None,
         **vars(grant.order),
     )

@@ -33,6 +33,7 @@ BACKOFFS: dict[Cause, Callable[[], Backoff]] = {
     Cause.CRASHED: lambda: Backoff(0.5, 30.0, MAX_CRASHES),
 }
 READY = "ready: QEMU can connect"
+AWAITING = "waits for its TPM, which comes with its migrating machine"
 ADOPTED = "served on by a worker that outlived its daemon"
 POWERED_OFF = "its TPM is off until QEMU connects again or the instance is stopped and started"
 
@@ -64,7 +65,8 @@ class Serving:
         self.problem = problems.INTERNAL
         """Why it could not be served last, for whoever asks to try again."""
         self._host = host
-        self._metadata = metadata
+        self.metadata = metadata
+        """Kept up to date by the instance."""
         self._granted = granted
         self._endpoints = endpoints
         self._log = log
@@ -90,7 +92,8 @@ class Serving:
             self._endpoints.remove()
         except Exception:
             self._log.exception("defect")
-            cause = Cause.CRASHED if self._last[0] is Cause.READY else Cause.REFUSED
+            was_served = self._last[0] in (Cause.READY, Cause.AWAITED)
+            cause = Cause.CRASHED if was_served else Cause.REFUSED
             self._fail(NotServedError(cause, problems.INTERNAL, "internal error, see the log"))
         finally:
             self._endpoints.let_go()
@@ -167,7 +170,7 @@ class Serving:
         """A new worker that serves the instance, and why. Raises NotServedError."""
         # Tools on the data socket send no INIT: they expect a TPM that is on. One that has lost its
         # power stays off, so that no empty PCRs pass for those there were.
-        startup = self._metadata.data_socket and self._lost is None
+        startup = self.metadata.data_socket and self._lost is None
         reason = READY if self._lost is None else f"restarted: {self._lost}"
         damage: list[str] = []
 
@@ -177,14 +180,16 @@ class Serving:
             return self._on_event(pid, event)
 
         worker = await serve(
-            self._host, self._metadata, self._granted, self._endpoints, startup, on_event
+            self._host, self.metadata, self._granted, self._endpoints, startup, on_event
         )
+        if worker.incoming:
+            reason = AWAITING
         return worker, "; ".join([reason, *damage])
 
     async def _attend(self, worker: Worker, reason: str, adopted: Worker | None) -> None:
         """Stay with a serving worker, which may be the `adopted` one, until it ends."""
         self.worker = worker
-        self._tell(Cause.READY, reason)
+        self._tell(Cause.AWAITED if worker.incoming else Cause.READY, reason)
         try:
             if worker is adopted and worker.strange is None:
                 await self._admit_anew(worker)

@@ -1,19 +1,20 @@
 """The states of an instance: the transitions, and what each state refuses."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from enum import Enum
 
 from vtpmd.api import problems
-from vtpmd.api.names import FAILED, LOCKED, RUNNING, STOPPED
-from vtpmd.api.problems import Problem
+from vtpmd.api.names import AWAY, FAILED, INCOMING, LENT, LOCKED, OURS, RUNNING, STOPPED
+from vtpmd.api.problems import OperationError, Problem
 
 
 class Cause(Enum):
     """What happened to an instance."""
 
     READY = "a worker serves it"
+    AWAITED = "a worker waits for its TPM, which is to come from another host"
     KEY_UNAVAILABLE = "its key could not be had"
     REFUSED = "its stored state, or the host, did not let it start"
     CRASHED = "its worker ended unasked"
@@ -23,20 +24,29 @@ class Cause(Enum):
 
 TRANSITIONS: dict[tuple[str, Cause], str] = {
     (STOPPED, Cause.READY): RUNNING,
+    (STOPPED, Cause.AWAITED): INCOMING,
     (STOPPED, Cause.KEY_UNAVAILABLE): LOCKED,
     (STOPPED, Cause.REFUSED): FAILED,
     (LOCKED, Cause.READY): RUNNING,
+    (LOCKED, Cause.AWAITED): INCOMING,
     (LOCKED, Cause.KEY_UNAVAILABLE): LOCKED,
     (LOCKED, Cause.REFUSED): FAILED,
     (LOCKED, Cause.STOP): STOPPED,
     (LOCKED, Cause.UNLOCKED): STOPPED,
     (FAILED, Cause.READY): RUNNING,
+    (FAILED, Cause.AWAITED): INCOMING,
     (FAILED, Cause.KEY_UNAVAILABLE): LOCKED,
     (FAILED, Cause.REFUSED): FAILED,
     (FAILED, Cause.STOP): STOPPED,
     (RUNNING, Cause.CRASHED): FAILED,
     (RUNNING, Cause.STOP): STOPPED,
+    (INCOMING, Cause.READY): RUNNING,
+    (INCOMING, Cause.AWAITED): INCOMING,
+    (INCOMING, Cause.CRASHED): FAILED,
+    (INCOMING, Cause.STOP): STOPPED,
 }
+SERVED = frozenset({RUNNING, INCOMING})
+"""The states in which a worker is there for its clients."""
 
 
 class Act(Enum):
@@ -51,6 +61,9 @@ class Act(Enum):
     CLONE = "cloned"
     REKEY = "rekeyed"
     MIGRATE = "migrated"
+    CANCEL = "kept here"
+    TICKET = "given a ticket"
+    RECEIVE = "received"
     MIGRATED = "marked as migrated"
     TAKE_BACK = "taken back"
     SET = "changed"
@@ -59,7 +72,8 @@ class Act(Enum):
     READ_PCRS = "asked for its PCR values"
 
 
-# Further conditions that restrict what can be done, whatever the state is.
+# Further conditions that restrict what can be done, whatever the state is: these, INCOMING for one
+# whose TPM is still to come also while nothing waits for it, and the states of hand-over.
 GONE = "gone"  # deleted or replaced: whoever waited for that finds nothing
 UNREADABLE = "unreadable"  # its metadata cannot be read: it is never started
 STARTING = "starting"  # an attempt to serve it goes on, or the next one is waited for
@@ -70,26 +84,41 @@ def _each(acts: Iterable[Act], problem: Problem) -> dict[Act, Problem]:
     return dict.fromkeys(acts, problem)
 
 
-_HAND_OVER = (Act.MIGRATE, Act.MIGRATED, Act.TAKE_BACK)
+_HAND_OVER = (Act.MIGRATE, Act.CANCEL, Act.MIGRATED, Act.TAKE_BACK)
 _IDENTITY = (Act.IDENTIFY, Act.CERTIFY)
+_STORED = (Act.BACK_UP, Act.TICKET, Act.CLONE, Act.REKEY, *_HAND_OVER, *_IDENTITY)
+_LIVE = (Act.READ_PCRS, Act.MIGRATE, Act.RECEIVE)
 REFUSALS: dict[str, dict[Act, Problem]] = {
     GONE: _each(Act, problems.NOT_FOUND),
-    UNREADABLE: _each(
-        (
-            *(Act.START, Act.BACK_UP, Act.CLONE, Act.REKEY, Act.SET),
-            *_HAND_OVER,
-            *_IDENTITY,
-        ),
-        problems.STATE_REFUSED,
+    UNREADABLE: _each((Act.START, Act.SET, Act.RECEIVE, *_STORED), problems.STATE_REFUSED),
+    STARTING: _each(
+        (Act.RECEIVE, Act.CLONE, Act.REKEY, *_HAND_OVER, *_IDENTITY), problems.UNAVAILABLE
     ),
-    STARTING: _each((Act.CLONE, Act.REKEY, *_HAND_OVER, *_IDENTITY), problems.UNAVAILABLE),
-    WAITING: _each((Act.CLONE, Act.REKEY, *_HAND_OVER, *_IDENTITY), problems.KEY_UNAVAILABLE),
-    STOPPED: _each((Act.READ_PCRS, Act.MIGRATE), problems.NOT_RUNNING),
-    LOCKED: _each((Act.READ_PCRS, Act.MIGRATE), problems.NOT_RUNNING),
-    FAILED: _each((Act.READ_PCRS, Act.MIGRATE), problems.NOT_RUNNING),
+    WAITING: _each(
+        (Act.RECEIVE, Act.CLONE, Act.REKEY, *_HAND_OVER, *_IDENTITY), problems.KEY_UNAVAILABLE
+    ),
+    STOPPED: _each(_LIVE, problems.NOT_RUNNING),
+    LOCKED: _each(_LIVE, problems.NOT_RUNNING),
+    FAILED: _each(_LIVE, problems.NOT_RUNNING),
     RUNNING: _each((Act.DELETE, Act.REPLACE), problems.RUNNING_CONFLICT),
+    INCOMING: _each((*_STORED, Act.READ_PCRS), problems.STILL_TO_COME),
+    LENT: _each((Act.MIGRATE,), problems.HANDED_OVER),
+    AWAY: _each(
+        (Act.BACK_UP, Act.CLONE, Act.REKEY, Act.MIGRATE, Act.CERTIFY), problems.HANDED_OVER
+    ),
 }
-"""Which acts are refused in which state or condition, and as which problem."""
+"""Which acts are refused in which state or condition, and as which problem.
+
+The hand-over is what the daemon has noted of it; the worker, which knows it best, judges once more.
+"""
+
+
+EXPLANATIONS = {
+    INCOMING: "its TPM is still to come from another host",
+    LENT: "its state was read, for a snapshot or a migration, and who did that is not back yet",
+    AWAY: "its state was handed over to another host",
+}
+"""Why further conditions restrict what can be done, for people."""
 
 
 @dataclass(frozen=True)
@@ -109,3 +138,40 @@ class Condition:
         if state == self.state:
             return replace(self, reason=reason)
         return Condition(state, reason)
+
+
+@dataclass(frozen=True)
+class Standing:
+    """All that restricts what can be done with an instance now.
+
+    `gone`: what became of it; `fault`: why its metadata can't be read; `attempting`: to serve it is
+    being tried; `incoming`: its TPM is still to come; `handover`: whose it is, as far as is known.
+    """
+
+    condition: Condition
+    gone: Act | None = None
+    fault: str | None = None
+    attempting: bool = False
+    incoming: bool = False
+    handover: str = OURS
+
+    def demand(self, act: Act, name: str) -> None:
+        """Raise OperationError unless everything permits this act with the instance `name`."""
+        for row, explanation in self._rows(act, name):
+            if problem := REFUSALS[row].get(act):
+                raise OperationError(problem, f"{explanation}.")
+
+    def _rows(self, act: Act, name: str) -> Iterator[tuple[str, str]]:
+        """The rows of `REFUSALS` that apply, each with the text for a refusal."""
+        state = self.condition.state
+        if self.gone is not None:
+            yield GONE, f"{name} was {self.gone.value}"
+        if self.fault is not None:
+            yield UNREADABLE, self.fault
+        for row in (*[INCOMING] * self.incoming, self.handover):
+            if row in EXPLANATIONS:
+                yield row, f"{name} cannot be {act.value}: {EXPLANATIONS[row]}"
+        why = f"{name} cannot be {act.value} while it is {state}: {self.condition.reason}"
+        if self.attempting:
+            yield (WAITING if state == LOCKED else STARTING), why
+        yield state, why

@@ -18,6 +18,7 @@ from vtpmd.linux import merging, sockets
 from vtpmd.linux.hardening import forbid_core_files, forbid_tracing
 from vtpmd.linux.notify import notify, watchdog_interval
 from vtpmd.storage.files import open_directory, storage_error
+from vtpmd.supervisor.anchors import Anchors
 from vtpmd.supervisor.authority import Authority
 from vtpmd.supervisor.fleet import Fleet
 from vtpmd.supervisor.host import Host
@@ -25,6 +26,7 @@ from vtpmd.supervisor.identities import Identities
 from vtpmd.supervisor.keys import Keys
 from vtpmd.supervisor.models import UnknownModelError, demand_known
 from vtpmd.supervisor.registry import Registry
+from vtpmd.supervisor.rounds import go_round
 from vtpmd.supervisor.zygote import SpawnError, Zygote
 from vtpmd.telemetry.audit import Audit
 from vtpmd.telemetry.log import get_logger
@@ -116,7 +118,10 @@ async def _serve(
         entries = registry.load()
         if not entries:
             await keys.initialise()
-        with _admin_listener(configuration) as listener:
+        with (
+            contextlib.closing(Anchors(configuration, registry)) as anchors,
+            _admin_listener(configuration) as listener,
+        ):
             async with trio.open_nursery() as nursery:
                 await nursery.start(_end_on_signal, nursery.cancel_scope)
                 identities = Identities(
@@ -125,9 +130,10 @@ async def _serve(
                     Authority(registry.state_fd, keys, audit),
                     audit,
                 )
-                host = Host(configuration, registry, keys, identities, zygote, nursery)
+                host = Host(configuration, registry, keys, identities, zygote, nursery, anchors)
                 fleet = Fleet(host)
                 await fleet.open(entries)
+                nursery.start_soon(go_round, fleet)
                 nursery.start_soon(_keep_watchdog_quiet)
                 routes = Routes(fleet, audit, configuration.audit.reads)
                 server = Server(routes, configuration.admin.group, audit)

@@ -59,7 +59,7 @@ async def test_each_request_is_recorded_with_its_outcome(open_directory: Path, r
         {"state_dir": str(directory / "state"), "runtime_dir": str(directory)}
     )
     fleet, audit = (
-        Fleet(Host(configuration, nothing, nothing, nothing, nothing, nothing)),
+        Fleet(Host(configuration, nothing, nothing, nothing, nothing, nothing, nothing)),
         Audit(file),
     )
     with sockets.listen(directory / "admin.sock", mode=0o666) as listener:

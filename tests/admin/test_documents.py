@@ -37,7 +37,7 @@ def lists(directory: Path, count: int) -> Routes:
         {"state_dir": str(directory / "state"), "runtime_dir": "/run/x"}
     )
     nothing = cast("Any", None)
-    fleet = Fleet(Host(configuration, nothing, nothing, nothing, nothing, nothing))
+    fleet = Fleet(Host(configuration, nothing, nothing, nothing, nothing, nothing, nothing))
     for number in range(count):
         uuid = uuid4()
         fleet.add(Entry(replace(SAMPLE, name=f"web{number}", uuid=uuid, identity=uuid)))

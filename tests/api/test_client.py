@@ -65,6 +65,7 @@ CALLS: dict[names.Route, tuple[Call, Any, object]] = {
         {"step": "done"},
     ),
     names.TAKE_BACK: (lambda c: c.take_back("a b"), schema.InstanceInfo, None),
+    names.ACCEPT_ROLLBACK: (lambda c: c.accept_rollback("a b"), schema.InstanceInfo, None),
     names.REKEY: (
         lambda c: c.rekey("a b", schema.RekeyRequest(deep=True)),
         schema.RekeyResult,

@@ -169,13 +169,18 @@ def test_an_ak_that_no_ca_vouches_for() -> None:
     for leaf, roots in (
         (authority.leaf(ROOT, public(), AK_PURPOSE), other.pem),
         (authority.leaf(ROOT, public(), EK_PURPOSE), ROOT.pem),
-        (authority.leaf(ROOT, public(), AK_PURPOSE), b"no certificate"),
         (authority.leaf(other, public(), AK_PURPOSE), ROOT.pem),
         (authority.leaf(ROOT, public(), AK_PURPOSE, end=NOW - timedelta(hours=1)), ROOT.pem),
     ):
         verdict = judged(leaf, roots)
         assert verdict.status is Status.CERTIFICATE
         assert verdict.values is None
+
+
+def test_roots_that_are_none() -> None:
+    leaf = authority.leaf(ROOT, public(), AK_PURPOSE)
+    for roots in (b"", b"no certificate", ROOT.pem[:-40]):
+        assert judged(leaf, roots).status is Status.MALFORMED
 
 
 def test_a_certificate_of_another_key_has_not_signed() -> None:

@@ -127,6 +127,7 @@ REFUSED: list[object] = [
     *({"pcrs": {24: [OTHER]}}, {"pcrs": {-1: [OTHER]}}, {"pcrs": {"a": [OTHER]}}, {"pcrs": []}),
     *({"pcrs": {7: OTHER}}, {"pcrs": {7: []}}, {"pcrs": {7: [7]}}, {"pcrs": {7: ["zz"]}}),
     *({"pcrs": {7: ["00"]}}, {"pcrs": {7: [""]}}, {"pcrs": {True: [OTHER], "7\n": [OTHER]}}),
+    *({"pcrs": {7: [OTHER], "07": [OTHER]}}, {"pcrs": {"7": [OTHER], 7: [OTHER]}}),
     *({"boot_apps": []}, {"boot_apps": {}}, {"boot_apps": ["5e"]}),
     *({"secure_boot": {"db_certs": ["5e" * 20]}}, {"secure_boot": {"db_certs": []}}),
     *({"cmdline": "("}, {"cmdline": ["x"]}, {"cmdline": 1}, {"cmdline": "a{99999999999}"}),

@@ -67,7 +67,7 @@ def test_every_form_of_a_signature(kind: str, form: object, alg: int, pss: bool)
     assert callable(form)
     private = made.key(kind)
     message = made.quote(GOOD.values, alg=alg)
-    given = Evidence(message, form(private, message, alg, pss))
+    given = Evidence(message, form(private, message, alg, pss), GOOD.bare_values)
     verdict = judged(given, AttestationKey.read(made.pem(private)))
     assert outcomes(verdict)["signature"] is Outcome.PASSED
     assert verdict.status is Status.AK_NOT_PROVEN
@@ -88,7 +88,8 @@ def test_a_public_area_says_which_scheme_a_plain_signature_has() -> None:
 @pytest.mark.parametrize("sized", [False, True])
 def test_structures_may_have_their_size_before_them(area: bytes, sized: bool) -> None:
     message, signature = GOOD.quote()
-    given = Evidence(made.sized(message) if sized else message, signature)
+    message = made.sized(message) if sized else message
+    given = Evidence(message, signature, GOOD.bare_values)
     ak = AttestationKey.read(area).named(made.name(GOOD.public))
     assert judged(given, ak).status is Status.GENUINE
 

@@ -1,5 +1,6 @@
 """Quotes and logs of real machines: accepted as they are, refused with anything changed."""
 
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from random import Random
@@ -7,11 +8,12 @@ from random import Random
 import pytest
 
 from tests.attest import vectors
-from tests.attest.vectors import Recorded, present
+from tests.attest.vectors import Recorded, present, taken_apart
 from vtpmd.attest import report
 from vtpmd.attest.allowed import BANKS
 from vtpmd.attest.eventlog.log import parse_log
 from vtpmd.attest.eventlog.replay import replay
+from vtpmd.attest.quote import parse_quote
 from vtpmd.attest.trust import AttestationKey
 from vtpmd.attest.verdict import Outcome, Status, Verdict
 from vtpmd.attest.verify import Demands, Evidence, verify_quote
@@ -19,6 +21,7 @@ from vtpmd.attest.verify import Demands, Evidence, verify_quote
 QUOTES = vectors.quotes()
 LOGS = vectors.logs()
 MOST_FLIPS = 400
+EV_NO_ACTION = 3
 
 every_quote = pytest.mark.parametrize("quote", QUOTES.values(), ids=QUOTES)
 every_log = pytest.mark.parametrize("path", LOGS, ids=lambda path: path.stem)
@@ -31,7 +34,8 @@ def judged(quote: Recorded, nonce: bytes | None = None) -> Verdict:
     if ak.key.name is not None:
         ak = ak.named(ak.key.name)
     given = Evidence(quote.message, quote.signature, quote.pcrs, quote.log)
-    demands = Demands(quote.nonce if nonce is None else nonce, allow_sha1=True)
+    nonce = quote.nonce if nonce is None else nonce
+    demands = Demands(nonce, allow_sha1=True, unlogged=quote.unlogged)
     return verify_quote(given, ak, demands)
 
 
@@ -90,6 +94,46 @@ def test_other_values(quote: Recorded) -> None:
     else:
         changed = quote.pcrs[:-1] + bytes([quote.pcrs[-1] ^ 1])
     assert judged(replace(quote, pcrs=changed)).status is Status.PCR_DIGEST
+
+
+WITH_LOGS = {name: quote for name, quote in QUOTES.items() if quote.log is not None}
+
+
+def logs_changed(quote: Recorded) -> Iterator[bytes]:
+    """Each measured event of a quoted PCR dropped, changed, or exchanged with one of its PCR."""
+    assert quote.log is not None
+    quoted = parse_quote(quote.message)
+    ((alg, indices),) = quoted.selection
+    head, events = taken_apart(quote.log)
+    measured = [
+        at
+        for at, event in enumerate(events)
+        if event.type != EV_NO_ACTION and event.pcr in set(indices) - quote.unlogged
+    ]
+    whole = [event.octets for event in events]
+    assert head + b"".join(whole) == quote.log
+    for number, at in enumerate(measured):
+        first = events[at].digests[alg]
+        flipped = bytearray(whole[at])
+        flipped[first.start] ^= 1
+        yield head + b"".join([*whole[:at], *whole[at + 1 :]])
+        yield head + b"".join([*whole[:at], bytes(flipped), *whole[at + 1 :]])
+        for other in measured[number + 1 :]:
+            second = events[other].digests[alg]
+            if events[at].pcr != events[other].pcr or whole[at][first] == whole[other][second]:
+                continue
+            exchanged = list(whole)
+            exchanged[at], exchanged[other] = whole[other], whole[at]
+            yield head + b"".join(exchanged)
+
+
+@pytest.mark.parametrize("quote", WITH_LOGS.values(), ids=WITH_LOGS)
+def test_a_log_of_which_any_event_was_changed(quote: Recorded) -> None:
+    tried = 0
+    for log in logs_changed(quote):
+        assert judged(replace(quote, log=log)).status is Status.LOG
+        tried += 1
+    assert tried > 50
 
 
 @every_log

@@ -7,6 +7,7 @@ import base64
 import json
 import struct
 import textwrap
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,8 @@ class Recorded:
     nonce: bytes
     pcrs: bytes
     log: bytes | None = None
+    unlogged: frozenset[int] = frozenset()
+    """PCRs that its log does not explain."""
 
 
 def azure() -> dict[str, Recorded]:
@@ -129,7 +132,8 @@ def gce() -> dict[str, Recorded]:
         pcrs = b"".join(values[index] for index in sorted(values))
         name = {4: "sha1", 0xB: "sha256", 0xC: "sha384"}[bank]
         nonce = bytes.fromhex("9009")
-        found[f"gce-{name}"] = Recorded(key, parts[1], parts[2], nonce, pcrs, log)
+        ima = frozenset({10})
+        found[f"gce-{name}"] = Recorded(key, parts[1], parts[2], nonce, pcrs, log, ima)
     return found
 
 
@@ -172,6 +176,49 @@ def logs() -> list[Path]:
         *VECTORS.glob("go-attestation/*_eventlog"),
     ]
     return sorted(files)
+
+
+@dataclass(frozen=True)
+class Logged:
+    """One event of a log, as octets; `digests` by hash algorithm say where in them each is."""
+
+    pcr: int
+    type: int
+    octets: bytes
+    digests: dict[int, slice]
+
+
+def taken_apart(log: bytes) -> tuple[bytes, list[Logged]]:
+    """A log's first event if it announces banks, else nothing, and all others."""
+    size = 32 + int.from_bytes(log[28:32], "little")
+    if not log[32:].startswith(b"Spec ID Event03"):
+        return b"", list(_old_events(log))
+    count = int.from_bytes(log[56:60], "little")
+    sizes = dict(struct.unpack_from("<HH", log, 60 + 4 * bank) for bank in range(count))
+    return log[:size], list(_agile_events(log[size:], sizes))
+
+
+def _old_events(log: bytes) -> Iterator[Logged]:
+    at = 0
+    while at < len(log):
+        pcr, type_ = struct.unpack_from("<II", log, at)
+        end = at + 32 + int.from_bytes(log[at + 28 : at + 32], "little")
+        yield Logged(pcr, type_, log[at:end], {0x4: slice(8, 28)})
+        at = end
+
+
+def _agile_events(log: bytes, sizes: dict[int, int]) -> Iterator[Logged]:
+    at = 0
+    while at < len(log):
+        pcr, type_, count = struct.unpack_from("<III", log, at)
+        digests, end = {}, at + 12
+        for _ in range(count):
+            (alg,) = struct.unpack_from("<H", log, end)
+            digests[alg] = slice(end + 2 - at, end + 2 + sizes[alg] - at)
+            end += 2 + sizes[alg]
+        end += 4 + int.from_bytes(log[end : end + 4], "little")
+        yield Logged(pcr, type_, log[at:end], digests)
+        at = end
 
 
 def expected(log: Path) -> dict[str, dict[int, bytes]]:

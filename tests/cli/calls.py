@@ -38,6 +38,7 @@ CALLS: dict[tuple[str, ...], list[Any]] = {
     ("migrate", "a", "--ticket", "OUT"): [b"ticket", INFO],
     ("migrate-check", "--ticket", "BUNDLE"): [answer(schema.MigrateCheck)],
     ("take-back", "a", "--yes"): [INFO],
+    ("accept-rollback", "a", "--yes"): [INFO],
     ("rekey", "--all"): [LIST, REKEYED],
     ("backup", "a", "OUT"): [b"bundle"],
     ("restore", "BUNDLE"): [INFO],

@@ -11,6 +11,7 @@ import pytest
 from tests.api.samples import SAMPLES
 from tests.cli.calls import ALONE, CALLS, answer
 from tests.cli.conftest import Ctl
+from vtpmd.api import names
 from vtpmd.api.schema import WorkerInfo
 from vtpmd.cli import verbs
 from vtpmd.cli.output import show_fields, show_table
@@ -45,6 +46,13 @@ def poisoned(content: Any, text: str) -> Any:
 
 def test_every_verb_is_tried() -> None:
     assert {arguments[0] for arguments in CALLS} == set(VERBS) - ALONE
+
+
+def test_every_operation_has_a_command_line() -> None:
+    """A route's verb is how a call of vtpmctl begins, of which each is tried."""
+    routes = [value for value in vars(names).values() if isinstance(value, names.Route)]
+    tried = {" ".join(call[:length]) for call in CALLS for length in (1, 2)}
+    assert {route.verb for route in routes} - tried == set()
 
 
 def test_every_module_of_verbs_is_a_verb() -> None:

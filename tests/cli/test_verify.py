@@ -1,8 +1,11 @@
 """`vtpmctl verify`: files in, exit statuses and documents out; no daemon is there."""
 
 import json
+import os
+import resource
 import subprocess
 import sys
+import threading
 import unicodedata
 from pathlib import Path
 
@@ -76,7 +79,9 @@ def test_a_genuine_quote(files: Path) -> None:
 
 
 STATUSES: list[tuple[list[str], dict[str, str | None], int]] = [
-    ([*NAMED], {"pcrs": None, "log": None}, 0),
+    ([*NAMED], {"pcrs": None}, 0),
+    ([*NAMED], {"log": None}, 0),
+    ([*NAMED], {"pcrs": None, "log": None}, 22),
     ([*NAMED, "--policy", "policy"], {}, 0),
     ([*NAMED, "--policy", "empty"], {}, 12),
     ([*NAMED], {"signature": "empty"}, 12),
@@ -101,6 +106,9 @@ STATUSES: list[tuple[list[str], dict[str, str | None], int]] = [
     (["--ca", "root.pem"], {"ak": "ak.crt"}, 0),
     (["--ca", "other.pem"], {"ak": "ak.crt"}, 26),
     (["--ca", "absent"], {"ak": "ak.crt"}, 13),
+    (["--ca", "log"], {"ak": "ak.crt"}, 12),
+    (["--ca", "empty"], {"ak": "ak.crt"}, 12),
+    ([*NAMED, "--ca", "log"], {}, 12),
     ([], {"ak": "ak.crt"}, 25),
 ]
 
@@ -254,6 +262,12 @@ def test_learning(files: Path) -> None:
         assert not (files / "p3").exists()
     for policy in ("p1", "p2"):
         assert quote(files, *NAMED, "--policy", str(files / policy)).exit_code == 0
+    os.mkfifo(files / "once")
+    writer = threading.Thread(target=(files / "once").write_bytes, args=(GOOD.log,))
+    writer.start()
+    once = [files / "once" if word == files / "log" else word for word in quoted]
+    assert run(*once, *NAMED, "-o", "-").exit_code == 0
+    writer.join()
     printed = run(*learn, "--ca", files / "absent")
     assert printed.stdout == (files / "p1").read_text()
     assert json.loads(run(*learn, "--json").stdout)["cmdline"] == "/vmlinuz root=/dev/vda ro"
@@ -277,6 +291,21 @@ def activating(files: Path) -> tuple[str | Path, ...]:
         files / "ak",
         "-o",
     )
+
+
+def test_a_challenge_that_is_written_in_part_leaves_nothing(
+    files: Path, activating: tuple[str | Path, ...]
+) -> None:
+    """The credential fits on the disk, what is to be compared with its answer does not."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (600, before[1]))
+    try:
+        result = run(*activating, files / "d")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert (result.exit_code, "challenge.json" in result.output) == (13, True)
+    assert list((files / "d").iterdir()) == []
+    assert run(*activating, files / "d").exit_code == 0
 
 
 def test_challenge_and_response(files: Path, activating: tuple[str | Path, ...]) -> None:

@@ -68,7 +68,7 @@ _MESSAGES: tuple[Message, ...] = (
     identity.NotCertified("certificates", "the owner of the TPM has defined index 0x01C00002"),
     messages.Copy(UUID_B, "web2", UUID_A, bytearray(32), KEY, "off"),
     messages.Reseal(UUID_A, "web1", Key(bytearray(b"\1" * 32), bytes(16), SLOTS), KEY, "off"),
-    messages.ChangeStoredHandOver(UUID_A, "web1", KEY, "take-back", "away", "off"),
+    messages.ChangeStoredHandOver(UUID_A, "web1", KEY, "begin", "away", "off", 3),
     messages.Stored(3),
     messages.Examine(UUID_A, "web1", bytearray(32), "off"),
     messages.Examined(3, 2, 1),

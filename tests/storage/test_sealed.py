@@ -186,6 +186,18 @@ def test_rekey() -> None:
             assert key(1).dek_id not in disk.read(offset, 8192)
 
 
+def test_rekey_leaves_nothing_of_another_branch() -> None:
+    """It was of no use before, and opens with the old key."""
+    host = Host()
+    state, *_ = host.started()
+    state.save(PERMANENT, replace(state.header, branch=bytes(range(60, 76))))
+    assert state.load_volatile() is None
+    state.rekey(key(2), PERMANENT)
+    assert host.started()[1:] == (PERMANENT, None)
+    for disk, offset in itertools.product(host.disks, (0, PLACE_SIZE)):
+        assert key(1).dek_id not in disk.read(offset, 8192)
+
+
 def cuts() -> Iterator[tuple[int, int, Fault]]:
     for disk, write, kind, cached, stable in itertools.product(
         (0, 1, 2), range(4), (OSError, KilledError), STAGES, STAGES

@@ -80,7 +80,7 @@ def names(calls: list[Call]) -> list[str]:
     [
         ("save", ["pwritev2"]),
         ("first", ["pwritev2", "pwritev2"]),
-        ("clear", ["pwritev2", "pwritev2"]),
+        ("clear", ["pread64", "pwritev2"] * 2),  # all of what is there is overwritten
         ("grow", ["fallocate", "fallocate", "pwritev2"]),
     ],
 )

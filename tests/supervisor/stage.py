@@ -16,6 +16,7 @@ from vtpmd.kms.errors import KeyUnavailableError
 from vtpmd.kms.provider import Erased, KeyContext, NotErased
 from vtpmd.operations.info import info
 from vtpmd.storage.slot import Slot
+from vtpmd.supervisor.anchors import Anchors
 from vtpmd.supervisor.authority import Authority
 from vtpmd.supervisor.fleet import Fleet
 from vtpmd.supervisor.host import Host
@@ -120,11 +121,11 @@ class Stage:
 
 
 @asynccontextmanager
-async def staged(nursery: trio.Nursery) -> AsyncIterator[Stage]:
+async def staged(nursery: trio.Nursery, **settings: object) -> AsyncIterator[Stage]:
     """A host with nothing on it; no process, no file and no DEK is left afterwards."""
     with tempfile.TemporaryDirectory(prefix="vtpmd-") as directory:
         configuration = Configuration.model_validate(
-            {"state_dir": f"{directory}/state", "runtime_dir": f"{directory}/run"}
+            {"state_dir": f"{directory}/state", "runtime_dir": f"{directory}/run", **settings}
         )
         configuration.workers_dir.mkdir(parents=True)
         registry, zygote = Registry(configuration.state_dir), Zygote()
@@ -133,7 +134,8 @@ async def staged(nursery: trio.Nursery) -> AsyncIterator[Stage]:
         keys = Keys({"main": provider, "other": other}, "main", None, audit)
         authority = Authority(registry.state_fd, keys, audit)
         identities = Identities(configuration.identity, registry.state_fd, authority, audit)
-        host = Host(configuration, registry, keys, identities, zygote, nursery)
+        anchors = Anchors(configuration, registry)
+        host = Host(configuration, registry, keys, identities, zygote, nursery, anchors)
         fleet = Fleet(host)
         yield Stage(fleet, provider, other, host, Path(directory))
         provider.fault = other.fault = None
@@ -141,5 +143,6 @@ async def staged(nursery: trio.Nursery) -> AsyncIterator[Stage]:
             await instance.stop(True, "the end of a test")
         nursery.cancel_scope.cancel()
         zygote.close()
+        anchors.close()
         registry.close()
         assert not any(map(any, (*provider.seen, *other.seen))), "a DEK has not been wiped"

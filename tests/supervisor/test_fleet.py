@@ -27,7 +27,7 @@ def fleet(tmp_path: Path) -> Fleet:
         {"state_dir": str(tmp_path / "state"), "runtime_dir": "/run/x"}
     )
     nothing = cast("Any", None)
-    return Fleet(Host(configuration, nothing, nothing, nothing, nothing, nothing))
+    return Fleet(Host(configuration, nothing, nothing, nothing, nothing, nothing, nothing))
 
 
 def added(fleet: Fleet, name: str, **changes: Any) -> Metadata:

@@ -157,6 +157,14 @@ def test_every_table_has_what_profiles_name(name: str) -> None:
     assert profile.block_ciphers <= set(CIPHERS)
 
 
+def test_every_row_is_in_a_profile() -> None:
+    """What no TPM has is tried by no walk."""
+    profiles = PROFILES.values()
+    assert set(HASHES) == {alg for profile in profiles for alg in profile.hash_algs}
+    assert set(CURVES) == {curve for profile in profiles for curve in profile.ecc_curves}
+    assert set(CIPHERS) == {alg for profile in profiles for alg in profile.block_ciphers}
+
+
 @pytest.mark.parametrize("alg", HASHES)
 def test_rows_of_hashes_agree_with_others(alg: int) -> None:
     row, oracle = HASHES[alg], hashlib.new(HASH_NAMES[ALG(alg)])

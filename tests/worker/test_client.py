@@ -11,7 +11,8 @@ import pytest
 
 from tests.swtpm.fake_host import FakeHost
 from vtpmd.swtpm.host import Connection
-from vtpmd.swtpm.table import Turn
+from vtpmd.swtpm.table import Command, Turn
+from vtpmd.tpm.engine import Reply
 from vtpmd.worker.control_client import ControlClient
 from vtpmd.worker.data_client import DataClient, Dialect
 from vtpmd.worker.drops import Drops
@@ -53,10 +54,21 @@ class Always:
     ) -> None:
         raise NotImplementedError
 
+    def withhold(
+        self, client: DataClient, command: bytes, unstored: Reply, respond: Callable[[bytes], None]
+    ) -> None:
+        raise NotImplementedError
+
     def attach(self, client: ControlClient, data: socket.socket) -> None:
         raise NotImplementedError
 
     def shut_down(self, client: ControlClient) -> None:
+        raise NotImplementedError
+
+    def permits(self, client: ControlClient, command: Command) -> bool:
+        return True
+
+    def refused(self, client: ControlClient, command: Command) -> None:
         raise NotImplementedError
 
 

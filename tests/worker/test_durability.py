@@ -9,7 +9,6 @@ import pytest
 
 from tests.state_files import older_place, overwrite
 from tests.worker.harness import (
-    FAILURE,
     GET_RANDOM_16,
     READ_CLOCK,
     SHUTDOWN_STATE,
@@ -185,25 +184,6 @@ def test_a_full_disk_is_noticed_before_a_command_and_told(host: Host) -> None:
         _limit_files(worker, FILE_SIZE)
         assert tpm(data, SHUTDOWN_STATE).hex() == SUCCESS
         worker.event("storage-recovered")
-
-
-def test_a_failed_write_ends_in_failure_mode_until_init(host: Host) -> None:
-    worker = host.serve()
-    _power_on(host)
-    generation = _generation(host)
-    _limit_files(worker, 0)
-    with connect(host.control_path) as sock, connect(host.data_path) as data:
-        assert tpm(data, SHUTDOWN_STATE).hex() == FAILURE
-        worker.event("storage-failing")
-        assert worker.status().tpm == "failed"
-        assert _generation(host) == generation
-        assert tpm(data, GET_RANDOM_16).hex() == FAILURE
-        _limit_files(worker, FILE_SIZE)
-        assert control(sock, 0x0E) == bytes(4)
-        assert control(sock, 0x02, bytes(4)) == bytes(4)
-        assert tpm(data, STARTUP_CLEAR).hex() == SUCCESS
-    assert worker.status().tpm == "on"
-    assert _generation(host) == generation + 1
 
 
 def _limit_files(worker: WorkerProcess, size: int) -> None:

@@ -15,6 +15,7 @@ from vtpmd.tpm.command import COMMANDS
 from vtpmd.tpm.engine import Engine
 from vtpmd.tpm.rc import RC
 from vtpmd.tpm.wire.constants import CC, PT, RH
+from vtpmd.worker.execution import UnstoredError
 from vtpmd.worker.instance import Instance
 from vtpmd.worker.sources import entropy, now
 
@@ -82,23 +83,39 @@ def test_the_text_of_a_defect_is_in_no_event(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("resumed", [False, True])
-def test_after_a_failed_write_init_begins_with_what_is_on_disk(
-    tmp_path: Path, resumed: bool
-) -> None:
-    """Also when it comes at once, and when it resumes a volatile state from elsewhere."""
+def test_what_could_not_be_stored_outlives_init(tmp_path: Path, resumed: bool) -> None:
+    """Also when that comes at once, and when it resumes a volatile state from elsewhere."""
     with _instance(tmp_path) as (instance, events):
         blob = instance.migration.state_blob(TOOL, BlobType.VOLATILE)
-        with _unwritable():
-            assert instance.execution.execute(CLEAR_CONTROL, 0)[6:] == RC.FAILURE.to_bytes(4)
+        with _unwritable(), pytest.raises(UnstoredError):
+            instance.execution.execute(CLEAR_CONTROL, 0)
         assert events[-1][0] == "storage-failing"
-        assert instance.execution.engine.failed
+        assert not instance.execution.engine.failed
         if resumed:
             instance.migration.set_state_blob(TOOL, BlobType.VOLATILE, blob)
         instance.power.init(TOOL, delete_volatile=False)
         assert instance.power.state == "on"
         if not resumed:
             assert instance.execution.execute(STARTUP, 0)[6:] == bytes(4)
-        assert not int.from_bytes(instance.execution.execute(PERMANENT, 0)[-4:]) & DISABLE_CLEAR
+        assert int.from_bytes(instance.execution.execute(PERMANENT, 0)[-4:]) & DISABLE_CLEAR
+
+
+def test_a_defect_does_not_forget_what_could_not_be_stored(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Half of a command is in memory then: INIT begins with what was there before it."""
+    with _instance(tmp_path) as (instance, _):
+        with _unwritable(), pytest.raises(UnstoredError):
+            instance.execution.execute(CLEAR_CONTROL, 0)
+        _break_after_the_change(monkeypatch, CC.GET_CAPABILITY)
+        assert instance.execution.execute(PERMANENT, 0)[6:] == RC.FAILURE.to_bytes(4)
+        monkeypatch.undo()
+        with _unwritable():
+            instance.power.init(TOOL, delete_volatile=False)
+        assert instance.execution.store_unsaved()
+        instance.execution.check_space()
+        assert instance.execution.execute(STARTUP, 0)[6:] == bytes(4)
+        assert int.from_bytes(instance.execution.execute(PERMANENT, 0)[-4:]) & DISABLE_CLEAR
 
 
 @contextmanager

@@ -24,7 +24,7 @@ CANCELED = "80010000000a00000909"
 PROMPTLY = 0.1
 
 
-def _create_primary(bits: int, unique: int) -> bytes:
+def create_primary(bits: int, unique: int) -> bytes:
     """TPM2_CreatePrimary(owner) of an RSA signing key; another `unique`, another key."""
     template = struct.pack(
         ">HHIHHHHIH", 1, 0x000B, 0x00040072, 0, 0x10, 0x10, bits, 0, 4
@@ -47,7 +47,7 @@ def _response(qemu: Qemu) -> bytes:
 
 def test_a_long_command_answers_in_the_end(host: Host, worker: WorkerProcess) -> None:
     with Qemu(host.control_path) as qemu:
-        qemu.data.sendall(_create_primary(2048, 1))
+        qemu.data.sendall(create_primary(2048, 1))
         response = _response(qemu)
         assert response[:2] == b"\x80\x02"
         assert response[6:10] == bytes(4), response[:10].hex()
@@ -57,7 +57,7 @@ def test_control_commands_are_answered_meanwhile(host: Host, worker: WorkerProce
     fastest = float("inf")
     answered = 0
     with Qemu(host.control_path) as qemu, connect(host.data_path) as tool:
-        qemu.data.sendall(_create_primary(4096, 2))
+        qemu.data.sendall(create_primary(4096, 2))
         tool.sendall(bytes.fromhex(GET_RANDOM_16))  # waits its turn
         wait_for(lambda: worker.status().commands == 1)
         for _ in range(20):
@@ -78,7 +78,7 @@ def test_control_commands_are_answered_meanwhile(host: Host, worker: WorkerProce
 @pytest.mark.parametrize("command", [0x0E, 0x02, 0x03], ids=["stop", "init", "shutdown"])
 def test_power_commands_end_it_first(host: Host, worker: WorkerProcess, command: int) -> None:
     with Qemu(host.control_path) as qemu:
-        qemu.data.sendall(_create_primary(4096, 3))
+        qemu.data.sendall(create_primary(4096, 3))
         wait_for(lambda: worker.status().commands == 1)
         body = bytes(4) if command == 0x02 else b""
         assert control(qemu.control, command, body) == bytes(4)
@@ -91,7 +91,7 @@ def test_power_commands_end_it_first(host: Host, worker: WorkerProcess, command:
 
 def test_state_blobs_wait_for_it(host: Host, worker: WorkerProcess) -> None:
     with Qemu(host.control_path) as qemu:
-        qemu.data.sendall(_create_primary(2048, 4))
+        qemu.data.sendall(create_primary(2048, 4))
         wait_for(lambda: worker.status().commands == 1)
         assert get_blob(qemu.control, 2)
         assert _response(qemu)[6:10] == bytes(4)
@@ -99,7 +99,7 @@ def test_state_blobs_wait_for_it(host: Host, worker: WorkerProcess) -> None:
 
 def test_stop_of_the_supervisor_ends_it_first(host: Host, worker: WorkerProcess) -> None:
     with Qemu(host.control_path) as qemu:
-        qemu.data.sendall(_create_primary(4096, 5))
+        qemu.data.sendall(create_primary(4096, 5))
         wait_for(lambda: worker.status().commands == 1)
         worker.ask(Stop("test"), Stopped)
         worker.wait_until_ended()
@@ -107,7 +107,7 @@ def test_stop_of_the_supervisor_ends_it_first(host: Host, worker: WorkerProcess)
 
 def test_a_client_that_leaves_meanwhile_is_no_trouble(host: Host, worker: WorkerProcess) -> None:
     with connect(host.data_path) as data:
-        data.sendall(_create_primary(4096, 6))
+        data.sendall(create_primary(4096, 6))
         wait_for(lambda: worker.status().commands == 1)
     with connect(host.control_path) as sock, connect(host.data_path) as data:
         assert control(sock, 0x09) == bytes(4)

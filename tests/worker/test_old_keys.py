@@ -167,7 +167,7 @@ def test_an_answer_that_does_not_come_is_waited_for_no_longer_than_the_deadline(
     envelope = parse(seal_blob(make_key(), Header(INSTANCE, 1, "permanent", DEK_ID),
                                BlobType.PERMANENT, b""))  # fmt: skip
     with pytest.raises(KeyAwaitedError) as awaited:
-        keys.of(envelope)
+        keys.of("a", envelope)
     assert asked == [OLD]
     assert keys.deadline is not None
     assert not keys.expire(keys.deadline - DEADLINE / 2)
@@ -175,10 +175,36 @@ def test_an_answer_that_does_not_come_is_waited_for_no_longer_than_the_deadline(
     assert keys.expire(keys.deadline)
     assert awaited.value.settled()
     with pytest.raises(EnvelopeError, match="can't be had"):
-        keys.of(envelope)
+        keys.of("a", envelope)
     late = dek()
     keys.answer(Unwrapped(DEK_ID, late))
     assert late == bytearray(32)
+
+
+def test_who_ends_takes_no_others_question_or_key_along() -> None:
+    keys = OldKeys()
+    asked: list[UnwrapKey] = []
+
+    def ask(request: UnwrapKey) -> bool:
+        asked.append(request)
+        return True
+
+    keys.ask = ask
+    envelope = parse(seal_blob(make_key(), Header(INSTANCE, 1, "permanent", DEK_ID),
+                               BlobType.PERMANENT, b""))  # fmt: skip
+    with pytest.raises(KeyAwaitedError) as awaited:
+        keys.of("a", envelope)
+    keys.forget("b")
+    assert not awaited.value.settled()
+    keys.answer(Unwrapped(DEK_ID, dek()))
+    keys.forget("b")
+    assert keys.of("a", envelope) == dek()
+    held = keys.of("a", envelope)
+    with pytest.raises(KeyAwaitedError):
+        keys.of("b", envelope)
+    keys.forget("a")
+    assert held == bytearray(32)
+    assert asked == [OLD, OLD]
 
 
 def test_slots_that_fit_into_no_message_are_not_asked_about() -> None:
@@ -188,4 +214,4 @@ def test_slots_that_fit_into_no_message_are_not_asked_about() -> None:
     key = Key(dek(), DEK_ID, (big,) * 16)
     header = Header(INSTANCE, 1, "permanent", DEK_ID)
     with pytest.raises(EnvelopeError):
-        keys.of(parse(seal_blob(key, header, BlobType.PERMANENT, b"")))
+        keys.of("a", parse(seal_blob(key, header, BlobType.PERMANENT, b"")))

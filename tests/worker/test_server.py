@@ -79,39 +79,6 @@ def test_a_killed_qemu_leaves_the_tpm_running_and_the_next_one_is_served(
         assert tpm(successor.data, STARTUP_CLEAR).hex() == SUCCESS
 
 
-def test_one_qemu_at_a_time(host: Host, worker: WorkerProcess) -> None:
-    with Qemu(host.control_path) as first:
-        first.start()
-        with connect(host.control_path) as second:
-            second.sendall(struct.pack(">I", 0x0E))
-            assert tpm(first.data, STARTUP_CLEAR).hex() == SUCCESS
-            assert worker.status().tpm == "on"  # the second's STOP still waits
-            second.settimeout(0.05)
-            with pytest.raises(TimeoutError):
-                second.recv(4)
-            second.settimeout(DEADLINE)
-            first.close()
-            assert second.recv(4) == bytes(4)
-            wait_for(lambda: worker.status().tpm == "off")
-
-
-def test_a_client_that_came_before_qemu_waits_too(host: Host, worker: WorkerProcess) -> None:
-    with connect(host.control_path) as early, contextlib.ExitStack() as stack:
-        assert control(early, 0x01, length=8)[:4] == bytes(4)
-        qemu = stack.enter_context(Qemu(host.control_path))
-        qemu.start()
-        assert tpm(qemu.data, STARTUP_CLEAR).hex() == SUCCESS
-        early.sendall(struct.pack(">I", 0x0E))
-        early.settimeout(0.05)
-        with pytest.raises(TimeoutError):
-            early.recv(4)
-        assert worker.status().tpm == "on"  # its STOP waits
-        early.settimeout(DEADLINE)
-        qemu.close()
-        assert early.recv(4) == bytes(4)
-        wait_for(lambda: worker.status().tpm == "off")
-
-
 def test_a_second_data_descriptor_is_refused_while_the_first_lives(
     host: Host, worker: WorkerProcess
 ) -> None:

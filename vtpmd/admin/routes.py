@@ -10,6 +10,7 @@ from vtpmd.api import names, problems
 from vtpmd.api import schema as api
 from vtpmd.api.problems import OperationError
 from vtpmd.operations import ca, provider
+from vtpmd.operations.accept_rollback import accept_rollback
 from vtpmd.operations.backup import backup
 from vtpmd.operations.capabilities import capabilities
 from vtpmd.operations.clone import clone
@@ -77,6 +78,7 @@ HANDLERS: dict[names.Route, Handler] = {
     names.TICKET: Handler(ticket, media_type=names.TICKET_MEDIA_TYPE),
     names.MIGRATE_CHECK: Handler(migrate_check, query=api.MigrateCheckRequest),
     names.TAKE_BACK: Handler(take_back),
+    names.ACCEPT_ROLLBACK: Handler(accept_rollback),
     names.REKEY: Handler(rekey, body=api.RekeyRequest),
     names.CLONE: Handler(clone, body=api.CloneRequest),
     names.BACKUP: Handler(backup),

@@ -96,6 +96,10 @@ class Client:
         """Let a TPM that was handed over go on here."""
         return self._ask(names.TAKE_BACK, schema.InstanceInfo, name)
 
+    def accept_rollback(self, name: str) -> schema.InstanceInfo:
+        """Let a TPM go on with the older state that was found."""
+        return self._ask(names.ACCEPT_ROLLBACK, schema.InstanceInfo, name)
+
     def rekey(self, name: str, request: schema.RekeyRequest | None = None) -> schema.RekeyResult:
         """Wrap the key of an instance anew, which may be running."""
         return self._ask(names.REKEY, schema.RekeyResult, name, request)

@@ -41,6 +41,9 @@ MIGRATE: Final = Route("migrate", "POST", f"{API}/instances/{{name}}/migrate")
 TICKET: Final = Route("migrate", "POST", f"{API}/instances/{{name}}/ticket")
 MIGRATE_CHECK: Final = Route("migrate-check", "POST", f"{API}/migrate-check")
 TAKE_BACK: Final = Route("take-back", "POST", f"{API}/instances/{{name}}/take-back")
+ACCEPT_ROLLBACK: Final = Route(
+    "accept-rollback", "POST", f"{API}/instances/{{name}}/accept-rollback"
+)
 REKEY: Final = Route("rekey", "POST", f"{API}/instances/{{name}}/rekey")
 CLONE: Final = Route("clone", "POST", f"{API}/instances/{{name}}/clone")
 BACKUP: Final = Route("backup", "GET", f"{API}/instances/{{name}}/backup")

@@ -239,13 +239,24 @@ class SocketAccess(Report):
 
 
 @dataclass(frozen=True, kw_only=True)
+class KnownState(Report):
+    """The newest state of a TPM that the daemon has noted, and when that was last so."""
+
+    generation: int
+    epoch: int
+    seen: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
 class InstanceInfo(Report):
     """One instance. `since`: when it entered its state; `reason`: why it is in it.
 
     `shares_identity_with`: the instances of this host that have the same secrets. `handover`:
     "ours"; "lent", so that it goes on here until a machine elsewhere has it; or "away".
-    `certificates`: "none", "valid", or "stale: …" with the reason. A list of instances leaves
-    `certificates`, `keys` and `worker` empty.
+    `certificates`: "none", "valid", or "stale: …" with the reason. `rollback`: of a state that was
+    turned back, until someone accepts it; `newest`: what was stored later than that could be turned
+    back unseen. A list of instances leaves `certificates`, `rollback`, `newest`, `keys` and
+    `worker` empty.
     """
 
     name: str
@@ -264,6 +275,8 @@ class InstanceInfo(Report):
     shares_identity_with: tuple[str, ...] = ()
     handover: str = ""
     certificates: str = ""
+    rollback: str = ""
+    newest: KnownState | None = None
     keys: tuple[KeySlot, ...] = ()
     worker: WorkerInfo | None = None
 

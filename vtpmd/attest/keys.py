@@ -26,6 +26,9 @@ PEM_CERTIFICATE: Final = b"-----BEGIN CERTIFICATE-----"
 _PEM: Final = b"-----BEGIN "
 _SEQUENCE: Final = 0x30
 
+for _structure in TPMT_PUBLIC, TPMS_RSA_PARMS, TPMS_ECC_PARMS:
+    _structure.compiled_reader({})  # now, and not while the first quote is judged
+
 _NEEDED: Final = {
     "restricted": TPMA_OBJECT.RESTRICTED,
     "sign": TPMA_OBJECT.SIGN_ENCRYPT,

@@ -3,7 +3,7 @@
 import json
 import re
 from collections.abc import Iterator
-from typing import Final
+from typing import Any, Final
 
 from vtpmd.tpm.wire.constants import DIGEST_SIZES
 from vtpmd.tpm.wire.limits import IMPLEMENTATION_PCR
@@ -26,6 +26,7 @@ _DIGESTS: Final = 8
 _DIGEST_SIZE: Final = 2 + 64
 _LIST_SIZE: Final = 4 + _DIGESTS * _DIGEST_SIZE
 
+_INDICES: Final = frozenset(map(str, range(IMPLEMENTATION_PCR)))
 _BANK_LINE: Final = re.compile(r"\s*(\w+)\s*:\s*")
 _VALUE_LINE: Final = re.compile(r"\s*(\d{1,2})\s*:\s*0x([0-9A-Fa-f]+)\s*")
 
@@ -110,16 +111,26 @@ def _put(values: PcrValues, alg: int, index: int, value: bytes) -> None:
 def _from_json(text: str) -> PcrValues:
     values: PcrValues = {}
     try:
-        content = json.loads(text)
+        content = json.loads(text, object_pairs_hook=_distinct)
         for bank, digests in content.get("banks", content).items():
             alg = BANKS[bank]
             for index, value in digests.items():
+                if index not in _INDICES:
+                    raise MalformedError(f"{index!a} where the index of a PCR should be")
                 _put(values, alg, int(index), bytes.fromhex(value))
     except MalformedError:
         raise
     except (ValueError, AttributeError, KeyError, TypeError, RecursionError):
         raise MalformedError("JSON that is no PCR values by bank and index") from None
     return values
+
+
+def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object: readers differ about which of two values of a name they take."""
+    content = dict(pairs)
+    if len(content) != len(pairs):
+        raise MalformedError("JSON with two values of one name")
+    return content
 
 
 def _from_lines(text: str) -> PcrValues:

@@ -79,13 +79,17 @@ def _digests(sizes: frozenset[int]) -> Callable[[str, object], frozenset[bytes]]
 def _pcrs(where: str, content: object) -> dict[int, frozenset[bytes]]:
     known = set(range(IMPLEMENTATION_PCR))
     if isinstance(content, Mapping):  # JSON has texts for keys
-        content = {
-            int(key) if isinstance(key, str) and re.fullmatch("[0-9]{1,2}", key) else key: value
-            for key, value in content.items()
-        }
+        keys = [_index(key) for key in content]
+        if len(set(keys)) != len(keys):
+            raise MalformedError(f"{where} has one PCR twice")
+        content = dict(zip(keys, content.values(), strict=True))
     found = _mapping(where, content, known)  # type: ignore[arg-type]
     parse = _digests(_DIGEST_SIZES)
     return {index: parse(f"{where}.{index}", value) for index, value in found.items()}
+
+
+def _index(key: object) -> object:
+    return int(key) if isinstance(key, str) and re.fullmatch("[0-9]{1,2}", key) else key
 
 
 def _flag(where: str, content: object) -> bool:

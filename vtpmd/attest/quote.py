@@ -14,6 +14,9 @@ from .pcrs import PcrValues, Selection
 
 MAX_SIZE: Final = MAX_ATTEST_SIZE + 2
 
+for _structure in TPMS_ATTEST, TPMS_QUOTE_INFO:
+    _structure.compiled_reader({})  # now, and not while the first quote is judged
+
 
 @dataclass(frozen=True)
 class Quote:

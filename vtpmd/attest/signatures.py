@@ -26,6 +26,9 @@ from .keys import Key, PublicKey
 MAX_SIZE: Final = 1024
 _DER_SEQUENCE: Final = 0x30
 
+for _structure in TPMT_SIGNATURE, TPMS_SIGNATURE_RSA, TPMS_SIGNATURE_ECC:
+    _structure.compiled_reader({})  # now, and not while the first quote is judged
+
 
 @dataclass(frozen=True)
 class Signature:

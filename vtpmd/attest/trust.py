@@ -75,6 +75,8 @@ def _certified(chain: bytes, roots: bytes, now: datetime | None) -> Check:
 
     try:
         certified_key(parse_certificates(chain), parse_certificates(roots), AK_PURPOSE, now)
-    except (CertificateError, MalformedError) as error:
+    except CertificateError as error:
         return failed(_CHECK, Status.CERTIFICATE, str(error))
+    except MalformedError as error:  # the chain was read before
+        return failed(_CHECK, Status.MALFORMED, f"the roots: {error}")
     return passed(_CHECK, "a CA that is trusted says that it is an attestation key")

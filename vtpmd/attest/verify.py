@@ -23,7 +23,7 @@ from .verdict import Check, Outcome, Status, Verdict, failed, passed, skipped
 
 _FIRST_EVENTS = 3
 _IMA_PCR = 10
-"""Linux keeps a list of its own of what it measures there; a log has none of it."""
+"""Linux extends it by a list of its own, of which a log has nothing."""
 
 
 @dataclass(frozen=True)
@@ -45,8 +45,7 @@ class Demands:
     policy: Policy | None = None
     allow_sha1: bool = False
     unlogged: frozenset[int] = frozenset()
-    """PCRs that are extended without the log's knowledge; they are not compared with it. PCR 10
-    is one where the log has no event of it."""
+    """PCRs that are extended without the log's knowledge; they are not compared with it."""
     now: datetime | None = None
     """When certificates have to be valid; None: now."""
 
@@ -123,8 +122,10 @@ class _Verification:
         if not banks:
             return failed(name, Status.PCR_DIGEST, "the quote is of no PCR")
         if self.evidence.pcrs is None:
-            values = "are those of the log" if self.evidence.log is not None else "are not given"
-            return skipped(name, f"the PCRs' values {values}")
+            if self.evidence.log is None:
+                detail = "neither PCR values nor a log are given that it could be of"
+                return failed(name, Status.PCR_DIGEST, detail)
+            return skipped(name, "the PCRs' values are those of the log")
         try:
             values_given = parse_values(self.evidence.pcrs, quote.selection)
         except MalformedError as error:
@@ -160,26 +161,20 @@ class _Verification:
             check = self._diverging(log, replayed, self.values)
         if check.outcome is Outcome.FAILED or self.values is None:
             return check
-        proven = _proven(self.values, self._unlogged(log))
+        proven = _proven(self.values, self.demands.unlogged)
         if changed := altered(log, proven):
             number = changed[0].number
             return failed(name, Status.LOG, f"event {number} was changed after it was measured")
         self.boot = boot_facts(log, proven)
         return check
 
-    def _unlogged(self, log: Log) -> frozenset[int]:
-        """The PCRs that the log does not tell of."""
-        without_list = all(event.pcr != _IMA_PCR for event in log.events)
-        return self.demands.unlogged | ({_IMA_PCR} if without_list else set())
-
     def _diverging(self, log: Log, replayed: PcrValues, values: PcrValues) -> Check:
-        unlogged = self._unlogged(log)
         for alg, digests in values.items():
             if alg not in replayed:
                 return failed("log", Status.LOG, f"it has no bank {bank_name(alg)}")
             for index, value in sorted(digests.items()):
                 made = replayed[alg][index]
-                if made != value and index not in unlogged:
+                if made != value and index not in self.demands.unlogged:
                     events = [str(each.number) for each in log.events if each.pcr == index]
                     shown = ", ".join(events[:_FIRST_EVENTS]) or "none"
                     detail = (
@@ -187,6 +182,8 @@ class _Verification:
                         f"{made.hex()}, the TPM has {value.hex()} (events {shown}"
                         f"{' …' if len(events) > _FIRST_EVENTS else ''})"
                     )
+                    if index == _IMA_PCR and not events:
+                        detail += ", as it is where IMA extends it: --unlogged 10"
                     return failed("log", Status.LOG, detail)
         return passed("log", f"{len(log.events)} events make the values that were quoted")
 

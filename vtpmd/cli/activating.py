@@ -21,8 +21,12 @@ def challenge(ek_certificate: Path, roots: Path, ak: Path, directory: Path, as_j
     files.make_directory(directory)
     for name in (CREDENTIAL, CHALLENGE):
         files.check_absent(directory / name)
-    files.write(directory / CHALLENGE, made.encode())
     files.write(directory / CREDENTIAL, credential)
+    try:
+        files.write(directory / CHALLENGE, made.encode())
+    except BaseException:
+        (directory / CREDENTIAL).unlink()  # no answer to it could be judged
+        raise
     if as_json:
         names = {"credential": CREDENTIAL, "challenge": CHALLENGE}
         show_json({what: str(directory / name) for what, name in names.items()}

@@ -206,6 +206,11 @@ def instance_fields(info: InstanceInfo) -> list[tuple[str, str]]:
         ("disk encryption", "not managed"),
         ("certificates", info.certificates),
     ]
+    if info.rollback:
+        fields.append(("rollback", info.rollback))
+    if (newest := info.newest) is not None:
+        known = f"generation {newest.generation}, epoch {newest.epoch}"
+        fields.append(("newest state noted", f"{known}, at {time_text(newest.seen)}"))
     if info.access is not None:
         fields.append(("who may connect", _access_text(info.access)))
     if others := info.shares_identity_with:

@@ -43,15 +43,22 @@ class Options:
         """The options that a quote needs and that are not there."""
         return [f"--{name}" for name in _NEEDED if getattr(self, name) is None]
 
-    def verdict(self, policy: Policy | None) -> Verdict:
-        """Judge the quote. Raises ClientError for a file that is not read, or no key at all."""
+    def read_log(self) -> bytes | None:
+        """The log, if there is one, or its beginning if it is too large. Raises ClientError."""
+        return None if self.log is None else evidence.read(self.log, logs.MAX_SIZE)
+
+    def verdict(self, policy: Policy | None, log: bytes | None) -> Verdict:
+        """Judge the quote with a log that was read.
+
+        Raises ClientError for a file that is not read, or no key at all.
+        """
         if missing := self.missing:
             raise click.UsageError(f"a quote needs {', '.join(missing)}")
         assert self.ak is not None
         assert self.message is not None
         assert self.signature is not None
         assert self.nonce is not None
-        roots = None if self.ca is None else evidence.read(self.ca, keys.MAX_SIZE)
+        roots = None if self.ca is None else evidence.parsed(self.ca, keys.MAX_SIZE, _roots)
         ak = evidence.parsed(
             self.ak, keys.MAX_SIZE, lambda octets: AttestationKey.read(octets, roots)
         )
@@ -59,7 +66,7 @@ class Options:
             message=evidence.read(self.message, quotes.MAX_SIZE),
             signature=evidence.read(self.signature, signatures.MAX_SIZE),
             pcrs=None if self.pcrs is None else evidence.read(self.pcrs, pcrs.MAX_SIZE),
-            log=None if self.log is None else evidence.read(self.log, logs.MAX_SIZE),
+            log=log,
         )
         unlogged = self.unlogged or frozenset()
         demands = Demands(self.nonce, policy, self.allow_sha1, unlogged)
@@ -68,9 +75,18 @@ class Options:
 
 def quote(policy: Path | None, as_json: bool, **options: Any) -> None:
     """Judge a quote, and end with the verdict's status."""
-    verdict = Options(**options).verdict(None if policy is None else _policy(policy))
+    given = Options(**options)
+    verdict = given.verdict(None if policy is None else _policy(policy), given.read_log())
     _show_verdict(verdict, as_json)
     evidence.end(verdict.status)
+
+
+def _roots(octets: bytes) -> bytes:
+    """The content of a file of roots, if it is one. Raises MalformedError."""
+    from vtpmd.attest.certificates import parse_certificates
+
+    parse_certificates(octets)
+    return octets
 
 
 def _policy(path: Path) -> Policy:
@@ -148,14 +164,16 @@ def learn(indices: frozenset[int] | None, out: Path, as_json: bool, **options: A
     from vtpmd.config.document import write
 
     given = Options(**options)
-    if given.log is None:
-        raise click.UsageError("a policy is learnt from a --log")
     files.check_absent(out)
-    parsed = evidence.parsed(given.log, logs.MAX_SIZE, logs.parse_log)
+    octets = given.read_log()
+    if octets is None:
+        raise click.UsageError("a policy is learnt from a --log")
+    with evidence.refusing(str(given.log)):
+        parsed = logs.parse_log(octets)
     if len(given.missing) == len(_NEEDED):
         facts, head = learning.facts_of_log(parsed, given.allow_sha1), _FROM_LOG
     else:
-        verdict = given.verdict(None)
+        verdict = given.verdict(None, octets)
         if verdict.status is not Status.GENUINE or verdict.quote is None:
             _show_verdict(verdict, as_json)
             evidence.end(verdict.status)

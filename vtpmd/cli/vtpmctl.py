@@ -27,6 +27,7 @@ VERBS = {
     "migrate": "migrate",
     "migrate-check": "migrate_check",
     "take-back": "take_back",
+    "accept-rollback": "accept_rollback",
     "backup": "backup",
     "restore": "restore",
     "clone": "clone",

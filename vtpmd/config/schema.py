@@ -27,6 +27,7 @@ def _word(value: object) -> object:
 
 Sandbox = Annotated[Literal["require", "best-effort", "off"], BeforeValidator(_word)]
 MemoryMerge = Annotated[Literal["off", "on"], BeforeValidator(_word)]
+Rollback = Annotated[Literal["enforce", "warn", "off"], BeforeValidator(_word)]
 ClonePolicy = Literal["copy", "replace"]
 SOCKET_PATH_LIMIT = 107  # sun_path holds 108 octets with the closing NUL (unix(7))
 _MAX_ID = 0xFFFFFFFE  # the next one means "nobody" to chown(2)
@@ -180,6 +181,8 @@ class Configuration(Section):
     sockets: Sockets = Sockets()
     sandbox: Sandbox = "require"
     memory_merge: MemoryMerge = "off"
+    rollback: Rollback = "warn"
+    anchor_dir: AbsolutePath | None = None
     defaults: Defaults = Defaults()
     key_providers: list[AnyProvider] = Field(default_factory=lambda: [registry.default()])
     default_provider: ProviderName | None = None

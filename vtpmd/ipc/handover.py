@@ -3,8 +3,9 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
-HandOverAct = Literal["declare", "cancel", "done", "take-back"]
-"""Declare a migration, or not any more; say that one is done; let this host go on after all."""
+HandOverAct = Literal["declare", "cancel", "done", "take-back", "begin"]
+"""Declare a migration, or not any more; say that one is done; let this host go on after all; begin
+a new line of the TPM's life."""
 
 
 @dataclass(frozen=True)

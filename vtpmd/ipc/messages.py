@@ -144,7 +144,8 @@ class Reseal:
 class ChangeStoredHandOver:
     """Change the state of hand-over of a stored TPM, which is not served.
 
-    File descriptors: its state files and its lock. `handover`: what the supervisor remembers.
+    File descriptors: its state files and its lock. `handover`: what the supervisor remembers;
+    `epoch`: the newest that it knows of, after which a new line begins.
     """
 
     uuid: UUID
@@ -153,6 +154,7 @@ class ChangeStoredHandOver:
     act: HandOverAct
     handover: Handover = "ours"
     sandbox: SandboxMode = "require"
+    epoch: int = 0
 
 
 @dataclass(frozen=True)

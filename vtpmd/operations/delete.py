@@ -38,6 +38,7 @@ async def delete(fleet: Fleet, name: str) -> Deletion:
                     else:
                         erasures = await fleet.host.keys.destroy(envelope, metadata.uuid)
                 await trio.to_thread.run_sync(registry.remove, metadata.uuid)
+        await trio.to_thread.run_sync(fleet.host.anchors.forget, metadata.uuid)
         fleet.drop(metadata.uuid)
     log.info("deleted", instance=metadata.name, uuid=str(metadata.uuid))
     return Deletion(

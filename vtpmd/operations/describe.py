@@ -11,6 +11,7 @@ import trio
 from vtpmd.api.schema import (
     InstanceInfo,
     KeySlot,
+    KnownState,
     ProviderDetails,
     ProviderInfo,
     SocketAccess,
@@ -18,6 +19,7 @@ from vtpmd.api.schema import (
 )
 from vtpmd.ipc.messages import StatusReply
 from vtpmd.pki.errors import PkiError
+from vtpmd.storage.anchor import Anchor
 from vtpmd.storage.errors import EnvelopeError, StorageError
 from vtpmd.storage.header import stricter
 from vtpmd.storage.slot import Slot
@@ -71,16 +73,26 @@ async def describe(fleet: Fleet, instance: Instance) -> InstanceInfo:
         envelope = await trio.to_thread.run_sync(fleet.host.registry.envelope, uuid)
         slots = envelope.slots
         handover = stricter(envelope.header.handover, instance.metadata.remembered(envelope.header))
+    anchor = None
+    with contextlib.suppress(StorageError):
+        anchor = await trio.to_thread.run_sync(fleet.host.anchors.known, instance.metadata.uuid)
     worker = None
     if (answer := await instance.status()) is not None:
         worker, handover = _worker_info(*answer), answer[1].handover
     return replace(
         outline(fleet, instance),
         certificates=await _certificates(fleet, instance),
+        rollback="" if anchor is None else anchor.told,
+        newest=None if anchor is None else _known(anchor),
         keys=key_slots(slots),
         worker=worker,
         handover=handover,
     )
+
+
+def _known(anchor: Anchor) -> KnownState:
+    newest = anchor.newest
+    return KnownState(generation=newest.generation, epoch=newest.epoch, seen=anchor.seen)
 
 
 async def _certificates(fleet: Fleet, instance: Instance) -> str:

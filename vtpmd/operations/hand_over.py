@@ -36,12 +36,14 @@ async def change(fleet: Fleet, name: str, act: HandOverAct) -> InstanceInfo:
     """Change the state of hand-over of one instance. Raises OperationError."""
     instance, host = fleet.find(name), fleet.host
     async with instance.at_rest(_ACTS[act]) as worker:
+        await instance.note_newest()
         with refusals():
             if worker is not None:
                 changed = await worker.ask(ChangeHandOver(act), HandOverChanged)
             else:
                 changed = await _change_stored(host, instance, act)
             await instance.note_hand_over(changed.handover, changed.generation)
+        await instance.note_newest()
     log.info(
         "hand-over", instance=instance.metadata.name, act=act, handover=changed.handover,
         epoch=changed.epoch,

@@ -9,9 +9,9 @@ from typing import Self
 from .errors import DirectoryLockedError, StorageError
 from .files import open_directory, storage_error
 
-INSTANCES, KEYRING, CA, LOCK = "instances", "keyring", "ca", "lock"
+INSTANCES, KEYRING, CA, LOCK, ANCHORS = "instances", "keyring", "ca", "lock", "anchors"
 """What the state directory holds: one directory per instance UUID, the default keyring, the own
-authority with its ledger, the lock."""
+authority with its ledger, the lock, and the anchors unless they are kept elsewhere."""
 
 _LOCK_FLAGS = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
 

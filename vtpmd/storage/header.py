@@ -13,12 +13,11 @@ from uuid import UUID
 from vtpmd.encoding import cbor
 
 from .errors import newer
+from .mark import Age, Mark
 
 Kind = Literal["permanent", "volatile", "migration", "incoming", "authority", "ticket"]
 Handover = Literal["ours", "lent", "away"]
 """Whether this host may go on with a TPM: yes; until another has; no."""
-Age = Literal["older", "same", "newer", "other"]
-
 
 FORMAT_VERSION = 1
 BRANCH_SIZE = 16
@@ -52,15 +51,14 @@ class Header:
     epoch: int = 0
     handover: Handover = "ours"
 
-    def age(self, other: "Header") -> Age:
-        """How old this state is compared with `other`; of another branch or instance: "other".
+    @property
+    def mark(self) -> Mark:
+        """Where in the TPM's life this state belongs."""
+        return Mark(self.branch, self.epoch, self.generation)
 
-        In one branch the epoch decides, then the generation.
-        """
-        if (self.uuid, self.branch) != (other.uuid, other.branch):
-            return "other"
-        mine, theirs = (self.epoch, self.generation), (other.epoch, other.generation)
-        return "same" if mine == theirs else "newer" if mine > theirs else "older"
+    def age(self, other: "Header") -> Age:
+        """How old this state is compared with `other`, as `Mark.age`; "other" of an instance."""
+        return "other" if self.uuid != other.uuid else self.mark.age(other.mark)
 
     def supersedes(self, other: "Header") -> bool:
         """Whether this state is newer than `other`, or of a line that began after it."""

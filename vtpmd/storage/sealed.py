@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from uuid import UUID
 
 from .device import FileDevice
@@ -32,7 +32,8 @@ class SealedState:
     """The state files of instance `uuid`, sealed under `key`.
 
     `header` is that of the newest durable permanent state; `load` comes first. `findings` tells of
-    what was loaded and was not whole.
+    what was loaded and was not whole. `unsaved` is a permanent state that is still to be stored,
+    left here by whoever could not store it: until that or a newer one is, `reserve` says no.
     """
 
     def __init__(
@@ -45,6 +46,7 @@ class SealedState:
         self.key = key
         self.header = Header(uuid, 0, "permanent", key.dek_id)
         self.findings: list[Finding] = []
+        self.unsaved: bytes | None = None
         self._size = 0
         self._sealer: Sealer | None = None
         self._sealed_alike: tuple[object, ...] = ()  # what all that `_sealer` seals has in common
@@ -131,12 +133,22 @@ class SealedState:
         )
         self._nvram.save(self._sealer_of(stated).seal(generation, permanent))
         self.header = stated
+        self.unsaved = None
         self._size = len(permanent)
         self._certain = True
 
+    def save_unsaved(self) -> None:
+        """Store what is still to be stored, if there is something. Raises StorageError."""
+        if self.unsaved is not None:
+            self.save(self.unsaved)
+
+    def newest(self) -> bytes:
+        """The permanent state that counts: `unsaved`, or the stored one. Raises as `load`."""
+        return self.load() if self.unsaved is None else self.unsaved
+
     def reserve(self) -> bool:
         """Whether the next `save` will find its space; costs next to nothing when it will."""
-        return self._nvram.reserve(self._size + _ENVELOPE_ROOM)
+        return self.unsaved is None and self._nvram.reserve(self._size + _ENVELOPE_ROOM)
 
     @property
     def shortage(self) -> str:
@@ -209,7 +221,8 @@ class SealedState:
 
         Volatile and received state under the new key are stored beside those under the old, and the
         key of the permanent state decides between them: whenever it is cut short, all of it opens
-        with the old key or all with the new one.
+        with the old key or all with the new one. Afterwards no place keeps what the old one opens:
+        what is of no use any more, as the volatile state of another branch, is cleared.
 
         Raises StorageError, EnvelopeError, or ValueError for a key that can't be used: the old one
         stays in use.
@@ -235,8 +248,12 @@ class SealedState:
             self.save(permanent)
             if volatile is not None:
                 self.save_volatile(volatile)
+            elif self._volatile.load().content is not None:
+                self._volatile.clear()
             if received is not None:
                 self.receive(received)
+            elif self._incoming.load().content is not None:
+                self._incoming.clear()
 
     def _sealer_of(self, header: Header) -> Sealer:
         """What seals permanent states with this header, whatever its generation."""
@@ -271,18 +288,36 @@ def holds_record(fd: int, uuid: UUID) -> bool:
     return StateFile(FileDevice(fd), uuid, "nvram").load().content is not None
 
 
-def read_sealed(fd: int, uuid: UUID) -> tuple[Envelope, bytes]:
-    """The permanent state of instance `uuid` in its open file, parsed and as it is stored.
+@dataclass(frozen=True)
+class Stored:
+    """Permanent state as a file has it, parsed and as it is stored.
+
+    `damage`: what is wrong with the file and no interrupted write explains; empty if nothing is.
+    """
+
+    envelope: Envelope
+    content: bytes = field(repr=False)
+    damage: str = ""
+
+
+def read_stored(fd: int, uuid: UUID) -> Stored:
+    """The permanent state of instance `uuid` in its open file.
 
     Whoever wrote it, no more is read than a state file may hold, and the state of another instance
     is refused. The file may be written meanwhile. Raises StorageError, EnvelopeError.
     """
-    content = StateFile(FileDevice(fd), uuid, "nvram").load().content
-    if content is None:
+    loaded = StateFile(FileDevice(fd), uuid, "nvram").load()
+    if loaded.content is None:
         raise damaged("it holds no state")
-    envelope = parse(content)
+    envelope = parse(loaded.content)
     envelope.demand_instance(uuid)
-    return envelope, content
+    return Stored(envelope, loaded.content, loaded.reason)
+
+
+def read_sealed(fd: int, uuid: UUID) -> tuple[Envelope, bytes]:
+    """The same without the file's condition."""
+    stored = read_stored(fd, uuid)
+    return stored.envelope, stored.content
 
 
 def rewrap(fds: Sequence[int], uuid: UUID, slots: Sequence[Slot]) -> None:

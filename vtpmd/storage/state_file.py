@@ -113,14 +113,15 @@ class StateFile:
     def clear(self) -> None:
         """Make the file empty and return when that is durable. Raises StorageError as `save` does.
 
-        Both places are overwritten: decay of one can't bring back what was cleared. So is what
-        could not be loaded, for nobody wants it any more.
+        Both places are overwritten, all of what they held: decay of one can't bring back what was
+        cleared, nor an old key open it. So is what could not be loaded, for nobody wants it any
+        more.
         """
         if self._current is None:
             self._current = Record(self._homes[1], 0, b"")
         self.settle()
-        self._replace(b"")
-        self._replace(b"")
+        for _ in self._homes:
+            self._replace(b"", wiping=True)
 
     def reserve(self, size: int) -> bool:
         """Make sure that saves of up to `size` octets find their space already allocated.
@@ -130,6 +131,8 @@ class StateFile:
         is beyond MAX_SIZE; the next call tries again.
         """
         self.shortage = None
+        if self._settled and size <= self._capacity:  # as a rule, before each command
+            return True
         try:
             self.settle()
         except StorageError as error:
@@ -150,17 +153,20 @@ class StateFile:
         self._capacity = extent - HEAD_SIZE
         return True
 
-    def _replace(self, content: bytes) -> None:
+    def _replace(self, content: bytes, *, wiping: bool = False) -> None:
         current = self._known()
         if current.sequence == MAX_SEQUENCE:
             raise StorageError("failed", f"cannot write {self._role}: its numbers are used up")
         home = self._homes[1 - current.home.place]
-        self._write(Record(home, current.sequence + 1, content))
+        self._write(Record(home, current.sequence + 1, content), wiping)
 
-    def _write(self, record: Record) -> None:
-        data = record.encode()
+    def _write(self, record: Record, wiping: bool = False) -> None:
+        """Write a record in its place; `wiping`: over all of the one that is there."""
+        data, offset = record.encode(), record.home.place * PLACE_SIZE
         try:
-            self._device.write(record.home.place * PLACE_SIZE, data)
+            if wiping:
+                data = data.ljust(size(self._device.read(offset, HEAD_SIZE)), b"\0")
+            self._device.write(offset, data)
         except OSError as error:
             raise storage_error(f"write {self._role}", error) from None
         self._current = record

@@ -39,5 +39,9 @@ class HandOverRefusedError(SupervisorError):
     """The state of hand-over of a TPM does not permit that."""
 
 
+class RolledBackError(SupervisorError):
+    """The stored state of a TPM is not what this host has seen last of it."""
+
+
 class WorkerRefusedError(SupervisorError):
     """The worker did not do what it was asked for, and goes on as before."""

@@ -6,6 +6,7 @@ import trio
 
 from vtpmd.config.schema import Configuration
 
+from .anchors import Anchors
 from .identities import Identities
 from .keys import Keys
 from .registry import Registry
@@ -22,3 +23,4 @@ class Host:
     identities: Identities
     zygote: Zygote
     nursery: trio.Nursery
+    anchors: Anchors

@@ -340,7 +340,7 @@ class Instance:
         return admitted
 
     async def _look_at_hand_over(self) -> None:
-        """Remember the state of hand-over that the worker reports, and that its TPM has come."""
+        """Remember the state of hand-over, what came, and the newest state, as they are now."""
         async with self._busy:
             if self._gone is None and (answer := await self.status()) is not None:
                 _, status = answer
@@ -349,6 +349,12 @@ class Instance:
                 came = await arrived(registry, self.metadata, status, self._describe)
                 if came and self.condition.state == names.INCOMING:
                     self._become(Cause.READY, CAME)
+        await self.note_newest()
+
+    async def note_newest(self) -> None:
+        """Note the stored state as the newest one that was seen."""
+        if self._gone is None and self.fault is None and not self.metadata.incoming:
+            await trio.to_thread.run_sync(self._host.anchors.note, self.metadata.uuid)
 
     async def note_hand_over(self, handover: str, generation: int) -> None:
         """Remember whose the TPM is, from this generation of its state on."""

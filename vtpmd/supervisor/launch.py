@@ -8,7 +8,14 @@ from typing import TypeVar
 import trio
 
 from vtpmd.config.schema import Configuration
-from vtpmd.ipc.messages import Admitted, Message, Ready, Serve
+from vtpmd.ipc.messages import (
+    Admitted,
+    ChangeStoredHandOver,
+    HandOverChanged,
+    Message,
+    Ready,
+    Serve,
+)
 from vtpmd.storage.header import Header
 from vtpmd.storage.key import Key
 from vtpmd.storage.wipe import wipe
@@ -107,9 +114,9 @@ async def serve(
     """
     dek = bytearray()
     try:
-        envelope = None
+        envelope = after = None
         if not await trio.to_thread.run_sync(host.registry.awaits, metadata):
-            envelope = await trio.to_thread.run_sync(host.registry.envelope, metadata.uuid)
+            envelope, after = await trio.to_thread.run_sync(host.anchors.admit, metadata.uuid)
         listening = endpoints.listen(granted())
         if envelope is None:
             key = host.keys.none()
@@ -120,13 +127,41 @@ async def serve(
         header = None if envelope is None else envelope.header
         order = serve_order(host.configuration, metadata, header, grant, startup, key)
         endpoints.admit()
+        if after is not None:
+            await _begin_anew(host, metadata, order, after)
         worker = await _hand_over(host, metadata, endpoints, listening, order, on_event)
         await _keep_up(worker, grant, granted)
+        if envelope is not None:
+            host.nursery.start_soon(trio.to_thread.run_sync, host.anchors.note, metadata.uuid)
         return worker
     except EXPECTED as error:
         raise NotServedError.by(error) from None
     finally:
         wipe(dek)
+
+
+async def _begin_anew(host: Host, metadata: Metadata, order: Serve, after: int) -> None:
+    """Let the stored TPM that is to be served begin a new line of its life first."""
+    beginning = ChangeStoredHandOver(
+        uuid=order.uuid,
+        name=order.name,
+        key=order.key,
+        act="begin",
+        handover=order.handover,
+        sandbox=order.sandbox,
+        epoch=after,
+    )
+    async with claim(host.registry, metadata.uuid) as claimed:
+        with host.registry.state_files(metadata.uuid) as files:
+            fds = [*files, claimed]
+            changed = await carry_out(host, metadata, beginning, HandOverChanged, fds)
+    log.warning(
+        "begun-anew",
+        instance=metadata.name,
+        uuid=str(metadata.uuid),
+        epoch=changed.epoch,
+        generation=changed.generation,
+    )
 
 
 async def _hand_over(

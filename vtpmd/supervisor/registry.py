@@ -16,7 +16,7 @@ from vtpmd.storage.directory import INSTANCES, DirectoryLock, make_directory
 from vtpmd.storage.envelope import Envelope
 from vtpmd.storage.errors import DirectoryLockedError, EnvelopeError, StorageError
 from vtpmd.storage.files import open_directory, read_file, storage_error
-from vtpmd.storage.sealed import rewrap
+from vtpmd.storage.sealed import Stored, read_stored, rewrap
 from vtpmd.storage.slot import Slot
 from vtpmd.telemetry.log import get_logger
 
@@ -274,6 +274,26 @@ class Registry:
             return False
         with self.directory(metadata.uuid) as fd:
             return not instance_directory.holds_state(fd, metadata.uuid)
+
+    def stored(self, uuid: UUID, *, durable: bool = False) -> Stored:
+        """An instance's sealed state with the condition of its file. Raises as `envelope`.
+
+        With `durable` no power cut takes back what is returned: a worker that was killed may have
+        left it in the page cache alone.
+        """
+        with self.nvram(uuid) as fd:
+            stored = read_stored(fd, uuid)
+            try:
+                if durable:
+                    os.fsync(fd)
+            except OSError as error:
+                raise storage_error("make nvram durable", error) from None
+            return stored
+
+    def written(self, uuid: UUID) -> datetime:
+        """When an instance's sealed state was written last. Raises StorageError, EnvelopeError."""
+        with self.nvram(uuid) as fd:
+            return datetime.fromtimestamp(os.fstat(fd).st_mtime, UTC)
 
     def rewrap(self, uuid: UUID, slots: Sequence[Slot]) -> None:
         """Replace the key slots of an instance without a worker.

@@ -197,6 +197,8 @@ class Serving:
         finally:
             self.worker = None
             worker.close()
+        if not self.metadata.incoming:
+            await trio.to_thread.run_sync(self._host.anchors.note, self.metadata.uuid)
 
     async def _admit_anew(self, worker: Worker) -> None:
         """Tell an adopted worker who may connect, as it may have changed meanwhile.

@@ -66,6 +66,7 @@ class Act(Enum):
     RECEIVE = "received"
     MIGRATED = "marked as migrated"
     TAKE_BACK = "taken back"
+    ACCEPT = "accepted as it is stored"
     SET = "changed"
     IDENTIFY = "asked for requests"
     CERTIFY = "given certificates"
@@ -86,7 +87,7 @@ def _each(acts: Iterable[Act], problem: Problem) -> dict[Act, Problem]:
 
 _HAND_OVER = (Act.MIGRATE, Act.CANCEL, Act.MIGRATED, Act.TAKE_BACK)
 _IDENTITY = (Act.IDENTIFY, Act.CERTIFY)
-_STORED = (Act.BACK_UP, Act.TICKET, Act.CLONE, Act.REKEY, *_HAND_OVER, *_IDENTITY)
+_STORED = (Act.BACK_UP, Act.TICKET, Act.CLONE, Act.REKEY, Act.ACCEPT, *_HAND_OVER, *_IDENTITY)
 _LIVE = (Act.READ_PCRS, Act.MIGRATE, Act.RECEIVE)
 REFUSALS: dict[str, dict[Act, Problem]] = {
     GONE: _each(Act, problems.NOT_FOUND),
@@ -168,10 +169,11 @@ class Standing:
             yield GONE, f"{name} was {self.gone.value}"
         if self.fault is not None:
             yield UNREADABLE, self.fault
-        for row in (*[INCOMING] * self.incoming, self.handover):
-            if row in EXPLANATIONS:
-                yield row, f"{name} cannot be {act.value}: {EXPLANATIONS[row]}"
+        if self.incoming:
+            yield INCOMING, f"{name} cannot be {act.value}: {EXPLANATIONS[INCOMING]}"
         why = f"{name} cannot be {act.value} while it is {state}: {self.condition.reason}"
         if self.attempting:
             yield (WAITING if state == LOCKED else STARTING), why
         yield state, why
+        if self.handover != OURS:
+            yield self.handover, f"{name} cannot be {act.value}: {EXPLANATIONS[self.handover]}"

@@ -137,7 +137,7 @@ class Command(IntEnum):
     SET_DATAFD = 0x10, Shape(">", ">I", turn=Turn.AT_ONCE)
     SET_BUFFERSIZE = 0x11, Shape(">I", ">IIII", turn=Turn.AT_ONCE)
     GET_INFO = 0x12, Shape(">QII", ">III", turn=Turn.AT_ONCE)
-    LOCK_STORAGE = 0x13, Shape(">I", ">I", turn=Turn.AT_ONCE)
+    LOCK_STORAGE = 0x13, Shape(">I", ">I")
 
 
 COMMANDS = {int(command): command for command in Command}

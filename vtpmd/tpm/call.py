@@ -63,13 +63,12 @@ class SessionUse:
             return self.session.session_key + self.entity.auth_value
         return self.session.session_key
 
-    @property
-    def lacks_hmac(self) -> bool:
+    def lacks_hmac(self, hmac_key: bytes) -> bool:
         """Whether command and response have no HMAC (Part 1, 16.6.16).
 
         A caller without a key may also send an HMAC with an empty key.
         """
-        return not self.proof and not self.hmac_key
+        return not self.proof and not hmac_key
 
 
 @dataclass(slots=True, repr=False)

@@ -121,5 +121,5 @@ def run_action(tpm: Tpm, call: Call) -> None:
 
 
 def is_long(command: bytes) -> bool:
-    """Whether a command may take more than a few milliseconds."""
+    """Whether a command may take more than a few milliseconds, and can be canceled."""
     return command[6:10] in LONG

@@ -216,10 +216,7 @@ class Engine:
         self._tpm.volatile.established = False
         return True
 
-    @staticmethod
-    def is_long(command: bytes) -> bool:
-        """Whether a command may take more than a few milliseconds, and can be canceled."""
-        return dispatch.is_long(command)
+    is_long = staticmethod(dispatch.is_long)
 
     def cancel(self) -> None:
         """End a long command in flight with TPM_RC_CANCELED. May be called from any thread."""

@@ -45,7 +45,6 @@ _TRUE: Final = der.element(_BOOLEAN, b"\xff")
 _COMMON_NAME: Final = der.oid("2.5.4.3")
 _EXTENSION_REQUEST: Final = der.oid("1.2.840.113549.1.9.14")
 _BASIC_CONSTRAINTS: Final = der.oid("2.5.29.19")
-_KEY_USAGE: Final = der.oid("2.5.29.15")
 _EXTENDED_KEY_USAGE: Final = der.oid("2.5.29.37")
 _SUBJECT_ALTERNATIVE_NAME: Final = der.oid("2.5.29.17")
 _SUBJECT_DIRECTORY_ATTRIBUTES: Final = der.oid("2.5.29.9")
@@ -128,7 +127,7 @@ def _extensions(key_type: int, facts: Facts, *, critical_name: bool) -> bytes:
     directory_attribute = der.sequence(_SPECIFICATION, der.element(_SET, specification))
     return der.sequence(
         _extension(_BASIC_CONSTRAINTS, der.sequence(), critical=True),
-        _extension(_KEY_USAGE, _USAGES[ALG(key_type)], critical=True),
+        _extension(x509.KEY_USAGE, _USAGES[ALG(key_type)], critical=True),
         _extension(_EXTENDED_KEY_USAGE, der.sequence(_EK_CERTIFICATE)),
         _extension(
             _SUBJECT_ALTERNATIVE_NAME,

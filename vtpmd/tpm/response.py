@@ -95,10 +95,12 @@ def _acknowledge(tpm: Tpm, call: Call, use: PasswordUse | SessionUse) -> bytes:
 
 
 def _hmac(call: Call, use: SessionUse, attributes: int) -> bytes:
-    if use.is_password or use.lacks_hmac:
+    if use.is_password:
         return b""
-    session = use.session
+    session, key = use.session, use.hmac_key
+    if use.lacks_hmac(key):
+        return b""
     rp_hash = _rp_hash(call, session.auth_hash)
     return sessions.hmac_of(
-        session, use.hmac_key, rp_hash, session.nonce_tpm, use.nonce_caller, b"", attributes
+        session, key, rp_hash, session.nonce_tpm, use.nonce_caller, b"", attributes
     )

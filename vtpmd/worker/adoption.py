@@ -8,7 +8,7 @@ from vtpmd.ipc.channel import Channel, ChannelClosedError, IllegalMessageError
 from vtpmd.ipc.messages import Message
 from vtpmd.ipc.rules import Side, State
 
-from .admission import Admission
+from .admission import Admission, Door
 from .connection import close_fds
 from .loop import Loop
 
@@ -26,16 +26,11 @@ class Adoption:
         adopt: Callable[[Channel, Message], None],
     ) -> None:
         self._loop = loop
-        self._admission = admission
-        self._listener = listener
         self._adopt = adopt
         self._candidates: list[Channel] = []
-        loop.watch(listener, selectors.EVENT_READ, self._accept)
+        self.door = Door(loop, admission, listener, self._welcome)
 
-    def _accept(self) -> None:
-        sock = self._admission.accept(self._listener)
-        if sock is None:
-            return
+    def _welcome(self, sock: socket.socket) -> None:
         if len(self._candidates) == _MAX_CANDIDATES:
             self._dismiss(self._candidates[0])
         sock.setblocking(False)

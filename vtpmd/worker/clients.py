@@ -8,6 +8,7 @@ import contextlib
 import socket
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from vtpmd.linux.peers import peer_of
 from vtpmd.swtpm.host import Connection
@@ -107,7 +108,7 @@ class Clients:
     def tend(self, client: Client) -> None:
         """After anything that may have changed a client: wait for the right thing, or forget it."""
         if not client.closed:
-            self._loop.watch(client, client.events, lambda: self._serve(client))
+            self._loop.watch(client, client.events, partial(self._serve, client))
             return
         if isinstance(client, ControlClient) and client in self.controls:
             self.controls.remove(client)

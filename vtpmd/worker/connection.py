@@ -41,7 +41,6 @@ class Connection(Generic[R]):
         self.outgoing = bytearray()
         self.deadline: float | None = None
         self.last_heard = heard
-        self.parked = False
         self.closing = False
         self.closed = False
         self.on_close: Callable[[Connection[R]], None] = lambda connection: None
@@ -49,6 +48,7 @@ class Connection(Generic[R]):
         poller = select.poll()
         poller.register(sock, select.POLLIN)
         self._poll = poller.poll
+        self._recv = sock.recv
 
     def fileno(self) -> int:
         return self.socket.fileno()
@@ -58,13 +58,14 @@ class Connection(Generic[R]):
         """What to wait for: never read while output is queued, so buffers stay bounded."""
         if self.outgoing:
             return selectors.EVENT_WRITE
-        return 0 if self.pending or self.parked or self.closing else selectors.EVENT_READ
+        return 0 if self.pending or self.closing else selectors.EVENT_READ
 
     def receive(self) -> tuple[bytes, list[int]] | None:
         """What is there, with its descriptors; b"" at the end, None if nothing is."""
+        if not self.MAX_FDS:
+            octets = self.receive_octets()
+            return None if octets is None else (octets, [])
         try:
-            if not self.MAX_FDS:
-                return self.socket.recv(_RECEIVE, _DONTWAIT), []
             data, fds, flags, _ = socket.recv_fds(self.socket, _RECEIVE, self.MAX_FDS, _RECEIVE_FDS)
         except (BlockingIOError, InterruptedError):
             return None
@@ -72,6 +73,15 @@ class Connection(Generic[R]):
             return b"", []
         self.truncated = bool(flags & socket.MSG_CTRUNC)
         return data, fds
+
+    def receive_octets(self) -> bytes | None:
+        """As `receive`, where no descriptors are taken."""
+        try:
+            return self._recv(_RECEIVE, _DONTWAIT)
+        except (BlockingIOError, InterruptedError):
+            return None
+        except OSError:
+            return b""
 
     def drop_unread(self) -> int:
         """Throw away what is there to be received; how many octets.

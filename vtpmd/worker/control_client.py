@@ -18,8 +18,10 @@ from .old_keys import KeyAwaitedError
 
 
 class Attachment(Protocol):
-    """Who learns of SET_DATAFD and SHUTDOWN."""
+    """Who says what a control client may do, and learns of SET_DATAFD and SHUTDOWN."""
 
+    def permits(self, client: "ControlClient", command: Command) -> bool: ...
+    def refused(self, client: "ControlClient", command: Command) -> None: ...
     def attach(self, client: "ControlClient", data: socket.socket) -> None: ...
     def shut_down(self, client: "ControlClient") -> None: ...
 
@@ -70,6 +72,8 @@ class ControlClient(Client[Request]):
     def turn(self, request: Request) -> Turn:
         if request.error is not None or request.command is None:
             return Turn.AT_ONCE
+        if not self._attachment.permits(self, request.command):
+            return Turn.AT_ONCE  # what is refused ends nobody's command
         return request.command.shape.turn
 
     def free_for(self, turn: Turn) -> bool:
@@ -80,6 +84,13 @@ class ControlClient(Client[Request]):
 
     def handle(self, request: Request) -> None:
         self._settled = None
+        command = request.command
+        if command is not None and not self._attachment.permits(self, command):
+            if request.last:
+                self._attachment.refused(self, command)
+            self._drop_fd()
+            self.send(refuse(request, Result.FAIL))
+            return
         try:
             response = self._channel.answer(request)
         except KeyAwaitedError as error:
@@ -92,7 +103,7 @@ class ControlClient(Client[Request]):
             self.send(response)
         if request.close:
             self.closing = True
-        if request.command is Command.SHUTDOWN:
+        if command is Command.SHUTDOWN:
             self._attachment.shut_down(self)
 
     def fail(self, request: Request) -> None:

@@ -1,9 +1,12 @@
 """Commands in the engine: what each changed for good is durable before anybody sees its response.
 
-A write that fails nonetheless leaves the VM with a TPM in failure mode until the next INIT, which
-starts again from what is on disk.
+A write that fails withholds the response (`UnstoredError`) while `insist` repeats it. If that is in
+vain, the change stays in memory, over INIT too, and commands that write are refused until something
+newer than the disk has is stored.
 """
 
+import threading
+import time
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -20,9 +23,14 @@ from vtpmd.tpm.engine import RC, Engine, Reply, refusal
 
 from . import rest
 from .errors import frames_of
+from .patience import LONGEST
 from .possession import AWAITED, PROBE, Possession
 
 WAITS = "a restored state waits for its machine's first command"
+LAST_PATIENCE = 0.5
+"""Seconds for which the end of a worker is put off to store what is still to be stored."""
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.02, 0.2
+REMEDY = "what must be stored is refused until it is: make space or repair the storage"
 
 Report = Callable[[EventKind, str], None]
 
@@ -30,6 +38,14 @@ _FINDINGS: dict[Condition, EventKind] = {
     "interrupted": "write-interrupted",
     "damaged": "state-damaged",
 }
+
+
+class UnstoredError(Exception):
+    """What a command has changed is in memory alone: `reply` is withheld, for `insist`."""
+
+    def __init__(self, reply: Reply) -> None:
+        super().__init__("a change could not be stored")
+        self.reply = reply
 
 
 class Execution:
@@ -52,10 +68,11 @@ class Execution:
         self.state = state
         self.report = report
         self.commands = 0
-        self.canceling = False
+        self.canceling = threading.Event()
         """Set by `cancel`: whoever runs a command aside repeats it until the command ends."""
         self.stale = False
         self._space = True
+        self._trouble = ""  # why the last save failed
         self._failure_told = False
         self._findings_told: set[Finding] = set()
         self.possession = Possession(self, handover, awaits=incoming)
@@ -63,7 +80,7 @@ class Execution:
     @property
     def storage(self) -> str:
         """Whether the last look found space for the next write: "available", or why not."""
-        return "available" if self._space else self.state.shortage
+        return "available" if self._space else self._shortage
 
     def prepare(self, command: bytes, connection: Connection | None = None) -> bytes | None:
         """Before each command: a refusal, or None to go ahead."""
@@ -83,11 +100,17 @@ class Execution:
         return self.engine.execute(command, locality)
 
     def settle(self, reply: Reply) -> bytes:
-        """Make durable what the command changed, then release its response."""
+        """Make durable what the command changed, then release its response.
+
+        Raises UnstoredError, where that has failed.
+        """
         if reply.nv is not None and self.possession.pending is None:
             try:
                 self.state.save(reply.nv)
-            except (StorageError, ValueError) as error:
+            except StorageError as error:
+                self._keep(reply.nv, str(error))
+                raise UnstoredError(reply) from None
+            except ValueError as error:  # larger than any record
                 self._fail(str(error))
                 return refusal(RC.FAILURE)
         if self.engine.failed and not self._failure_told:
@@ -96,14 +119,49 @@ class Execution:
             self.report("failure-mode", self.engine.defect or "the TPM's self test failed")
         return reply.response
 
+    def settle_now(self, reply: Reply) -> bytes:
+        """The same for whoever waits for nothing: TPM_RC_FAILURE where it could not be stored."""
+        try:
+            return self.settle(reply)
+        except UnstoredError:
+            return refusal(RC.FAILURE)
+
+    def insist(self, withheld: Reply, patience: float = LONGEST) -> Reply:
+        """Write `unsaved` again until it is stored, for `patience` seconds or until `cancel`.
+
+        What to answer then: `withheld`, or TPM_RC_FAILURE. Meant for the side thread; whoever waits
+        for that calls `check_space` afterwards.
+        """
+        given_up, pause = time.monotonic() + patience, _FIRST_PAUSE
+        while self.state.unsaved is not None:
+            left = given_up - time.monotonic()
+            if left <= 0 or self.canceling.wait(min(pause, left)):
+                return Reply(refusal(RC.FAILURE))
+            self.store_unsaved()
+            pause = min(2 * pause, _LONGEST_PAUSE)
+        return Reply(withheld.response)
+
+    def store_unsaved(self) -> bool:
+        """Whether nothing is left to be stored, after one more attempt."""
+        try:
+            self.state.save_unsaved()
+        except StorageError as error:
+            self._trouble = str(error)
+        return self.state.unsaved is None
+
     def execute(self, command: bytes, locality: int, connection: Connection | None = None) -> bytes:
         """`prepare`, `run` and `settle` in one; without a `connection`, for nobody's."""
         refused = self.prepare(command, connection)
-        return refused or self.settle(self.engine.execute(command, locality))
+        if refused is not None:
+            return refused
+        reply = self.engine.execute(command, locality)
+        if reply.nv is None and not self.engine.failed:  # as a rule there is nothing to settle
+            return reply.response
+        return self.settle(reply)
 
     def cancel(self) -> None:
         """End the command on the side thread, if one is there."""
-        self.canceling = True
+        self.canceling.set()
         self.engine.cancel()
 
     def note_defect(self, error: Exception) -> None:
@@ -120,7 +178,8 @@ class Execution:
             if space:
                 self.report("storage-recovered", "")
             else:
-                self.report("storage-full", self.state.shortage)
+                failing = self.state.unsaved is not None
+                self.report("storage-failing" if failing else "storage-full", self._shortage)
 
     def tell_findings(self) -> None:
         """Tell what of the stored state was not whole, each thing once."""
@@ -149,7 +208,7 @@ class Execution:
         With `at_rest` a start from it is orderly, should this TPM not go on.
         """
         if self.stale or self.possession.pending is not None:
-            return self.state.load()
+            return self.state.newest()
         permanent = self.engine.permanent()
         if at_rest and self.engine.running:
             return rest.at_rest(permanent, self.engine.volatile()).permanent()
@@ -173,6 +232,16 @@ class Execution:
     def rewrap(self, slots: tuple[Slot, ...]) -> None:
         """Store the same DEK in other slots. Raises as `rekey`."""
         self.rekey(replace(self.state.key, slots=slots))
+
+    @property
+    def _shortage(self) -> str:
+        reason = self._trouble if self.state.unsaved is not None else self.state.shortage
+        return f"{reason}; {REMEDY}"
+
+    def _keep(self, permanent: bytes, reason: str) -> None:
+        """Let the change stay in memory, of which something is now newer than the disk."""
+        self.state.unsaved, self._trouble = permanent, reason
+        self.check_space()
 
     def _fail(self, reason: str) -> None:
         self.stale = True

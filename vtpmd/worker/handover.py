@@ -139,8 +139,11 @@ class HandOver:
         """No migration is waited for any more."""
         self._declared_until = None
 
-    def change(self, act: HandOverAct) -> None:
-        """What an administrator asks for. Raises HandedOverError, StorageError."""
+    def change(self, act: HandOverAct, epoch: int = 0) -> None:
+        """What an administrator asks for; `epoch`: the newest that is known of.
+
+        Raises HandedOverError, StorageError, EnvelopeError.
+        """
         match act:
             case "declare":
                 self.declare()
@@ -150,6 +153,8 @@ class HandOver:
                 self.happen(Happening.DONE)
             case "take-back":
                 self.happen(Happening.TAKE_BACK)
+            case "begin":
+                self._begin(epoch)
 
     def read(self, connection: Connection) -> None:
         """Somebody has got the whole state. Raises HandedOverError, StorageError."""
@@ -205,6 +210,17 @@ class HandOver:
         self.state = header.handover
         if self.state == "ours":
             self._reader, self._successor = None, False
+
+    def _begin(self, epoch: int) -> None:
+        """Let stored state go on in a new line after this `epoch`; whose it is does not change.
+
+        What was received and is newer goes on in its place, in a new line of its own.
+        """
+        if self._stored.newer_waits:
+            return
+        known = replace(self._stored.header, epoch=max(epoch, self._stored.header.epoch))
+        header = self._stored.header.anew(os.urandom(BRANCH_SIZE), known)
+        self.record(self._permanent(False), replace(header, handover=self.state))
 
     def _tell(self, happening: Happening, step: Step) -> None:
         where = f"generation {self._stored.generation}, epoch {self._stored.header.epoch}"

@@ -92,6 +92,6 @@ def certify(order: Certify, instance: Instance) -> Message:
         reply = install(execution.engine, order)
     except IdentityError as error:
         return NotCertified("certificates", str(error))
-    if execution.settle(reply):
+    if execution.settle_now(reply):
         return NotCertified("storage", "the new state could not be stored")
     return Certified(instance.generation)

@@ -31,5 +31,5 @@ class Measurement:
         self._settle(self._execution.engine.hash_end())
 
     def _settle(self, reply: Reply) -> None:
-        self._execution.settle(reply)
+        self._execution.settle_now(reply)
         self._execution.demand_possession()

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 
 from vtpmd.storage.envelope import Envelope
 from vtpmd.storage.errors import EnvelopeError, StorageError
@@ -65,11 +66,12 @@ class Migration:
             raise ControlError(Result.BAD_PARAMETER)
         with self._refusing():
             ours = self._execution.state
-            state, envelope = open_blob(ours.key, self.old_keys.of, ours.header.uuid, kind, data)
+            old = partial(self.old_keys.of, connection)
+            state, envelope = open_blob(ours.key, old, ours.header.uuid, kind, data)
             if kind is BlobType.PERMANENT:
                 self._execution.possession.demand_back(envelope.header)
                 Engine.restore(state, entropy, now)
-                self._adopt(envelope)
+                self._adopt(envelope, connection)
             blobs = self._blobs.setdefault(holder_of(connection), Blobs())
             if kind is BlobType.PERMANENT:
                 blobs.permanent, blobs.header = state, envelope.header
@@ -93,7 +95,7 @@ class Migration:
 
     def forget(self, connection: Connection) -> Blobs | None:
         """Drop what this client has brought; that, if there was something."""
-        self.old_keys.forget()
+        self.old_keys.forget(connection)
         return self._blobs.pop(holder_of(connection), None)
 
     def hand_over(self, connection: Connection) -> None:
@@ -109,14 +111,14 @@ class Migration:
     def disconnected(self, connection: Connection) -> None:
         """Nobody will use what this connection has brought."""
         self._blobs.pop(connection, None)
-        self.old_keys.forget()
+        self.old_keys.forget(connection)
         self._execution.possession.disconnected(connection)
 
-    def _adopt(self, envelope: Envelope) -> None:
+    def _adopt(self, envelope: Envelope, connection: Connection) -> None:
         """Where no TPM is yet, the first one keeps the key with which it comes."""
         state, dek_id = self._execution.state, envelope.header.dek_id
         if self._execution.possession.awaits and dek_id != state.key.dek_id:
-            dek = bytearray(self.old_keys.of(envelope))
+            dek = bytearray(self.old_keys.of(connection, envelope))
             state.adopt(Key(dek, dek_id, envelope.slots))
 
     @contextmanager

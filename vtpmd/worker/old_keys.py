@@ -1,7 +1,7 @@
 """Keys of state blobs that were sealed before a rekey: from the supervisor, to open a blob with."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 
 from vtpmd.ipc.codec import MAX_MESSAGE
 from vtpmd.ipc.messages import NotUnwrapped, UnwrapKey, Unwrapped
@@ -23,28 +23,32 @@ class KeyAwaitedError(Exception):
 
 
 class OldKeys:
-    """Asks for one key at a time. `ask` sends a message and says whether somebody hears it."""
+    """Asks for one key at a time. `ask` sends a message and says whether somebody hears it.
+
+    A key is of use to the connection that has asked for it, and forgotten with what that brought.
+    """
 
     def __init__(self) -> None:
         self.ask: Callable[[UnwrapKey], bool] = lambda request: False
         self.deadline: float | None = None
         """When `expire` gives up (monotonic seconds); None while nothing is asked for."""
-        self._asked: bytes | None = None
-        self._keys: dict[bytes, bytearray | None] = {}
+        self._asked: tuple[Hashable, bytes] | None = None
+        self._keys: dict[tuple[Hashable, bytes], bytearray | None] = {}
 
-    def of(self, envelope: Envelope) -> bytearray:
-        """The DEK of an envelope of our own instance.
+    def of(self, connection: Hashable, envelope: Envelope) -> bytearray:
+        """The DEK of an envelope of our own instance, for the connection that has brought it.
 
         Raises KeyAwaitedError; EnvelopeError `wrong-key` if it can't be had.
         """
         dek_id = envelope.header.dek_id
-        if dek_id not in self._keys:
+        wanted = connection, dek_id
+        if wanted not in self._keys:
             if self._asked is None:
                 slots = tuple(slot.encode() for slot in envelope.slots)
-                self._begin(UnwrapKey(dek_id, slots))
+                self._begin(connection, UnwrapKey(dek_id, slots))
             if self._asked is not None:
                 raise KeyAwaitedError(lambda: self._asked is None)
-        if (dek := self._keys.get(dek_id)) is None:
+        if (dek := self._keys.get(wanted)) is None:
             raise EnvelopeError(
                 "wrong-key",
                 f"the state blob was sealed under DEK {dek_id.hex()}, which is not the one in use "
@@ -55,7 +59,8 @@ class OldKeys:
     def answer(self, answer: Unwrapped | NotUnwrapped) -> None:
         """The supervisor's answer. What was not asked for, or too late, is wiped."""
         dek = answer.dek if isinstance(answer, Unwrapped) else None
-        if answer.dek_id == self._asked and (dek is None or len(dek) == DEK_SIZE):
+        expected = self._asked is not None and self._asked[1] == answer.dek_id
+        if expected and (dek is None or len(dek) == DEK_SIZE):
             self._settle(dek)
         elif dek is not None:
             wipe(dek)
@@ -67,16 +72,16 @@ class OldKeys:
         self._settle(None)
         return True
 
-    def forget(self) -> None:
-        """Wipe all keys: the blobs are open, or nobody needs them."""
-        for dek in self._keys.values():
-            if dek is not None:
+    def forget(self, connection: Hashable) -> None:
+        """Wipe a connection's keys: the blobs are open, or nobody needs them."""
+        for wanted in [each for each in self._keys if each[0] is connection]:
+            if (dek := self._keys.pop(wanted)) is not None:
                 wipe(dek)
-        self._keys.clear()
-        self._asked = self.deadline = None
+        if self._asked is not None and self._asked[0] is connection:
+            self._asked = self.deadline = None
 
-    def _begin(self, request: UnwrapKey) -> None:
-        self._asked = request.dek_id
+    def _begin(self, connection: Hashable, request: UnwrapKey) -> None:
+        self._asked = connection, request.dek_id
         fits = len(CODEC.encode(request)) <= MAX_MESSAGE
         if fits and self.ask(request):
             self.deadline = time.monotonic() + DEADLINE

@@ -99,7 +99,7 @@ def _change_hand_over(
             state, lambda at_rest: permanent, lambda kind, detail: None, order.handover
         )
         try:
-            handover.change(order.act)
+            handover.change(order.act, order.epoch)
         except HandedOverError as error:
             return HandOverRefused(str(error))
         return HandOverChanged(handover.state, state.header.epoch, state.generation)

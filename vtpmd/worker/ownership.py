@@ -2,30 +2,40 @@
 
 QEMU is recognised by its data descriptor: attaching one makes its control client the owner.
 
-| channel | is so while | other control clients | new ones |
-|---|---|---|---|
-| free | there is no owner | are served side by side | are accepted |
-| owned | owner and data descriptor live | are parked: not read | wait in the backlog |
+| channel | is so while | other control clients |
+|---|---|---|
+| free | there is no owner | are served side by side |
+| owned | owner and data descriptor live | may ask (`ASKING`); all else is refused |
 
-So no client is disconnected while QEMU starts slowly. A data descriptor whose control connection is
-gone, or whose other end is, gives way to the next SET_DATAFD.
+So no client is disconnected while QEMU starts slowly, and a second QEMU, of a copied domain, fails
+at once. A data descriptor whose control connection is gone, or whose other end is, gives way to the
+next SET_DATAFD; whether that is so is looked at before anybody is refused.
 """
 
-import selectors
 import socket
 from collections.abc import Callable
+from typing import Final
 
 from vtpmd.linux.peers import peer_of
 from vtpmd.swtpm.host import ControlError
-from vtpmd.swtpm.table import Result
+from vtpmd.swtpm.table import Command, Result
 
-from .admission import Admission
 from .clients import Client, Clients
 from .control_client import ControlClient
 from .data_client import DataClient
 from .execution import Report
 from .loop import Loop
 from .options import Ending
+
+ASKING: Final = frozenset(
+    {
+        Command.GET_CAPABILITY,
+        Command.GET_TPMESTABLISHED,
+        Command.GET_CONFIG,
+        Command.GET_INFO,
+    }
+)
+"""What any control client may send at any time: none of it changes or takes anything."""
 
 
 class Ownership:
@@ -35,15 +45,11 @@ class Ownership:
         self,
         loop: Loop,
         clients: Clients,
-        admission: Admission,
-        listener: socket.socket | None,
         report: Report,
         restart: Callable[[], None],
     ) -> None:
         self._loop = loop
         self._clients = clients
-        self._admission = admission
-        self._listener = listener
         self._report = report
         self._restart = restart
         self.attached: DataClient | None = None
@@ -52,18 +58,29 @@ class Ownership:
 
     def add(self, sock: socket.socket) -> None:
         """Serve a control connection."""
+        self._clients.make_room([c for c in self._clients.controls if c is not self._owner])
         self._clients.add_control(sock, self)
 
+    def permits(self, client: ControlClient, command: Command) -> bool:
+        """Whether this client may send this command now."""
+        return client is self._owner or command in ASKING or not self._owner_lives()
+
+    def refused(self, client: ControlClient, command: Command) -> None:
+        """Tell of a command that was not permitted, and whose the TPM is."""
+        owner = "another client" if self._owner is None else str(peer_of(self._owner.socket))
+        self._report(
+            "client-refused", f"{command.name} of {peer_of(client.socket)}: {owner} has it"
+        )
+
     def attach(self, client: ControlClient, data: socket.socket) -> None:
-        """SET_DATAFD: `client` is QEMU. Raises ControlError while another one is served."""
+        """SET_DATAFD: `client` is QEMU. Raises ControlError while its last one is served."""
         if self.attached is not None and not self.attached.closed:
-            if self._owned() and not self.attached.hung_up():
+            if self._owner_lives():
                 raise ControlError(Result.IOERROR)
             self._clients.close(self.attached)
         self._owner = client
         self.attached = self._clients.add_descriptor(data, client.connection)
         self._report("client-connected", str(peer_of(client.socket)))
-        self.review()
 
     def shut_down(self, client: ControlClient) -> None:
         """SHUTDOWN: swtpm ends here; we part with this client and, as a rule, await the next."""
@@ -74,36 +91,14 @@ class Ownership:
         if not self._loop.ending:
             self._restart()
 
-    def review(self) -> None:
-        """Park, accept and serve as it befits the channel now."""
-        owned = self._owned()
-        if not owned and self._owner is not None:
-            self._owner = None
-            self._report("client-disconnected", "")
-        for client in self._clients.controls:
-            client.parked = owned and client is not self._owner
-            if not client.closed:
-                self._clients.tend(client)
-        if self._listener is not None:
-            self._loop.watch(
-                self._listener, 0 if owned else selectors.EVENT_READ, self._accept_control
-            )
-
-    def _owned(self) -> bool:
-        return (
-            self._owner is not None
-            and not self._owner.closed
-            and self.attached is not None
-            and not self.attached.closed
-        )
+    def _owner_lives(self) -> bool:
+        """Whether there is an owner that has not hung up."""
+        owner, attached = self._owner, self.attached
+        if owner is None or attached is None:
+            return False
+        return not any(end.closed or end.hung_up() for end in (owner, attached))
 
     def _closed(self, client: Client) -> None:
-        if client is self._owner or client is self.attached:
-            self.review()
-
-    def _accept_control(self) -> None:
-        assert self._listener is not None
-        sock = self._admission.accept(self._listener)
-        if sock is not None:
-            self._clients.make_room(self._clients.controls)
-            self.add(sock)
+        if self._owner is not None and (client is self._owner or client is self.attached):
+            self._owner = None
+            self._report("client-disconnected", "")

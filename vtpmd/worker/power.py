@@ -1,10 +1,10 @@
 """Power: off, on or failed.
 
-| state | INIT | STOP, SHUTDOWN, the worker's end | a failed write, a defect |
+| state | INIT | STOP, SHUTDOWN, the worker's end | a defect |
 |---|---|---|---|
 | off | on | off | failed |
 | on | Shutdown, off, on | Shutdown, off | failed |
-| failed | off, on, from what is on disk | off | failed |
+| failed | off, on, from what is stored or still to be | off | failed |
 
 Shutdown: TPM2_Shutdown(CLEAR), unless a Shutdown of the guest is still in force. Never STATE: that
 would make a Restart of the TPM Reset that follows a reset machine, and keep its sessions (Part 1,
@@ -23,7 +23,7 @@ from vtpmd.swtpm.host import ChannelSettings, Connection, ControlError
 from vtpmd.swtpm.table import Result
 from vtpmd.tpm.engine import RC, Engine, Reply, StateError
 
-from .execution import Execution
+from .execution import LAST_PATIENCE, Execution
 from .handover import HandedOverError
 from .migration import Migration
 from .rest import at_rest
@@ -104,6 +104,16 @@ class Power:
         """Power off, with TPM2_Shutdown(CLEAR) if none of the guest is in force."""
         self._power_off()
 
+    def end(self) -> None:
+        """Like `stop`, at the worker's end: the last chance to store what is still to be."""
+        self._power_off()
+        execution = self._execution
+        execution.canceling.clear()
+        execution.insist(Reply(b""), LAST_PATIENCE)
+        execution.check_space()
+        if execution.state.unsaved is not None:
+            execution.report("storage-failing", f"the last change is lost: {execution.storage}")
+
     def shutdown(self, connection: Connection) -> None:
         """Like `stop`; blobs that waited for INIT are forgotten. The worker lives on."""
         self._power_off()
@@ -122,6 +132,7 @@ class Power:
 
     def _init_received(self, received: Received, connection: Connection) -> None:
         """Go on with what was received, beside what is ours and stays as it is."""
+        self._execution.state.save_unsaved()
         engine = Engine.restore(received.permanent, entropy, now)
         engine.power_on(received.volatile)
         self._execution.possession.receive(received, connection)
@@ -145,7 +156,7 @@ class Power:
     def _durable_engine(self) -> Engine:
         execution = self._execution
         if execution.stale or execution.possession.pending is not None:
-            engine = Engine.restore(execution.state.load(), entropy, now)
+            engine = Engine.restore(execution.state.newest(), entropy, now)
             execution.state.settle()
             return engine
         return execution.engine
@@ -160,7 +171,10 @@ class Power:
         ours = possession.pending is None and not execution.stale
         if self._auto_shutdown and ours and execution.engine.shutdown_needed:
             # A machine that is reset or killed must not count as an attack on its TPM.
-            self._say(partial(Engine.shutdown, kind="clear"))
+            # Also while nothing can be stored: it stays in memory, and counts there.
+            execution.engine.nv_available = True
+            execution.settle_now(execution.engine.shutdown("clear"))
+            execution.check_space()
         execution.engine.power_off()
         execution.report("powered-off", "")
 
@@ -180,5 +194,5 @@ class Power:
     def _say(self, command: Callable[[Engine], Reply]) -> int:
         """Run a command of the host's own; its response code."""
         self._execution.check_space()
-        response = self._execution.settle(command(self._execution.engine))
+        response = self._execution.settle_now(command(self._execution.engine))
         return int.from_bytes(response[6:10])

@@ -1,17 +1,18 @@
 """A worker that serves: loop, clients, ownership and supervision of one instance, put together."""
 
 import selectors
+import socket
 
 from vtpmd.ipc.messages import StatusReply
 from vtpmd.linux.peers import PeerPolicy
 from vtpmd.swtpm.table import Turn
 from vtpmd.tpm.engine import Reply
 
-from .admission import Admission
+from .admission import Admission, Door
 from .adoption import Adoption
 from .clients import Clients
 from .instance import Instance
-from .loop import Loop
+from .loop import Loop, Part
 from .options import Listeners, Options
 from .ownership import Ownership
 from .side import SideThread
@@ -38,14 +39,8 @@ class Server:
         self._loop = Loop()
         self._clients = Clients(self._loop, instance, side, options)
         self._admission = Admission(options.peers, supervision.report)
-        self._ownership = Ownership(
-            self._loop,
-            self._clients,
-            self._admission,
-            listeners.control,
-            supervision.report,
-            self.start_up,
-        )
+        self._ownership = Ownership(self._loop, self._clients, supervision.report, self.start_up)
+        self._doors: list[Door] = []
         supervision.on_detach = self._loop.forget
         supervision.on_report = self._loop.attend
         instance.migration.old_keys.ask = supervision.ask
@@ -62,7 +57,8 @@ class Server:
     def run(self) -> None:
         """Serve until Stop, a signal or `Options.ending`; then the state is durable."""
         self._open()
-        self._loop.run((self._clients, self._clients.long_commands, self), self._options.signals)
+        parts: list[Part] = [self._clients, self._clients.long_commands, *self._doors, self]
+        self._loop.run(parts, self._options.signals)
         for client in self._clients.all():
             client.close()
 
@@ -114,7 +110,7 @@ class Server:
     def tick(self, now: float) -> None:
         """End in order if that was asked for; wait for what the supervisor's channel needs."""
         if self._loop.ending and self.free_for(Turn.CANCELS):
-            self.instance.power.stop()
+            self.instance.power.end()
             self.end()
         self._supervision.tick(now)
         if self.instance.migration.old_keys.expire(now):
@@ -128,28 +124,29 @@ class Server:
         long_commands.on_free = self._go_on
         self._loop.watch(long_commands, selectors.EVENT_READ, long_commands.finish)
         if listeners.adoption is not None:
-            Adoption(
+            adoption = Adoption(
                 self._loop,
                 Admission(PeerPolicy(), self._supervision.report),
                 listeners.adoption,
                 lambda channel, message: self._supervision.adopt(channel, message, self),
             )
-        if listeners.data is not None:
-            self._loop.watch(listeners.data, selectors.EVENT_READ, self._accept_data)
+            self._doors.append(adoption.door)
+        for listener, welcome in (
+            (listeners.control, self._ownership.add),
+            (listeners.data, self._add_data),
+        ):
+            if listener is not None:
+                self._doors.append(Door(self._loop, self._admission, listener, welcome))
         if listeners.control_client is not None:
             self._ownership.add(listeners.control_client)
         if listeners.data_client is not None:
             self._clients.add_data(listeners.data_client)
-        self._ownership.review()
 
     def _go_on(self) -> None:
         self._supervision.pump(self)
         self._clients.pump()
 
-    def _accept_data(self) -> None:
-        assert self._listeners.data is not None
-        sock = self._admission.accept(self._listeners.data)
-        if sock is not None:
-            attached = self._ownership.attached
-            self._clients.make_room([c for c in self._clients.datas if c is not attached])
-            self._clients.add_data(sock)
+    def _add_data(self, sock: socket.socket) -> None:
+        attached = self._ownership.attached
+        self._clients.make_room([c for c in self._clients.datas if c is not attached])
+        self._clients.add_data(sock)

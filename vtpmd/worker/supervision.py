@@ -204,7 +204,7 @@ class Supervision:
                 worker.admit(policy_of(message))
                 self.send(Admitted())
             case Stop():
-                worker.instance.power.stop()
+                worker.instance.power.end()
                 self.send(Stopped(worker.instance.generation))
                 worker.end()
 

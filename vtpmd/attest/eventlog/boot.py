@@ -1,5 +1,6 @@
 """What has been booted, as far as proven digests cover it."""
 
+import codecs
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -22,6 +23,8 @@ _SEPARATOR: Final = bytes(4)
 _MAX_NOTICE: Final = 256
 MAX_TEXT: Final = 4096
 """Characters of a text that are looked at; a longer one is not told."""
+
+_UTF_16: Final = codecs.lookup("utf-16-le")  # imported now, not while the first log is read
 
 _APART: Final = frozenset({EV.SEPARATOR, EV.EFI_ACTION, EV.ACTION, EV.OMIT_BOOT_DEVICE_EVENTS})
 """What PCR 4 has besides applications, if the digest covers it."""
@@ -109,7 +112,7 @@ def _command_lines(covered: Sequence[tuple[Event, Coverage]]) -> Iterator[str]:
 def _utf16(octets: bytes) -> str | None:
     """A text in ASCII, which firmware and systemd-stub write as UTF-16; None if it is none."""
     try:
-        text = octets[: 2 * MAX_TEXT].decode("utf-16-le").rstrip("\0")
+        text = _UTF_16.decode(octets[: 2 * MAX_TEXT])[0].rstrip("\0")
     except UnicodeDecodeError:
         return None
     return text if text.isascii() and "\0" not in text else None

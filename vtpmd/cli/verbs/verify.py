@@ -127,8 +127,8 @@ def response(directory: Path, answer: Path, as_json: bool) -> None:
 def quote(policy: Path | None, as_json: bool, **options: Any) -> None:
     """Judge a quote, with its log and against a policy.
 
-    --ak, --message, --signature and --nonce are needed. The exit status tells the first check that
-    failed, --json all of them.
+    --ak, --message, --signature and --nonce are needed, and --pcrs, --log or both. The exit status
+    tells the first check that failed, --json all of them.
     """
     from .. import verifying
 

@@ -24,7 +24,7 @@ _RSA_KEY: Final = der.oid("1.2.840.113549.1.1.1")
 _EC_KEY: Final = der.oid("1.2.840.10045.2.1")
 _RSAPSS: Final = der.oid("1.2.840.113549.1.1.10")
 _MGF1: Final = der.oid("1.2.840.113549.1.1.8")
-_KEY_USAGE: Final = der.oid("2.5.29.15")
+KEY_USAGE: Final = der.oid("2.5.29.15")
 _TPMA_OBJECT: Final = der.oid("2.23.133.10.1.1.1")
 _SIGNATURES: Final[dict[tuple[int, int], bytes]] = {
     **{(ALG.RSASSA, alg): hash_.rsassa_oid for alg, hash_ in HASHES.items()},
@@ -95,7 +95,7 @@ def check_extensions(certificate: PartialCertificate, public: TPMT_PUBLIC, at: s
         if tag != der.SEQUENCE or any(item.tag != der.SEQUENCE for item in extensions):
             raise ValueError("not a list of extensions")
         attributes = _extension_bits(extensions, _TPMA_OBJECT)
-        usage = _extension_bits(extensions, _KEY_USAGE)
+        usage = _extension_bits(extensions, KEY_USAGE)
     except ValueError:
         raise TpmError(RC.VALUE, at=at) from None
     if usage is None:

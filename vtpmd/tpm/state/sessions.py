@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from ..crypto.hashes import HmacKey
 from ..wire.constants import ALG, SE
 
+_TRIAL = int(SE.TRIAL)
+
 
 @dataclass(slots=True)
 class PolicyState:
@@ -69,4 +71,4 @@ class Session:
 
     @property
     def is_trial(self) -> bool:
-        return self.type == SE.TRIAL
+        return self.type == _TRIAL

@@ -5,6 +5,9 @@ set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 venv=$root/.venv
 export PIP_DISABLE_PIP_VERSION_CHECK=1
+# Container images set it: then every process of a test compiles anew what it imports, and each
+# pytest the tests themselves.
+unset PYTHONDONTWRITEBYTECODE
 cd "$root"
 
 die() {

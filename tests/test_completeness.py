@@ -1,5 +1,5 @@
-"""Every field is decided about by its maker, and shown; every operation has a test of its own, and
-every act that may be refused is asked."""
+"""Every field is decided about by its maker, and shown or heeded; every operation has a test of its
+own, and every act that may be refused is asked."""
 
 import ast
 from collections.abc import Callable
@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from vtpmd.admin.routes import HANDLERS
-from vtpmd.api.schema import InstanceInfo
+from vtpmd.api.schema import InstanceInfo, Request
 from vtpmd.ipc.messages import StatusReply
 from vtpmd.supervisor.metadata import Metadata
 from vtpmd.supervisor.states import Act
@@ -19,7 +19,7 @@ MAKERS = [
     ("worker/server.py", "StatusReply", StatusReply),
     ("operations/create.py", "Metadata", Metadata),
     ("operations/clone.py", "Metadata", Metadata),
-    ("operations/restore.py", "Metadata", Metadata),
+    ("operations/restoring.py", "Metadata", Metadata),
     ("operations/incoming.py", "Metadata", Metadata),
 ]
 """A module, whom it calls to make what, and what that is."""
@@ -27,18 +27,18 @@ MAKERS = [
 OWN_TESTS = Path(__file__).parent / "operations"
 Operation = Callable[..., object]
 OPERATIONS = {handler.operation for handler in HANDLERS.values()}
+REQUESTS = {
+    kind for each in HANDLERS.values() for kind in (each.body, each.query) if kind is not None
+}
 SHARED = {
-    "announced",
-    "bundle",
-    "describe",
-    "ek_report",
-    "endorsement",
-    "examine",
-    "hand_over",
-    "new",
-    "ticket",
+    *("bundle", "bundling", "describe", "ek_report", "endorsement", "examine", "hand_over", "new"),
+    *("restoring", "turning_back", "announced", "ticket"),
 }
 """Modules of operations that are no verb, but what several of them have in common."""
+
+
+def modules(room: str) -> list[str]:
+    return [f"{room}/{path.name}" for path in (ROOT / room).glob("*.py")]
 
 
 def tree(module: str) -> ast.Module:
@@ -79,10 +79,10 @@ def test_whoever_makes_one_decides_about_each_field(
 def test_nobody_else_makes_an_instance() -> None:
     """A field that is not decided about would come along, or be lost, without a word."""
     makers = {module for module, function, _ in MAKERS if function == "Metadata"}
-    operations = {f"operations/{path.name}" for path in (ROOT / "operations").glob("*.py")}
+    operations = modules("operations")
     assert {module for module in operations if keywords(module, "Metadata")} == makers
     changing = {module for module in operations if "metadata" in " ".join(replaced(module))}
-    assert changing == {"operations/backup.py"}  # which keeps all else, for `restore` to judge
+    assert changing == {"operations/bundling.py"}  # which keeps all else, for `restore` to judge
 
 
 def test_everything_of_an_instance_is_filled_and_shown() -> None:
@@ -90,6 +90,15 @@ def test_everything_of_an_instance_is_filled_and_shown() -> None:
     describing = "operations/describe.py"
     assert known == keywords(describing, "InstanceInfo") | keywords(describing, "replace")
     assert known - attributes("cli/output.py") == set()
+
+
+@pytest.mark.parametrize("request_", sorted(REQUESTS, key=str), ids=lambda it: it.__name__)
+def test_everything_of_a_request_is_said_and_heeded(request_: type[Request]) -> None:
+    """By vtpmctl, by an operation: what nobody reads would be accepted and do nothing."""
+    known = {field.name for field in fields(request_)}
+    assert known - set().union(*map(attributes, modules("operations"))) == set()
+    said = [keywords(module, request_.__name__) for module in modules("cli/verbs")]
+    assert known - set().union(*said) == set()
 
 
 def test_every_operation_has_a_route() -> None:

@@ -1,10 +1,10 @@
 """Only what waits for other processes gets a second try, and passes only if it passes then."""
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+
+from tests import conftest
 
 ROOT = Path(__file__).parents[1]
 FIRST_TIME = """
@@ -21,14 +21,9 @@ BROKEN = "@pytest.mark.served\ndef test_served():\n    assert False\n"
 
 
 def run(directory: Path, *options: str) -> int:
-    """The exit status of the tests in a directory."""
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "tests.conftest", *options]
-    done = subprocess.run(
-        [*command, f"--rootdir={directory}", "-c", ROOT / "pyproject.toml", directory],
-        cwd=ROOT,
-        capture_output=True,
-    )
-    return done.returncode
+    """The exit status of the tests in a directory, which run in this process."""
+    where = (f"--rootdir={directory}", "-c", str(ROOT / "pyproject.toml"), str(directory))
+    return pytest.main(["-q", "--import-mode=importlib", *options, *where], plugins=[conftest])
 
 
 @pytest.mark.parametrize(
@@ -44,7 +39,8 @@ def run(directory: Path, *options: str) -> int:
 )
 def test_second_try(tmp_path: Path, modules: list[str], passes: bool) -> None:
     for number, text in enumerate(modules):
-        (tmp_path / f"test_{number}.py").write_text(FIRST_TIME + text)
+        module = tmp_path / f"{tmp_path.name}_{number}.py"  # like no other of this process
+        module.write_text(FIRST_TIME + text)
     assert run(tmp_path) == 1
     second = run(tmp_path, "--second-try", "--last-failed", "--last-failed-no-failures=none")
     assert (second == 0) is passes

@@ -27,6 +27,7 @@ from vtpmd.supervisor.keys import Keys
 from vtpmd.supervisor.models import UnknownModelError, demand_known
 from vtpmd.supervisor.registry import Registry
 from vtpmd.supervisor.rounds import go_round
+from vtpmd.supervisor.watch import watch
 from vtpmd.supervisor.zygote import SpawnError, Zygote
 from vtpmd.telemetry.audit import Audit
 from vtpmd.telemetry.log import get_logger
@@ -135,6 +136,7 @@ async def _serve(
                 await fleet.open(entries)
                 nursery.start_soon(go_round, fleet)
                 nursery.start_soon(_keep_watchdog_quiet)
+                nursery.start_soon(watch, fleet)
                 routes = Routes(fleet, audit, configuration.audit.reads)
                 server = Server(routes, configuration.admin.group, audit)
                 notify(f"READY=1\nSTATUS=Serving {len(entries)} virtual TPMs")

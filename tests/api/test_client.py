@@ -77,6 +77,22 @@ CALLS: dict[names.Route, tuple[Call, Any, object]] = {
         {"name": "b", "uuid": str(THIS_UUID), "confirmed": True},
     ),
     names.BACKUP: (lambda c: c.backup("a b"), b"\0\1", None),
+    names.SNAPSHOTS: (lambda c: c.snapshots("a b"), schema.SnapshotList, None),
+    names.SNAPSHOT: (
+        lambda c: c.snapshot("a b", schema.SnapshotRequest(label="s")),
+        schema.SnapshotInfo,
+        {"label": "s"},
+    ),
+    names.SNAPSHOT_RESTORE: (
+        lambda c: c.restore_snapshot("a b", schema.SnapshotRestoreRequest(snapshot="s")),
+        schema.InstanceInfo,
+        {"snapshot": "s"},
+    ),
+    names.SNAPSHOT_DELETE: (
+        lambda c: c.delete_snapshot("a b", schema.SnapshotDeleteRequest(snapshot="s")),
+        b"",
+        {"snapshot": "s"},
+    ),
     names.RESTORE: (
         lambda c: c.restore(b"\2", schema.RestoreRequest(name="ä&=", replace=True)),
         schema.InstanceInfo,
@@ -111,6 +127,11 @@ CALLS: dict[names.Route, tuple[Call, Any, object]] = {
         lambda c: c.ca_import(schema.CaImportRequest(file="f", chain="eA==")),
         schema.CaInfo,
         {"file": "f", "chain": "eA=="},
+    ),
+    names.CA_REKEY: (
+        lambda c: c.ca_rekey(schema.CaRekeyRequest(provider="p")),
+        schema.CaRekeyResult,
+        {"provider": "p"},
     ),
     names.PROVIDERS: (lambda c: c.providers(), schema.ProviderList, None),
     names.ROTATE: (lambda c: c.rotate("a b"), schema.RotateResult, None),

@@ -63,7 +63,16 @@ SET = ("set", "a", "--owner", "b")
         ),
         (("ek", "csr", "a"), "--trust-now", {"trust_now": True}),
         (("ek", "renew", "a"), "--trust-now", {"trust_now": True}),
+        (("snapshot", "create", "a"), "s", {"label": "s"}),
+        (("snapshot", "restore", "a", "s"), "", {"snapshot": "s"}),
+        (
+            ("snapshot", "restore", "a", "s"),
+            "--yes --start",
+            {"snapshot": "s", "confirmed": True, "start": True},
+        ),
+        (("snapshot", "delete", "a", "s"), "", {"snapshot": "s"}),
         (("ca", "revoke", "a"), "", {"subject": "a"}),
+        (("ca", "rekey"), "--to-provider hsm", {"provider": "hsm"}),
         (("ca", "revoke", "a"), "--reason superseded", {"subject": "a", "reason": "superseded"}),
     ],
 )
@@ -145,7 +154,7 @@ def test_one_provider_s_instances_are_unlocked(ctl: Ctl) -> None:
     [
         ("", ""),
         ("--name b", "?name=b"),
-        ("--replace --start", "?replace=true&start=true"),
+        ("--replace --yes --start", "?replace=true&start=true&confirmed=true"),
         ("--owner +107:kvm --mode 0600", "?owner=%2B107:kvm&mode=0600"),
     ],
 )

@@ -14,7 +14,7 @@ from vtpmd.ipc.messages import Message
 from vtpmd.ipc.rules import CODEC
 from vtpmd.pki import authority, store
 from vtpmd.pki.contents import Reported
-from vtpmd.pki.entries import Entry, Given, Known, Revoked, encode, fingerprint
+from vtpmd.pki.entries import Entry, Given, Known, Refused, Revoked, encode, fingerprint
 from vtpmd.storage.key import Key
 from vtpmd.storage.slot import Slot
 from vtpmd.supervisor import condition_file
@@ -164,6 +164,7 @@ ENTRIES: tuple[Entry, ...] = (
         time=WHEN,
     ),
     Revoked(serial="7fabcdef", issuer="00ff", reason="key-compromise", time=WHEN),
+    Refused(digest=bytes(range(32, 64)), time=WHEN),
 )
 LEDGER = HERE / "ledger"
 AUTHORITY, AUTHORITY_DEK = HERE / "authority", bytes(range(32))

@@ -35,6 +35,8 @@ from vtpmd.supervisor.metadata import Metadata
 NEEDED = {
     schema.CreateRequest: {"name"},
     schema.CloneRequest: {"name"},
+    schema.SnapshotRestoreRequest: {"snapshot"},
+    schema.SnapshotDeleteRequest: {"snapshot"},
     schema.BackupRequest: {"passphrase"},
     schema.BackupNote: {"key_versions"},
     schema.KeyImportRequest: {"backup", "passphrase"},

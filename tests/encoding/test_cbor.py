@@ -23,6 +23,7 @@ from vtpmd.encoding.cbor import (
     array_of,
     decode,
     encode,
+    encode_octets,
     encode_ordered,
     map_of,
 )
@@ -112,6 +113,11 @@ def test_every_beginning_of_a_value_is_truncated(value: object, data: st.DataObj
 def test_maps_in_order_need_no_sorting(value: object) -> None:
     in_order = oracle(encode(value))
     assert encode_ordered(in_order) == encode(value)
+
+
+@given(st.sampled_from([edge for edge in EDGES if 0 <= edge < 1 << 17]))
+def test_octets_are_encoded_as_any_value(size: int) -> None:
+    assert encode_octets(bytes(size)) == encode(bytes(size))
 
 
 @given(st.lists(values, max_size=23))

@@ -122,15 +122,16 @@ def test_daemon_killed_while_it_makes_the_authority(daemon: Vtpmd, tmp_path: Pat
     log = tmp_path / "strace"
     authority = daemon.state / "ca" / "authority"
 
-    def show() -> tuple[int, Any]:
-        return daemon.request("GET", "/ca")
+    def make() -> tuple[int, Any]:
+        return daemon.request("POST", "/ca/crl")
 
-    points = points_of(daemon, log, show)
+    points = points_of(daemon, log, make)
     outcomes = set()
     for point in points:
         authority.unlink(missing_ok=True)
-        killed_at(daemon, log, point, show)
+        killed_at(daemon, log, point, make)
         made = authority.read_bytes() if authority.exists() else None
+        assert make()[0] == 200
         root = daemon.text("ca", "show", "--root")
         assert root.startswith("-----BEGIN CERTIFICATE-----")
         assert made is None or authority.read_bytes() == made

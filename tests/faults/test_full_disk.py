@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import re
 import shutil
 import subprocess
 import tempfile
@@ -12,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.faults.bystander import Bystander
+from tests.faults.limits import limit, soft_limit
 from tests.faults.machine import (
     INCREMENT,
     INDEX_SIZE,
@@ -146,29 +146,19 @@ def test_operations_on_a_full_file_system(small_host: Vtpmd) -> None:
     assert small_host.create("impossible").info()["state"] == "running"
 
 
-def limit_file_size(pid: int, limit: str) -> None:
-    """Set a process's soft limit as its own user, who alone may without CAP_SYS_RESOURCE."""
-    status = Path(f"/proc/{pid}/status").read_text()
-    user, group = (re.findall(rf"^{each}:\t(\d+)", status, re.M)[0] for each in ("Uid", "Gid"))
-    become = ["setpriv", f"--reuid={user}", f"--regid={group}", "--clear-groups"]
-    command = ["prlimit", f"--pid={pid}", f"--fsize={limit}:"]
-    subprocess.run([*(become if os.geteuid() == 0 else ()), *command], check=True)
-
-
 def test_file_size_limit(host: Vtpmd) -> None:
     """The limit of one worker stands in for a disk: other workers have theirs."""
     instance = host.create("limited")
     pid = instance.process()
     with Machine(instance) as machine, Bystander(host.create("unlimited")):
         machine.define_indices()
-        limits = Path(f"/proc/{pid}/limits").read_text()
-        most = re.findall(r"^Max file size +\S+ +(\S+)", limits, re.M)[0]
-        limit_file_size(pid, str(LIMIT))
+        most = soft_limit(pid, "Max file size")
+        limit(pid, "fsize", str(LIMIT))
         exhaust(machine)
         check_refusals(machine, instance)
         assert "File too large" in instance.info()["worker"]["storage"]
         assert os.stat(instance.nvram).st_size <= LIMIT
-        limit_file_size(pid, most)
+        limit(pid, "fsize", most)
         machine.write(b"\x77" * INDEX_SIZE)
         assert machine.read() == b"\x77" * INDEX_SIZE
     assert instance.process() == pid

@@ -10,6 +10,7 @@ outlives CMD_SHUTDOWN, or --tpm-command.
 Scenarios:
   smoke         boot, PCRs, event log, random numbers
   full          the above and keys, attestation, sealing, NV, persistence, clear
+  attest        from an EK's certificate to a verdict, which refuses another kernel
   windows       what Windows 11 asks of a TPM, as far as Linux can tell
   reset         system_reset over QMP between two boots: PCRs anew, NV kept
   reboot        the same, the guest reboots by itself

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.guest.emulator import Emulator, Started
+from tests.guest.endorsement import Endorsement
 from tests.peers.vtpmd import Vtpmd, VtpmdInstance
 
 ROOT = Path(__file__).parents[2]
@@ -37,6 +38,11 @@ class Served:
 
     def stop(self) -> None:
         """It ends with its daemon."""
+
+    def endorsement(self) -> Endorsement:
+        daemon, name = self._instance.daemon, self._instance.name
+        report = daemon.control("ek", "show", name)
+        return Endorsement.told(report, daemon.text("ca", "show", "--chain"))
 
 
 class Expected(Served):

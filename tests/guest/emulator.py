@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from tests.guest.endorsement import Endorsement
 from tests.guest.errors import GuestError, NotPossibleError
 
 
@@ -26,6 +27,9 @@ class Emulator(Protocol):
     def stop(self) -> None:
         """The run is over."""
 
+    def endorsement(self) -> Endorsement | None:
+        """Who its TPM is; None if nobody says so."""
+
 
 @dataclass
 class Listening:
@@ -42,6 +46,9 @@ class Listening:
 
     def stop(self) -> None:
         """It is not ours to stop."""
+
+    def endorsement(self) -> None:
+        """Nobody says who it is."""
 
 
 class Started:
@@ -75,6 +82,9 @@ class Started:
 
     def stop(self) -> None:
         self._end(patience=0)
+
+    def endorsement(self) -> None:
+        """Nobody says who it is."""
 
     def _end(self, patience: float) -> None:
         if not self._process:

@@ -7,6 +7,8 @@ from pathlib import Path
 
 from tests.guest import eventlog
 from tests.guest.console import Boot, Replay, Results
+from tests.guest.endorsement import Endorsement
+from tests.guest.endorsement import problems as endorsement_problems
 from tests.guest.eventlog import Pcrs
 
 
@@ -35,6 +37,11 @@ WINDOWS = _names(
     win-ppi
     """
 )
+ATTESTED = _names(
+    """
+    eventlog createek getekcertificate createak keep-ak session activatecredential attest-quote
+    """
+)
 TWO_BOOTS = _names(
     """
     nv-write srk-evict extend pcr16-extended
@@ -52,6 +59,7 @@ REQUIRED: dict[str, AbstractSet[str]] = {
     "smoke": MEASURED,
     "full": FULL,
     "windows": WINDOWS,
+    "attest": ATTESTED,
     "reset": TWO_BOOTS,
     "reboot": TWO_BOOTS,
     "coldboot": TWO_BOOTS,
@@ -71,7 +79,13 @@ START_METHODS = {"crb": (7, 0xFED40040), "tis": (6, 0)}
 """Start method and control area of the ACPI TPM2 table, by QEMU's device."""
 
 
-def judge(results: Results, scenario: str, model: str, initramfs: Path) -> None:
+def judge(
+    results: Results,
+    scenario: str,
+    model: str,
+    initramfs: Path,
+    endorsement: Endorsement | None = None,
+) -> None:
     """Add to `results.problems` whatever is not as it must be."""
     image = initramfs.read_bytes()
     for number, boot in enumerate(results.boots, 1):
@@ -83,6 +97,8 @@ def judge(results: Results, scenario: str, model: str, initramfs: Path) -> None:
         return
     missing = (COMMON | REQUIRED[scenario]) - results.passes.keys()
     results.problems += [f"marker missing: pass {name}" for name in sorted(missing)]
+    if scenario == "full" and endorsement is not None:
+        results.problems += endorsement_problems(endorsement, results.boot.blobs)
     if REQUIRED[scenario] is TWO_BOOTS:
         results.problems += _persistence_problems(results.boots)
 

@@ -39,10 +39,12 @@ class Options:
     tpm_arguments: list[str] | None = None
     """QEMU's arguments for the first machine's TPM, when somebody else says them."""
     verbose: bool = False
+    other_kernel: Path | None = None
+    """In the place of the image's."""
 
     @property
     def kernel(self) -> Path:
-        return self.guest / "vmlinuz"
+        return self.other_kernel or self.guest / "vmlinuz"
 
     @property
     def initramfs(self) -> Path:

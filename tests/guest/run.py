@@ -22,6 +22,8 @@ class Run:
         self.deadline = time.monotonic() + options.timeout
         self.accelerator = options.accelerator
         self._emulators = emulators
+        self.endorsement = emulators[0].endorsement()
+        """Of the machine's TPM."""
         self._machines: list[Machine] = []
         self._relays: dict[int, Path] = {}
         self.trace: trace.Trace | None = None
@@ -97,5 +99,5 @@ def run_guest(options: Options, emulators: Sequence[Emulator], directory: Path) 
         run.results.problems.append(str(failure))
     finally:
         run.close()
-    judge.judge(run.results, options.scenario, options.model, options.initramfs)
+    judge.judge(run.results, options.scenario, options.model, options.initramfs, run.endorsement)
     return run

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from tests.guest.attestation import attest
 from tests.guest.errors import GuestError
 from tests.guest.qemu import Machine
 
@@ -198,6 +199,7 @@ SCENARIOS: dict[str, Callable[["Run", Machine], Machine]] = {
     "smoke": watch,
     "full": watch,
     "windows": watch,
+    "attest": attest,
     "reset": reset,
     "reboot": reboot,
     "coldboot": coldboot,

@@ -15,11 +15,21 @@ PATIENCE = 420.0
 """Seconds for a run: two boots on a machine that has much else to do, without KVM."""
 
 
-def play(scenario: str, model: str, image: Path, emulators: list[Emulator], work: Path) -> None:
+def play(
+    scenario: str,
+    model: str,
+    image: Path,
+    emulators: list[Emulator],
+    work: Path,
+    boot: str = "direct",
+) -> None:
+    """Play a scenario, in which guest and host may find nothing wrong."""
     directory = work / "machine"
     directory.mkdir()
     log = directory / "serial.log"
-    options = Options(guest=image, scenario=scenario, model=model, log=log, timeout=PATIENCE)
+    options = Options(
+        guest=image, scenario=scenario, model=model, log=log, timeout=PATIENCE, boot=boot
+    )
     results = run_guest(options, emulators, directory).results
     said = [line for line in log.read_text(errors="replace").splitlines() if "@@ |" not in line]
     assert not results.failed, "\n".join([*results.failures, *results.problems, *said[-40:]])

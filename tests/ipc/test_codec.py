@@ -8,7 +8,7 @@ from uuid import UUID
 
 import cbor2
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vtpmd.ipc.codec import MAX_TEXT, Codec, MalformedMessageError, UnknownMessageError
@@ -74,6 +74,7 @@ def test_every_message_has_a_rule() -> None:
 
 
 @pytest.mark.parametrize("cls", RULES, ids=lambda cls: cls.__name__)
+@settings(max_examples=25)
 @given(data=st.data())
 def test_every_message_round_trips(cls: type, data: st.DataObject) -> None:
     message = data.draw(_messages(cls))

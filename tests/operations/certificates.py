@@ -8,6 +8,7 @@ import pytest
 from cryptography import x509
 
 from tests.conformance.tools import Tools
+from tests.peers.vtpmd import Vtpmd
 from tests.pki.test_authority import openssl
 from tests.supervisor.harness import Daemon, running
 
@@ -36,7 +37,7 @@ def in_nv(tools: Tools) -> dict[str, bytes]:
     return found
 
 
-def tools_for(daemon: Daemon, name: str, directory: Path) -> Tools:
+def tools_for(daemon: Vtpmd, name: str, directory: Path) -> Tools:
     return Tools(daemon.instance(name), directory)
 
 
@@ -62,7 +63,7 @@ def reconfigured(daemon: Daemon, identity: str) -> None:
     daemon.start()
 
 
-def signed(directory: Path, daemon: Daemon, name: str, *more: str) -> list[Path]:
+def signed(directory: Path, daemon: Vtpmd, name: str, *more: str) -> list[Path]:
     """Certificates that `openssl x509 -req` makes of the requests of an instance."""
     made = openssl(
         "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=their root", "-keyout",

@@ -76,7 +76,7 @@ async def test_under_enforce_it_fails_until_it_is_accepted(stage_of: Staged) -> 
     known = (await info(stage.fleet, NAME)).newest
     refused = await refusal(start(stage.fleet, NAME))
     assert refused.problem is problems.STATE_REFUSED
-    assert "is older than the one that was seen" in refused.detail
+    assert "is older than the one of" in refused.detail
     assert "vtpmctl accept-rollback" in refused.detail
     found = await info(stage.fleet, NAME)
     assert (found.state, found.newest) == ("failed", known)
@@ -116,7 +116,7 @@ async def test_under_warn_it_goes_on_in_a_new_epoch_and_is_told(stage_of: Staged
     served = await start(stage.fleet, NAME)
     assert served.worker is not None
     assert (served.state, served.worker.epoch) == ("running", 1)
-    assert "is older than the one that was seen" in served.rollback
+    assert "is older than the one of" in served.rollback
     await stop(stage.fleet, NAME, StopRequest())
     await use(stage)
     assert (await info(stage.fleet, NAME)).rollback == served.rollback

@@ -1,12 +1,15 @@
 """The own authority: what it revokes, whose it is, and what it does without its files."""
 
+import base64
+import json
 from pathlib import Path
 
 from cryptography import x509
 
 from tests.operations.certificates import KINDS, REFUSED, keys
 from tests.pki.test_authority import openssl
-from tests.supervisor.harness import Daemon
+from tests.supervisor.harness import Daemon, running
+from vtpmd.storage.envelope import Envelope, parse
 
 
 def test_revoked_and_told(daemon: Daemon, tmp_path: Path) -> None:
@@ -79,6 +82,42 @@ def test_below_an_authority_of_ones_own(daemon: Daemon, tmp_path: Path) -> None:
     assert verified.returncode == 0, verified.stderr
     daemon.control("ca", "crl", str(tmp_path / "crl"))
     assert (tmp_path / "crl").read_text().count("BEGIN X509 CRL") == 2
+
+
+def sealed_under(daemon: Daemon) -> Envelope:
+    """The envelope of the authority's keys."""
+    document = json.loads((daemon.state / "ca" / "authority").read_bytes())
+    return parse(base64.b64decode(document["sealed"]))
+
+
+def test_looking_makes_no_authority(daemon: Daemon) -> None:
+    for words in (("show",), ("rekey",), ("list",)):
+        done = daemon.ctl("ca", *words)
+        assert done.returncode == (0 if words == ("list",) else 5)
+        assert not (daemon.state / "ca" / "authority").exists()
+
+
+def test_its_key_moves_to_another_key_provider(root: Path) -> None:
+    rings = ", ".join(
+        f"{{type: local, name: {name}, keyring: {root}/state/{name}}}" for name in ("old", "new")
+    )
+    with running(root, f"key_providers: [{rings}]\ndefault_provider: old\n") as daemon:
+        daemon.control("create", "web1", "--no-start")
+        shown, before = daemon.control("ca", "show"), sealed_under(daemon)
+        assert daemon.ctl("ca", "rekey", "--to-provider", "absent").returncode == 8
+        (again,) = daemon.control("ca", "rekey")["keys"]
+        assert again["provider"] == "old"
+        assert sealed_under(daemon).header.dek_id != before.header.dek_id
+        (moved,) = daemon.control("ca", "rekey", "--to-provider", "new")["keys"]
+        assert moved["provider"] == "new"
+        assert [slot.provider for slot in sealed_under(daemon).slots] == ["new"]
+        daemon.control("rekey", "--all", "--to-provider", "new")
+        daemon.end()
+        (root / "state" / "old").unlink()
+        daemon.start()
+        assert daemon.control("ca", "show") == shown
+        daemon.control("ek", "renew", "web1")
+        assert "now under new " in daemon.text("ca", "rekey")
 
 
 def test_without_its_key_no_certificate_and_no_instance(daemon: Daemon) -> None:

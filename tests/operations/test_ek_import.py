@@ -29,6 +29,12 @@ def files_of(daemon: Daemon, name: str) -> dict[str, bytes]:
     return {str(path): path.read_bytes() for path in paths}
 
 
+def listed(daemon: Daemon) -> list[dict[str, Any]]:
+    """What `ca list` says of each certificate."""
+    found: list[dict[str, Any]] = daemon.control("ca", "list")["certificates"]
+    return found
+
+
 def test_a_foreign_authority_and_back(external: Daemon, tmp_path: Path) -> None:
     external.control("create", "web1")
     assert external.control("info", "web1")["certificates"] == "none"
@@ -115,5 +121,10 @@ def test_an_owners_index_in_the_way(external: Daemon, tmp_path: Path) -> None:
     done = external.ctl("ek", "import", "web1", *paths, str(tmp_path / "root.pem"))
     assert (done.returncode, "0x01C00002" in done.stderr) == (REFUSED, True)
     assert external.control("info", "web1")["certificates"] == "none"
+    assert [each["refused"] for each in listed(external)] == [True] * 3
+    external.restart()
+    assert [each["refused"] for each in listed(external)] == [True] * 3
+    assert external.text("ca", "list").count("refused by the TPM") == 3
     tools("nvundefine 0x1c00002 -C o")
     external.control("ek", "import", "web1", *paths, str(tmp_path / "root.pem"))
+    assert not any(each["refused"] for each in listed(external))

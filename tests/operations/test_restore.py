@@ -32,9 +32,14 @@ def test_an_existing_instance_is_replaced_only_when_asked(daemon: Daemon, tmp_pa
     generation = daemon.control("info", "web1")["worker"]["generation"]
     daemon.control("stop", "web1")
     assert nvram.read_bytes() != later  # an orderly shutdown was stored
-    restored = daemon.control("restore", file, "--replace", "--start")
-    assert restored["state"] == "running"
-    assert restored["worker"]["generation"] < generation
+    unconfirmed = daemon.ctl("restore", file, "--replace")
+    assert unconfirmed.returncode == 11
+    assert "(generation 2, epoch 0)" in unconfirmed.stderr
+    assert f"(generation {generation + 1}, epoch 0)" in unconfirmed.stderr
+    restored = daemon.control("restore", file, "--replace", "--yes", "--start")
+    assert (restored["state"], restored["rollback"]) == ("running", "")
+    assert restored["worker"]["generation"] <= generation
+    assert restored["worker"]["epoch"] == 1
     assert content_of(nvram.with_name("volatile")) is None
     assert b"state-replaced" in daemon.log_file.read_bytes()
     assert len(list((daemon.state / "instances").iterdir())) == 1
@@ -51,7 +56,7 @@ def test_a_failed_instance_is_mended_by_its_backup(daemon: Daemon, tmp_path: Pat
     (directory / "tpm" / "nvram").unlink()
     daemon.restart()
     assert daemon.ctl("backup", info["uuid"], str(tmp_path / "x")).returncode == 9
-    restored = daemon.control("restore", file, "--replace", "--start")
+    restored = daemon.control("restore", file, "--replace", "--yes", "--start")
     assert (restored["name"], restored["state"]) == ("web1", "running")
 
 
@@ -61,7 +66,7 @@ def test_names_of_other_instances_are_theirs(daemon: Daemon, tmp_path: Path) -> 
     daemon.control("backup", "web1", file)
     daemon.control("delete", "web1", "--yes")
     other = daemon.control("create", "web1", "--no-start")
-    assert daemon.ctl("restore", file, "--replace").returncode == 6
+    assert daemon.ctl("restore", file, "--replace", "--yes").returncode == 6
     assert daemon.ctl("restore", file, "--name", "../x").returncode == 2
     assert daemon.control("restore", file, "--name", "web2")["name"] == "web2"
     assert daemon.control("info", "web1")["uuid"] == other["uuid"]
@@ -96,7 +101,7 @@ def test_a_damaged_state_is_refused_before_anything_is_replaced(
     put(nvram, replace(envelope, _ciphertext=ciphertext).replace_slots(envelope.slots))
     daemon.control("backup", "web1", str(tmp_path / "bad"))
     nvram.write_bytes(good)
-    result = daemon.ctl("restore", str(tmp_path / "bad"), "--replace")
+    result = daemon.ctl("restore", str(tmp_path / "bad"), "--replace", "--yes")
     assert result.returncode == 9
     assert nvram.read_bytes() == good
     assert daemon.control("start", "web1")["state"] == "running"

@@ -238,9 +238,9 @@ async def test_a_bundle_lets_nobody_in(stage: Stage) -> None:
     bundle = await backup(stage.fleet, "a")
     await set_(stage.fleet, "a", SetRequest(owner=str(BOB), mode="0600"))
     for request, expected in (
-        (RestoreRequest(replace=True), (str(BOB), "0600")),
-        (RestoreRequest(replace=True, owner=str(ALICE)), (str(ALICE), "0600")),
-        (RestoreRequest(replace=True, owner="", mode=""), (None, None)),
+        (RestoreRequest(replace=True, confirmed=True), (str(BOB), "0600")),
+        (RestoreRequest(replace=True, confirmed=True, owner=str(ALICE)), (str(ALICE), "0600")),
+        (RestoreRequest(replace=True, confirmed=True, owner="", mode=""), (None, None)),
     ):
         await restore(stage.fleet, request, bundle)
         metadata = stage.fleet.find("a").metadata

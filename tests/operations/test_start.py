@@ -18,7 +18,7 @@ from vtpmd.operations.info import info as info_of
 from vtpmd.operations.rekey import rekey
 from vtpmd.operations.start import start
 from vtpmd.operations.stop import stop
-from vtpmd.supervisor import worker
+from vtpmd.supervisor import adoption
 from vtpmd.supervisor.fleet import Fleet
 from vtpmd.supervisor.keys import Keys
 
@@ -84,19 +84,28 @@ async def test_a_defect_of_one_provider_does_not_keep_the_recovery_slot_shut(sta
 async def test_a_worker_that_was_too_slow_is_found_again(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A new daemon gives up waiting for a worker; `start` asks it once more."""
+    """A new daemon says that a worker is silent, and meets it when it answers after all."""
     first = await create(stage.fleet, wanted("web1"))
     assert first.worker is not None
     fresh = Fleet(stage.host)
     os.kill(first.worker.pid, signal.SIGSTOP)
     with monkeypatch.context() as patch:
-        patch.setattr(worker, "ADOPTION_TIMEOUT", 0.01)
+        patch.setattr(adoption, "GREETING_TIMEOUT", 0.01)
         await fresh.open(stage.host.registry.load())
     instance = fresh.find("web1")
     with trio.fail_after(DEADLINE):
-        while "another process listens" not in instance.condition.reason:
+        while f"process {first.worker.pid}) has not answered" not in instance.reason:
             await trio.lowlevel.checkpoint()
+    silent = (await info_of(fresh, "web1")).worker
+    assert silent is not None
+    assert (silent.pid, silent.tpm) == (first.worker.pid, "unknown")
     os.kill(first.worker.pid, signal.SIGCONT)
+    with trio.fail_after(DEADLINE):
+        while "has not answered" in instance.reason:
+            await trio.lowlevel.checkpoint()
+    found = (await info_of(fresh, "web1")).worker
+    assert found is not None
+    assert found.tpm == "off"
     again = await start(fresh, "web1")
     assert again.worker is not None
     assert (again.state, again.worker.pid) == ("running", first.worker.pid)

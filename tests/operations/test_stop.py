@@ -1,6 +1,7 @@
 """Stop: in good order, and by force where a worker or a machine does not let it."""
 
 import os
+import select
 import signal
 import socket
 import time
@@ -13,16 +14,20 @@ import trio.testing
 from tests.operations.steps import there
 from tests.supervisor.harness import GET_RANDOM_8
 from tests.supervisor.stage import Stage
+from vtpmd.api import problems
+from vtpmd.api.problems import OperationError
 from vtpmd.api.schema import CreateRequest, InstanceInfo, StopRequest
 from vtpmd.ipc.messages import Stop
 from vtpmd.operations.create import create
 from vtpmd.operations.info import info
 from vtpmd.operations.start import start
 from vtpmd.operations.stop import stop
-from vtpmd.supervisor.serving import FORCE_GRACE, STOP_GRACE
+from vtpmd.supervisor.fleet import Fleet
+from vtpmd.supervisor.serving import STOP_GRACE
 from vtpmd.supervisor.worker import Worker
 
 FORCE = StopRequest(force=True)
+SOON = 4.0  # two seconds where nobody else wants the processors
 
 
 async def frozen(stage: Stage) -> InstanceInfo:
@@ -33,11 +38,14 @@ async def frozen(stage: Stage) -> InstanceInfo:
     return made
 
 
-async def test_a_worker_that_does_not_react_is_killed_soon(stage: Stage) -> None:
+@pytest.mark.parametrize("request_", [StopRequest(), FORCE])
+async def test_a_worker_that_does_not_react_is_killed_soon(
+    stage: Stage, request_: StopRequest
+) -> None:
     made = await frozen(stage)
     began = time.monotonic()
-    stopped = await stop(stage.fleet, "web1", FORCE)
-    assert FORCE_GRACE <= time.monotonic() - began < STOP_GRACE
+    stopped = await stop(stage.fleet, "web1", request_)
+    assert STOP_GRACE <= time.monotonic() - began < SOON
     assert (stopped.state, stopped.autostart) == ("stopped", False)
     assert not there(made)
     assert (await start(stage.fleet, "web1")).state == "running"
@@ -52,7 +60,7 @@ async def test_nobody_is_waited_for(stage: Stage) -> None:
         nursery.start_soon(stop, stage.fleet, made.name, StopRequest())
         await trio.testing.wait_all_tasks_blocked()
         await stop(stage.fleet, made.name, FORCE)
-    assert time.monotonic() - began < STOP_GRACE
+    assert time.monotonic() - began < SOON
     assert (await info(stage.fleet, made.name)).state == "stopped"
 
 
@@ -93,3 +101,34 @@ async def test_a_worker_that_reacts_ends_in_good_order(
 async def test_a_stopped_instance_stays_stopped(stage: Stage, request_: StopRequest) -> None:
     await create(stage.fleet, CreateRequest(name="web1", start=False))
     assert (await stop(stage.fleet, "web1", request_)).state == "stopped"
+
+
+async def test_nothing_is_said_to_be_stopped_while_somebody_holds_it(stage: Stage) -> None:
+    made = await create(stage.fleet, CreateRequest(name="web1", start=False))
+    with stage.host.registry.claimed(made.uuid):
+        with pytest.raises(OperationError, match="still holds its state") as refused:
+            await stop(stage.fleet, "web1", StopRequest())
+        assert refused.value.problem is problems.RUNNING_CONFLICT
+    assert (await stop(stage.fleet, "web1", StopRequest())).state == "stopped"
+
+
+@pytest.mark.parametrize("number", [signal.SIGCONT, signal.SIGSTOP], ids=["alive", "frozen"])
+async def test_a_worker_that_the_daemon_has_lost_is_ended(
+    stage: Stage, number: signal.Signals
+) -> None:
+    """Its socket is gone, so that no daemon reaches it; that it serves the kernel says."""
+    made = await create(stage.fleet, CreateRequest(name="web1"))
+    assert made.worker is not None
+    os.unlink(f"{stage.directory}/run/workers/{made.uuid}")
+    os.kill(made.worker.pid, number)
+    fresh = Fleet(stage.host)
+    await fresh.open(stage.host.registry.load())
+    with trio.fail_after(60):
+        while (await info(fresh, "web1")).state != "failed":
+            await trio.lowlevel.checkpoint()
+    ended = os.pidfd_open(made.worker.pid)
+    try:
+        assert (await stop(fresh, "web1", StopRequest())).state == "stopped"
+        assert select.select([ended], [], [], 0)[0]
+    finally:
+        os.close(ended)

@@ -54,7 +54,7 @@ async def test_an_old_state_that_is_put_back_does_not_come_back(stage: Stage, qe
     assert await aside(read_state, qemu.control)
     await listed(stage, "away")
     await stop(stage.fleet, NAME, StopRequest())
-    await restore(stage.fleet, RestoreRequest(replace=True), bundle)
+    await restore(stage.fleet, RestoreRequest(replace=True, confirmed=True), bundle)
     assert (await info(stage.fleet, NAME)).handover == "away"
     made = await start(stage.fleet, NAME)
     with await aside(Qemu, Path(made.control_socket)) as another:

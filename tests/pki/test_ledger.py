@@ -3,7 +3,7 @@
 import json
 import os
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -11,7 +11,17 @@ from uuid import UUID
 import pytest
 
 from tests.pki.foreign import REPORTED
-from vtpmd.pki.entries import Entry, Given, Known, Revoked, decode, decode_all, encode, fingerprint
+from vtpmd.pki.entries import (
+    Entry,
+    Given,
+    Known,
+    Refused,
+    Revoked,
+    decode,
+    decode_all,
+    encode,
+    fingerprint,
+)
 from vtpmd.pki.errors import ConflictError, DamagedError
 from vtpmd.pki.ledger import NAME, Ledger
 from vtpmd.storage.errors import StorageError
@@ -35,6 +45,7 @@ GIVEN = Given(
     time=WHEN,
 )
 REVOKED = Revoked(serial="1f", issuer="ab", reason="superseded", time=WHEN)
+REFUSED = Refused(digest=GIVEN.digest, time=WHEN)
 ENTRIES: list[Entry] = [KNOWN, GIVEN, REVOKED]
 
 
@@ -49,6 +60,14 @@ def test_what_was_written_is_known_again(dir_fd: int) -> None:
     assert ledger.entries(ONE) == ENTRIES
     assert ledger.entries(OTHER) == []
     assert os.stat(NAME, dir_fd=dir_fd).st_mode & 0o777 == 0o600
+
+
+def test_a_certificate_is_refused_until_it_is_given_again(dir_fd: int) -> None:
+    ledger, again = Ledger(dir_fd), replace(GIVEN, time=WHEN + timedelta(days=1))
+    for entry, refused in ((GIVEN, False), (REFUSED, True), (again, False)):
+        ledger.append([entry])
+        assert ledger.was_refused(GIVEN) is Ledger(dir_fd).was_refused(GIVEN) is refused
+    assert ledger.given() == [GIVEN, again]
 
 
 def test_every_crash_of_a_write_leaves_whole_entries(dir_fd: int, tmp_path: Path) -> None:

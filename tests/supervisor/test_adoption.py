@@ -16,8 +16,8 @@ import trio
 from tests.supervisor.harness import DEADLINE, running
 from vtpmd.ipc.messages import Event
 from vtpmd.supervisor import serving_lock
+from vtpmd.supervisor.adoption import adopt
 from vtpmd.supervisor.errors import WorkerEndedError
-from vtpmd.supervisor.worker import adopt
 
 NOBODY = 65534
 

@@ -1,5 +1,6 @@
 """What lower errors mean: the same wherever they are met."""
 
+import errno
 from collections.abc import Iterator
 from typing import get_args
 
@@ -49,12 +50,13 @@ FAILURES: dict[FailureKind, Problem] = {
 
 def cases() -> Iterator[tuple[Exception, Problem, bool]]:
     """An error, its problem, and whether it is tried again."""
-    yield from ((StorageError(kind, "x"), problem, False) for kind, problem in STORAGE.items())
+    for kind, problem in STORAGE.items():
+        yield StorageError(kind, "x"), problem, kind in ("full", "failed")
     yield DirectoryLockedError(None), problems.UNAVAILABLE, False
-    for kind in get_args(EnvelopeKind):
-        yield EnvelopeError(kind, "x"), problems.STATE_REFUSED, False
+    for damage in get_args(EnvelopeKind):
+        yield EnvelopeError(damage, "x"), problems.STATE_REFUSED, False
     for failure, problem in FAILURES.items():
-        yield WorkerFailedError(failure, "x"), problem, False
+        yield WorkerFailedError(failure, "x"), problem, failure == "storage"
     yield KeyMissingError("x", retry=True), problems.KEY_UNAVAILABLE, True
     yield KeyMissingError("x", retry=False), problems.KEY_UNAVAILABLE, False
     yield HandOverRefusedError("x"), problems.HANDED_OVER, False
@@ -67,6 +69,8 @@ def cases() -> Iterator[tuple[Exception, Problem, bool]]:
     yield InUseError("x"), problems.RUNNING_CONFLICT, False
     yield EndpointError("x"), problems.UNAVAILABLE, False
     yield FileExistsError("x"), problems.UNAVAILABLE, False
+    for number in (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN, errno.ENOBUFS):
+        yield OSError(number, "x"), problems.UNAVAILABLE, True
 
 
 @pytest.mark.parametrize(

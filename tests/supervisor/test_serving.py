@@ -7,7 +7,7 @@ import pytest
 import trio
 from structlog.testing import capture_logs
 
-from tests.supervisor.stage import Stage
+from tests.supervisor.stage import DEADLINE, Stage
 from vtpmd.api import problems
 from vtpmd.api.problems import OperationError
 from vtpmd.api.schema import CreateRequest, InstanceInfo
@@ -69,10 +69,46 @@ async def test_a_start_begins_anew_to_count_crashes(
     assert "next attempt in" in await crash(stage, found)
     found = await stage.until("web1", "running")
     assert found.reason.startswith("restarted: its worker")
-    assert "left alone" in await crash(stage, found)
+    assert "now only every 60 s" in await crash(stage, found)
     found = await start(stage.fleet, "web1")
-    assert found.reason == serving.READY
+    assert found.state == "running"
     assert "next attempt in" in await crash(stage, found)
+
+
+async def test_whoever_connects_to_what_keeps_crashing_is_turned_away_and_told_in_the_log(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The socket stays: a machine is refused at once, and served again without anybody's help."""
+    monkeypatch.setattr(serving, "MAX_CRASHES", 0)
+    found = await create(stage.fleet, CreateRequest(name="web1"))
+    await crash(stage, found)
+    with capture_logs() as logs:
+        client = await trio.open_unix_socket(found.control_socket)
+        async with client:
+            assert await client.receive_some(1) == b""
+    told = next(line for line in logs if line["event"] == "client-turned-away")
+    assert "ended unexpectedly (SIGKILL)" in told["reason"]
+    assert (await info(stage.fleet, "web1")).state == "failed"
+
+
+async def test_what_keeps_crashing_is_tried_again_slowly(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(serving, "MAX_CRASHES", 0)
+    monkeypatch.setattr(serving, "SLOW", 0.05)
+    found = await create(stage.fleet, CreateRequest(name="web1"))
+    for _ in range(3):
+        assert found.worker is not None
+        os.kill(found.worker.pid, signal.SIGKILL)
+        killed = found.worker.pid
+        with trio.fail_after(DEADLINE):
+            while (found := await info(stage.fleet, "web1")).worker is None or (
+                found.worker.pid == killed
+            ):
+                await trio.lowlevel.checkpoint()
+    async with await trio.open_unix_socket(found.control_socket) as client:
+        await client.send_all(b"\0\0\0\1")
+        assert len(await client.receive_some(8)) == 8
 
 
 async def test_what_cannot_be_noted_to_be_served_is_not_served(

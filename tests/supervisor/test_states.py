@@ -34,6 +34,7 @@ CELLS: dict[Act, tuple[Problem | None, ...]] = {
     Act.DELETE: (None, RUNS, None, None, None, None, None, ABSENT, None, None, None),
     Act.REPLACE: (None, RUNS, None, None, None, None, None, ABSENT, None, None, None),
     Act.BACK_UP: (None, None, None, None, None, None, DAMAGED, ABSENT, COMES, None, GOES),
+    Act.SNAPSHOT: (None, None, None, None, None, None, DAMAGED, ABSENT, COMES, None, GOES),
     Act.CLONE: (None, None, None, None, HOST, KEY, DAMAGED, ABSENT, COMES, None, GOES),
     Act.REKEY: (None, None, None, None, HOST, KEY, DAMAGED, ABSENT, COMES, None, GOES),
     Act.MIGRATE: (RESTS, None, RESTS, RESTS, HOST, KEY, DAMAGED, ABSENT, COMES, GOES, GOES),

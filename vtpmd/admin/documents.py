@@ -1,4 +1,4 @@
-"""Reports as JSON, written slice by slice: a long one keeps nobody else from a turn."""
+"""Reports as JSON, written in slices so that a long one does not hold up other clients."""
 
 import json
 from collections.abc import Sequence

@@ -9,7 +9,7 @@ from urllib.parse import unquote
 from vtpmd.api import names, problems
 from vtpmd.api import schema as api
 from vtpmd.api.problems import OperationError
-from vtpmd.operations import ca, provider
+from vtpmd.operations import ca, provider, snapshot
 from vtpmd.operations.accept_rollback import accept_rollback
 from vtpmd.operations.backup import backup
 from vtpmd.operations.capabilities import capabilities
@@ -82,6 +82,10 @@ HANDLERS: dict[names.Route, Handler] = {
     names.REKEY: Handler(rekey, body=api.RekeyRequest),
     names.CLONE: Handler(clone, body=api.CloneRequest),
     names.BACKUP: Handler(backup),
+    names.SNAPSHOTS: Handler(snapshot.list_),
+    names.SNAPSHOT: Handler(snapshot.create, body=api.SnapshotRequest),
+    names.SNAPSHOT_RESTORE: Handler(snapshot.restore, body=api.SnapshotRestoreRequest),
+    names.SNAPSHOT_DELETE: Handler(snapshot.delete, body=api.SnapshotDeleteRequest),
     names.RESTORE: Handler(restore, query=api.RestoreRequest),
     names.EK: Handler(ek_show),
     names.EK_REQUESTS: Handler(ek_requests, body=api.EkRequestsRequest),
@@ -93,6 +97,7 @@ HANDLERS: dict[names.Route, Handler] = {
     names.CA_REVOKE: Handler(ca.revoke, body=api.CaRevokeRequest),
     names.CA_REQUEST: Handler(ca.request),
     names.CA_IMPORT: Handler(ca.import_, body=api.CaImportRequest),
+    names.CA_REKEY: Handler(ca.rekey, body=api.CaRekeyRequest),
     names.PROVIDERS: Handler(provider.list_),
     names.ROTATE: Handler(provider.rotate),
     names.BACKUP_KEYS: Handler(provider.backup, body=api.BackupRequest),

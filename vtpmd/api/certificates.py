@@ -50,6 +50,13 @@ class CaImportRequest(Request):
 
 
 @dataclass(frozen=True, kw_only=True)
+class CaRekeyRequest(Request):
+    """`provider` is the key provider to move to; None: the one that holds the key now."""
+
+    provider: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class EkKey(Report):
     """An EK: its public key (PEM), its Name (hexadecimal), and its certificate (PEM) if it has one.
 
@@ -129,7 +136,7 @@ class CaRevocation(Report):
 class CaCertificate(Report):
     """A certificate that was given to a TPM; `key`: the SHA-256 of its key, in hexadecimal.
 
-    `revoked`: why it was, empty if it was not.
+    `revoked`: why it was, empty if it was not. `refused`: the TPM did not take it.
     """
 
     serial: str
@@ -142,6 +149,7 @@ class CaCertificate(Report):
     not_after: datetime
     revoked: str
     revoked_at: datetime | None = None
+    refused: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

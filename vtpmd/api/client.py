@@ -112,6 +112,26 @@ class Client:
         """A bundle of an instance, which may be running."""
         return self._exchange(names.BACKUP, name, b"")
 
+    def snapshots(self, name: str) -> schema.SnapshotList:
+        """The snapshots of an instance."""
+        return self._ask(names.SNAPSHOTS, schema.SnapshotList, name)
+
+    def snapshot(
+        self, name: str, request: schema.SnapshotRequest | None = None
+    ) -> schema.SnapshotInfo:
+        """Keep the state of an instance, which may be running."""
+        return self._ask(names.SNAPSHOT, schema.SnapshotInfo, name, request)
+
+    def restore_snapshot(
+        self, name: str, request: schema.SnapshotRestoreRequest
+    ) -> schema.InstanceInfo:
+        """Turn an instance that is not running back to a snapshot."""
+        return self._ask(names.SNAPSHOT_RESTORE, schema.InstanceInfo, name, request)
+
+    def delete_snapshot(self, name: str, request: schema.SnapshotDeleteRequest) -> None:
+        """Remove a snapshot for good."""
+        self._exchange(names.SNAPSHOT_DELETE, name, _body(request))
+
     def restore(
         self, bundle: bytes, request: schema.RestoreRequest | None = None
     ) -> schema.InstanceInfo:
@@ -138,7 +158,7 @@ class Client:
         return self._ask(names.EK_RENEW, schema.EkInfo, name, request)
 
     def ca(self) -> schema.CaInfo:
-        """The own authority, which is made if there is none."""
+        """The own authority."""
         return self._ask(names.CA, schema.CaInfo)
 
     def ca_certificates(self) -> schema.CaCertificates:
@@ -160,6 +180,10 @@ class Client:
     def ca_import(self, request: schema.CaImportRequest) -> schema.CaInfo:
         """Issue from now on with the certificate that was requested."""
         return self._ask(names.CA_IMPORT, schema.CaInfo, request=request)
+
+    def ca_rekey(self, request: schema.CaRekeyRequest | None = None) -> schema.CaRekeyResult:
+        """Seal the keys of the own authority under a new key."""
+        return self._ask(names.CA_REKEY, schema.CaRekeyResult, request=request)
 
     def providers(self) -> schema.ProviderList:
         """The key providers, and how many instances need each."""

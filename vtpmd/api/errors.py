@@ -1,4 +1,4 @@
-"""The error that a client of the daemon raises, whoever has found the failure."""
+"""The error that a client raises, whether the daemon or the client itself found the failure."""
 
 from typing import Final
 

@@ -47,6 +47,14 @@ ACCEPT_ROLLBACK: Final = Route(
 REKEY: Final = Route("rekey", "POST", f"{API}/instances/{{name}}/rekey")
 CLONE: Final = Route("clone", "POST", f"{API}/instances/{{name}}/clone")
 BACKUP: Final = Route("backup", "GET", f"{API}/instances/{{name}}/backup")
+SNAPSHOTS: Final = Route("snapshot list", "GET", f"{API}/instances/{{name}}/snapshots")
+SNAPSHOT: Final = Route("snapshot create", "POST", f"{API}/instances/{{name}}/snapshots")
+SNAPSHOT_RESTORE: Final = Route(
+    "snapshot restore", "POST", f"{API}/instances/{{name}}/snapshots/restore"
+)
+SNAPSHOT_DELETE: Final = Route(
+    "snapshot delete", "POST", f"{API}/instances/{{name}}/snapshots/delete"
+)
 RESTORE: Final = Route("restore", "POST", f"{API}/restore")
 EK: Final = Route("ek show", "GET", f"{API}/instances/{{name}}/ek")
 EK_REQUESTS: Final = Route("ek csr", "POST", f"{API}/instances/{{name}}/ek/requests")
@@ -58,6 +66,7 @@ CA_CRL: Final = Route("ca crl", "POST", f"{API}/ca/crl")
 CA_REVOKE: Final = Route("ca revoke", "POST", f"{API}/ca/revoke")
 CA_REQUEST: Final = Route("ca csr", "POST", f"{API}/ca/request")
 CA_IMPORT: Final = Route("ca import", "POST", f"{API}/ca/import")
+CA_REKEY: Final = Route("ca rekey", "POST", f"{API}/ca/rekey")
 PROVIDERS: Final = Route("provider list", "GET", f"{API}/providers")
 ROTATE: Final = Route("provider rotate", "POST", f"{API}/providers/{{name}}/rotate")
 BACKUP_KEYS: Final = Route("provider backup", "POST", f"{API}/providers/{{name}}/backup")
@@ -65,7 +74,9 @@ NOTE_BACKUP: Final = Route("provider backup", "POST", f"{API}/providers/{{name}}
 IMPORT_KEYS: Final = Route("provider import", "POST", f"{API}/providers/{{name}}/import")
 
 # Requests that only look: the audit log may leave them out.
-READS: Final = frozenset({CAPABILITIES, LIST, INFO, PCRS, EK, CA, CA_CERTIFICATES, PROVIDERS})
+READS: Final = frozenset(
+    {CAPABILITIES, LIST, INFO, PCRS, SNAPSHOTS, EK, CA, CA_CERTIFICATES, PROVIDERS}
+)
 
 # Instance states.
 STOPPED: Final = "stopped"
@@ -96,7 +107,7 @@ EXIT_STATUSES: Final = {
     2: "the command line or the request is not valid",
     EXIT_UNREACHABLE: "the daemon cannot be reached",
     4: "not permitted",
-    5: "no such instance or key provider",
+    5: "no such instance, snapshot, key provider or authority",
     6: "an instance of this name or UUID exists",
     7: "the instance is running, is not running, was handed over, or is still to come",
     8: "the key is missing or its provider is unavailable (state locked)",

@@ -16,6 +16,7 @@ INVALID: Final = Problem("invalid", 400, 2, "The request is not valid")
 FORBIDDEN: Final = Problem("forbidden", 403, 4, "Not permitted")
 NOT_FOUND: Final = Problem("not-found", 404, 5, "No such instance")
 NO_PROVIDER: Final = Problem("no-such-provider", 404, 5, "No such key provider")
+NO_SNAPSHOT: Final = Problem("no-such-snapshot", 404, 5, "No such snapshot")
 NO_ROUTE: Final = Problem("no-such-operation", 404, 2, "No such operation")
 NO_METHOD: Final = Problem("no-such-method", 405, 2, "The operation has no such method")
 TOO_LARGE: Final = Problem("too-large", 413, 2, "The request is too large")
@@ -45,6 +46,7 @@ PROBLEMS: Final = {
         FORBIDDEN,
         NOT_FOUND,
         NO_PROVIDER,
+        NO_SNAPSHOT,
         NO_ROUTE,
         NO_METHOD,
         TOO_LARGE,

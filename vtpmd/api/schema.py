@@ -20,6 +20,7 @@ from .certificates import CaCertificate as CaCertificate
 from .certificates import CaCertificates as CaCertificates
 from .certificates import CaImportRequest as CaImportRequest
 from .certificates import CaInfo as CaInfo
+from .certificates import CaRekeyRequest as CaRekeyRequest
 from .certificates import CaRequest as CaRequest
 from .certificates import CaRevocation as CaRevocation
 from .certificates import CaRevocationLists as CaRevocationLists
@@ -34,6 +35,11 @@ from .migration import IncomingRequest as IncomingRequest
 from .migration import MigrateCheck as MigrateCheck
 from .migration import MigrateCheckRequest as MigrateCheckRequest
 from .migration import MigrateRequest as MigrateRequest
+from .snapshots import SnapshotDeleteRequest as SnapshotDeleteRequest
+from .snapshots import SnapshotInfo as SnapshotInfo
+from .snapshots import SnapshotList as SnapshotList
+from .snapshots import SnapshotRequest as SnapshotRequest
+from .snapshots import SnapshotRestoreRequest as SnapshotRestoreRequest
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,6 +122,7 @@ class RestoreRequest(Request):
     """How to restore a bundle: under another `name`, replacing the present instance, started.
 
     `owner` and `mode` are never those in the bundle, but those of the instance that is replaced.
+    `confirmed`: what is stored here may be lost.
     """
 
     name: str | None = None
@@ -123,6 +130,7 @@ class RestoreRequest(Request):
     mode: str | None = None
     replace: bool = False
     start: bool = False
+    confirmed: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -191,6 +199,13 @@ class RekeyResult(Report):
     name: str
     uuid: UUID
     changed: bool
+    keys: tuple[KeySlot, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class CaRekeyResult(Report):
+    """Which key providers hold the key of the own authority now."""
+
     keys: tuple[KeySlot, ...]
 
 

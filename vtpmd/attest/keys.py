@@ -1,4 +1,4 @@
-"""Public keys from whatever they are kept in: a TPM's public area, PEM, or a certificate."""
+"""Public keys, read from a TPM's public area, PEM, or a certificate."""
 
 from dataclasses import dataclass
 from typing import Final

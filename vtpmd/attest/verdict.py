@@ -1,4 +1,4 @@
-"""What verification comes to: a list of checks, of which the first that failed decides."""
+"""The verdict of a verification: a list of checks, of which the first that failed decides."""
 
 from dataclasses import dataclass
 from enum import Enum, IntEnum

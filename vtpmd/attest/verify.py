@@ -1,4 +1,4 @@
-"""Judges a quote with everything that belongs to it.
+"""Verify a quote together with its key, PCR values and event log.
 
 The signature comes first, over the raw octets: nothing of a message is read, or told, before it
 has been found valid.

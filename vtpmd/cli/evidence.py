@@ -1,4 +1,4 @@
-"""Files with evidence, and what vtpmctl says and ends with when it is refused."""
+"""Read files with evidence; the message and exit status when one is refused."""
 
 import sys
 from collections.abc import Callable, Iterator

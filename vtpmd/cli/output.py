@@ -227,6 +227,13 @@ def _access_text(access: SocketAccess) -> str:
     return f"{', '.join(who) or 'root and the daemon'} (mode {access.mode}, {source}{how})"
 
 
+def held_by(keys: Iterable[KeySlot]) -> str:
+    """Which key providers hold a key, in a line."""
+    return ", ".join(
+        f"{key.provider} {key.key_version or key.key_ref} ({key.purpose})" for key in keys
+    )
+
+
 def _key_field(key: KeySlot) -> tuple[str, str]:
     where = f"{key.provider}, {key.key_ref} {key.key_version}".rstrip()
     return f"{key.purpose} key", f"{where} (since {time_text(key.created)})"

@@ -30,6 +30,7 @@ VERBS = {
     "accept-rollback": "accept_rollback",
     "backup": "backup",
     "restore": "restore",
+    "snapshot": "snapshot",
     "clone": "clone",
     "export": "export",
     "import": "import_",

@@ -30,7 +30,7 @@ MAX_ITEMS = 1 << 16
 _UINT64 = 1 << 64
 _SIMPLE = {0xF4: False, 0xF5: True, 0xF6: None}  # each one octet
 _ARGUMENT_SIZES = {24: 1, 25: 2, 26: 4, 27: 8}  # by the additional information of the head
-_ARRAY, _MAP = 4 << 5, 5 << 5  # heads of empty ones
+_OCTETS, _ARRAY, _MAP = 2 << 5, 4 << 5, 5 << 5  # heads of empty ones
 _DIRECT = 24  # an argument below it is the additional information itself
 
 
@@ -53,6 +53,18 @@ def encode(value: object) -> bytes:
 def encode_ordered(value: object) -> bytes:
     """What `encode` gives, in less time, of a value whose maps have their keys in order already."""
     return cbor2.dumps(value)
+
+
+def encode_octets(value: bytes) -> bytes:
+    """What `encode` gives, in less time, of a byte string."""
+    size = len(value)
+    if size < _DIRECT:
+        return bytes((_OCTETS + size,)) + value
+    if size < 1 << 8:
+        return bytes((_OCTETS + 24, size)) + value
+    if size < 1 << 16:
+        return bytes((_OCTETS + 25, size >> 8, size & 0xFF)) + value
+    return encode(value)
 
 
 def array_of(*items: bytes) -> bytes:

@@ -40,6 +40,9 @@ ALARMS: frozenset[str] = frozenset(
 )
 """Kinds of events that a person should look at."""
 
+STORAGE: frozenset[str] = frozenset({"storage-full", "storage-failing", "storage-recovered"})
+"""Kinds of events after which a worker says something else of its storage."""
+
 HAND_OVERS: frozenset[str] = frozenset(
     {"migration-out", "migration-in", "taken-back", "begun-anew"}
 )

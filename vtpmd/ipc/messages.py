@@ -17,6 +17,7 @@ from vtpmd.storage.slot import Slot
 
 from .events import ALARMS as ALARMS
 from .events import HAND_OVERS as HAND_OVERS
+from .events import STORAGE as STORAGE
 from .events import EventKind as EventKind
 from .handover import ChangeHandOver as ChangeHandOver
 from .handover import HandOverAct as HandOverAct

@@ -1,4 +1,7 @@
-"""Whom the kernel ends first when memory runs out (proc(5), oom_score_adj). Raises OSError."""
+"""Which process the kernel kills first when memory runs out (proc(5), oom_score_adj).
+
+Raises OSError.
+"""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Standard input, output and error: never free for another descriptor, and never a way out.
+"""Standard input, output and error: never closed, so that no other file takes their place.
 
 A process whose descriptors 0 to 2 are closed gives them to whatever it opens next; a message that
 is meant for a person then ends up in a state file or a client's socket. Raises OSError.

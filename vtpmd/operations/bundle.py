@@ -49,7 +49,8 @@ class BundleError(Exception):
 class Bundle:
     """One instance: metadata, sealed state (as bytes and parsed), certificates by file name.
 
-    `ledger`: what the host that made the bundle knows of its TPM.
+    `ledger`: what the host that made the bundle knows of its TPM; `made`: when that was, if it is
+    said.
     """
 
     metadata: Metadata
@@ -57,6 +58,7 @@ class Bundle:
     envelope: Envelope
     certificates: Mapping[str, bytes]
     ledger: Sequence[Entry] = ()
+    made: datetime | None = None
 
     @property
     def contents(self) -> Contents:
@@ -124,7 +126,7 @@ def decode(data: bytes) -> Bundle:
         raise BundleError(str(error)) from None
     if envelope.header.kind != "permanent":
         raise BundleError(f"it holds {envelope.header.kind} state, not a TPM's permanent one")
-    return Bundle(metadata, nvram, envelope, files, ledger)
+    return Bundle(metadata, nvram, envelope, files, ledger, _made(manifest))
 
 
 def _members(data: bytes) -> dict[str, bytes]:
@@ -173,6 +175,14 @@ def _manifest(content: bytes | None) -> dict[str, Any]:
     if not isinstance(manifest.get("files"), dict):
         raise BundleError("its manifest.json lists no files")
     return manifest
+
+
+def _made(manifest: Mapping[str, Any]) -> datetime | None:
+    try:
+        made = datetime.fromisoformat(manifest["created"])
+    except (KeyError, TypeError, ValueError):
+        return None
+    return None if made.tzinfo is None else made.astimezone(UTC)
 
 
 def _check_hashes(manifest: Mapping[str, Any], files: Mapping[str, bytes]) -> None:

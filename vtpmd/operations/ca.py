@@ -12,6 +12,8 @@ from vtpmd.api.schema import (
     CaCertificates,
     CaImportRequest,
     CaInfo,
+    CaRekeyRequest,
+    CaRekeyResult,
     CaRequest,
     CaRevocation,
     CaRevocationLists,
@@ -25,11 +27,21 @@ from vtpmd.supervisor.fleet import Fleet
 from vtpmd.supervisor.metadata import as_uuid
 from vtpmd.supervisor.refusals import refusals
 
+from .describe import key_slots
+
+NONE = (
+    "There is no authority yet: it is made with the first TPM that it certifies, or by "
+    "`vtpmctl ca csr`."
+)
+
 
 async def show(fleet: Fleet) -> CaInfo:
-    """The own authority, which is made if there is none. Raises OperationError."""
+    """The own authority, if there is one. Raises OperationError."""
     with refusals():
-        return _info(await fleet.host.identities.authority.public())
+        found = await fleet.host.identities.authority.existing()
+    if found is None:
+        raise OperationError(problems.NOT_FOUND, NONE)
+    return _info(found)
 
 
 async def list_(fleet: Fleet) -> CaCertificates:
@@ -85,6 +97,18 @@ async def import_(fleet: Fleet, request: CaImportRequest) -> CaInfo:
         return _info(await fleet.host.identities.authority.adopt(request.file, octets))
 
 
+async def rekey(fleet: Fleet, request: CaRekeyRequest) -> CaRekeyResult:
+    """Seal the authority's keys under a new DEK, of another key provider too.
+
+    Raises OperationError: then they open with the key they had.
+    """
+    with refusals():
+        slots = await fleet.host.identities.authority.rekey(request.provider)
+    if slots is None:
+        raise OperationError(problems.NOT_FOUND, NONE)
+    return CaRekeyResult(keys=key_slots(slots))
+
+
 def _info(public: Public) -> CaInfo:
     current = public.current
     return CaInfo(
@@ -121,4 +145,5 @@ def _certificate(ledger: Ledger, given: Given) -> CaCertificate:
         not_after=given.not_after,
         revoked="" if revocation is None else revocation.reason,
         revoked_at=None if revocation is None else revocation.time,
+        refused=ledger.was_refused(given),
     )

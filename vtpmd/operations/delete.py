@@ -1,4 +1,4 @@
-"""Delete: remove an instance for good."""
+"""Delete: remove an instance and its secrets."""
 
 import contextlib
 

@@ -38,7 +38,7 @@ def outline(fleet: Fleet, instance: Instance) -> InstanceInfo:
         name=metadata.name,
         uuid=metadata.uuid,
         state=condition.state,
-        reason=condition.reason,
+        reason=instance.reason,
         since=condition.since,
         created=metadata.created,
         autostart=metadata.autostart,
@@ -78,7 +78,9 @@ async def describe(fleet: Fleet, instance: Instance) -> InstanceInfo:
         anchor = await trio.to_thread.run_sync(fleet.host.anchors.known, instance.metadata.uuid)
     worker = None
     if (answer := await instance.status()) is not None:
-        worker, handover = _worker_info(*answer), answer[1].handover
+        worker = _worker_info(*answer)
+        if worker.tpm != "unknown":
+            handover = answer[1].handover
     return replace(
         outline(fleet, instance),
         certificates=await _certificates(fleet, instance),

@@ -24,7 +24,7 @@ async def ek_import(fleet: Fleet, name: str, request: EkImportRequest) -> EkInfo
     """Give an instance certificates that somebody brings; it may be running.
 
     Raises OperationError: then the TPM has what it had. The ledger has an entry before the TPM is
-    given anything, and keeps it if the TPM itself refuses.
+    given anything, and another if the TPM itself refuses.
     """
     instance, host = fleet.find(name), fleet.host
     files, roots = decoded(request.files), decoded(request.roots or {})
@@ -37,7 +37,8 @@ async def ek_import(fleet: Fleet, name: str, request: EkImportRequest) -> EkInfo
             new = current.replaced_by(accepted)
             check_length(new.chain)
             await host.identities.give(known, accepted)
-            await give(host, instance, worker, known, new)
+            noted = set(accepted.leaf_digests.values()) - set(current.leaf_digests.values())
+            await give(host, instance, worker, known, new, noted)
     log.info("certificates-imported", instance=name, kinds=list(accepted.leaves))
     return await report(fleet, instance)
 

@@ -36,6 +36,7 @@ async def ek_renew(fleet: Fleet, name: str, request: EkRenewRequest) -> EkInfo:
                 raise OperationError(
                     problems.INVALID, "The TPM has none of the EKs that identity.keys names."
                 )
-            await give(host, instance, worker, known, certificates)
+            noted = certificates.leaf_digests.values()
+            await give(host, instance, worker, known, certificates, noted)
     log.info("certificates-renewed", instance=name, kinds=list(certificates.leaves))
     return await report(fleet, instance)

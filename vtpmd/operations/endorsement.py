@@ -111,11 +111,18 @@ def agrees(told: Identity, known: Known | None) -> bool:
 
 
 async def give(
-    host: Host, instance: Instance, worker: Worker | None, known: Known, new: Certificates
+    host: Host,
+    instance: Instance,
+    worker: Worker | None,
+    known: Known,
+    new: Certificates,
+    noted: Collection[bytes],
 ) -> None:
     """Put certificates into the NV of a TPM at rest, and beside it, in the place of all.
 
-    Whenever it is cut short, all the old ones hold or all the new ones. Raises as `carry_out`.
+    `noted` are the digests of those that are new to it, of which the ledger says that they were
+    given; if the TPM refuses, it says so, too. Whenever it is cut short, all the old ones hold or
+    all the new ones. Raises as `carry_out`.
     """
     uuid = instance.metadata.uuid
     await trio.to_thread.run_sync(stage, host.registry, uuid, new)
@@ -128,6 +135,7 @@ async def give(
     except WorkerFailedError as error:
         if error.kind == "certificates":
             await trio.to_thread.run_sync(withdraw, host.registry, uuid)
+            await host.identities.refused(known.identity, noted)
         raise
     await trio.to_thread.run_sync(settle, host.registry, uuid, new.digests)
 

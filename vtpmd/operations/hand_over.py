@@ -11,6 +11,7 @@ from vtpmd.ipc.messages import (
 )
 from vtpmd.storage.key import Key
 from vtpmd.storage.wipe import wipe
+from vtpmd.supervisor import lease
 from vtpmd.supervisor.claim import claim
 from vtpmd.supervisor.fleet import Fleet
 from vtpmd.supervisor.host import Host
@@ -53,6 +54,8 @@ async def change(fleet: Fleet, name: str, act: HandOverAct) -> InstanceInfo:
 
 async def _change_stored(host: Host, instance: Instance, act: HandOverAct) -> HandOverChanged:
     metadata = instance.metadata
+    if act == "take-back":
+        await trio.to_thread.run_sync(lease.clear, host.registry, metadata.uuid)
     async with claim(host.registry, metadata.uuid) as claimed:
         envelope = await trio.to_thread.run_sync(host.registry.envelope, metadata.uuid)
         dek = await host.keys.unlock(envelope, metadata.uuid)

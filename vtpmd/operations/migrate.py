@@ -9,12 +9,11 @@ from vtpmd.api.problems import OperationError
 from vtpmd.api.schema import InstanceInfo, MigrateRequest
 from vtpmd.ipc.messages import HandOverAct
 from vtpmd.storage.envelope import Envelope
-from vtpmd.storage.slot import primary
 from vtpmd.storage.wipe import wipe
 from vtpmd.supervisor.certificates import settle
 from vtpmd.supervisor.fleet import Fleet
 from vtpmd.supervisor.host import Host
-from vtpmd.supervisor.keys import TICKET
+from vtpmd.supervisor.keys import TICKET, primary
 from vtpmd.supervisor.metadata import Metadata
 from vtpmd.supervisor.refusals import refusals
 from vtpmd.supervisor.states import Act

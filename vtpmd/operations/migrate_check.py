@@ -3,9 +3,9 @@
 from vtpmd.api import problems
 from vtpmd.api.problems import OperationError
 from vtpmd.api.schema import MigrateCheck, MigrateCheckRequest
-from vtpmd.storage.slot import primary
 from vtpmd.supervisor.fleet import Fleet
 from vtpmd.supervisor.instance import Instance
+from vtpmd.supervisor.keys import primary
 from vtpmd.supervisor.naming import check_name
 from vtpmd.supervisor.states import Act
 

@@ -13,12 +13,13 @@ from vtpmd.ipc.messages import Rekey, Rekeyed, Reseal, Rewrap, Stored
 from vtpmd.kms.provider import KeyProvider
 from vtpmd.storage.envelope import Envelope
 from vtpmd.storage.key import Key
-from vtpmd.storage.slot import Slot, primary
+from vtpmd.storage.slot import Slot
 from vtpmd.storage.wipe import wipe
 from vtpmd.supervisor.claim import claim
 from vtpmd.supervisor.fleet import Fleet
 from vtpmd.supervisor.host import Host
 from vtpmd.supervisor.instance import Instance
+from vtpmd.supervisor.keys import primary
 from vtpmd.supervisor.launch import carry_out
 from vtpmd.supervisor.refusals import refusals
 from vtpmd.supervisor.states import Act

@@ -1,4 +1,4 @@
-"""Whether certificates that somebody brings are ones for the EKs of a TPM (RFC 5280, clause 6)."""
+"""Whether certificates that an administrator supplies are for a TPM's EKs (RFC 5280, clause 6)."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -141,8 +141,14 @@ class Certificates:
         return Certificates({**new.leaves, **kept}, (*new.chain, *above))
 
     @property
+    def leaf_digests(self) -> dict[str, bytes]:
+        """The SHA-256 of each leaf by kind."""
+        return {kind: hashlib.sha256(der(each)).digest() for kind, each in self.leaves.items()}
+
+    @property
     def digests(self) -> dict[str, bytes]:
         """The SHA-256 of each leaf by kind, and of what of the chain is in NV together."""
-        leaves, above = self.for_nv
-        digests = {kind: hashlib.sha256(octets).digest() for kind, octets in leaves.items()}
-        return digests | ({CHAIN: hashlib.sha256(b"".join(above)).digest()} if above else {})
+        _, above = self.for_nv
+        return self.leaf_digests | (
+            {CHAIN: hashlib.sha256(b"".join(above)).digest()} if above else {}
+        )

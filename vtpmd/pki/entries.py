@@ -92,8 +92,19 @@ class Revoked:
     time: datetime = field(default_factory=_now)
 
 
-Entry = Known | Given | Revoked
-_TYPES: Final[Mapping[str, type[Entry]]] = {kind.TYPE: kind for kind in (Known, Given, Revoked)}
+@dataclass(frozen=True, kw_only=True)
+class Refused:
+    """A certificate that the TPM did not take after all; `digest` is its SHA-256."""
+
+    TYPE: ClassVar = "refused"
+    digest: bytes
+    time: datetime = field(default_factory=_now)
+
+
+Entry = Known | Given | Revoked | Refused
+_TYPES: Final[Mapping[str, type[Entry]]] = {
+    kind.TYPE: kind for kind in (Known, Given, Revoked, Refused)
+}
 
 
 def fingerprint(key: bytes) -> bytes:

@@ -14,7 +14,7 @@ from vtpmd.storage.atomic import create_file, write_all
 from vtpmd.storage.errors import StorageError
 from vtpmd.storage.files import open_file, storage_error
 
-from .entries import Entry, Given, Known, Revoked, decode, encode
+from .entries import Entry, Given, Known, Refused, Revoked, decode, encode
 from .errors import ConflictError
 
 NAME: Final = "ledger"
@@ -32,6 +32,7 @@ class Ledger:
         self._holders: dict[bytes, UUID] = {}
         self._given: list[Given] = []
         self._revoked: dict[tuple[str, str], Revoked] = {}
+        self._refused: set[bytes] = set()
         fd = self._open()
         try:
             for entry in _read(fd):
@@ -60,6 +61,10 @@ class Ledger:
     def revocation(self, given: Given) -> Revoked | None:
         """Whether and why a certificate was revoked."""
         return self._revoked.get((given.issuer, given.serial))
+
+    def was_refused(self, given: Given) -> bool:
+        """Whether the TPM did not take a certificate when it was last given it."""
+        return given.digest in self._refused
 
     def entries(self, identity: UUID) -> list[Entry]:
         """All that is known of one identity."""
@@ -101,7 +106,7 @@ class Ledger:
                 keys = list(entry.fingerprints.values())
             case Given():
                 keys = [entry.key]
-            case Revoked():
+            case Revoked() | Refused():
                 return
         for key in keys:
             if (holder := self._holders.get(key, entry.identity)) != entry.identity:
@@ -115,9 +120,12 @@ class Ledger:
                     self._holders.setdefault(key, entry.identity)
             case Given():
                 self._given.append(entry)
+                self._refused.discard(entry.digest)
                 self._holders.setdefault(entry.key, entry.identity)
             case Revoked():
                 self._revoked.setdefault((entry.issuer, entry.serial), entry)
+            case Refused():
+                self._refused.add(entry.digest)
 
     def _open(self) -> int:
         try:

@@ -24,8 +24,7 @@ protected header, so that a newer version is told as such whatever else it chang
 import hashlib
 import hmac
 import os
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from uuid import UUID
 
@@ -63,7 +62,8 @@ _DIRECT_HKDF_SHA_256 = -10
 
 _RECIPIENT = cbor.encode({ALG: _DIRECT_HKDF_SHA_256})
 _KEY_INFO = cbor.encode([A256GCM, [None] * 3, [None] * 3, [256, _RECIPIENT]])  # RFC 9053, 5.2
-_ENCODED_RECIPIENT, _NO_KEY = cbor.encode(_RECIPIENT), cbor.encode(b"")
+_ENCODED_RECIPIENT = cbor.encode(_RECIPIENT)
+_ENCRYPT, _NOTHING = cbor.encode("Encrypt"), cbor.encode(b"")
 _KID_KEY, _SALT_KEY, _IV_KEY = map(cbor.encode, (_KID, _SALT, _IV))
 _SLOTS_KEY, _CHECKSUM_KEY = map(cbor.encode, (_SLOTS, _CHECKSUM))
 _COMMITMENT_INFO = b"vtpmd-commit-v1"
@@ -105,18 +105,18 @@ class Envelope:
         self.demand_instance(uuid)
         self.demand_key(dek)
         plaintext = bytearray(len(self._ciphertext) - _TAG_SIZE)
-        with _one_time_key(dek, self._salt) as key:
-            try:
-                AESGCM(key).decrypt_into(
-                    self._iv,
-                    self._ciphertext,
-                    _authenticated(self._protected),
-                    plaintext,
-                )
-            except InvalidTag:
-                raise damaged(
-                    "its content is not what was sealed, though the key is right"
-                ) from None
+        key = _one_time_key(dek, self._salt)
+        try:
+            AESGCM(key).decrypt_into(
+                self._iv,
+                self._ciphertext,
+                _authenticated(self._protected),
+                plaintext,
+            )
+        except InvalidTag:
+            raise damaged("its content is not what was sealed, though the key is right") from None
+        finally:
+            wipe(key)
         if self.header.kind != kind:
             wipe(plaintext)
             raise damaged(f"it holds {self.header.kind} state where {kind} state belongs")
@@ -159,8 +159,11 @@ class Sealer:
         drawn = entropy(_SALT_SIZE + _IV_SIZE)
         salt, iv = drawn[:_SALT_SIZE], drawn[_SALT_SIZE:]
         protected = self._protector.protect(generation, _commitment(self._dek, salt))
-        with _one_time_key(self._dek, salt) as key:
+        key = _one_time_key(self._dek, salt)
+        try:
             ciphertext = AESGCM(key).encrypt(iv, plaintext, _authenticated(protected))
+        finally:
+            wipe(key)
         return self._frame.around(protected, iv, ciphertext, salt)
 
 
@@ -231,13 +234,13 @@ class _Frame:
 
     def around(self, protected: bytes, iv: bytes, ciphertext: bytes, salt: bytes) -> bytes:
         """The envelope. Raises ValueError for more than MAX_SIZE octets."""
-        key_fields = cbor.map_of(self._kid, _SALT_KEY + cbor.encode(salt))
-        recipient = cbor.array_of(_ENCODED_RECIPIENT, key_fields, _NO_KEY)
-        before = BEGINNING + cbor.encode(protected)
-        after = cbor.encode(ciphertext) + cbor.array_of(recipient)
-        unprotected = _IV_KEY + cbor.encode(iv), self._slots
+        key_fields = cbor.map_of(self._kid, _SALT_KEY + cbor.encode_octets(salt))
+        recipient = cbor.array_of(_ENCODED_RECIPIENT, key_fields, _NOTHING)
+        before = BEGINNING + cbor.encode_octets(protected)
+        after = cbor.encode_octets(ciphertext) + cbor.array_of(recipient)
+        unprotected = _IV_KEY + cbor.encode_octets(iv), self._slots
         summed = hashlib.sha256(before + cbor.map_of(*unprotected) + after).digest()
-        checksum = _CHECKSUM_KEY + cbor.encode(summed)
+        checksum = _CHECKSUM_KEY + cbor.encode_octets(summed)
         data = before + cbor.map_of(*unprotected, checksum) + after
         if len(data) > MAX_SIZE:
             raise ValueError(f"an envelope has at most {MAX_SIZE} octets, this one {len(data)}")
@@ -245,18 +248,16 @@ class _Frame:
 
 
 def _authenticated(protected: bytes) -> bytes:
-    return cbor.encode(["Encrypt", protected, b""])  # Enc_structure, RFC 9052, 5.3
+    # Enc_structure, RFC 9052, 5.3
+    return cbor.array_of(_ENCRYPT, cbor.encode_octets(protected), _NOTHING)
 
 
 def _commitment(dek: bytes | bytearray, salt: bytes) -> bytes:
     return HKDF(SHA256(), COMMITMENT_SIZE, salt, _COMMITMENT_INFO).derive(dek)
 
 
-@contextmanager
-def _one_time_key(dek: bytes | bytearray, salt: bytes) -> Iterator[bytearray]:
+def _one_time_key(dek: bytes | bytearray, salt: bytes) -> bytearray:
+    """The key of one message; the caller wipes it."""
     key = bytearray(_KEY_SIZE)
     HKDF(SHA256(), _KEY_SIZE, salt, _KEY_INFO).derive_into(dek, key)
-    try:
-        yield key
-    finally:
-        wipe(key)
+    return key

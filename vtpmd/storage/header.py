@@ -148,7 +148,7 @@ class Protector:
         return cbor.map_of(
             *self._before,
             _GENERATION_KEY + cbor.encode(generation),
-            _COMMITMENT_KEY + cbor.encode(commitment),
+            _COMMITMENT_KEY + cbor.encode_octets(commitment),
             *self._after,
         )
 

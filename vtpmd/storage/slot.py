@@ -1,6 +1,5 @@
 """Slots: one DEK, wrapped by one key provider."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal, get_args
 
@@ -61,11 +60,6 @@ class Slot:
 
     def _fields(self) -> tuple[object, ...]:
         return tuple(vars(self).values())
-
-
-def primary(slots: Sequence[Slot]) -> Slot:
-    """The slot whose provider protects the DEK day by day."""
-    return next((slot for slot in slots if slot.purpose == "primary"), slots[0])
 
 
 def _check(fields: tuple[object, ...]) -> None:

@@ -70,14 +70,18 @@ class Anchors:
                     self._directory.write(uuid, anchor.at(found))
                 else:
                     log.warning("rolled-back", uuid=str(uuid), reason=_told(found, anchor))
-        except (EnvelopeError, StorageError) as error:
+        except (EnvelopeError, StorageError, OSError) as error:  # no descriptor left, too
             log.warning("anchor-not-written", uuid=str(uuid), reason=str(error))
 
     def accept(self, uuid: UUID, state: Mark) -> None:
-        """Let this state go on, whatever its age: in a new line of life. Raises StorageError."""
+        """Let this state take the place of the newest that was seen, also if it is older.
+
+        It begins a new line of the TPM's life then. Raises StorageError.
+        """
         with self._locks[uuid]:
             anchor, _ = self._read(uuid)
-            self._directory.write(uuid, (anchor or Anchor(state)).accepting(state))
+            if anchor is not None and not state.follows(anchor.newest):
+                self._directory.write(uuid, anchor.accepting(state))
 
     def accept_stored(self, uuid: UUID) -> None:
         """Let the stored state go on if it is older or damaged, and tell no more of it.
@@ -132,8 +136,7 @@ class Anchors:
 
 
 def _told(found: Mark, anchor: Anchor) -> str:
-    seen = anchor.seen.isoformat(timespec="seconds")
     return (
-        f"the stored state ({found}) is older than the one that was seen at {seen} "
+        f"the stored state ({found}) is older than the one of {anchor.seen:%Y-%m-%d %H:%M:%S} UTC "
         f"({anchor.newest}), or of another line"
     )

@@ -9,9 +9,9 @@ import trio
 from vtpmd.api.text import printable
 from vtpmd.ipc.messages import Event, StatusReply
 from vtpmd.storage.errors import EnvelopeError, StorageError
-from vtpmd.storage.slot import primary
 from vtpmd.telemetry.log import get_logger
 
+from .keys import primary
 from .metadata import Metadata, MetadataError
 from .registry import Registry
 from .serving import AWAITING
@@ -20,6 +20,13 @@ log = get_logger("arrival")
 MAX_REASON = 300
 """Characters of what a worker says of state that it refused."""
 CAME = "ready: its TPM has come from another host"
+
+
+async def awaiting(registry: Registry, metadata: Metadata) -> bool:
+    """Whether a TPM is still to come; what can't be read is not."""
+    with contextlib.suppress(StorageError, EnvelopeError):
+        return await trio.to_thread.run_sync(registry.awaits, metadata)
+    return False
 
 
 async def arrived(

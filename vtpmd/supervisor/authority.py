@@ -20,11 +20,12 @@ from vtpmd.storage.directory import CA, make_directory
 from vtpmd.storage.errors import EnvelopeError, StorageError
 from vtpmd.storage.files import open_directory
 from vtpmd.storage.key import Key
+from vtpmd.storage.slot import Slot
 from vtpmd.storage.wipe import wipe
 from vtpmd.telemetry.audit import Audit
 
 from .errors import KeyMissingError
-from .keys import Keys
+from .keys import Keys, primary
 
 Result = TypeVar("Result")
 
@@ -53,10 +54,6 @@ class Authority:
         self._keys = keys
         self._audit = audit
         self._lock = trio.Lock()  # nobody makes or changes it twice at once
-
-    async def public(self, provider: str | None = None) -> Public:
-        """What everybody may know of it; it is made if it is not there."""
-        return (await self._stored(provider)).public
 
     async def existing(self) -> Public | None:
         """What everybody may know of it, None if it was never made."""
@@ -97,6 +94,24 @@ class Authority:
             await self._save(stored, public, changed, key)
         self._audit.record("authority-imported", issuer=authority.key_id(chain[0]))
         return public
+
+    async def rekey(self, provider: str | None) -> tuple[Slot, ...] | None:
+        """Seal its keys under a new DEK; the slots that hold that. None if it was never made.
+
+        `provider` is the key provider that wraps it; None: the one so far.
+        """
+        if await self.existing() is None:
+            return None
+        async with self._changing() as stored, self._unsealed(stored) as (secrets, _):
+            slots = stored.envelope.slots
+            holder = self._keys.choose(provider or primary(slots).provider)
+            key = await self._keys.fresh(stored.public.uuid, holder)
+            try:
+                await self._save(stored, stored.public, secrets, key)
+            finally:
+                wipe(key.dek)
+        self._audit.record("authority-rekeyed", provider=holder.name)
+        return key.slots
 
     async def revocation_lists(
         self, revoked: Callable[[str], Sequence[Revoked]]

@@ -1,4 +1,4 @@
-"""How long to wait before the next attempt, and when to give up."""
+"""How long to wait before the next attempt, and when to hurry no longer."""
 
 from collections import deque
 
@@ -8,26 +8,35 @@ import trio
 class Backoff:
     """Delays in seconds that double from `first` to `longest`.
 
-    With a `limit`, `next` answers None when that many attempts fall into `window` seconds; the
+    With a `limit`, the delay is `slow` when that many attempts fall into `window` seconds; the
     delays start anew after a quiet window.
     """
 
     def __init__(
-        self, first: float, longest: float, limit: int | None = None, window: float = 600.0
+        self,
+        first: float,
+        longest: float,
+        limit: int | None = None,
+        slow: float = 60.0,
+        window: float = 600.0,
     ) -> None:
         self._first = first
         self._longest = longest
         self._limit = limit
         self._window = window
+        self._slow = slow
+        self.exhausted = False
+        """Whether the last delay was the slow one."""
         self._times: deque[float] = deque(maxlen=64)
 
-    def next(self) -> float | None:
-        """The delay before the next attempt, or None when it is time to give up."""
+    def next(self) -> float:
+        """The delay before the next attempt."""
         now = trio.current_time()
         while self._times and now - self._times[0] > self._window:
             self._times.popleft()
         attempts = len(self._times)
-        if self._limit is not None and attempts >= self._limit:
-            return None
         self._times.append(now)
+        self.exhausted = self._limit is not None and attempts >= self._limit
+        if self.exhausted:
+            return self._slow
         return min(self._first * 2.0**attempts, self._longest)

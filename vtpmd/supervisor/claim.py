@@ -8,6 +8,7 @@ import trio
 
 from vtpmd.linux.errors import InUseError
 
+from . import lease
 from .registry import Registry
 
 _PATIENCE, _PAUSE = 2.0, 0.02  # seconds
@@ -19,12 +20,14 @@ async def claim(registry: Registry, uuid: UUID) -> AsyncIterator[int]:
 
     A lock outlives its holder for a moment: until the kernel has closed the files of a process that
     was killed, and while anybody looks at /proc/PID/fd just when one is closed. So an instance
-    counts as in use only when its lock stays held for two seconds.
+    counts as in use only when its lock stays held for two seconds. Of another host's processes the
+    lease tells.
     """
     given_up = trio.current_time() + _PATIENCE
     with ExitStack() as stack:
         while (lock := _enter(stack, registry, uuid, trio.current_time() >= given_up)) is None:  # noqa: ASYNC110
             await trio.sleep(_PAUSE)  # flock(2) tells nobody
+        lease.demand_free(registry, uuid)
         yield lock
 
 

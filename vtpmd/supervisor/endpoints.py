@@ -58,9 +58,12 @@ class Endpoints:
         if self._listeners:
             self.grant(grant)
         else:
-            with _sharing():
-                for path in self.paths:
-                    self._listeners.append(sockets.listen(path, **vars(grant)))
+            with _sharing(), contextlib.ExitStack() as begun:
+                listeners = [
+                    begun.enter_context(sockets.listen(path, **vars(grant))) for path in self.paths
+                ]
+                begun.pop_all()
+                self._listeners = listeners
         return [listener.fileno() for listener in self._listeners]
 
     def grant(self, grant: Grant) -> None:

@@ -1,11 +1,11 @@
-"""Whose TPMs are whose: their keys as the ledger knows them, and certificates that are given out.
+"""Endorsement keys as the ledger knows them, and the certificates issued for them.
 
 The ledger has an entry, durably, before a certificate leaves this process.
 """
 
 import contextlib
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from uuid import UUID
 
@@ -21,7 +21,7 @@ from vtpmd.pki.authority import Issuer, Terms
 from vtpmd.pki.certificates import Certificates, der, pem
 from vtpmd.pki.chains import has_signed
 from vtpmd.pki.contents import EkKey, Reported, kind_of
-from vtpmd.pki.entries import Entry, Given, How, Known, Revoked, Source, fingerprint
+from vtpmd.pki.entries import Entry, Given, How, Known, Refused, Revoked, Source, fingerprint
 from vtpmd.pki.errors import ConflictError, DamagedError, RefusedError
 from vtpmd.pki.ledger import Ledger
 from vtpmd.storage.files import read_file
@@ -104,6 +104,12 @@ class Identities:
         ]
         await self._append(entries)
         self._record("certificate-imported", entries)
+
+    async def refused(self, identity: UUID, digests: Collection[bytes]) -> None:
+        """Note that a TPM did not take certificates that it was to be given."""
+        await self._append([Refused(digest=each) for each in digests])
+        for each in digests:
+            self._audit.record("certificate-refused", identity=str(identity), digest=each.hex())
 
     async def revoke(self, given: list[Given], reason: str) -> list[Revoked]:
         """Revoke certificates of the own authority; what is revoked already stays so."""

@@ -11,25 +11,36 @@ import trio
 from vtpmd.api import names, problems
 from vtpmd.api.problems import OperationError
 from vtpmd.ipc.identity import Installed, ReadInstalled
-from vtpmd.ipc.messages import HAND_OVERS, Admitted, Event, Pcrs, ReadPcrs, Status, StatusReply
-from vtpmd.storage.errors import EnvelopeError, StorageError
+from vtpmd.ipc.messages import (
+    HAND_OVERS,
+    STORAGE,
+    Event,
+    Pcrs,
+    ReadPcrs,
+    Status,
+    StatusReply,
+)
+from vtpmd.storage.errors import StorageError
 from vtpmd.storage.header import Handover
 from vtpmd.storage.wipe import wipe
 from vtpmd.telemetry.log import get_logger
 
 from .access import Access, Grant, check_access, granted
-from .arrival import CAME, arrived, refusal
+from .adoption import adopt
+from .arrival import CAME, arrived, awaiting, refusal
 from .endpoints import Endpoints
 from .errors import EndpointError, WorkerEndedError, WorkerFailedError, WorkerSilentError
 from .events import EventLog
 from .host import Host
+from .launch import admit
 from .metadata import Metadata
 from .old_keys import OldKeys
 from .refusals import refusals
 from .registry import Entry
+from .release import demand_free
 from .serving import ADOPTED, POWERED_OFF, Serving
 from .states import SERVED, Act, Cause, Condition, Standing
-from .worker import Worker, adopt
+from .worker import Worker
 
 log = get_logger("instance")
 
@@ -61,17 +72,23 @@ class Instance:
         self._serving: Serving | None = None
         self._gone: Act | None = None  # what became of it
 
+    @property
+    def reason(self) -> str:
+        """Why it is in its state, and what is wrong with its worker, for people."""
+        trouble = "" if self._worker is None else self._worker.trouble
+        return f"{self.condition.reason}; {trouble}" if trouble else self.condition.reason
+
+    def look(self) -> None:
+        """Ask the worker now and then how it is, and log when it falls silent or answers again."""
+        if (worker := self._worker) is not None and worker.look():
+            event = "worker-silent" if worker.silent else "worker-answers"
+            self._log.warning(event, pid=worker.pid, reason=self.reason)
+
     def demand(self, act: Act) -> None:
         """Raise OperationError unless the state permits this act."""
-        standing = Standing(
-            self.condition,
-            gone=self._gone,
-            fault=self.fault,
-            attempting=self._serving is not None and self._serving.worker is None,
-            incoming=self.metadata.incoming,
-            handover=self.metadata.handover,
-        )
-        standing.demand(act, self.metadata.name)
+        told, attempting = self.metadata, self._serving is not None and self._worker is None
+        restrictions = self._gone, self.fault, attempting, told.incoming, told.handover
+        Standing(self.condition, *restrictions).demand(act, told.name)
 
     async def open(self) -> bool:
         """Resume after a restart of the daemon: adopt the living worker, or start it if it ran.
@@ -152,6 +169,7 @@ class Instance:
             if remember and self.fault is None:
                 await self.note(autostart=False)
             await self._end(reason)
+            await demand_free(self._host.registry, self.metadata.uuid, self.endpoints.adoption)
             if self.condition.state != names.STOPPED:
                 self._become(Cause.STOP, reason)
             if self.fault is not None:
@@ -187,22 +205,22 @@ class Instance:
             self._gone = act
 
     async def status(self) -> tuple[int, StatusReply] | None:
-        """The worker's process id and its report, or None if no worker answers."""
-        if (worker := self._worker) is None:
-            return None
-        try:
-            return worker.pid, await worker.ask(Status(), StatusReply)
-        except (WorkerEndedError, WorkerFailedError):
-            return None
+        """The worker's process id and its report, which says nothing if it is silent, or None."""
+        if (worker := self._worker) is not None:
+            try:
+                return worker.pid, await worker.ask(Status(), StatusReply)
+            except WorkerSilentError:
+                return worker.pid, StatusReply(self.metadata.uuid, self.metadata.name)
+            except (WorkerEndedError, WorkerFailedError):
+                pass
+        return None
 
     async def installed(self) -> Installed | None:
         """What the worker says of certificates in NV, or None if no worker answers."""
-        if (worker := self._worker) is None:
-            return None
-        try:
-            return await worker.ask(ReadInstalled(), Installed)
-        except (WorkerEndedError, WorkerFailedError):
-            return None
+        if (worker := self._worker) is not None:
+            with contextlib.suppress(WorkerEndedError, WorkerFailedError):
+                return await worker.ask(ReadInstalled(), Installed)
+        return None
 
     async def pcrs(self) -> Pcrs:
         """The PCR values of the running TPM. Raises OperationError."""
@@ -255,20 +273,7 @@ class Instance:
                     self.endpoints.grant(self._granted())
                 raise
             if (worker := self._worker) is not None:
-                await self._tell(worker)
-
-    async def _tell(self, worker: Worker) -> None:
-        """Have the worker admit who may connect now; the next one is told in its order."""
-        try:
-            await worker.ask(self._granted().order, Admitted)
-        except WorkerSilentError as error:
-            raise OperationError(
-                problems.UNAVAILABLE,
-                f"It is set, but {error} and may admit whom it did before: "
-                "stop the instance with --force and start it.",
-            ) from None
-        except WorkerEndedError:
-            return
+                await admit(worker, self._granted())
 
     def _granted(self) -> Grant:
         return granted(self._host.configuration.sockets, self.metadata)
@@ -286,9 +291,7 @@ class Instance:
         except WorkerEndedError as error:
             self._log.warning("worker-gone", reason=str(error))
             return None, f"its worker ended while no daemon was there; {POWERED_OFF}"
-        with contextlib.suppress(StorageError, EnvelopeError):
-            awaits = self._host.registry.awaits
-            worker.incoming = await trio.to_thread.run_sync(awaits, self.metadata)
+        worker.incoming = await awaiting(self._host.registry, self.metadata)
         if self._ran is not None and (self._ran.state == names.INCOMING) is not worker.incoming:
             self._ran = None  # its TPM has come meanwhile
         worker.on_unwrap = partial(OldKeys(self._host, self.metadata).answer, worker)
@@ -333,6 +336,8 @@ class Instance:
 
     def _on_event(self, pid: int, event: Event) -> bool:
         admitted = self._events.write(pid, event)
+        if admitted and event.kind in STORAGE and (worker := self._worker) is not None:
+            worker.inquire()
         if admitted and event.kind in HAND_OVERS:
             self._host.nursery.start_soon(self._look_at_hand_over)
         if admitted and self.condition.state == names.INCOMING and (reason := refusal(event)):

@@ -3,9 +3,11 @@
     meta.json  *.pem            what is public about it
     condition.json              its state, and why, for the next daemon
     lock                        locked (flock) by whoever changes the instance, or serves it
+    lease.json                  which host's worker serves it
     tpm/nvram                   the state of its TPM, for a worker by open descriptors
     tpm/volatile
     tpm/incoming
+    snapshots/*.tar             older states of its TPM, a bundle each
 
 A worker can write no other file than the three in `tpm`, and open none at all.
 """
@@ -29,8 +31,8 @@ from vtpmd.storage.state_files import (
     opened_nvram_file,
 )
 
-META, TPM = "meta.json", "tpm"
-"""Public metadata; the directory of the state files."""
+META, TPM, SNAPSHOTS = "meta.json", "tpm", "snapshots"
+"""Public metadata; the directories of the state files and of snapshots."""
 
 _OUTDATED = ("nvram", "volatile", "volatile.next")
 _LOCK_FLAGS = os.O_RDONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
@@ -71,7 +73,7 @@ def replace_state(dir_fd: int, uuid: UUID, nvram: bytes) -> None:
 
 def remove_instance_directory(name: str, dir_fd: int) -> None:
     """Remove an instance's directory `name`, durably. Raises StorageError."""
-    remove_directory(name, dir_fd, within=[TPM])
+    remove_directory(name, dir_fd, within=[TPM, SNAPSHOTS])
 
 
 @contextmanager

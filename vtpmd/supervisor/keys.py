@@ -295,6 +295,11 @@ class Keys:
         return result
 
 
+def primary(slots: Sequence[Slot]) -> Slot:
+    """The slot of the key provider that an instance is under, not that of recovery."""
+    return next((slot for slot in slots if slot.purpose == "primary"), slots[0])
+
+
 async def _close(provider: KeyProvider) -> None:
     reason = f"it took longer than {CLOSE_TIMEOUT:g} s"
     with trio.move_on_after(CLOSE_TIMEOUT):

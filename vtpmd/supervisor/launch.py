@@ -7,6 +7,8 @@ from typing import TypeVar
 
 import trio
 
+from vtpmd.api import problems
+from vtpmd.api.problems import OperationError
 from vtpmd.config.schema import Configuration
 from vtpmd.ipc.messages import (
     Admitted,
@@ -21,11 +23,11 @@ from vtpmd.storage.key import Key
 from vtpmd.storage.wipe import wipe
 from vtpmd.telemetry.log import get_logger
 
-from . import serving_lock
+from . import lease, serving_lock
 from .access import Grant
 from .claim import claim
 from .endpoints import Endpoints
-from .errors import WorkerEndedError
+from .errors import WorkerEndedError, WorkerSilentError
 from .events import OnEvent
 from .host import Host
 from .metadata import Metadata
@@ -178,6 +180,7 @@ async def _hand_over(
             host.registry.state_files(metadata.uuid) as files,
             serving_lock.created(endpoints.adoption) as lock,
             endpoints.listen_for_adoption() as adoption,
+            lease.taken(host.registry, metadata.uuid),
         ):
             worker = await spawn(host, metadata, on_event, lock)
             worker.on_unwrap = partial(OldKeys(host, metadata).answer, worker)
@@ -193,6 +196,23 @@ async def _hand_over(
         sandbox=ready.sandbox,
     )
     return worker
+
+
+async def admit(worker: Worker, grant: Grant) -> None:
+    """Have a worker admit who may connect now; the next one is told in its order.
+
+    Raises OperationError if it does not answer: it may serve on as before.
+    """
+    try:
+        await worker.ask(grant.order, Admitted)
+    except WorkerSilentError as error:
+        raise OperationError(
+            problems.UNAVAILABLE,
+            f"It is set, but {error} and may admit whom it did before: "
+            "stop the instance with --force and start it.",
+        ) from None
+    except WorkerEndedError:
+        return
 
 
 async def _keep_up(worker: Worker, known: Grant, granted: Callable[[], Grant]) -> None:

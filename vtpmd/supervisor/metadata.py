@@ -9,13 +9,13 @@ format: that of a newer vtpmd is refused, and the file is left alone.
 import json
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import MISSING, asdict, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, fields, replace
 from datetime import datetime
 from typing import Any, cast, get_args
 from uuid import UUID
 
 from vtpmd.api.names import NAME_PATTERN, RESERVED_NAMES
-from vtpmd.storage.header import Handover, Header
+from vtpmd.storage.header import Handover, Header, stricter
 
 from .errors import SupervisorError
 
@@ -62,6 +62,17 @@ class Metadata:
         What was written since then knows better; an older file that was put back does not.
         """
         return self.handover if header.generation < self.handover_generation else "ours"
+
+    def turned_back(self, provider: str, present: Header | None) -> "Metadata":
+        """The metadata when an older state takes the place of the `present` one.
+
+        It does not undo that the TPM was handed over. `provider`: which holds its key then.
+        """
+        if present is None:
+            return replace(self, provider=provider)
+        handover = stricter(present.handover, self.remembered(present))
+        generation = present.generation
+        return replace(self, provider=provider, handover=handover, handover_generation=generation)
 
     def encode(self) -> bytes:
         """The file's content."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from vtpmd.api import problems
 from vtpmd.api.problems import OperationError, Problem
 from vtpmd.linux.errors import InUseError
+from vtpmd.linux.scarcity import is_scarcity
 from vtpmd.pki.errors import ConflictError, DamagedError, RefusedError
 from vtpmd.storage.errors import EnvelopeError, StorageError
 
@@ -36,6 +37,7 @@ class Meaning:
 _KEY = Meaning(Cause.KEY_UNAVAILABLE, problems.KEY_UNAVAILABLE)
 _STATE = Meaning(Cause.REFUSED, problems.STATE_REFUSED)
 _HOST = Meaning(Cause.REFUSED, problems.UNAVAILABLE)
+_STORAGE = Meaning(Cause.REFUSED, problems.UNAVAILABLE, again=True)
 _IN_USE = Meaning(Cause.REFUSED, problems.RUNNING_CONFLICT)
 _PROCESS = Meaning(Cause.REFUSED, problems.INTERNAL, again=True)
 
@@ -45,14 +47,14 @@ MEANINGS: dict[tuple[type[Exception], str | None], Meaning] = {
     (StorageError, "missing"): _STATE,
     (StorageError, "unsafe"): _STATE,
     (StorageError, "exists"): _HOST,
-    (StorageError, "full"): _HOST,
+    (StorageError, "full"): _STORAGE,
     (StorageError, "locked"): _HOST,
-    (StorageError, "failed"): _HOST,
+    (StorageError, "failed"): _STORAGE,
     (WorkerFailedError, "key"): _KEY,
     (WorkerFailedError, "damaged"): _STATE,
     (WorkerFailedError, "newer"): _STATE,
     (WorkerFailedError, "wrong-instance"): _STATE,
-    (WorkerFailedError, "storage"): _HOST,
+    (WorkerFailedError, "storage"): _STORAGE,
     (WorkerFailedError, "sandbox"): _HOST,
     (WorkerFailedError, "certificates"): Meaning(Cause.REFUSED, problems.CERTIFICATES_REFUSED),
     (WorkerFailedError, "model"): Meaning(Cause.REFUSED, problems.INVALID),
@@ -68,7 +70,7 @@ MEANINGS: dict[tuple[type[Exception], str | None], Meaning] = {
     (SpawnError, None): _PROCESS,
     (InUseError, None): _IN_USE,
     (EndpointError, None): _HOST,
-    (OSError, None): _HOST,  # no descriptor left, or something is in the way of a socket
+    (OSError, None): _HOST,  # something is in the way of a socket, or there was a scarcity
 }
 """By the type of an error and, where it has several, its kind."""
 
@@ -100,7 +102,11 @@ class NotServedError(SupervisorError):
     def by(cls, error: Exception) -> "NotServedError":
         """What one of the EXPECTED errors leads to."""
         meant = meaning(error)
-        again = error.retry if isinstance(error, KeyMissingError) else meant.again
+        again = meant.again
+        if isinstance(error, KeyMissingError):
+            again = error.retry
+        elif isinstance(error, OSError):
+            again = is_scarcity(error)
         return cls(meant.cause, meant.problem, str(error), again)
 
 

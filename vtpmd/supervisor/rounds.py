@@ -4,6 +4,7 @@ import trio
 
 from vtpmd.api import names
 
+from . import lease
 from .fleet import Fleet
 
 ROUND = 300.0
@@ -11,11 +12,13 @@ ROUND = 300.0
 
 
 async def go_round(fleet: Fleet) -> None:
-    """Note the newest state of each TPM, one after the other, evenly spread over the round."""
+    """Note the newest state of each TPM, and that it is served here, one after the other."""
     while True:
         served = [each for each in fleet if each.condition.state == names.RUNNING]
         for instance in served:
             await trio.sleep(ROUND / len(served))
             await instance.note_newest()
+            uuid = instance.metadata.uuid
+            await trio.to_thread.run_sync(lease.renew, fleet.host.registry, uuid)
         if not served:
             await trio.sleep(ROUND)

@@ -7,30 +7,32 @@ from typing import Any
 import trio
 
 from vtpmd.api import problems
+from vtpmd.api.problems import OperationError
 from vtpmd.api.text import printable
 from vtpmd.ipc.messages import Admitted, Event
 from vtpmd.telemetry.audit import acting_alone
 
+from . import lease
 from .access import Grant
 from .backoff import Backoff
 from .endpoints import Endpoints
-from .errors import WorkerEndedError, WorkerFailedError
+from .errors import WorkerEndedError, WorkerFailedError, WorkerSilentError
 from .events import OnEvent
 from .host import Host
 from .launch import serve
 from .metadata import Metadata
 from .refusals import EXPECTED, NotServedError
 from .states import Cause
-from .worker import Worker
+from .worker import KILL_GRACE, Worker
 
-STOP_GRACE = 10.0
-FORCE_GRACE = 2.0
+STOP_GRACE = 1.5  # seconds after which a worker that is asked to stop is killed
 MAX_CRASHES = 5
+SLOW = 60.0  # seconds between attempts after that many in ten minutes
 MAX_DAMAGE = 300  # characters of what a worker says of damaged state
 BACKOFFS: dict[Cause, Callable[[], Backoff]] = {
     Cause.KEY_UNAVAILABLE: lambda: Backoff(1.0, 60.0),
-    Cause.REFUSED: lambda: Backoff(0.5, 30.0, MAX_CRASHES),
-    Cause.CRASHED: lambda: Backoff(0.5, 30.0, MAX_CRASHES),
+    Cause.REFUSED: lambda: Backoff(0.5, 30.0, MAX_CRASHES, SLOW),
+    Cause.CRASHED: lambda: Backoff(0.5, 30.0, MAX_CRASHES, SLOW),
 }
 READY = "ready: QEMU can connect"
 AWAITING = "waits for its TPM, which comes with its migrating machine"
@@ -111,24 +113,39 @@ class Serving:
         await self.settled()
 
     async def end(self, reason: str, force: bool = False) -> None:
-        """Stop serving; a worker that does not end by itself is killed, with `force` soon."""
+        """Stop serving; a worker that does not end by itself soon is killed.
+
+        Raises OperationError where even that does not end it: it is not stopped.
+        """
         self._stopping = True
         if (worker := self.worker) is None:
             self._scope.cancel()
-        else:
-            with trio.move_on_after(FORCE_GRACE if force else math.inf):
-                await self._ask_to_stop(worker, reason, force)
-            if not self._ended.is_set():
-                worker.kill()
-        await self._ended.wait()
+            await self._ended.wait()
+            return
+        with trio.move_on_after(STOP_GRACE):
+            await self._ask_to_stop(worker, reason, force)
+        if self._ended.is_set():
+            return
+        self._log.warning("worker-killed", pid=worker.pid, reason="it did not stop")
+        worker.kill()
+        with trio.move_on_after(KILL_GRACE):
+            await self._ended.wait()
+            return
+        raise OperationError(
+            problems.UNAVAILABLE,
+            f"It is not stopped: its worker (process {worker.pid}) was killed and has not ended. "
+            "As a rule it waits for its storage, in the kernel: stop it again when that answers.",
+        )
 
     async def _ask_to_stop(self, worker: Worker, reason: str, force: bool) -> None:
         try:
             await worker.stop(reason, force)
+        except WorkerSilentError as error:
+            self._log.warning("stop-unanswered", reason=str(error))
+            return
         except (WorkerEndedError, WorkerFailedError) as error:
             self._log.warning("stop-unanswered", reason=str(error))
-        with trio.move_on_after(STOP_GRACE):
-            await self._ended.wait()
+        await self._ended.wait()
 
     async def _attempts(self, adopted: Worker | None) -> None:
         """Serve until stopped, or until another attempt makes no sense."""
@@ -147,24 +164,25 @@ class Serving:
             except NotServedError as error:
                 failure = error
             worker = None
-            delay = self._pause(failure.cause) if failure.again else None
-            self._fail(failure, _outlook(failure, delay))
-            if failure.cause is Cause.KEY_UNAVAILABLE:
-                self._endpoints.turn_away(self._host.nursery, self._on_turned_away)
-            elif delay is None:
+            pauses = self._pauses_of(failure.cause)
+            delay = pauses.next() if failure.again else None
+            slow = pauses.exhausted or failure.cause is Cause.KEY_UNAVAILABLE
+            self._fail(failure, "" if delay is None else _outlook(delay, pauses.exhausted))
+            if delay is None and failure.cause is not Cause.KEY_UNAVAILABLE:
                 return
+            if slow:  # who connects now is refused at once, and not left waiting
+                self._endpoints.turn_away(self._host.nursery, self._on_turned_away)
             with trio.move_on_after(math.inf if delay is None else delay):
                 await self._retry.wait()
+            if self._retry.is_set() and pauses.exhausted:  # somebody knows better: anew
+                self._pauses.clear()
             self._retry = trio.Event()
 
-    def _pause(self, cause: Cause) -> float | None:
-        """The delay before the next attempt after this failure, None if there shall be none.
-
-        What counts the failures is made with the first: most instances have none.
-        """
+    def _pauses_of(self, cause: Cause) -> Backoff:
+        """What counts these failures, made with the first: most instances have none."""
         if cause not in self._pauses:
             self._pauses[cause] = BACKOFFS[cause]()
-        return self._pauses[cause].next()
+        return self._pauses[cause]
 
     async def _serve(self) -> tuple[Worker, str]:
         """A new worker that serves the instance, and why. Raises NotServedError."""
@@ -197,6 +215,7 @@ class Serving:
         finally:
             self.worker = None
             worker.close()
+        lease.give_up(self._host.registry, self.metadata.uuid)
         if not self.metadata.incoming:
             await trio.to_thread.run_sync(self._host.anchors.note, self.metadata.uuid)
 
@@ -225,10 +244,11 @@ class Serving:
         self._log.warning("client-turned-away", reason=self._last[1])
 
 
-def _outlook(failure: NotServedError, delay: float | None) -> str:
+def _outlook(delay: float, slow: bool) -> str:
     """What comes next, for the end of a reason."""
-    if delay is not None:
+    if not slow:
         return f"; next attempt in {delay:.1f} s"
-    if not failure.again:
-        return ""
-    return f"; tried again {MAX_CRASHES} times lately, so now it is left alone: see the log"
+    return (
+        f"; tried again {MAX_CRASHES} times lately, so now only every {delay:.0f} s, and whoever "
+        "connects is turned away: see the log"
+    )

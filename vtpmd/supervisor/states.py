@@ -58,6 +58,7 @@ class Act(Enum):
     DELETE = "deleted"
     REPLACE = "replaced by a backup"
     BACK_UP = "backed up"
+    SNAPSHOT = "put into a snapshot"
     CLONE = "cloned"
     REKEY = "rekeyed"
     MIGRATE = "migrated"
@@ -87,7 +88,16 @@ def _each(acts: Iterable[Act], problem: Problem) -> dict[Act, Problem]:
 
 _HAND_OVER = (Act.MIGRATE, Act.CANCEL, Act.MIGRATED, Act.TAKE_BACK)
 _IDENTITY = (Act.IDENTIFY, Act.CERTIFY)
-_STORED = (Act.BACK_UP, Act.TICKET, Act.CLONE, Act.REKEY, Act.ACCEPT, *_HAND_OVER, *_IDENTITY)
+_STORED = (
+    Act.BACK_UP,
+    Act.SNAPSHOT,
+    Act.TICKET,
+    Act.CLONE,
+    Act.REKEY,
+    Act.ACCEPT,
+    *_HAND_OVER,
+    *_IDENTITY,
+)
 _LIVE = (Act.READ_PCRS, Act.MIGRATE, Act.RECEIVE)
 REFUSALS: dict[str, dict[Act, Problem]] = {
     GONE: _each(Act, problems.NOT_FOUND),
@@ -105,7 +115,8 @@ REFUSALS: dict[str, dict[Act, Problem]] = {
     INCOMING: _each((*_STORED, Act.READ_PCRS), problems.STILL_TO_COME),
     LENT: _each((Act.MIGRATE,), problems.HANDED_OVER),
     AWAY: _each(
-        (Act.BACK_UP, Act.CLONE, Act.REKEY, Act.MIGRATE, Act.CERTIFY), problems.HANDED_OVER
+        (Act.BACK_UP, Act.SNAPSHOT, Act.CLONE, Act.REKEY, Act.MIGRATE, Act.CERTIFY),
+        problems.HANDED_OVER,
     ),
 }
 """Which acts are refused in which state or condition, and as which problem.

@@ -3,18 +3,20 @@
 import os
 import signal
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import TypeVar
 
 import trio
 
-from vtpmd.ipc.channel import Channel, ChannelClosedError, IllegalMessageError
-from vtpmd.ipc.identity import NotCertified
+from vtpmd.api.text import printable
+from vtpmd.ipc.channel import ChannelClosedError, IllegalMessageError
+from vtpmd.ipc.identity import NotCertified, ReadInstalled
 from vtpmd.ipc.messages import (
+    Admit,
     Event,
     Failed,
     HandOverRefused,
     Message,
+    ReadPcrs,
     RekeyFailed,
     Status,
     StatusReply,
@@ -22,11 +24,10 @@ from vtpmd.ipc.messages import (
     Stopped,
     UnwrapKey,
 )
-from vtpmd.ipc.rules import Side, State
-from vtpmd.ipc.version import PROTOCOL
+from vtpmd.ipc.version import PROTOCOL, Version
 from vtpmd.telemetry.log import get_logger
 
-from . import serving_lock, waiting
+from . import waiting
 from .errors import (
     HandOverRefusedError,
     WorkerEndedError,
@@ -37,11 +38,19 @@ from .errors import (
 from .events import OnEvent
 from .zygote import WorkerProcess
 
-ADOPTION_TIMEOUT = 10.0
 KILL_TIMEOUT = 5.0
+KILL_GRACE = 0.4  # until a killed process is said not to end
 LAST_WORDS_TIMEOUT = 1.0  # for what a worker said before it ended
 EXCESS_PAUSE = 0.05  # seconds that a worker which reports too much is not listened to
 REPLY_TIMEOUT = 60.0  # longer than the longest TPM command (an RSA-4096 key) keeps a worker busy
+LOOKS = (ReadInstalled, ReadPcrs, Status)
+"""Questions of somebody who only looks, and does not wait long."""
+LOOK_TIMEOUT = 1.2
+PROMPT = (*LOOKS, Admit, Stop)
+"""What a worker answers whatever its TPM is doing."""
+PATIENCE = 5.0  # seconds after which a worker that owes such an answer counts as silent
+INTERVAL = 30.0  # seconds between two questions of the watch
+MAX_TROUBLE = 300  # characters of what a worker says of its storage
 
 log = get_logger("worker")
 Reply = TypeVar("Reply")
@@ -69,8 +78,23 @@ class Worker:
         self._heard_out = trio.Event()
         self._lock = trio.Lock()
         self._owed = 0  # answers that have not come yet, those nobody waits for any more included
+        self._asked = self._overdue = (
+            0.0  # when the question was that has no answer yet; since when
+        )
+        self._due = trio.current_time() + self.pid % INTERVAL  # when the watch asks next
+        self._storage = "available"
+        self._met = True
+        self._known_silent = False
         self._answer: Message | None = None
         self._answered: trio.Event | None = None  # while somebody waits
+
+    @classmethod
+    def unmet(cls, process: WorkerProcess, on_event: OnEvent) -> "Worker":
+        """One that has not greeted, and counts as silent until it does."""
+        worker = cls(process, on_event)
+        worker._met, worker._owed = False, 1
+        worker._asked = worker._overdue = trio.current_time()
+        return worker
 
     def close(self) -> None:
         """Close our descriptors; the process goes on."""
@@ -83,6 +107,8 @@ class Worker:
     async def run(self) -> None:
         """Receive messages until the worker closes its end of the channel."""
         try:
+            if not self._met:
+                await self._meet()
             if self.strange is None:
                 await self._listen()
         finally:
@@ -114,6 +140,8 @@ class Worker:
         """
         if isinstance(message, Event):
             return self._on_event(self.pid, message)
+        if isinstance(message, StatusReply):
+            self._storage = printable(message.storage[:MAX_TROUBLE])
         if isinstance(message, UnwrapKey):
             if self.on_unwrap is not None:
                 self.on_unwrap(message)
@@ -121,6 +149,7 @@ class Worker:
         if not self._owed:
             raise IllegalMessageError(f"{type(message).__name__} answers nothing")
         self._owed -= 1
+        self._asked = trio.current_time()
         if not self._owed and self._answered is not None:
             self._answer = message
             self._answered.set()
@@ -130,20 +159,21 @@ class Worker:
         """Send one request and return its answer.
 
         Raises WorkerFailedError, WorkerEndedError, and WorkerRefusedError for requests that can be
-        refused.
+        refused. WorkerSilentError: at once from a worker that is silent.
         """
         if self.strange is not None:
             raise WorkerEndedError(self.strange)
-        async with self._lock:
-            try:
-                with trio.fail_after(REPLY_TIMEOUT):
+        if self.silent:
+            raise WorkerSilentError(self.trouble)
+        patience = LOOK_TIMEOUT if isinstance(request, LOOKS) else REPLY_TIMEOUT
+        try:
+            with trio.fail_after(patience):
+                async with self._lock:
                     answer = await self._exchange(request, fds)
-            except (ChannelClosedError, IllegalMessageError, OSError):
-                raise WorkerEndedError("the worker ended unexpectedly") from None
-            except trio.TooSlowError:
-                raise WorkerSilentError(
-                    f"the worker did not answer in {REPLY_TIMEOUT:.0f} s"
-                ) from None
+        except (ChannelClosedError, IllegalMessageError, OSError):
+            raise WorkerEndedError("the worker ended unexpectedly") from None
+        except trio.TooSlowError:
+            raise WorkerSilentError(f"the worker did not answer in {patience:.1f} s") from None
         if isinstance(answer, Failed | NotCertified):
             raise WorkerFailedError(answer.kind, answer.reason)
         if isinstance(answer, HandOverRefused):
@@ -158,7 +188,7 @@ class Worker:
         """The answer to a request. Raises as `Channel.send`, ChannelClosedError if none comes."""
         try:
             await waiting.send(self._channel, request, fds)
-            self._owed += 1
+            self._owe(request)
             if not self._heard_out.is_set():
                 self._answered = trio.Event()
                 await self._answered.wait()
@@ -167,6 +197,70 @@ class Worker:
             return self._answer
         finally:
             self._answer = self._answered = None
+
+    def _owe(self, request: Message) -> None:
+        """An answer to this is waited for."""
+        if not self._owed:
+            self._asked = trio.current_time()
+            prompt = isinstance(request, PROMPT)
+            self._overdue = self._asked + (PATIENCE if prompt else REPLY_TIMEOUT)
+        self._owed += 1
+
+    @property
+    def silent(self) -> bool:
+        """Whether an answer is overdue: the process hangs, or the host does not let it run."""
+        return bool(self._owed) and trio.current_time() >= self._overdue
+
+    @property
+    def trouble(self) -> str:
+        """What is wrong with it, and what to do, for people; empty if nothing is."""
+        if self.strange is not None and not self._met:
+            return self.strange
+        if self.silent:
+            return (
+                f"its worker (process {self.pid}) has not answered for "
+                f"{trio.current_time() - self._asked:.0f} s; a stop ends it"
+            )
+        known = self._storage in ("available", "unknown")
+        return "" if known else f"its state cannot be stored: {self._storage}"
+
+    def inquire(self) -> None:
+        """Ask how it is, without waiting for the answer, unless an answer is waited for."""
+        if self._owed or self._lock.locked() or self.strange is not None or not self._met:
+            return
+        self._due = trio.current_time() + INTERVAL
+        try:
+            self._channel.send(Status())
+        except (BlockingIOError, ChannelClosedError, IllegalMessageError, OSError):
+            return  # it ends, or is about to
+        self._owe(Status())
+
+    def look(self) -> bool:
+        """The same, if it is time to; whether it has fallen silent since, or answers again."""
+        if trio.current_time() >= self._due:
+            self.inquire()
+        known, self._known_silent = self._known_silent, self.silent
+        return known is not self._known_silent
+
+    async def _meet(self) -> None:
+        """Meet a worker that was silent when it was adopted."""
+        try:
+            version = await waiting.meet(self._channel)
+            sender = self._channel.sender
+            if sender is None or (sender.uid, sender.pid) != (os.geteuid(), self.pid):
+                raise IllegalMessageError(f"{sender} is there, which does not serve this instance")
+            if PROTOCOL.understands(version):
+                self._owed, self._met = 0, True
+                self.inquire()
+            else:
+                self.strange = stranger(version)
+        except (
+            ChannelClosedError,
+            IllegalMessageError,
+            trio.ClosedResourceError,
+            OSError,
+        ) as error:
+            self.strange = f"served on by a worker that nobody reaches: {error}"
 
     async def tell(self, answer: Message) -> None:
         """Answer a question of the worker's. Raises ChannelClosedError, IllegalMessageError."""
@@ -203,72 +297,9 @@ class Worker:
             return
 
 
-async def adopt(path: Path, on_event: OnEvent) -> Worker:
-    """The living worker of the instance that listens on `path` for the next daemon.
-
-    Raises WorkerEndedError when there is none. A worker of a version that we do not understand is
-    left serving and becomes a `strange` one.
-
-    What is believed: only what the kernel says. The process that answers runs as our own user and
-    holds the serving lock of this instance, so it is the very one that was forked to serve it; a
-    worker that a guest has taken over cannot name another process, which would then be ended in
-    its place. What it reports of itself is shown, and decides nothing.
-    """
-    try:
-        channel = Channel.connect(path, Side.SUPERVISOR, State.SERVING)
-    except OSError as error:
-        raise _nobody(path, error) from None
-    pidfd = -1
-    try:
-        with trio.fail_after(ADOPTION_TIMEOUT):
-            version = await waiting.meet(channel)
-            pid, pidfd = _identify(channel, path)
-            if PROTOCOL.understands(version):
-                await _answer(channel, pid, on_event)
-                return Worker(WorkerProcess(channel, pid, pidfd), on_event)
-    except (ChannelClosedError, IllegalMessageError, OSError, trio.TooSlowError) as error:
-        channel.close()
-        if pidfd >= 0:
-            os.close(pidfd)
-        raise _nobody(path, error) from None
-    channel.close()
-    strange = (
+def stranger(version: Version) -> str:
+    """What is said of a worker that speaks a version of the protocol that we do not."""
+    return (
         f"served on by a worker of another vtpmd, which speaks version {version} of the protocol "
         f"and not {PROTOCOL}: it can be stopped, and started again with this vtpmd"
     )
-    return Worker(WorkerProcess(channel, pid, pidfd), on_event, strange)
-
-
-def _nobody(path: Path, error: Exception) -> WorkerEndedError:
-    text = f"{type(error).__name__}: {error}".removesuffix(": ")
-    return WorkerEndedError(f"no worker answers on {path} ({text})")
-
-
-def _identify(channel: Channel, path: Path) -> tuple[int, int]:
-    """Process id and pidfd of who has greeted. Raises IllegalMessageError unless it is the worker.
-
-    The lock is looked at last: its holder lives, so the pidfd is not that of a later process with
-    the same number.
-    """
-    sender = channel.sender
-    if sender is None or sender.uid != os.geteuid():
-        raise IllegalMessageError(f"{sender} is there, which is not of our own user")
-    pidfd = os.pidfd_open(sender.pid)
-    try:
-        if serving_lock.holder(path) != sender.pid:
-            raise IllegalMessageError(f"{sender} is there, which does not serve this instance")
-    except (IllegalMessageError, OSError):
-        os.close(pidfd)
-        raise
-    return sender.pid, pidfd
-
-
-async def _answer(channel: Channel, pid: int, on_event: OnEvent) -> None:
-    """Wait until the worker has answered a question."""
-    await waiting.send(channel, Status())
-    while True:
-        message, _ = await waiting.receive(channel)
-        if isinstance(message, StatusReply):
-            return
-        if isinstance(message, Event):
-            on_event(pid, message)

@@ -2,7 +2,7 @@
 
 TCG EK Credential Profile: one certificate for each EK at an index of its own, and those of the
 authorities above it, each whole, from 0x01C00100 on. The indices belong to the platform and are
-write-locked for ever, so that neither owner nor TPM2_Clear changes them.
+write-locked permanently, so that neither owner nor TPM2_Clear changes them.
 """
 
 from collections.abc import Mapping, Sequence

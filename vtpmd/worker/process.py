@@ -86,7 +86,6 @@ def _judge(error: Exception) -> tuple[FailureKind, str]:
 
 
 def _serve(channel: Channel, supervision: Supervision, order: Serve, fds: Sequence[int]) -> None:
-    *files, _lock = fds[: STATE_FDS + 1]  # the lock stays open as long as we live
     sandbox = Sandbox(order.sandbox)
 
     def ready(generation: int) -> None:
@@ -94,30 +93,36 @@ def _serve(channel: Channel, supervision: Supervision, order: Serve, fds: Sequen
         channel.set_blocking(False)
 
     hosting.serve(
-        files,
+        fds[:STATE_FDS],
         order.key,
         sandbox,
-        Listeners(*(_listener(fd) for fd in fds[STATE_FDS + 1 :])),
+        listeners_of(fds),
         supervision,
-        _options(order, sandbox),
+        options_of(order, sandbox.active),
         ready,
     )
 
 
-def _options(order: Serve, sandbox: Sandbox) -> Options:
+def listeners_of(fds: Sequence[int]) -> Listeners:
+    """Those that came with an order to serve, behind the state files and the instance's lock.
+
+    The lock stays open as long as this process lives.
+    """
+    listeners = [socket.socket(fileno=fd) for fd in fds[STATE_FDS + 1 :]]
+    for each in listeners:
+        each.setblocking(False)
+    return Listeners(*listeners)
+
+
+def options_of(order: Serve, sandbox: dict[str, str]) -> Options:
+    """What an order to serve says about how; `sandbox` tells what is active."""
     return Options(
         uuid=order.uuid,
         name=order.name,
-        sandbox=sandbox.active,
+        sandbox=sandbox,
         peers=policy_of(order),
         startup="clear" if order.startup else None,
         set_locality=order.set_locality,
         handover=order.handover,
         incoming=order.incoming,
     )
-
-
-def _listener(fd: int) -> socket.socket:
-    sock = socket.socket(fileno=fd)
-    sock.setblocking(False)
-    return sock

@@ -36,13 +36,13 @@ class Server:
         self._supervision = supervision
         self._options = options
         self._since = now()
-        self._loop = Loop()
-        self._clients = Clients(self._loop, instance, side, options)
+        self.loop = Loop()
+        self._clients = Clients(self.loop, instance, side, options)
         self._admission = Admission(options.peers, supervision.report)
-        self._ownership = Ownership(self._loop, self._clients, supervision.report, self.start_up)
+        self._ownership = Ownership(self.loop, self._clients, supervision.report, self.start_up)
         self._doors: list[Door] = []
-        supervision.on_detach = self._loop.forget
-        supervision.on_report = self._loop.attend
+        supervision.on_detach = self.loop.forget
+        supervision.on_report = self.loop.attend
         instance.migration.old_keys.ask = supervision.ask
 
     def start_up(self) -> None:
@@ -58,7 +58,7 @@ class Server:
         """Serve until Stop, a signal or `Options.ending`; then the state is durable."""
         self._open()
         parts: list[Part] = [self._clients, self._clients.long_commands, *self._doors, self]
-        self._loop.run(parts, self._options.signals)
+        self.loop.run(parts, self._options.signals)
         for client in self._clients.all():
             client.close()
 
@@ -100,7 +100,7 @@ class Server:
 
     def end(self) -> None:
         """Leave the loop; the instance is powered off and durable."""
-        self._loop.end()
+        self.loop.end()
 
     @property
     def deadline(self) -> float | None:
@@ -109,7 +109,7 @@ class Server:
 
     def tick(self, now: float) -> None:
         """End in order if that was asked for; wait for what the supervisor's channel needs."""
-        if self._loop.ending and self.free_for(Turn.CANCELS):
+        if self.loop.ending and self.free_for(Turn.CANCELS):
             self.instance.power.end()
             self.end()
         self._supervision.tick(now)
@@ -117,15 +117,15 @@ class Server:
             self.go_on()
         channel, events = self._supervision.channel, self._supervision.events
         if channel is not None:
-            self._loop.watch(channel, events, lambda: self._supervision.ready(self))
+            self.loop.watch(channel, events, lambda: self._supervision.ready(self))
 
     def _open(self) -> None:
         listeners, long_commands = self._listeners, self._clients.long_commands
         long_commands.on_free = self._go_on
-        self._loop.watch(long_commands, selectors.EVENT_READ, long_commands.finish)
+        self.loop.watch(long_commands, selectors.EVENT_READ, long_commands.finish)
         if listeners.adoption is not None:
             adoption = Adoption(
-                self._loop,
+                self.loop,
                 Admission(PeerPolicy(), self._supervision.report),
                 listeners.adoption,
                 lambda channel, message: self._supervision.adopt(channel, message, self),
@@ -136,7 +136,7 @@ class Server:
             (listeners.data, self._add_data),
         ):
             if listener is not None:
-                self._doors.append(Door(self._loop, self._admission, listener, welcome))
+                self._doors.append(Door(self.loop, self._admission, listener, welcome))
         if listeners.control_client is not None:
             self._ownership.add(listeners.control_client)
         if listeners.data_client is not None:

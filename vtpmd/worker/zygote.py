@@ -27,11 +27,12 @@ from vtpmd.linux import merging, oom
 from vtpmd.linux.streams import silence_streams
 from vtpmd.tpm.engine import bank_names, compile_ahead, profile_names
 
-from . import process, seccomp
+from . import immortal, layout, process, seccomp
 from .blanks import Blanks
 from .connection import close_fds
 from .errors import NotSingleThreadedError
 from .rehearsal import Rehearsal
+from .sandbox import Sandbox
 
 _MAX_EXITS = 1024  # of workers nobody has asked about yet
 _OOM_RAISE = 500
@@ -104,16 +105,20 @@ def _warm() -> Rehearsal:
     """Have all done that is done once, so that every worker shares it."""
     compile_ahead()
     rehearsal = Rehearsal()
-    for _ in range(_REHEARSALS):
-        rehearsal.run()
     with suppress(OSError):  # a worker tells what is missing, as its sandbox's mode demands
         seccomp.prepare(removing=False)
+    rehearsal.run()
+    layout.gather(layout.scouted(lambda: rehearsal.run(Sandbox("best-effort"))))
+    for _ in range(_REHEARSALS):
+        rehearsal.run()
     return rehearsal
 
 
 def _settle() -> None:
     """Make what is loaded cheap to share: no garbage, and nothing the collector will write to."""
-    gc.collect()
+    layout.fill_gaps()
+    if immortal.supported():
+        immortal.immortalise()
     gc.freeze()
     if len(list(Path("/proc/self/task").iterdir())) != 1:
         raise NotSingleThreadedError
@@ -135,12 +140,12 @@ def _answer(channel: Channel, blanks: Blanks, exits: OrderedDict[int, Exit]) -> 
 def _spawn(channel: Channel, blanks: Blanks, fds: list[int]) -> None:
     try:
         pid = blanks.employ(fds)
+        pidfd = os.pidfd_open(pid)  # where that fails the worker ends: nobody has its channel
     except OSError as error:
         channel.send(SpawnFailed(f"fork: {error.strerror or error}"))
         return
     finally:
         close_fds(fds)
-    pidfd = os.pidfd_open(pid)
     try:
         channel.send(Spawned(pid), [pidfd])
     finally:

@@ -33,4 +33,4 @@ if "vtpmd.worker.zygote" in sys.orig_argv:
         return command[6:11] == BOMB + b"t" or _is_long(command)
 
     Engine.execute = _execute_or_explode  # type: ignore[method-assign]
-    Engine.is_long = staticmethod(_is_long_or_bomb)  # type: ignore[method-assign]
+    Engine.is_long = staticmethod(_is_long_or_bomb)

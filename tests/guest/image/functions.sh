@@ -19,12 +19,16 @@ properties() {
 
 ek_certificates() {
     found=0
-    for nv in 0x01c00002 0x01c0000a 0x01c00012 0x01c00014 0x01c00016 0x01c08000; do
+    for nv in 0x01c00002 0x01c0000a 0x01c00012 0x01c00014 0x01c00016 0x01c00100 0x01c00101 0x01c08000; do
         if tpm2 nvread -C o "$nv" >ekcert 2>/dev/null && [ -s ekcert ]; then
             found=1; blob "ekcert-$nv" ekcert
         fi
     done
-    [ $found = 1 ] && pass ekcert || say "skip ekcert no EK certificate in NV"
+    if [ $found = 1 ]; then
+        check ekcert tpm2 getekcertificate -o ekcert-rsa -o ekcert-ecc
+        blob ekcert-rsa ekcert-rsa
+        blob ekcert-ecc ekcert-ecc
+    else say "skip ekcert no EK certificate in NV"; fi
 }
 
 random() {

@@ -32,7 +32,7 @@ export TPM2TOOLS_TCTI=$RM
 SRK=0x81000001
 NVDATA=0x01500020             # what must survive a reset
 
-for part in report boot functions windows volatile scenarios; do . /lib/guest/$part.sh; done
+for part in report boot functions attest windows volatile scenarios; do . /lib/guest/$part.sh; done
 
 say "start $scenario $(uname -r)"
 if detect; then
@@ -43,6 +43,7 @@ if detect; then
     full)
         properties; ek_certificates; random; keys; attestation; seal; nv; persistent
         report_clock end; clear_tpm ;;
+    attest) attest ;;          # the host starts the machine anew, with another kernel, too
     windows) properties; ek_certificates; windows ;;
     reset | crash)              # the host resets the machine, or kills it
         if persist_boot; then

@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 from typing import BinaryIO
 
-PARTS = ("report", "boot", "functions", "windows", "volatile", "scenarios")
+PARTS = ("report", "boot", "functions", "attest", "windows", "volatile", "scenarios")
 DIRECTORIES = ("dev", "proc", "sys", "tmp", "run", "etc", "root", "sbin", "usr/bin", "usr/sbin")
 LIBRARIES = "lib/x86_64-linux-gnu"
 

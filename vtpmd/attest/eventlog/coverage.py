@@ -1,7 +1,7 @@
-"""Which octets of an event its digest covers: of the others nothing is believed.
+"""Which octets of an event its digest covers; the others are not believed.
 
-A log is written by whoever sends it. Replaying it proves the digests and their order, nothing
-else: neither the types of the events nor, unless the digest is one of it, what they tell.
+A log is written by whoever sends it. Replaying it proves the digests and their order, and nothing
+else: not the types of the events, and their data only where the digest is of the data.
 """
 
 from collections.abc import Iterator

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import click
 
-from vtpmd.api.schema import CaCertificate, CaImportRequest, CaRevokeRequest
+from vtpmd.api.schema import CaCertificate, CaImportRequest, CaRekeyRequest, CaRevokeRequest
 
 from .. import files
-from ..output import client, json_option, say, show_json, show_pem, show_saved, show_table
+from ..output import client, held_by, json_option, say, show_json, show_pem, show_saved, show_table
 
 MAX_CHAIN = 64 << 10
 
@@ -28,7 +28,10 @@ def command() -> None:
 @click.option("--chain", "part", flag_value="chain", help="From the one that issues to the root.")
 @json_option
 def show(part: str | None, as_json: bool) -> None:
-    """Print the authority's certificates (PEM); it is made if there is none yet."""
+    """Print the authority's certificates (PEM).
+
+    It is made with the first TPM that it certifies, or by `vtpmctl ca csr`.
+    """
     found = client().ca()
     if as_json:
         show_json(found.document)
@@ -44,13 +47,16 @@ def show_list(as_json: bool) -> None:
     if as_json:
         show_json(found.document)
         return
-    headings = ("SERIAL", "IDENTITY", "KEY", "SOURCE", "ISSUED", "REVOKED")
+    headings = ("SERIAL", "IDENTITY", "KEY", "SOURCE", "ISSUED", "STATE")
     show_table(headings, map(_row, found.certificates))
 
 
 def _row(given: CaCertificate) -> tuple[str, ...]:
     identity, issued = str(given.identity), given.issued.date().isoformat()
-    return given.serial, identity, given.kind, given.source, issued, given.revoked
+    state = "refused by the TPM" if given.refused else "given"
+    if given.revoked:
+        state = f"revoked: {given.revoked}"
+    return given.serial, identity, given.kind, given.source, issued, state
 
 
 @command.command
@@ -111,3 +117,18 @@ def import_(chain: Path, as_json: bool) -> None:
         show_json(found.document)
     else:
         say("The authority issues with the new certificate; `vtpmctl ek renew --all` uses it.")
+
+
+@command.command
+@click.option("--to-provider", metavar="PROVIDER", help="Move the key to this key provider.")
+@json_option
+def rekey(to_provider: str | None, as_json: bool) -> None:
+    """Seal the authority's keys under a new key, of its key provider or another.
+
+    They always open with the old or the new one. `vtpmctl rekey` is for instances.
+    """
+    found = client().ca_rekey(CaRekeyRequest(provider=to_provider))
+    if as_json:
+        show_json(found.document)
+    else:
+        say(f"The authority is now under {held_by(found.keys)}.")

@@ -11,7 +11,7 @@ from vtpmd.api import names
 from vtpmd.api.codec import time_text
 from vtpmd.api.schema import RekeyRequest, RekeyResult
 
-from ..output import client, json_option, say, show_json
+from ..output import client, held_by, json_option, say, show_json
 from ..several import each
 
 
@@ -81,7 +81,5 @@ def command(
 
 
 def _line(result: RekeyResult) -> str:
-    keys = ", ".join(
-        f"{key.provider} {key.key_version or key.key_ref} ({key.purpose})" for key in result.keys
-    )
-    return f"{result.name}: {'now under' if result.changed else 'already under'} {keys}"
+    under = "now under" if result.changed else "already under"
+    return f"{result.name}: {under} {held_by(result.keys)}"

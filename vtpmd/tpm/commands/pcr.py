@@ -80,7 +80,7 @@ def pcr_read(tpm: Tpm, /, pcr_selection_in: TPML_PCR_SELECTION) -> PcrReadRespon
         fitting = pcrs.selected(tpm, selection)[: MAX_POLICY_DIGESTS - len(values)]
         if fitting:
             bank = tpm.volatile.pcrs[selection.hash]
-            values += [bank[pcr] for pcr in fitting]
+            values += map(bank.__getitem__, fitting)
         returned.append(pcrs.narrowed(selection, fitting))
     return PcrReadResponse(tpm.reset.pcr_update_counter, returned, values)
 

@@ -7,7 +7,7 @@ own seedValue for its children, or one shared with its holder for duplicates and
 from hmac import compare_digest
 
 from ..crypto import symmetric
-from ..crypto.hashes import digest, digest_size, hmac
+from ..crypto.hashes import HmacKey, digest, digest_size
 from ..crypto.wrapping import integrity_key, storage_key
 from ..profile import Profile
 from ..rc import RC, TpmError
@@ -163,15 +163,16 @@ def _decrypt(
 
 
 def _integrity(protector: LoadedObject, name: bytes, seed: bytes, encrypted: bytes) -> bytes:
-    return hmac(protector.public.name_alg, _integrity_key(protector, seed), encrypted, name)
+    return _integrity_key(protector, seed).hmac(encrypted, name)
 
 
-def _integrity_key(protector: LoadedObject, seed: bytes) -> bytes:
+def _integrity_key(protector: LoadedObject, seed: bytes) -> HmacKey:
     """The HMAC key for data under a seed (19.5); a parent keeps that of its own seedValue."""
     own = protector.sensitive is not None and seed is protector.sensitive.seed_value
     if own and protector.integrity_key is not None:
         return protector.integrity_key
-    key = integrity_key(protector.public.name_alg, seed)
+    alg = protector.public.name_alg
+    key = HmacKey(alg, integrity_key(alg, seed))
     if own:
         protector.integrity_key = key
     return key

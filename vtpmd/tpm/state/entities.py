@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field, replace
 
 from ..crypto.cmac import Cmac
-from ..crypto.hashes import digest
+from ..crypto.hashes import HmacKey, digest
 from ..crypto.primes import LEVEL
 from ..crypto.resumable import ResumableHash, ResumableHmac
 from ..crypto.rsa import RsaKey
@@ -117,7 +117,7 @@ class LoadedObject:
     sensitive_octets: bytes | None = field(
         default=None, repr=False, compare=False, metadata={"cache": True}
     )
-    integrity_key: bytes | None = field(
+    integrity_key: HmacKey | None = field(
         default=None, repr=False, compare=False, metadata={"cache": True}
     )
     """Of a parent, for the private areas of its children; kept by `core.protection`."""

@@ -159,8 +159,12 @@ class ListOf(Kind):
             out.line(f"{var}.append({var}_item)")
 
     def emit_write(self, out: Source, value: str) -> Sequence[Part]:
-        item = out.joined(self.of.emit_write(out, "item"))
-        return Number(format_of(4), f"len({value})"), f"b''.join([{item} for item in {value}])"
+        if isinstance(self.of, Sized):
+            items = f"{out.constant('all_sized', _all_sized)}({value})"
+        else:
+            item = out.joined(self.of.emit_write(out, "item"))
+            items = f"b''.join([{item} for item in {value}])"
+        return Number(format_of(4), f"len({value})"), items
 
 
 class SizedStructure(Kind):
@@ -194,6 +198,15 @@ class SizedStructure(Kind):
         write = out.constant("write", self.of.writer)
         sized = f"{out.constant('sized', _sized)}({write}({value}))"
         return (f"(b'\\0\\0' if {value} is None else {sized})" if self.optional else sized,)
+
+
+def _all_sized(payloads: Sequence[bytes]) -> bytes:
+    """TPM2Bs one behind the other."""
+    sizes = set(map(len, payloads))
+    if len(sizes) == 1:  # as a rule they are digests of one algorithm
+        size = sizes.pop().to_bytes(2)
+        return size + size.join(payloads)
+    return b"".join(map(_sized, payloads))
 
 
 def _sized(payload: bytes) -> bytes:

@@ -1,0 +1,100 @@
+"""Hosts that share a state directory: what one serves, the other does not touch."""
+
+import json
+from collections.abc import Awaitable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tests.supervisor.stage import Stage
+from vtpmd.api import problems
+from vtpmd.api.problems import OperationError
+from vtpmd.api.schema import CreateRequest, InstanceInfo, RekeyRequest, StopRequest
+from vtpmd.operations.create import create
+from vtpmd.operations.delete import delete
+from vtpmd.operations.info import info
+from vtpmd.operations.rekey import rekey
+from vtpmd.operations.start import start
+from vtpmd.operations.stop import stop
+from vtpmd.operations.take_back import take_back
+from vtpmd.supervisor import lease
+from vtpmd.supervisor.lease import LEASE, Lease, ours
+
+NAME = "web1"
+ELSEWHERE = Lease("host\x1b7", "0" * 32, "11111111-2222-3333-4444-555555555555")
+
+
+def file_of(stage: Stage, made: InstanceInfo) -> Path:
+    return stage.directory / "state" / "instances" / str(made.uuid) / LEASE
+
+
+@pytest.fixture
+async def made(stage: Stage) -> InstanceInfo:
+    return await create(stage.fleet, CreateRequest(name=NAME, start=False))
+
+
+async def refused(act: Awaitable[object]) -> str:
+    with pytest.raises(OperationError) as caught:
+        await act
+    assert caught.value.problem is problems.RUNNING_CONFLICT
+    return caught.value.detail
+
+
+async def test_what_another_host_serves_is_left_to_it(stage: Stage, made: InstanceInfo) -> None:
+    file = file_of(stage, made)
+    file.write_bytes(ELSEWHERE.encode())
+    nvram = file.with_name("tpm") / "nvram"
+    before = nvram.read_bytes()
+    detail = await refused(start(stage.fleet, NAME))
+    assert "host host\\x1b7 serves it, or did so last" in detail
+    assert "vtpmctl take-back" in detail
+    assert (await info(stage.fleet, NAME)).state == "failed"
+    await refused(rekey(stage.fleet, NAME, RekeyRequest(deep=True)))
+    await refused(delete(stage.fleet, NAME))
+    assert (nvram.read_bytes(), file.read_bytes()) == (before, ELSEWHERE.encode())
+    assert (await stop(stage.fleet, NAME, StopRequest())).state == "stopped"
+    await take_back(stage.fleet, NAME)
+    assert (await start(stage.fleet, NAME)).state == "running"
+
+
+async def test_a_lease_is_there_while_a_worker_is(stage: Stage, made: InstanceInfo) -> None:
+    file = file_of(stage, made)
+    await start(stage.fleet, NAME)
+    found = Lease.decode(file.read_bytes())
+    assert found is not None
+    assert (found.host, found.boot) == (ours().host, ours().boot)
+    await stop(stage.fleet, NAME, StopRequest())
+    assert not file.exists()
+
+
+async def test_a_start_that_fails_leaves_none(stage: Stage, made: InstanceInfo) -> None:
+    file = file_of(stage, made)
+    nvram = file.with_name("tpm") / "nvram"
+    nvram.with_name("volatile").unlink()
+    with pytest.raises(OperationError):
+        await start(stage.fleet, NAME)
+    assert not file.exists()
+
+
+async def test_a_host_that_was_booted_since_has_no_worker(stage: Stage, made: InstanceInfo) -> None:
+    file_of(stage, made).write_bytes(replace(ours(), boot=ELSEWHERE.boot).encode())
+    assert (await start(stage.fleet, NAME)).state == "running"
+
+
+@pytest.mark.parametrize("content", [b"", b"[]", b'{"format": 1}', b'{"format": 2}', b"\xff"])
+async def test_what_says_nothing_is_passed_over(
+    stage: Stage, made: InstanceInfo, content: bytes
+) -> None:
+    file_of(stage, made).write_bytes(content)
+    assert (await start(stage.fleet, NAME)).state == "running"
+
+
+async def test_a_lease_that_was_taken_over_stays_so(stage: Stage, made: InstanceInfo) -> None:
+    """This host serves on, says so in its log, and does not fight for the file."""
+    await start(stage.fleet, NAME)
+    file = file_of(stage, made)
+    file.write_bytes(ELSEWHERE.encode())
+    lease.renew(stage.host.registry, made.uuid)
+    await stop(stage.fleet, NAME, StopRequest())
+    assert json.loads(file.read_text())["boot"] == ELSEWHERE.boot

@@ -46,7 +46,10 @@ def _messages() -> str:
     for message, rule in RULES.items():
         states = ", ".join(state.value for state in State if state in rule.states)
         then = rule.then.value if rule.then else ""
-        descriptors = " or ".join(str(count) for count in rule.fds if rule.fds != (0,))
+        if isinstance(rule.fds, range):
+            descriptors = f"{rule.fds[0]} to {rule.fds[-1]}"
+        else:
+            descriptors = " or ".join(str(count) for count in rule.fds if rule.fds != (0,))
         rows.append([f"`{message.__name__}`", rule.sender.value, states, then, descriptors])
     return documents.table(["message", "sent by", "in", "then", "descriptors"], rows)
 

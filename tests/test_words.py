@@ -35,7 +35,7 @@ EXCEPTIONS = {
     ("child", "tests"): "any process or object below another",
     ("service", "vtpmd/kms"): "a key service in the network",
     ("service", "tests/kms"): "the same",
-    ("service", "vtpmd/supervisor/zygote.py"): "the same",
+    ("service", "vtpmd/spawn/process.py"): "the same",
     ("service", "vtpmd/linux"): "the service manager, systemd",
     ("service", "vtpmd/cli/__init__.py"): "the same",
     ("service", "tests/test_systemd.py"): "the same",

@@ -23,6 +23,7 @@ from vtpmd.supervisor.authority import Authority
 from vtpmd.supervisor.fleet import Fleet
 from vtpmd.supervisor.host import Host
 from vtpmd.supervisor.identities import Identities
+from vtpmd.supervisor.keeper import Keeper
 from vtpmd.supervisor.keys import Keys
 from vtpmd.supervisor.models import UnknownModelError, demand_known
 from vtpmd.supervisor.registry import Registry
@@ -131,7 +132,11 @@ async def _serve(
                     Authority(registry.state_fd, keys, audit),
                     audit,
                 )
-                host = Host(configuration, registry, keys, identities, zygote, nursery, anchors)
+                keeper = Keeper(configuration.keeper_socket, configuration.idle_timeout, nursery)
+                await keeper.connect()
+                host = Host(
+                    configuration, registry, keys, identities, zygote, nursery, anchors, keeper
+                )
                 fleet = Fleet(host)
                 await fleet.open(entries)
                 nursery.start_soon(go_round, fleet)

@@ -59,6 +59,8 @@ CALLS: dict[names.Route, tuple[Call, Any, object]] = {
         schema.UnlockResult,
         {"provider": "p"},
     ),
+    names.UPGRADE: (lambda c: c.upgrade("a b"), schema.Upgraded, None),
+    names.UPGRADE_ALL: (lambda c: c.upgrade_all(), schema.UpgradeResult, None),
     names.MIGRATE: (
         lambda c: c.migrate("a b", schema.MigrateRequest(step="done")),
         schema.InstanceInfo,

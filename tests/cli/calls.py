@@ -33,6 +33,8 @@ CALLS: dict[tuple[str, ...], list[Any]] = {
     ("set", "a", "--owner", "b"): [INFO],
     ("unlock", "a"): [INFO],
     ("unlock", "--all"): [answer(schema.UnlockResult)],
+    ("upgrade", "a"): [answer(schema.Upgraded)],
+    ("upgrade", "--all"): [answer(schema.UpgradeResult)],
     ("rekey", "a"): [REKEYED],
     ("migrate", "a"): [INFO],
     ("migrate", "a", "--ticket", "OUT"): [b"ticket", INFO],

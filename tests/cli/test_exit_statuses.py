@@ -4,6 +4,7 @@ import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from uuid import UUID
 
 import click
 import pytest
@@ -150,6 +151,21 @@ def test_what_unlock_tells_of_several_has_its_exit_status(ctl: Ctl) -> None:
         result, _ = ctl(["unlock", "--all"], [{"unlocked": ["b"], "failed": failed}])
         assert (result.exit_code, result.stdout) == (status, "unlocked: b\n")
         assert result.stderr == "a stays locked: it is so\n"
+
+
+def test_what_upgrade_tells_of_several_has_its_exit_status(ctl: Ctl) -> None:
+    done = {"name": "b", "uuid": str(UUID(int=0)), "pid": 7, "pause_ms": 4}
+    for code, status in (("unavailable", 10), ("internal", 1)):
+        failed = [{"name": "a", "code": code, "detail": "it is so"}]
+        result, _ = ctl(["upgrade", "--all"], [{"upgraded": [done], "failed": failed}])
+        assert result.stdout == "b is served by process 7, after a pause of 4 ms\n"
+        assert result.exit_code == status
+        assert result.stderr == "a is served on by its old worker: it is so\n"
+    result, _ = ctl(["upgrade", "--all"], [{"upgraded": [], "failed": []}])
+    assert (result.exit_code, result.stdout) == (0, "nothing is running\n")
+    for wrong in (["upgrade"], ["upgrade", "a", "--all"]):
+        result, _ = ctl(wrong, [])
+        assert result.exit_code == 2
 
 
 def test_a_backup_that_cannot_be_decoded_is_not_written(ctl: Ctl, tmp_path: Path) -> None:

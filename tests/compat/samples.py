@@ -15,9 +15,12 @@ from vtpmd.ipc.rules import CODEC
 from vtpmd.pki import authority, store
 from vtpmd.pki.contents import Reported
 from vtpmd.pki.entries import Entry, Given, Known, Refused, Revoked, encode, fingerprint
+from vtpmd.storage.anchor import Anchor
 from vtpmd.storage.key import Key
+from vtpmd.storage.mark import Mark
 from vtpmd.storage.slot import Slot
 from vtpmd.supervisor import condition_file
+from vtpmd.supervisor.lease import Lease
 from vtpmd.supervisor.metadata import Metadata
 from vtpmd.supervisor.states import Condition
 
@@ -59,7 +62,16 @@ _MESSAGES: tuple[Message, ...] = (
         "off",
         "lent",
     ),
-    identity.Identify(UUID_A, "web1", bytearray(32), ("rsa-2048",), True, str(UUID_A), "off"),
+    identity.Identify(
+        UUID_A,
+        "web1",
+        bytearray(32),
+        ("rsa-2048",),
+        True,
+        str(UUID_A),
+        "off",
+        {"rsa-2048": bytes(range(256))},
+    ),
     identity.Identified(IDENTITY),
     identity.ReadInstalled(),
     identity.Installed(bytes(32), {"rsa-2048": bytes(range(32)), "chain": b"\xff" * 32}),
@@ -73,7 +85,25 @@ _MESSAGES: tuple[Message, ...] = (
     messages.Examine(UUID_A, "web1", bytearray(32), "off"),
     messages.Examined(3, 2, 1),
     messages.Serve(UUID_A, "web1", KEY, "off", True, True, True, (1000,), (107, 108), "lent", True),
-    messages.Ready(3, {"mode": "require", "landlock": "abi 4"}),
+    messages.Ready(3, {"mode": "require", "landlock": "abi 4"}, 4321),
+    messages.Succeed(UUID_A, "web1", "off"),
+    messages.GiveWay(),
+    messages.GivesWay(),
+    messages.Prepared(),
+    messages.Succession(messages.Serve(UUID_A, "web1", KEY, "off", True, True), True, 600000),
+    messages.Succeeded(),
+    messages.Detained("a client is in the middle of a request"),
+    messages.UseKeeper(600000),
+    messages.KeeperUsed(),
+    messages.GiveBack(messages.Serve(UUID_A, "web1", KEY, "off", True, True), True, 600000),
+    messages.TakenBack(),
+    messages.Keep(UUID_A, "web1"),
+    messages.ReadSleepers((UUID_A, UUID_B)),
+    messages.Sleepers(7),
+    messages.Asleep(UUID_A, True),
+    messages.WakeUp(UUID_A),
+    messages.Awake(UUID_A, 4711),
+    messages.NotAwake(UUID_A, "fork: Cannot allocate memory"),
     messages.Failed("damaged", "its checksum is wrong"),
     messages.Status(),
     messages.StatusReply(
@@ -93,6 +123,7 @@ _MESSAGES: tuple[Message, ...] = (
         True,
         True,
         "a restored machine has sent its first command",
+        "0.2.0",
         "default-v1",
         ("sha256",),
     ),
@@ -140,6 +171,10 @@ META = HERE / "meta.json"
 CONDITION = Condition("failed", "its worker ended", datetime(2026, 5, 4, 3, 2, 1, 5, UTC))
 CONDITION_FILE = HERE / "condition.json"
 WHEN = datetime(2026, 5, 4, 3, 2, 1, tzinfo=UTC)
+ANCHOR = Anchor(Mark(bytes(range(16)), 2, 30), WHEN, Mark(bytes(16), 0, 12), "turned back")
+ANCHOR_FILE = HERE / "anchor.json"
+LEASE = Lease("host1", "0123456789abcdef" * 2, "5a3f8f5e-6f5f-4b0e-9a0a-0123456789ab", WHEN)
+LEASE_FILE = HERE / "lease.json"
 _KEY = b"a public key"
 ENTRIES: tuple[Entry, ...] = (
     Known(
@@ -184,6 +219,8 @@ def main() -> None:
         golden(name).write_text("\n".join(lines) + "\n")
     META.write_bytes(METADATA.encode())
     CONDITION_FILE.write_bytes(condition_file.encode(CONDITION))
+    ANCHOR_FILE.write_bytes(ANCHOR.encode())
+    LEASE_FILE.write_bytes(LEASE.encode())
     LEDGER.write_bytes(b"".join(map(encode, ENTRIES)))
     if not AUTHORITY.exists():
         _make_authority()

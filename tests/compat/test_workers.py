@@ -57,7 +57,11 @@ def test_a_worker_that_reports_more_and_less_is_adopted_and_stopped(daemon: Daem
     assert (info["worker"]["tpm"], info["worker"]["commands"]) == ("unknown", 0)
     assert info["worker"]["sandbox"] == worker["sandbox"]
     assert execute(info, GET_RANDOM_8)[0] == RC_SUCCESS
-    pidfd = os.pidfd_open(worker["pid"])
+    upgraded = daemon.control("upgrade", "web1")
+    info = daemon.control("info", "web1")
+    assert (info["worker"]["tpm"], info["worker"]["pid"]) == ("on", upgraded["pid"])
+    assert execute(info, GET_RANDOM_8)[0] == RC_SUCCESS
+    pidfd = os.pidfd_open(upgraded["pid"])
     assert daemon.control("stop", "web1")["state"] == "stopped"
     assert select.select([pidfd], [], [], DEADLINE)[0]
     os.close(pidfd)
@@ -77,7 +81,8 @@ def test_a_worker_that_is_not_understood_is_left_serving_and_can_be_stopped(
     assert listed["state"] == "running"
     assert "version 2.0 of the protocol and not 1.0: it can be stopped" in listed["reason"]
     assert daemon.control("info", "web1")["worker"] is None
-    assert "version 2.0" in daemon.ctl("pcr", "web1").stderr
+    for verb in ("pcr", "upgrade"):
+        assert "version 2.0" in daemon.ctl(verb, "web1").stderr
     assert execute(info, GET_RANDOM_8)[0] == RC_SUCCESS  # nothing has disturbed it
     assert not select.select([pidfd], [], [], 0)[0]
     assert daemon.control("stop", "web1")["state"] == "stopped"

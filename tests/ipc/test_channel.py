@@ -163,6 +163,8 @@ def test_the_table_names_every_message_and_reaches_every_state() -> None:
     assert {rule.then for rule in RULES.values()} - {None} == set(State) - {
         State.WARMING,
         State.NEW,
+        State.AWAITED,
+        State.KEEPING,
     }
     for cls, rule in RULES.items():
         assert rule.states, cls

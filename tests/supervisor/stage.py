@@ -1,7 +1,7 @@
 """A fleet in this process, with real workers and key providers that can be made to fail."""
 
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,11 +16,13 @@ from vtpmd.kms.errors import KeyUnavailableError
 from vtpmd.kms.provider import Erased, KeyContext, NotErased
 from vtpmd.operations.info import info
 from vtpmd.storage.slot import Slot
+from vtpmd.supervisor import serving_lock
 from vtpmd.supervisor.anchors import Anchors
 from vtpmd.supervisor.authority import Authority
 from vtpmd.supervisor.fleet import Fleet
 from vtpmd.supervisor.host import Host
 from vtpmd.supervisor.identities import Identities
+from vtpmd.supervisor.keeper import Keeper
 from vtpmd.supervisor.keys import Keys
 from vtpmd.supervisor.registry import Registry
 from vtpmd.supervisor.zygote import Zygote
@@ -33,7 +35,8 @@ class FakeProvider:
     """A key provider that remembers DEKs, and fails the way `fault` says.
 
     `seen` are the DEKs that it was given or has handed out, where the supervisor has them.
-    `version` is that of its KEK; raising it is a rotation. `created`: when its next slots are made.
+    `version` is that of its KEK, told if it is `versioned`; raising it is a rotation. `created`:
+    when its next slots are made.
     While there is a `gate`, whoever needs a key waits until it is set.
     """
 
@@ -42,6 +45,7 @@ class FakeProvider:
     def __init__(self, name: str = "main") -> None:
         self.name = name
         self.version = 1
+        self.versioned = True
         self.created = 1
         self.gate: trio.Event | None = None
         self.fault: Exception | None = None
@@ -92,7 +96,8 @@ class FakeProvider:
         self.closed = True
 
     def _slot(self) -> Slot:
-        return Slot("test", self.name, "k", str(self.version), "none", b"wrapped", self.created)
+        version = str(self.version) if self.versioned else ""
+        return Slot("test", self.name, "k", version, "none", b"wrapped", self.created)
 
     async def _pass(self) -> None:
         if self.gate is not None:
@@ -103,6 +108,21 @@ class FakeProvider:
         await trio.lowlevel.checkpoint()
         if self.fault is not None:
             raise self.fault
+
+
+def keeper_of(configuration: Configuration) -> int | None:
+    """The process that keeps what sleeps, None if there is none."""
+    try:
+        return serving_lock.holder(configuration.keeper_socket)
+    except OSError:
+        return None
+
+
+async def until(condition: Callable[[], object]) -> None:
+    """Wait until a condition that nobody tells of is true."""
+    with trio.fail_after(DEADLINE):
+        while not condition():
+            await trio.lowlevel.checkpoint()
 
 
 @dataclass
@@ -122,10 +142,18 @@ class Stage:
 
 @asynccontextmanager
 async def staged(nursery: trio.Nursery, **settings: object) -> AsyncIterator[Stage]:
-    """A host with nothing on it; no process, no file and no DEK is left afterwards."""
+    """A host with nothing on it; no process, no file and no DEK is left afterwards.
+
+    Nothing sleeps there unless the `settings` say so.
+    """
     with tempfile.TemporaryDirectory(prefix="vtpmd-") as directory:
         configuration = Configuration.model_validate(
-            {"state_dir": f"{directory}/state", "runtime_dir": f"{directory}/run", **settings}
+            {
+                "state_dir": f"{directory}/state",
+                "runtime_dir": f"{directory}/run",
+                "idle_timeout": 0,
+                **settings,
+            }
         )
         configuration.workers_dir.mkdir(parents=True)
         registry, zygote = Registry(configuration.state_dir), Zygote()
@@ -135,12 +163,16 @@ async def staged(nursery: trio.Nursery, **settings: object) -> AsyncIterator[Sta
         authority = Authority(registry.state_fd, keys, audit)
         identities = Identities(configuration.identity, registry.state_fd, authority, audit)
         anchors = Anchors(configuration, registry)
-        host = Host(configuration, registry, keys, identities, zygote, nursery, anchors)
+        keeper = Keeper(configuration.keeper_socket, configuration.idle_timeout, nursery)
+        host = Host(configuration, registry, keys, identities, zygote, nursery, anchors, keeper)
         fleet = Fleet(host)
         yield Stage(fleet, provider, other, host, Path(directory))
         provider.fault = other.fault = None
         for instance in fleet:
             await instance.stop(True, "the end of a test")
+        keeper.close()
+        if configuration.idle_timeout:
+            await until(lambda: keeper_of(configuration) is None)
         nursery.cancel_scope.cancel()
         zygote.close()
         anchors.close()

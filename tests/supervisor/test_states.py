@@ -47,6 +47,7 @@ CELLS: dict[Act, tuple[Problem | None, ...]] = {
     Act.SET: (None, None, None, None, None, None, DAMAGED, ABSENT, None, None, None),
     Act.IDENTIFY: (None, None, None, None, HOST, KEY, DAMAGED, ABSENT, COMES, None, None),
     Act.CERTIFY: (None, None, None, None, HOST, KEY, DAMAGED, ABSENT, COMES, None, GOES),
+    Act.UPGRADE: (RESTS, None, RESTS, RESTS, HOST, KEY, DAMAGED, ABSENT, COMES, None, None),
     Act.READ_PCRS: (RESTS, None, RESTS, RESTS, None, None, None, ABSENT, COMES, None, None),
 }
 
@@ -88,6 +89,8 @@ def test_whatever_happens_while_it_is_served_has_a_row() -> None:
     for state in (STOPPED, LOCKED, FAILED):
         assert {cause for found, cause in TRANSITIONS if found == state} >= happens
     assert {cause for found, cause in TRANSITIONS if found == RUNNING} == {
+        Cause.ASLEEP,
+        Cause.AWAKE,
         Cause.CRASHED,
         Cause.STOP,
     }

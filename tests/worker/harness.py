@@ -20,6 +20,8 @@ from vtpmd.ipc.channel import Channel
 from vtpmd.ipc.messages import (
     Event,
     Failed,
+    GivesWay,
+    GiveWay,
     Manufacture,
     Message,
     Ready,
@@ -31,6 +33,7 @@ from vtpmd.ipc.messages import (
     Stop,
     Stopped,
     Stored,
+    Succeed,
 )
 from vtpmd.ipc.rules import Side, State
 from vtpmd.storage.envelope import Envelope
@@ -228,12 +231,40 @@ class Host:
                 listener.close()
         return worker, answer
 
+    def succeed(self, predecessor: WorkerProcess, **options: object) -> WorkerProcess:
+        """A worker that has gone on with what the predecessor served."""
+        worker, answer = self.try_to_succeed(predecessor, **options)
+        assert isinstance(answer, Ready), answer
+        predecessor.wait_until_ended()
+        return worker
+
+    def try_to_succeed(
+        self, predecessor: WorkerProcess, **options: object
+    ) -> tuple[WorkerProcess, Ready | Failed]:
+        worker = self.spawn()
+        with way(predecessor) as end:
+            order = Succeed(self.uuid, "web1", **options)  # type: ignore[arg-type]
+            answer = worker.ask(order, Ready | Failed, [end.fileno()])  # type: ignore[arg-type]
+            return worker, answer
+
     def close(self) -> None:
         for worker in self.workers:
             worker.close()
 
 
 _SEQPACKET = socket.SOCK_SEQPACKET
+
+
+@contextmanager
+def way(predecessor: WorkerProcess) -> Iterator[socket.socket]:
+    """The successor's end of a channel to a worker that gives way."""
+    theirs, ours = Channel.pair()
+    memory = os.memfd_create("suspended")
+    with ours:
+        with theirs:
+            predecessor.ask(GiveWay(), GivesWay, [theirs.fileno(), memory])
+        os.close(memory)
+        yield ours
 
 
 @contextmanager

@@ -1,5 +1,8 @@
 """Every order that a worker may be given has an answer."""
 
+import os
+from contextlib import ExitStack
+
 import pytest
 
 from tests.compat.samples import MESSAGES
@@ -22,7 +25,11 @@ def orders_in(state: State) -> list[Message]:
 
 @pytest.mark.parametrize("order", orders_in(State.SERVING), ids=lambda order: type(order).__name__)
 def test_a_worker_that_serves_answers(host: Host, order: Message) -> None:
-    answer = host.serve().ask(order, object)
+    with ExitStack() as opened:
+        fds = [os.memfd_create("any") for _ in range(RULES[type(order)].fds[0])]
+        for fd in fds:
+            opened.callback(os.close, fd)
+        answer = host.serve().ask(order, object, fds)
     assert RULES[type(answer)].sender is Side.WORKER
 
 

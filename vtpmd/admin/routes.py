@@ -33,6 +33,7 @@ from vtpmd.operations.start import start
 from vtpmd.operations.stop import stop
 from vtpmd.operations.take_back import take_back
 from vtpmd.operations.unlock import unlock, unlock_all
+from vtpmd.operations.upgrade import upgrade, upgrade_all
 from vtpmd.telemetry.audit import Audit, acting
 
 from .conversation import Request, Response
@@ -74,6 +75,8 @@ HANDLERS: dict[names.Route, Handler] = {
     names.PCRS: Handler(pcr),
     names.UNLOCK: Handler(unlock),
     names.UNLOCK_ALL: Handler(unlock_all, body=api.UnlockRequest),
+    names.UPGRADE: Handler(upgrade),
+    names.UPGRADE_ALL: Handler(upgrade_all),
     names.MIGRATE: Handler(migrate, body=api.MigrateRequest),
     names.TICKET: Handler(ticket, media_type=names.TICKET_MEDIA_TYPE),
     names.MIGRATE_CHECK: Handler(migrate_check, query=api.MigrateCheckRequest),

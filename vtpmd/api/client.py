@@ -75,6 +75,14 @@ class Client:
         """Try at once to get the keys of all locked instances, or of one provider's."""
         return self._ask(names.UNLOCK_ALL, schema.UnlockResult, request=request)
 
+    def upgrade(self, name: str) -> schema.Upgraded:
+        """Have a fresh worker, of the daemon's version, serve an instance on."""
+        return self._ask(names.UPGRADE, schema.Upgraded, name)
+
+    def upgrade_all(self) -> schema.UpgradeResult:
+        """The same for every running instance."""
+        return self._ask(names.UPGRADE_ALL, schema.UpgradeResult)
+
     def migrate(
         self, name: str, request: schema.MigrateRequest | None = None
     ) -> schema.InstanceInfo:

@@ -1,12 +1,10 @@
 """What the admin interface asks and answers about TPMs that move to another host."""
 
-from dataclasses import dataclass
 from uuid import UUID
 
 from .base import Report, Request
 
 
-@dataclass(frozen=True, kw_only=True)
 class IncomingRequest(Request):
     """An instance whose TPM comes from another host; what a ticket says and this doesn't holds.
 
@@ -21,21 +19,18 @@ class IncomingRequest(Request):
     start: bool = True
 
 
-@dataclass(frozen=True, kw_only=True)
 class MigrateRequest(Request):
     """`step`: "declare" a migration, which is to come; "cancel" that; or one is "done"."""
 
     step: str = "declare"
 
 
-@dataclass(frozen=True, kw_only=True)
 class MigrateCheckRequest(Request):
     """Under which `name` the TPM of a ticket is to come; that in the ticket if there is none."""
 
     name: str | None = None
 
 
-@dataclass(frozen=True, kw_only=True)
 class MigrateCheck(Report):
     """A TPM can come here. `provider`: whose key opens it; `source`: the other vtpmd's version.
 

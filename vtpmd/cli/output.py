@@ -55,7 +55,7 @@ HAND_OVERS = {
     ),
 }
 """Whose a TPM is, in words."""
-_PEM = re.compile(r"(-----(BEGIN|END) [A-Z0-9 ]+-----\n|[A-Za-z0-9+/=]{1,76}\n)+", re.ASCII)
+_PEM = r"(-----(BEGIN|END) [A-Z0-9 ]+-----\n|[A-Za-z0-9+/=]{1,76}\n)+"
 _JSON_ASKED = "vtpmd.cli.as_json"
 
 
@@ -92,7 +92,7 @@ def say(line: str, err: bool = False) -> None:
 def show_pem(*texts: str) -> None:
     """Print texts in PEM as they are; what is none stays in one line each."""
     for text in texts:
-        if _PEM.fullmatch(text):
+        if re.fullmatch(_PEM, text, re.ASCII):
             click.echo(text, nl=False)
         else:
             say(text)
@@ -193,7 +193,7 @@ def instance_fields(info: InstanceInfo) -> list[tuple[str, str]]:
     fields = [
         ("name", info.name),
         ("uuid", str(info.uuid)),
-        ("state", f"{info.state} ({info.reason})"),
+        ("state", f"{info.state}{', asleep' * info.asleep} ({info.reason})"),
         ("since", time_text(info.since)),
         ("hand-over", hand_over_text(info)),
         ("created", time_text(info.created)),
@@ -243,13 +243,17 @@ def _worker_fields(worker: WorkerInfo) -> list[tuple[str, str]]:
     sandbox = ", ".join(f"{part} {how}" for part, how in sorted(worker.sandbox.items()))
     return [
         ("TPM", worker.tpm),
-        ("worker", f"process {worker.pid}, {worker.clients} client(s)"),
+        ("worker", f"process {worker.pid}{_version_text(worker)}, {worker.clients} client(s)"),
         ("commands answered", str(worker.commands)),
         ("state generation", f"{worker.generation}, epoch {worker.epoch}"),
         ("storage", worker.storage),
         ("dropped", f"{worker.dropped_octets} octets, {worker.refused_descriptors} descriptors"),
         ("sandbox", sandbox or "off"),
     ]
+
+
+def _version_text(worker: WorkerInfo) -> str:
+    return f" of vtpmd {worker.version}" if worker.version else ""
 
 
 def provider_roles(provider: ProviderInfo) -> list[str]:

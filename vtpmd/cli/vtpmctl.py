@@ -23,6 +23,7 @@ VERBS = {
     "stop": "stop",
     "set": "set",
     "unlock": "unlock",
+    "upgrade": "upgrade",
     "rekey": "rekey",
     "migrate": "migrate",
     "migrate-check": "migrate_check",

@@ -30,6 +30,7 @@ MemoryMerge = Annotated[Literal["off", "on"], BeforeValidator(_word)]
 Rollback = Annotated[Literal["enforce", "warn", "off"], BeforeValidator(_word)]
 ClonePolicy = Literal["copy", "replace"]
 SOCKET_PATH_LIMIT = 107  # sun_path holds 108 octets with the closing NUL (unix(7))
+_LONGEST_IDLE = 365 * 86400
 _MAX_ID = 0xFFFFFFFE  # the next one means "nobody" to chown(2)
 
 
@@ -173,7 +174,10 @@ class Log(Section):
 
 
 class Configuration(Section):
-    """The whole file."""
+    """The whole file.
+
+    `idle_timeout`: seconds after which a TPM that nobody uses sleeps; 0: never.
+    """
 
     state_dir: AbsolutePath = Path("/var/lib/vtpmd")
     runtime_dir: AbsolutePath = Path("/run/vtpmd")
@@ -181,6 +185,7 @@ class Configuration(Section):
     sockets: Sockets = Sockets()
     sandbox: Sandbox = "require"
     memory_merge: MemoryMerge = "off"
+    idle_timeout: Annotated[float, Field(ge=0, le=_LONGEST_IDLE)] = 600.0
     rollback: Rollback = "warn"
     anchor_dir: AbsolutePath | None = None
     defaults: Defaults = Defaults()
@@ -218,6 +223,11 @@ class Configuration(Section):
     def adoption_socket(self, uuid: UUID) -> Path:
         """The socket on which the worker of an instance waits for the next daemon."""
         return self.workers_dir / str(uuid)
+
+    @property
+    def keeper_socket(self) -> Path:
+        """The socket on which the keeper of sleeping TPMs waits for the next daemon."""
+        return self.workers_dir / "keeper"
 
     @property
     def provider_for_new_instances(self) -> str | None:

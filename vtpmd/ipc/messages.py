@@ -38,64 +38,38 @@ from .identity import (
     ReadInstalled,
     Recertify,
 )
+from .keeping import Asleep as Asleep
+from .keeping import Awake as Awake
+from .keeping import GiveBack as GiveBack
+from .keeping import Keep as Keep
+from .keeping import KeeperUsed as KeeperUsed
+from .keeping import NotAwake as NotAwake
+from .keeping import ReadSleepers as ReadSleepers
+from .keeping import Sleepers as Sleepers
+from .keeping import TakenBack as TakenBack
+from .keeping import UseKeeper as UseKeeper
+from .keeping import WakeUp as WakeUp
+from .serving import Detained as Detained
+from .serving import GivesWay as GivesWay
+from .serving import GiveWay as GiveWay
+from .serving import Prepared as Prepared
+from .serving import Ready as Ready
+from .serving import Serve as Serve
+from .serving import Succeed as Succeed
+from .serving import Succeeded as Succeeded
+from .serving import Succession as Succession
+from .spawning import Exit as Exit
+from .spawning import ReadExit as ReadExit
+from .spawning import Spawn as Spawn
+from .spawning import Spawned as Spawned
+from .spawning import SpawnFailed as SpawnFailed
+from .spawning import ZygoteReady as ZygoteReady
 from .words import FailureKind as FailureKind
 from .words import SandboxMode as SandboxMode
 
 STATE_FDS = len(ROLES)
 """How many descriptors the state files of an instance are."""
 TpmPower = Literal["off", "on", "failed", "unknown"]
-ExitKind = Literal["exited", "killed", "unknown"]
-
-
-@dataclass(frozen=True)
-class ZygoteReady:
-    """The engine is loaded: which profiles and PCR banks a TPM can be made with."""
-
-    profiles: tuple[str, ...]
-    pcr_banks: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Spawn:
-    """Fork a worker.
-
-    File descriptors: the worker's end of its channel and, for a worker that is to serve, the
-    instance's serving lock, open for reading. The worker locks it for as long as it lives.
-    """
-
-    uuid: UUID
-    name: str
-
-
-@dataclass(frozen=True)
-class Spawned:
-    """The worker runs. One file descriptor: its pidfd."""
-
-    pid: int
-
-
-@dataclass(frozen=True)
-class SpawnFailed:
-    reason: str
-
-
-@dataclass(frozen=True)
-class ReadExit:
-    """Ask the zygote how a worker ended."""
-
-    pid: int
-
-
-@dataclass(frozen=True)
-class Exit:
-    """How the worker `pid` ended; `number` is its exit status or the signal that ended it.
-
-    Nothing is known of a worker that another zygote forked, or that has not ended.
-    """
-
-    pid: int
-    how: ExitKind = "unknown"
-    number: int = 0
 
 
 @dataclass(frozen=True)
@@ -189,40 +163,6 @@ class Examined:
 
 
 @dataclass(frozen=True)
-class Serve:
-    """Serve a stored TPM.
-
-    File descriptors: state files, the instance's lock, which is to stay open, control listener,
-    adoption listener and, for tools, a data listener. `startup` powers the TPM on at once and sends
-    TPM2_Startup(CLEAR) (swtpm's not-need-init,startup-clear); `set_locality` permits the vendor
-    command TPM2_CC_SET_LOCALITY on the data channel; with `check_peers` only root, the worker's own
-    user, `peer_uids` and members of `peer_gids` may connect, otherwise whoever the socket's mode
-    lets in. `handover`: what the supervisor remembers of its state of hand-over. `incoming`: no
-    state is stored yet, and `key` opens none; the TPM comes in state blobs and brings its key.
-    """
-
-    uuid: UUID
-    name: str
-    key: Key
-    sandbox: SandboxMode = "require"
-    startup: bool = False
-    set_locality: bool = False
-    check_peers: bool = False
-    peer_uids: tuple[int, ...] = ()
-    peer_gids: tuple[int, ...] = ()
-    handover: Handover = "ours"
-    incoming: bool = False
-
-
-@dataclass(frozen=True)
-class Ready:
-    """The instance is served. `sandbox` tells what is active: part -> how."""
-
-    generation: int
-    sandbox: dict[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
 class Failed:
     """The order could not be carried out; nothing on disk was touched. The worker ends."""
 
@@ -245,6 +185,7 @@ class StatusReply:
     TPM command before its answer, or in none; `refused_descriptors` came with control messages.
     `handover`: "ours", "lent" or "away"; `begun`: how its epoch began, if that is known;
     `declared`: a migration is waited for; `pending`: a restored state waits for its first command.
+    `version`: of the vtpmd that the worker belongs to.
     `profile`, `pcr_banks`: those of the TPM, empty while it is still to come.
     """
 
@@ -264,6 +205,7 @@ class StatusReply:
     declared: bool = False
     pending: bool = False
     begun: str = ""
+    version: str = ""
     profile: str = ""
     pcr_banks: tuple[str, ...] = ()
 
@@ -367,6 +309,7 @@ Message = (
     | Identify
     | Identified
     | Serve
+    | Succeed
     | Ready
     | Failed
     | Status
@@ -390,6 +333,23 @@ Message = (
     | NotUnwrapped
     | Admit
     | Admitted
+    | GiveWay
+    | GivesWay
+    | Prepared
+    | Succession
+    | Succeeded
+    | Detained
+    | UseKeeper
+    | KeeperUsed
+    | GiveBack
+    | TakenBack
+    | Keep
+    | ReadSleepers
+    | Sleepers
+    | Asleep
+    | WakeUp
+    | Awake
+    | NotAwake
     | Stop
     | Stopped
     | Event

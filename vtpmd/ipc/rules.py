@@ -1,5 +1,6 @@
 """Which message is permitted to whom, when, and with how many descriptors: one table."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 
@@ -20,21 +21,32 @@ from .messages import (
     STATE_FDS,
     Admit,
     Admitted,
+    Asleep,
+    Awake,
     ChangeHandOver,
     ChangeStoredHandOver,
     Copy,
+    Detained,
     Event,
     Examine,
     Examined,
     Exit,
     Failed,
+    GiveBack,
+    GivesWay,
+    GiveWay,
     HandOverChanged,
     HandOverRefused,
+    Keep,
+    KeeperUsed,
     Manufacture,
+    NotAwake,
     NotUnwrapped,
     Pcrs,
+    Prepared,
     ReadExit,
     ReadPcrs,
+    ReadSleepers,
     Ready,
     Rekey,
     Rekeyed,
@@ -42,6 +54,7 @@ from .messages import (
     Reseal,
     Rewrap,
     Serve,
+    Sleepers,
     Spawn,
     Spawned,
     SpawnFailed,
@@ -50,14 +63,24 @@ from .messages import (
     Stop,
     Stopped,
     Stored,
+    Succeed,
+    Succeeded,
+    Succession,
+    TakenBack,
     UnwrapKey,
     Unwrapped,
+    UseKeeper,
+    WakeUp,
     ZygoteReady,
 )
 
 
 class State(Enum):
-    """Where a channel is. An adopted worker's begins in SERVING."""
+    """Where a channel is.
+
+    An adopted worker's begins in SERVING, that between two in AWAITED, a worker's to the keeper in
+    SUCCEEDED and the supervisor's in KEEPING.
+    """
 
     WARMING = "warming"
     ZYGOTE = "zygote"
@@ -67,6 +90,12 @@ class State(Enum):
     STARTING = "starting"
     SERVING = "serving"
     STOPPING = "stopping"
+    AWAITED = "successor awaited"
+    GIVING_WAY = "giving way"
+    SUCCEEDING = "succeeding"
+    SUCCEEDED = "succeeded"
+    RESTING = "resting"
+    KEEPING = "keeping"
     ENDED = "ended"
 
 
@@ -76,6 +105,9 @@ class Side(Enum):
     SUPERVISOR = "supervisor"
     WORKER = "worker"
     ZYGOTE = "zygote"
+    PREDECESSOR = "predecessor"
+    SUCCESSOR = "successor"
+    KEEPER = "keeper"
 
 
 @dataclass(frozen=True)
@@ -85,16 +117,22 @@ class Rule:
     sender: Side
     states: frozenset[State]
     then: State | None = None
-    fds: tuple[int, ...] = (0,)
+    fds: Sequence[int] = (0,)
 
     @property
     def is_report(self) -> bool:
         """Whether it tells the supervisor something; it is an order otherwise."""
-        return self.sender is not Side.SUPERVISOR
+        return self.sender in (Side.WORKER, Side.ZYGOTE, Side.KEEPER)
+
+
+MAX_CLIENTS = 16
+"""How many clients of each of its two channels a worker serves, besides QEMU."""
+_SERVE_FDS = (STATE_FDS + 3, STATE_FDS + 4)
+_SUCCESSION_FDS = range(1 + _SERVE_FDS[0], 2 + _SERVE_FDS[1] + 2 * (MAX_CLIENTS + 1))
 
 
 def _rule(
-    sender: Side, *states: State, then: State | None = None, fds: tuple[int, ...] = (0,)
+    sender: Side, *states: State, then: State | None = None, fds: Sequence[int] = (0,)
 ) -> Rule:
     return Rule(sender, frozenset(states), then, fds)
 
@@ -120,9 +158,8 @@ RULES: dict[type, Rule] = {
     Examined: _rule(Side.WORKER, State.ORDERED, then=State.ENDED),
     Identify: _rule(Side.SUPERVISOR, State.NEW, then=State.ORDERED, fds=(1,)),
     Identified: _rule(Side.WORKER, State.ORDERED, then=State.ENDED),
-    Serve: _rule(
-        Side.SUPERVISOR, State.NEW, then=State.STARTING, fds=(STATE_FDS + 3, STATE_FDS + 4)
-    ),
+    Serve: _rule(Side.SUPERVISOR, State.NEW, then=State.STARTING, fds=_SERVE_FDS),
+    Succeed: _rule(Side.SUPERVISOR, State.NEW, then=State.STARTING, fds=(1,)),
     Ready: _rule(Side.WORKER, State.STARTING, then=State.SERVING),
     Failed: _rule(Side.WORKER, State.ORDERED, State.STARTING, then=State.ENDED),
     Status: _rule(Side.SUPERVISOR, State.SERVING),
@@ -146,6 +183,25 @@ RULES: dict[type, Rule] = {
     NotUnwrapped: _rule(Side.SUPERVISOR, State.SERVING, State.STOPPING),
     Admit: _rule(Side.SUPERVISOR, State.SERVING),
     Admitted: _rule(Side.WORKER, State.SERVING, State.STOPPING),
+    GiveWay: _rule(Side.SUPERVISOR, State.SERVING, fds=(2,)),
+    GivesWay: _rule(Side.WORKER, State.SERVING, State.STOPPING),
+    Prepared: _rule(Side.SUCCESSOR, State.AWAITED, then=State.GIVING_WAY),
+    Succession: _rule(
+        Side.PREDECESSOR, State.GIVING_WAY, then=State.SUCCEEDING, fds=_SUCCESSION_FDS
+    ),
+    Detained: _rule(Side.PREDECESSOR, State.GIVING_WAY, then=State.ENDED),
+    Succeeded: _rule(Side.SUCCESSOR, State.SUCCEEDING, then=State.SUCCEEDED),
+    GiveBack: _rule(Side.SUCCESSOR, State.SUCCEEDED, then=State.RESTING, fds=_SUCCESSION_FDS),
+    TakenBack: _rule(Side.PREDECESSOR, State.RESTING, then=State.ENDED),
+    UseKeeper: _rule(Side.SUPERVISOR, State.SERVING, fds=(2,)),
+    KeeperUsed: _rule(Side.WORKER, State.SERVING, State.STOPPING),
+    Keep: _rule(Side.SUPERVISOR, State.KEEPING, fds=(2,)),
+    ReadSleepers: _rule(Side.SUPERVISOR, State.KEEPING),
+    Sleepers: _rule(Side.KEEPER, State.KEEPING),
+    Asleep: _rule(Side.KEEPER, State.KEEPING, fds=_SUCCESSION_FDS),
+    WakeUp: _rule(Side.SUPERVISOR, State.KEEPING),
+    Awake: _rule(Side.KEEPER, State.KEEPING),
+    NotAwake: _rule(Side.KEEPER, State.KEEPING),
     Stop: _rule(Side.SUPERVISOR, State.SERVING, then=State.STOPPING),
     Stopped: _rule(Side.WORKER, State.STOPPING, then=State.ENDED),
     Event: _rule(Side.WORKER, State.STARTING, State.SERVING, State.STOPPING),

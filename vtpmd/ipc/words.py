@@ -12,6 +12,7 @@ FailureKind = Literal[
     "sandbox",
     "model",
     "certificates",
+    "busy",
     "defect",
     "unknown",
 ]

@@ -50,6 +50,7 @@ def outline(fleet: Fleet, instance: Instance) -> InstanceInfo:
         access=_access(instance),
         shares_identity_with=fleet.sharing_identity(metadata),
         handover=metadata.handover,
+        asleep=instance.asleep,
     )
 
 
@@ -119,6 +120,7 @@ def _worker_info(pid: int, status: StatusReply) -> WorkerInfo:
         declared=status.declared,
         pending=status.pending,
         begun=status.begun,
+        version=status.version,
     )
 
 

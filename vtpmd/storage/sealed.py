@@ -93,6 +93,15 @@ class SealedState:
         self._size = len(permanent)
         return permanent
 
+    @property
+    def durable(self) -> bool:
+        """Whether the permanent state that was loaded or saved last is known to be durable."""
+        return self._nvram.settled
+
+    def trust(self) -> None:
+        """Take what was loaded for durable: who has written it says so."""
+        self._nvram.settled = True
+
     def await_first(self) -> None:
         """Get ready for the first permanent state instead of `load`. Raises as `create`."""
         if self._nvram.load().content is not None:

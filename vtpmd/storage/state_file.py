@@ -65,7 +65,8 @@ class StateFile:
         self._homes = Home(uuid, role, 0), Home(uuid, role, 1)
         self._role = role
         self._current: Record | None = None
-        self._settled = False
+        self.settled = False
+        """Whether the current record is known to be durable."""
         self._capacity = 0
         self.shortage: str | None = None
         """Why the last `reserve` returned False."""
@@ -85,13 +86,13 @@ class StateFile:
             record for record in ours if not (record.content and accept) or accept(record.content)
         )
         self._current = next(accepted, ours[0])
-        self._settled = False
+        self.settled = False
         condition: Condition = "damaged" if reason else "whole" if len(ours) == 2 else "interrupted"
         return Loaded(self._current.content or None, condition, reason)
 
     def settle(self) -> None:
         """Make the record that was loaded durable, if that is not certain. Raises StorageError."""
-        if not self._settled:
+        if not self.settled:
             self._write(self._known())
 
     def save(self, content: bytes) -> None:
@@ -131,7 +132,7 @@ class StateFile:
         is beyond MAX_SIZE; the next call tries again.
         """
         self.shortage = None
-        if self._settled and size <= self._capacity:  # as a rule, before each command
+        if self.settled and size <= self._capacity:  # as a rule, before each command
             return True
         try:
             self.settle()
@@ -170,7 +171,7 @@ class StateFile:
         except OSError as error:
             raise storage_error(f"write {self._role}", error) from None
         self._current = record
-        self._settled = True
+        self.settled = True
 
     def _known(self) -> Record:
         if self._current is None:

@@ -33,9 +33,9 @@ async def arrived(
     registry: Registry,
     metadata: Metadata,
     status: StatusReply,
-    write: Callable[[Metadata], Awaitable[None]],
+    note: Callable[..., Awaitable[None]],
 ) -> bool:
-    """Whether a TPM that was to come is there; `write` then notes that, at least for this daemon.
+    """Whether a TPM that was to come is there; `note` then writes down what changes with that.
 
     What a ticket has said stays; what none said, the worker's `status` says, as far as it is of the
     right form.
@@ -46,7 +46,7 @@ async def arrived(
         if await trio.to_thread.run_sync(registry.awaits, metadata):
             return False
         envelope = await trio.to_thread.run_sync(registry.envelope, metadata.uuid)
-        await write(_completed(metadata, primary(envelope.slots).provider, status))
+        await note(**vars(_completed(metadata, primary(envelope.slots).provider, status)))
     except (StorageError, EnvelopeError) as error:
         log.warning("arrival-not-noted", instance=metadata.name, reason=str(error))
     return True

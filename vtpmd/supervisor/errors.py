@@ -35,6 +35,10 @@ class WorkerFailedError(SupervisorError):
         self.kind = kind
 
 
+class KeeperLostError(SupervisorError):
+    """The keeper of sleeping TPMs has ended, or does not answer."""
+
+
 class HandOverRefusedError(SupervisorError):
     """The state of hand-over of a TPM does not permit that."""
 

@@ -8,6 +8,7 @@ from vtpmd.config.schema import Configuration
 
 from .anchors import Anchors
 from .identities import Identities
+from .keeper import Keeper
 from .keys import Keys
 from .registry import Registry
 from .zygote import Zygote
@@ -15,7 +16,10 @@ from .zygote import Zygote
 
 @dataclass(frozen=True)
 class Host:
-    """The parts that every operation and every serving works with."""
+    """The parts that every operation and every serving works with.
+
+    Without a `keeper` nothing sleeps.
+    """
 
     configuration: Configuration
     registry: Registry
@@ -24,3 +28,4 @@ class Host:
     zygote: Zygote
     nursery: trio.Nursery
     anchors: Anchors
+    keeper: Keeper | None = None

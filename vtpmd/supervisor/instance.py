@@ -10,29 +10,21 @@ import trio
 
 from vtpmd.api import names, problems
 from vtpmd.api.problems import OperationError
-from vtpmd.ipc.identity import Installed, ReadInstalled
-from vtpmd.ipc.messages import (
-    HAND_OVERS,
-    STORAGE,
-    Event,
-    Pcrs,
-    ReadPcrs,
-    Status,
-    StatusReply,
-)
+from vtpmd.ipc.identity import Installed
+from vtpmd.ipc.messages import HAND_OVERS, STORAGE, Event, Pcrs, StatusReply
 from vtpmd.storage.errors import StorageError
 from vtpmd.storage.header import Handover
-from vtpmd.storage.wipe import wipe
 from vtpmd.telemetry.log import get_logger
 
+from . import questions
 from .access import Access, Grant, check_access, granted
 from .adoption import adopt
 from .arrival import CAME, arrived, awaiting, refusal
 from .endpoints import Endpoints
-from .errors import EndpointError, WorkerEndedError, WorkerFailedError, WorkerSilentError
+from .errors import EndpointError, WorkerEndedError
 from .events import EventLog
 from .host import Host
-from .launch import admit
+from .launch import admit, try_key
 from .metadata import Metadata
 from .old_keys import OldKeys
 from .refusals import refusals
@@ -86,15 +78,18 @@ class Instance:
 
     def demand(self, act: Act) -> None:
         """Raise OperationError unless the state permits this act."""
-        told, attempting = self.metadata, self._serving is not None and self._worker is None
-        restrictions = self._gone, self.fault, attempting, told.incoming, told.handover
-        Standing(self.condition, *restrictions).demand(act, told.name)
+        attempting = self._serving is not None and self._worker is None and not self.asleep
+        known = self._gone, self.fault, attempting, self.metadata.incoming, self.metadata.handover
+        Standing(self.condition, *known).demand(act, self.metadata.name)
 
     async def open(self) -> bool:
         """Resume after a restart of the daemon: adopt the living worker, or start it if it ran.
 
         Returns whether the instance is served, or an attempt has begun.
         """
+        if self._host.keeper is not None and await self._host.keeper.has(self.metadata.uuid):
+            self._serve(None, asleep=True)
+            return True
         worker, lost = await self._outliving()
         if worker is None and not self.metadata.autostart:
             return False
@@ -141,11 +136,9 @@ class Instance:
             if self._serving is not None:
                 await self._try_now()
                 return
-            uuid = self.metadata.uuid
             try:
                 with refusals():
-                    envelope = await trio.to_thread.run_sync(self._host.registry.envelope, uuid)
-                    wipe(await self._host.keys.unlock(envelope, uuid))
+                    await try_key(self._host, self.metadata.uuid)
             except OperationError as refused:
                 if refused.problem is problems.KEY_UNAVAILABLE:
                     self.lock(refused.detail)
@@ -180,7 +173,19 @@ class Instance:
         """Block start and stop inside; yields the worker or None. Raises OperationError."""
         async with self._busy:
             self.demand(act)
+            await self._wake()
             yield self._worker
+
+    async def _wake(self) -> None:
+        """Have a worker serve it if it sleeps. Raises OperationError."""
+        if self._serving is not None:
+            with refusals():
+                await self._serving.wake()
+
+    @property
+    def asleep(self) -> bool:
+        """Whether it is served, and no worker is needed for that just now."""
+        return self._serving is not None and self._serving.asleep
 
     @contextlib.contextmanager
     def if_idle(self) -> Iterator[bool]:
@@ -204,45 +209,39 @@ class Instance:
             yield
             self._gone = act
 
+    async def upgrade(self) -> tuple[int, float]:
+        """Have a fresh worker serve it: its process id, and for how many seconds nobody did.
+
+        Raises OperationError, and as `Serving.replace`.
+        """
+        async with self._busy:
+            self.demand(Act.UPGRADE)
+            await self._wake()
+            assert self._serving is not None  # it runs
+            return await self._serving.replace()
+
     async def status(self) -> tuple[int, StatusReply] | None:
         """The worker's process id and its report, which says nothing if it is silent, or None."""
-        if (worker := self._worker) is not None:
-            try:
-                return worker.pid, await worker.ask(Status(), StatusReply)
-            except WorkerSilentError:
-                return worker.pid, StatusReply(self.metadata.uuid, self.metadata.name)
-            except (WorkerEndedError, WorkerFailedError):
-                pass
-        return None
+        return await questions.status(self._worker, self.metadata)
 
     async def installed(self) -> Installed | None:
         """What the worker says of certificates in NV, or None if no worker answers."""
-        if (worker := self._worker) is not None:
-            with contextlib.suppress(WorkerEndedError, WorkerFailedError):
-                return await worker.ask(ReadInstalled(), Installed)
-        return None
+        return await questions.installed(self._worker)
 
     async def pcrs(self) -> Pcrs:
         """The PCR values of the running TPM. Raises OperationError."""
         self.demand(Act.READ_PCRS)
-        try:
-            if self._worker is None:
-                raise WorkerEndedError("the worker ended unexpectedly")
-            return await self._worker.ask(ReadPcrs(), Pcrs)
-        except (WorkerEndedError, WorkerFailedError) as error:
-            raise OperationError(problems.INTERNAL, str(error)) from None
+        await self._wake()
+        return await questions.pcrs(self._worker)
 
     async def note(self, **changes: object) -> None:
         """Change the metadata, durably. Raises StorageError."""
         metadata = replace(self.metadata, **changes)  # type: ignore[arg-type]
         if metadata != self.metadata:
-            await self._describe(metadata)
-
-    async def _describe(self, metadata: Metadata) -> None:
-        await trio.to_thread.run_sync(self._host.registry.update, metadata)
-        self.metadata = metadata
-        if self._serving is not None:
-            self._serving.metadata = metadata
+            await trio.to_thread.run_sync(self._host.registry.update, metadata)
+            self.metadata = metadata
+            if self._serving is not None:
+                self._serving.metadata = metadata
 
     @property
     def access(self) -> Access:
@@ -257,6 +256,7 @@ class Instance:
         """
         async with self._busy:
             self.demand(Act.SET)
+            await self._wake()
             worker = self._worker
             if worker is not None and worker.strange is not None:
                 raise OperationError(problems.UNAVAILABLE, f"{worker.strange}.")
@@ -308,8 +308,10 @@ class Instance:
         if self.condition.state not in SERVED:
             raise OperationError(serving.problem, self.condition.reason)
 
-    def _serve(self, adopted: Worker | None, lost: str | None = None) -> Serving:
-        """Begin to serve, by the `adopted` worker if there is one."""
+    def _serve(
+        self, adopted: Worker | None, lost: str | None = None, *, asleep: bool = False
+    ) -> Serving:
+        """Begin to serve, by the `adopted` worker if there is one, or not before it is woken."""
         if adopted is not None:
             self._host.nursery.start_soon(adopted.run)
             self._host.nursery.start_soon(self._look_at_hand_over)
@@ -325,12 +327,12 @@ class Instance:
             adopted=ADOPTED if self._ran is None else self._ran.reason,
             restart=self.fault is None,
         )
-        self._host.nursery.start_soon(self._run, serving, adopted)
+        self._host.nursery.start_soon(self._run, serving, adopted, asleep)
         return serving
 
-    async def _run(self, serving: Serving, adopted: Worker | None) -> None:
+    async def _run(self, serving: Serving, adopted: Worker | None, asleep: bool) -> None:
         try:
-            await serving.run(adopted)
+            await serving.run(adopted, asleep)
         finally:
             self._serving = None
 
@@ -348,10 +350,8 @@ class Instance:
         """Remember the state of hand-over, what came, and the newest state, as they are now."""
         async with self._busy:
             if self._gone is None and (answer := await self.status()) is not None:
-                _, status = answer
-                await self.note_hand_over(status.handover, status.generation)
-                registry = self._host.registry
-                came = await arrived(registry, self.metadata, status, self._describe)
+                await self.note_hand_over(answer[1].handover, answer[1].generation)
+                came = await arrived(self._host.registry, self.metadata, answer[1], self.note)
                 if came and self.condition.state == names.INCOMING:
                     self._become(Cause.READY, CAME)
         await self.note_newest()
@@ -370,14 +370,16 @@ class Instance:
                 self._log.warning("hand-over-not-noted", handover=handover, reason=str(error))
 
     async def _end(self, reason: str, force: bool = False) -> None:
+        await self._wake()
         if self._serving is not None:
             await self._serving.end(reason, force)
 
     def _become(self, cause: Cause, reason: str) -> None:
         self.condition = self.condition.after(cause, reason)
-        served = self.condition.state in SERVED
-        if self._ran is not None and served and reason == self._ran.reason:
+        if self._ran is not None and reason == self._ran.reason and self.condition.state in SERVED:
             self.condition = self._ran  # nothing has happened to it meanwhile
+        if self._ran is not None and cause is Cause.ASLEEP:
+            self.condition = replace(self._ran, reason=reason)
         self._ran = None
         if cause is Cause.READY and self.metadata.incoming:
             self._host.nursery.start_soon(self._look_at_hand_over)
@@ -393,7 +395,6 @@ class Instance:
             note = self._host.registry.note_condition
             try:
                 await trio.to_thread.run_sync(note, self.metadata.uuid, condition)
+                self._noted = condition.since
             except StorageError as error:
                 self._log.warning("condition-not-noted", reason=str(error))
-                return
-            self._noted = condition.since

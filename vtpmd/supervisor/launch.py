@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import TypeVar
+from uuid import UUID
 
 import trio
 
@@ -70,14 +71,14 @@ async def conversation(host: Host, metadata: Metadata) -> AsyncIterator[Worker]:
     Raises SpawnError, and WorkerEndedError if it does not end by itself.
     """
     worker = await spawn(host, metadata, lambda pid, event: True)
-    async with _dismissed_on_failure(host, metadata, worker):
+    async with dismissed_on_failure(host, metadata, worker):
         yield worker
         await worker.ended()
     worker.close()
 
 
 @asynccontextmanager
-async def _dismissed_on_failure(
+async def dismissed_on_failure(
     host: Host, metadata: Metadata, worker: Worker
 ) -> AsyncIterator[None]:
     """Dismiss the worker if the body fails; log how it ended if it could not tell itself."""
@@ -97,6 +98,12 @@ async def _dismissed_on_failure(
     except BaseException:
         await worker.dismiss()
         raise
+
+
+async def try_key(host: Host, uuid: UUID) -> None:
+    """Get an instance's key, and wipe it. Raises KeyMissingError, and as `Registry.envelope`."""
+    envelope = await trio.to_thread.run_sync(host.registry.envelope, uuid)
+    wipe(await host.keys.unlock(envelope, uuid))
 
 
 async def serve(
@@ -184,7 +191,7 @@ async def _hand_over(
         ):
             worker = await spawn(host, metadata, on_event, lock)
             worker.on_unwrap = partial(OldKeys(host, metadata).answer, worker)
-            async with _dismissed_on_failure(host, metadata, worker):
+            async with dismissed_on_failure(host, metadata, worker):
                 fds = [*files, claimed, control, adoption.fileno(), *data]
                 ready = await worker.ask(order, Ready, fds)
                 worker.incoming = order.incoming

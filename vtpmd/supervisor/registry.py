@@ -12,7 +12,7 @@ from uuid import UUID
 
 from vtpmd.linux.errors import InUseError
 from vtpmd.storage.atomic import write_file
-from vtpmd.storage.directory import INSTANCES, DirectoryLock, make_directory
+from vtpmd.storage.directory import INSTANCES, DirectoryLock, ensure_directory, make_directory
 from vtpmd.storage.envelope import Envelope
 from vtpmd.storage.errors import DirectoryLockedError, EnvelopeError, StorageError
 from vtpmd.storage.files import open_directory, read_file, storage_error
@@ -65,11 +65,7 @@ class Registry:
     """
 
     def __init__(self, state_dir: Path) -> None:
-        try:
-            state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-        except OSError as error:
-            raise storage_error(f"create {state_dir}", error) from None
-        self.state_fd = open_directory(state_dir)
+        self.state_fd = ensure_directory(state_dir)
         try:
             self._lock = DirectoryLock(self.state_fd)
             if INSTANCES not in os.listdir(self.state_fd):  # noqa: PTH208

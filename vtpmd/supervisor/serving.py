@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import trio
@@ -14,18 +15,22 @@ from vtpmd.telemetry.audit import acting_alone
 
 from . import lease
 from .access import Grant
+from .adoption import adopt
 from .backoff import Backoff
 from .endpoints import Endpoints
-from .errors import WorkerEndedError, WorkerFailedError, WorkerSilentError
+from .errors import KeeperLostError, WorkerEndedError, WorkerFailedError, WorkerSilentError
 from .events import OnEvent
 from .host import Host
 from .launch import serve
 from .metadata import Metadata
+from .old_keys import OldKeys
 from .refusals import EXPECTED, NotServedError
 from .states import Cause
+from .succession import revive, succeed
 from .worker import KILL_GRACE, Worker
 
 STOP_GRACE = 1.5  # seconds after which a worker that is asked to stop is killed
+SUCCESSION_GRACE = 2.0  # seconds within which a worker that gave way has ended
 MAX_CRASHES = 5
 SLOW = 60.0  # seconds between attempts after that many in ten minutes
 MAX_DAMAGE = 300  # characters of what a worker says of damaged state
@@ -36,6 +41,8 @@ BACKOFFS: dict[Cause, Callable[[], Backoff]] = {
 }
 READY = "ready: QEMU can connect"
 AWAITING = "waits for its TPM, which comes with its migrating machine"
+SLEEPS = "asleep, as nobody uses it: whoever does wakes it"
+WAKE_TIMEOUT = 30.0
 ADOPTED = "served on by a worker that outlived its daemon"
 POWERED_OFF = "its TPM is off until QEMU connects again or the instance is stopped and started"
 
@@ -64,6 +71,7 @@ class Serving:
         restart: bool = True,
     ) -> None:
         self.worker: Worker | None = None
+        self.asleep = False
         self.problem = problems.INTERNAL
         """Why it could not be served last, for whoever asks to try again."""
         self._host = host
@@ -84,13 +92,17 @@ class Serving:
         self._retry = trio.Event()
         self._ended = trio.Event()
         self._pauses: dict[Cause, Backoff] = {}
+        self._decided: trio.Event | None = None  # while a succession goes on
+        self._successor: Worker | None = None
+        self._succeeded = trio.Event()
+        self._woken = trio.Event()
 
-    async def run(self, adopted: Worker | None) -> None:
-        """Serve, at first by the `adopted` worker if there is one."""
+    async def run(self, adopted: Worker | None, asleep: bool = False) -> None:
+        """Serve, at first by the `adopted` worker if there is one; or it sleeps."""
         acting_alone()  # also when an administrator's request began it
         try:
             with self._scope:
-                await self._attempts(adopted)
+                await self._attempts(adopted, asleep)
             self._endpoints.remove()
         except Exception:
             self._log.exception("defect")
@@ -100,6 +112,8 @@ class Serving:
         finally:
             self._endpoints.let_go()
             self._settled.set()
+            self._succeeded.set()
+            self._woken.set()
             self._ended.set()
 
     async def settled(self) -> None:
@@ -111,6 +125,81 @@ class Serving:
         self._settled = trio.Event()
         self._retry.set()
         await self.settled()
+
+    async def replace(self) -> tuple[int, float]:
+        """Have a fresh worker go on with what is served.
+
+        Its process id, and for how many seconds nobody served. Raises as `succession.succeed`, and
+        WorkerEndedError without a worker: then nothing has changed.
+        """
+        if (worker := self.worker) is None:
+            raise WorkerEndedError("no worker serves it just now")
+        decided = self._decided = trio.Event()
+        self._succeeded = trio.Event()
+        try:
+            successor, pause = await succeed(
+                self._host, self.metadata, self._endpoints, worker, self._on_event
+            )
+            self._successor = successor
+        finally:
+            self._decided = None
+            decided.set()
+        with trio.move_on_after(SUCCESSION_GRACE):
+            await self._succeeded.wait()
+        if not self._succeeded.is_set():  # the old one has not ended by itself
+            worker.kill()
+            await self._succeeded.wait()
+        return successor.pid, pause
+
+    async def _take_successor(self) -> Worker | None:
+        """The worker that goes on where one has ended, if one does.
+
+        One ends before it is known here that another serves: so that is waited for.
+        """
+        if self._decided is not None:
+            await self._decided.wait()
+        successor, self._successor = self._successor, None
+        return successor
+
+    async def wake(self) -> None:
+        """Have a worker serve what sleeps. Raises KeeperLostError, WorkerSilentError."""
+        if not self.asleep or self._host.keeper is None:
+            return
+        await self._host.keeper.wake(self.metadata.uuid)
+        with trio.move_on_after(WAKE_TIMEOUT):
+            await self._woken.wait()
+        if self.worker is None:
+            raise WorkerSilentError(f"it sleeps and was not woken within {WAKE_TIMEOUT:.0f} s")
+
+    async def _sleep(self, reason: str) -> Worker | None:
+        """The worker that has woken the TPM, whose last worker has ended; None if it was awake.
+
+        Raises NotServedError.
+        """
+        keeper, uuid = self._host.keeper, self.metadata.uuid
+        if keeper is None or not await keeper.has(uuid):
+            return None
+        self._woken = trio.Event()
+        self.asleep = True
+        self._tell(Cause.ASLEEP, SLEEPS)
+        try:
+            await keeper.awake(uuid)
+            worker = await adopt(self._endpoints.adoption, self._on_event)
+            self._host.nursery.start_soon(worker.run)
+        except KeeperLostError:
+            self._lost = f"its keeper ended; {POWERED_OFF}"
+            worker = await revive(
+                self._host, self.metadata, self._granted, self._endpoints, self._on_event
+            )
+            self._lost = None
+        except WorkerEndedError as error:
+            self._lost = f"its worker ended as soon as it woke; {POWERED_OFF}"
+            raise NotServedError(Cause.CRASHED, problems.INTERNAL, str(error), True) from None
+        finally:
+            self.asleep = False
+        worker.on_unwrap = partial(OldKeys(self._host, self.metadata).answer, worker)
+        self._tell(Cause.AWAKE, reason)
+        return worker
 
     async def end(self, reason: str, force: bool = False) -> None:
         """Stop serving; a worker that does not end by itself soon is killed.
@@ -147,16 +236,26 @@ class Serving:
             self._log.warning("stop-unanswered", reason=str(error))
         await self._ended.wait()
 
-    async def _attempts(self, adopted: Worker | None) -> None:
+    async def _attempts(self, adopted: Worker | None, asleep: bool) -> None:
         """Serve until stopped, or until another attempt makes no sense."""
         worker, reason = adopted, (adopted and adopted.strange) or self._adopted
         while True:
             try:
-                if worker is None:
-                    worker, reason = await self._serve()
-                await self._attend(worker, reason, adopted)
+                if not asleep:
+                    if worker is None:
+                        worker, reason = await self._serve()
+                    await self._attend(worker, reason, adopted)
+                asleep = False
+                while successor := await self._take_successor() or await self._sleep(reason):
+                    worker = successor
+                    await self._attend_successor(worker)
+                lease.give_up(self._host.registry, self.metadata.uuid)
+                if not self.metadata.incoming:
+                    await trio.to_thread.run_sync(self._host.anchors.note, self.metadata.uuid)
                 if self._stopping:
                     return
+                if worker is None:
+                    raise NotServedError(Cause.CRASHED, problems.INTERNAL, "nothing sleeps", True)
                 how = await self._host.zygote.exit_of(worker.pid)
                 ended = f"ended unexpectedly ({how})" if how else "ended unexpectedly"
                 self._lost = f"its worker (process {worker.pid}) {ended}; {POWERED_OFF}"
@@ -208,19 +307,39 @@ class Serving:
         """Stay with a serving worker, which may be the `adopted` one, until it ends."""
         self.worker = worker
         self._tell(Cause.AWAITED if worker.incoming else Cause.READY, reason)
+        await self._stay_with(worker, worker is adopted and worker.strange is None)
+
+    async def _attend_successor(self, worker: Worker) -> None:
+        """Stay with one that goes on for another, until it ends: at once where that was stopped."""
+        async with trio.open_nursery() as nursery:
+            if self._stopping:
+                nursery.start_soon(self._stop_or_kill, worker)
+            self._succeeded.set()
+            await self._stay_with(worker, admit_anew=not self._stopping)
+            nursery.cancel_scope.cancel()
+
+    async def _stop_or_kill(self, worker: Worker) -> None:
+        with trio.move_on_after(STOP_GRACE):
+            await self._ask_to_stop(worker, "it was stopped while this worker took over", True)
+        worker.kill()
+
+    async def _stay_with(self, worker: Worker, admit_anew: bool) -> None:
+        self.worker = worker
+        self._woken.set()
+        if self._host.keeper is not None and worker.strange is None:
+            self._host.nursery.start_soon(
+                self._host.keeper.offer, worker, self.metadata, self._endpoints
+            )
         try:
-            if worker is adopted and worker.strange is None:
+            if admit_anew:
                 await self._admit_anew(worker)
             await worker.ended()
         finally:
             self.worker = None
             worker.close()
-        lease.give_up(self._host.registry, self.metadata.uuid)
-        if not self.metadata.incoming:
-            await trio.to_thread.run_sync(self._host.anchors.note, self.metadata.uuid)
 
     async def _admit_anew(self, worker: Worker) -> None:
-        """Tell an adopted worker who may connect, as it may have changed meanwhile.
+        """Tell a worker that was not started by us who may connect: that may have changed.
 
         It serves on also if that fails: who uses the TPM has nothing to do with it.
         """

@@ -35,6 +35,17 @@ def created(adoption: Path) -> Iterator[int]:
         os.close(fd)
 
 
+@contextmanager
+def joined(adoption: Path) -> Iterator[int]:
+    """The lock that a worker holds, for one that goes on in its place. Raises OSError."""
+    path = lock_path(adoption)
+    fd = os.open(path, os.O_CREAT | os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    try:
+        yield fd
+    finally:
+        os.close(fd)
+
+
 def holder(adoption: Path) -> int | None:
     """The process that holds the lock, None if there is none. Raises OSError."""
     fd = os.open(lock_path(adoption), os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)

@@ -15,6 +15,8 @@ class Cause(Enum):
 
     READY = "a worker serves it"
     AWAITED = "a worker waits for its TPM, which is to come from another host"
+    ASLEEP = "nobody uses it, so that no worker serves it"
+    AWAKE = "a worker serves it again, as somebody uses it"
     KEY_UNAVAILABLE = "its key could not be had"
     REFUSED = "its stored state, or the host, did not let it start"
     CRASHED = "its worker ended unasked"
@@ -25,19 +27,24 @@ class Cause(Enum):
 TRANSITIONS: dict[tuple[str, Cause], str] = {
     (STOPPED, Cause.READY): RUNNING,
     (STOPPED, Cause.AWAITED): INCOMING,
+    (STOPPED, Cause.ASLEEP): RUNNING,
     (STOPPED, Cause.KEY_UNAVAILABLE): LOCKED,
     (STOPPED, Cause.REFUSED): FAILED,
     (LOCKED, Cause.READY): RUNNING,
     (LOCKED, Cause.AWAITED): INCOMING,
+    (LOCKED, Cause.ASLEEP): RUNNING,
     (LOCKED, Cause.KEY_UNAVAILABLE): LOCKED,
     (LOCKED, Cause.REFUSED): FAILED,
     (LOCKED, Cause.STOP): STOPPED,
     (LOCKED, Cause.UNLOCKED): STOPPED,
     (FAILED, Cause.READY): RUNNING,
     (FAILED, Cause.AWAITED): INCOMING,
+    (FAILED, Cause.ASLEEP): RUNNING,
     (FAILED, Cause.KEY_UNAVAILABLE): LOCKED,
     (FAILED, Cause.REFUSED): FAILED,
     (FAILED, Cause.STOP): STOPPED,
+    (RUNNING, Cause.ASLEEP): RUNNING,
+    (RUNNING, Cause.AWAKE): RUNNING,
     (RUNNING, Cause.CRASHED): FAILED,
     (RUNNING, Cause.STOP): STOPPED,
     (INCOMING, Cause.READY): RUNNING,
@@ -72,6 +79,7 @@ class Act(Enum):
     IDENTIFY = "asked for requests"
     CERTIFY = "given certificates"
     READ_PCRS = "asked for its PCR values"
+    UPGRADE = "upgraded"
 
 
 # Further conditions that restrict what can be done, whatever the state is: these, INCOMING for one
@@ -95,19 +103,17 @@ _STORED = (
     Act.CLONE,
     Act.REKEY,
     Act.ACCEPT,
+    Act.UPGRADE,
     *_HAND_OVER,
     *_IDENTITY,
 )
-_LIVE = (Act.READ_PCRS, Act.MIGRATE, Act.RECEIVE)
+_SETTLED = (Act.RECEIVE, Act.CLONE, Act.REKEY, Act.UPGRADE, *_HAND_OVER, *_IDENTITY)
+_LIVE = (Act.READ_PCRS, Act.MIGRATE, Act.RECEIVE, Act.UPGRADE)
 REFUSALS: dict[str, dict[Act, Problem]] = {
     GONE: _each(Act, problems.NOT_FOUND),
     UNREADABLE: _each((Act.START, Act.SET, Act.RECEIVE, *_STORED), problems.STATE_REFUSED),
-    STARTING: _each(
-        (Act.RECEIVE, Act.CLONE, Act.REKEY, *_HAND_OVER, *_IDENTITY), problems.UNAVAILABLE
-    ),
-    WAITING: _each(
-        (Act.RECEIVE, Act.CLONE, Act.REKEY, *_HAND_OVER, *_IDENTITY), problems.KEY_UNAVAILABLE
-    ),
+    STARTING: _each(_SETTLED, problems.UNAVAILABLE),
+    WAITING: _each(_SETTLED, problems.KEY_UNAVAILABLE),
     STOPPED: _each(_LIVE, problems.NOT_RUNNING),
     LOCKED: _each(_LIVE, problems.NOT_RUNNING),
     FAILED: _each(_LIVE, problems.NOT_RUNNING),

@@ -1,11 +1,8 @@
 """The supervisor's side of the zygote: a process that forks workers and knows no secret."""
 
-import os
-import re
 import signal
 import subprocess
-import sys
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TypeVar
 from uuid import UUID
@@ -15,6 +12,7 @@ import trio
 from vtpmd.ipc.channel import Channel, ChannelClosedError, IllegalMessageError, VersionError
 from vtpmd.ipc.messages import Exit, ReadExit, Spawn, Spawned, SpawnFailed, ZygoteReady
 from vtpmd.ipc.rules import Side, State
+from vtpmd.spawn.process import start_zygote
 from vtpmd.telemetry.log import get_logger
 
 from . import waiting
@@ -23,10 +21,6 @@ from .errors import SupervisorError
 SPAWN_TIMEOUT = 30.0
 WARMING_TIMEOUT = 30.0  # until the zygote has imported the engine
 CLOSE_TIMEOUT = 5.0
-
-# What a Python needs of its environment. The rest may hold a key service's credentials, which are
-# no business of processes that guests talk to.
-_ENVIRONMENT = re.compile(r"PYTHON\w*|PATH|LD_LIBRARY_PATH|LANG|LC_\w+|TZ")
 
 _LOST = (ChannelClosedError, IllegalMessageError, trio.TooSlowError)
 
@@ -65,14 +59,7 @@ class Zygote:
         """Start a zygote: called before trio runs and before any secret is read."""
         ours, theirs = Channel.pair()
         with theirs:
-            # -P: nothing is imported from the working directory.
-            program = [sys.executable, "-P", "-m", "vtpmd.worker.zygote"]
-            self._process = subprocess.Popen(
-                [*program, str(theirs.fileno()), *self._options],
-                stdin=subprocess.DEVNULL,
-                env=_innocuous(os.environ),
-                pass_fds=[theirs.fileno()],
-            )
+            self._process = start_zygote(theirs.fileno(), self._options)
         ours.setblocking(False)
         self._channel = Channel(ours, Side.SUPERVISOR, State.WARMING)
         self._models = None
@@ -180,7 +167,3 @@ def _exit_text(end: Exit) -> str:
             names = {number.value: number.name for number in signal.Signals}
             return names.get(end.number, f"signal {end.number}")
     return ""
-
-
-def _innocuous(environment: Mapping[str, str]) -> dict[str, str]:
-    return {name: text for name, text in environment.items() if _ENVIRONMENT.fullmatch(name)}

@@ -32,13 +32,15 @@ class ControlChannel:
     """Answers the requests of one client.
 
     `attach` takes the descriptor that came with SET_DATAFD or raises ControlError. `exported` are
-    the state blobs this client has fetched.
+    the state blobs this client has fetched. `connection`: of a client that was served before.
     """
 
-    def __init__(self, host: Host, attach: Callable[[], None]) -> None:
+    def __init__(
+        self, host: Host, attach: Callable[[], None], connection: Connection | None = None
+    ) -> None:
         self.host = host
         self.attach = attach
-        self.connection = Connection()
+        self.connection = connection or Connection()
         self.exported: dict[BlobType, bytes] = {}
 
     def close(self) -> None:

@@ -7,6 +7,7 @@ releases `Reply.response`.
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Final, Literal
 
 from . import dispatch, endorsement, identity
@@ -138,15 +139,18 @@ class Engine:
             SuspendedState(tpm.reset, tpm.clear, tpm.volatile, power.orderly_state(tpm)),
         )
 
-    def power_on(self, volatile: bytes | None = None) -> None:
-        """_TPM_Init; with a volatile state, continue where it was saved. Raises StateError."""
+    def power_on(self, volatile: bytes | None = None, since: int | None = None) -> None:
+        """_TPM_Init; with a volatile state, continue where it was saved. Raises StateError.
+
+        With `since`, by the clock `now`, as if it had been on from then to now.
+        """
         if volatile is None:
             power.init(self._tpm)
         else:
             profile, suspended = decode("volatile", volatile, SuspendedState)
             if profile.name != self.profile.name:
                 raise StateError("damaged", "the volatile state is that of another profile")
-            power.resume_volatile(self._tpm, suspended)
+            power.resume_volatile(self._tpm, suspended, since)
         self.running = True
         self.defect = None
 
@@ -169,6 +173,12 @@ class Engine:
         except Exception as error:
             self._fail(error)
             return Reply(refusal(RC.FAILURE))
+
+    def tick(self) -> Reply:
+        """Let Time and Clock go on to now, and whatever waits for them, without a command."""
+        if self.running and not self.failed:
+            power.tick(self._tpm)
+        return Reply(b"", self._changed())
 
     def startup(self, kind: StartupType, locality: int = 0) -> Reply:
         """Run TPM2_Startup on behalf of the guest."""
@@ -289,12 +299,15 @@ class Engine:
         """What names the endorsement primary seed (32 octets): the EKs change with it only."""
         return endorsement.seed_name(self._tpm)
 
-    def endorsement_keys(self, kinds: Sequence[str]) -> dict[str, EndorsementKey]:
+    def endorsement_keys(
+        self, kinds: Sequence[str], moduli: Mapping[str, int] = MappingProxyType({})
+    ) -> dict[str, EndorsementKey]:
         """The EKs of these kinds ("rsa-2048", "ecc-p256", "ecc-p384"), as far as it can have them.
 
-        An RSA key that was not asked for lately takes as long as TPM2_CreatePrimary.
+        An RSA key that was not asked for lately takes as long as TPM2_CreatePrimary, a tenth of
+        that where `moduli` has its own by kind. They are not believed.
         """
-        return identity.endorsement_keys(self._tpm, kinds)
+        return identity.endorsement_keys(self._tpm, kinds, moduli)
 
     def certificate_request(self, kind: str, subject: str) -> bytes:
         """A PKCS#10 request (DER) for the EK of a kind; an empty `subject` is none."""

@@ -91,6 +91,11 @@ class Client(Connection[R], Generic[R]):
             self.deadline = now + HALF_MESSAGE_SECONDS
 
     @property
+    def busy(self) -> bool:
+        """Whether it is in the middle of something that only this process knows of."""
+        return bool(self.pending or self.outgoing or self.partial or self.closing)
+
+    @property
     @abstractmethod
     def partial(self) -> bool: ...
 

@@ -1,6 +1,6 @@
 """All clients of one worker: added, served, timed out, replaced.
 
-Up to `_MAX_CLIENTS` of a kind are served side by side, one command at a time; a further client
+Up to `MAX_CLIENTS` of a kind are served side by side, one command at a time; a further client
 replaces the one that has been silent longest, so that idle clients cannot lock others out.
 """
 
@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Sequence
 from functools import partial
 
+from vtpmd.ipc.rules import MAX_CLIENTS
 from vtpmd.linux.peers import peer_of
 from vtpmd.swtpm.host import Connection
 from vtpmd.tpm.engine import Reply
@@ -23,7 +24,6 @@ from .loop import Loop
 from .options import Ending, Options
 from .side import SideThread
 
-_MAX_CLIENTS = 16
 _RAW = Dialect(extensions=False)
 
 Client = ControlClient | DataClient
@@ -48,7 +48,10 @@ class Clients:
     def all(self) -> list[Client]:
         return [*self.controls, *self.datas]
 
-    def add_control(self, sock: socket.socket, attachment: Attachment) -> None:
+    def add_control(
+        self, sock: socket.socket, attachment: Attachment, connection: Connection | None = None
+    ) -> ControlClient:
+        """Serve a connection of the control listener; `connection`: it was served before."""
         client = ControlClient(
             sock,
             time.monotonic(),
@@ -57,9 +60,11 @@ class Clients:
             self._instance,
             attachment,
             self.drops.of(str(peer_of(sock))),
+            connection,
         )
         self.controls.append(client)
         self._begin(client)
+        return client
 
     def add_data(self, sock: socket.socket) -> DataClient:
         """Serve a connection of the data listener."""
@@ -92,7 +97,7 @@ class Clients:
     def make_room(self, clients: Sequence[Client]) -> None:
         """If there are too many of these, close the one that has been silent longest."""
         idle = [client for client in clients if client is not self.long_commands.client]
-        if len(clients) >= _MAX_CLIENTS and idle:
+        if len(clients) >= MAX_CLIENTS and idle:
             self.close(min(idle, key=lambda client: client.last_heard))
 
     def close(self, client: Client) -> None:

@@ -40,6 +40,7 @@ class ControlClient(Client[Request]):
         host: Host,
         attachment: Attachment,
         drops: ClientDrops,
+        connection: Connection | None = None,
     ) -> None:
         super().__init__(sock, heard, self, note_defect)
         self._others = turns
@@ -47,7 +48,7 @@ class ControlClient(Client[Request]):
         self._attachment = attachment
         self._drops = drops
         self._parser = RequestParser()
-        self._channel = ControlChannel(host, self._attach)
+        self._channel = ControlChannel(host, self._attach, connection)
         self._fd: int | None = None
 
     @property
@@ -57,6 +58,10 @@ class ControlClient(Client[Request]):
     @property
     def streaming(self) -> bool:
         return self._parser.streaming
+
+    @property
+    def busy(self) -> bool:
+        return super().busy or self._fd is not None or bool(self._channel.exported)
 
     @property
     def connection(self) -> Connection:

@@ -84,7 +84,7 @@ class DataClient(Client[DataRequest]):
         self._dialect = dialect
         self._bare = not (dialect.extensions or dialect.disconnect)
         self._drops = drops
-        self._connection = connection
+        self.connection = connection
         self._parser = DataParser(tcg_form=dialect.extensions)
         self._running_aside = False
 
@@ -102,7 +102,7 @@ class DataClient(Client[DataRequest]):
             return False
         self.last_heard = now
         try:
-            response = self._execution.execute(data, self._settings.locality, self._connection)
+            response = self._execution.execute(data, self._settings.locality, self.connection)
         except UnstoredError as unstored:
             self._withhold(unstored.reply, DataRequest(data))
             return False
@@ -186,7 +186,7 @@ class DataClient(Client[DataRequest]):
                     settings.locality = vendor.locality
                 return vendor.response
         refused = judge(request, self._power.running, settings.max_locality)
-        return refused or self._execution.prepare(request.command, self._connection)
+        return refused or self._execution.prepare(request.command, self.connection)
 
     def _respond(self, request: DataRequest, response: bytes) -> None:
         """Answer a command; after one that ran on the side thread the client may be gone."""

@@ -14,6 +14,10 @@ class UnknownModelError(WorkerError):
     """The order names a profile or PCR bank that the engine does not know."""
 
 
+class DetainedError(WorkerError):
+    """The worker that was to give way goes on; the text says why."""
+
+
 class SandboxError(WorkerError):
     """A part of the sandbox is missing where the mode requires all of it."""
 

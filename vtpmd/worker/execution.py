@@ -170,6 +170,10 @@ class Execution:
         self.engine.enter_failure_mode()
         self.report("defect", frames_of(error))
 
+    def tick(self) -> None:
+        """Let the TPM's time go on to now, and make durable what that changes."""
+        self.settle_now(self.engine.tick())
+
     def check_space(self) -> None:
         """Tell the engine if the next write has space, and the supervisor when that changes."""
         space = self.state.reserve()

@@ -17,6 +17,8 @@ from vtpmd.storage.header import BRANCH_SIZE, Handover, Header, stricter
 from vtpmd.storage.sealed import SealedState
 from vtpmd.swtpm.host import Connection
 
+from .suspension import Lent, Links
+
 DECLARED_SECONDS = 3600.0
 """How long a migration that was declared is waited for."""
 
@@ -123,6 +125,24 @@ class HandOver:
         self._reader: Connection | None = None
         self._successor = False  # who has sent INIT since it was read had not read it
         self._declared_until: float | None = None
+
+    def suspend(self, links: Links) -> Lent:
+        """What a successor has to know of it."""
+        until = self._declared_until if self.declared else None
+        return Lent(
+            self.state,
+            self.begun,
+            links.number(self._reader),
+            self._successor,
+            0 if until is None else int(until * 1000),
+        )
+
+    def resume(self, lent: Lent, links: Links) -> None:
+        """Go on where a predecessor has suspended it. Raises EnvelopeError."""
+        self.state = stricter(self._stored.header.handover, lent.state)
+        self.begun = lent.begun
+        self._reader, self._successor = links.at(lent.reader), lent.successor
+        self._declared_until = lent.declared_until / 1000 if lent.declared_until else None
 
     @property
     def declared(self) -> bool:

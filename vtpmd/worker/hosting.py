@@ -4,6 +4,7 @@ import gc
 from collections.abc import Callable, Sequence
 
 from vtpmd.storage.key import Key
+from vtpmd.storage.record import ROLES
 from vtpmd.storage.sealed import SealedState
 from vtpmd.storage.wipe import wipe
 from vtpmd.tpm.engine import Engine, Reply
@@ -44,7 +45,9 @@ def serve(
     options: Options,
     ready: Callable[[int], None],
 ) -> None:
-    """Serve the TPM in its state `files`, as in `ROLES`, until the loop ends; then wipe its key.
+    """Serve the TPM in its state files until the loop ends; then wipe its key.
+
+    `files`: the state files' descriptors, as in `ROLES`, and the instance's lock if it has one.
 
     What was found in the files and was not whole is told before `ready`.
 
@@ -71,8 +74,8 @@ def prepare(
     supervision: Supervision,
     options: Options,
 ) -> Server:
-    """A server of the TPM in its state `files`, about to serve. Raises as `serve`."""
-    state = SealedState.of(files, options.uuid, key)
+    """A server of the TPM in its state files, about to serve. Takes and raises as `serve`."""
+    state = SealedState.of(files[: len(ROLES)], options.uuid, key)
     if options.incoming:
         state.await_first()
         engine = Engine.manufacture(*STAND_IN, entropy, now)
@@ -88,7 +91,8 @@ def prepare(
         handover=options.handover,
         incoming=options.incoming,
     )
+    instance.execution.possession.begin()
     instance.execution.tell_findings()
-    server = Server(instance, side, listeners, supervision, options)
+    server = Server(instance, side, listeners, supervision, options, files)
     server.start_up()
     return server

@@ -93,6 +93,11 @@ class Migration:
             return None
         return Received(ours.state.header, ours.permanent(), blobs.volatile)
 
+    @property
+    def waiting(self) -> bool:
+        """Whether blobs that a client has brought wait for INIT."""
+        return bool(self._blobs)
+
     def forget(self, connection: Connection) -> Blobs | None:
         """Drop what this client has brought; that, if there was something."""
         self.old_keys.forget(connection)

@@ -61,6 +61,18 @@ class Ownership:
         self._clients.make_room([c for c in self._clients.controls if c is not self._owner])
         self._clients.add_control(sock, self)
 
+    def suspend(self) -> tuple[int, int]:
+        """Owner and its data descriptor, as they count among the clients from 1; 0 is none."""
+        controls, datas = self._clients.controls, self._clients.datas
+        owner = 1 + controls.index(self._owner) if self._owner in controls else 0
+        return owner, 1 + datas.index(self.attached) if self.attached in datas else 0
+
+    def resume(self, owner: int, attached: int) -> None:
+        """Go on with the clients that these were for a predecessor, as `suspend` counts them."""
+        controls, datas = self._clients.controls, self._clients.datas
+        self._owner = controls[owner - 1] if owner else None
+        self.attached = datas[attached - 1] if attached else None
+
     def permits(self, client: ControlClient, command: Command) -> bool:
         """Whether this client may send this command now."""
         return client is self._owner or command in ASKING or not self._owner_lives()

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from vtpmd.ipc.messages import EventKind
-from vtpmd.storage.errors import EnvelopeError, StorageError
+from vtpmd.storage.errors import EnvelopeError, StorageError, damaged
 from vtpmd.storage.header import BRANCH_SIZE, Handover, Header
 from vtpmd.storage.received import Received
 from vtpmd.storage.sealed import SealedState
@@ -16,6 +16,7 @@ from vtpmd.tpm.engine import RC, Engine, refusal
 
 from .handover import HandedOverError, HandOver, holder_of, speaks_for
 from .rest import at_rest
+from .suspension import Lent, Links
 
 AWAITED = "its TPM is still to come from another host: nothing can be used here before that"
 PROBE = bytes.fromhex("80010000000a00000181")
@@ -45,6 +46,7 @@ class Possession:
     """Asked before each command. `pending` is what the engine in use was made from, if any.
 
     `awaits`: nothing is stored, and the engine only stands in for the TPM that is still to come.
+    `resting`: what is stored is at rest, and what is in use is not.
     """
 
     def __init__(
@@ -52,15 +54,32 @@ class Possession:
     ) -> None:
         self._execution = execution
         self.awaits = awaits
-        self._resting = False  # what is stored is at rest, what is in use is not
+        self.resting = False
         self._stored = execution.state
         self.handover = HandOver(self._stored, execution.permanent, execution.report, at_least)
+        self.pending: Pending | None = None
+
+    def begin(self) -> None:
+        """Go on from what is stored: what was received and not promoted waits for its machine."""
         self.pending = self._left_behind()
+
+    def suspend(self, links: Links) -> tuple[Lent, bool, int]:
+        """What a successor has to know: hand-over, whether something is pending, and its owner."""
+        owner = self.pending.owner if self.pending else None
+        return self.handover.suspend(links), self.pending is not None, links.number(owner)
+
+    def resume(self, lent: Lent, pending: bool, owner: int, links: Links) -> None:
+        """Go on where a predecessor has suspended it. Raises EnvelopeError, StorageError."""
+        self.handover.resume(lent, links)
+        received = self._stored.received() if pending else None
+        if pending and received is None:
+            raise damaged("no received state is there, where some was pending")
+        self.pending = None if received is None else Pending(received, links.at(owner))
 
     @property
     def certain(self) -> bool:
         """Whether the TPM is ours and what is in use is what is stored as our own."""
-        settled = self.pending is None and not self.awaits and not self._resting
+        settled = self.pending is None and not self.awaits and not self.resting
         return settled and self.handover.state == "ours"
 
     def claim(self, command: bytes, connection: Connection | None) -> bytes | None:
@@ -151,7 +170,7 @@ class Possession:
         header = received.header.anew(os.urandom(BRANCH_SIZE), received.header)
         self.handover.record(at_rest(received.permanent, received.volatile).permanent(), header)
         self.handover.begun = "it came from another host"
-        self.awaits, self._resting = False, True
+        self.awaits, self.resting = False, True
         with suppress(StorageError):  # so that no place says that there was never one
             self._stored.repeat()
         self._execution.report(
@@ -162,9 +181,9 @@ class Possession:
 
     def _claim(self, connection: Connection | None) -> None:
         self.demand_present()
-        if self._resting:
+        if self.resting:
             self._stored.save(self._execution.permanent())
-            self._resting = False
+            self.resting = False
         if self.pending is None:
             self.handover.command(connection)
         elif speaks_for(connection, self.pending.owner):

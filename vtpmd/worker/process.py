@@ -7,16 +7,16 @@ from collections.abc import Sequence
 from functools import partial
 
 from vtpmd.ipc.channel import Channel, ChannelClosedError, IllegalMessageError
-from vtpmd.ipc.messages import STATE_FDS, Failed, FailureKind, Message, Ready, Serve
+from vtpmd.ipc.messages import STATE_FDS, Failed, FailureKind, Message, Ready, Serve, Succeed
 from vtpmd.ipc.rules import Side, State
 from vtpmd.linux.hardening import forbid_tracing
 from vtpmd.storage.errors import EnvelopeError, StorageError
 from vtpmd.tpm.engine import IdentityError, StateError
 
-from . import hosting, orders
+from . import hosting, orders, successor
 from .admission import policy_of
 from .connection import close_fds
-from .errors import EXIT_FAILED, SandboxError, UnknownModelError, frames_of
+from .errors import EXIT_FAILED, DetainedError, SandboxError, UnknownModelError, frames_of
 from .options import Listeners, Options
 from .sandbox import Sandbox
 from .supervision import Supervision
@@ -46,6 +46,8 @@ def run(sock: socket.socket) -> int:
         match message:
             case Serve():
                 _serve(channel, supervision, message, fds)
+            case Succeed():
+                _succeed(channel, supervision, message, fds)
             case _:
                 channel.send(orders.carry_out(message, fds, partial(_ask, channel)))
     except ChannelClosedError:
@@ -82,6 +84,8 @@ def _judge(error: Exception) -> tuple[FailureKind, str]:
             return "certificates", str(error)
         case UnknownModelError():
             return "model", str(error)
+        case DetainedError():
+            return "busy", str(error)
     return "defect", frames_of(error)
 
 
@@ -93,12 +97,31 @@ def _serve(channel: Channel, supervision: Supervision, order: Serve, fds: Sequen
         channel.set_blocking(False)
 
     hosting.serve(
-        fds[:STATE_FDS],
+        fds[: STATE_FDS + 1],
         order.key,
         sandbox,
         listeners_of(fds),
         supervision,
         options_of(order, sandbox.active),
+        ready,
+    )
+
+
+def _succeed(
+    channel: Channel, supervision: Supervision, order: Succeed, fds: Sequence[int]
+) -> None:
+    sandbox = Sandbox(order.sandbox)
+
+    def ready(generation: int, pause: int) -> None:
+        supervision.send(Ready(generation, sandbox.active, pause))
+        if supervision.channel is not None:
+            channel.set_blocking(False)
+
+    successor.succeed(
+        socket.socket(fileno=fds[0]),
+        sandbox,
+        supervision,
+        lambda succession: options_of(succession.order, sandbox.active),
         ready,
     )
 

@@ -2,7 +2,10 @@
 
 import selectors
 import socket
+from collections.abc import Sequence
 
+from vtpmd import __version__
+from vtpmd.ipc.channel import Channel
 from vtpmd.ipc.messages import StatusReply
 from vtpmd.linux.peers import PeerPolicy
 from vtpmd.swtpm.table import Turn
@@ -11,17 +14,23 @@ from vtpmd.tpm.engine import Reply
 from .admission import Admission, Door
 from .adoption import Adoption
 from .clients import Clients
+from .estate import Estate
+from .giving_way import GivingWay
 from .instance import Instance
 from .loop import Loop, Part
 from .options import Listeners, Options
 from .ownership import Ownership
+from .resting import Resting
 from .side import SideThread
-from .sources import now
 from .supervision import Supervision
+from .suspension import Suspended
 
 
 class Server:
-    """Serves one instance until it is told to end. Implements `supervision.Worker`."""
+    """Serves one instance until it is told to end. Implements `supervision.Worker`.
+
+    `kept`: descriptors of the state files and the instance's lock, for a successor.
+    """
 
     def __init__(
         self,
@@ -30,17 +39,22 @@ class Server:
         listeners: Listeners,
         supervision: Supervision,
         options: Options,
+        kept: Sequence[int] = (),
     ) -> None:
         self.instance = instance
         self._listeners = listeners
         self._supervision = supervision
         self._options = options
-        self._since = now()
         self.loop = Loop()
         self._clients = Clients(self.loop, instance, side, options)
         self._admission = Admission(options.peers, supervision.report)
         self._ownership = Ownership(self.loop, self._clients, supervision.report, self.start_up)
         self._doors: list[Door] = []
+        self._estate = Estate(
+            instance, self._clients, self._ownership, self._admission, listeners, options, kept
+        )
+        self._giving_way = GivingWay(self.loop, self._estate)
+        self._resting = Resting(self.loop, self._estate)
         supervision.on_detach = self.loop.forget
         supervision.on_report = self.loop.attend
         instance.migration.old_keys.ask = supervision.ask
@@ -58,7 +72,7 @@ class Server:
         """Serve until Stop, a signal or `Options.ending`; then the state is durable."""
         self._open()
         parts: list[Part] = [self._clients, self._clients.long_commands, *self._doors, self]
-        self.loop.run(parts, self._options.signals)
+        self.loop.run([*parts, self._giving_way, self._resting], self._options.signals)
         for client in self._clients.all():
             client.close()
 
@@ -74,19 +88,34 @@ class Server:
             tpm=self.instance.power.state,
             clients=len(self._clients.all()),
             sandbox=self._options.sandbox,
-            since=self._since,
+            since=self._estate.since,
             commands=execution.commands,
             storage=execution.storage,
             dropped_octets=self._clients.drops.octets,
             refused_descriptors=self._clients.drops.descriptors,
             handover=execution.possession.handover.state,
             epoch=execution.state.header.epoch,
+            version=__version__,
             begun=execution.possession.handover.begun,
             declared=execution.possession.handover.declared,
             pending=execution.possession.pending is not None,
             profile="" if execution.possession.awaits else execution.engine.facts.profile,
             pcr_banks=() if execution.possession.awaits else execution.engine.pcr_banks,
         )
+
+    def resume(self, use: Suspended, clients: Sequence[socket.socket]) -> None:
+        """Go on where a predecessor has left off, with its clients. Raises EnvelopeError."""
+        self._estate.take_over(use, clients)
+
+    def use_keeper(self, fds: Sequence[int], idle: int) -> None:
+        self._resting.use(fds, idle)
+
+    def get_up(self, channel: Channel, memory: int, idle: int) -> None:
+        """Go on after a sleep, and use the same keeper again."""
+        self._resting.keep(channel, memory, idle)
+
+    def give_way(self, fds: Sequence[int]) -> None:
+        self._giving_way.begin(fds)
 
     def admit(self, policy: PeerPolicy) -> None:
         self._admission.policy = policy

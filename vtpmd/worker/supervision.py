@@ -7,7 +7,7 @@ supervisor's Status to find out.
 import selectors
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from vtpmd.ipc.channel import Channel, ChannelClosedError, IllegalMessageError
@@ -21,8 +21,11 @@ from vtpmd.ipc.messages import (
     ChangeHandOver,
     Event,
     EventKind,
+    GivesWay,
+    GiveWay,
     HandOverChanged,
     HandOverRefused,
+    KeeperUsed,
     Message,
     NotUnwrapped,
     Pcrs,
@@ -37,6 +40,7 @@ from vtpmd.ipc.messages import (
     Stopped,
     UnwrapKey,
     Unwrapped,
+    UseKeeper,
 )
 from vtpmd.ipc.quota import MAX_DETAIL, workers_quota
 from vtpmd.linux.peers import PeerPolicy
@@ -61,6 +65,8 @@ class Worker(Protocol):
     def free_for(self, turn: Turn) -> bool: ...
     def status(self) -> StatusReply: ...
     def admit(self, policy: PeerPolicy) -> None: ...
+    def give_way(self, fds: Sequence[int]) -> None: ...
+    def use_keeper(self, fds: Sequence[int], idle: int) -> None: ...
     def go_on(self) -> None: ...
     def release_clients(self) -> None: ...
     def end(self) -> None: ...
@@ -166,7 +172,13 @@ class Supervision:
         try:
             while self.channel is not None and not self._pending:
                 message, fds = self.channel.receive()
-                close_fds(fds)
+                match message:
+                    case GiveWay():
+                        worker.give_way(fds)
+                    case UseKeeper():
+                        worker.use_keeper(fds, message.idle)
+                    case _:
+                        close_fds(fds)
                 self._pending.append(message)
                 self.pump(worker)
         except BlockingIOError:
@@ -203,6 +215,10 @@ class Supervision:
             case Admit():
                 worker.admit(policy_of(message))
                 self.send(Admitted())
+            case GiveWay():
+                self.send(GivesWay())
+            case UseKeeper():
+                self.send(KeeperUsed())
             case Stop():
                 worker.instance.power.end()
                 self.send(Stopped(worker.instance.generation))

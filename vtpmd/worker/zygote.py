@@ -8,7 +8,6 @@ Its standard error is the daemon's only until it is warm: the workers it forks n
 what is worth telling from then on is a message.
 """
 
-import fcntl
 import gc
 import os
 import select
@@ -27,7 +26,7 @@ from vtpmd.linux import merging, oom
 from vtpmd.linux.streams import silence_streams
 from vtpmd.tpm.engine import bank_names, compile_ahead, profile_names
 
-from . import immortal, layout, process, seccomp
+from . import immortal, layout, process, seccomp, serving_lock
 from .blanks import Blanks
 from .connection import close_fds
 from .errors import NotSingleThreadedError
@@ -156,8 +155,7 @@ def _work(fds: list[int]) -> int:
     """In a blank that has become a worker: take the serving lock, if there is one, and begin."""
     channel, *locks = fds
     for lock in locks:
-        # This process's own until it ends: closing any descriptor of the file would give it up.
-        fcntl.lockf(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        serving_lock.hold(lock)
     return process.run(socket.socket(fileno=channel))
 
 

@@ -26,7 +26,8 @@ def command(as_json: bool) -> None:
 
 
 def _state(info: InstanceInfo) -> str:
-    return info.state if info.handover in ("", names.OURS) else f"{info.state}, {info.handover}"
+    words = ["asleep" if info.asleep else info.state]
+    return ", ".join(words if info.handover in ("", names.OURS) else [*words, info.handover])
 
 
 def _note(info: InstanceInfo) -> str:

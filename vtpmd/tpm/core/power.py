@@ -50,8 +50,11 @@ def orderly_state(tpm: Tpm) -> OrderlyState:
     return OrderlyState(permanent.clock, permanent.clock_safe, indices, permanent.clock_adjustment)
 
 
-def resume_volatile(tpm: Tpm, suspended: SuspendedState) -> None:
-    """Instead of _TPM_Init, resume the volatile state that another engine saved."""
+def resume_volatile(tpm: Tpm, suspended: SuspendedState, since: int | None = None) -> None:
+    """Instead of _TPM_Init, resume the volatile state that another engine saved.
+
+    With `since`, the time by `Tpm.now` when it was saved, Time and Clock have gone on meanwhile.
+    """
     permanent, orderly = tpm.permanent, suspended.orderly
     tpm.reset, tpm.clear = suspended.reset, suspended.clear
     permanent.clock, permanent.clock_safe = orderly.clock, orderly.clock_safe
@@ -60,6 +63,8 @@ def resume_volatile(tpm: Tpm, suspended: SuspendedState) -> None:
         if handle in permanent.nv and permanent.nv[handle].has(TPMA_NV.ORDERLY):
             permanent.nv[handle] = index
     _power_up(tpm, suspended.volatile)
+    if since is not None:
+        tpm.last_now = since
 
 
 def _power_up(tpm: Tpm, volatile: VolatileState) -> None:

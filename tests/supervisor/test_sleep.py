@@ -1,0 +1,122 @@
+"""TPMs that nobody uses sleep, and wake for whoever wants them, whatever ends meanwhile."""
+
+import hashlib
+import os
+import signal
+from collections.abc import AsyncIterator
+
+import pytest
+import trio
+
+from tests.operations.steps import there, wanted
+from tests.operations.test_upgrade import attached, frozen, pid_of, started
+from tests.supervisor.stage import Stage, keeper_of, staged, until
+from tests.worker.harness import GET_RANDOM_16
+from vtpmd.api.schema import StopRequest
+from vtpmd.kms.errors import KeyUnavailableError
+from vtpmd.operations.create import create
+from vtpmd.operations.info import info as info_of
+from vtpmd.operations.pcr import pcr
+from vtpmd.operations.stop import stop
+from vtpmd.operations.upgrade import upgrade
+
+IDLE = 0.3
+EXTEND_16 = "80020000004100000182000000100000000940000009000000000000000001000b"
+
+
+@pytest.fixture
+async def dormitory(nursery: trio.Nursery) -> AsyncIterator[Stage]:
+    async with staged(nursery, idle_timeout=IDLE) as stage:
+        yield stage
+
+
+async def asleep(stage: Stage, name: str = "web1") -> None:
+    instance = stage.fleet.find(name)
+    await until(lambda: instance.asleep)
+    info = await info_of(stage.fleet, name)
+    assert (info.state, info.worker) == ("running", None)
+    assert info.reason.startswith("asleep")
+
+
+async def awake(stage: Stage, name: str = "web1") -> None:
+    instance = stage.fleet.find(name)
+    await until(lambda: not instance.asleep)
+
+
+async def test_what_nobody_uses_sleeps_until_somebody_does(dormitory: Stage) -> None:
+    """The machine stays connected, and neither its KMS nor a reset is needed."""
+    info = await create(dormitory.fleet, wanted("web1"))
+    dormitory.provider.fault = KeyUnavailableError("the KMS is down", retry=True)
+    with attached(info) as guest:
+        await started(guest)
+        value = bytes(32)
+        for number in range(3):
+            event = bytes([number] * 32)
+            assert (await guest.tpm(EXTEND_16 + event.hex()))[6:10] == bytes(4)
+            value = hashlib.sha256(value + event).digest()
+            await awake(dormitory)
+            await asleep(dormitory)
+        assert (await pcr(dormitory.fleet, "web1")).banks["sha256"][16] == value.hex()
+        after = await info_of(dormitory.fleet, "web1")
+        assert after.reason == "ready: QEMU can connect"
+        assert after.since == info.since
+
+
+async def test_whoever_connects_wakes_it(dormitory: Stage) -> None:
+    info = await create(dormitory.fleet, wanted("web1"))
+    await asleep(dormitory)
+    with attached(info) as guest:
+        await started(guest)
+        await awake(dormitory)
+        await asleep(dormitory)
+        guest.hang_up()
+        await awake(dormitory)
+
+
+async def test_one_that_sleeps_is_stopped_in_order(dormitory: Stage) -> None:
+    info = await create(dormitory.fleet, wanted("web1"))
+    with attached(info) as guest:
+        await started(guest)
+        await asleep(dormitory)
+    assert (await stop(dormitory.fleet, "web1", StopRequest())).state == "stopped"
+    assert not there(info)
+
+
+async def test_one_that_sleeps_is_upgraded(dormitory: Stage) -> None:
+    await create(dormitory.fleet, wanted("web1"))
+    await asleep(dormitory)
+    upgraded = await upgrade(dormitory.fleet, "web1")
+    assert pid_of(await info_of(dormitory.fleet, "web1")) == upgraded.pid
+    await asleep(dormitory)
+
+
+async def test_without_the_keeper_what_slept_goes_on_from_duplicates(dormitory: Stage) -> None:
+    info = await create(dormitory.fleet, wanted("web1"))
+    with attached(info) as guest:
+        await started(guest)
+        event = bytes([7] * 32)
+        await guest.tpm(EXTEND_16 + event.hex())
+        await asleep(dormitory)
+        keeper = keeper_of(dormitory.host.configuration)
+        assert keeper is not None
+        os.kill(keeper, signal.SIGKILL)
+        await awake(dormitory)
+        value = hashlib.sha256(bytes(32) + event).hexdigest()
+        assert (await pcr(dormitory.fleet, "web1")).banks["sha256"][16] == value
+        assert len(await guest.tpm(GET_RANDOM_16)) == 28
+        await asleep(dormitory)  # at a new keeper
+
+
+async def test_while_the_keeper_hangs_who_is_awake_is_served(dormitory: Stage) -> None:
+    info = await create(dormitory.fleet, wanted("web1"))
+    other = await create(dormitory.fleet, wanted("web2"))
+    await asleep(dormitory)
+    await asleep(dormitory, "web2")
+    keeper = keeper_of(dormitory.host.configuration)
+    assert keeper is not None
+    with attached(info) as guest, attached(other) as neighbour:
+        await started(guest)
+        with frozen(keeper):
+            for _ in range(20):
+                assert len(await guest.tpm(GET_RANDOM_16)) == 28
+        await started(neighbour)

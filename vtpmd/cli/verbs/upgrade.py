@@ -1,0 +1,47 @@
+"""vtpmctl upgrade: fresh workers go on with running TPMs."""
+
+import sys
+
+import click
+
+from vtpmd.api.errors import problem_of
+from vtpmd.api.schema import Upgraded
+
+from ..output import client, json_option, say, show_json
+
+
+@click.command
+@click.argument("name", metavar="NAME|UUID", required=False)
+@click.option("--all", "everything", is_flag=True, help="Every running instance.")
+@json_option
+def command(name: str | None, everything: bool, as_json: bool) -> None:
+    """Let a fresh worker, of the daemon's version, go on with a running TPM.
+
+    The virtual machine keeps running and stays connected; its next TPM command waits for some
+    milliseconds. What can't be handed over just now is served on as before.
+    """
+    if (name is not None) is everything:
+        raise click.UsageError("Give the name of an instance, or --all.")
+    if name is not None:
+        result = client().upgrade(name)
+        if as_json:
+            show_json(result.document)
+        else:
+            say(_line(result))
+        return
+    results = client().upgrade_all()
+    if as_json:
+        show_json(results.document)
+    else:
+        for each in results.upgraded:
+            say(_line(each))
+        for failure in results.failed:
+            say(f"{failure.name} is served on by its old worker: {failure.detail}", err=True)
+        if not (results.upgraded or results.failed):
+            say("nothing is running")
+    if results.failed:
+        sys.exit(problem_of(results.failed[0].code).exit_status)
+
+
+def _line(result: Upgraded) -> str:
+    return f"{result.name} is served by process {result.pid}, after a pause of {result.pause_ms} ms"

@@ -1,0 +1,281 @@
+"""The keeper's loop: it waits for descriptors, and reads nothing but its own messages.
+
+    a worker gives its TPM back ──▶ asleep ── an octet, a connection, a daemon ──▶ waking ──▶ awake
+
+One thread. It has the TPMs of several machines, so nothing that one worker sends changes more than
+that one's own entry, and whoever breaks the rules of its channel has none any more.
+"""
+
+import os
+import select
+import signal
+import socket
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
+from uuid import UUID
+
+from vtpmd.ipc.channel import Channel, ChannelClosedError, IllegalMessageError
+from vtpmd.ipc.messages import (
+    Asleep,
+    Awake,
+    GiveBack,
+    Keep,
+    Message,
+    NotAwake,
+    ReadSleepers,
+    Sleepers,
+    Succeed,
+    Succession,
+    TakenBack,
+    WakeUp,
+)
+from vtpmd.ipc.rules import Side, State
+from vtpmd.linux.peers import peer_of
+from vtpmd.spawn.spawner import Spawner, SpawnError, ZygoteLostError
+
+from .sleeper import Estate, Sleeper, UnfitError, close_all, wipe
+
+_RETRY = (0.1, 0.5, 2.0, 10.0)
+"""Seconds until a TPM that could not be woken is tried again; the last one from then on."""
+_BROKEN = (ChannelClosedError, IllegalMessageError, OSError)
+
+_PATIENCE = 30.0  # seconds that a worker has to go on with it
+
+Callback = Callable[[], None]
+
+
+class Keeper:
+    """Serves whichever daemon has connected last; ends when there is none and nothing to keep."""
+
+    def __init__(self, listener: socket.socket, spawner: Spawner) -> None:
+        self._listener = listener
+        self._spawner = spawner
+        self._epoll = select.epoll()
+        self._callbacks: dict[int, Callback] = {}
+        self._sleepers: dict[UUID, Sleeper] = {}
+        self._daemon: Channel | None = None
+        self._had_daemon = False
+        self._due: dict[UUID, float] = {}
+        """When to wake what could not be woken, or to give up who has not woken it."""
+        self._crippled = False  # no worker can be had any more
+        self._told = False  # the daemon knows all that sleeps, and has duplicates of it
+        listener.setblocking(False)
+        self._watch(listener.fileno(), self._accept)
+
+    def run(self) -> None:
+        """Go on until nobody can need it any more."""
+        while not self._had_daemon or self._daemon is not None or self._sleepers:
+            if self._crippled and self._told:
+                return  # the daemon has what it takes to wake them, once nobody else can
+            timeout = None
+            if self._due:
+                timeout = max(0.0, min(self._due.values()) - time.monotonic())
+            for fd, _ in self._epoll.poll(timeout, 64):
+                if callback := self._callbacks.get(fd):
+                    callback()
+            now = time.monotonic()
+            for uuid in [uuid for uuid, due in self._due.items() if due <= now]:
+                self._expire(uuid)
+
+    def _watch(self, fd: int, callback: Callback) -> None:
+        self._epoll.register(fd, select.EPOLLIN)
+        self._callbacks[fd] = callback
+
+    def _forget(self, fd: int) -> None:
+        if self._callbacks.pop(fd, None) is not None:
+            self._epoll.unregister(fd)
+
+    # --- the daemon -------------------------------------------------------------------------------
+
+    def _accept(self) -> None:
+        try:
+            sock, _ = self._listener.accept()
+        except OSError:
+            return
+        if peer_of(sock).uid != os.geteuid():
+            sock.close()
+            return
+        self._part()
+        sock.setblocking(False)
+        self._daemon = daemon = Channel(sock, Side.KEEPER, State.KEEPING)
+        self._had_daemon = True
+        self._watch(daemon.fileno(), partial(self._obey, daemon))
+
+    def _part(self) -> None:
+        if self._daemon is not None:
+            self._forget(self._daemon.fileno())
+            self._daemon.close()
+        self._daemon = None
+        self._told = False
+
+    def _obey(self, daemon: Channel) -> None:
+        try:
+            order, fds = daemon.receive()
+        except BlockingIOError:
+            return
+        except _BROKEN:
+            self._part()
+            return
+        match order:
+            case Keep():
+                self._keep(order, *fds)
+            case WakeUp():
+                self._wake(order.uuid)
+            case ReadSleepers():
+                for uuid in order.uuids or self._sleepers:
+                    self._tell_asleep(uuid)
+                self._tell(Sleepers(len(self._sleepers)))
+                self._told |= not order.uuids and self._daemon is not None
+
+    def _tell(self, message: Message, fds: list[int] | None = None) -> None:
+        """A daemon that does not read is parted with: it asks for everything when it comes back."""
+        if self._daemon is not None:
+            try:
+                self._daemon.send(message, fds or [])
+            except (*_BROKEN, BlockingIOError):
+                self._part()
+
+    def _tell_asleep(self, uuid: UUID) -> None:
+        sleeper = self._sleepers.get(uuid)
+        if sleeper is not None and (estate := sleeper.estate) is not None:
+            self._tell(Asleep(uuid, estate.order.data), estate.fds)
+
+    # --- workers ----------------------------------------------------------------------------------
+
+    def _keep(self, order: Keep, channel: int, lock: int) -> None:
+        """A worker that serves may give its TPM back over this channel."""
+        sleeper = self._sleepers.get(order.uuid)
+        if sleeper is not None and sleeper.estate is not None:  # the worker it is of has ended
+            close_all([channel, lock])
+            return
+        if sleeper is not None:
+            self._drop(order.uuid, sleeper)
+        try:
+            sock = socket.socket(fileno=channel)
+        except OSError:
+            close_all([channel, lock])
+            return
+        sock.setblocking(False)
+        worker = Channel(sock, Side.PREDECESSOR, State.SUCCEEDED)
+        self._sleepers[order.uuid] = Sleeper(order.name, lock, worker)
+        self._watch(worker.fileno(), partial(self._hear, order.uuid))
+
+    def _drop(self, uuid: UUID, sleeper: Sleeper) -> None:
+        """Forget one that is awake, or not to be had."""
+        self._silence(sleeper)
+        close_all([sleeper.lock])
+        del self._sleepers[uuid]
+
+    def _silence(self, sleeper: Sleeper) -> None:
+        if sleeper.channel is not None:
+            self._forget(sleeper.channel.fileno())
+            sleeper.channel.close()
+        sleeper.channel = None
+
+    def _hear(self, uuid: UUID) -> None:
+        """A worker that is awake speaks: it rests, or it has ended."""
+        sleeper = self._sleepers[uuid]
+        worker = sleeper.channel
+        assert worker is not None
+        try:
+            message, fds = worker.receive()
+        except BlockingIOError:
+            return
+        except _BROKEN:
+            self._drop(uuid, sleeper)
+            return
+        assert isinstance(message, GiveBack)  # the table lets nothing else through
+        estate = Estate(message, fds)
+        try:
+            estate.check()
+            worker.send(TakenBack())
+        except (UnfitError, *_BROKEN, BlockingIOError):
+            wipe(message)
+            close_all(fds)
+            self._drop(uuid, sleeper)
+            return
+        self._silence(sleeper)
+        sleeper.estate = estate
+        for fd in estate.sockets:
+            self._watch(fd, partial(self._wake, uuid))
+        self._tell_asleep(uuid)
+
+    # --- waking -----------------------------------------------------------------------------------
+
+    def _wake(self, uuid: UUID) -> None:
+        """Have a worker forked that goes on with it, unless it is awake or one was already."""
+        sleeper = self._sleepers.get(uuid)
+        if sleeper is None or sleeper.estate is None or sleeper.channel is not None:
+            return
+        self._due[uuid] = time.monotonic() + _PATIENCE
+        for fd in sleeper.estate.sockets:
+            self._forget(fd)
+        order = sleeper.estate.order.order
+        try:
+            spawning = sleeper.spawning = self._spawner.spawn(uuid, sleeper.name, [sleeper.lock])
+            ours, theirs = Channel.pair()
+            with theirs:
+                spawning.channel.send(Succeed(uuid, sleeper.name, order.sandbox), [theirs.fileno()])
+        except ZygoteLostError as error:
+            self._crippled = True
+            self._fail(uuid, sleeper, str(error))
+            return
+        except (SpawnError, *_BROKEN) as error:
+            self._fail(uuid, sleeper, str(error))
+            return
+        ours.setblocking(False)
+        sleeper.channel = Channel(ours, Side.PREDECESSOR, State.AWAITED)
+        self._watch(sleeper.channel.fileno(), partial(self._hand_over, uuid))
+
+    def _hand_over(self, uuid: UUID) -> None:
+        """A worker is prepared, or goes on with it, or has ended."""
+        sleeper = self._sleepers[uuid]
+        worker, estate = sleeper.channel, sleeper.estate
+        assert worker is not None
+        assert estate is not None
+        try:
+            worker.receive()
+            if worker.state is State.GIVING_WAY:
+                kept = estate.order
+                worker.send(Succession(kept.order, kept.data, kept.idle), estate.fds)
+                return
+        except BlockingIOError:
+            return
+        except _BROKEN:
+            self._fail(uuid, sleeper, "the worker ended before it served")
+            return
+        spawning = sleeper.spawning
+        assert spawning is not None
+        self._dismiss(sleeper)
+        self._due.pop(uuid, None)
+        estate.forget()
+        sleeper.estate, sleeper.failures = None, 0
+        self._callbacks[worker.fileno()] = partial(self._hear, uuid)
+        self._tell(Awake(uuid, spawning.pid))
+
+    def _expire(self, uuid: UUID) -> None:
+        sleeper = self._sleepers[uuid]
+        if sleeper.channel is None:
+            self._wake(uuid)
+        else:
+            self._fail(uuid, sleeper, f"not awake within {_PATIENCE:.0f} s")
+
+    def _dismiss(self, sleeper: Sleeper) -> None:
+        """Have nothing more to do with the process that was spawned; it goes on if it serves."""
+        if sleeper.spawning is not None:
+            sleeper.spawning.channel.close()
+            os.close(sleeper.spawning.pidfd)
+        sleeper.spawning = None
+
+    def _fail(self, uuid: UUID, sleeper: Sleeper, reason: str) -> None:
+        """It is tried again: by then there may be memory, or a zygote."""
+        self._silence(sleeper)
+        if sleeper.spawning is not None:  # it may hang, or still be about to go on
+            with suppress(ProcessLookupError):
+                signal.pidfd_send_signal(sleeper.spawning.pidfd, signal.SIGKILL)
+        self._dismiss(sleeper)
+        self._due[uuid] = time.monotonic() + _RETRY[min(sleeper.failures, len(_RETRY) - 1)]
+        sleeper.failures += 1
+        self._tell(NotAwake(uuid, reason))

@@ -1,0 +1,49 @@
+"""Upgrade: fresh workers, of the daemon's version, go on with what is served."""
+
+import trio
+
+from vtpmd.api import names
+from vtpmd.api.problems import OperationError
+from vtpmd.api.schema import Failure, Upgraded, UpgradeResult
+from vtpmd.supervisor.fleet import Fleet
+from vtpmd.supervisor.instance import Instance
+from vtpmd.supervisor.refusals import refusals
+
+_AT_ONCE = 2
+"""How many instances are upgraded side by side: more would only lengthen each one's pause."""
+
+
+async def upgrade(fleet: Fleet, name: str) -> Upgraded:
+    """Replace the worker of one instance, whose clients stay connected. Raises OperationError."""
+    return await _upgrade(fleet.find(name))
+
+
+async def upgrade_all(fleet: Fleet) -> UpgradeResult:
+    """Replace the workers of all running instances."""
+    upgraded: list[Upgraded] = []
+    failed: list[Failure] = []
+    limit = trio.CapacityLimiter(_AT_ONCE)
+
+    async def attempt(instance: Instance) -> None:
+        try:
+            async with limit:
+                upgraded.append(await _upgrade(instance))
+        except OperationError as refused:
+            name = instance.metadata.name
+            failed.append(Failure(name=name, code=refused.problem.code, detail=refused.detail))
+
+    async with trio.open_nursery() as nursery:
+        for instance in fleet:
+            if instance.condition.state == names.RUNNING:
+                nursery.start_soon(attempt, instance)
+    return UpgradeResult(
+        upgraded=tuple(sorted(upgraded, key=lambda each: each.name)),
+        failed=tuple(sorted(failed, key=lambda each: each.name)),
+    )
+
+
+async def _upgrade(instance: Instance) -> Upgraded:
+    with refusals():
+        pid, pause = await instance.upgrade()
+    metadata = instance.metadata
+    return Upgraded(name=metadata.name, uuid=metadata.uuid, pid=pid, pause_ms=round(pause * 1000))

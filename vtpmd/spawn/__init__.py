@@ -1,0 +1,1 @@
+"""Asking a zygote for workers: what supervisor and keeper share, without trio."""

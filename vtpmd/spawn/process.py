@@ -1,0 +1,41 @@
+"""Starting the processes that need nobody's secrets: zygotes, and the keeper."""
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+
+# What a Python needs of its environment. The rest may hold a key service's credentials, which are
+# no business of processes that guests talk to.
+_ENVIRONMENT = re.compile(r"PYTHON\w*|PATH|LD_LIBRARY_PATH|LANG|LC_\w+|TZ")
+# -P: nothing is imported from the working directory.
+_PYTHON = (sys.executable, "-P", "-m")
+
+
+def start_zygote(fd: int, options: Sequence[str] = ()) -> "subprocess.Popen[bytes]":
+    """Start a zygote that speaks on this descriptor. Raises OSError."""
+    return subprocess.Popen(
+        [*_PYTHON, "vtpmd.worker.zygote", str(fd), *options],
+        stdin=subprocess.DEVNULL,
+        env=_innocuous(os.environ),
+        pass_fds=[fd],
+    )
+
+
+def start_keeper(fds: Sequence[int]) -> int:
+    """Start a keeper that has these descriptors, and outlives this process; its process id.
+
+    Raises OSError.
+    """
+    return os.posix_spawn(
+        sys.executable,
+        [*_PYTHON, "vtpmd.keeper", *map(str, fds)],
+        _innocuous(os.environ),
+        file_actions=[(os.POSIX_SPAWN_DUP2, fd, fd) for fd in fds],
+        setsid=True,
+    )
+
+
+def _innocuous(environment: Mapping[str, str]) -> dict[str, str]:
+    return {name: text for name, text in environment.items() if _ENVIRONMENT.fullmatch(name)}

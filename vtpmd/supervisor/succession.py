@@ -1,0 +1,142 @@
+"""A fresh worker goes on where one that serves gives way; clients stay connected."""
+
+import contextlib
+import os
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+
+import trio
+
+from vtpmd.api import problems
+from vtpmd.ipc.channel import Channel, ChannelClosedError, IllegalMessageError
+from vtpmd.ipc.messages import GivesWay, GiveWay, Ready, Succeed, Succession
+from vtpmd.ipc.rules import Side, State
+from vtpmd.storage.key import Key
+from vtpmd.storage.wipe import wipe
+from vtpmd.telemetry.log import get_logger
+
+from . import serving_lock, waiting
+from .access import Grant
+from .endpoints import Endpoints
+from .errors import WorkerSilentError
+from .events import OnEvent
+from .host import Host
+from .launch import dismissed_on_failure, serve_order, spawn
+from .metadata import Metadata
+from .old_keys import OldKeys
+from .refusals import EXPECTED, NotServedError
+from .states import Cause
+from .worker import Worker
+
+PATIENCE = 30.0
+"""Seconds; a worker that is in the middle of something gives up waiting before."""
+
+_BROKEN = (ChannelClosedError, IllegalMessageError, OSError)
+
+log = get_logger("succession")
+
+
+async def succeed(
+    host: Host, metadata: Metadata, endpoints: Endpoints, worker: Worker, on_event: OnEvent
+) -> tuple[Worker, float]:
+    """A fresh worker that serves in the place of `worker`; for how many seconds nobody did.
+
+    The two settle it between them, and no key passes through here. If this raises, the old one
+    goes on, whatever became of the new one: SpawnError, WorkerFailedError (`busy` where a client
+    is in the middle of something), WorkerEndedError, OSError.
+
+    Not to be cancelled: half a succession would leave a worker that nobody knows of.
+    """
+    with trio.CancelScope(shield=True), serving_lock.joined(endpoints.adoption) as lock:
+        successor = await spawn(host, metadata, on_event, lock)
+        successor.on_unwrap = partial(OldKeys(host, metadata).answer, successor)
+        async with dismissed_on_failure(host, metadata, successor):
+            try:
+                with trio.fail_after(PATIENCE):
+                    ready = await _settle(host, metadata, worker, successor)
+            except trio.TooSlowError:
+                raise WorkerSilentError(f"not succeeded within {PATIENCE:.0f} s") from None
+    pause = ready.pause / 1_000_000
+    log.info(
+        "succeeded",
+        instance=metadata.name,
+        pid=successor.pid,
+        predecessor=worker.pid,
+        pause_ms=round(pause * 1000, 1),
+    )
+    return successor, pause
+
+
+async def revive(
+    host: Host,
+    metadata: Metadata,
+    granted: Callable[[], Grant],
+    endpoints: Endpoints,
+    on_event: OnEvent,
+) -> Worker:
+    """A worker that goes on with a TPM that slept when the keeper ended.
+
+    The descriptors are our duplicates, and the key is the key provider's. Raises NotServedError.
+    """
+    assert host.keeper is not None
+    kept, dek = host.keeper.take(metadata.uuid), bytearray()
+    try:
+        envelope = await trio.to_thread.run_sync(host.registry.envelope, metadata.uuid)
+        dek = await host.keys.unlock(envelope, metadata.uuid)
+        key = Key(dek, envelope.header.dek_id, envelope.slots)
+        order = serve_order(
+            host.configuration, metadata, envelope.header, granted(), metadata.data_socket, key
+        )
+        with trio.CancelScope(shield=True), serving_lock.joined(endpoints.adoption) as lock:
+            worker = await spawn(host, metadata, on_event, lock)
+            async with dismissed_on_failure(host, metadata, worker):
+                with trio.fail_after(PATIENCE):
+                    await _bequeath(host, Succession(order, kept.data), kept.fds, worker)
+    except trio.TooSlowError:
+        reason = f"its keeper ended, and nobody went on with it within {PATIENCE:.0f} s"
+        raise NotServedError(Cause.CRASHED, problems.INTERNAL, reason, True) from None
+    except EXPECTED as error:
+        raise NotServedError.by(error) from None
+    finally:
+        wipe(dek)
+        kept.close()
+    log.warning("revived", instance=metadata.name, pid=worker.pid)
+    return worker
+
+
+async def _bequeath(host: Host, succession: Succession, fds: Sequence[int], worker: Worker) -> None:
+    """Be the predecessor of a worker, in the place of the keeper."""
+    ours, theirs = Channel.pair()
+    ours.setblocking(False)
+    channel = Channel(ours, Side.PREDECESSOR, State.AWAITED)
+
+    async def hand_over() -> None:
+        # If it ends early its worker does not answer, which is told there.
+        with contextlib.closing(channel), contextlib.suppress(*_BROKEN):
+            await waiting.receive(channel)
+            await waiting.send(channel, succession, fds)
+            await waiting.receive(channel)
+
+    host.nursery.start_soon(hand_over)
+    order = succession.order
+    with theirs:
+        await worker.ask(Succeed(order.uuid, order.name, order.sandbox), Ready, [theirs.fileno()])
+
+
+async def _settle(host: Host, metadata: Metadata, worker: Worker, successor: Worker) -> Ready:
+    ours, theirs = Channel.pair()
+    with ours:
+        with theirs, _memory() as memory:
+            await worker.ask(GiveWay(), GivesWay, [theirs.fileno(), memory])
+        order = Succeed(metadata.uuid, metadata.name, host.configuration.sandbox)
+        return await successor.ask(order, Ready, [ours.fileno()])
+
+
+@contextlib.contextmanager
+def _memory() -> Iterator[int]:
+    """A file in memory for what one worker seals for another."""
+    fd = os.memfd_create("suspended", os.MFD_CLOEXEC)
+    try:
+        yield fd
+    finally:
+        os.close(fd)

@@ -1,0 +1,91 @@
+"""Going to sleep: a TPM that nobody uses is given to the keeper, and this process ends.
+
+`Resting` is a part of the loop. As in a succession nothing is served once the state is sealed, and
+if the keeper ends before it says that it has it all, this worker goes on. What is stored by then is
+a TPM whose machine has shut it down in order, so that a host which goes down has cut nobody off.
+"""
+
+import os
+import socket
+import time
+from collections.abc import Sequence
+
+from vtpmd.ipc.channel import Channel, ChannelClosedError, IllegalMessageError
+from vtpmd.ipc.messages import GiveBack
+from vtpmd.ipc.rules import Side, State
+from vtpmd.storage.errors import EnvelopeError, StorageError
+
+from . import serving_lock
+from .connection import close_fds
+from .estate import Estate
+from .loop import Loop
+
+
+class Resting:
+    """Gives the `estate` to the keeper; without one this worker stays awake."""
+
+    def __init__(self, loop: Loop, estate: Estate) -> None:
+        self._loop = loop
+        self._estate = estate
+        self._channel: Channel | None = None
+        self._memory = -1
+        self._idle = 0.0
+        self._not_before = 0.0
+        self.done = False
+        """Whether the keeper has it."""
+
+    def use(self, fds: Sequence[int], idle: int) -> None:
+        """Use the keeper at the other end of a fresh channel, as `UseKeeper` passes it."""
+        channel, memory = fds
+        try:
+            sock = socket.socket(fileno=channel)
+        except OSError:
+            close_fds(list(fds))
+            return
+        self.keep(Channel(sock, Side.SUCCESSOR, State.SUCCEEDED), memory, idle)
+
+    def keep(self, channel: Channel, memory: int, idle: int) -> None:
+        """Use the keeper on this channel, and the file in memory for what is sealed."""
+        self._forget()
+        self._channel, self._memory, self._idle = channel, memory, idle / 1000
+        self._not_before = time.monotonic() + self._idle
+
+    @property
+    def deadline(self) -> float | None:
+        if self._channel is None:
+            return None
+        return max(self._not_before, self._estate.last_heard + self._idle)
+
+    def tick(self, now: float) -> None:
+        """Rest if nobody has said anything for long enough, nor says anything now."""
+        deadline = self.deadline
+        if self._channel is None or deadline is None or now < deadline:
+            return
+        self._not_before = now + self._idle  # or later, if it is refused
+        if self._estate.busy or self._estate.awaited or self._estate.refusal():
+            return
+        self._rest(self._channel)
+
+    def _rest(self, channel: Channel) -> None:
+        try:
+            self._estate.lay_down()
+            succession, fds = self._estate.seal(self._memory)
+        except (StorageError, EnvelopeError, OSError, ValueError):
+            return  # awake is no worse than asleep
+        message = GiveBack(succession.order, succession.data, round(self._idle * 1000))
+        channel.set_blocking(True)
+        try:
+            channel.send(message, [self._memory, *fds])
+            channel.receive()
+        except (ChannelClosedError, IllegalMessageError, OSError):
+            self._forget()
+            return
+        serving_lock.let_go()
+        self.done = True
+        self._loop.end()
+
+    def _forget(self) -> None:
+        if self._channel is not None:
+            self._channel.close()
+            os.close(self._memory)
+        self._channel, self._memory = None, -1

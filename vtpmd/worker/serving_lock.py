@@ -1,0 +1,22 @@
+"""The serving lock, by which the kernel tells which process serves an instance.
+
+A record lock of fcntl(2) is the process's own, whatever it forks or passes on. Who gives way lets
+it go before it ends, for its successor holds it, too, and one of them shall be the only one.
+"""
+
+import fcntl
+import os
+
+_held: list[int] = []
+
+
+def hold(fd: int) -> None:
+    """Hold the lock from now on. Raises OSError."""
+    fcntl.lockf(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    _held.append(fd)
+
+
+def let_go() -> None:
+    """Hold it no more: closing any descriptor of its file gives it up."""
+    while _held:
+        os.close(_held.pop())

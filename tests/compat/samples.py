@@ -15,9 +15,12 @@ from vtpmd.ipc.rules import CODEC
 from vtpmd.pki import authority, store
 from vtpmd.pki.contents import Reported
 from vtpmd.pki.entries import Entry, Given, Known, Refused, Revoked, encode, fingerprint
+from vtpmd.storage.anchor import Anchor
 from vtpmd.storage.key import Key
+from vtpmd.storage.mark import Mark
 from vtpmd.storage.slot import Slot
 from vtpmd.supervisor import condition_file
+from vtpmd.supervisor.lease import Lease
 from vtpmd.supervisor.metadata import Metadata
 from vtpmd.supervisor.states import Condition
 
@@ -59,7 +62,16 @@ _MESSAGES: tuple[Message, ...] = (
         "off",
         "lent",
     ),
-    identity.Identify(UUID_A, "web1", bytearray(32), ("rsa-2048",), True, str(UUID_A), "off"),
+    identity.Identify(
+        UUID_A,
+        "web1",
+        bytearray(32),
+        ("rsa-2048",),
+        True,
+        str(UUID_A),
+        "off",
+        {"rsa-2048": bytes(range(256))},
+    ),
     identity.Identified(IDENTITY),
     identity.ReadInstalled(),
     identity.Installed(bytes(32), {"rsa-2048": bytes(range(32)), "chain": b"\xff" * 32}),
@@ -153,11 +165,16 @@ METADATA = Metadata(
     mode="0600",
     handover="lent",
     handover_generation=7,
+    incoming=True,
 )
 META = HERE / "meta.json"
 CONDITION = Condition("failed", "its worker ended", datetime(2026, 5, 4, 3, 2, 1, 5, UTC))
 CONDITION_FILE = HERE / "condition.json"
 WHEN = datetime(2026, 5, 4, 3, 2, 1, tzinfo=UTC)
+ANCHOR = Anchor(Mark(bytes(range(16)), 2, 30), WHEN, Mark(bytes(16), 0, 12), "turned back")
+ANCHOR_FILE = HERE / "anchor.json"
+LEASE = Lease("host1", "0123456789abcdef" * 2, "5a3f8f5e-6f5f-4b0e-9a0a-0123456789ab", WHEN)
+LEASE_FILE = HERE / "lease.json"
 _KEY = b"a public key"
 ENTRIES: tuple[Entry, ...] = (
     Known(
@@ -202,6 +219,8 @@ def main() -> None:
         golden(name).write_text("\n".join(lines) + "\n")
     META.write_bytes(METADATA.encode())
     CONDITION_FILE.write_bytes(condition_file.encode(CONDITION))
+    ANCHOR_FILE.write_bytes(ANCHOR.encode())
+    LEASE_FILE.write_bytes(LEASE.encode())
     LEDGER.write_bytes(b"".join(map(encode, ENTRIES)))
     if not AUTHORITY.exists():
         _make_authority()

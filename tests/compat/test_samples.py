@@ -10,12 +10,16 @@ import pytest
 
 from tests.api.samples import REQUESTS
 from tests.compat.samples import (
+    ANCHOR,
+    ANCHOR_FILE,
     AUTHORITY,
     AUTHORITY_DEK,
     CONDITION,
     CONDITION_FILE,
     ENTRIES,
     HERE,
+    LEASE,
+    LEASE_FILE,
     LEDGER,
     MESSAGES,
     META,
@@ -29,7 +33,9 @@ from vtpmd.ipc.messages import Message
 from vtpmd.ipc.rules import CODEC, RULES
 from vtpmd.pki import store
 from vtpmd.pki.entries import decode, decode_all, encode
+from vtpmd.storage.anchor import Anchor
 from vtpmd.supervisor import condition_file
+from vtpmd.supervisor.lease import Lease
 from vtpmd.supervisor.metadata import Metadata
 
 NEEDED = {
@@ -119,6 +125,20 @@ def test_a_condition_is_written_and_read_as_ever() -> None:
     assert condition_file.decode(CONDITION_FILE.read_bytes()) == CONDITION
     more = json.loads(CONDITION_FILE.read_bytes()) | {"later": {"a": [1]}}
     assert condition_file.decode(json.dumps(more).encode()) == CONDITION
+
+
+def test_an_anchor_is_written_and_read_as_ever() -> None:
+    assert ANCHOR.encode() == ANCHOR_FILE.read_bytes()
+    content = json.loads(ANCHOR_FILE.read_bytes())
+    assert Anchor.decode(json.dumps(content | {"later": 1}).encode()) == ANCHOR
+    less = {name: value for name, value in content.items() if name not in ("accepted", "told")}
+    assert Anchor.decode(json.dumps(less).encode()) == Anchor(ANCHOR.newest, ANCHOR.seen)
+
+
+def test_a_lease_is_written_and_read_as_ever() -> None:
+    assert LEASE.encode() == LEASE_FILE.read_bytes()
+    more = json.loads(LEASE_FILE.read_bytes()) | {"later": 1}
+    assert Lease.decode(json.dumps(more).encode()) == LEASE
 
 
 def test_the_ledger_is_written_and_read_as_ever() -> None:

@@ -160,6 +160,15 @@ async def test_a_key_moves_to_another_provider(stage: Stage) -> None:
     assert (await start(stage.fleet, "web1")).state == "running"
 
 
+async def test_without_versions_a_key_may_be_another_and_is_taken(stage: Stage) -> None:
+    stage.provider.versioned = False
+    await create(stage.fleet, CreateRequest(name="web1", start=False))
+    stage.provider.created = 2
+    assert (await rekey(stage.fleet, "web1", RekeyRequest())).changed
+    (slot,) = stage.host.registry.envelope(stage.fleet.find("web1").metadata.uuid).slots
+    assert slot.created == 2
+
+
 async def test_one_new_slot_does_not_make_up_for_an_old_one(stage: Stage) -> None:
     providers = {"main": stage.provider, "other": stage.other}
     fleet = Fleet(replace(stage.host, keys=Keys(providers, "main", "other")))

@@ -71,6 +71,7 @@ class Control:
             except BaseException:
                 ours.close()
                 raise
+        ours.settimeout(self._socket.gettimeout())
         return Data(ours)
 
 

@@ -35,7 +35,8 @@ class FakeProvider:
     """A key provider that remembers DEKs, and fails the way `fault` says.
 
     `seen` are the DEKs that it was given or has handed out, where the supervisor has them.
-    `version` is that of its KEK; raising it is a rotation. `created`: when its next slots are made.
+    `version` is that of its KEK, told if it is `versioned`; raising it is a rotation. `created`:
+    when its next slots are made.
     While there is a `gate`, whoever needs a key waits until it is set.
     """
 
@@ -44,6 +45,7 @@ class FakeProvider:
     def __init__(self, name: str = "main") -> None:
         self.name = name
         self.version = 1
+        self.versioned = True
         self.created = 1
         self.gate: trio.Event | None = None
         self.fault: Exception | None = None
@@ -94,7 +96,8 @@ class FakeProvider:
         self.closed = True
 
     def _slot(self) -> Slot:
-        return Slot("test", self.name, "k", str(self.version), "none", b"wrapped", self.created)
+        version = str(self.version) if self.versioned else ""
+        return Slot("test", self.name, "k", version, "none", b"wrapped", self.created)
 
     async def _pass(self) -> None:
         if self.gate is not None:

@@ -84,6 +84,17 @@ def attributes(tester: Tester, index: int) -> int:
     return int.from_bytes(tester.run(CC.NV_READ_PUBLIC, [index]).sized()[6:10])
 
 
+@pytest.mark.parametrize("wrong", [0, 2])
+def test_moduli_that_are_thought_to_be_known_change_no_key(wrong: int) -> None:
+    peer = EnginePeer.manufactured()
+    expected = peer.engine.endorsement_keys(KINDS)
+    known = load_der_public_key(expected["rsa-2048"].public_key)
+    assert isinstance(known, rsa.RSAPublicKey)
+    modulus = known.public_numbers().n + wrong
+    anew = EnginePeer.restored(peer.engine.permanent())
+    assert anew.engine.endorsement_keys(KINDS, {"rsa-2048": modulus}) == expected
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_key_is_what_the_template_gives_a_guest(
     tester: Tester, engine_peer: EnginePeer, kind: str

@@ -3,6 +3,7 @@
 import hashlib
 import struct
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -40,6 +41,7 @@ from vtpmd.ipc.identity import (
     Recertify,
 )
 from vtpmd.ipc.messages import ChangeHandOver, Failed, HandOverChanged, Manufacture, Message, Stored
+from vtpmd.pki.certificates import moduli
 
 KINDS = ("rsa-2048", "ecc-p256", "ecc-p384")
 INDEX = {"rsa-2048": 0x01C00002, "ecc-p256": 0x01C0000A, "ecc-p384": 0x01C00016}
@@ -121,7 +123,12 @@ def test_whoever_asks_later_is_told_the_same(made: tuple[Host, Identity]) -> Non
     host, told = made
     host.serve()
     message = Identify(INSTANCE, "web1", dek(), KINDS, requests=True, subject="somebody")
-    answer = once(host, message)
+    known = replace(message, dek=dek(), moduli=moduli(told.keys))
+    assert set(known.moduli) == {"rsa-2048"}
+    answer = once(host, known)
+    unaided = once(host, message)
+    assert isinstance(unaided, Identified)
+    assert unaided.identity.keys == told.keys
     assert isinstance(answer, Identified)
     again = answer.identity
     assert (again.seed, again.keys, again.names) == (told.seed, told.keys, told.names)

@@ -34,6 +34,7 @@ from tests.worker.test_handover import (
     SAVESTATE,
     VOLATILE,
     init,
+    is_orderly,
     read_state,
     started,
 )
@@ -178,6 +179,7 @@ def test_a_restored_machine_that_is_reset_at_once_keeps_what_it_brought(machine:
     assert machine.host.stored() == before  # no Shutdown of what is not ours yet
     assert tpm(qemu.data, PROPERTIES).hex() == INITIALIZE
     assert tpm(qemu.data, STARTUP_CLEAR).hex() == SUCCESS
+    assert is_orderly(qemu), "it was at rest where it was saved"
     assert not is_later(qemu)
     assert machine.epoch == 1
 

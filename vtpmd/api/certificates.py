@@ -1,13 +1,11 @@
 """Requests and reports about EKs, their certificates, and the own authority; part of `schema`."""
 
-from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
 from .base import Report, Request
 
 
-@dataclass(frozen=True, kw_only=True)
 class EkRequestsRequest(Request):
     """Which kinds of EKs requests are wanted for; None for all that are configured.
 
@@ -18,7 +16,6 @@ class EkRequestsRequest(Request):
     trust_now: bool = False
 
 
-@dataclass(frozen=True, kw_only=True)
 class EkImportRequest(Request):
     """Files with certificates, by name, in base64; those that they have to chain to, if any."""
 
@@ -26,14 +23,12 @@ class EkImportRequest(Request):
     roots: dict[str, str] | None = None
 
 
-@dataclass(frozen=True, kw_only=True)
 class EkRenewRequest(Request):
     """`trust_now` as in EkRequestsRequest."""
 
     trust_now: bool = False
 
 
-@dataclass(frozen=True, kw_only=True)
 class CaRevokeRequest(Request):
     """Certificates to revoke: of an instance by name or UUID, or one by its serial number."""
 
@@ -41,7 +36,6 @@ class CaRevokeRequest(Request):
     reason: str = "unspecified"
 
 
-@dataclass(frozen=True, kw_only=True)
 class CaImportRequest(Request):
     """The chain of the issuing CA that was requested, in base64, and the name of its file."""
 
@@ -49,14 +43,12 @@ class CaImportRequest(Request):
     chain: str
 
 
-@dataclass(frozen=True, kw_only=True)
 class CaRekeyRequest(Request):
     """`provider` is the key provider to move to; None: the one that holds the key now."""
 
     provider: str | None = None
 
 
-@dataclass(frozen=True, kw_only=True)
 class EkKey(Report):
     """An EK: its public key (PEM), its Name (hexadecimal), and its certificate (PEM) if it has one.
 
@@ -74,7 +66,6 @@ class EkKey(Report):
     not_after: datetime | None = None
 
 
-@dataclass(frozen=True, kw_only=True)
 class EkInfo(Report):
     """The EKs of an instance; `certificates` as in InstanceInfo.
 
@@ -91,14 +82,12 @@ class EkInfo(Report):
     chain: str
 
 
-@dataclass(frozen=True, kw_only=True)
 class EkRequests(Report):
     """Requests for certificates (PKCS#10 in PEM) by kind of EK."""
 
     requests: dict[str, str]
 
 
-@dataclass(frozen=True, kw_only=True)
 class CaInfo(Report):
     """The own authority: who issues now, the root above, and all of that chain (PEM).
 
@@ -111,28 +100,24 @@ class CaInfo(Report):
     requested: bool
 
 
-@dataclass(frozen=True, kw_only=True)
 class CaRequest(Report):
     """A request for an issuing CA (PKCS#10 in PEM)."""
 
     request: str
 
 
-@dataclass(frozen=True, kw_only=True)
 class CaRevocationLists(Report):
     """The revocation list of each issuing CA (PEM), the current one first."""
 
     lists: tuple[str, ...]
 
 
-@dataclass(frozen=True, kw_only=True)
 class CaRevocation(Report):
     """The serial numbers (hexadecimal) that were revoked now."""
 
     revoked: tuple[str, ...]
 
 
-@dataclass(frozen=True, kw_only=True)
 class CaCertificate(Report):
     """A certificate that was given to a TPM; `key`: the SHA-256 of its key, in hexadecimal.
 
@@ -152,7 +137,6 @@ class CaCertificate(Report):
     refused: bool = False
 
 
-@dataclass(frozen=True, kw_only=True)
 class CaCertificates(Report):
     """All certificates in the ledger, in the order in which they were given out."""
 

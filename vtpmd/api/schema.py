@@ -10,7 +10,7 @@ Both sides may be of different versions, so there is one rule for each direction
 `codec` reads and writes them; the daemon's half of the rule for requests is `vtpmd.admin.schema`.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import datetime
 from uuid import UUID
 
@@ -31,6 +31,10 @@ from .certificates import EkKey as EkKey
 from .certificates import EkRenewRequest as EkRenewRequest
 from .certificates import EkRequests as EkRequests
 from .certificates import EkRequestsRequest as EkRequestsRequest
+from .migration import IncomingRequest as IncomingRequest
+from .migration import MigrateCheck as MigrateCheck
+from .migration import MigrateCheckRequest as MigrateCheckRequest
+from .migration import MigrateRequest as MigrateRequest
 from .snapshots import SnapshotDeleteRequest as SnapshotDeleteRequest
 from .snapshots import SnapshotInfo as SnapshotInfo
 from .snapshots import SnapshotList as SnapshotList
@@ -38,7 +42,6 @@ from .snapshots import SnapshotRequest as SnapshotRequest
 from .snapshots import SnapshotRestoreRequest as SnapshotRestoreRequest
 
 
-@dataclass(frozen=True, kw_only=True)
 class CreateRequest(Request):
     """A new instance. What is left out is taken from the configuration; the UUID is random.
 
@@ -56,7 +59,6 @@ class CreateRequest(Request):
     start: bool = True
 
 
-@dataclass(frozen=True, kw_only=True)
 class SetRequest(Request):
     """Settings to change; what is left out stays, and an empty text means as it is configured."""
 
@@ -64,7 +66,6 @@ class SetRequest(Request):
     mode: str | None = None
 
 
-@dataclass(frozen=True, kw_only=True)
 class StopRequest(Request):
     """`remember`: the instance stays stopped when the daemon starts next.
 
@@ -75,21 +76,12 @@ class StopRequest(Request):
     force: bool = False
 
 
-@dataclass(frozen=True, kw_only=True)
-class MigrateRequest(Request):
-    """`step`: "declare" a migration, which is to come; "cancel" that; or one is "done"."""
-
-    step: str = "declare"
-
-
-@dataclass(frozen=True, kw_only=True)
 class UnlockRequest(Request):
     """Which locked instances to try: those of one key provider, or all."""
 
     provider: str | None = None
 
 
-@dataclass(frozen=True, kw_only=True)
 class RekeyRequest(Request):
     """`deep`: make a new DEK, too. `provider`: move to another one.
 
@@ -101,7 +93,6 @@ class RekeyRequest(Request):
     since: datetime | None = None
 
 
-@dataclass(frozen=True, kw_only=True)
 class CloneRequest(Request):
     """A new instance like another one. What is left out is taken from the original.
 
@@ -120,7 +111,6 @@ class CloneRequest(Request):
     start: bool = True
 
 
-@dataclass(frozen=True, kw_only=True)
 class RestoreRequest(Request):
     """How to restore a bundle: under another `name`, replacing the present instance, started.
 
@@ -136,21 +126,18 @@ class RestoreRequest(Request):
     confirmed: bool = False
 
 
-@dataclass(frozen=True, kw_only=True)
 class BackupRequest(Request):
     """The passphrase that will open a backup of keys."""
 
     passphrase: str = field(repr=False)
 
 
-@dataclass(frozen=True, kw_only=True)
 class BackupNote(Request):
     """Which KEK versions are in a backup that has been written."""
 
     key_versions: tuple[str, ...]
 
 
-@dataclass(frozen=True, kw_only=True)
 class KeyImportRequest(Request):
     """A backup of keys (base64) and its passphrase."""
 
@@ -158,7 +145,6 @@ class KeyImportRequest(Request):
     passphrase: str = field(repr=False)
 
 
-@dataclass(frozen=True, kw_only=True)
 class KeySlot(Report):
     """Which key provider holds the wrapped key of an instance, under which KEK, since when."""
 
@@ -170,7 +156,6 @@ class KeySlot(Report):
     created: datetime
 
 
-@dataclass(frozen=True, kw_only=True)
 class KeyFate(Report):
     """Whether the KEK around a deleted key was destroyed, and why not."""
 
@@ -181,7 +166,6 @@ class KeyFate(Report):
     reason: str
 
 
-@dataclass(frozen=True, kw_only=True)
 class Deletion(Report):
     """What was destroyed with an instance.
 
@@ -195,7 +179,6 @@ class Deletion(Report):
     secrets_remain_in: tuple[str, ...]
 
 
-@dataclass(frozen=True, kw_only=True)
 class RekeyResult(Report):
     """`changed` is False if the instance was under the wanted keys already."""
 
@@ -205,14 +188,12 @@ class RekeyResult(Report):
     keys: tuple[KeySlot, ...]
 
 
-@dataclass(frozen=True, kw_only=True)
 class CaRekeyResult(Report):
     """Which key providers hold the key of the own authority now."""
 
     keys: tuple[KeySlot, ...]
 
 
-@dataclass(frozen=True, kw_only=True)
 class WorkerInfo(Report):
     """What a running worker says about itself.
 
@@ -241,7 +222,6 @@ class WorkerInfo(Report):
     version: str = ""
 
 
-@dataclass(frozen=True, kw_only=True)
 class SocketAccess(Report):
     """Who may connect to the sockets of an instance, beside root and the daemon's own user.
 
@@ -257,7 +237,6 @@ class SocketAccess(Report):
     shared: bool
 
 
-@dataclass(frozen=True, kw_only=True)
 class KnownState(Report):
     """The newest state of a TPM that the daemon has noted, and when that was last so."""
 
@@ -266,7 +245,6 @@ class KnownState(Report):
     seen: datetime
 
 
-@dataclass(frozen=True, kw_only=True)
 class InstanceInfo(Report):
     """One instance. `since`: when it entered its state; `reason`: why it is in it.
 
@@ -302,7 +280,6 @@ class InstanceInfo(Report):
     worker: WorkerInfo | None = None
 
 
-@dataclass(frozen=True, kw_only=True)
 class Failure(Report):
     """What was not done for one of several instances, and why; `code` is that of a problem."""
 
@@ -311,7 +288,6 @@ class Failure(Report):
     detail: str
 
 
-@dataclass(frozen=True, kw_only=True)
 class UnlockResult(Report):
     """Which of the locked instances are unlocked now, and which are still locked."""
 
@@ -319,7 +295,6 @@ class UnlockResult(Report):
     failed: tuple[Failure, ...]
 
 
-@dataclass(frozen=True, kw_only=True)
 class Upgraded(Report):
     """A fresh worker serves an instance; `pause_ms`: for how many milliseconds nobody did."""
 
@@ -329,7 +304,6 @@ class Upgraded(Report):
     pause_ms: int
 
 
-@dataclass(frozen=True, kw_only=True)
 class UpgradeResult(Report):
     """Which of the running instances are served by fresh workers now, and which are not."""
 
@@ -337,21 +311,18 @@ class UpgradeResult(Report):
     failed: tuple[Failure, ...]
 
 
-@dataclass(frozen=True, kw_only=True)
 class InstanceList(Report):
     """All instances, by name."""
 
     instances: tuple[InstanceInfo, ...]
 
 
-@dataclass(frozen=True, kw_only=True)
 class Digests(Report):
     """Bank -> PCR index -> digest in hexadecimal; empty while the TPM is off."""
 
     banks: dict[str, dict[int, str]]
 
 
-@dataclass(frozen=True, kw_only=True)
 class ProviderInfo(Report):
     """A configured key provider and whether it can be used now."""
 
@@ -363,7 +334,6 @@ class ProviderInfo(Report):
     reason: str
 
 
-@dataclass(frozen=True, kw_only=True)
 class Capabilities(Report):
     """What this daemon can do. `create`: "available", or "unavailable: …" with the reason."""
 
@@ -376,7 +346,6 @@ class Capabilities(Report):
     states: tuple[str, ...]
 
 
-@dataclass(frozen=True, kw_only=True)
 class ProviderDetails(ProviderInfo):
     """`instances`: how many have their key there; `description`: what the provider reports."""
 
@@ -384,7 +353,6 @@ class ProviderDetails(ProviderInfo):
     description: dict[str, object]
 
 
-@dataclass(frozen=True, kw_only=True)
 class ProviderList(Report):
     """`not_configured`: providers that instances need and the configuration lacks."""
 
@@ -392,7 +360,6 @@ class ProviderList(Report):
     not_configured: tuple[str, ...]
 
 
-@dataclass(frozen=True, kw_only=True)
 class RotateResult(Report):
     """The KEK version that wraps from now on; instances get it when they are rekeyed."""
 
@@ -400,7 +367,6 @@ class RotateResult(Report):
     key_version: str
 
 
-@dataclass(frozen=True, kw_only=True)
 class KeyringBackup(Report):
     """The content of a backup file (base64) and the KEK versions in it."""
 
@@ -408,7 +374,6 @@ class KeyringBackup(Report):
     key_versions: tuple[str, ...]
 
 
-@dataclass(frozen=True, kw_only=True)
 class KeyImportResult(Report):
     """How many KEK versions were new to a provider."""
 

@@ -11,7 +11,7 @@ from vtpmd.tpm.crypto.ecc import CURVES, Curve, Point
 from vtpmd.tpm.crypto.hashes import HASHES, digest
 from vtpmd.tpm.crypto.rsa import DEFAULT_EXPONENT, RsaPublicKey
 from vtpmd.tpm.rc import TpmError
-from vtpmd.tpm.wire.algorithms import TPMS_ECC_POINT
+from vtpmd.tpm.wire.algorithms import TPMS_ECC_POINT, TPMS_SCHEME_HASH
 from vtpmd.tpm.wire.attributes import TPMA_OBJECT
 from vtpmd.tpm.wire.constants import ALG
 from vtpmd.tpm.wire.objects import TPMS_ECC_PARMS, TPMS_RSA_PARMS, TPMT_PUBLIC
@@ -26,7 +26,7 @@ PEM_CERTIFICATE: Final = b"-----BEGIN CERTIFICATE-----"
 _PEM: Final = b"-----BEGIN "
 _SEQUENCE: Final = 0x30
 
-for _structure in TPMT_PUBLIC, TPMS_RSA_PARMS, TPMS_ECC_PARMS:
+for _structure in TPMT_PUBLIC, TPMS_RSA_PARMS, TPMS_ECC_PARMS, TPMS_ECC_POINT, TPMS_SCHEME_HASH:
     _structure.compiled_reader({})  # now, and not while the first quote is judged
 
 _NEEDED: Final = {

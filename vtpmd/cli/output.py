@@ -29,6 +29,7 @@ HINTS = {
     "running": "`vtpmctl stop` it first, after shutting its virtual machine down.",
     "not-running": "`vtpmctl start` it first.",
     "handed-over": "`vtpmctl info` shows whose it is.",
+    "still-to-come": "`vtpmctl info` shows what is waited for.",
     "key-unavailable": (
         "The state file is untouched. `vtpmctl capabilities` shows the key providers; "
         "`vtpmctl unlock` tries again at once."
@@ -54,7 +55,7 @@ HAND_OVERS = {
     ),
 }
 """Whose a TPM is, in words."""
-_PEM = re.compile(r"(-----(BEGIN|END) [A-Z0-9 ]+-----\n|[A-Za-z0-9+/=]{1,76}\n)+", re.ASCII)
+_PEM = r"(-----(BEGIN|END) [A-Z0-9 ]+-----\n|[A-Za-z0-9+/=]{1,76}\n)+"
 _JSON_ASKED = "vtpmd.cli.as_json"
 
 
@@ -91,7 +92,7 @@ def say(line: str, err: bool = False) -> None:
 def show_pem(*texts: str) -> None:
     """Print texts in PEM as they are; what is none stays in one line each."""
     for text in texts:
-        if _PEM.fullmatch(text):
+        if re.fullmatch(_PEM, text, re.ASCII):
             click.echo(text, nl=False)
         else:
             say(text)

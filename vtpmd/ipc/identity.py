@@ -78,7 +78,8 @@ class Identify:
     """Open a stored TPM, which may be served, and say who it is.
 
     `keys`: the kinds of EKs that are asked for; with `requests` also a request for the certificate
-    of each, whose common name is `subject`, if any. One file descriptor: its permanent state.
+    of each, whose common name is `subject`, if any. `moduli`: those of RSA keys, by kind, as far as
+    they are known; with them the keys are found sooner. One file descriptor: its permanent state.
     """
 
     uuid: UUID
@@ -88,6 +89,7 @@ class Identify:
     requests: bool = False
     subject: str = ""
     sandbox: SandboxMode = "require"
+    moduli: dict[str, bytes] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ async def ek_requests(fleet: Fleet, name: str, request: EkRequestsRequest) -> Ek
         with refusals():
             known, _ = await recognized(host, instance, worker, request.trust_now)
             subject = host.identities.subject(instance.metadata.identity)
-            told = await identify(host, instance, kinds, subject)
+            told = await identify(host, instance, kinds, subject, known)
             if told.seed != known.seed or not agrees(told, known):
                 raise OperationError(problems.CERTIFICATES_REFUSED, OTHERS.format(name=name))
             made = {

@@ -19,7 +19,7 @@ from vtpmd.ipc.identity import (
     Recertify,
 )
 from vtpmd.ipc.messages import Stored
-from vtpmd.pki.certificates import Certificates
+from vtpmd.pki.certificates import Certificates, moduli
 from vtpmd.pki.entries import Known
 from vtpmd.pki.ledger import Ledger
 from vtpmd.storage.key import Key
@@ -45,10 +45,15 @@ OTHERS = (
 
 
 async def identify(
-    host: Host, instance: Instance, kinds: Collection[str], subject: str | None = None
+    host: Host,
+    instance: Instance,
+    kinds: Collection[str],
+    subject: str | None = None,
+    known: Known | None = None,
 ) -> Identity:
     """Who a stored TPM is, which may be served; with a `subject` also with requests.
 
+    What is `known` of it makes it quicker, and is not what is told because of that.
     Raises as `carry_out`.
     """
     metadata, dek = instance.metadata, await unlocked(host, instance)
@@ -61,6 +66,7 @@ async def identify(
             requests=subject is not None,
             subject=subject or "",
             sandbox=host.configuration.sandbox,
+            moduli={} if known is None else moduli(known.keys),
         )
         with host.registry.nvram(metadata.uuid) as nvram:
             return (await carry_out(host, metadata, order, Identified, [nvram])).identity
@@ -81,7 +87,8 @@ async def recognized(
     known = (await host.identities.ledger()).find(identity, seed)
     wanted = host.configuration.identity.keys
     if trust_now and (known is None or set(wanted) - known.keys.keys()):
-        told = await identify(host, instance, {*wanted, *(known.keys if known else ())})
+        kinds = {*wanted, *(known.keys if known else ())}
+        told = await identify(host, instance, kinds, known=known)
         if told.seed != seed or not agrees(told, known):
             raise OperationError(
                 problems.CERTIFICATES_REFUSED, OTHERS.format(name=instance.metadata.name)

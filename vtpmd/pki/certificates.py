@@ -7,7 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from cryptography import x509
-from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.serialization import Encoding, load_der_public_key
 
 from .contents import EkKey, kind_of, public_octets
 from .errors import DamagedError, RefusedError
@@ -48,6 +49,16 @@ def pem(certificates: Iterable[x509.Certificate]) -> bytes:
 def key_pem(octets: bytes) -> str:
     """A SubjectPublicKeyInfo (DER) in PEM."""
     return _armoured("PUBLIC KEY", octets)
+
+
+def moduli(keys: Mapping[str, bytes]) -> dict[str, bytes]:
+    """The moduli of those keys (SubjectPublicKeyInfo, DER) that are RSA's, by what names them."""
+    found = {name: load_der_public_key(octets) for name, octets in keys.items()}
+    return {
+        name: key.public_numbers().n.to_bytes(key.key_size // 8)
+        for name, key in found.items()
+        if isinstance(key, rsa.RSAPublicKey)
+    }
 
 
 def request_pem(octets: bytes, key: bytes) -> str:

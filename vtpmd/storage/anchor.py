@@ -17,8 +17,9 @@ from typing import Any
 from uuid import UUID
 
 from .atomic import remove_file, write_file
+from .directory import ensure_directory
 from .errors import StorageError
-from .files import open_directory, read_file, storage_error
+from .files import read_file
 from .header import BRANCH_SIZE
 from .mark import Mark
 
@@ -86,11 +87,7 @@ class Directory:
     """The anchors of all instances. Raises StorageError, as do its methods."""
 
     def __init__(self, path: Path) -> None:
-        try:
-            path.mkdir(mode=0o700, parents=True, exist_ok=True)
-        except OSError as error:
-            raise storage_error(f"create {path}", error) from None
-        self._fd = open_directory(path)
+        self._fd = ensure_directory(path)
 
     def close(self) -> None:
         os.close(self._fd)

@@ -4,6 +4,7 @@ import fcntl
 import os
 from collections.abc import Collection
 from contextlib import suppress
+from pathlib import Path
 from typing import Self
 
 from .errors import DirectoryLockedError, StorageError
@@ -49,6 +50,26 @@ class DirectoryLock:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def ensure_directory(path: Path) -> int:
+    """A descriptor of directory `path`, which is made (mode 0700) where it is missing, durably.
+
+    So are those above it, with the mode that the umask leaves. Raises StorageError as
+    `open_directory`.
+    """
+    try:
+        missing = [each for each in (path, *path.parents) if not each.exists()]
+        for directory in reversed(missing):
+            directory.mkdir(0o700 if directory == path else 0o777, exist_ok=True)
+            parent = os.open(directory.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            try:
+                os.fsync(parent)
+            finally:
+                os.close(parent)
+    except OSError as error:
+        raise storage_error(f"create {path}", error) from None
+    return open_directory(path)
 
 
 def make_directory(name: str, dir_fd: int) -> int:

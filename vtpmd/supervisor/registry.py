@@ -12,7 +12,7 @@ from uuid import UUID
 
 from vtpmd.linux.errors import InUseError
 from vtpmd.storage.atomic import write_file
-from vtpmd.storage.directory import INSTANCES, DirectoryLock, make_directory
+from vtpmd.storage.directory import INSTANCES, DirectoryLock, ensure_directory, make_directory
 from vtpmd.storage.envelope import Envelope
 from vtpmd.storage.errors import DirectoryLockedError, EnvelopeError, StorageError
 from vtpmd.storage.files import open_directory, read_file, storage_error
@@ -65,11 +65,7 @@ class Registry:
     """
 
     def __init__(self, state_dir: Path) -> None:
-        try:
-            state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-        except OSError as error:
-            raise storage_error(f"create {state_dir}", error) from None
-        self.state_fd = open_directory(state_dir)
+        self.state_fd = ensure_directory(state_dir)
         try:
             self._lock = DirectoryLock(self.state_fd)
             if INSTANCES not in os.listdir(self.state_fd):  # noqa: PTH208
@@ -84,6 +80,14 @@ class Registry:
         os.close(self._root)
         os.close(self.state_fd)
         self._lock.close()
+
+    def room(self) -> int:
+        """How many octets there still is space for. Raises StorageError."""
+        try:
+            found = os.fstatvfs(self.state_fd)
+        except OSError as error:
+            raise storage_error("look for space", error) from None
+        return found.f_bavail * found.f_frsize
 
     def load(self) -> list[Entry]:
         """Every instance; directories that a crash left incomplete are removed."""
@@ -259,6 +263,13 @@ class Registry:
         """An instance's sealed state, as `envelope` and as it is stored. Raises as `envelope`."""
         with self.directory(uuid) as fd:
             return instance_directory.sealed_state(fd, uuid)
+
+    def awaits(self, metadata: Metadata) -> bool:
+        """Whether an instance's TPM is still to come. Raises as `envelope`."""
+        if not metadata.incoming:
+            return False
+        with self.directory(metadata.uuid) as fd:
+            return not instance_directory.holds_state(fd, metadata.uuid)
 
     def stored(self, uuid: UUID, *, durable: bool = False) -> Stored:
         """An instance's sealed state with the condition of its file. Raises as `envelope`.

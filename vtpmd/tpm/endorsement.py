@@ -120,10 +120,13 @@ def _fits(profile: Profile, template: TPMT_PUBLIC) -> bool:
     )
 
 
-def endorsement_key(tpm: Tpm, kind: str) -> LoadedObject:
-    """The EK of a kind that is `available`, derived from the seed."""
+def endorsement_key(tpm: Tpm, kind: str, modulus: int | None = None) -> LoadedObject:
+    """The EK of a kind that is `available`, derived from the seed.
+
+    `modulus`: what is thought to be that of an RSA key, which is found sooner then.
+    """
     return creation.primary_object(
-        tpm, tpm.permanent.endorsement, KINDS[kind].template, auth_value=b"", data=b""
+        tpm, tpm.permanent.endorsement, KINDS[kind].template, b"", b"", modulus
     )
 
 

@@ -7,6 +7,7 @@ releases `Reply.response`.
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Final, Literal
 
 from . import dispatch, endorsement, identity
@@ -298,12 +299,15 @@ class Engine:
         """What names the endorsement primary seed (32 octets): the EKs change with it only."""
         return endorsement.seed_name(self._tpm)
 
-    def endorsement_keys(self, kinds: Sequence[str]) -> dict[str, EndorsementKey]:
+    def endorsement_keys(
+        self, kinds: Sequence[str], moduli: Mapping[str, int] = MappingProxyType({})
+    ) -> dict[str, EndorsementKey]:
         """The EKs of these kinds ("rsa-2048", "ecc-p256", "ecc-p384"), as far as it can have them.
 
-        An RSA key that was not asked for lately takes as long as TPM2_CreatePrimary.
+        An RSA key that was not asked for lately takes as long as TPM2_CreatePrimary, a tenth of
+        that where `moduli` has its own by kind. They are not believed.
         """
-        return identity.endorsement_keys(self._tpm, kinds)
+        return identity.endorsement_keys(self._tpm, kinds, moduli)
 
     def certificate_request(self, kind: str, subject: str) -> bytes:
         """A PKCS#10 request (DER) for the EK of a kind; an empty `subject` is none."""

@@ -69,12 +69,17 @@ class EndorsementKey:
     name: bytes
 
 
-def endorsement_keys(tpm: Tpm, kinds: Sequence[str]) -> dict[str, EndorsementKey]:
-    """The EKs of these kinds, as far as the profile has them, by kind."""
+def endorsement_keys(
+    tpm: Tpm, kinds: Sequence[str], moduli: Mapping[str, int]
+) -> dict[str, EndorsementKey]:
+    """The EKs of these kinds, as far as the profile has them, by kind.
+
+    `moduli`: what are thought to be those of RSA keys.
+    """
     found = {}
     for kind in available(tpm.profile):
         if kind in kinds:
-            key = endorsement_key(tpm, kind)
+            key = endorsement_key(tpm, kind, moduli.get(kind))
             found[kind] = EndorsementKey(x509.public_key_info(key.public, at=""), key.name)
     return found
 

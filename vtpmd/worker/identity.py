@@ -1,6 +1,7 @@
 """Who a TPM is, told to the supervisor, and the certificates that come back."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 
 from vtpmd.ipc.identity import (
     Certified,
@@ -23,12 +24,18 @@ from .instance import Instance
 from .possession import AWAITED
 
 
-def of(engine: Engine, kinds: Sequence[str], subject: str | None = None) -> Identity:
+def of(
+    engine: Engine,
+    kinds: Sequence[str],
+    subject: str | None = None,
+    moduli: Mapping[str, int] = MappingProxyType({}),
+) -> Identity:
     """Who a TPM is, with EKs of these kinds as far as it has them.
 
-    With a `subject`, which may be empty, also with requests for their certificates.
+    With a `subject`, which may be empty, also with requests for their certificates. `moduli`: what
+    are thought to be those of RSA keys.
     """
-    facts, keys = engine.facts, engine.endorsement_keys(kinds)
+    facts, keys = engine.facts, engine.endorsement_keys(kinds, moduli)
     return Identity(
         seed=engine.seed_name,
         reported=Reported(

@@ -117,7 +117,8 @@ def _identify(order: Identify, fds: Sequence[int], _: Ask) -> Identified:
     with _confined(order.sandbox, order.dek):
         engine, _header = _stored(nvram, order.uuid, order.dek)
         subject = order.subject if order.requests else None
-        return Identified(identity.of(engine, order.keys, subject))
+        moduli = {kind: int.from_bytes(octets) for kind, octets in order.moduli.items()}
+        return Identified(identity.of(engine, order.keys, subject, moduli))
 
 
 def _recertify(order: Recertify, fds: Sequence[int], _: Ask) -> Stored:

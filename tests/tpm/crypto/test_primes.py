@@ -7,7 +7,7 @@ import pytest
 
 from vtpmd.tpm.crypto import primes
 from vtpmd.tpm.crypto.drbg import Drbg, KdfStream
-from vtpmd.tpm.crypto.primes import is_probable_prime, never, prime, prime_pair
+from vtpmd.tpm.crypto.primes import NoFactorError, is_probable_prime, never, prime, prime_pair
 from vtpmd.tpm.rc import RC, TpmError
 from vtpmd.tpm.wire.constants import ALG
 
@@ -16,7 +16,9 @@ from vtpmd.tpm.wire.constants import ALG
 @pytest.mark.parametrize("level", [0, 1])
 @pytest.mark.parametrize("exponent", [65537, 65539])
 def test_a_prime_is_prime_and_fits_the_exponent(bits: int, level: int, exponent: int) -> None:
-    found = prime(bits, exponent, Drbg(b"seed", bytes([bits % 251, level])), level, never)
+    found = prime(
+        bits, exponent, Drbg(b"seed", bytes([bits % 251, level])), level, never, is_probable_prime
+    )
     assert gmpy2.is_prime(found, 40)
     assert found.bit_length() == bits
     assert found >> bits - 16 >= 0xB505
@@ -27,6 +29,26 @@ def test_a_pair_has_a_modulus_of_full_length() -> None:
     first, second = prime_pair(1024, 65537, Drbg(b"pair"), 1, never)
     assert (first * second).bit_length() == 1024
     assert abs(first - second).bit_length() > 100
+
+
+@pytest.mark.parametrize("level", [0, 1])
+@pytest.mark.parametrize("bits", [1024, 2048])
+def test_a_known_modulus_has_the_same_factors_after_the_same_draws(bits: int, level: int) -> None:
+    """What is drawn after the primes depends on every draw before."""
+    for number in range(3):
+        searching, knowing = (Drbg(b"pair", bytes([number])) for _ in range(2))
+        first, second = prime_pair(bits, 65537, searching, level, never)
+        found = prime_pair(bits, 65537, knowing, level, never, first * second)
+        assert found == (first, second)
+        assert knowing.generate(32) == searching.generate(32)
+
+
+def test_another_modulus_is_refused() -> None:
+    first, second = prime_pair(1024, 65537, Drbg(b"pair"), 1, never)
+    other, _ = prime_pair(1024, 65537, Drbg(b"other pair"), 1, never)
+    for modulus in (first * other, other * second, 15, 2**1024 - 1):
+        with pytest.raises(NoFactorError):
+            prime_pair(1024, 65537, Drbg(b"pair"), 1, never, modulus)
 
 
 def test_known_primes_and_composites() -> None:
@@ -107,7 +129,7 @@ def field_start(octets: bytes, level: int) -> int:
 @pytest.mark.parametrize("octets", [bytes(64), b"\xff" * 64, bytes(range(1, 65)), b"\x80" * 64])
 def test_search_stays_in_the_field_of_the_candidate(level: int, octets: bytes) -> None:
     recorder = Recorder(octets)
-    found = prime(512, 65537, recorder, level, never)
+    found = prime(512, 65537, recorder, level, never, is_probable_prime)
     assert recorder.asked == [64]
     assert -210 < found - field_start(octets, level) < 2 * 16384
 

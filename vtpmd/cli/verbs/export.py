@@ -1,7 +1,6 @@
 """vtpmctl export: the settings of an instance as a template, without secrets."""
 
 import json
-from dataclasses import dataclass
 from pathlib import Path
 
 import click
@@ -16,7 +15,6 @@ VERSION = "vtpmd-template"
 FORMAT = 1
 
 
-@dataclass(frozen=True, kw_only=True)
 class Template(Report):
     """What instances made from a template have in common; without a field it is configured."""
 

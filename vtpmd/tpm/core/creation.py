@@ -5,6 +5,7 @@ from typing import Final
 from ..crypto.drbg import KdfStream
 from ..crypto.hashes import digest, digest_size
 from ..crypto.primary import PrimaryDerivation
+from ..crypto.primes import NoFactorError
 from ..rc import RC, TpmError
 from ..state import Hierarchy, LoadedObject, Tpm
 from ..wire.algorithms import TPMS_DERIVE, TPMS_SCHEME_XOR
@@ -33,10 +34,18 @@ def authorization_value(given: bytes, name_alg: int, at: str) -> bytes:
 
 
 def primary_object(
-    tpm: Tpm, hierarchy: Hierarchy, template: TPMT_PUBLIC, auth_value: bytes, data: bytes
+    tpm: Tpm,
+    hierarchy: Hierarchy,
+    template: TPMT_PUBLIC,
+    auth_value: bytes,
+    data: bytes,
+    modulus: int | None = None,
 ) -> LoadedObject:
-    """The Primary Object for a checked template, not yet in a slot. Raises as `generate`."""
-    material = _primary_material(tpm, hierarchy, template, data)
+    """The Primary Object for a checked template, not yet in a slot. Raises as `generate`.
+
+    `modulus`: what is thought to be that of its RSA key, which is found sooner then.
+    """
+    material = _primary_material(tpm, hierarchy, template, data, modulus)
     return _object(hierarchy, template, auth_value, material)
 
 
@@ -78,7 +87,7 @@ def _object(
 
 
 def _primary_material(
-    tpm: Tpm, hierarchy: Hierarchy, template: TPMT_PUBLIC, data: bytes
+    tpm: Tpm, hierarchy: Hierarchy, template: TPMT_PUBLIC, data: bytes, modulus: int | None
 ) -> KeyMaterial:
     proofs: tuple[bytes, ...] = ()
     if hierarchy.handle == RH.ENDORSEMENT:
@@ -88,10 +97,12 @@ def _primary_material(
     cache = tpm.primary_cache
     found: KeyMaterial | None = cache.pop(key, None)
     if found is None:
-        derivation = PrimaryDerivation(
-            hierarchy.seed, object_name(template), data, hierarchy.seed_level, proofs
-        )
-        found = generate(template, data, derivation, tpm.should_stop)
+        source = hierarchy.seed, object_name(template), data, hierarchy.seed_level, proofs
+        try:
+            derivation = PrimaryDerivation(*source, modulus)
+            found = generate(template, data, derivation, tpm.should_stop)
+        except NoFactorError:
+            found = generate(template, data, PrimaryDerivation(*source), tpm.should_stop)
     cache[key] = found  # last in the dict: the most recently used
     if len(cache) > PRIMARY_CACHE_SIZE:
         del cache[next(iter(cache))]

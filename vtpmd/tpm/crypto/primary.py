@@ -22,7 +22,8 @@ class PrimaryDerivation:
 
     `name` is the Name of the template as the caller gave it, its `unique` included;
     `data` is TPMS_SENSITIVE_CREATE.data; `level` is the compatibility level of the seed.
-    `proofs` is (shProof, ehProof) in the endorsement hierarchy and empty in others.
+    `proofs` is (shProof, ehProof) in the endorsement hierarchy and empty in others. `modulus`: that
+    of the RSA key, if it is known.
     """
 
     def __init__(
@@ -32,14 +33,19 @@ class PrimaryDerivation:
         data: bytes,
         level: int = LEVEL,
         proofs: tuple[bytes, ...] = (),
+        modulus: int | None = None,
     ) -> None:
         self._drbg = Drbg(seed, _LABEL, name, data)
         self._level = level
         self._proofs = proofs
+        self._modulus = modulus
 
     def rsa(self, bits: int, e: int, *, sign: bool, should_stop: ShouldStop) -> RsaKey:
-        """An RSA key; `sign` is the attribute of that name. TPM_RC_CANCELED if stopped."""
-        q, p = prime_pair(bits, e, self._drbg, self._level, should_stop)
+        """An RSA key; `sign` is the attribute of that name. TPM_RC_CANCELED if stopped.
+
+        Raises NoFactorError if its modulus is another than was said.
+        """
+        q, p = prime_pair(bits, e, self._drbg, self._level, should_stop, self._modulus)
         key = RsaKey(p, q, e)
         if sign:
             self._draw_trial(key.public.n)

@@ -1,0 +1,1 @@
+"""Machines at work while everything else fails: what was acknowledged stays."""

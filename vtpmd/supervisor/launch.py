@@ -113,22 +113,27 @@ async def serve(
     endpoints: Endpoints,
     startup: bool,
     on_event: OnEvent,
+    tell: Callable[[str], None],
 ) -> Worker:
     """Unlock an instance and hand it to a new worker, powered on if `startup`.
 
-    `granted` says who may connect now. The sockets are there before the key is: a virtual machine
-    that starts at the same time waits for the first attempt to get it. Raises NotServedError.
+    `granted` says who may connect now; `tell` is told what people are to know of its state. The
+    sockets are there before the key is: a virtual machine that starts at the same time waits for
+    the first attempt to get it. Raises NotServedError.
     """
     dek = bytearray()
     try:
-        envelope, after = await trio.to_thread.run_sync(host.anchors.admit, metadata.uuid)
+        admission = await trio.to_thread.run_sync(host.anchors.admit, metadata.uuid)
+        envelope = admission.envelope
         listening = endpoints.listen(granted())
         dek = await host.keys.unlock(envelope, metadata.uuid)
         grant = granted()
         order = serve_order(host.configuration, metadata, envelope, grant, startup, dek)
         endpoints.admit()
-        if after is not None:
-            await _begin_anew(host, metadata, order, after)
+        if admission.after is not None:
+            await _begin_anew(host, metadata, order, admission.after)
+        if admission.told:
+            tell(admission.told)
         worker = await _hand_over(host, metadata, endpoints, listening, order, on_event)
         await _keep_up(worker, grant, granted)
         host.nursery.start_soon(trio.to_thread.run_sync, host.anchors.note, metadata.uuid)

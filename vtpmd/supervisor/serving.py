@@ -293,7 +293,13 @@ class Serving:
             return self._on_event(pid, event)
 
         worker = await serve(
-            self._host, self._metadata, self._granted, self._endpoints, startup, on_event
+            self._host,
+            self._metadata,
+            self._granted,
+            self._endpoints,
+            startup,
+            on_event,
+            damage.append,
         )
         return worker, "; ".join([reason, *damage])
 

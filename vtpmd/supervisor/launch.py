@@ -19,7 +19,7 @@ from vtpmd.ipc.messages import (
     Ready,
     Serve,
 )
-from vtpmd.storage.envelope import Envelope
+from vtpmd.storage.header import Header
 from vtpmd.storage.key import Key
 from vtpmd.storage.wipe import wipe
 from vtpmd.telemetry.log import get_logger
@@ -117,26 +117,36 @@ async def serve(
 ) -> Worker:
     """Unlock an instance and hand it to a new worker, powered on if `startup`.
 
+    One whose TPM is still to come needs no key: the worker's `incoming` says so then.
+
     `granted` says who may connect now; `tell` is told what people are to know of its state. The
     sockets are there before the key is: a virtual machine that starts at the same time waits for
     the first attempt to get it. Raises NotServedError.
     """
-    dek = bytearray()
+    dek, admission = bytearray(), None
     try:
-        admission = await trio.to_thread.run_sync(host.anchors.admit, metadata.uuid)
-        envelope = admission.envelope
+        if not await trio.to_thread.run_sync(host.registry.awaits, metadata):
+            admission = await trio.to_thread.run_sync(host.anchors.admit, metadata.uuid)
         listening = endpoints.listen(granted())
-        dek = await host.keys.unlock(envelope, metadata.uuid)
+        if admission is None:
+            key, header = host.keys.none(), None
+        else:
+            envelope = admission.envelope
+            header = envelope.header
+            dek = await host.keys.unlock(envelope, metadata.uuid)
+            key = Key(dek, envelope.header.dek_id, envelope.slots)
         grant = granted()
-        order = serve_order(host.configuration, metadata, envelope, grant, startup, dek)
+        order = serve_order(host.configuration, metadata, header, grant, startup, key)
         endpoints.admit()
-        if admission.after is not None:
-            await _begin_anew(host, metadata, order, admission.after)
-        if admission.told:
-            tell(admission.told)
+        if admission is not None:
+            if admission.after is not None:
+                await _begin_anew(host, metadata, order, admission.after)
+            if admission.told:
+                tell(admission.told)
         worker = await _hand_over(host, metadata, endpoints, listening, order, on_event)
         await _keep_up(worker, grant, granted)
-        host.nursery.start_soon(trio.to_thread.run_sync, host.anchors.note, metadata.uuid)
+        if admission is not None:
+            host.nursery.start_soon(trio.to_thread.run_sync, host.anchors.note, metadata.uuid)
         return worker
     except EXPECTED as error:
         raise NotServedError.by(error) from None
@@ -189,6 +199,7 @@ async def _hand_over(
             async with dismissed_on_failure(host, metadata, worker):
                 fds = [*files, claimed, control, adoption.fileno(), *data]
                 ready = await worker.ask(order, Ready, fds)
+                worker.incoming = order.incoming
     log.info(
         "served",
         instance=metadata.name,
@@ -230,18 +241,19 @@ async def _keep_up(worker: Worker, known: Grant, granted: Callable[[], Grant]) -
 def serve_order(
     configuration: Configuration,
     metadata: Metadata,
-    envelope: Envelope,
+    header: Header | None,
     grant: Grant,
     startup: bool,
-    dek: bytearray,
+    key: Key,
 ) -> Serve:
-    """The order to serve an instance."""
+    """The order to serve an instance; `header` is that of its stored state, None without one."""
     return Serve(
         uuid=metadata.uuid,
         name=metadata.name,
-        key=Key(dek, envelope.header.dek_id, envelope.slots),
+        key=key,
         sandbox=configuration.sandbox,
-        startup=startup,
-        handover=metadata.remembered(envelope.header),
+        startup=startup and header is not None,
+        handover="ours" if header is None else metadata.remembered(header),
+        incoming=header is None,
         **vars(grant.order),
     )

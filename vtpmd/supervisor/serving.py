@@ -299,7 +299,13 @@ class Serving:
             return self._on_event(pid, event)
 
         worker = await serve(
-            self._host, self.metadata, self._granted, self._endpoints, startup, on_event
+            self._host,
+            self.metadata,
+            self._granted,
+            self._endpoints,
+            startup,
+            on_event,
+            damage.append,
         )
         if worker.incoming:
             reason = AWAITING

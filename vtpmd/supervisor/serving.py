@@ -213,11 +213,12 @@ class Serving:
             return
         with trio.move_on_after(STOP_GRACE):
             await self._ask_to_stop(worker, reason, force)
-        if self._ended.is_set():
-            return
-        self._log.warning("worker-killed", pid=worker.pid, reason="it did not stop")
-        worker.kill()
-        with trio.move_on_after(KILL_GRACE):
+        if self.worker is worker:
+            self._log.warning("worker-killed", pid=worker.pid, reason="it did not stop")
+            worker.kill()
+            with trio.move_on_after(KILL_GRACE):
+                await self._ended.wait()
+        if self.worker is not worker:  # it has ended; what is noted of that may take a moment
             await self._ended.wait()
             return
         raise OperationError(

@@ -103,6 +103,7 @@ class Worker:
             self._channel.close()
         trio.lowlevel.notify_closing(self._pidfd)
         os.close(self._pidfd)
+        self._pidfd = -1
 
     async def run(self) -> None:
         """Receive messages until the worker closes its end of the channel."""
@@ -291,6 +292,8 @@ class Worker:
         self._signal(signal.SIGKILL)
 
     def _signal(self, number: signal.Signals) -> None:
+        if self._pidfd < 0:
+            return  # closed: the number may be another's by now
         try:
             signal.pidfd_send_signal(self._pidfd, number)
         except ProcessLookupError:

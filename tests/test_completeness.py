@@ -20,6 +20,7 @@ MAKERS = [
     ("operations/create.py", "Metadata", Metadata),
     ("operations/clone.py", "Metadata", Metadata),
     ("operations/restoring.py", "Metadata", Metadata),
+    ("operations/incoming.py", "Metadata", Metadata),
 ]
 """A module, whom it calls to make what, and what that is."""
 
@@ -31,7 +32,7 @@ REQUESTS = {
 }
 SHARED = {
     *("bundle", "bundling", "describe", "ek_report", "endorsement", "examine", "hand_over", "new"),
-    *("restoring", "turning_back"),
+    *("restoring", "turning_back", "announced", "ticket"),
 }
 """Modules of operations that are no verb, but what several of them have in common."""
 
@@ -136,11 +137,13 @@ def test_every_operation_is_tried_by_a_test_of_its_own(operation: Operation) -> 
 
 def spoken(verb: str, function: str) -> set[str]:
     """The words of vtpmctl for an operation."""
+    if verb == "incoming":
+        return {"create", "--incoming"}
     group, _, below = verb.partition("_")
     if group == "ek":
         return {group, {"requests": "csr"}.get(below, below)}
     if verb not in ("provider", "ca"):
-        return {verb}
+        return {verb.replace("_", "-")}
     others = {"note_backup": "backup", "revocation_lists": "crl", "request": "csr"}
     return {verb, others.get(function, function.strip("_"))}
 

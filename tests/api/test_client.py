@@ -34,6 +34,11 @@ CALLS: dict[names.Route, tuple[Call, Any, object]] = {
         schema.InstanceInfo,
         {"name": "a", "pcr_banks": ["sha1"], "start": False},
     ),
+    names.CREATE_INCOMING: (
+        lambda c: c.create_incoming(schema.IncomingRequest(name="ä", start=False), b"ticket"),
+        schema.InstanceInfo,
+        b"ticket",
+    ),
     names.INFO: (lambda c: c.info("a b"), schema.InstanceInfo, None),
     names.SET: (
         lambda c: c.set("a b", schema.SetRequest(owner="")),
@@ -142,13 +147,25 @@ CALLS: dict[names.Route, tuple[Call, Any, object]] = {
         b"",
         {"key_versions": ["1", "2"]},
     ),
+    names.TICKET: (lambda c: c.ticket("a b"), b"ticket", None),
+    names.MIGRATE_CHECK: (
+        lambda c: c.migrate_check(b"ticket", schema.MigrateCheckRequest(name="b")),
+        schema.MigrateCheck,
+        b"ticket",
+    ),
     names.IMPORT_KEYS: (
         lambda c: c.import_keys("a b", schema.KeyImportRequest(backup="eA==", passphrase="x")),
         schema.KeyImportResult,
         {"backup": "eA==", "passphrase": "x"},
     ),
 }
-QUERIES = {names.RESTORE: "?name=%C3%A4%26%3D&replace=true"}
+QUERIES = {
+    names.RESTORE: "?name=%C3%A4%26%3D&replace=true",
+    names.CREATE_INCOMING: "?name=%C3%A4&start=false",
+    names.MIGRATE_CHECK: "?name=b",
+}
+MEDIA_TYPES = {names.RESTORE: names.BUNDLE_MEDIA_TYPE}
+"""Of bodies that are files; tickets otherwise."""
 
 
 @pytest.fixture
@@ -171,7 +188,8 @@ def test_a_method_sends_its_request_and_reads_its_report(path: Path, route: name
     target = route.path.replace("{name}", "a%20b") + QUERIES.get(route, "")
     assert (request.method, request.target) == (route.method, target)
     is_file = isinstance(sent, bytes)
-    media_type = names.BUNDLE_MEDIA_TYPE if is_file else "application/json"
+    file_type = MEDIA_TYPES.get(route, names.TICKET_MEDIA_TYPE)
+    media_type = file_type if is_file else "application/json"
     assert f"\r\nContent-Type: {media_type}\r\n" in request.head
     if sent is None:
         assert request.body == b""

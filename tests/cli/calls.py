@@ -24,6 +24,7 @@ KEYRING = answer(schema.KeyringBackup) | {"backup": base64.b64encode(b"keys").de
 # FD is a descriptor with a passphrase.
 CALLS: dict[tuple[str, ...], list[Any]] = {
     ("create", "a"): [INFO],
+    ("create", "--incoming", "--ticket", "BUNDLE"): [INFO],
     ("list",): [LIST],
     ("info", "a"): [INFO],
     ("start", "a"): [INFO],
@@ -36,6 +37,8 @@ CALLS: dict[tuple[str, ...], list[Any]] = {
     ("upgrade", "--all"): [answer(schema.UpgradeResult)],
     ("rekey", "a"): [REKEYED],
     ("migrate", "a"): [INFO],
+    ("migrate", "a", "--ticket", "OUT"): [b"ticket", INFO],
+    ("migrate-check", "--ticket", "BUNDLE"): [answer(schema.MigrateCheck)],
     ("take-back", "a", "--yes"): [INFO],
     ("accept-rollback", "a", "--yes"): [INFO],
     ("rekey", "--all"): [LIST, REKEYED],

@@ -84,6 +84,66 @@ def test_options_are_fields(
     assert json.loads(asked[0].body) == sent
 
 
+@pytest.mark.parametrize(
+    ("options", "query"),
+    [
+        (f"--uuid {UUID} a", f"?name=a&uuid={UUID}"),
+        ("--ticket BUNDLE", ""),
+        ("--ticket BUNDLE a", "?name=a"),
+        ("--ticket BUNDLE --data-socket", "?data_socket=true"),
+        ("--ticket BUNDLE --no-data-socket", "?data_socket=false"),
+        ("--ticket BUNDLE --owner alice --mode 0600", "?owner=alice&mode=0600"),
+        ("--ticket BUNDLE --owner default", "?owner="),
+        ("--ticket BUNDLE --no-start", "?start=false"),
+    ],
+)
+def test_what_is_incoming_is_asked_for_in_the_query(
+    ctl: Ctl, tmp_path: Path, options: str, query: str
+) -> None:
+    file = tmp_path / "ticket"
+    file.write_bytes(b"ticket")
+    words = options.replace("BUNDLE", str(file)).split()
+    result, asked = ctl(["create", "--incoming", *words], CALLS["create", "a"])
+    assert result.exit_code == 0
+    assert asked[0].target == f"/v1/incoming{query}"
+    assert asked[0].body == (b"ticket" if "BUNDLE" in options else b"")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        "create",
+        "create --incoming a",
+        f"create --incoming --uuid {UUID}",
+        "create --ticket x a",
+        "create --incoming --ticket x --profile fips-v1",
+        "create --incoming --ticket x --pcr-banks sha1",
+        "create --incoming --ticket x --provider p",
+        "migrate a --ticket x --done",
+        "migrate a --ticket x --cancel",
+        "migrate-check a",
+    ],
+)
+def test_what_makes_no_sense_together_is_not_asked_for(ctl: Ctl, arguments: str) -> None:
+    result, asked = ctl(arguments.split(), [])
+    assert (result.exit_code, asked) == (2, [])
+
+
+def test_a_ticket_is_written_before_the_migration_is_declared(ctl: Ctl, tmp_path: Path) -> None:
+    file = tmp_path / "ticket"
+    call = ["migrate", "a", "--ticket"]
+    answers = CALLS["migrate", "a", "--ticket", "OUT"]
+    _, asked = ctl([*call, str(file)], answers)
+    assert [each.target for each in asked] == [
+        "/v1/instances/a/ticket",
+        "/v1/instances/a/migrate",
+    ]
+    assert file.read_bytes() == b"ticket"
+    assert file.stat().st_mode & 0o777 == 0o600
+    result, asked = ctl([*call, str(file)])
+    assert (result.exit_code, asked) == (13, [])
+
+
 def test_one_provider_s_instances_are_unlocked(ctl: Ctl) -> None:
     _, asked = ctl(["unlock", "--provider", "p"], CALLS["unlock", "--all"])
     assert json.loads(asked[0].body) == {"provider": "p"}

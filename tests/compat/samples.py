@@ -165,6 +165,7 @@ METADATA = Metadata(
     mode="0600",
     handover="lent",
     handover_generation=7,
+    incoming=True,
 )
 META = HERE / "meta.json"
 CONDITION = Condition("failed", "its worker ended", datetime(2026, 5, 4, 3, 2, 1, 5, UTC))

@@ -4,6 +4,8 @@ import fcntl
 import os
 import subprocess
 from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -41,6 +43,56 @@ class Served:
         daemon, name = self._instance.daemon, self._instance.name
         report = daemon.control("ek", "show", name)
         return Endorsement.told(report, daemon.text("ca", "show", "--chain"))
+
+
+class Expected(Served):
+    """The same instance on another host, which gets it with its machine and has no copy of it.
+
+    Its place is made when the migration begins: by a ticket, and perhaps after a deep rekey.
+    """
+
+    def __init__(self, source: Vtpmd, target: Vtpmd, name: str, *, rekeyed: bool) -> None:
+        self._source, self._target, self._name = source, target, name
+        self._rekeyed = rekeyed
+
+    def start(self) -> None:
+        if self._rekeyed:
+            self._source.control("rekey", self._name, "--deep")
+        ticket = str(self._source.directory / "ticket")
+        self._source.control("migrate", self._name, "--ticket", ticket)
+        self._target.control("migrate-check", "--ticket", ticket)
+        made = self._target.control("create", "--incoming", "--ticket", ticket)
+        super().__init__(VtpmdInstance(self._target, made))
+
+
+@dataclass(frozen=True)
+class Hosts:
+    """Two daemons with the same KEKs; the first has an instance `name`."""
+
+    source: Vtpmd
+    target: Vtpmd
+    name: str
+
+    def emulators(self, *, rekeyed: bool) -> list[Emulator]:
+        expected = Expected(self.source, self.target, self.name, rekeyed=rekeyed)
+        return [Served(self.source.instance(self.name)), expected]
+
+
+@pytest.fixture
+def hosts(short_path: Path) -> Iterator[Hosts]:
+    short_path.chmod(0o711)
+    with ExitStack() as closing:
+        daemons = []
+        for name in ("a", "b"):
+            (short_path / name).mkdir()
+            daemons.append(Vtpmd(short_path / name))
+            closing.callback(daemons[-1].close)
+        source, target = daemons
+        target.end()
+        content = (source.state / "keyring").read_bytes()
+        (target.state / "keyring").write_bytes(content)
+        target.start()
+        yield Hosts(source, target, source.create("guest").name)
 
 
 @pytest.fixture(scope="session")

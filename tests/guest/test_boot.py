@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.guest.conftest import Hosts
 from tests.guest.emulator import Emulator
 from tests.guest.options import Options
 from tests.guest.run import run_guest
@@ -46,3 +47,21 @@ def test_guest_and_host_find_nothing_wrong(
     scenario: str, model: str, guest_image: Path, emulators: list[Emulator], short_path: Path
 ) -> None:
     play(scenario, model, guest_image, emulators, short_path)
+
+
+@pytest.mark.parametrize(
+    ("scenario", "model", "rekeyed"),
+    [
+        ("migrate", "crb", False),
+        ("migrate", "tis", True),
+        ("busy", "crb", True),
+        ("busy", "tis", False),
+    ],
+)
+def test_a_machine_moves_to_a_host_that_has_nothing_of_its_tpm(
+    scenario: str, model: str, rekeyed: bool, guest_image: Path, hosts: Hosts, short_path: Path
+) -> None:
+    play(scenario, model, guest_image, hosts.emulators(rekeyed=rekeyed), short_path)
+    there = hosts.target.instance(hosts.name).info()
+    assert (there["state"], there["worker"]["epoch"]) == ("running", 1)
+    assert hosts.source.instance(hosts.name).info()["handover"] == "away"

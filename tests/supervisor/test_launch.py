@@ -8,6 +8,7 @@ from tests.supervisor.test_keys import DEK, sealed
 from tests.supervisor.test_metadata import SAMPLE
 from vtpmd.config.schema import Configuration
 from vtpmd.ipc.messages import Serve
+from vtpmd.storage.key import Key
 from vtpmd.storage.slot import Slot
 from vtpmd.supervisor.access import Grant
 from vtpmd.supervisor.launch import serve_order
@@ -17,7 +18,8 @@ def order(tmp_path: Path, grant: Grant, startup: bool = False) -> Serve:
     directories = {"state_dir": str(tmp_path), "runtime_dir": "/run/x"}
     configuration = Configuration.model_validate(directories)
     envelope = sealed(Slot("test", "main", "k", "1", "none", b"wrapped", 1))
-    return serve_order(configuration, SAMPLE, envelope, grant, startup, bytearray(DEK))
+    key = Key(bytearray(DEK), envelope.header.dek_id, envelope.slots)
+    return serve_order(configuration, SAMPLE, envelope.header, grant, startup, key)
 
 
 def test_it_says_who_may_connect(tmp_path: Path) -> None:

@@ -27,6 +27,7 @@ SAMPLE = Metadata(
     mode="0600",
     handover="away",
     handover_generation=3,
+    incoming=True,
 )
 
 
@@ -97,6 +98,7 @@ def test_a_missing_field_has_its_default_or_is_refused_by_name(name: str) -> Non
         "mode": None,
         "handover": "ours",
         "handover_generation": 0,
+        "incoming": False,
     }
     if name in defaults:
         assert Metadata.decode(without(name)) == replace(

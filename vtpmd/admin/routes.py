@@ -20,9 +20,11 @@ from vtpmd.operations.ek_import import ek_import
 from vtpmd.operations.ek_renew import ek_renew
 from vtpmd.operations.ek_requests import ek_requests
 from vtpmd.operations.ek_show import ek_show
+from vtpmd.operations.incoming import create_incoming
 from vtpmd.operations.info import info
 from vtpmd.operations.list import list_
-from vtpmd.operations.migrate import migrate
+from vtpmd.operations.migrate import migrate, ticket
+from vtpmd.operations.migrate_check import migrate_check
 from vtpmd.operations.pcr import pcr
 from vtpmd.operations.rekey import rekey
 from vtpmd.operations.restore import restore
@@ -45,12 +47,13 @@ class Handler:
 
     `operation` is given the fleet, the name in the path if there is one, the request that the
     `body` or the `query` holds, and the body as it is where the query holds the request. It
-    returns a report, a bundle or nothing.
+    returns a report, octets of the `media_type` or nothing.
     """
 
     operation: Callable[..., Awaitable[api.Report | bytes | None]]
     body: type[api.Request] | None = None
     query: type[api.Request] | None = None
+    media_type: str = names.BUNDLE_MEDIA_TYPE
 
     def request(self, query: str, body: bytes) -> api.Request | None:
         """The request as it is declared. Raises OperationError."""
@@ -63,6 +66,7 @@ HANDLERS: dict[names.Route, Handler] = {
     names.CAPABILITIES: Handler(capabilities),
     names.LIST: Handler(list_),
     names.CREATE: Handler(create, body=api.CreateRequest),
+    names.CREATE_INCOMING: Handler(create_incoming, query=api.IncomingRequest),
     names.INFO: Handler(info),
     names.SET: Handler(set_, body=api.SetRequest),
     names.DELETE: Handler(delete),
@@ -74,6 +78,8 @@ HANDLERS: dict[names.Route, Handler] = {
     names.UPGRADE: Handler(upgrade),
     names.UPGRADE_ALL: Handler(upgrade_all),
     names.MIGRATE: Handler(migrate, body=api.MigrateRequest),
+    names.TICKET: Handler(ticket, media_type=names.TICKET_MEDIA_TYPE),
+    names.MIGRATE_CHECK: Handler(migrate_check, query=api.MigrateCheckRequest),
     names.TAKE_BACK: Handler(take_back),
     names.ACCEPT_ROLLBACK: Handler(accept_rollback),
     names.REKEY: Handler(rekey, body=api.RekeyRequest),
@@ -102,7 +108,7 @@ HANDLERS: dict[names.Route, Handler] = {
     names.IMPORT_KEYS: Handler(provider.import_, body=api.KeyImportRequest),
 }
 
-CREATING = frozenset({names.CREATE, names.CLONE, names.RESTORE})
+CREATING = frozenset({names.CREATE, names.CREATE_INCOMING, names.CLONE, names.RESTORE})
 """Answered with 201 and the location of the new instance."""
 
 _PATTERNS = {
@@ -189,5 +195,5 @@ async def _carry_out(call: Call) -> Response:
             location = names.INFO.path.format(name=result.uuid)
             return Response(201, await write(result), headers={"Location": location})
     if isinstance(result, bytes):
-        return Response(200, result, names.BUNDLE_MEDIA_TYPE)
+        return Response(200, result, handler.media_type)
     return Response(204) if result is None else Response(200, await write(result))

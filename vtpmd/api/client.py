@@ -36,6 +36,13 @@ class Client:
         """Make a new TPM."""
         return self._ask(names.CREATE, schema.InstanceInfo, request=request)
 
+    def create_incoming(
+        self, request: schema.IncomingRequest, ticket: bytes = b""
+    ) -> schema.InstanceInfo:
+        """Make an instance whose TPM comes from another host."""
+        answer = self._send_ticket(names.CREATE_INCOMING, ticket, request)
+        return self._read(schema.InstanceInfo, answer)
+
     def info(self, name: str) -> schema.InstanceInfo:
         """One instance."""
         return self._ask(names.INFO, schema.InstanceInfo, name)
@@ -81,6 +88,17 @@ class Client:
     ) -> schema.InstanceInfo:
         """Declare that a TPM is about to move to another host, or that it has."""
         return self._ask(names.MIGRATE, schema.InstanceInfo, name, request)
+
+    def ticket(self, name: str) -> bytes:
+        """What another host has to know of an instance before its TPM comes there."""
+        return self._exchange(names.TICKET, name, b"")
+
+    def migrate_check(
+        self, ticket: bytes, request: schema.MigrateCheckRequest | None = None
+    ) -> schema.MigrateCheck:
+        """Whether the TPM of a ticket can come here."""
+        answer = self._send_ticket(names.MIGRATE_CHECK, ticket, request)
+        return self._read(schema.MigrateCheck, answer)
 
     def take_back(self, name: str) -> schema.InstanceInfo:
         """Let a TPM that was handed over go on here."""
@@ -194,6 +212,9 @@ class Client:
     def import_keys(self, name: str, request: schema.KeyImportRequest) -> schema.KeyImportResult:
         """Add the KEKs of a backup to a provider."""
         return self._ask(names.IMPORT_KEYS, schema.KeyImportResult, name, request)
+
+    def _send_ticket(self, route: Route, ticket: bytes, request: schema.Request | None) -> bytes:
+        return self._exchange(route, "", ticket, names.TICKET_MEDIA_TYPE, _query(request))
 
     def _ask(
         self,

@@ -8,7 +8,9 @@ DEFAULT_CONFIGURATION: Final = "/etc/vtpmd/vtpmd.yaml"
 ADMIN_SOCKET_VARIABLE: Final = "VTPMD_ADMIN_SOCKET"
 PROBLEM_MEDIA_TYPE: Final = "application/problem+json"
 BUNDLE_MEDIA_TYPE: Final = "application/x-tar"
+TICKET_MEDIA_TYPE: Final = "application/vnd.vtpmd.ticket"
 MAX_BUNDLE: Final = 8 * 1024 * 1024
+MAX_TICKET: Final = 256 * 1024
 PROBLEM_TYPE_PREFIX: Final = "urn:vtpmd:problem:"
 
 
@@ -26,6 +28,7 @@ class Route(NamedTuple):
 CAPABILITIES: Final = Route("capabilities", "GET", f"{API}/capabilities")
 LIST: Final = Route("list", "GET", f"{API}/instances")
 CREATE: Final = Route("create", "POST", f"{API}/instances")
+CREATE_INCOMING: Final = Route("create", "POST", f"{API}/incoming")
 INFO: Final = Route("info", "GET", f"{API}/instances/{{name}}")
 SET: Final = Route("set", "PATCH", f"{API}/instances/{{name}}")
 DELETE: Final = Route("delete", "DELETE", f"{API}/instances/{{name}}")
@@ -37,6 +40,8 @@ UNLOCK_ALL: Final = Route("unlock", "POST", f"{API}/unlock")
 UPGRADE: Final = Route("upgrade", "POST", f"{API}/instances/{{name}}/upgrade")
 UPGRADE_ALL: Final = Route("upgrade", "POST", f"{API}/upgrade")
 MIGRATE: Final = Route("migrate", "POST", f"{API}/instances/{{name}}/migrate")
+TICKET: Final = Route("migrate", "POST", f"{API}/instances/{{name}}/ticket")
+MIGRATE_CHECK: Final = Route("migrate-check", "POST", f"{API}/migrate-check")
 TAKE_BACK: Final = Route("take-back", "POST", f"{API}/instances/{{name}}/take-back")
 ACCEPT_ROLLBACK: Final = Route(
     "accept-rollback", "POST", f"{API}/instances/{{name}}/accept-rollback"
@@ -80,6 +85,8 @@ STOPPED: Final = "stopped"
 RUNNING: Final = "running"
 LOCKED: Final = "locked"
 FAILED: Final = "failed"
+INCOMING: Final = "incoming"
+STATES: Final = (STOPPED, RUNNING, LOCKED, FAILED, INCOMING)
 
 # Whose a TPM is after its state was read: states of hand-over.
 OURS: Final = "ours"
@@ -104,7 +111,7 @@ EXIT_STATUSES: Final = {
     4: "not permitted",
     5: "no such instance, snapshot, key provider or authority",
     6: "an instance of this name or UUID exists",
-    7: "the instance is running, is not running, or was handed over",
+    7: "the instance is running, is not running, was handed over, or is still to come",
     8: "the key is missing or its provider is unavailable (state locked)",
     9: "the stored TPM state was refused (state failed)",
     10: "the host cannot do this now",

@@ -25,6 +25,7 @@ EXISTS: Final = Problem("exists", 409, 6, "The instance exists")
 RUNNING_CONFLICT: Final = Problem("running", 409, 7, "The instance is running")
 NOT_RUNNING: Final = Problem("not-running", 409, 7, "The instance is not running")
 HANDED_OVER: Final = Problem("handed-over", 409, 7, "Its state of hand-over does not permit it")
+STILL_TO_COME: Final = Problem("still-to-come", 409, 7, "Its TPM is still to come")
 KEY_UNAVAILABLE: Final = Problem("key-unavailable", 503, 8, "The key is not available")
 STATE_REFUSED: Final = Problem("state-refused", 500, 9, "The stored TPM state was refused")
 UNCONFIRMED: Final = Problem("unconfirmed", 409, 11, "The operation needs a confirmation")
@@ -54,6 +55,7 @@ PROBLEMS: Final = {
         RUNNING_CONFLICT,
         NOT_RUNNING,
         HANDED_OVER,
+        STILL_TO_COME,
         KEY_UNAVAILABLE,
         STATE_REFUSED,
         UNCONFIRMED,

@@ -31,6 +31,10 @@ from .certificates import EkKey as EkKey
 from .certificates import EkRenewRequest as EkRenewRequest
 from .certificates import EkRequests as EkRequests
 from .certificates import EkRequestsRequest as EkRequestsRequest
+from .migration import IncomingRequest as IncomingRequest
+from .migration import MigrateCheck as MigrateCheck
+from .migration import MigrateCheckRequest as MigrateCheckRequest
+from .migration import MigrateRequest as MigrateRequest
 from .snapshots import SnapshotDeleteRequest as SnapshotDeleteRequest
 from .snapshots import SnapshotInfo as SnapshotInfo
 from .snapshots import SnapshotList as SnapshotList
@@ -70,12 +74,6 @@ class StopRequest(Request):
 
     remember: bool = True
     force: bool = False
-
-
-class MigrateRequest(Request):
-    """`step`: "declare" a migration, which is to come; "cancel" that; or one is "done"."""
-
-    step: str = "declare"
 
 
 class UnlockRequest(Request):

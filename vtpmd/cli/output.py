@@ -29,6 +29,7 @@ HINTS = {
     "running": "`vtpmctl stop` it first, after shutting its virtual machine down.",
     "not-running": "`vtpmctl start` it first.",
     "handed-over": "`vtpmctl info` shows whose it is.",
+    "still-to-come": "`vtpmctl info` shows what is waited for.",
     "key-unavailable": (
         "The state file is untouched. `vtpmctl capabilities` shows the key providers; "
         "`vtpmctl unlock` tries again at once."

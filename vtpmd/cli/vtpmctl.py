@@ -26,6 +26,7 @@ VERBS = {
     "upgrade": "upgrade",
     "rekey": "rekey",
     "migrate": "migrate",
+    "migrate-check": "migrate_check",
     "take-back": "take_back",
     "accept-rollback": "accept_rollback",
     "backup": "backup",

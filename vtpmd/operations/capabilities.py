@@ -25,7 +25,7 @@ async def capabilities(fleet: Fleet) -> Capabilities:
         pcr_banks=models.pcr_banks,
         key_providers=tuple(map(provider_info, survey)),
         sandbox=fleet.host.configuration.sandbox,
-        states=(names.STOPPED, names.RUNNING, names.LOCKED, names.FAILED),
+        states=names.STATES,
     )
 
 

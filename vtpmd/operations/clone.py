@@ -65,6 +65,7 @@ def _plan(host: Host, original: Metadata, request: CloneRequest, share_identity:
         mode=mode or None,
         handover="ours",
         handover_generation=0,
+        incoming=False,
     )
 
 

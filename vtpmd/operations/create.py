@@ -41,6 +41,7 @@ def _plan(host: Host, request: CreateRequest) -> Metadata:
         mode=request.mode or None,
         handover="ours",
         handover_generation=0,
+        incoming=False,
     )
 
 

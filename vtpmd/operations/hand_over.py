@@ -27,7 +27,7 @@ log = get_logger("hand-over")
 
 _ACTS: dict[HandOverAct, Act] = {
     "declare": Act.MIGRATE,
-    "cancel": Act.MIGRATE,
+    "cancel": Act.CANCEL,
     "done": Act.MIGRATED,
     "take-back": Act.TAKE_BACK,
 }

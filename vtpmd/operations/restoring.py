@@ -115,6 +115,7 @@ def _plan(bundle: Bundle, request: RestoreRequest, old: Instance | None) -> Meta
         mode=mode or None,
         handover=kept.handover if kept else "ours",
         handover_generation=kept.handover_generation if kept else 0,
+        incoming=False,
     )
 
 

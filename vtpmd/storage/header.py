@@ -15,7 +15,7 @@ from vtpmd.encoding import cbor
 from .errors import newer
 from .mark import Age, Mark
 
-Kind = Literal["permanent", "volatile", "migration", "incoming", "suspended", "authority"]
+Kind = Literal["permanent", "volatile", "migration", "incoming", "suspended", "authority", "ticket"]
 Handover = Literal["ours", "lent", "away"]
 """Whether this host may go on with a TPM: yes; until another has; no."""
 

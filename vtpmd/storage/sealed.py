@@ -289,6 +289,14 @@ class SealedState:
         return seal(self.key.dek, header, self.key.slots, received.encode())
 
 
+def holds_record(fd: int, uuid: UUID) -> bool:
+    """Whether permanent state of instance `uuid` was ever stored in its open file.
+
+    Raises StorageError, EnvelopeError.
+    """
+    return StateFile(FileDevice(fd), uuid, "nvram").load().content is not None
+
+
 @dataclass(frozen=True)
 class Stored:
     """Permanent state as a file has it, parsed and as it is stored.

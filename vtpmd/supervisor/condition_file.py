@@ -8,7 +8,7 @@ import json
 import os
 from datetime import datetime
 
-from vtpmd.api.names import FAILED, LOCKED, RUNNING, STOPPED
+from vtpmd.api.names import STATES
 from vtpmd.storage.atomic import write_all
 from vtpmd.storage.files import storage_error
 
@@ -21,7 +21,6 @@ MAX_SIZE = 64 << 10
 _MAX_REASON = 4096
 _NEW = f".{CONDITION}"
 _FLAGS = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
-_STATES = (STOPPED, LOCKED, FAILED, RUNNING)
 
 
 def encode(condition: Condition) -> bytes:
@@ -57,7 +56,7 @@ def decode(data: bytes) -> Condition | None:
     except (ValueError, RecursionError, TypeError, KeyError):
         return None
     format_, state, reason = found
-    if type(format_) is not int or format_ != FORMAT or state not in _STATES:
+    if type(format_) is not int or format_ != FORMAT or state not in STATES:
         return None
     if type(reason) is not str or len(reason) > _MAX_REASON or not reason.isprintable():
         return None

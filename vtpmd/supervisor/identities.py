@@ -158,6 +158,20 @@ class Identities:
                 timed = [replace(each, time=told[each.digest]) for each in new]
                 await self._append([proven, *timed])
 
+    async def take_over(self, identity: UUID, entries: Sequence[Entry]) -> None:
+        """Note what another host knows of a TPM that is to come from there; its word is enough."""
+        ledger = await self.ledger()
+        present = {each.digest for each in ledger.given(identity)}
+        new: list[Entry] = []
+        for entry in entries:
+            match entry:
+                case Known(identity=who) if who == identity:
+                    if ledger.find(identity, entry.seed) is None:
+                        new.append(replace(entry, how="restored"))
+                case Given(identity=who) if who == identity and entry.digest not in present:
+                    new.append(entry)
+        await self._append(new)
+
     async def _configured_roots(self) -> dict[str, bytes]:
         if (path := self.settings.roots) is None:
             return {}

@@ -19,6 +19,7 @@ from vtpmd.telemetry.log import get_logger
 from . import questions
 from .access import Access, Grant, check_access, granted
 from .adoption import adopt
+from .arrival import CAME, arrived, awaiting, refusal
 from .endpoints import Endpoints
 from .errors import EndpointError, WorkerEndedError
 from .events import EventLog
@@ -30,7 +31,7 @@ from .refusals import refusals
 from .registry import Entry
 from .release import demand_free
 from .serving import ADOPTED, POWERED_OFF, Serving
-from .states import GONE, REFUSALS, STARTING, UNREADABLE, WAITING, Act, Cause, Condition
+from .states import SERVED, Act, Cause, Condition, Standing
 from .worker import Worker
 
 log = get_logger("instance")
@@ -44,7 +45,7 @@ class Instance:
         former = entry.former
         self._noted = None if former is None else former.since
         self._ran: Condition | None = None  # under the last daemon
-        if former is not None and former.state == names.RUNNING:
+        if former is not None and former.state in SERVED:
             self._ran, former = former, None
         self.condition = former or Condition(names.STOPPED, "not started yet")
         if entry.fault is not None:
@@ -77,21 +78,9 @@ class Instance:
 
     def demand(self, act: Act) -> None:
         """Raise OperationError unless the state permits this act."""
-        for standing, explanation in self._standings(act):
-            if problem := REFUSALS[standing].get(act):
-                raise OperationError(problem, f"{explanation}.")
-
-    def _standings(self, act: Act) -> Iterator[tuple[str, str]]:
-        """The rows of `REFUSALS` that apply now, each with the text for a refusal."""
-        name, state = self.metadata.name, self.condition.state
-        if self._gone is not None:
-            yield GONE, f"{name} was {self._gone.value}"
-        if self.fault is not None:
-            yield UNREADABLE, self.fault
-        why = f"{name} cannot be {act.value} while it is {state}: {self.condition.reason}"
-        if self._serving is not None and self._serving.worker is None and not self.asleep:
-            yield (WAITING if state == names.LOCKED else STARTING), why
-        yield state, why
+        attempting = self._serving is not None and self._worker is None and not self.asleep
+        known = self._gone, self.fault, attempting, self.metadata.incoming, self.metadata.handover
+        Standing(self.condition, *known).demand(act, self.metadata.name)
 
     async def open(self) -> bool:
         """Resume after a restart of the daemon: adopt the living worker, or start it if it ran.
@@ -111,7 +100,7 @@ class Instance:
         """Start to serve the instance, unless it is served. Raises OperationError."""
         async with self._busy:
             self.demand(Act.START)
-            if self.condition.state == names.RUNNING:
+            if self.condition.state in SERVED:
                 await self.note(autostart=True)
             else:
                 await self._start()
@@ -129,7 +118,7 @@ class Instance:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(attempt, partial(self.note, autostart=True))
             nursery.start_soon(attempt, self._try_now)
-        if refusals and self.condition.state == names.RUNNING:
+        if refusals and self.condition.state in SERVED:
             await self._end("it cannot be noted that it is to be served")
             self._become(Cause.STOP, f"not started: {refusals[0]}")
         if refusals:
@@ -251,6 +240,8 @@ class Instance:
         if metadata != self.metadata:
             await trio.to_thread.run_sync(self._host.registry.update, metadata)
             self.metadata = metadata
+            if self._serving is not None:
+                self._serving.metadata = metadata
 
     @property
     def access(self) -> Access:
@@ -300,6 +291,9 @@ class Instance:
         except WorkerEndedError as error:
             self._log.warning("worker-gone", reason=str(error))
             return None, f"its worker ended while no daemon was there; {POWERED_OFF}"
+        worker.incoming = await awaiting(self._host.registry, self.metadata)
+        if self._ran is not None and (self._ran.state == names.INCOMING) is not worker.incoming:
+            self._ran = None  # its TPM has come meanwhile
         worker.on_unwrap = partial(OldKeys(self._host, self.metadata).answer, worker)
         self._log.info("adopted", pid=worker.pid)
         return worker, None
@@ -311,7 +305,7 @@ class Instance:
             await serving.settled()
         else:
             await serving.try_now()
-        if self.condition.state != names.RUNNING:
+        if self.condition.state not in SERVED:
             raise OperationError(serving.problem, self.condition.reason)
 
     def _serve(
@@ -348,19 +342,23 @@ class Instance:
             worker.inquire()
         if admitted and event.kind in HAND_OVERS:
             self._host.nursery.start_soon(self._look_at_hand_over)
+        if admitted and self.condition.state == names.INCOMING and (reason := refusal(event)):
+            self._become(Cause.AWAITED, reason)
         return admitted
 
     async def _look_at_hand_over(self) -> None:
-        """Remember the state of hand-over that the worker reports, and the newest state."""
+        """Remember the state of hand-over, what came, and the newest state, as they are now."""
         async with self._busy:
             if self._gone is None and (answer := await self.status()) is not None:
-                _, status = answer
-                await self.note_hand_over(status.handover, status.generation)
+                await self.note_hand_over(answer[1].handover, answer[1].generation)
+                came = await arrived(self._host.registry, self.metadata, answer[1], self.note)
+                if came and self.condition.state == names.INCOMING:
+                    self._become(Cause.READY, CAME)
         await self.note_newest()
 
     async def note_newest(self) -> None:
         """Note the stored state as the newest one that was seen."""
-        if self._gone is None and self.fault is None:
+        if self._gone is None and self.fault is None and not self.metadata.incoming:
             await trio.to_thread.run_sync(self._host.anchors.note, self.metadata.uuid)
 
     async def note_hand_over(self, handover: str, generation: int) -> None:
@@ -378,11 +376,13 @@ class Instance:
 
     def _become(self, cause: Cause, reason: str) -> None:
         self.condition = self.condition.after(cause, reason)
-        if self._ran is not None and cause is Cause.READY and reason == self._ran.reason:
+        if self._ran is not None and reason == self._ran.reason and self.condition.state in SERVED:
             self.condition = self._ran  # nothing has happened to it meanwhile
         if self._ran is not None and cause is Cause.ASLEEP:
             self.condition = replace(self._ran, reason=reason)
         self._ran = None
+        if cause is Cause.READY and self.metadata.incoming:
+            self._host.nursery.start_soon(self._look_at_hand_over)
         self._log.info("state", state=self.condition.state, reason=reason)
         self._host.nursery.start_soon(self._note_condition)
 

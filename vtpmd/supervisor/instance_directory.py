@@ -24,7 +24,7 @@ from vtpmd.storage.directory import LOCK, make_directory, remove_directory
 from vtpmd.storage.envelope import Envelope
 from vtpmd.storage.errors import StorageError, outdated
 from vtpmd.storage.files import open_directory, storage_error
-from vtpmd.storage.sealed import read_sealed
+from vtpmd.storage.sealed import holds_record, read_sealed
 from vtpmd.storage.state_files import (
     create_state_files,
     opened_files,
@@ -114,6 +114,12 @@ def sealed_state(dir_fd: int, uuid: UUID) -> tuple[Envelope, bytes]:
     """The permanent state, parsed and as it is stored. Raises StorageError, EnvelopeError."""
     with opened_nvram(dir_fd) as fd:
         return read_sealed(fd, uuid)
+
+
+def holds_state(dir_fd: int, uuid: UUID) -> bool:
+    """Whether there is a permanent state. Raises StorageError, EnvelopeError for damaged files."""
+    with opened_nvram(dir_fd) as fd:
+        return holds_record(fd, uuid)
 
 
 def demand_layout(dir_fd: int) -> None:

@@ -21,6 +21,8 @@ from vtpmd.telemetry.log import get_logger
 from .errors import KeyMissingError
 
 CLOSE_TIMEOUT = 5.0
+TICKET = b"ticket:\0"
+"""With this the id of a ticket's key begins, and by chance no other's."""
 
 log = get_logger("keys")
 Result = TypeVar("Result")
@@ -93,9 +95,13 @@ class Keys:
         """Whether a provider of this name is configured."""
         return name in self._providers
 
-    async def fresh(self, uuid: UUID, provider: KeyProvider) -> Key:
-        """A new DEK for an instance, wrapped by `provider`, to be wiped. Raises KeyMissingError."""
-        dek, dek_id = bytearray(secrets.token_bytes(DEK_SIZE)), secrets.token_bytes(DEK_ID_SIZE)
+    async def fresh(self, uuid: UUID, provider: KeyProvider, mark: bytes = b"") -> Key:
+        """A new DEK for an instance, wrapped by `provider`, to be wiped. Raises KeyMissingError.
+
+        With `mark`, which its id then begins with, for something else of the instance.
+        """
+        dek = bytearray(secrets.token_bytes(DEK_SIZE))
+        dek_id = mark + secrets.token_bytes(DEK_ID_SIZE - len(mark))
         context = KeyContext(uuid, dek_id)
         try:
             slots = [
@@ -107,11 +113,17 @@ class Keys:
             raise
         return Key(dek, dek_id, tuple(slots))
 
-    async def unlock(self, envelope: Envelope, uuid: UUID) -> bytearray:
-        """The DEK of a sealed state, from the first slot that holds it.
+    def none(self) -> Key:
+        """A key in no slot, under which nothing can be stored, for who waits for one."""
+        return Key(bytearray(secrets.token_bytes(DEK_SIZE)), secrets.token_bytes(DEK_ID_SIZE), ())
+
+    async def unlock(self, envelope: Envelope, uuid: UUID, *, ticket: bool = False) -> bytearray:
+        """The DEK of a sealed state or `ticket`, from the first slot that holds it.
 
         Raises KeyMissingError; EnvelopeError if slots open, but none with the key of this state.
         """
+        if envelope.header.dek_id.startswith(TICKET) is not ticket:
+            raise KeyMissingError("a ticket has a key of its own, and state another", retry=False)
         failures: list[KeyMissingError] = []
         wrong: EnvelopeError | None = None
         for slot in sorted(envelope.slots, key=lambda slot: slot.purpose != "primary"):
@@ -130,8 +142,11 @@ class Keys:
         """The DEK in the first of these slots that opens for this instance.
 
         Nothing proves that the slots are the instance's: whoever opens something with the DEK will
-        see. Raises KeyMissingError, which names each KEK.
+        see. The key of a ticket is nothing for a worker. Raises KeyMissingError, which names each
+        KEK.
         """
+        if dek_id.startswith(TICKET):
+            raise KeyMissingError("a worker gets no key of a ticket", retry=False)
         context, failures = KeyContext(uuid, dek_id), []
         for slot in sorted(slots, key=lambda slot: slot.purpose != "primary"):
             try:

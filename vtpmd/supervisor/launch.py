@@ -19,7 +19,7 @@ from vtpmd.ipc.messages import (
     Ready,
     Serve,
 )
-from vtpmd.storage.envelope import Envelope
+from vtpmd.storage.header import Header
 from vtpmd.storage.key import Key
 from vtpmd.storage.wipe import wipe
 from vtpmd.telemetry.log import get_logger
@@ -116,22 +116,32 @@ async def serve(
 ) -> Worker:
     """Unlock an instance and hand it to a new worker, powered on if `startup`.
 
+    One whose TPM is still to come needs no key: the worker's `incoming` says so then.
+
     `granted` says who may connect now. The sockets are there before the key is: a virtual machine
     that starts at the same time waits for the first attempt to get it. Raises NotServedError.
     """
     dek = bytearray()
     try:
-        envelope, after = await trio.to_thread.run_sync(host.anchors.admit, metadata.uuid)
+        envelope = after = None
+        if not await trio.to_thread.run_sync(host.registry.awaits, metadata):
+            envelope, after = await trio.to_thread.run_sync(host.anchors.admit, metadata.uuid)
         listening = endpoints.listen(granted())
-        dek = await host.keys.unlock(envelope, metadata.uuid)
+        if envelope is None:
+            key = host.keys.none()
+        else:
+            dek = await host.keys.unlock(envelope, metadata.uuid)
+            key = Key(dek, envelope.header.dek_id, envelope.slots)
         grant = granted()
-        order = serve_order(host.configuration, metadata, envelope, grant, startup, dek)
+        header = None if envelope is None else envelope.header
+        order = serve_order(host.configuration, metadata, header, grant, startup, key)
         endpoints.admit()
         if after is not None:
             await _begin_anew(host, metadata, order, after)
         worker = await _hand_over(host, metadata, endpoints, listening, order, on_event)
         await _keep_up(worker, grant, granted)
-        host.nursery.start_soon(trio.to_thread.run_sync, host.anchors.note, metadata.uuid)
+        if envelope is not None:
+            host.nursery.start_soon(trio.to_thread.run_sync, host.anchors.note, metadata.uuid)
         return worker
     except EXPECTED as error:
         raise NotServedError.by(error) from None
@@ -184,6 +194,7 @@ async def _hand_over(
             async with dismissed_on_failure(host, metadata, worker):
                 fds = [*files, claimed, control, adoption.fileno(), *data]
                 ready = await worker.ask(order, Ready, fds)
+                worker.incoming = order.incoming
     log.info(
         "served",
         instance=metadata.name,
@@ -225,18 +236,19 @@ async def _keep_up(worker: Worker, known: Grant, granted: Callable[[], Grant]) -
 def serve_order(
     configuration: Configuration,
     metadata: Metadata,
-    envelope: Envelope,
+    header: Header | None,
     grant: Grant,
     startup: bool,
-    dek: bytearray,
+    key: Key,
 ) -> Serve:
-    """The order to serve an instance."""
+    """The order to serve an instance; `header` is that of its stored state, None without one."""
     return Serve(
         uuid=metadata.uuid,
         name=metadata.name,
-        key=Key(dek, envelope.header.dek_id, envelope.slots),
+        key=key,
         sandbox=configuration.sandbox,
-        startup=startup,
-        handover=metadata.remembered(envelope.header),
+        startup=startup and header is not None,
+        handover="ours" if header is None else metadata.remembered(header),
+        incoming=header is None,
         **vars(grant.order),
     )

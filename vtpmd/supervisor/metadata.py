@@ -37,7 +37,8 @@ class Metadata:
     `autostart`: the daemon serves it again when it starts. `identity`: the same for all that have
     the secrets of one TPM; it is the UUID of the first of them. `owner` (USER[:GROUP]) and `mode`
     (octal) are those of its sockets; None: as they are configured. `handover`: whose the TPM was
-    when generation `handover_generation` of its state was written.
+    when generation `handover_generation` of its state was written. `incoming`: its TPM is still to
+    come from another host; provider, profile and banks are empty until then, unless a ticket said.
     """
 
     name: str
@@ -53,6 +54,7 @@ class Metadata:
     mode: str | None = None
     handover: Handover = "ours"
     handover_generation: int = 0
+    incoming: bool = False
 
     def remembered(self, header: Header) -> Handover:
         """The state of hand-over that state with this header has at least.
@@ -190,6 +192,7 @@ _READERS: dict[str, Callable[[object], object]] = {
     "mode": _or_none(_octal),
     "handover": _handover,
     "handover_generation": _count,
+    "incoming": _flag,
 }
 
 

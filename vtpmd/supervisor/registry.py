@@ -81,6 +81,14 @@ class Registry:
         os.close(self.state_fd)
         self._lock.close()
 
+    def room(self) -> int:
+        """How many octets there still is space for. Raises StorageError."""
+        try:
+            found = os.fstatvfs(self.state_fd)
+        except OSError as error:
+            raise storage_error("look for space", error) from None
+        return found.f_bavail * found.f_frsize
+
     def load(self) -> list[Entry]:
         """Every instance; directories that a crash left incomplete are removed."""
         entries = []
@@ -255,6 +263,13 @@ class Registry:
         """An instance's sealed state, as `envelope` and as it is stored. Raises as `envelope`."""
         with self.directory(uuid) as fd:
             return instance_directory.sealed_state(fd, uuid)
+
+    def awaits(self, metadata: Metadata) -> bool:
+        """Whether an instance's TPM is still to come. Raises as `envelope`."""
+        if not metadata.incoming:
+            return False
+        with self.directory(metadata.uuid) as fd:
+            return not instance_directory.holds_state(fd, metadata.uuid)
 
     def stored(self, uuid: UUID, *, durable: bool = False) -> Stored:
         """An instance's sealed state with the condition of its file. Raises as `envelope`.

@@ -40,6 +40,7 @@ BACKOFFS: dict[Cause, Callable[[], Backoff]] = {
     Cause.CRASHED: lambda: Backoff(0.5, 30.0, MAX_CRASHES, SLOW),
 }
 READY = "ready: QEMU can connect"
+AWAITING = "waits for its TPM, which comes with its migrating machine"
 SLEEPS = "asleep, as nobody uses it: whoever does wakes it"
 WAKE_TIMEOUT = 30.0
 ADOPTED = "served on by a worker that outlived its daemon"
@@ -74,7 +75,8 @@ class Serving:
         self.problem = problems.INTERNAL
         """Why it could not be served last, for whoever asks to try again."""
         self._host = host
-        self._metadata = metadata
+        self.metadata = metadata
+        """Kept up to date by the instance."""
         self._granted = granted
         self._endpoints = endpoints
         self._log = log
@@ -104,7 +106,8 @@ class Serving:
             self._endpoints.remove()
         except Exception:
             self._log.exception("defect")
-            cause = Cause.CRASHED if self._last[0] is Cause.READY else Cause.REFUSED
+            was_served = self._last[0] in (Cause.READY, Cause.AWAITED)
+            cause = Cause.CRASHED if was_served else Cause.REFUSED
             self._fail(NotServedError(cause, problems.INTERNAL, "internal error, see the log"))
         finally:
             self._endpoints.let_go()
@@ -135,7 +138,7 @@ class Serving:
         self._succeeded = trio.Event()
         try:
             successor, pause = await succeed(
-                self._host, self._metadata, self._endpoints, worker, self._on_event
+                self._host, self.metadata, self._endpoints, worker, self._on_event
             )
             self._successor = successor
         finally:
@@ -162,7 +165,7 @@ class Serving:
         """Have a worker serve what sleeps. Raises KeeperLostError, WorkerSilentError."""
         if not self.asleep or self._host.keeper is None:
             return
-        await self._host.keeper.wake(self._metadata.uuid)
+        await self._host.keeper.wake(self.metadata.uuid)
         with trio.move_on_after(WAKE_TIMEOUT):
             await self._woken.wait()
         if self.worker is None:
@@ -173,7 +176,7 @@ class Serving:
 
         Raises NotServedError.
         """
-        keeper, uuid = self._host.keeper, self._metadata.uuid
+        keeper, uuid = self._host.keeper, self.metadata.uuid
         if keeper is None or not await keeper.has(uuid):
             return None
         self._woken = trio.Event()
@@ -186,7 +189,7 @@ class Serving:
         except KeeperLostError:
             self._lost = f"its keeper ended; {POWERED_OFF}"
             worker = await revive(
-                self._host, self._metadata, self._granted, self._endpoints, self._on_event
+                self._host, self.metadata, self._granted, self._endpoints, self._on_event
             )
             self._lost = None
         except WorkerEndedError as error:
@@ -194,7 +197,7 @@ class Serving:
             raise NotServedError(Cause.CRASHED, problems.INTERNAL, str(error), True) from None
         finally:
             self.asleep = False
-        worker.on_unwrap = partial(OldKeys(self._host, self._metadata).answer, worker)
+        worker.on_unwrap = partial(OldKeys(self._host, self.metadata).answer, worker)
         self._tell(Cause.AWAKE, reason)
         return worker
 
@@ -246,8 +249,9 @@ class Serving:
                 while successor := await self._take_successor() or await self._sleep(reason):
                     worker = successor
                     await self._attend_successor(worker)
-                lease.give_up(self._host.registry, self._metadata.uuid)
-                await trio.to_thread.run_sync(self._host.anchors.note, self._metadata.uuid)
+                lease.give_up(self._host.registry, self.metadata.uuid)
+                if not self.metadata.incoming:
+                    await trio.to_thread.run_sync(self._host.anchors.note, self.metadata.uuid)
                 if self._stopping:
                     return
                 if worker is None:
@@ -283,7 +287,7 @@ class Serving:
         """A new worker that serves the instance, and why. Raises NotServedError."""
         # Tools on the data socket send no INIT: they expect a TPM that is on. One that has lost its
         # power stays off, so that no empty PCRs pass for those there were.
-        startup = self._metadata.data_socket and self._lost is None
+        startup = self.metadata.data_socket and self._lost is None
         reason = READY if self._lost is None else f"restarted: {self._lost}"
         damage: list[str] = []
 
@@ -293,14 +297,16 @@ class Serving:
             return self._on_event(pid, event)
 
         worker = await serve(
-            self._host, self._metadata, self._granted, self._endpoints, startup, on_event
+            self._host, self.metadata, self._granted, self._endpoints, startup, on_event
         )
+        if worker.incoming:
+            reason = AWAITING
         return worker, "; ".join([reason, *damage])
 
     async def _attend(self, worker: Worker, reason: str, adopted: Worker | None) -> None:
         """Stay with a serving worker, which may be the `adopted` one, until it ends."""
         self.worker = worker
-        self._tell(Cause.READY, reason)
+        self._tell(Cause.AWAITED if worker.incoming else Cause.READY, reason)
         await self._stay_with(worker, worker is adopted and worker.strange is None)
 
     async def _attend_successor(self, worker: Worker) -> None:
@@ -322,7 +328,7 @@ class Serving:
         self._woken.set()
         if self._host.keeper is not None and worker.strange is None:
             self._host.nursery.start_soon(
-                self._host.keeper.offer, worker, self._metadata, self._endpoints
+                self._host.keeper.offer, worker, self.metadata, self._endpoints
             )
         try:
             if admit_anew:

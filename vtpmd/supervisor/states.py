@@ -1,19 +1,20 @@
 """The states of an instance: the transitions, and what each state refuses."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from enum import Enum
 
 from vtpmd.api import problems
-from vtpmd.api.names import FAILED, LOCKED, RUNNING, STOPPED
-from vtpmd.api.problems import Problem
+from vtpmd.api.names import AWAY, FAILED, INCOMING, LENT, LOCKED, OURS, RUNNING, STOPPED
+from vtpmd.api.problems import OperationError, Problem
 
 
 class Cause(Enum):
     """What happened to an instance."""
 
     READY = "a worker serves it"
+    AWAITED = "a worker waits for its TPM, which is to come from another host"
     ASLEEP = "nobody uses it, so that no worker serves it"
     AWAKE = "a worker serves it again, as somebody uses it"
     KEY_UNAVAILABLE = "its key could not be had"
@@ -25,16 +26,19 @@ class Cause(Enum):
 
 TRANSITIONS: dict[tuple[str, Cause], str] = {
     (STOPPED, Cause.READY): RUNNING,
+    (STOPPED, Cause.AWAITED): INCOMING,
     (STOPPED, Cause.ASLEEP): RUNNING,
     (STOPPED, Cause.KEY_UNAVAILABLE): LOCKED,
     (STOPPED, Cause.REFUSED): FAILED,
     (LOCKED, Cause.READY): RUNNING,
+    (LOCKED, Cause.AWAITED): INCOMING,
     (LOCKED, Cause.ASLEEP): RUNNING,
     (LOCKED, Cause.KEY_UNAVAILABLE): LOCKED,
     (LOCKED, Cause.REFUSED): FAILED,
     (LOCKED, Cause.STOP): STOPPED,
     (LOCKED, Cause.UNLOCKED): STOPPED,
     (FAILED, Cause.READY): RUNNING,
+    (FAILED, Cause.AWAITED): INCOMING,
     (FAILED, Cause.ASLEEP): RUNNING,
     (FAILED, Cause.KEY_UNAVAILABLE): LOCKED,
     (FAILED, Cause.REFUSED): FAILED,
@@ -43,7 +47,13 @@ TRANSITIONS: dict[tuple[str, Cause], str] = {
     (RUNNING, Cause.AWAKE): RUNNING,
     (RUNNING, Cause.CRASHED): FAILED,
     (RUNNING, Cause.STOP): STOPPED,
+    (INCOMING, Cause.READY): RUNNING,
+    (INCOMING, Cause.AWAITED): INCOMING,
+    (INCOMING, Cause.CRASHED): FAILED,
+    (INCOMING, Cause.STOP): STOPPED,
 }
+SERVED = frozenset({RUNNING, INCOMING})
+"""The states in which a worker is there for its clients."""
 
 
 class Act(Enum):
@@ -59,6 +69,9 @@ class Act(Enum):
     CLONE = "cloned"
     REKEY = "rekeyed"
     MIGRATE = "migrated"
+    CANCEL = "kept here"
+    TICKET = "given a ticket"
+    RECEIVE = "received"
     MIGRATED = "marked as migrated"
     TAKE_BACK = "taken back"
     ACCEPT = "accepted as it is stored"
@@ -69,7 +82,8 @@ class Act(Enum):
     UPGRADE = "upgraded"
 
 
-# Further conditions that restrict what can be done, whatever the state is.
+# Further conditions that restrict what can be done, whatever the state is: these, INCOMING for one
+# whose TPM is still to come also while nothing waits for it, and the states of hand-over.
 GONE = "gone"  # deleted or replaced: whoever waited for that finds nothing
 UNREADABLE = "unreadable"  # its metadata cannot be read: it is never started
 STARTING = "starting"  # an attempt to serve it goes on, or the next one is waited for
@@ -80,29 +94,49 @@ def _each(acts: Iterable[Act], problem: Problem) -> dict[Act, Problem]:
     return dict.fromkeys(acts, problem)
 
 
-_HAND_OVER = (Act.MIGRATE, Act.MIGRATED, Act.TAKE_BACK)
+_HAND_OVER = (Act.MIGRATE, Act.CANCEL, Act.MIGRATED, Act.TAKE_BACK)
 _IDENTITY = (Act.IDENTIFY, Act.CERTIFY)
-_SETTLED = (Act.CLONE, Act.REKEY, Act.UPGRADE, *_HAND_OVER, *_IDENTITY)
-_SERVED = (Act.READ_PCRS, Act.MIGRATE, Act.UPGRADE)
+_STORED = (
+    Act.BACK_UP,
+    Act.SNAPSHOT,
+    Act.TICKET,
+    Act.CLONE,
+    Act.REKEY,
+    Act.ACCEPT,
+    Act.UPGRADE,
+    *_HAND_OVER,
+    *_IDENTITY,
+)
+_SETTLED = (Act.RECEIVE, Act.CLONE, Act.REKEY, Act.UPGRADE, *_HAND_OVER, *_IDENTITY)
+_LIVE = (Act.READ_PCRS, Act.MIGRATE, Act.RECEIVE, Act.UPGRADE)
 REFUSALS: dict[str, dict[Act, Problem]] = {
     GONE: _each(Act, problems.NOT_FOUND),
-    UNREADABLE: _each(
-        (
-            *(Act.START, Act.BACK_UP, Act.SNAPSHOT, Act.CLONE, Act.REKEY, Act.ACCEPT, Act.SET),
-            Act.UPGRADE,
-            *_HAND_OVER,
-            *_IDENTITY,
-        ),
-        problems.STATE_REFUSED,
-    ),
+    UNREADABLE: _each((Act.START, Act.SET, Act.RECEIVE, *_STORED), problems.STATE_REFUSED),
     STARTING: _each(_SETTLED, problems.UNAVAILABLE),
     WAITING: _each(_SETTLED, problems.KEY_UNAVAILABLE),
-    STOPPED: _each(_SERVED, problems.NOT_RUNNING),
-    LOCKED: _each(_SERVED, problems.NOT_RUNNING),
-    FAILED: _each(_SERVED, problems.NOT_RUNNING),
+    STOPPED: _each(_LIVE, problems.NOT_RUNNING),
+    LOCKED: _each(_LIVE, problems.NOT_RUNNING),
+    FAILED: _each(_LIVE, problems.NOT_RUNNING),
     RUNNING: _each((Act.DELETE, Act.REPLACE), problems.RUNNING_CONFLICT),
+    INCOMING: _each((*_STORED, Act.READ_PCRS), problems.STILL_TO_COME),
+    LENT: _each((Act.MIGRATE,), problems.HANDED_OVER),
+    AWAY: _each(
+        (Act.BACK_UP, Act.SNAPSHOT, Act.CLONE, Act.REKEY, Act.MIGRATE, Act.CERTIFY),
+        problems.HANDED_OVER,
+    ),
 }
-"""Which acts are refused in which state or condition, and as which problem."""
+"""Which acts are refused in which state or condition, and as which problem.
+
+The hand-over is what the daemon has noted of it; the worker, which knows it best, judges once more.
+"""
+
+
+EXPLANATIONS = {
+    INCOMING: "its TPM is still to come from another host",
+    LENT: "its state was read, for a snapshot or a migration, and who did that is not back yet",
+    AWAY: "its state was handed over to another host",
+}
+"""Why further conditions restrict what can be done, for people."""
 
 
 @dataclass(frozen=True)
@@ -122,3 +156,41 @@ class Condition:
         if state == self.state:
             return replace(self, reason=reason)
         return Condition(state, reason)
+
+
+@dataclass(frozen=True)
+class Standing:
+    """All that restricts what can be done with an instance now.
+
+    `gone`: what became of it; `fault`: why its metadata can't be read; `attempting`: to serve it is
+    being tried; `incoming`: its TPM is still to come; `handover`: whose it is, as far as is known.
+    """
+
+    condition: Condition
+    gone: Act | None = None
+    fault: str | None = None
+    attempting: bool = False
+    incoming: bool = False
+    handover: str = OURS
+
+    def demand(self, act: Act, name: str) -> None:
+        """Raise OperationError unless everything permits this act with the instance `name`."""
+        for row, explanation in self._rows(act, name):
+            if problem := REFUSALS[row].get(act):
+                raise OperationError(problem, f"{explanation}.")
+
+    def _rows(self, act: Act, name: str) -> Iterator[tuple[str, str]]:
+        """The rows of `REFUSALS` that apply, each with the text for a refusal."""
+        state = self.condition.state
+        if self.gone is not None:
+            yield GONE, f"{name} was {self.gone.value}"
+        if self.fault is not None:
+            yield UNREADABLE, self.fault
+        if self.incoming:
+            yield INCOMING, f"{name} cannot be {act.value}: {EXPLANATIONS[INCOMING]}"
+        why = f"{name} cannot be {act.value} while it is {state}: {self.condition.reason}"
+        if self.attempting:
+            yield (WAITING if state == LOCKED else STARTING), why
+        yield state, why
+        if self.handover != OURS:
+            yield self.handover, f"{name} cannot be {act.value}: {EXPLANATIONS[self.handover]}"

@@ -11,6 +11,7 @@ from vtpmd.api import problems
 from vtpmd.ipc.channel import Channel, ChannelClosedError, IllegalMessageError
 from vtpmd.ipc.messages import GivesWay, GiveWay, Ready, Succeed, Succession
 from vtpmd.ipc.rules import Side, State
+from vtpmd.storage.key import Key
 from vtpmd.storage.wipe import wipe
 from vtpmd.telemetry.log import get_logger
 
@@ -82,8 +83,9 @@ async def revive(
     try:
         envelope = await trio.to_thread.run_sync(host.registry.envelope, metadata.uuid)
         dek = await host.keys.unlock(envelope, metadata.uuid)
+        key = Key(dek, envelope.header.dek_id, envelope.slots)
         order = serve_order(
-            host.configuration, metadata, envelope, granted(), metadata.data_socket, dek
+            host.configuration, metadata, envelope.header, granted(), metadata.data_socket, key
         )
         with trio.CancelScope(shield=True), serving_lock.joined(endpoints.adoption) as lock:
             worker = await spawn(host, metadata, on_event, lock)

@@ -68,6 +68,8 @@ class Worker:
     ) -> None:
         self.pid = process.pid
         self.strange = strange
+        self.incoming = False
+        """Whether it was told to wait for a TPM."""
         self.on_unwrap: Callable[[UnwrapKey], None] | None = None
         """Answers with `tell`; nobody does while it is None."""
         self._channel = process.channel

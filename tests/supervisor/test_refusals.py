@@ -16,12 +16,15 @@ from vtpmd.storage.errors import StorageKind as Kind
 from vtpmd.supervisor.errors import (
     EndpointError,
     HandOverRefusedError,
+    KeeperLostError,
     KeyMissingError,
+    RolledBackError,
     SupervisorError,
     WorkerEndedError,
     WorkerFailedError,
     WorkerRefusedError,
 )
+from vtpmd.supervisor.lease import ServedElsewhereError
 from vtpmd.supervisor.refusals import EXPECTED, NotServedError, refusals
 from vtpmd.supervisor.states import Cause
 from vtpmd.supervisor.zygote import SpawnError
@@ -41,6 +44,7 @@ FAILURES: dict[FailureKind, Problem] = {
     "wrong-instance": problems.STATE_REFUSED,
     "storage": problems.UNAVAILABLE,
     "sandbox": problems.UNAVAILABLE,
+    "busy": problems.UNAVAILABLE,
     "model": problems.INVALID,
     "certificates": problems.CERTIFICATES_REFUSED,
     "defect": problems.INTERNAL,
@@ -67,6 +71,9 @@ def cases() -> Iterator[tuple[Exception, Problem, bool]]:
     yield DamagedError("x"), problems.UNAVAILABLE, False
     yield SpawnError("x"), problems.INTERNAL, True
     yield InUseError("x"), problems.RUNNING_CONFLICT, False
+    yield ServedElsewhereError("x"), problems.RUNNING_CONFLICT, False
+    yield RolledBackError("x"), problems.STATE_REFUSED, False
+    yield KeeperLostError("x"), problems.UNAVAILABLE, False
     yield EndpointError("x"), problems.UNAVAILABLE, False
     yield FileExistsError("x"), problems.UNAVAILABLE, False
     for number in (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN, errno.ENOBUFS):

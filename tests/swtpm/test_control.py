@@ -152,6 +152,11 @@ def test_init_takes_exactly_four_octets(stopped: Client) -> None:
     assert stopped.host.calls == [("init", True)]
 
 
+def test_init_heeds_no_flag_but_the_one_that_deletes(stopped: Client) -> None:
+    assert stopped.send(0x02, struct.pack(">I", 0xFFFFFFFE)) == OK
+    assert stopped.host.calls == [("init", False)]
+
+
 @pytest.mark.parametrize(
     ("wanted", "given"), [(1, 2808), (2808, 2808), (3968, 3968), (4096, 4096), (1 << 31, 4096)]
 )

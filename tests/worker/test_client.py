@@ -111,6 +111,55 @@ def test_a_defect_is_answered_noted_and_survived() -> None:
     assert [type(error) for error in host.defects] == [KeyError] * 4
 
 
+def test_the_rest_of_a_command_is_none_of_its_own() -> None:
+    """Even if it looks like one."""
+    host = BrokenHost()
+    inner = bytes.fromhex("80010000000a00000181")
+    outer = bytes.fromhex("80010000001400000181") + inner
+    ours, theirs = socket.socketpair()
+    with theirs:
+        client = _data_client(ours, host)
+        for part in (outer[:10], inner):
+            theirs.sendall(part)
+            client.ready(0.0)
+        assert theirs.recv(64).hex() == "80010000000a00000101"
+        client.close()
+    assert inner not in host.executed
+    assert len(host.defects) == 1
+
+
+class Attaching(Always):
+    """Takes note of what is attached."""
+
+    def __init__(self) -> None:
+        self.attached: list[socket.socket] = []
+
+    def attach(self, client: ControlClient, data: socket.socket) -> None:
+        self.attached.append(data)
+
+
+@pytest.mark.parametrize("early", [2, 4])
+def test_a_descriptor_waits_for_the_message_that_it_came_with(early: int) -> None:
+    """Here the second one in a packet, of which a rest may come later."""
+    host, attaching = BrokenHost(), Attaching()
+    get_config, set_datafd = struct.pack(">I", 0x0F), struct.pack(">I", 0x10)
+    ours, theirs = socket.socketpair()
+    data, others = socket.socketpair()
+    with theirs, data, others:
+        client = ControlClient(
+            ours, 0.0, Always(), host.note_defect, host, attaching, _NO_DROPS.of("a client")
+        )
+        socket.send_fds(theirs, [get_config + set_datafd[:early]], [data.fileno()])
+        client.ready(0.0)
+        if early < len(set_datafd):
+            theirs.sendall(set_datafd[early:])
+            client.ready(0.0)
+        assert theirs.recv(64) == bytes(8) + bytes(4)
+        client.close()
+        (attached,) = attaching.attached
+        attached.close()
+
+
 def test_what_comes_before_an_answer_is_out_is_dropped() -> None:
     """Also while a client does not read: nothing is queued for it."""
     host = BrokenHost()

@@ -1,7 +1,5 @@
 """The keeper's sandbox: it opens nothing, starts nothing, and its memory is its own."""
 
-import ctypes
-import os
 import resource
 from contextlib import suppress
 
@@ -10,7 +8,6 @@ from vtpmd.linux.hardening import forbid_core_files, forbid_tracing
 from vtpmd.linux.streams import silence_streams
 
 _PR_SET_NO_NEW_PRIVS = 38
-_MCL_CURRENT, _MCL_FUTURE = 1, 2
 # Landlock access bits (linux/landlock.h): all that each ABI can refuse, as in worker/sandbox.py.
 _FS_BITS = {1: 13, 2: 14, 3: 15, 4: 15}
 _FS_BITS_NEWEST = 16
@@ -25,23 +22,15 @@ def confine() -> None:
     forbid_core_files()
     forbid_tracing()
     silence_streams()
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    with suppress(OSError):
-        _lock_memory()
+    for limit in (resource.RLIMIT_NOFILE, resource.RLIMIT_MEMLOCK):
+        _, hard = resource.getrlimit(limit)
+        resource.setrlimit(limit, (hard, hard))
     kernel.prctl(_PR_SET_NO_NEW_PRIVS, 1)
     with suppress(OSError):
         _landlock()
     kernel.drop_capabilities()
     with suppress(OSError, ValueError):
         resource.setrlimit(resource.RLIMIT_NPROC, (0, 0))
-
-
-def _lock_memory() -> None:
-    """Never swap out what is in memory: keys of sleeping TPMs are."""
-    libc = ctypes.CDLL(None, use_errno=True)
-    if libc.mlockall(_MCL_CURRENT | _MCL_FUTURE):
-        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
 
 
 def _landlock() -> None:

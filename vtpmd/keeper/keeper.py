@@ -197,6 +197,7 @@ class Keeper:
             self._drop(uuid, sleeper)
             return
         self._silence(sleeper)
+        estate.guard()
         sleeper.estate = estate
         for fd in estate.sockets:
             self._watch(fd, partial(self._wake, uuid))

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from vtpmd.ipc.channel import Channel
 from vtpmd.ipc.messages import STATE_FDS, GiveBack
+from vtpmd.linux.locked import lock
 from vtpmd.spawn.spawner import Spawning
 
 _FILES = STATE_FDS + 2
@@ -45,6 +46,11 @@ class Estate:
         if not stat.S_ISREG(os.fstat(self.fds[0]).st_mode):
             raise UnfitError
 
+    def guard(self) -> None:
+        """Keep its key out of what is swapped out, where the host lets us."""
+        with suppress(OSError):
+            lock(self.order.order.key.dek)
+
     def forget(self) -> None:
         """Its key is wiped, and what was sealed is gone, too: another process goes on with it."""
         wipe(self.order)
@@ -57,7 +63,7 @@ class Estate:
 class Sleeper:
     """`channel`: to the worker that serves it, or is about to. `lock`: its serving lock.
 
-    `since_failed`: how often it could not be woken lately.
+    `failures`: how often it could not be woken lately.
     """
 
     name: str

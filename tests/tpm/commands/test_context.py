@@ -269,6 +269,16 @@ def test_what_ends_the_contexts_of_objects(both: Both, hierarchy: int) -> None:
     assert found[0][-1] == parameter_error(RC.INTEGRITY, 1)
 
 
+def test_keys_of_contexts_are_forgotten_at_a_reset(tester: Tester, engine_peer: EnginePeer) -> None:
+    save(tester, areas.loaded_primary(tester, areas.storage()))
+    engine = engine_peer.engine
+    assert engine._tpm.context_ciphers
+    engine.power_off()
+    engine.power_on()
+    assert tester.startup() == 0
+    assert not engine._tpm.context_ciphers
+
+
 def test_st_clear_objects_end_at_a_restart(both: Both) -> None:
     for tester in both:
         key = areas.loaded_primary(tester, areas.storage(areas.OWN | areas.ST_CLEAR))

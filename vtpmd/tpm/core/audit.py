@@ -4,7 +4,7 @@ from ..crypto.hashes import digest, digest_size
 from ..state import Session, Tpm
 from ..wire.constants import CC
 
-_ALWAYS = CC.SET_COMMAND_CODE_AUDIT_STATUS
+_ALWAYS = int(CC.SET_COMMAND_CODE_AUDIT_STATUS)
 
 
 def is_exclusive(tpm: Tpm, session: Session) -> bool:

@@ -83,8 +83,8 @@ def tick(tpm: Tpm) -> None:
     if not tpm.nv_available:
         return
     now = tpm.now()
-    passed = max(0, now - tpm.last_now)
-    if not passed:
+    passed = now - tpm.last_now
+    if passed <= 0:
         return
     tpm.last_now = now
     permanent = tpm.permanent
@@ -126,6 +126,7 @@ def startup(tpm: Tpm, startup_type: int) -> None:
         permanent.clock_safe = False
     if reset:
         tpm.reset = fresh_reset_state(tpm.random)
+        tpm.context_ciphers.clear()  # keys of the secret that is gone
         permanent.reset_count = (permanent.reset_count + 1) & 0xFFFFFFFF
         permanent.total_reset_count += 1
     else:

@@ -8,6 +8,7 @@ from contextlib import ExitStack
 
 import pytest
 import trio
+import trio.testing
 
 from tests.operations.steps import there, wanted
 from tests.operations.test_upgrade import attached, frozen, pid_of, started
@@ -24,6 +25,7 @@ from vtpmd.operations.stop import stop
 from vtpmd.operations.upgrade import upgrade
 
 IDLE = 0.3
+STOPS = 20  # seconds, of which a stop takes a part of one
 EXTEND_16 = "80020000004100000182000000100000000940000009000000000000000001000b"
 
 
@@ -155,3 +157,36 @@ async def test_what_changes_one_that_sleeps_wakes_it(dormitory: Stage) -> None:
     declared = await migrate(dormitory.fleet, "web1", MigrateRequest(step="cancel"))
     assert declared.worker is not None
     assert not declared.worker.declared
+
+
+async def test_one_that_has_slept_and_was_upgraded_since_is_stopped(dormitory: Stage) -> None:
+    """Who woke it once does not pass for who serves it now."""
+    info = await create(dormitory.fleet, wanted("web1"))
+    await asleep(dormitory)
+    upgraded = await upgrade(dormitory.fleet, "web1")
+    assert pid_of(await info_of(dormitory.fleet, "web1")) == upgraded.pid
+    with trio.fail_after(STOPS):
+        assert (await stop(dormitory.fleet, "web1", StopRequest())).state == "stopped"
+    assert not there(info)
+
+
+async def test_one_that_is_stopped_just_as_it_falls_asleep_is_woken_for_that(
+    dormitory: Stage,
+) -> None:
+    info = await create(dormitory.fleet, wanted("web1"))
+    instance, keeper = dormitory.fleet.find("web1"), dormitory.host.keeper
+    assert keeper is not None
+    with attached(info) as guest:
+        await started(guest)
+        await asleep(dormitory)
+        async with trio.open_nursery() as nursery:
+            async with keeper._lock:  # what it keeps is not asked meanwhile
+                guest.send(GET_RANDOM_16)
+                await awake(dormitory)
+                while await instance.status() is not None:
+                    await trio.lowlevel.checkpoint()
+                nursery.start_soon(stop, dormitory.fleet, "web1", StopRequest())
+                await trio.testing.wait_all_tasks_blocked()
+            with trio.fail_after(STOPS):
+                await until(lambda: instance.condition.state == "stopped")
+    assert not there(info)

@@ -77,7 +77,7 @@ class Keeper:
         self._answered: trio.Event | None = None
         self._duplicates: dict[UUID, Duplicates] = {}
         self._waking: dict[UUID, trio.Event] = {}
-        self._woken: dict[UUID, int] = {}  # the process that has woken it last, by instance
+        self._woken: dict[UUID, int] = {}  # the process that has woken it and was not met yet
         self._offered: dict[UUID, tuple[Worker, Metadata, Endpoints]] = {}
         self._pid = -1
         self._closed = False
@@ -140,9 +140,14 @@ class Keeper:
                 await self._ask(ReadSleepers((uuid,)))
         return uuid in self._duplicates
 
-    def woken(self, uuid: UUID, ended: int) -> bool:
-        """Whether another worker than `ended` has gone on with it, after it had slept shortly."""
-        return self._woken.get(uuid, ended) != ended
+    def woken(self, uuid: UUID) -> bool:
+        """Whether a worker has gone on with it that was not met yet: it has slept shortly."""
+        return uuid in self._woken
+
+    def met(self, uuid: UUID, pid: int) -> None:
+        """It is known that this process serves it."""
+        if self._woken.get(uuid) == pid:
+            del self._woken[uuid]
 
     async def awake(self, uuid: UUID) -> None:
         """Wait until a worker goes on with a TPM that sleeps. Raises KeeperLostError."""

@@ -21,6 +21,7 @@ from .endpoints import Endpoints
 from .errors import KeeperLostError, WorkerEndedError, WorkerFailedError, WorkerSilentError
 from .events import OnEvent
 from .host import Host
+from .keeper import Keeper
 from .launch import serve
 from .metadata import Metadata
 from .old_keys import OldKeys
@@ -87,6 +88,7 @@ class Serving:
         self._restart = restart
         self._last: tuple[Cause | None, str] = None, ""
         self._stopping = False
+        self._asking = False  # whether it sleeps
         self._scope = trio.CancelScope()
         self._settled = trio.Event()
         self._retry = trio.Event()
@@ -171,18 +173,21 @@ class Serving:
         if self.worker is None:
             raise WorkerSilentError(f"it sleeps and was not woken within {WAKE_TIMEOUT:.0f} s")
 
-    async def _sleep(self, reason: str, ended: int) -> Worker | None:
-        """The worker that has woken the TPM, whose last one (process `ended`) has ended.
+    async def _sleep(self, reason: str) -> Worker | None:
+        """The worker that has woken the TPM, whose last one has ended.
 
-        None if it does not sleep, nor did for a moment. Raises NotServedError.
+        None if it does not sleep, nor did for a moment. Who is stopped meanwhile is woken for it.
+        Raises NotServedError.
         """
-        keeper, uuid = self._host.keeper, self.metadata.uuid
-        if keeper is None or not (await keeper.has(uuid) or keeper.woken(uuid, ended)):
+        if (keeper := self._host.keeper) is None or not await self._sleeps(keeper):
             return None
+        uuid = self.metadata.uuid
         self._woken = trio.Event()
         self.asleep = True
         self._tell(Cause.ASLEEP, SLEEPS)
         try:
+            if self._stopping:
+                await keeper.wake(uuid)
             await keeper.awake(uuid)
             worker = await adopt(self._endpoints.adoption, self._on_event)
             self._host.nursery.start_soon(worker.run)
@@ -201,6 +206,14 @@ class Serving:
         self._tell(Cause.AWAKE, reason)
         return worker
 
+    async def _sleeps(self, keeper: Keeper) -> bool:
+        """Whether the TPM, whose worker has ended, sleeps or did for a moment."""
+        self._asking = True
+        try:
+            return await keeper.has(self.metadata.uuid) or keeper.woken(self.metadata.uuid)
+        finally:
+            self._asking = False
+
     async def end(self, reason: str, force: bool = False) -> None:
         """Stop serving; a worker that does not end by itself soon is killed.
 
@@ -208,7 +221,8 @@ class Serving:
         """
         self._stopping = True
         if (worker := self.worker) is None:
-            self._scope.cancel()
+            if not self._asking:  # what sleeps is woken, and stopped then
+                self._scope.cancel()
             await self._ended.wait()
             return
         with trio.move_on_after(STOP_GRACE):
@@ -247,9 +261,7 @@ class Serving:
                         worker, reason = await self._serve()
                     await self._attend(worker, reason, adopted)
                 asleep = False
-                while successor := await self._take_successor() or await self._sleep(
-                    reason, -1 if worker is None else worker.pid
-                ):
+                while successor := await self._take_successor() or await self._sleep(reason):
                     worker = successor
                     await self._attend_successor(worker)
                 lease.give_up(self._host.registry, self.metadata.uuid)
@@ -265,6 +277,8 @@ class Serving:
                 raise NotServedError(Cause.CRASHED, problems.INTERNAL, self._lost, self._restart)
             except NotServedError as error:
                 failure = error
+            if self._stopping:
+                return
             worker = None
             pauses = self._pauses_of(failure.cause)
             delay = pauses.next() if failure.again else None
@@ -335,6 +349,8 @@ class Serving:
     async def _stay_with(self, worker: Worker, admit_anew: bool) -> None:
         self.worker = worker
         self._woken.set()
+        if self._host.keeper is not None:
+            self._host.keeper.met(self.metadata.uuid, worker.pid)
         if self._host.keeper is not None and worker.strange is None:
             self._host.nursery.start_soon(
                 self._host.keeper.offer, worker, self.metadata, self._endpoints

@@ -10,11 +10,13 @@ import pytest
 import trio
 import trio.testing
 
+from tests.keeper.harness import readable
 from tests.operations.steps import there, wanted
 from tests.operations.test_upgrade import attached, frozen, pid_of, started
 from tests.supervisor.stage import Stage, keeper_of, staged, until
 from tests.worker.harness import GET_RANDOM_16
 from vtpmd.api.schema import MigrateRequest, RekeyRequest, StopRequest
+from vtpmd.ipc.messages import Awake
 from vtpmd.kms.errors import KeyUnavailableError
 from vtpmd.operations.create import create
 from vtpmd.operations.info import info as info_of
@@ -190,3 +192,56 @@ async def test_one_that_is_stopped_just_as_it_falls_asleep_is_woken_for_that(
             with trio.fail_after(STOPS):
                 await until(lambda: instance.condition.state == "stopped")
     assert not there(info)
+
+
+async def test_what_the_keeper_woke_as_it_ended_is_not_woken_twice(dormitory: Stage) -> None:
+    info = await create(dormitory.fleet, wanted("web1"))
+    ours = dormitory.host.keeper
+    with attached(info) as guest:
+        await started(guest)
+        await asleep(dormitory)
+        pid = keeper_of(dormitory.host.configuration)
+        assert ours is not None
+        assert ours._channel is not None
+        assert pid is not None
+        guest.send(GET_RANDOM_16)
+        assert readable(ours._channel)
+        told, _ = ours._channel.receive()  # nobody tells the daemon
+        assert isinstance(told, Awake)
+        os.kill(pid, signal.SIGKILL)
+        await awake(dormitory)
+        assert len(await guest.answer()) == 28
+        assert pid_of(await info_of(dormitory.fleet, "web1")) == told.pid
+
+
+async def test_what_slept_waits_for_its_key_where_the_keeper_ends(dormitory: Stage) -> None:
+    info = await create(dormitory.fleet, wanted("web1"))
+    instance = dormitory.fleet.find("web1")
+    with attached(info) as guest:
+        await started(guest)
+        event = bytes([7] * 32)
+        await guest.tpm(EXTEND_16 + event.hex())
+        await asleep(dormitory)
+        dormitory.provider.fault = KeyUnavailableError("the KMS is down", retry=True)
+        pid = keeper_of(dormitory.host.configuration)
+        assert pid is not None
+        os.kill(pid, signal.SIGKILL)
+        await until(lambda: "the KMS is down" in instance.reason)
+        assert instance.condition.state == "running"
+        dormitory.provider.fault = None
+        value = hashlib.sha256(bytes(32) + event).hexdigest()
+        guest.send(GET_RANDOM_16)
+        assert len(await guest.answer()) == 28
+        assert (await pcr(dormitory.fleet, "web1")).banks["sha256"][16] == value
+
+
+async def test_what_waits_for_its_key_without_a_keeper_is_stopped(dormitory: Stage) -> None:
+    await create(dormitory.fleet, wanted("web1"))
+    instance = dormitory.fleet.find("web1")
+    await asleep(dormitory)
+    dormitory.provider.fault = KeyUnavailableError("the KMS is down", retry=True)
+    pid = keeper_of(dormitory.host.configuration)
+    assert pid is not None
+    os.kill(pid, signal.SIGKILL)
+    await until(lambda: "the KMS is down" in instance.reason)
+    assert (await stop(dormitory.fleet, "web1", StopRequest())).state == "stopped"

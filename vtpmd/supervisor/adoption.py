@@ -22,6 +22,7 @@ from .zygote import WorkerProcess
 ADOPTION_TIMEOUT = 10.0
 GREETING_TIMEOUT = 5.0
 _PAUSE = 0.1
+_IN_VAIN = 0.5  # seconds within which a worker ends that has been left without its TPM
 
 log = get_logger("adoption")
 
@@ -76,6 +77,25 @@ async def _adopt(path: Path, on_event: OnEvent) -> Worker:
         raise
     channel.close()
     return Worker(WorkerProcess(channel, pid, pidfd), on_event, stranger(version))
+
+
+async def survivor(path: Path, on_event: OnEvent) -> Worker | None:
+    """The worker that has gone on with what a keeper had which has ended, None if none has.
+
+    Whoever may have got it from the keeper holds the serving lock since before, and ends soon if it
+    has not. Raises OSError, and WorkerEndedError for one that lives and can't be adopted.
+    """
+    if (held := _holder(path)) is None:
+        return None
+    _, pidfd = held
+    try:
+        with trio.move_on_after(_IN_VAIN):
+            await trio.lowlevel.wait_readable(pidfd)
+    finally:
+        os.close(pidfd)
+    if _holder(path) is None:
+        return None
+    return await adopt(path, on_event)
 
 
 def _nobody(path: Path, error: Exception) -> WorkerEndedError:

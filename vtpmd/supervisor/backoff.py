@@ -40,3 +40,12 @@ class Backoff:
         if self.exhausted:
             return self._slow
         return min(self._first * 2.0**attempts, self._longest)
+
+    def outlook(self, delay: float) -> str:
+        """What comes next, `delay` being the last one, for the end of a reason."""
+        if not self.exhausted:
+            return f"; next attempt in {delay:.1f} s"
+        return (
+            f"; tried again {self._limit} times lately, so now only every {delay:.0f} s, and "
+            "whoever connects is turned away: see the log"
+        )

@@ -194,7 +194,12 @@ class Serving:
         except KeeperLostError:
             self._lost = f"its keeper ended; {POWERED_OFF}"
             worker = await revive(
-                self._host, self.metadata, self._granted, self._endpoints, self._on_event
+                self._host,
+                self.metadata,
+                self._granted,
+                self._endpoints,
+                self._on_event,
+                self._tell_stuck,
             )
             self._lost = None
         except WorkerEndedError as error:
@@ -205,6 +210,11 @@ class Serving:
         worker.on_unwrap = partial(OldKeys(self._host, self.metadata).answer, worker)
         self._tell(Cause.AWAKE, reason)
         return worker
+
+    def _tell_stuck(self, reason: str) -> None:
+        """It sleeps and nobody can wake it just now: it is no longer to be waited for."""
+        self.asleep = False
+        self._tell(Cause.ASLEEP, reason)
 
     async def _sleeps(self, keeper: Keeper) -> bool:
         """Whether the TPM, whose worker has ended, sleeps or did for a moment."""
@@ -283,7 +293,7 @@ class Serving:
             pauses = self._pauses_of(failure.cause)
             delay = pauses.next() if failure.again else None
             slow = pauses.exhausted or failure.cause is Cause.KEY_UNAVAILABLE
-            self._fail(failure, "" if delay is None else _outlook(delay, pauses.exhausted))
+            self._fail(failure, "" if delay is None else pauses.outlook(delay))
             if delay is None and failure.cause is not Cause.KEY_UNAVAILABLE:
                 return
             if slow:  # who connects now is refused at once, and not left waiting
@@ -386,13 +396,3 @@ class Serving:
 
     def _on_turned_away(self) -> None:
         self._log.warning("client-turned-away", reason=self._last[1])
-
-
-def _outlook(delay: float, slow: bool) -> str:
-    """What comes next, for the end of a reason."""
-    if not slow:
-        return f"; next attempt in {delay:.1f} s"
-    return (
-        f"; tried again {MAX_CRASHES} times lately, so now only every {delay:.0f} s, and whoever "
-        "connects is turned away: see the log"
-    )

@@ -7,7 +7,6 @@ from functools import partial
 
 import trio
 
-from vtpmd.api import problems
 from vtpmd.ipc.channel import Channel, ChannelClosedError, IllegalMessageError
 from vtpmd.ipc.messages import GivesWay, GiveWay, Ready, Succeed, Succession
 from vtpmd.ipc.rules import Side, State
@@ -17,10 +16,13 @@ from vtpmd.telemetry.log import get_logger
 
 from . import serving_lock, waiting
 from .access import Grant
+from .adoption import survivor
+from .backoff import Backoff
 from .endpoints import Endpoints
-from .errors import WorkerSilentError
+from .errors import KeyMissingError, WorkerSilentError
 from .events import OnEvent
 from .host import Host
+from .keeper import Duplicates
 from .launch import dismissed_on_failure, serve_order, spawn
 from .metadata import Metadata
 from .old_keys import OldKeys
@@ -30,6 +32,8 @@ from .worker import Worker
 
 PATIENCE = 30.0
 """Seconds; a worker that is in the middle of something gives up waiting before."""
+
+_PAUSES = 1.0, 60.0  # seconds between attempts to get the key of one that slept
 
 _BROKEN = (ChannelClosedError, IllegalMessageError, OSError)
 
@@ -73,19 +77,48 @@ async def revive(
     granted: Callable[[], Grant],
     endpoints: Endpoints,
     on_event: OnEvent,
+    tell: Callable[[str], None],
 ) -> Worker:
     """A worker that goes on with a TPM that slept when the keeper ended.
 
-    The descriptors are our duplicates, and the key is the key provider's. Raises NotServedError.
+    The descriptors are our duplicates, and the key is the key provider's: while that is away, which
+    `tell` is told, it is tried again. The keeper may have had it woken just before it ended: then
+    that worker goes on with it. Raises NotServedError.
     """
     assert host.keeper is not None
-    kept, dek = host.keeper.take(metadata.uuid), bytearray()
+    pauses = Backoff(*_PAUSES)
+    with contextlib.closing(host.keeper.take(metadata.uuid)) as kept:
+        while True:
+            try:
+                if (worker := await survivor(endpoints.adoption, on_event)) is not None:
+                    host.nursery.start_soon(worker.run)
+                    return worker
+                return await _go_on(host, metadata, granted(), endpoints, on_event, kept)
+            except EXPECTED as error:
+                failure = NotServedError.by(error)
+                patient = isinstance(error, KeyMissingError | OSError)
+            if not (patient and failure.again):
+                raise NotServedError(Cause.CRASHED, failure.problem, str(failure), True)
+            tell(f"its keeper ended, and it can't be woken: {failure}")
+            await trio.sleep(pauses.next())
+
+
+async def _go_on(
+    host: Host,
+    metadata: Metadata,
+    grant: Grant,
+    endpoints: Endpoints,
+    on_event: OnEvent,
+    kept: Duplicates,
+) -> Worker:
+    """A fresh worker that goes on with what is kept. Raises EXPECTED errors."""
+    dek = bytearray()
     try:
         envelope = await trio.to_thread.run_sync(host.registry.envelope, metadata.uuid)
         dek = await host.keys.unlock(envelope, metadata.uuid)
         key = Key(dek, envelope.header.dek_id, envelope.slots)
         order = serve_order(
-            host.configuration, metadata, envelope.header, granted(), metadata.data_socket, key
+            host.configuration, metadata, envelope.header, grant, metadata.data_socket, key
         )
         with trio.CancelScope(shield=True), serving_lock.joined(endpoints.adoption) as lock:
             worker = await spawn(host, metadata, on_event, lock)
@@ -93,13 +126,9 @@ async def revive(
                 with trio.fail_after(PATIENCE):
                     await _bequeath(host, Succession(order, kept.data), kept.fds, worker)
     except trio.TooSlowError:
-        reason = f"its keeper ended, and nobody went on with it within {PATIENCE:.0f} s"
-        raise NotServedError(Cause.CRASHED, problems.INTERNAL, reason, True) from None
-    except EXPECTED as error:
-        raise NotServedError.by(error) from None
+        raise WorkerSilentError(f"nobody went on with it within {PATIENCE:.0f} s") from None
     finally:
         wipe(dek)
-        kept.close()
     log.warning("revived", instance=metadata.name, pid=worker.pid)
     return worker
 

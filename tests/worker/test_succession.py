@@ -41,7 +41,9 @@ from vtpmd.ipc.messages import (
     ChangeHandOver,
     Detained,
     Failed,
+    GiveBack,
     HandOverChanged,
+    KeeperUsed,
     Message,
     Pcrs,
     Prepared,
@@ -49,6 +51,7 @@ from vtpmd.ipc.messages import (
     Ready,
     Succeed,
     Succession,
+    UseKeeper,
 )
 from vtpmd.ipc.rules import Side, State
 from vtpmd.tpm.wire.constants import ALG, CC, RH, SE
@@ -334,6 +337,14 @@ def test_a_successor_that_ends_is_forgotten(machine: Machine, prepared: bool) ->
     assert len(tpm(machine.qemu.data, GET_RANDOM_16)) == 28
 
 
+def test_who_gives_way_does_not_fall_asleep_before(machine: Machine) -> None:
+    """A successor may take longer to be prepared than its clients say nothing."""
+    with _keeper(machine, idle=100) as keeper:
+        with _successor(machine):
+            assert not select.select([keeper], [], [], 0.5)[0]
+        assert isinstance(_receive(keeper), GiveBack)
+
+
 def test_a_predecessor_that_dies_when_all_is_sent_is_succeeded(machine: Machine) -> None:
     tpm(machine.qemu.data, STARTUP_CLEAR)
     tpm(machine.qemu.data, EXTEND_16 + "44" * 32)
@@ -441,6 +452,20 @@ def _successor(machine: Machine) -> Iterator[Channel]:
         yield channel
     finally:
         channel.close()
+
+
+@contextmanager
+def _keeper(machine: Machine, idle: int) -> Iterator[Channel]:
+    """A keeper in this process, to which the machine's worker may give its TPM."""
+    ours, theirs = Channel.pair()
+    memory = os.memfd_create("suspended")
+    with theirs:
+        machine.worker.ask(UseKeeper(idle), KeeperUsed, [theirs.fileno(), memory])
+    os.close(memory)
+    keeper = Channel(ours, Side.PREDECESSOR, State.SUCCEEDED)
+    keeper.meet()
+    yield keeper
+    keeper.close()
 
 
 @contextmanager

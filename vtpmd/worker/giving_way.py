@@ -47,6 +47,11 @@ class GivingWay:
         """Whether another worker serves now."""
 
     @property
+    def asked(self) -> bool:
+        """Whether a successor is waited for, or told."""
+        return self._channel is not None
+
+    @property
     def deadline(self) -> float | None:
         return None if self._given_up is None else self._given_up / 1000
 

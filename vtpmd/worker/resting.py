@@ -18,6 +18,7 @@ from vtpmd.storage.errors import EnvelopeError, StorageError
 from . import serving_lock
 from .connection import close_fds
 from .estate import Estate
+from .giving_way import GivingWay
 from .loop import Loop
 from .supervision import Supervision
 
@@ -25,10 +26,13 @@ from .supervision import Supervision
 class Resting:
     """Gives the `estate` to the keeper; without one this worker stays awake."""
 
-    def __init__(self, loop: Loop, estate: Estate, supervision: Supervision) -> None:
+    def __init__(
+        self, loop: Loop, estate: Estate, supervision: Supervision, giving_way: GivingWay
+    ) -> None:
         self._loop = loop
         self._estate = estate
         self._supervision = supervision
+        self._giving_way = giving_way
         self._channel: Channel | None = None
         self._memory = -1
         self._idle = 0.0
@@ -67,7 +71,7 @@ class Resting:
         self._not_before = now + self._idle  # or later, if it is refused
         if self._estate.busy or self._estate.awaited or self._supervision.awaited:
             return
-        if self._estate.refusal():
+        if self._giving_way.asked or self._estate.refusal():
             return
         self._rest(self._channel)
 

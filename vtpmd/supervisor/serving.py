@@ -21,7 +21,6 @@ from .endpoints import Endpoints
 from .errors import KeeperLostError, WorkerEndedError, WorkerFailedError, WorkerSilentError
 from .events import OnEvent
 from .host import Host
-from .keeper import Keeper
 from .launch import serve
 from .metadata import Metadata
 from .old_keys import OldKeys
@@ -88,7 +87,7 @@ class Serving:
         self._restart = restart
         self._last: tuple[Cause | None, str] = None, ""
         self._stopping = False
-        self._asking = False  # whether it sleeps
+        self._undecided = False  # whether somebody goes on where the last worker has ended
         self._scope = trio.CancelScope()
         self._settled = trio.Event()
         self._retry = trio.Event()
@@ -102,6 +101,7 @@ class Serving:
     async def run(self, adopted: Worker | None, asleep: bool = False) -> None:
         """Serve, at first by the `adopted` worker if there is one; or it sleeps."""
         acting_alone()  # also when an administrator's request began it
+        self._undecided = asleep
         try:
             with self._scope:
                 await self._attempts(adopted, asleep)
@@ -179,9 +179,11 @@ class Serving:
         None if it does not sleep, nor did for a moment. Who is stopped meanwhile is woken for it.
         Raises NotServedError.
         """
-        if (keeper := self._host.keeper) is None or not await self._sleeps(keeper):
+        keeper, uuid = self._host.keeper, self.metadata.uuid
+        sleeps = keeper is not None and (await keeper.has(uuid) or keeper.woken(uuid))
+        self._undecided = False
+        if keeper is None or not sleeps:
             return None
-        uuid = self.metadata.uuid
         self._woken = trio.Event()
         self.asleep = True
         self._tell(Cause.ASLEEP, SLEEPS)
@@ -216,14 +218,6 @@ class Serving:
         self.asleep = False
         self._tell(Cause.ASLEEP, reason)
 
-    async def _sleeps(self, keeper: Keeper) -> bool:
-        """Whether the TPM, whose worker has ended, sleeps or did for a moment."""
-        self._asking = True
-        try:
-            return await keeper.has(self.metadata.uuid) or keeper.woken(self.metadata.uuid)
-        finally:
-            self._asking = False
-
     async def end(self, reason: str, force: bool = False) -> None:
         """Stop serving; a worker that does not end by itself soon is killed.
 
@@ -231,7 +225,7 @@ class Serving:
         """
         self._stopping = True
         if (worker := self.worker) is None:
-            if not self._asking:  # what sleeps is woken, and stopped then
+            if not self._undecided:  # what sleeps is woken, and stopped then
                 self._scope.cancel()
             await self._ended.wait()
             return
@@ -357,7 +351,7 @@ class Serving:
         worker.kill()
 
     async def _stay_with(self, worker: Worker, admit_anew: bool) -> None:
-        self.worker = worker
+        self.worker, self._undecided = worker, False
         self._woken.set()
         if self._host.keeper is not None:
             self._host.keeper.met(self.metadata.uuid, worker.pid)
@@ -370,7 +364,7 @@ class Serving:
                 await self._admit_anew(worker)
             await worker.ended()
         finally:
-            self.worker = None
+            self.worker, self._undecided = None, True
             worker.close()
 
     async def _admit_anew(self, worker: Worker) -> None:

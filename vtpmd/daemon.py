@@ -132,7 +132,7 @@ async def _serve(
                     Authority(registry.state_fd, keys, audit),
                     audit,
                 )
-                keeper = Keeper(configuration.keeper_socket, configuration.idle_timeout, nursery)
+                keeper = Keeper(configuration, nursery)
                 await keeper.connect()
                 host = Host(
                     configuration, registry, keys, identities, zygote, nursery, anchors, keeper

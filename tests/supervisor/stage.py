@@ -163,7 +163,7 @@ async def staged(nursery: trio.Nursery, **settings: object) -> AsyncIterator[Sta
         authority = Authority(registry.state_fd, keys, audit)
         identities = Identities(configuration.identity, registry.state_fd, authority, audit)
         anchors = Anchors(configuration, registry)
-        keeper = Keeper(configuration.keeper_socket, configuration.idle_timeout, nursery)
+        keeper = Keeper(configuration, nursery)
         host = Host(configuration, registry, keys, identities, zygote, nursery, anchors, keeper)
         fleet = Fleet(host)
         yield Stage(fleet, provider, other, host, Path(directory))

@@ -245,3 +245,14 @@ async def test_what_waits_for_its_key_without_a_keeper_is_stopped(dormitory: Sta
     os.kill(pid, signal.SIGKILL)
     await until(lambda: "the KMS is down" in instance.reason)
     assert (await stop(dormitory.fleet, "web1", StopRequest())).state == "stopped"
+
+
+async def test_who_wakes_it_is_confined_as_the_daemon_says(nursery: trio.Nursery) -> None:
+    """Not as the worker says that gives it back."""
+    async with staged(nursery, idle_timeout=IDLE, sandbox="best-effort") as stage:
+        await create(stage.fleet, wanted("web1"))
+        await asleep(stage)
+        await pcr(stage.fleet, "web1")
+        worker = (await info_of(stage.fleet, "web1")).worker
+        assert worker is not None
+        assert worker.sandbox["mode"] == "best-effort"

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from .serving import Serve
+from .words import SandboxMode
 
 
 @dataclass(frozen=True)
@@ -47,10 +48,12 @@ class Keep:
     """A worker may give its TPM to the keeper.
 
     File descriptors: a channel to the worker, and the instance's serving lock, open for reading.
+    `sandbox`: of whoever wakes it; what the worker says of that does not count.
     """
 
     uuid: UUID
     name: str
+    sandbox: SandboxMode = "require"
 
 
 @dataclass(frozen=True)

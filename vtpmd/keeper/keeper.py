@@ -190,7 +190,7 @@ class Keeper:
             return
         sock.setblocking(False)
         worker = Channel(sock, Side.PREDECESSOR, State.SUCCEEDED)
-        self._sleepers[order.uuid] = Sleeper(order.name, lock, worker)
+        self._sleepers[order.uuid] = Sleeper(order.name, lock, order.sandbox, worker)
         self._watch(worker.fileno(), partial(self._hear, order.uuid))
 
     def _drop(self, uuid: UUID, sleeper: Sleeper) -> None:
@@ -221,6 +221,7 @@ class Keeper:
         estate = Estate(message, fds)
         try:
             estate.check()
+            estate.guard()
             worker.send(TakenBack())
         except (UnfitError, *_BROKEN, BlockingIOError):
             wipe(message)
@@ -228,7 +229,6 @@ class Keeper:
             self._drop(uuid, sleeper)
             return
         self._silence(sleeper)
-        estate.guard()
         sleeper.estate = estate
         for fd in estate.sockets:
             self._watch(fd, partial(self._wake, uuid))
@@ -244,12 +244,12 @@ class Keeper:
         self._due[uuid] = time.monotonic() + _PATIENCE
         for fd in sleeper.estate.sockets:
             self._forget(fd)
-        order = sleeper.estate.order.order
         try:
             spawning = sleeper.spawning = self._spawner.spawn(uuid, sleeper.name, [sleeper.lock])
             ours, theirs = Channel.pair()
             with theirs:
-                spawning.channel.send(Succeed(uuid, sleeper.name, order.sandbox), [theirs.fileno()])
+                order = Succeed(uuid, sleeper.name, sleeper.sandbox)
+                spawning.channel.send(order, [theirs.fileno()])
         except ZygoteLostError as error:
             self._crippled = True
             self._fail(uuid, sleeper, str(error))

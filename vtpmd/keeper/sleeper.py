@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 from vtpmd.ipc.channel import Channel
-from vtpmd.ipc.messages import STATE_FDS, GiveBack
+from vtpmd.ipc.messages import STATE_FDS, GiveBack, SandboxMode
 from vtpmd.linux.locked import lock
 from vtpmd.spawn.spawner import Spawning
 
@@ -63,11 +63,12 @@ class Estate:
 class Sleeper:
     """`channel`: to the worker that serves it, or is about to. `lock`: its serving lock.
 
-    `failures`: how often it could not be woken lately.
+    `sandbox`: of the one that wakes it; `failures`: how often it could not be woken lately.
     """
 
     name: str
     lock: int
+    sandbox: SandboxMode
     channel: Channel | None = None
     estate: Estate | None = None
     spawning: Spawning | None = None

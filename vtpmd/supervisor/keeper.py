@@ -10,12 +10,12 @@ import signal
 import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from uuid import UUID
 
 import trio
 
 from vtpmd.api.text import printable
+from vtpmd.config.schema import Configuration
 from vtpmd.ipc.channel import Channel, ChannelClosedError, IllegalMessageError
 from vtpmd.ipc.messages import (
     Asleep,
@@ -63,14 +63,15 @@ class Duplicates:
 
 
 class Keeper:
-    """At most one keeper process; `idle` in seconds, 0 if nothing is to sleep.
+    """At most one keeper process, none if nothing is to sleep.
 
     `run` must be running.
     """
 
-    def __init__(self, path: Path, idle: float, nursery: trio.Nursery) -> None:
-        self._path = path
-        self._idle = idle
+    def __init__(self, configuration: Configuration, nursery: trio.Nursery) -> None:
+        self._path = configuration.keeper_socket
+        self._idle = configuration.idle_timeout
+        self._sandbox = configuration.sandbox
         self._nursery = nursery
         self._channel: Channel | None = None
         self._lock = trio.Lock()
@@ -124,7 +125,8 @@ class Keeper:
                 if self._channel is None:
                     self._start()
                 with serving_lock.joined(endpoints.adoption) as lock:
-                    await self._send(Keep(metadata.uuid, metadata.name), [theirs, lock])
+                    order = Keep(metadata.uuid, metadata.name, self._sandbox)
+                    await self._send(order, [theirs, lock])
             memory = os.memfd_create("suspended", os.MFD_CLOEXEC)
             try:
                 await worker.ask(UseKeeper(round(self._idle * 1000)), KeeperUsed, [ours, memory])

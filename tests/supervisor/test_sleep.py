@@ -2,9 +2,11 @@
 
 import hashlib
 import os
+import resource
 import signal
-from collections.abc import AsyncIterator
-from contextlib import ExitStack
+import socket
+from collections.abc import AsyncIterator, Iterator
+from contextlib import ExitStack, contextmanager
 
 import pytest
 import trio
@@ -25,6 +27,7 @@ from vtpmd.operations.pcr import pcr
 from vtpmd.operations.rekey import rekey
 from vtpmd.operations.stop import stop
 from vtpmd.operations.upgrade import upgrade
+from vtpmd.supervisor import serving_lock
 
 IDLE = 0.3
 STOPS = 20  # seconds, of which a stop takes a part of one
@@ -256,3 +259,48 @@ async def test_who_wakes_it_is_confined_as_the_daemon_says(nursery: trio.Nursery
         worker = (await info_of(stage.fleet, "web1")).worker
         assert worker is not None
         assert worker.sandbox["mode"] == "best-effort"
+
+
+async def test_a_daemon_that_is_short_of_descriptors_keeps_its_keeper(dormitory: Stage) -> None:
+    """It can't take the duplicates of what falls asleep then, and asks for them later."""
+    info = await create(dormitory.fleet, wanted("web1"))
+    instance = dormitory.fleet.find("web1")
+    with attached(info) as guest:
+        await started(guest)
+        event = bytes([7] * 32)
+        await guest.tpm(EXTEND_16 + event.hex())
+        await asleep(dormitory)
+        keeper = keeper_of(dormitory.host.configuration)
+        guest.send(GET_RANDOM_16)
+        assert len(await guest.answer()) == 28
+        await awake(dormitory)
+        pid = pid_of(await info_of(dormitory.fleet, "web1"))
+        with starved():
+            await until(lambda: not os.path.exists(f"/proc/{pid}"))
+            await trio.testing.wait_all_tasks_blocked(0.05)
+        await until(lambda: instance.asleep)
+        assert keeper_of(dormitory.host.configuration) == keeper
+        value = hashlib.sha256(bytes(32) + event).hexdigest()
+        assert (await pcr(dormitory.fleet, "web1")).banks["sha256"][16] == value
+
+
+async def test_who_stops_soon_needs_no_keeper(dormitory: Stage) -> None:
+    """And leaves no lock behind."""
+    info = await create(dormitory.fleet, wanted("web1"))
+    await stop(dormitory.fleet, "web1", StopRequest())
+    await trio.testing.wait_all_tasks_blocked(2 * IDLE)
+    assert keeper_of(dormitory.host.configuration) is None
+    assert not serving_lock.lock_path(dormitory.fleet.find("web1").endpoints.adoption).exists()
+    assert not there(info)
+
+
+@contextmanager
+def starved() -> Iterator[None]:
+    """This process gets no descriptor any more."""
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with socket.socket(socket.AF_UNIX) as highest:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (highest.fileno() + 1, limits[1]))
+        try:
+            yield
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, limits)

@@ -8,6 +8,7 @@ import contextlib
 import os
 import signal
 import socket
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from uuid import UUID
@@ -31,6 +32,7 @@ from vtpmd.ipc.messages import (
 )
 from vtpmd.ipc.rules import Side, State
 from vtpmd.linux import sockets
+from vtpmd.linux.scarcity import is_scarcity
 from vtpmd.spawn.process import start_keeper
 from vtpmd.telemetry.log import get_logger
 
@@ -42,6 +44,7 @@ from .refusals import EXPECTED
 from .worker import Worker
 
 ANSWER_TIMEOUT = 10.0
+_PAUSE = 0.1
 _SPARED = 20.0
 """Seconds that a worker has served before it is told of the keeper, unless it may sleep earlier:
 what is soon stopped again costs no process."""
@@ -75,50 +78,70 @@ class Keeper:
         self._nursery = nursery
         self._channel: Channel | None = None
         self._lock = trio.Lock()
-        self._answered: trio.Event | None = None
+        self._questions = deque[trio.Event]()  # each is set when it is answered, or nobody will
         self._duplicates: dict[UUID, Duplicates] = {}
         self._waking: dict[UUID, trio.Event] = {}
         self._woken: dict[UUID, int] = {}  # the process that has woken it and was not met yet
         self._offered: dict[UUID, tuple[Worker, Metadata, Endpoints]] = {}
-        self._pid = -1
+        self._told = set[UUID]()  # of which the keeper has said that they sleep
+        self._pid = self._pidfd = -1
         self._closed = False
 
     async def connect(self) -> None:
         """Find the keeper that a daemon before this one has left, and what sleeps there."""
-        try:
-            channel = Channel.connect(self._path, Side.SUPERVISOR, State.KEEPING)
-        except OSError:
+        if (channel := await self._reach()) is None:
             return
+        pidfd = -1
         try:
             with trio.fail_after(ANSWER_TIMEOUT):
                 await waiting.meet(channel)
-                sender = channel.sender
+                if (sender := channel.sender) is not None:
+                    pidfd = os.pidfd_open(sender.pid)
                 if sender is None or serving_lock.holder(self._path) != sender.pid:
                     raise IllegalMessageError("whoever listens there is not the keeper")
         except (*_BROKEN, trio.TooSlowError) as error:
             channel.close()
+            if pidfd >= 0:
+                os.close(pidfd)
             log.error("keeper-not-adopted", reason=printable(str(error)))
             return
-        self._begin(channel, sender.pid)
-        known, self._duplicates = self._duplicates, {}
+        self._begin(channel, sender.pid, pidfd)
+        self._told = set()
         try:
             await self._ask(ReadSleepers())
         except KeeperLostError:
-            self._duplicates = known | self._duplicates
             return
-        for uuid, duplicates in known.items():
-            duplicates.close()
-            if uuid not in self._duplicates:
-                self._tell_awake(uuid)
+        for uuid in self._duplicates.keys() - self._told:
+            self._drop(uuid)
+            self._tell_awake(uuid)
         log.info("keeper-adopted", pid=sender.pid, asleep=len(self._duplicates))
 
-    async def offer(self, worker: Worker, metadata: Metadata, endpoints: Endpoints) -> None:
+    async def _reach(self) -> Channel | None:
+        """A channel to whoever listens, None if nobody does; a scarcity here is waited for."""
+        with trio.move_on_after(ANSWER_TIMEOUT):
+            while True:
+                try:
+                    return Channel.connect(self._path, Side.SUPERVISOR, State.KEEPING)
+                except OSError as error:
+                    if not is_scarcity(error):
+                        return None
+                await trio.sleep(_PAUSE)
+        return None
+
+    def offer(self, worker: Worker, metadata: Metadata, endpoints: Endpoints) -> None:
         """Let a worker that serves give its TPM to the keeper, once it has for a while."""
-        if not self._idle:
-            return
-        self._offered[metadata.uuid] = worker, metadata, endpoints
+        if self._idle:
+            self._offered[metadata.uuid] = worker, metadata, endpoints
+            self._nursery.start_soon(self._offer, worker, metadata, endpoints)
+
+    def withdraw(self, uuid: UUID) -> None:
+        """The worker that was offered has ended."""
+        self._offered.pop(uuid, None)
+
+    async def _offer(self, worker: Worker, metadata: Metadata, endpoints: Endpoints) -> None:
         await trio.sleep(min(self._idle, _SPARED))
-        if self._closed:
+        offered = self._offered.get(metadata.uuid)
+        if self._closed or offered is None or offered[0] is not worker:
             return
         with contextlib.suppress(KeeperLostError, *EXPECTED), _pair() as (ours, theirs):
             async with self._lock:
@@ -135,11 +158,12 @@ class Keeper:
 
     async def has(self, uuid: UUID) -> bool:
         """Whether this TPM sleeps. Its worker has ended, or there was never one."""
-        if self._channel is None:
-            return False
         async with self._lock:
-            with contextlib.suppress(KeeperLostError):
-                await self._ask(ReadSleepers((uuid,)))
+            while self._pidfd >= 0:  # it lives, and knows
+                with contextlib.suppress(KeeperLostError):
+                    await self._ask(ReadSleepers((uuid,)))
+                    break
+                await trio.sleep(_PAUSE)
         return uuid in self._duplicates
 
     def woken(self, uuid: UUID) -> bool:
@@ -153,12 +177,10 @@ class Keeper:
 
     async def awake(self, uuid: UUID) -> None:
         """Wait until a worker goes on with a TPM that sleeps. Raises KeeperLostError."""
-        if uuid not in self._duplicates:
-            return
-        event = self._waking.setdefault(uuid, trio.Event())
-        await event.wait()
-        if uuid in self._duplicates:
-            raise KeeperLostError("the keeper of sleeping TPMs has ended")
+        while uuid in self._duplicates:
+            if self._pidfd < 0:
+                raise KeeperLostError("the keeper of sleeping TPMs has ended")
+            await self._waking.setdefault(uuid, trio.Event()).wait()
 
     async def wake(self, uuid: UUID) -> None:
         """Have the keeper wake it; `awake` tells when it is. Raises KeeperLostError."""
@@ -172,6 +194,7 @@ class Keeper:
         """Leave the keeper alone."""
         self._closed = True
         self._part()
+        self._forget_process()
         for uuid in list(self._duplicates):
             self._drop(uuid)
 
@@ -182,12 +205,18 @@ class Keeper:
             sockets.listen(self._path, mode=0o600, kind=socket.SOCK_SEQPACKET) as listener,
         ):
             pid = start_keeper([listener.fileno(), lock])
-            channel = Channel.connect(self._path, Side.SUPERVISOR, State.KEEPING)
+            pidfd = os.pidfd_open(pid)
+            try:
+                channel = Channel.connect(self._path, Side.SUPERVISOR, State.KEEPING)
+            except OSError:
+                os.close(pidfd)
+                raise
         log.info("keeper-started", pid=pid)
-        self._begin(channel, pid)
+        self._begin(channel, pid, pidfd)
 
-    def _begin(self, channel: Channel, pid: int) -> None:
-        self._channel, self._pid = channel, pid
+    def _begin(self, channel: Channel, pid: int, pidfd: int) -> None:
+        self._forget_process()
+        self._channel, self._pid, self._pidfd = channel, pid, pidfd
         self._nursery.start_soon(self._listen, channel)
 
     async def _listen(self, channel: Channel) -> None:
@@ -202,6 +231,7 @@ class Keeper:
     def _heed(self, message: Message, fds: list[int]) -> None:
         match message:
             case Asleep():
+                self._told.add(message.uuid)
                 self._drop(message.uuid)
                 self._offered.pop(message.uuid, None)
                 self._woken.pop(message.uuid, None)
@@ -213,25 +243,32 @@ class Keeper:
             case NotAwake():
                 log.error("not-woken", uuid=str(message.uuid), reason=printable(message.reason))
             case Sleepers():
-                if self._answered is not None:
-                    self._answered.set()
+                if self._questions:
+                    self._questions.popleft().set()
 
     async def _lose(self, reason: str) -> None:
         """Find the keeper once more if it lives, or else have what slept there woken from here."""
         self._part()
-        await self.connect()
-        if self._channel is not None:
+        await trio.sleep(_PAUSE)  # what it was short of may be there again
+        if self._channel is None:
+            await self.connect()
+        if self._channel is not None or self._pidfd < 0:
             return
-        with contextlib.suppress(OSError):
-            if serving_lock.holder(self._path) == self._pid:  # two would wake a TPM twice
-                os.kill(self._pid, signal.SIGKILL)
+        with contextlib.suppress(ProcessLookupError):  # two would wake a TPM twice
+            signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
+        self._forget_process()
         with contextlib.suppress(OSError):
             os.waitpid(self._pid, os.WNOHANG)  # noqa: ASYNC222
         log.error("keeper-lost", pid=self._pid, reason=reason, asleep=len(self._duplicates))
         for uuid in list(self._waking):
             self._tell_awake(uuid)
         for worker, metadata, endpoints in self._offered.values():
-            self._nursery.start_soon(self.offer, worker, metadata, endpoints)
+            self._nursery.start_soon(self._offer, worker, metadata, endpoints)
+
+    def _forget_process(self) -> None:
+        if self._pidfd >= 0:
+            os.close(self._pidfd)
+        self._pidfd = -1
 
     def _drop(self, uuid: UUID) -> None:
         if (duplicates := self._duplicates.pop(uuid, None)) is not None:
@@ -246,21 +283,21 @@ class Keeper:
             trio.lowlevel.notify_closing(self._channel.fileno())
             self._channel.close()
         self._channel = None
-        if self._answered is not None:
-            self._answered.set()
+        while self._questions:
+            self._questions.popleft().set()
 
     async def _ask(self, question: ReadSleepers) -> None:
-        """Ask, and wait until all answers are heeded."""
-        self._answered = answered = trio.Event()
+        """Ask, and wait until all answers are heeded. Raises KeeperLostError."""
+        channel, answered = self._channel, trio.Event()
+        await self._send(question, [])
+        self._questions.append(answered)
         try:
-            await self._send(question, [])
             with trio.fail_after(ANSWER_TIMEOUT):
                 await answered.wait()
         except trio.TooSlowError:
             await self._lose("it does not answer")
-            raise KeeperLostError("the keeper does not answer") from None
-        finally:
-            self._answered = None
+        if self._channel is not channel:
+            raise KeeperLostError("the keeper has not answered")
 
     async def _send(self, message: Message, fds: list[int]) -> None:
         if self._channel is None:

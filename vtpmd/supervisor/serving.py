@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -164,10 +165,11 @@ class Serving:
         return successor
 
     async def wake(self) -> None:
-        """Have a worker serve what sleeps. Raises KeeperLostError, WorkerSilentError."""
+        """Have a worker serve what sleeps. Raises WorkerSilentError."""
         if not self.asleep or self._host.keeper is None:
             return
-        await self._host.keeper.wake(self.metadata.uuid)
+        with suppress(KeeperLostError):  # then it is woken from here
+            await self._host.keeper.wake(self.metadata.uuid)
         with trio.move_on_after(WAKE_TIMEOUT):
             await self._woken.wait()
         if self.worker is None:
@@ -189,7 +191,8 @@ class Serving:
         self._tell(Cause.ASLEEP, SLEEPS)
         try:
             if self._stopping:
-                await keeper.wake(uuid)
+                with suppress(KeeperLostError):  # which is told next
+                    await keeper.wake(uuid)
             await keeper.awake(uuid)
             worker = await adopt(self._endpoints.adoption, self._on_event)
             self._host.nursery.start_soon(worker.run)
@@ -356,15 +359,15 @@ class Serving:
         if self._host.keeper is not None:
             self._host.keeper.met(self.metadata.uuid, worker.pid)
         if self._host.keeper is not None and worker.strange is None:
-            self._host.nursery.start_soon(
-                self._host.keeper.offer, worker, self.metadata, self._endpoints
-            )
+            self._host.keeper.offer(worker, self.metadata, self._endpoints)
         try:
             if admit_anew:
                 await self._admit_anew(worker)
             await worker.ended()
         finally:
             self.worker, self._undecided = None, True
+            if self._host.keeper is not None:
+                self._host.keeper.withdraw(self.metadata.uuid)
             worker.close()
 
     async def _admit_anew(self, worker: Worker) -> None:

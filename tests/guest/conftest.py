@@ -3,6 +3,7 @@
 import fcntl
 import os
 import subprocess
+import threading
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -93,6 +94,27 @@ def hosts(short_path: Path) -> Iterator[Hosts]:
         (target.state / "keyring").write_bytes(content)
         target.start()
         yield Hosts(source, target, source.create("guest").name)
+
+
+@pytest.fixture
+def restless(short_path: Path) -> Iterator[list[Emulator]]:
+    """TPMs that sleep after a tenth of a second, and whose workers are replaced all the time."""
+    daemon = Vtpmd(short_path, more="idle_timeout: 0.1")
+    done = threading.Event()
+
+    def upgrade() -> None:
+        while not done.wait(0.25):
+            daemon.ctl("upgrade", "--all")
+
+    upgrading = threading.Thread(target=upgrade)
+    try:
+        instances = [daemon.create(f"guest{number}") for number in (1, 2)]
+        upgrading.start()
+        yield [Served(instance) for instance in instances]
+    finally:
+        done.set()
+        upgrading.join()
+        daemon.close()
 
 
 @pytest.fixture(scope="session")

@@ -56,12 +56,12 @@ class Sleeper:
     def give_back(self, fds: list[int]) -> None:
         self.channel.send(self.order(), fds)
 
-    def rest(self) -> None:
-        """Give back a TPM with one client of each channel; the keeper has taken it."""
-        with estate() as (fds, clients):
+    def rest(self, clients: int = 2) -> None:
+        """Give back a TPM with so many clients; the keeper has taken it."""
+        with estate(clients) as (fds, connected):
             self.give_back(fds)
             assert isinstance(self.answer(), TakenBack)
-            self.clients = [client.dup() for client in clients]
+            self.clients = [client.dup() for client in connected]
 
     def answer(self) -> Message | None:
         """What the keeper says, None if it hangs up."""
@@ -79,14 +79,14 @@ class Sleeper:
 
 
 @contextmanager
-def estate() -> Iterator[tuple[list[int], list[socket.socket]]]:
-    """What a worker gives back, as descriptors, and its clients' ends of two connections."""
+def estate(clients: int = 2) -> Iterator[tuple[list[int], list[socket.socket]]]:
+    """What a worker gives back, as descriptors, and its clients' ends of their connections."""
     with ExitStack() as opened:
         files = [os.memfd_create("any") for _ in range(STATE_FDS + 2)]
         os.write(files[0], b"sealed")
         for fd in files:
             opened.callback(os.close, fd)
-        pairs = [socket.socketpair() for _ in range(2)]
+        pairs = [socket.socketpair() for _ in range(clients)]
         listeners = [opened.enter_context(socket.socket(socket.AF_UNIX)) for _ in range(2)]
         for listener in listeners:
             listener.bind("")

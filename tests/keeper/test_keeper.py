@@ -13,6 +13,9 @@ from vtpmd.ipc.messages import Asleep, NotAwake, WakeUp
 from vtpmd.ipc.rules import CODEC
 from vtpmd.supervisor import serving_lock
 
+MANY = 400
+"""More reports than fit into a socket that nobody reads."""
+
 
 @pytest.fixture
 def keeper(short_path: Path) -> Iterator[Keeper]:
@@ -151,13 +154,14 @@ def test_starved_of_descriptors_it_takes_no_more_and_keeps_what_it_has(keeper: K
     assert keeper.asleep() == {one(1), one(2)}
 
 
-def test_a_daemon_that_does_not_read_is_parted_with(keeper: Keeper) -> None:
-    """It never waits for one: workers that rest meanwhile are kept all the same."""
-    workers = [keeper.keep(number) for number in range(1, 60)]
-    for worker in workers:
-        worker.rest()
+def test_a_daemon_that_does_not_read_holds_nobody_up(keeper: Keeper) -> None:
+    """Workers that rest meanwhile are kept, and it is told everything once it does read."""
+    resting = [keeper.keep(number) for number in range(1, MANY)]
+    for worker in resting:
+        worker.rest(clients=0)
+    assert keeper.asleep() == {worker.uuid for worker in resting}
     keeper.reconnect()
-    assert keeper.asleep() == {worker.uuid for worker in workers}
+    assert keeper.asleep() == {worker.uuid for worker in resting}
 
 
 def test_nobody_reads_its_memory(keeper: Keeper) -> None:

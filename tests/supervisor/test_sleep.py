@@ -4,6 +4,7 @@ import hashlib
 import os
 import signal
 from collections.abc import AsyncIterator
+from contextlib import ExitStack
 
 import pytest
 import trio
@@ -12,11 +13,13 @@ from tests.operations.steps import there, wanted
 from tests.operations.test_upgrade import attached, frozen, pid_of, started
 from tests.supervisor.stage import Stage, keeper_of, staged, until
 from tests.worker.harness import GET_RANDOM_16
-from vtpmd.api.schema import StopRequest
+from vtpmd.api.schema import MigrateRequest, RekeyRequest, StopRequest
 from vtpmd.kms.errors import KeyUnavailableError
 from vtpmd.operations.create import create
 from vtpmd.operations.info import info as info_of
+from vtpmd.operations.migrate import migrate
 from vtpmd.operations.pcr import pcr
+from vtpmd.operations.rekey import rekey
 from vtpmd.operations.stop import stop
 from vtpmd.operations.upgrade import upgrade
 
@@ -120,3 +123,35 @@ async def test_while_the_keeper_hangs_who_is_awake_is_served(dormitory: Stage) -
             for _ in range(20):
                 assert len(await guest.tpm(GET_RANDOM_16)) == 28
         await started(neighbour)
+
+
+async def test_many_are_woken_at_once(dormitory: Stage) -> None:
+    """More than there are workers forked ahead of time; each answers its own machine."""
+    names = [f"web{number}" for number in range(5)]
+    infos = [await create(dormitory.fleet, wanted(name)) for name in names]
+    with ExitStack() as machines:
+        guests = [machines.enter_context(attached(info)) for info in infos]
+        for number, guest in enumerate(guests):
+            await started(guest)
+            await guest.tpm(EXTEND_16 + bytes([number] * 32).hex())
+        for name in names:
+            await asleep(dormitory, name)
+        for guest in guests:
+            guest.send(GET_RANDOM_16)
+        for guest in guests:
+            assert len(await guest.answer()) == 28
+    for number, name in enumerate(names):
+        value = hashlib.sha256(bytes(32) + bytes([number] * 32)).hexdigest()
+        assert (await pcr(dormitory.fleet, name)).banks["sha256"][16] == value
+
+
+async def test_what_changes_one_that_sleeps_wakes_it(dormitory: Stage) -> None:
+    await create(dormitory.fleet, wanted("web1"))
+    await asleep(dormitory)
+    assert (await rekey(dormitory.fleet, "web1", RekeyRequest(deep=True))).changed
+    await asleep(dormitory)
+    assert (await migrate(dormitory.fleet, "web1", MigrateRequest())).worker is not None
+    await asleep(dormitory)
+    declared = await migrate(dormitory.fleet, "web1", MigrateRequest(step="cancel"))
+    assert declared.worker is not None
+    assert not declared.worker.declared

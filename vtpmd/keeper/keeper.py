@@ -11,6 +11,7 @@ import select
 import signal
 import socket
 import time
+from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
@@ -41,6 +42,7 @@ _RETRY = (0.1, 0.5, 2.0, 10.0)
 """Seconds until a TPM that could not be woken is tried again; the last one from then on."""
 _BROKEN = (ChannelClosedError, IllegalMessageError, OSError)
 
+_MAX_OUTGOING = 1000  # messages that a daemon has not read, besides two for each TPM
 _PATIENCE = 30.0  # seconds that a worker has to go on with it
 
 Callback = Callable[[], None]
@@ -57,6 +59,7 @@ class Keeper:
         self._sleepers: dict[UUID, Sleeper] = {}
         self._daemon: Channel | None = None
         self._had_daemon = False
+        self._outgoing: deque[Message] = deque()
         self._due: dict[UUID, float] = {}
         """When to wake what could not be woken, or to give up who has not woken it."""
         self._crippled = False  # no worker can be had any more
@@ -108,9 +111,12 @@ class Keeper:
             self._forget(self._daemon.fileno())
             self._daemon.close()
         self._daemon = None
+        self._outgoing.clear()
         self._told = False
 
     def _obey(self, daemon: Channel) -> None:
+        if self._outgoing:
+            self._flush()
         try:
             order, fds = daemon.receive()
         except BlockingIOError:
@@ -129,18 +135,43 @@ class Keeper:
                 self._tell(Sleepers(len(self._sleepers)))
                 self._told |= not order.uuids and self._daemon is not None
 
-    def _tell(self, message: Message, fds: list[int] | None = None) -> None:
-        """A daemon that does not read is parted with: it asks for everything when it comes back."""
+    def _tell(self, message: Message) -> None:
+        """Tell the daemon, as soon as it reads.
+
+        One that does not is parted with in the end: it asks for everything when it comes back.
+        """
         if self._daemon is not None:
-            try:
-                self._daemon.send(message, fds or [])
-            except (*_BROKEN, BlockingIOError):
+            self._outgoing.append(message)
+            if len(self._outgoing) > _MAX_OUTGOING + 2 * len(self._sleepers):
                 self._part()
+            else:
+                self._flush()
 
     def _tell_asleep(self, uuid: UUID) -> None:
         sleeper = self._sleepers.get(uuid)
         if sleeper is not None and (estate := sleeper.estate) is not None:
-            self._tell(Asleep(uuid, estate.order.data), estate.fds)
+            self._tell(Asleep(uuid, estate.order.data))
+
+    def _flush(self) -> None:
+        """Send what the daemon takes, each sleeper with its descriptors if it still sleeps."""
+        daemon = self._daemon
+        assert daemon is not None
+        try:
+            while self._outgoing:
+                message, fds = self._outgoing[0], list[int]()
+                if isinstance(message, Asleep):
+                    sleeper = self._sleepers.get(message.uuid)
+                    fds = [] if sleeper is None or sleeper.estate is None else sleeper.estate.fds
+                if fds or not isinstance(message, Asleep):
+                    daemon.send(message, fds)
+                self._outgoing.popleft()
+            events = select.EPOLLIN
+        except BlockingIOError:
+            events = select.EPOLLIN | select.EPOLLOUT
+        except _BROKEN:
+            self._part()
+            return
+        self._epoll.modify(daemon.fileno(), events)
 
     # --- workers ----------------------------------------------------------------------------------
 

@@ -77,6 +77,7 @@ class Keeper:
         self._answered: trio.Event | None = None
         self._duplicates: dict[UUID, Duplicates] = {}
         self._waking: dict[UUID, trio.Event] = {}
+        self._woken: dict[UUID, int] = {}  # the process that has woken it last, by instance
         self._offered: dict[UUID, tuple[Worker, Metadata, Endpoints]] = {}
         self._pid = -1
         self._closed = False
@@ -139,6 +140,10 @@ class Keeper:
                 await self._ask(ReadSleepers((uuid,)))
         return uuid in self._duplicates
 
+    def woken(self, uuid: UUID, ended: int) -> bool:
+        """Whether another worker than `ended` has gone on with it, after it had slept shortly."""
+        return self._woken.get(uuid, ended) != ended
+
     async def awake(self, uuid: UUID) -> None:
         """Wait until a worker goes on with a TPM that sleeps. Raises KeeperLostError."""
         if uuid not in self._duplicates:
@@ -192,9 +197,11 @@ class Keeper:
             case Asleep():
                 self._drop(message.uuid)
                 self._offered.pop(message.uuid, None)
+                self._woken.pop(message.uuid, None)
                 self._duplicates[message.uuid] = Duplicates(fds, message.data)
             case Awake():
                 self._drop(message.uuid)
+                self._woken[message.uuid] = message.pid
                 self._tell_awake(message.uuid)
             case NotAwake():
                 log.error("not-woken", uuid=str(message.uuid), reason=printable(message.reason))

@@ -171,13 +171,13 @@ class Serving:
         if self.worker is None:
             raise WorkerSilentError(f"it sleeps and was not woken within {WAKE_TIMEOUT:.0f} s")
 
-    async def _sleep(self, reason: str) -> Worker | None:
-        """The worker that has woken the TPM, whose last worker has ended; None if it was awake.
+    async def _sleep(self, reason: str, ended: int) -> Worker | None:
+        """The worker that has woken the TPM, whose last one (process `ended`) has ended.
 
-        Raises NotServedError.
+        None if it does not sleep, nor did for a moment. Raises NotServedError.
         """
         keeper, uuid = self._host.keeper, self.metadata.uuid
-        if keeper is None or not await keeper.has(uuid):
+        if keeper is None or not (await keeper.has(uuid) or keeper.woken(uuid, ended)):
             return None
         self._woken = trio.Event()
         self.asleep = True
@@ -247,7 +247,9 @@ class Serving:
                         worker, reason = await self._serve()
                     await self._attend(worker, reason, adopted)
                 asleep = False
-                while successor := await self._take_successor() or await self._sleep(reason):
+                while successor := await self._take_successor() or await self._sleep(
+                    reason, -1 if worker is None else worker.pid
+                ):
                     worker = successor
                     await self._attend_successor(worker)
                 lease.give_up(self._host.registry, self.metadata.uuid)
@@ -298,7 +300,13 @@ class Serving:
             return self._on_event(pid, event)
 
         worker = await serve(
-            self._host, self.metadata, self._granted, self._endpoints, startup, on_event
+            self._host,
+            self.metadata,
+            self._granted,
+            self._endpoints,
+            startup,
+            on_event,
+            damage.append,
         )
         if worker.incoming:
             reason = AWAITING

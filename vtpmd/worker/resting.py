@@ -19,14 +19,16 @@ from . import serving_lock
 from .connection import close_fds
 from .estate import Estate
 from .loop import Loop
+from .supervision import Supervision
 
 
 class Resting:
     """Gives the `estate` to the keeper; without one this worker stays awake."""
 
-    def __init__(self, loop: Loop, estate: Estate) -> None:
+    def __init__(self, loop: Loop, estate: Estate, supervision: Supervision) -> None:
         self._loop = loop
         self._estate = estate
+        self._supervision = supervision
         self._channel: Channel | None = None
         self._memory = -1
         self._idle = 0.0
@@ -54,7 +56,8 @@ class Resting:
     def deadline(self) -> float | None:
         if self._channel is None:
             return None
-        return max(self._not_before, self._estate.last_heard + self._idle)
+        heard = max(self._estate.last_heard, self._supervision.last_heard)
+        return max(self._not_before, heard + self._idle)
 
     def tick(self, now: float) -> None:
         """Rest if nobody has said anything for long enough, nor says anything now."""
@@ -62,7 +65,9 @@ class Resting:
         if self._channel is None or deadline is None or now < deadline:
             return
         self._not_before = now + self._idle  # or later, if it is refused
-        if self._estate.busy or self._estate.awaited or self._estate.refusal():
+        if self._estate.busy or self._estate.awaited or self._supervision.awaited:
+            return
+        if self._estate.refusal():
             return
         self._rest(self._channel)
 

@@ -54,7 +54,7 @@ class Server:
             instance, self._clients, self._ownership, self._admission, listeners, options, kept
         )
         self._giving_way = GivingWay(self.loop, self._estate)
-        self._resting = Resting(self.loop, self._estate)
+        self._resting = Resting(self.loop, self._estate, supervision)
         supervision.on_detach = self.loop.forget
         supervision.on_report = self.loop.attend
         instance.migration.old_keys.ask = supervision.ask

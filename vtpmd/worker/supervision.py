@@ -4,6 +4,7 @@ A worker whose supervisor is gone keeps serving; what it has to tell meanwhile i
 supervisor's Status to find out.
 """
 
+import select
 import selectors
 import time
 from collections import deque
@@ -94,6 +95,8 @@ class Supervision:
         self.channel = channel
         self.on_detach: Callable[[Channel], None] = lambda channel: None
         self.on_report: Callable[[], None] = lambda: None
+        self.last_heard = 0.0
+        """When the supervisor wanted anything but to know how we are, in monotonic seconds."""
         self._unheard = unheard
         self._quota = workers_quota()
         self._pending: deque[Message] = deque()
@@ -104,6 +107,15 @@ class Supervision:
         """What to wait for on the channel."""
         waiting = 0 if self._pending else selectors.EVENT_READ
         return waiting | (selectors.EVENT_WRITE if self._outgoing else 0)
+
+    @property
+    def awaited(self) -> bool:
+        """Whether the supervisor has sent something that was not read yet, or waits for us."""
+        if self.channel is None:
+            return False
+        poller = select.poll()
+        poller.register(self.channel, select.POLLIN)
+        return bool(self._pending or self._outgoing or poller.poll(0))
 
     def report(self, kind: EventKind, detail: str) -> None:
         """Tell the supervisor, or only count what is more than a worker may tell."""
@@ -172,6 +184,8 @@ class Supervision:
         try:
             while self.channel is not None and not self._pending:
                 message, fds = self.channel.receive()
+                if not isinstance(message, Status):
+                    self.last_heard = time.monotonic()
                 match message:
                     case GiveWay():
                         worker.give_way(fds)

@@ -126,15 +126,14 @@ class Serving:
         await self.settled()
 
     async def replace(self) -> tuple[int, float]:
-        """Have a fresh worker go on with what is served.
+        """Have a fresh worker go on: its process id, and for how many seconds nobody served.
 
-        Its process id, and for how many seconds nobody served. Raises as `succession.succeed`, and
-        WorkerEndedError without a worker: then nothing has changed.
+        Raises as `succession.succeed`, WorkerEndedError without a worker: nothing has changed then.
         """
         if (worker := self.worker) is None:
             raise WorkerEndedError("no worker serves it just now")
         decided = self._decided = trio.Event()
-        succeeded = self._changed = self._changed or trio.Event()
+        succeeded = self._change()
         try:
             successor, pause = await succeed(
                 self._host, self.metadata, self._endpoints, worker, self._on_event
@@ -164,7 +163,7 @@ class Serving:
         """Have a worker serve what sleeps. Raises KeeperLostError, WorkerSilentError."""
         if not self.asleep or self._host.keeper is None:
             return
-        woken = self._changed = self._changed or trio.Event()
+        woken = self._change()
         await self._host.keeper.wake(self.metadata.uuid)
         with trio.move_on_after(WAKE_TIMEOUT):
             await woken.wait()
@@ -335,6 +334,11 @@ class Serving:
                 nursery.start_soon(self._stop_or_kill, worker)
             await self._stay_with(worker, admit_anew=not self._stopping)
             nursery.cancel_scope.cancel()
+
+    def _change(self) -> trio.Event:
+        """Set as soon as another worker serves it, or none does any more."""
+        self._changed = trio.Event() if self._changed is None else self._changed
+        return self._changed
 
     def _tell_of_change(self) -> None:
         if self._changed is not None:

@@ -81,12 +81,12 @@ class Host:
             return None
         (entry,) = entries
         assert entry.fault is None
-        envelope, after = self.anchors.admit(VM)
-        with self.state(envelope.header.dek_id[0]) as state:
+        admission = self.anchors.admit(VM)
+        with self.state(admission.envelope.header.dek_id[0]) as state:
             permanent = state.load()
             state.settle()
             found = permanent, state.load_volatile(), state.received()
-            if after is not None:
+            if admission.after is not None:
                 state.save(permanent, state.header.anew(bytes([7]) * 16, state.header))
             else:
                 state.save(permanent)

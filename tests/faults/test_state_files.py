@@ -132,13 +132,16 @@ def test_bit_flips(victim: VtpmdInstance) -> None:
 
 @pytest.mark.parametrize("choose", [current_place, older_place], ids=["newest", "older"])
 def test_bit_flips_in_one_place(victim: VtpmdInstance, choose: Callable[[Path], int]) -> None:
-    """As an interrupted write leaves it: the other place is served, and says nothing to people."""
+    """As an interrupted write leaves it: the other place is served, and told if it is older."""
     chance = random.Random(3)
+    newest = choose is current_place  # what was lost then had been acknowledged, and seen
     for _ in range(FLIPS // 15):
         place = choose(victim.nvram)
         flip(victim.nvram, place + chance.randrange(record_size(victim, place)), 0)
-        assert serve(victim) == READY
-    assert '"kind": "write-interrupted"' in victim.daemon.log()
+        reason = serve(victim)
+        assert "is older than the one of" in reason if newest else reason == READY
+    told = '"event": "rolled-back"' if newest else '"kind": "write-interrupted"'
+    assert told in victim.daemon.log()
 
 
 def test_truncation(victim: VtpmdInstance) -> None:
@@ -153,7 +156,7 @@ def test_truncation(victim: VtpmdInstance) -> None:
     victim.nvram.write_bytes(content[: PLACES[1]])
     assert "shorter than it was made" in serve(victim)
     victim.nvram.write_bytes(content + b"\0")
-    assert serve(victim) == READY
+    assert "is older than the one of" in serve(victim)
     victim.nvram.write_bytes(content.ljust(FILE_SIZE + 1, b"\0"))
     assert "more than" in refuse(victim)
 

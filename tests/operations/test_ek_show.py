@@ -92,7 +92,7 @@ def test_backup_and_restore_carry_them(daemon: Daemon, tmp_path: Path) -> None:
     before = daemon.control("ek", "show", "web1")
     daemon.control("ek", "renew", "web1")
     daemon.control("stop", "web1")
-    daemon.control("restore", str(tmp_path / "bundle"), "--replace", "--start")
+    daemon.control("restore", str(tmp_path / "bundle"), "--replace", "--yes", "--start")
     assert daemon.control("ek", "show", "web1") == before
     daemon.control("ek", "renew", "web1")
     assert daemon.control("info", "web1")["certificates"] == "valid"

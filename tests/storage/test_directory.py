@@ -10,7 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from vtpmd.storage.directory import DirectoryLock, make_directory, remove_directory
+from tests.faults.power import Entries, Sync, recorded
+from vtpmd.storage.directory import (
+    DirectoryLock,
+    ensure_directory,
+    make_directory,
+    remove_directory,
+)
 from vtpmd.storage.errors import DirectoryLockedError, StorageError
 
 HOLDER = """
@@ -34,6 +40,18 @@ def test_making_and_removing_are_durable_when_they_return(
     remove_directory("a", dir_fd)
     removed = [("unlink", tmp_path / "a"), ("rmdir", tmp_path), ("fsync", tmp_path)]
     assert acts == removed
+
+
+def test_a_path_is_made_as_far_as_it_is_missing_and_each_name_durably(tmp_path: Path) -> None:
+    path = tmp_path / "a" / "b"
+    with recorded(tmp_path) as recording:
+        for _ in range(2):
+            os.close(ensure_directory(path))
+    assert [type(each) for each in recording.operations] == [Entries, Sync, Entries, Sync]
+    assert stat.S_IMODE(path.stat().st_mode) == 0o700
+    (tmp_path / "file").touch()
+    with pytest.raises(StorageError, match="cannot create"):
+        ensure_directory(tmp_path / "file" / "c")
 
 
 def test_second_holder_is_told_who_the_first_is(dir_fd: int, tmp_path: Path) -> None:

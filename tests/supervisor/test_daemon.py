@@ -52,7 +52,7 @@ def test_a_second_create_is_refused_and_touches_nothing(daemon: Daemon) -> None:
     directory = instance_directory(daemon, "web1")
     until((directory / "condition.json").exists)
     files = {path: path.read_bytes() for path in directory.rglob("*") if path.is_file()}
-    assert len(files) == 7
+    assert len(files) == 8
     for arguments in (["web1"], ["web2", "--uuid", uuid], [uuid]):
         result = daemon.ctl("create", *arguments)
         assert result.returncode == 6

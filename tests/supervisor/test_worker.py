@@ -108,3 +108,16 @@ async def test_whoever_answers_unasked_is_ended_and_answers_nothing_more(
     assert process.returncode == -9
     worker.close()
     peer.close()
+
+
+async def test_whoever_is_closed_is_neither_killed_nor_closed_in_anothers_place() -> None:
+    """The number of its pidfd may be that of any other process by then."""
+    worker, peer, process = serving()
+    worker.close()
+    other = os.pidfd_open(process.pid)
+    worker.kill()
+    with process:
+        assert process.poll() is None
+        process.kill()
+    os.close(other)
+    peer.close()

@@ -21,6 +21,7 @@ from tests.worker.harness import (
     tpm,
     wait_for,
 )
+from tests.worker.test_blanks import ready
 from vtpmd.ipc.messages import Exit, ReadExit, Status
 from vtpmd.ipc.rules import State
 from vtpmd.worker import immortal
@@ -157,9 +158,11 @@ def test_a_worker_holds_only_what_it_was_given(host: Host, zygote: Zygote) -> No
 def test_the_zygote_has_one_thread_and_no_more_descriptors_after_many_spawns(
     zygote: Zygote,
 ) -> None:
+    ready(zygote)
     before = len(_descriptors(zygote.process.pid))
     for _ in range(5):
         zygote.spawn().close()
+    ready(zygote)
     assert len(os.listdir(f"/proc/{zygote.process.pid}/task")) == 1
     # What it has sent us of the last worker it may be about to close.
     wait_for(lambda: len(_descriptors(zygote.process.pid)) == before)
@@ -237,5 +240,5 @@ def test_an_idle_worker_shares_most_of_its_memory(host: Host) -> None:
     rollup = Path(f"/proc/{worker.pid}/smaps_rollup").read_text().splitlines()
     kilobytes = {line.split()[0]: int(line.split()[1]) for line in rollup[1:]}
     private = kilobytes["Private_Dirty:"] + kilobytes["Private_Clean:"]
-    assert private < (3 if immortal.supported() else 6) * 1024, kilobytes
+    assert private < (3 if immortal.supported() else 6.5) * 1024, kilobytes
     assert select.select([worker.pidfd], [], [], 0) == ([], [], [])

@@ -7,7 +7,7 @@ command waits for it.
 
 import threading
 from collections import defaultdict
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from uuid import UUID
 
 from vtpmd.config.schema import Configuration
@@ -30,6 +30,18 @@ _REMEDY = (
 )
 
 
+@dataclass(frozen=True)
+class Admission:
+    """State that may be served. `after`: it is to begin a new line after this epoch first.
+
+    `told`: what people are to know of it then, under the policy.
+    """
+
+    envelope: Envelope
+    after: int | None = None
+    told: str = ""
+
+
 class Anchors:
     """The anchors of this host's instances, and the policy. All methods block on the disk."""
 
@@ -48,13 +60,10 @@ class Anchors:
         """What was seen last. Raises StorageError for an anchor that can't be read."""
         return self._directory.read(uuid)
 
-    def admit(self, uuid: UUID) -> tuple[Envelope, int | None]:
-        """The state that may be served, and after which epoch it is to begin a new line, if any.
-
-        Raises RolledBackError, StorageError, EnvelopeError.
-        """
+    def admit(self, uuid: UUID) -> Admission:
+        """The state that may be served. Raises RolledBackError, StorageError, EnvelopeError."""
         stored = self._registry.stored(uuid)
-        return stored.envelope, self._judge(uuid, stored)
+        return self._judge(uuid, stored)
 
     def note(self, uuid: UUID) -> None:
         """Note the state that is stored as the newest one, if it is; what fails is only logged."""
@@ -66,11 +75,13 @@ class Anchors:
                     self._directory.write(uuid, Anchor(found))
                 elif found == anchor.newest and anchor.accepted is None:
                     return
-                elif found.follows(anchor.newest) or found == anchor.accepted:
-                    self._directory.write(uuid, anchor.at(found))
+                elif (older := _told(found, anchor)) and found != anchor.accepted:
+                    log.warning("rolled-back", uuid=str(uuid), reason=older)
                 else:
-                    log.warning("rolled-back", uuid=str(uuid), reason=_told(found, anchor))
-        except (EnvelopeError, StorageError, OSError) as error:  # no descriptor left, too
+                    self._directory.write(uuid, anchor.at(found))
+        except EnvelopeError:
+            return  # nothing is stored yet, or what is there is refused when it is to be served
+        except (StorageError, OSError) as error:  # no descriptor left, too
             log.warning("anchor-not-written", uuid=str(uuid), reason=str(error))
 
     def accept(self, uuid: UUID, state: Mark) -> None:
@@ -92,7 +103,7 @@ class Anchors:
         found = stored.envelope.header.mark
         with self._locks[uuid]:
             anchor, fault = self._read(uuid)
-            if fault or stored.damage or (anchor is not None and not found.follows(anchor.newest)):
+            if fault or stored.damage or _told(found, anchor):
                 self._directory.write(uuid, (anchor or Anchor(found)).accepting(found))
             elif anchor is not None and anchor.told:
                 self._directory.write(uuid, replace(anchor, told=""))
@@ -105,27 +116,26 @@ class Anchors:
         except StorageError as error:
             log.warning("anchor-kept", uuid=str(uuid), reason=str(error))
 
-    def _judge(self, uuid: UUID, stored: Stored) -> int | None:
-        found = stored.envelope.header.mark
+    def _judge(self, uuid: UUID, stored: Stored) -> Admission:
+        envelope, found = stored.envelope, stored.envelope.header.mark
         with self._locks[uuid]:
-            anchor, fault = self._read(uuid)
+            anchor, unreadable = self._read(uuid)
+            newest = found.epoch if anchor is None else max(anchor.newest.epoch, found.epoch)
             if anchor is not None and anchor.accepted == found:
-                return max(anchor.newest.epoch, found.epoch)
-            older = anchor is not None and not found.follows(anchor.newest)
-            if older and anchor is not None:
-                fault = _told(found, anchor)
-            elif stored.damage:
-                fault = f"the state file is damaged: {stored.damage}"
+                return Admission(envelope, newest)
+            older = _told(found, anchor)
+            damage = stored.damage and f"the state file is damaged: {stored.damage}"
+            fault = "; ".join(filter(None, (unreadable, older, damage)))
             if not fault:
-                return None
+                return Admission(envelope)
             if self._policy == "enforce":
                 raise RolledBackError(f"{fault}; {_REMEDY}")
-            if self._policy == "warn":
-                log.warning("rolled-back", uuid=str(uuid), reason=fault)
-            anchor = anchor or Anchor(found)
             told = fault if self._policy == "warn" else ""
-            self._directory.write(uuid, anchor.accepting(found, told))
-            return max(anchor.newest.epoch, found.epoch) if older else None
+            if told:
+                log.warning("rolled-back", uuid=str(uuid), reason=told)
+            self._directory.write(uuid, (anchor or Anchor(found)).accepting(found, told))
+            # Of damage alone the worker tells, who goes on with the state as it is.
+            return Admission(envelope, newest, told) if older else Admission(envelope)
 
     def _read(self, uuid: UUID) -> tuple[Anchor | None, str]:
         """The anchor, and why it can't be read."""
@@ -135,7 +145,10 @@ class Anchors:
             return None, str(error)
 
 
-def _told(found: Mark, anchor: Anchor) -> str:
+def _told(found: Mark, anchor: Anchor | None) -> str:
+    """What is to be told of this state beside the newest; empty if it may follow that."""
+    if anchor is None or found.follows(anchor.newest):
+        return ""
     return (
         f"the stored state ({found}) is older than the one of {anchor.seen:%Y-%m-%d %H:%M:%S} UTC "
         f"({anchor.newest}), or of another line"

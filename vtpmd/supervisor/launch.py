@@ -113,34 +113,39 @@ async def serve(
     endpoints: Endpoints,
     startup: bool,
     on_event: OnEvent,
+    tell: Callable[[str], None],
 ) -> Worker:
     """Unlock an instance and hand it to a new worker, powered on if `startup`.
 
     One whose TPM is still to come needs no key: the worker's `incoming` says so then.
 
-    `granted` says who may connect now. The sockets are there before the key is: a virtual machine
-    that starts at the same time waits for the first attempt to get it. Raises NotServedError.
+    `granted` says who may connect now; `tell` is told what people are to know of its state. The
+    sockets are there before the key is: a virtual machine that starts at the same time waits for
+    the first attempt to get it. Raises NotServedError.
     """
-    dek = bytearray()
+    dek, admission = bytearray(), None
     try:
-        envelope = after = None
         if not await trio.to_thread.run_sync(host.registry.awaits, metadata):
-            envelope, after = await trio.to_thread.run_sync(host.anchors.admit, metadata.uuid)
+            admission = await trio.to_thread.run_sync(host.anchors.admit, metadata.uuid)
         listening = endpoints.listen(granted())
-        if envelope is None:
-            key = host.keys.none()
+        if admission is None:
+            key, header = host.keys.none(), None
         else:
+            envelope = admission.envelope
+            header = envelope.header
             dek = await host.keys.unlock(envelope, metadata.uuid)
             key = Key(dek, envelope.header.dek_id, envelope.slots)
         grant = granted()
-        header = None if envelope is None else envelope.header
         order = serve_order(host.configuration, metadata, header, grant, startup, key)
         endpoints.admit()
-        if after is not None:
-            await _begin_anew(host, metadata, order, after)
+        if admission is not None:
+            if admission.after is not None:
+                await _begin_anew(host, metadata, order, admission.after)
+            if admission.told:
+                tell(admission.told)
         worker = await _hand_over(host, metadata, endpoints, listening, order, on_event)
         await _keep_up(worker, grant, granted)
-        if envelope is not None:
+        if admission is not None:
             host.nursery.start_soon(trio.to_thread.run_sync, host.anchors.note, metadata.uuid)
         return worker
     except EXPECTED as error:

@@ -228,12 +228,12 @@ class Serving:
             return
         with trio.move_on_after(STOP_GRACE):
             await self._ask_to_stop(worker, reason, force)
-        if self._ended.is_set():
-            return
-        if (last := self.worker) is not None:
-            self._log.warning("worker-killed", pid=last.pid, reason="it did not stop")
-            last.kill()
-        with trio.move_on_after(KILL_GRACE):
+        if self.worker is worker:
+            self._log.warning("worker-killed", pid=worker.pid, reason="it did not stop")
+            worker.kill()
+            with trio.move_on_after(KILL_GRACE):
+                await self._ended.wait()
+        if self.worker is not worker:  # it has ended; what is noted of that may take a moment
             await self._ended.wait()
             return
         raise OperationError(
@@ -315,7 +315,13 @@ class Serving:
             return self._on_event(pid, event)
 
         worker = await serve(
-            self._host, self.metadata, self._granted, self._endpoints, startup, on_event
+            self._host,
+            self.metadata,
+            self._granted,
+            self._endpoints,
+            startup,
+            on_event,
+            damage.append,
         )
         if worker.incoming:
             reason = AWAITING

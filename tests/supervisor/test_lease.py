@@ -82,12 +82,37 @@ async def test_a_host_that_was_booted_since_has_no_worker(stage: Stage, made: In
     assert (await start(stage.fleet, NAME)).state == "running"
 
 
-@pytest.mark.parametrize("content", [b"", b"[]", b'{"format": 1}', b'{"format": 2}', b"\xff"])
+SAYS_NO_TIME = {**json.loads(ELSEWHERE.encode()), "renewed": "0001-01-01T00:00:00+01:00"}
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"[]",
+        b'{"format": 1}',
+        b'{"format": 2}',
+        b"\xff",
+        json.dumps(SAYS_NO_TIME).encode(),
+    ],
+)
 async def test_what_says_nothing_is_passed_over(
     stage: Stage, made: InstanceInfo, content: bytes
 ) -> None:
     file_of(stage, made).write_bytes(content)
     assert (await start(stage.fleet, NAME)).state == "running"
+
+
+async def test_a_host_is_known_by_the_name_it_has_now(
+    stage: Stage, made: InstanceInfo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that gets another name and is booted soon finds its own lease."""
+    await start(stage.fleet, NAME)
+    monkeypatch.setattr("socket.gethostname", lambda: "renamed")
+    lease.renew(stage.host.registry, made.uuid)
+    found = Lease.decode(file_of(stage, made).read_bytes())
+    assert found is not None
+    assert found.host == "renamed"
 
 
 async def test_a_lease_that_was_taken_over_stays_so(stage: Stage, made: InstanceInfo) -> None:

@@ -4,15 +4,23 @@ import json
 from collections.abc import Awaitable
 from dataclasses import replace
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 
 from tests.supervisor.stage import Stage
 from vtpmd.api import problems
 from vtpmd.api.problems import OperationError
-from vtpmd.api.schema import CreateRequest, InstanceInfo, RekeyRequest, StopRequest
+from vtpmd.api.schema import (
+    CreateRequest,
+    IncomingRequest,
+    InstanceInfo,
+    RekeyRequest,
+    StopRequest,
+)
 from vtpmd.operations.create import create
 from vtpmd.operations.delete import delete
+from vtpmd.operations.incoming import create_incoming
 from vtpmd.operations.info import info
 from vtpmd.operations.rekey import rekey
 from vtpmd.operations.start import start
@@ -56,6 +64,27 @@ async def test_what_another_host_serves_is_left_to_it(stage: Stage, made: Instan
     assert (await stop(stage.fleet, NAME, StopRequest())).state == "stopped"
     await take_back(stage.fleet, NAME)
     assert (await start(stage.fleet, NAME)).state == "running"
+
+
+@pytest.mark.parametrize("damaged", [False, True])
+async def test_what_has_no_tpm_yet_or_no_metadata_is_taken_over_as_well(
+    stage: Stage, damaged: bool
+) -> None:
+    """It could be neither waited for nor deleted."""
+    awaited = await create_incoming(
+        stage.fleet, IncomingRequest(name=NAME, uuid=uuid4(), start=False), b""
+    )
+    file = file_of(stage, awaited)
+    file.write_bytes(ELSEWHERE.encode())
+    await refused(delete(stage.fleet, NAME))
+    if damaged:
+        (instance,) = stage.fleet
+        instance.fault = "meta.json is not JSON"
+    else:
+        await refused(start(stage.fleet, NAME))
+    await take_back(stage.fleet, NAME)
+    assert not file.exists()
+    await delete(stage.fleet, NAME)
 
 
 async def test_a_lease_is_there_while_a_worker_is(stage: Stage, made: InstanceInfo) -> None:

@@ -78,7 +78,9 @@ class Anchors:
                         log.warning("rolled-back", uuid=str(uuid), reason=older)
                 elif found != anchor.newest or anchor.accepted is not None:
                     self._directory.write(uuid, anchor.at(found))
-        except (EnvelopeError, StorageError, OSError) as error:  # no descriptor left, too
+        except EnvelopeError:
+            return  # nothing is stored yet, or what is there is refused when it is to be served
+        except (StorageError, OSError) as error:  # no descriptor left, too
             log.warning("anchor-not-written", uuid=str(uuid), reason=str(error))
 
     def accept(self, uuid: UUID, state: Mark) -> None:

@@ -57,7 +57,6 @@ async def test_what_nobody_uses_sleeps_until_somebody_does(dormitory: Stage) -> 
             event = bytes([number] * 32)
             assert (await guest.tpm(EXTEND_16 + event.hex()))[6:10] == bytes(4)
             value = hashlib.sha256(value + event).digest()
-            await awake(dormitory)
             await asleep(dormitory)
         assert (await pcr(dormitory.fleet, "web1")).banks["sha256"][16] == value.hex()
         after = await info_of(dormitory.fleet, "web1")
@@ -70,10 +69,7 @@ async def test_whoever_connects_wakes_it(dormitory: Stage) -> None:
     await asleep(dormitory)
     with attached(info) as guest:
         await started(guest)
-        await awake(dormitory)
         await asleep(dormitory)
-        guest.hang_up()
-        await awake(dormitory)
 
 
 async def test_one_that_sleeps_is_stopped_in_order(dormitory: Stage) -> None:

@@ -57,10 +57,6 @@ class Guest:
     def send(self, command: str) -> None:
         self._data.send(bytes.fromhex(command))
 
-    def hang_up(self) -> None:
-        self._control.close()
-        self._data.close()
-
     async def answer(self) -> bytes:
         return await _answer(self._data)
 

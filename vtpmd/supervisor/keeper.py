@@ -35,8 +35,10 @@ from vtpmd.spawn.process import start_keeper
 from vtpmd.telemetry.log import get_logger
 
 from . import serving_lock, waiting
+from .adoption import adopt
 from .endpoints import Endpoints
-from .errors import KeeperLostError
+from .errors import KeeperLostError, WorkerEndedError
+from .events import OnEvent
 from .metadata import Metadata
 from .refusals import EXPECTED
 from .worker import Worker
@@ -140,9 +142,23 @@ class Keeper:
                 await self._ask(ReadSleepers((uuid,)))
         return uuid in self._duplicates
 
-    def awakener(self, uuid: UUID) -> int:
-        """The process that went on with it last after a sleep, -1 if none is known."""
-        return self._woken.get(uuid, -1)
+    async def kept(self, uuid: UUID, ended: int) -> bool:
+        """Whether a TPM sleeps, or another worker than `ended` has woken it already."""
+        return await self.has(uuid) or self._woken.get(uuid, ended) != ended
+
+    async def awakened(self, uuid: UUID, endpoints: Endpoints, on_event: OnEvent) -> Worker:
+        """The worker that serves a TPM once it is awake. Raises WorkerEndedError, KeeperLostError.
+
+        One that sleeps again before it was adopted is waited for once more.
+        """
+        while True:
+            await self.awake(uuid)
+            awakener = self._woken.get(uuid, -1)
+            try:
+                return await adopt(endpoints.adoption, on_event)
+            except WorkerEndedError:
+                if not await self.kept(uuid, awakener):
+                    raise
 
     async def awake(self, uuid: UUID) -> None:
         """Wait until a worker goes on with a TPM that sleeps. Raises KeeperLostError."""

@@ -15,13 +15,11 @@ from vtpmd.telemetry.audit import acting_alone
 
 from . import lease
 from .access import Grant
-from .adoption import adopt
 from .backoff import Backoff
 from .endpoints import Endpoints
 from .errors import KeeperLostError, WorkerEndedError, WorkerFailedError, WorkerSilentError
 from .events import OnEvent
 from .host import Host
-from .keeper import Keeper
 from .launch import serve
 from .metadata import Metadata
 from .old_keys import OldKeys
@@ -176,14 +174,14 @@ class Serving:
         None if it does not sleep, nor did for a moment. Raises NotServedError.
         """
         keeper, uuid = self._host.keeper, self.metadata.uuid
-        if keeper is None or not await self._slept(keeper, ended):
+        if keeper is None or not await keeper.kept(uuid, ended):
             return None
         self.asleep = True
         self._tell(Cause.ASLEEP, SLEEPS)
         try:
             if self._stopping:  # it fell asleep when it was asked to stop
                 await keeper.wake(uuid)
-            worker = await self._awakened(keeper)
+            worker = await keeper.awakened(uuid, self._endpoints, self._on_event)
             self._host.nursery.start_soon(worker.run)
         except KeeperLostError:
             self._lost = f"its keeper ended; {POWERED_OFF}"
@@ -199,22 +197,6 @@ class Serving:
         worker.on_unwrap = partial(OldKeys(self._host, self.metadata).answer, worker)
         self._tell(Cause.AWAKE, reason)
         return worker
-
-    async def _slept(self, keeper: Keeper, ended: int) -> bool:
-        """Whether it sleeps, or another worker than `ended` has woken it already."""
-        uuid = self.metadata.uuid
-        return await keeper.has(uuid) or keeper.awakener(uuid) not in (-1, ended)
-
-    async def _awakened(self, keeper: Keeper) -> Worker:
-        """The worker that serves once it is awake. Raises WorkerEndedError, KeeperLostError."""
-        while True:
-            await keeper.awake(self.metadata.uuid)
-            awakener = keeper.awakener(self.metadata.uuid)
-            try:
-                return await adopt(self._endpoints.adoption, self._on_event)
-            except WorkerEndedError:
-                if not await self._slept(keeper, awakener):
-                    raise
 
     async def end(self, reason: str, force: bool = False) -> None:
         """Stop serving; a worker that does not end by itself soon is killed.

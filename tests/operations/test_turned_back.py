@@ -37,6 +37,7 @@ from vtpmd.operations.rekey import rekey
 from vtpmd.operations.start import start
 from vtpmd.operations.stop import stop
 from vtpmd.operations.take_back import take_back
+from vtpmd.storage.errors import StorageError
 
 __all__ = ["stage_of"]
 
@@ -111,3 +112,45 @@ async def test_a_snapshot_that_was_restored_leaves_the_line_that_was(stage_of: S
     await use(stage)
     nvram_of(stage, made.uuid).write_bytes(newest)
     assert (await refusal(start(stage.fleet, NAME))).problem is problems.STATE_REFUSED
+
+
+async def test_a_full_disk_of_anchors_is_in_nobody_s_way(
+    stage_of: Staged, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where an older state may be served, it begins its new line and is told."""
+    stage = await stage_of("warn")
+    await turned_back(stage)
+
+    def full(*_: object) -> None:
+        raise StorageError("full", "cannot write the anchor: no space is left")
+
+    monkeypatch.setattr("vtpmd.storage.anchor.write_file", full)
+    served = await start(stage.fleet, NAME)
+    assert served.worker is not None
+    assert (served.state, served.worker.epoch) == ("running", 1)
+    assert "is older than the one of" in served.reason
+
+
+async def test_an_anchor_that_cannot_be_read_is_not_written_over_by_the_way(
+    stage_of: Staged,
+) -> None:
+    """What is stored then is not judged, so it is not noted as the newest either."""
+    stage = await stage_of("enforce")
+    made, _ = await turned_back(stage)
+    anchor = stage.directory / "state" / "anchors" / f"{made.uuid}.json"
+    anchor.write_text("torn")
+    (instance,) = stage.fleet
+    await instance.note_newest()
+    assert "the anchor is not one" in (await refusal(start(stage.fleet, NAME))).detail
+
+
+async def test_who_is_away_again_is_so_from_then_on(stage_of: Staged) -> None:
+    """Also where nobody saw that it was ours in between: a state of then does not come back."""
+    stage = await stage_of("off")
+    made = await create(stage.fleet, CreateRequest(name=NAME, start=False))
+    (instance,) = stage.fleet
+    await instance.note_hand_over("away", 1)
+    between = envelope_of(nvram_of(stage, made.uuid)).header
+    assert instance.metadata.remembered(between) == "ours"
+    await instance.note_hand_over("away", between.generation + 1)
+    assert instance.metadata.remembered(between) == "away"

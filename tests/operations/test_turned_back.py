@@ -24,6 +24,7 @@ from vtpmd.api import problems
 from vtpmd.api.schema import (
     CreateRequest,
     EkRenewRequest,
+    MigrateRequest,
     RekeyRequest,
     SnapshotRequest,
     SnapshotRestoreRequest,
@@ -33,11 +34,14 @@ from vtpmd.operations import snapshot
 from vtpmd.operations.accept_rollback import accept_rollback
 from vtpmd.operations.create import create
 from vtpmd.operations.ek_renew import ek_renew
+from vtpmd.operations.migrate import migrate
 from vtpmd.operations.rekey import rekey
 from vtpmd.operations.start import start
 from vtpmd.operations.stop import stop
 from vtpmd.operations.take_back import take_back
 from vtpmd.storage.errors import StorageError
+from vtpmd.supervisor.metadata import Metadata
+from vtpmd.supervisor.registry import Contents
 
 __all__ = ["stage_of"]
 
@@ -154,3 +158,35 @@ async def test_who_is_away_again_is_so_from_then_on(stage_of: Staged) -> None:
     assert instance.metadata.remembered(between) == "ours"
     await instance.note_hand_over("away", between.generation + 1)
     assert instance.metadata.remembered(between) == "away"
+
+
+async def test_a_restore_that_is_cut_short_does_not_undo_a_hand_over(
+    stage_of: Staged, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also one of which only the state itself tells: it is replaced before the metadata is."""
+    stage = await stage_of("warn")
+    made = await create(stage.fleet, CreateRequest(name=NAME, start=False))
+    await snapshot.create(stage.fleet, NAME, SnapshotRequest(label="s"))
+    machine = await aside(used, await start(stage.fleet, NAME))
+    assert await aside(read_state, machine.control)
+    await stop(stage.fleet, NAME, StopRequest())
+    machine.close()
+    await migrate(stage.fleet, NAME, MigrateRequest(step="done"))
+    (instance,) = stage.fleet
+    await instance.note(handover="ours", handover_generation=0)  # nobody was there to note it
+    fill, registry = stage.host.registry.fill, stage.host.registry
+
+    def cut_short(directory: int, contents: Contents) -> None:
+        fill(directory, contents)
+        raise StorageError("failed", "the power is cut")
+
+    def overwrite(metadata: Metadata, contents: Contents) -> None:
+        monkeypatch.setattr(registry, "fill", cut_short)
+        type(registry).overwrite(registry, metadata, contents)
+
+    monkeypatch.setattr(registry, "overwrite", overwrite)
+    wanted = SnapshotRestoreRequest(snapshot="s", confirmed=True, start=False)
+    await refusal(snapshot.restore(stage.fleet, NAME, wanted))
+    restored = envelope_of(nvram_of(stage, made.uuid)).header
+    assert restored.handover == "ours"
+    assert instance.metadata.remembered(restored) == "away"

@@ -120,7 +120,7 @@ SAYS_NO_TIME = {**json.loads(ELSEWHERE.encode()), "renewed": "0001-01-01T00:00:0
         b"",
         b"[]",
         b'{"format": 1}',
-        b'{"format": 2}',
+        b'{"format": true}',
         b"\xff",
         json.dumps(SAYS_NO_TIME).encode(),
     ],
@@ -129,6 +129,17 @@ async def test_what_says_nothing_is_passed_over(
     stage: Stage, made: InstanceInfo, content: bytes
 ) -> None:
     file_of(stage, made).write_bytes(content)
+    assert (await start(stage.fleet, NAME)).state == "running"
+
+
+async def test_one_of_a_newer_vtpmd_is_not_passed_over(stage: Stage, made: InstanceInfo) -> None:
+    """Its host may be the one that serves."""
+    file_of(stage, made).write_bytes(b'{"format": 2}')
+    with pytest.raises(OperationError) as caught:
+        await start(stage.fleet, NAME)
+    assert caught.value.problem is problems.STATE_REFUSED
+    assert "written by a newer vtpmd" in caught.value.detail
+    await take_back(stage.fleet, NAME)
     assert (await start(stage.fleet, NAME)).state == "running"
 
 

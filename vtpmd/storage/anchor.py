@@ -105,8 +105,10 @@ class Directory:
             raise
 
     def write(self, uuid: UUID, anchor: Anchor) -> None:
-        """Make an anchor durable."""
-        write_file(self._fd, _name(uuid), anchor.encode())
+        """Make an anchor durable. One that could not be read again is refused as `unsafe`."""
+        content = anchor.encode()
+        Anchor.decode(content)
+        write_file(self._fd, _name(uuid), content)
 
     def remove(self, uuid: UUID) -> None:
         """Forget the anchor of an instance that is gone."""

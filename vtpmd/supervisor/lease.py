@@ -33,6 +33,10 @@ log = get_logger("lease")
 LEASE = "lease.json"
 FORMAT = 1
 _NEW = f".{LEASE}"
+_LATER = (
+    f"{LEASE} has format {{}}, written by a newer vtpmd, whose host may serve the instance; if "
+    "none does, `vtpmctl take-back` removes it"
+)
 _FLAGS = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
 _MAX_SIZE, _MAX_TEXT = 4096, 256
 _MACHINE, _BOOT = Path("/etc/machine-id"), Path("/proc/sys/kernel/random/boot_id")
@@ -62,16 +66,20 @@ class Lease:
 
     @classmethod
     def decode(cls, data: bytes) -> "Lease | None":
-        """What a file's content says, None if that is nothing."""
+        """What a file's content says, None if that is nothing.
+
+        Raises StorageError for one of a later format: it may say that another host serves.
+        """
         try:
             content = json.loads(data)
+            if type(format_ := content["format"]) is int and format_ > FORMAT:
+                raise StorageError("unsafe", _LATER.format(format_))
             renewed = moment(content["renewed"])
             texts = [content[name] for name in ("host", "machine", "boot")]
-            known = type(content["format"]) is int and content["format"] == FORMAT
         except (ValueError, TypeError, KeyError, RecursionError):
             return None
         whole = all(type(text) is str and len(text) <= _MAX_TEXT for text in texts)
-        if not known or not whole:
+        if type(format_) is not int or format_ != FORMAT or not whole:
             return None
         host, machine, boot = texts
         return cls(host, machine, boot, renewed)

@@ -64,6 +64,14 @@ class Metadata:
         """
         return self.handover if header.generation < self.handover_generation else "ours"
 
+    def remembers(self, handover: str, generation: int) -> bool:
+        """Whether it says already that the TPM was so when this generation was written.
+
+        One that is lent or away since a later one may have been ours unseen in between.
+        """
+        known = handover == "ours" or generation <= self.handover_generation
+        return handover == self.handover and known
+
     def turned_back(self, provider: str, present: Header | None) -> "Metadata":
         """The metadata when an older state takes the place of the `present` one.
 

@@ -37,8 +37,10 @@ from vtpmd.spawn.process import start_keeper
 from vtpmd.telemetry.log import get_logger
 
 from . import serving_lock, waiting
+from .adoption import adopt
 from .endpoints import Endpoints
-from .errors import KeeperLostError
+from .errors import KeeperLostError, WorkerEndedError
+from .events import OnEvent
 from .metadata import Metadata
 from .refusals import EXPECTED
 from .worker import Worker
@@ -140,9 +142,8 @@ class Keeper:
 
     async def _offer(self, worker: Worker, metadata: Metadata, endpoints: Endpoints) -> None:
         await trio.sleep(min(self._idle, _SPARED))
-        offered = self._offered.get(metadata.uuid)
-        if self._closed or offered is None or offered[0] is not worker:
-            return
+        if self._closed or self._offered.get(metadata.uuid, (None,))[0] is not worker:
+            return  # another one serves by now
         with contextlib.suppress(KeeperLostError, *EXPECTED), _pair() as (ours, theirs):
             async with self._lock:
                 if self._channel is None:
@@ -166,14 +167,28 @@ class Keeper:
                 await trio.sleep(_PAUSE)
         return uuid in self._duplicates
 
-    def woken(self, uuid: UUID) -> bool:
-        """Whether a worker has gone on with it that was not met yet: it has slept shortly."""
-        return uuid in self._woken
+    async def kept(self, uuid: UUID) -> bool:
+        """Whether a TPM sleeps, or has and was woken by a worker that was not met yet."""
+        return await self.has(uuid) or uuid in self._woken
 
     def met(self, uuid: UUID, pid: int) -> None:
         """It is known that this process serves it."""
         if self._woken.get(uuid) == pid:
             del self._woken[uuid]
+
+    async def awakened(self, uuid: UUID, endpoints: Endpoints, on_event: OnEvent) -> Worker:
+        """The worker that serves a TPM once it is awake. Raises WorkerEndedError, KeeperLostError.
+
+        One that sleeps again before it was adopted is waited for once more.
+        """
+        while True:
+            await self.awake(uuid)
+            self._woken.pop(uuid, None)
+            try:
+                return await adopt(endpoints.adoption, on_event)
+            except WorkerEndedError:
+                if not await self.kept(uuid):
+                    raise
 
     async def awake(self, uuid: UUID) -> None:
         """Wait until a worker goes on with a TPM that sleeps. Raises KeeperLostError."""

@@ -97,7 +97,7 @@ _MESSAGES: tuple[Message, ...] = (
     messages.KeeperUsed(),
     messages.GiveBack(messages.Serve(UUID_A, "web1", KEY, "off", True, True), True, 600000),
     messages.TakenBack(),
-    messages.Keep(UUID_A, "web1"),
+    messages.Keep(UUID_A, "web1", "best-effort"),
     messages.ReadSleepers((UUID_A, UUID_B)),
     messages.Sleepers(7),
     messages.Asleep(UUID_A, True),

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import trio
@@ -13,7 +12,7 @@ from vtpmd.api.text import printable
 from vtpmd.ipc.messages import Admitted, Event
 from vtpmd.telemetry.audit import acting_alone
 
-from . import lease
+from . import lazily, lease
 from .access import Grant
 from .adoption import adopt
 from .backoff import Backoff
@@ -21,6 +20,7 @@ from .endpoints import Endpoints
 from .errors import KeeperLostError, WorkerEndedError, WorkerFailedError, WorkerSilentError
 from .events import OnEvent
 from .host import Host
+from .instance_log import log_of
 from .launch import serve
 from .metadata import Metadata
 from .old_keys import OldKeys
@@ -62,7 +62,6 @@ class Serving:
         metadata: Metadata,
         granted: Callable[[], Grant],
         endpoints: Endpoints,
-        log: Any,
         on_event: OnEvent,
         become: Callable[[Cause, str], None],
         *,
@@ -79,7 +78,6 @@ class Serving:
         """Kept up to date by the instance."""
         self._granted = granted
         self._endpoints = endpoints
-        self._log = log
         self._on_event = on_event
         self._become = become
         self._lost = lost
@@ -88,14 +86,18 @@ class Serving:
         self._last: tuple[Cause | None, str] = None, ""
         self._stopping = False
         self._scope = trio.CancelScope()
-        self._settled = trio.Event()
-        self._retry = trio.Event()
-        self._ended = trio.Event()
+        self._settled = lazily.Event()
+        self._retry = lazily.Event()
+        self._ended = lazily.Event()
         self._pauses: dict[Cause, Backoff] = {}
-        self._decided: trio.Event | None = None  # while a succession goes on
+        self._decided: lazily.Event | None = None  # while a succession goes on
         self._successor: Worker | None = None
-        self._succeeded = trio.Event()
-        self._woken = trio.Event()
+        self._succeeded = lazily.Event()
+        self._woken = lazily.Event()
+
+    @property
+    def _log(self) -> Any:
+        return log_of(self.metadata)
 
     async def run(self, adopted: Worker | None, asleep: bool = False) -> None:
         """Serve, at first by the `adopted` worker if there is one; or it sleeps."""
@@ -122,7 +124,7 @@ class Serving:
 
     async def try_now(self) -> None:
         """Make another attempt at once, and wait until it has succeeded or failed."""
-        self._settled = trio.Event()
+        self._settled = lazily.Event()
         self._retry.set()
         await self.settled()
 
@@ -134,8 +136,8 @@ class Serving:
         """
         if (worker := self.worker) is None:
             raise WorkerEndedError("no worker serves it just now")
-        decided = self._decided = trio.Event()
-        self._succeeded = trio.Event()
+        decided = self._decided = lazily.Event()
+        self._succeeded = lazily.Event()
         try:
             successor, pause = await succeed(
                 self._host, self.metadata, self._endpoints, worker, self._on_event
@@ -179,7 +181,7 @@ class Serving:
         keeper, uuid = self._host.keeper, self.metadata.uuid
         if keeper is None or not (await keeper.has(uuid) or keeper.woken(uuid, ended)):
             return None
-        self._woken = trio.Event()
+        self._woken = lazily.Event()
         self.asleep = True
         self._tell(Cause.ASLEEP, SLEEPS)
         try:
@@ -197,7 +199,7 @@ class Serving:
             raise NotServedError(Cause.CRASHED, problems.INTERNAL, str(error), True) from None
         finally:
             self.asleep = False
-        worker.on_unwrap = partial(OldKeys(self._host, self.metadata).answer, worker)
+        worker.on_unwrap = OldKeys(self._host, self.metadata).answer
         self._tell(Cause.AWAKE, reason)
         return worker
 
@@ -278,7 +280,7 @@ class Serving:
                 await self._retry.wait()
             if self._retry.is_set() and pauses.exhausted:  # somebody knows better: anew
                 self._pauses.clear()
-            self._retry = trio.Event()
+            self._retry = lazily.Event()
 
     def _pauses_of(self, cause: Cause) -> Backoff:
         """What counts these failures, made with the first: most instances have none."""

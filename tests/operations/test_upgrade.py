@@ -206,6 +206,7 @@ async def test_a_worker_that_dies_while_it_is_succeeded_is_replaced(stage: Stage
         nursery.start_soon(refused)
         await trio.testing.wait_all_tasks_blocked()
         os.kill(pid_of(info), signal.SIGKILL)
+    await stage.until("web1", "failed")
     info = await stage.until("web1", "running")
     assert "restarted" in info.reason
 

@@ -8,6 +8,7 @@ one descriptor for trio. A system task of trio's run has it, begun when it is fi
 import select
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from typing import Final
 
 import trio
@@ -87,16 +88,16 @@ def wake(fd: int) -> None:
 
 async def wait_readable(fd: int) -> None:
     """Wait until there is something to read. Raises as `listen`."""
-    task = trio.lowlevel.current_task()
+    listen(fd, partial(_go_on, fd, trio.lowlevel.current_task()))
+    await trio.lowlevel.wait_task_rescheduled(partial(_give_up, fd))
 
-    def ready() -> float:
-        ignore(fd)
-        trio.lowlevel.reschedule(task)
-        return 0.0
 
-    def give_up(_: object) -> trio.lowlevel.Abort:
-        ignore(fd)
-        return trio.lowlevel.Abort.SUCCEEDED
+def _go_on(fd: int, task: trio.lowlevel.Task) -> float:
+    ignore(fd)
+    trio.lowlevel.reschedule(task)
+    return 0.0
 
-    listen(fd, ready)
-    await trio.lowlevel.wait_task_rescheduled(give_up)
+
+def _give_up(fd: int, _: object) -> trio.lowlevel.Abort:
+    ignore(fd)
+    return trio.lowlevel.Abort.SUCCEEDED

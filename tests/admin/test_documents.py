@@ -27,7 +27,7 @@ from vtpmd.supervisor.registry import Entry
 from vtpmd.telemetry.audit import Audit
 
 _MANY = 1000
-_LONGEST_PAUSE = 0.25  # seconds; 2 ms on an idle machine, where the whole list takes 40
+_LONGEST_PAUSE = 0.02  # seconds of CPU; 2 ms on an idle machine, where the whole list takes 40
 _LIST = Request("GET", "/v1/instances", b"", Peer(1, os.geteuid(), frozenset()))
 
 
@@ -66,9 +66,9 @@ async def test_who_lists_a_thousand_instances_keeps_nobody_waiting(
 
     async def tick() -> None:
         while True:
-            began = time.perf_counter()
+            began = time.thread_time()
             await trio.lowlevel.checkpoint()
-            pauses.append(time.perf_counter() - began)
+            pauses.append(time.thread_time() - began)
 
     nursery.start_soon(tick)
     await trio.lowlevel.checkpoint()

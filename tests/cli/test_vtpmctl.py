@@ -10,10 +10,12 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from uuid import UUID
 from xml.etree import ElementTree
 
+import click
 import pytest
 from click.testing import CliRunner
 
@@ -44,13 +46,18 @@ def test_help_lists_every_verb_and_exit_status() -> None:
         assert re.search(rf"(^|\s){re.escape(word)}(\s|$)", out, re.MULTILINE), word
 
 
-COMMANDS = [
-    *([verb] for verb in VERBS if verb not in ("provider", "ek", "ca", "verify")),
-    *(["provider", verb] for verb in ("list", "rotate", "backup", "import")),
-    *(["ek", verb] for verb in ("show", "csr", "import", "renew")),
-    *(["ca", verb] for verb in ("show", "list", "crl", "revoke", "csr", "import")),
-    *(["verify", verb] for verb in ("challenge", "response", "quote", "log", "learn")),
-]
+def _commands(command: click.Command, *verb: str) -> Iterator[list[str]]:
+    if isinstance(command, click.Group):
+        context = click.Context(command)
+        for name in command.list_commands(context):
+            found = command.get_command(context, name)
+            assert found is not None, name
+            yield from _commands(found, *verb, name)
+    else:
+        yield [*verb]
+
+
+COMMANDS = list(_commands(main))
 
 
 @pytest.mark.parametrize("verb", COMMANDS, ids=" ".join)

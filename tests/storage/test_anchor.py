@@ -64,6 +64,8 @@ def test_anchors_are_kept_by_instance(tmp_path: Path) -> None:
         {"newest": {"branch": "00" * 16, "epoch": 0, "generation": 1.0}},
         {"seen": "2026-01-01T00:00:00"},
         {"seen": 3},
+        {"seen": "0001-01-01T00:00:00+01:00"},
+        {"newest": {"branch": "00" * 16, "epoch": (1 << 64) - 1, "generation": 0}},
         {"accepted": 3},
         {"told": "\x1b[2J"},
         {"told": None},

@@ -10,6 +10,7 @@ from vtpmd.api.schema import EkImportRequest, EkInfo
 from vtpmd.pki.chains import check_length
 from vtpmd.supervisor.certificates import settle
 from vtpmd.supervisor.fleet import Fleet
+from vtpmd.supervisor.launch import demand_newest
 from vtpmd.supervisor.refusals import refusals
 from vtpmd.supervisor.states import Act
 from vtpmd.telemetry.log import get_logger
@@ -30,6 +31,8 @@ async def ek_import(fleet: Fleet, name: str, request: EkImportRequest) -> EkInfo
     files, roots = decoded(request.files), decoded(request.roots or {})
     async with instance.at_rest(Act.CERTIFY) as worker:
         with refusals():
+            if worker is None:
+                await demand_newest(host, instance.metadata)
             known, installed = await recognized(host, instance, worker, trust_now=False)
             accepted = await host.identities.accept(known, files, roots)
             uuid = instance.metadata.uuid

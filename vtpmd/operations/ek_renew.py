@@ -7,6 +7,7 @@ from vtpmd.api.problems import OperationError
 from vtpmd.api.schema import EkInfo, EkRenewRequest
 from vtpmd.supervisor.certificates import settle
 from vtpmd.supervisor.fleet import Fleet
+from vtpmd.supervisor.launch import demand_newest
 from vtpmd.supervisor.refusals import refusals
 from vtpmd.supervisor.states import Act
 from vtpmd.telemetry.log import get_logger
@@ -28,6 +29,8 @@ async def ek_renew(fleet: Fleet, name: str, request: EkRenewRequest) -> EkInfo:
         )
     async with instance.at_rest(Act.CERTIFY) as worker:
         with refusals():
+            if worker is None:
+                await demand_newest(host, instance.metadata)
             known, installed = await recognized(host, instance, worker, request.trust_now)
             uuid = instance.metadata.uuid
             await trio.to_thread.run_sync(settle, host.registry, uuid, installed)

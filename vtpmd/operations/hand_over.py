@@ -16,7 +16,7 @@ from vtpmd.supervisor.claim import claim
 from vtpmd.supervisor.fleet import Fleet
 from vtpmd.supervisor.host import Host
 from vtpmd.supervisor.instance import Instance
-from vtpmd.supervisor.launch import carry_out
+from vtpmd.supervisor.launch import carry_out, demand_newest
 from vtpmd.supervisor.refusals import refusals
 from vtpmd.supervisor.states import Act
 from vtpmd.telemetry.log import get_logger
@@ -56,6 +56,7 @@ async def _change_stored(host: Host, instance: Instance, act: HandOverAct) -> Ha
     metadata = instance.metadata
     if act == "take-back":
         await trio.to_thread.run_sync(lease.clear, host.registry, metadata.uuid)
+    await demand_newest(host, metadata)
     async with claim(host.registry, metadata.uuid) as claimed:
         envelope = await trio.to_thread.run_sync(host.registry.envelope, metadata.uuid)
         dek = await host.keys.unlock(envelope, metadata.uuid)

@@ -20,7 +20,7 @@ from vtpmd.supervisor.fleet import Fleet
 from vtpmd.supervisor.host import Host
 from vtpmd.supervisor.instance import Instance
 from vtpmd.supervisor.keys import primary
-from vtpmd.supervisor.launch import carry_out
+from vtpmd.supervisor.launch import carry_out, demand_newest
 from vtpmd.supervisor.refusals import refusals
 from vtpmd.supervisor.states import Act
 from vtpmd.supervisor.worker import Worker
@@ -76,6 +76,7 @@ async def _deep(
         if worker is not None:
             await worker.ask(Rekey(key), Rekeyed)
             return key.slots
+        await demand_newest(host, instance.metadata)
         async with claim(host.registry, uuid) as claimed:
             old = await host.keys.unlock(envelope, uuid)
             try:

@@ -70,16 +70,17 @@ class Anchors:
         try:
             with self._locks[uuid]:
                 found = self._registry.stored(uuid, durable=True).envelope.header.mark
-                anchor, _ = self._read(uuid)
+                anchor = self._directory.read(uuid)
                 if anchor is None:
                     self._directory.write(uuid, Anchor(found))
-                elif found == anchor.newest and anchor.accepted is None:
-                    return
-                elif (older := _told(found, anchor)) and found != anchor.accepted:
-                    log.warning("rolled-back", uuid=str(uuid), reason=older)
-                else:
+                elif older := _told(found, anchor):
+                    if found != anchor.accepted:  # or it is still to begin its new line
+                        log.warning("rolled-back", uuid=str(uuid), reason=older)
+                elif found != anchor.newest or anchor.accepted is not None:
                     self._directory.write(uuid, anchor.at(found))
-        except (EnvelopeError, StorageError, OSError) as error:  # no descriptor left, too
+        except EnvelopeError:
+            return  # nothing is stored yet, or what is there is refused when it is to be served
+        except (StorageError, OSError) as error:  # no descriptor left, too
             log.warning("anchor-not-written", uuid=str(uuid), reason=str(error))
 
     def accept(self, uuid: UUID, state: Mark) -> None:

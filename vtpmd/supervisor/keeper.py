@@ -117,8 +117,8 @@ class Keeper:
             return
         self._offered[metadata.uuid] = worker, metadata, endpoints
         await trio.sleep(min(self._idle, _SPARED))
-        if self._closed:
-            return
+        if self._closed or self._offered.get(metadata.uuid, (None,))[0] is not worker:
+            return  # another one serves by now
         with contextlib.suppress(KeeperLostError, *EXPECTED), _pair() as (ours, theirs):
             async with self._lock:
                 if self._channel is None:
@@ -140,9 +140,9 @@ class Keeper:
                 await self._ask(ReadSleepers((uuid,)))
         return uuid in self._duplicates
 
-    def woken(self, uuid: UUID, ended: int) -> bool:
-        """Whether another worker than `ended` has gone on with it, after it had slept shortly."""
-        return self._woken.get(uuid, ended) != ended
+    def awakener(self, uuid: UUID) -> int:
+        """The process that went on with it last after a sleep, -1 if none is known."""
+        return self._woken.get(uuid, -1)
 
     async def awake(self, uuid: UUID) -> None:
         """Wait until a worker goes on with a TPM that sleeps. Raises KeeperLostError."""

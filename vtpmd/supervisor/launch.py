@@ -18,7 +18,7 @@ from vtpmd.ipc.messages import (
     Ready,
     Serve,
 )
-from vtpmd.storage.header import Header
+from vtpmd.storage.header import Handover, Header
 from vtpmd.storage.key import Key
 from vtpmd.storage.wipe import wipe
 from vtpmd.telemetry.log import get_logger
@@ -139,7 +139,7 @@ async def serve(
         endpoints.admit()
         if admission is not None:
             if admission.after is not None:
-                await _begin_anew(host, metadata, order, admission.after)
+                await _begin_anew(host, metadata, key, order.handover, admission.after)
             if admission.told:
                 tell(admission.told)
         worker = await _hand_over(host, metadata, endpoints, listening, order, on_event)
@@ -153,15 +153,36 @@ async def serve(
         wipe(dek)
 
 
-async def _begin_anew(host: Host, metadata: Metadata, order: Serve, after: int) -> None:
-    """Let the stored TPM that is to be served begin a new line of its life first."""
+async def demand_newest(host: Host, metadata: Metadata) -> None:
+    """Do with an older state that was put back what the policy says, before more is stored.
+
+    What is stored on top of it could pass for the newest. Raises RolledBackError, KeyMissingError,
+    and as `Registry.envelope` and `carry_out`.
+    """
+    admission = await trio.to_thread.run_sync(host.anchors.admit, metadata.uuid)
+    if admission.after is None:
+        return
+    envelope = admission.envelope
+    dek = await host.keys.unlock(envelope, metadata.uuid)
+    try:
+        key = Key(dek, envelope.header.dek_id, envelope.slots)
+        handover = metadata.remembered(envelope.header)
+        await _begin_anew(host, metadata, key, handover, admission.after)
+    finally:
+        wipe(dek)
+
+
+async def _begin_anew(
+    host: Host, metadata: Metadata, key: Key, handover: Handover, after: int
+) -> None:
+    """Let a stored TPM begin a new line of its life first."""
     beginning = ChangeStoredHandOver(
-        uuid=order.uuid,
-        name=order.name,
-        key=order.key,
+        uuid=metadata.uuid,
+        name=metadata.name,
+        key=key,
         act="begin",
-        handover=order.handover,
-        sandbox=order.sandbox,
+        handover=handover,
+        sandbox=host.configuration.sandbox,
         epoch=after,
     )
     async with claim(host.registry, metadata.uuid) as claimed:

@@ -15,6 +15,7 @@ from typing import Any, cast, get_args
 from uuid import UUID
 
 from vtpmd.api.names import NAME_PATTERN, RESERVED_NAMES
+from vtpmd.encoding.moment import moment
 from vtpmd.storage.header import Handover, Header, stricter
 
 from .errors import SupervisorError
@@ -143,13 +144,6 @@ def _uuid(value: object) -> UUID:
     return UUID(_text(value))
 
 
-def _time(value: object) -> datetime:
-    time = datetime.fromisoformat(_text(value))
-    if time.tzinfo is None:
-        raise ValueError("a time without time zone")
-    return time
-
-
 def _texts(value: object) -> tuple[str, ...]:
     if type(value) is not list or len(value) > _MAX_BANKS:
         raise ValueError(f"not a list of up to {_MAX_BANKS} texts")
@@ -181,7 +175,7 @@ def _or_none(read: Callable[[object], str]) -> Callable[[object], str | None]:
 _READERS: dict[str, Callable[[object], object]] = {
     "name": _name,
     "uuid": _uuid,
-    "created": _time,
+    "created": moment,
     "provider": _text,
     "profile": _text,
     "pcr_banks": _texts,

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Callable
-from typing import Any
 
 import trio
 
@@ -21,6 +20,7 @@ from .errors import KeeperLostError, WorkerEndedError, WorkerFailedError, Worker
 from .events import OnEvent
 from .host import Host
 from .instance_log import log_of
+from .keeper import Keeper
 from .launch import serve
 from .metadata import Metadata
 from .old_keys import OldKeys
@@ -92,12 +92,8 @@ class Serving:
         self._pauses: dict[Cause, Backoff] = {}
         self._decided: lazily.Event | None = None  # while a succession goes on
         self._successor: Worker | None = None
-        self._succeeded = lazily.Event()
-        self._woken = lazily.Event()
-
-    @property
-    def _log(self) -> Any:
-        return log_of(self.metadata)
+        self._changed = lazily.Event()
+        """Set as soon as another worker serves it, or none does any more."""
 
     async def run(self, adopted: Worker | None, asleep: bool = False) -> None:
         """Serve, at first by the `adopted` worker if there is one; or it sleeps."""
@@ -107,15 +103,14 @@ class Serving:
                 await self._attempts(adopted, asleep)
             self._endpoints.remove()
         except Exception:
-            self._log.exception("defect")
+            log_of(self.metadata).exception("defect")
             was_served = self._last[0] in (Cause.READY, Cause.AWAITED)
             cause = Cause.CRASHED if was_served else Cause.REFUSED
             self._fail(NotServedError(cause, problems.INTERNAL, "internal error, see the log"))
         finally:
             self._endpoints.let_go()
             self._settled.set()
-            self._succeeded.set()
-            self._woken.set()
+            self._tell_of_change()
             self._ended.set()
 
     async def settled(self) -> None:
@@ -129,15 +124,14 @@ class Serving:
         await self.settled()
 
     async def replace(self) -> tuple[int, float]:
-        """Have a fresh worker go on with what is served.
+        """Have a fresh worker go on: its process id, and for how many seconds nobody served.
 
-        Its process id, and for how many seconds nobody served. Raises as `succession.succeed`, and
-        WorkerEndedError without a worker: then nothing has changed.
+        Raises as `succession.succeed`, WorkerEndedError without a worker: nothing has changed then.
         """
         if (worker := self.worker) is None:
             raise WorkerEndedError("no worker serves it just now")
         decided = self._decided = lazily.Event()
-        self._succeeded = lazily.Event()
+        succeeded = self._changed
         try:
             successor, pause = await succeed(
                 self._host, self.metadata, self._endpoints, worker, self._on_event
@@ -147,10 +141,10 @@ class Serving:
             self._decided = None
             decided.set()
         with trio.move_on_after(SUCCESSION_GRACE):
-            await self._succeeded.wait()
-        if not self._succeeded.is_set():  # the old one has not ended by itself
+            await succeeded.wait()
+        if not succeeded.is_set():  # the old one has not ended by itself
             worker.kill()
-            await self._succeeded.wait()
+            await succeeded.wait()
         return successor.pid, pause
 
     async def _take_successor(self) -> Worker | None:
@@ -167,9 +161,10 @@ class Serving:
         """Have a worker serve what sleeps. Raises KeeperLostError, WorkerSilentError."""
         if not self.asleep or self._host.keeper is None:
             return
+        woken = self._changed
         await self._host.keeper.wake(self.metadata.uuid)
         with trio.move_on_after(WAKE_TIMEOUT):
-            await self._woken.wait()
+            await woken.wait()
         if self.worker is None:
             raise WorkerSilentError(f"it sleeps and was not woken within {WAKE_TIMEOUT:.0f} s")
 
@@ -179,14 +174,14 @@ class Serving:
         None if it does not sleep, nor did for a moment. Raises NotServedError.
         """
         keeper, uuid = self._host.keeper, self.metadata.uuid
-        if keeper is None or not (await keeper.has(uuid) or keeper.woken(uuid, ended)):
+        if keeper is None or not await self._slept(keeper, ended):
             return None
-        self._woken = lazily.Event()
         self.asleep = True
         self._tell(Cause.ASLEEP, SLEEPS)
         try:
-            await keeper.awake(uuid)
-            worker = await adopt(self._endpoints.adoption, self._on_event)
+            if self._stopping:  # it fell asleep when it was asked to stop
+                await keeper.wake(uuid)
+            worker = await self._awakened(keeper)
             self._host.nursery.start_soon(worker.run)
         except KeeperLostError:
             self._lost = f"its keeper ended; {POWERED_OFF}"
@@ -203,6 +198,22 @@ class Serving:
         self._tell(Cause.AWAKE, reason)
         return worker
 
+    async def _slept(self, keeper: Keeper, ended: int) -> bool:
+        """Whether it sleeps, or another worker than `ended` has woken it already."""
+        uuid = self.metadata.uuid
+        return await keeper.has(uuid) or keeper.awakener(uuid) not in (-1, ended)
+
+    async def _awakened(self, keeper: Keeper) -> Worker:
+        """The worker that serves once it is awake. Raises WorkerEndedError, KeeperLostError."""
+        while True:
+            await keeper.awake(self.metadata.uuid)
+            awakener = keeper.awakener(self.metadata.uuid)
+            try:
+                return await adopt(self._endpoints.adoption, self._on_event)
+            except WorkerEndedError:
+                if not await self._slept(keeper, awakener):
+                    raise
+
     async def end(self, reason: str, force: bool = False) -> None:
         """Stop serving; a worker that does not end by itself soon is killed.
 
@@ -216,7 +227,7 @@ class Serving:
         with trio.move_on_after(STOP_GRACE):
             await self._ask_to_stop(worker, reason, force)
         if self.worker is worker:
-            self._log.warning("worker-killed", pid=worker.pid, reason="it did not stop")
+            log_of(self.metadata).warning("worker-killed", pid=worker.pid, reason="it did not stop")
             worker.kill()
             with trio.move_on_after(KILL_GRACE):
                 await self._ended.wait()
@@ -233,10 +244,10 @@ class Serving:
         try:
             await worker.stop(reason, force)
         except WorkerSilentError as error:
-            self._log.warning("stop-unanswered", reason=str(error))
+            log_of(self.metadata).warning("stop-unanswered", reason=str(error))
             return
         except (WorkerEndedError, WorkerFailedError) as error:
-            self._log.warning("stop-unanswered", reason=str(error))
+            log_of(self.metadata).warning("stop-unanswered", reason=str(error))
         await self._ended.wait()
 
     async def _attempts(self, adopted: Worker | None, asleep: bool) -> None:
@@ -325,9 +336,12 @@ class Serving:
         async with trio.open_nursery() as nursery:
             if self._stopping:
                 nursery.start_soon(self._stop_or_kill, worker)
-            self._succeeded.set()
             await self._stay_with(worker, admit_anew=not self._stopping)
             nursery.cancel_scope.cancel()
+
+    def _tell_of_change(self) -> None:
+        changed, self._changed = self._changed, lazily.Event()
+        changed.set()
 
     async def _stop_or_kill(self, worker: Worker) -> None:
         with trio.move_on_after(STOP_GRACE):
@@ -336,7 +350,7 @@ class Serving:
 
     async def _stay_with(self, worker: Worker, admit_anew: bool) -> None:
         self.worker = worker
-        self._woken.set()
+        self._tell_of_change()
         if self._host.keeper is not None and worker.strange is None:
             self._host.nursery.start_soon(
                 self._host.keeper.offer, worker, self.metadata, self._endpoints
@@ -359,7 +373,7 @@ class Serving:
             self._endpoints.grant(grant)
             await worker.ask(grant.order, Admitted)
         except EXPECTED as error:
-            self._log.warning("access-unchanged", reason=str(error))
+            log_of(self.metadata).warning("access-unchanged", reason=str(error))
 
     def _fail(self, failure: NotServedError, outlook: str = "") -> None:
         self.problem = failure.problem
@@ -371,7 +385,7 @@ class Serving:
         self._settled.set()
 
     def _on_turned_away(self) -> None:
-        self._log.warning("client-turned-away", reason=self._last[1])
+        log_of(self.metadata).warning("client-turned-away", reason=self._last[1])
 
 
 def _outlook(delay: float, slow: bool) -> str:

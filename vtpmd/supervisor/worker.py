@@ -200,9 +200,10 @@ class Worker:
         """
         if self.strange is not None:
             raise WorkerEndedError(self.strange)
-        if self.silent:
-            raise WorkerSilentError(self.trouble)
-        patience = LOOK_TIMEOUT if isinstance(request, LOOKS) else REPLY_TIMEOUT
+        looks = isinstance(request, LOOKS)
+        patience = LOOK_TIMEOUT if looks else REPLY_TIMEOUT
+        if self.silent or (looks and self._owed and self._waited >= patience):
+            raise WorkerSilentError(self._unanswered)
         try:
             with trio.fail_after(patience):
                 async with self._lock:
@@ -249,15 +250,21 @@ class Worker:
         return bool(self._owed) and trio.current_time() >= self._overdue
 
     @property
+    def _waited(self) -> float:
+        """For how many seconds the answer that comes next is waited for."""
+        return trio.current_time() - self._asked
+
+    @property
+    def _unanswered(self) -> str:
+        return f"its worker (process {self.pid}) has not answered for {self._waited:.0f} s"
+
+    @property
     def trouble(self) -> str:
         """What is wrong with it, and what to do, for people; empty if nothing is."""
         if self.strange is not None and not self._met:
             return self.strange
         if self.silent:
-            return (
-                f"its worker (process {self.pid}) has not answered for "
-                f"{trio.current_time() - self._asked:.0f} s; a stop ends it"
-            )
+            return f"{self._unanswered}; a stop ends it"
         known = self._storage in ("available", "unknown")
         return "" if known else f"its state cannot be stored: {self._storage}"
 

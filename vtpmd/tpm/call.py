@@ -6,7 +6,7 @@ from struct import Struct
 from typing import Any
 
 from .core.authorization import Request
-from .core.command_spec import Auth, CommandSpec
+from .core.command_spec import CommandSpec
 from .state import Entity, Session
 from .wire.attributes import TPMA_SESSION
 
@@ -16,14 +16,11 @@ EXTRA_USE = TPMA_SESSION.DECRYPT | TPMA_SESSION.ENCRYPT | TPMA_SESSION.AUDIT
 """What a session can do in addition to, or instead of, authorizing."""
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class PasswordUse:
     """A password in the authorization area."""
 
     proof: bytes = field(repr=False)
-    entity: Entity | None = None
-    """What it authorizes; None if there are more authorizations than handles need."""
-    role: Auth = Auth.NONE
 
 
 @dataclass(slots=True)
@@ -36,7 +33,6 @@ class SessionUse:
     proof: bytes = field(repr=False)
     entity: Entity | None = None
     """What it authorizes, if anything."""
-    role: Auth = Auth.NONE
     proves_auth_value: bool = False
 
     def has(self, attribute: int) -> bool:

@@ -3,6 +3,7 @@
 from .call import EXTRA_USE, Call, PasswordUse, SessionUse
 from .core import audit, dictionary_attack, nv_pin, sessions
 from .core.authorization import authorize, authorize_by_password
+from .core.command_spec import Auth, CommandSpec
 from .rc import RC, TpmError
 from .state import Entity, NvIndex, Session, Tpm
 from .wire.attributes import TPMA_SESSION
@@ -19,6 +20,7 @@ _EMPTY_PASSWORDS = frozenset(
     for attributes in (0, TPMA_SESSION.CONTINUE_SESSION)
 )
 """Authorization areas, with their size, of one password that is empty: those of most commands."""
+_EMPTY_PASSWORD = (PasswordUse(b""),)
 _EXCLUSIVE_OR_RESET = TPMA_SESSION.AUDIT_EXCLUSIVE | TPMA_SESSION.AUDIT_RESET
 _ANY_EXTRA = EXTRA_USE | _EXCLUSIVE_OR_RESET
 
@@ -31,7 +33,7 @@ def parse_sessions(tpm: Tpm, call: Call) -> None:
     buffer, offset = call.buffer, call.offset
     start = offset + 4
     if call.spec.sessions and buffer[offset : start + MINIMUM_SIZE] in _EMPTY_PASSWORDS:
-        call.uses = (PasswordUse(b""),)
+        call.uses = _EMPTY_PASSWORD
         call.offset = start + MINIMUM_SIZE
         return
     if start > len(buffer):
@@ -130,34 +132,37 @@ def authorize_handles(tpm: Tpm, call: Call) -> None:
     position = 0
     try:
         for position, use in enumerate(call.uses):
+            entity, role = None, Auth.NONE
             if position < spec.authorizations:
-                use.entity, use.role = call.entities[position], spec.handles[position].auth
+                entity, role = call.entities[position], spec.handles[position].auth
             if isinstance(use, PasswordUse):
-                _check_password(tpm, call, use)
+                _check_password(tpm, spec, entity, role, use.proof)
             else:
-                _check_session(tpm, call, use)
+                use.entity = entity
+                _check_session(tpm, call, use, role)
     except TpmError as error:
         raise error.session(position + 1) from None
 
 
-def _check_password(tpm: Tpm, call: Call, use: PasswordUse) -> None:
-    entity = use.entity
-    if entity is None:
+def _check_password(
+    tpm: Tpm, spec: CommandSpec, entity: Entity | None, role: Auth, password: bytes
+) -> None:
+    if entity is None:  # there are more authorizations than handles need
         raise TpmError(RC.HANDLE)
-    authorize_by_password(tpm, call.spec, entity, use.role)
-    proven = sessions.is_auth_value(entity.auth_value, use.proof)
+    authorize_by_password(tpm, spec, entity, role)
+    proven = sessions.is_auth_value(entity.auth_value, password)
     if not proven or isinstance(entity, NvIndex):
         _record_try(tpm, entity, None, used=True, proven=proven)
 
 
-def _check_session(tpm: Tpm, call: Call, use: SessionUse) -> None:
+def _check_session(tpm: Tpm, call: Call, use: SessionUse, role: Auth) -> None:
     session = use.session
     if session.is_trial:
         raise TpmError(RC.ATTRIBUTES)
     if session.is_da_bound:
         dictionary_attack.begin_use(tpm, is_lockout=session.is_lockout_bound)
     if use.entity is not None:
-        use.proves_auth_value = authorize(tpm, call.request, use.entity, use.role, session)
+        use.proves_auth_value = authorize(tpm, call.request, use.entity, role, session)
     elif not use.has(EXTRA_USE):
         raise TpmError(RC.ATTRIBUTES)
     proven = _is_proven(call, use)

@@ -165,6 +165,7 @@ class Supervision:
     def adopt(self, channel: Channel, first: Message, worker: Worker) -> None:
         """A new supervisor has said its first word: it takes the place of the old one."""
         self.detach()
+        self.last_heard = time.monotonic()
         self.channel = channel
         self._pending.append(first)
         self.pump(worker)

@@ -75,14 +75,9 @@ def pcr_event(
 def pcr_read(tpm: Tpm, /, pcr_selection_in: TPML_PCR_SELECTION) -> PcrReadResponse:
     """Return as many PCRs as fit into a TPML_DIGEST, and which they are (22.4)."""
     values: list[bytes] = []
-    returned = []
     for selection in pcr_selection_in:
-        fitting = pcrs.selected(tpm, selection)[: MAX_POLICY_DIGESTS - len(values)]
-        if fitting:
-            bank = tpm.volatile.pcrs[selection.hash]
-            values += map(bank.__getitem__, fitting)
-        returned.append(pcrs.narrowed(selection, fitting))
-    return PcrReadResponse(tpm.reset.pcr_update_counter, returned, values)
+        values += pcrs.narrow(tpm, selection, MAX_POLICY_DIGESTS - len(values))
+    return PcrReadResponse(tpm.reset.pcr_update_counter, pcr_selection_in, values)
 
 
 @command(CC.PCR_ALLOCATE, nv=True, read_only=ReadOnly.REFUSED)

@@ -181,36 +181,31 @@ def _measure_h_crtm(tpm: Tpm, digests: dict[int, bytes]) -> None:
     tpm.volatile.h_crtm = True
 
 
-def selected(tpm: Tpm, selection: TPMS_PCR_SELECTION) -> tuple[int, ...]:
-    """The PCRs of a selection that exist, in order."""
-    bits = int.from_bytes(selection.pcr_select, "little")
-    return _in_bitmap(bits & tpm.permanent.pcr_allocation.get(selection.hash, 0))
-
-
-def narrowed(selection: TPMS_PCR_SELECTION, pcrs: tuple[int, ...]) -> TPMS_PCR_SELECTION:
-    """A selection of only these PCRs, of the same size."""
-    octets = _bitmap(pcrs).to_bytes(len(selection.pcr_select), "little")
-    return TPMS_PCR_SELECTION(selection.hash, octets)
+def narrow(tpm: Tpm, selection: TPMS_PCR_SELECTION, limit: int = PCR_COUNT) -> list[bytes]:
+    """The values of the first `limit` PCRs of a selection that exist; it keeps only these."""
+    bank = selection.hash
+    allocated = tpm.permanent.pcr_allocation.get(bank, 0)
+    pcrs, selection.pcr_select = _narrowed(selection.pcr_select, allocated, limit)
+    if not pcrs:
+        return []
+    values = tpm.volatile.pcrs[bank]
+    return [values[pcr] for pcr in pcrs]
 
 
 # A machine asks for the same few selections again and again.
 @lru_cache(maxsize=32)
-def _in_bitmap(bits: int) -> tuple[int, ...]:
-    return tuple(pcr for pcr in range(bits.bit_length()) if bits >> pcr & 1)
-
-
-@lru_cache(maxsize=32)
-def _bitmap(pcrs: tuple[int, ...]) -> int:
-    return sum(1 << pcr for pcr in pcrs)
+def _narrowed(pcr_select: bytes, allocated: int, limit: int) -> tuple[tuple[int, ...], bytes]:
+    bits = int.from_bytes(pcr_select, "little") & allocated
+    pcrs = tuple(pcr for pcr in range(bits.bit_length()) if bits >> pcr & 1)[:limit]
+    return pcrs, sum(1 << pcr for pcr in pcrs).to_bytes(len(pcr_select), "little")
 
 
 def selection_digest(
     tpm: Tpm, hash_alg: int, selections: list[TPMS_PCR_SELECTION]
 ) -> tuple[bytes, list[TPMS_PCR_SELECTION]]:
-    """pcrDigest (Part 1, 14.5), and the selections without PCRs that don't exist."""
-    existing = [(selection, selected(tpm, selection)) for selection in selections]
-    values = [tpm.volatile.pcrs[one.hash][pcr] for one, pcrs in existing for pcr in pcrs]
-    return digest(hash_alg, *values), [narrowed(*found) for found in existing]
+    """pcrDigest (Part 1, 14.5), and the selections, narrowed to the PCRs that exist."""
+    values = [value for selection in selections for value in narrow(tpm, selection)]
+    return digest(hash_alg, *values), selections
 
 
 def banks(tpm: Tpm) -> list[int]:

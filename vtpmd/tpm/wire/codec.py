@@ -107,6 +107,7 @@ class Source:
         self._title = title
         self._lines: list[str] = []
         self._depth = 0
+        self._prefix = ""
         self._namespace = dict(_NAMESPACE)
 
     def line(self, text: str) -> None:
@@ -127,12 +128,23 @@ class Source:
         self._namespace[name] = value
         return name
 
+    def read_fields(self, prefix: str, fields: Mapping[str, "Kind"]) -> str:
+        """Add lines that read these fields into variables; returns their names as arguments."""
+        around, self._prefix = self._prefix, prefix
+        for field, kind in fields.items():
+            kind.emit_read(self, prefix + field)
+        self._prefix = around
+        return ", ".join(prefix + field for field in fields)
+
+    def sibling(self, field: str) -> str:
+        """The variable of another field of the structure being read."""
+        return self._prefix + field
+
     def reader(self, name: str, fields: Mapping[str, "Kind"], result: str) -> None:
         """Add a `Reader` of these fields; `result` is the expression it returns."""
         with self.block(f"def {name}(buffer, offset, profile):"):
             with self.block("try:"):
-                for field, kind in fields.items():
-                    kind.emit_read(self, f"v_{field}")
+                self.read_fields("v_", fields)
                 self.line(f"return {result}, offset")
             with self.block("except struct_error:"):
                 self.line("raise TpmError(RC.INSUFFICIENT) from None")

@@ -117,7 +117,7 @@ class Digest(Kind):
         self.by = by
 
     def emit_read(self, out: Source, var: str) -> None:
-        _emit_octets(out, var, f"DIGEST_SIZES[v_{self.by}]")
+        _emit_octets(out, var, f"DIGEST_SIZES[{out.sibling(self.by)}]")
 
     def emit_write(self, out: Source, value: str) -> Sequence[Part]:
         return (value,)
@@ -223,7 +223,7 @@ class Union(Kind):
 
     def emit_read(self, out: Source, var: str) -> None:
         arms = out.constant("arms", _compiled_when_called(self.arms, lambda arm: arm.reader))
-        out.line(f"{var}_arm = {arms}.get(v_{self.selector})")
+        out.line(f"{var}_arm = {arms}.get({out.sibling(self.selector)})")
         with out.block(f"if {var}_arm is None:"):
             out.line("raise TpmError(RC.SELECTOR)")
         out.line(f"{var}, offset = {var}_arm(buffer, offset, profile)")

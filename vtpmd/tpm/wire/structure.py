@@ -75,6 +75,11 @@ class Nested(Kind):
         self.of = of
         self.relaxed = {field: kind_of(hint) for field, hint in relaxed.items()}
 
+    @property
+    def _has_union(self) -> bool:
+        """Whether it needs code of its own; any other structure is a part of the code around it."""
+        return any(isinstance(kind, Union) for _, kind in self.of.__wire__)
+
     @cached_property
     def reader(self) -> Reader:
         return self.of.compiled_reader(self.relaxed)
@@ -84,13 +89,17 @@ class Nested(Kind):
         return self.of.compiled_writer()
 
     def emit_read(self, out: Source, var: str) -> None:
-        out.line(f"{var}, offset = {out.constant('read', self.reader)}(buffer, offset, profile)")
+        if self._has_union:
+            read = out.constant("read", self.reader)
+            out.line(f"{var}, offset = {read}(buffer, offset, profile)")
+            return
+        values = out.read_fields(f"{var}__", {**dict(self.of.__wire__), **self.relaxed})
+        out.line(f"{var} = {out.constant(self.of.__name__, self.of)}({values})")
 
     def emit_write(self, out: Source, value: str) -> Sequence[Part]:
-        fields = self.of.__wire__
-        if any(isinstance(kind, Union) for _, kind in fields):  # which needs its selector
+        if self._has_union:
             return (f"{out.constant('write', self.writer)}({value})",)
-        parts = (kind.emit_write(out, f"{value}.{field}") for field, kind in fields)
+        parts = (kind.emit_write(out, f"{value}.{field}") for field, kind in self.of.__wire__)
         return tuple(chain.from_iterable(parts))
 
 

@@ -1,0 +1,113 @@
+"""An older state that was put back, and what an administrator does before it is served again."""
+
+import shutil
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import pytest
+
+from tests.operations.test_accept_rollback import (
+    NAME,
+    Staged,
+    nvram_of,
+    refusal,
+    stage_of,
+    turned_back,
+    use,
+)
+from tests.operations.test_migrate import aside, used
+from tests.state_files import envelope_of
+from tests.supervisor.stage import Stage
+from tests.worker.harness import control
+from tests.worker.test_handover import LOCK_STORAGE, RETRIES, read_state
+from vtpmd.api import problems
+from vtpmd.api.schema import (
+    CreateRequest,
+    EkRenewRequest,
+    RekeyRequest,
+    SnapshotRequest,
+    SnapshotRestoreRequest,
+    StopRequest,
+)
+from vtpmd.operations import snapshot
+from vtpmd.operations.accept_rollback import accept_rollback
+from vtpmd.operations.create import create
+from vtpmd.operations.ek_renew import ek_renew
+from vtpmd.operations.rekey import rekey
+from vtpmd.operations.start import start
+from vtpmd.operations.stop import stop
+from vtpmd.operations.take_back import take_back
+
+__all__ = ["stage_of"]
+
+Change = Callable[[Stage], Awaitable[object]]
+CHANGES: dict[str, Change] = {
+    "rekey": lambda stage: rekey(stage.fleet, NAME, RekeyRequest(deep=True)),
+    "ek renew": lambda stage: ek_renew(stage.fleet, NAME, EkRenewRequest()),
+    "take-back": lambda stage: take_back(stage.fleet, NAME),
+}
+
+
+async def lent_once(stage: Stage) -> Path:
+    """A state file as it was one write ago: lent, what it is not any more."""
+    nvram = nvram_of(stage, (await create(stage.fleet, CreateRequest(name=NAME, start=False))).uuid)
+    older = nvram.with_name("older")
+    machine = await aside(used, await start(stage.fleet, NAME))
+    assert await aside(read_state, machine.control)
+    await aside(shutil.copy, nvram, older)
+    assert await aside(control, machine.control, LOCK_STORAGE, RETRIES) == bytes(4)
+    await stop(stage.fleet, NAME, StopRequest())
+    machine.close()
+    await aside(shutil.copy, older, nvram)
+    await aside(older.unlink)
+    return nvram
+
+
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
+async def test_no_change_makes_it_pass_for_the_newest(stage_of: Staged, change: Change) -> None:
+    """Each stores a generation more, which is that of the newest state, or passes it."""
+    stage = await stage_of("enforce")
+    nvram = await lent_once(stage)
+    before = await aside(nvram.read_bytes)
+    refused = await refusal(change(stage))
+    assert refused.problem is problems.STATE_REFUSED
+    assert "vtpmctl accept-rollback" in refused.detail
+    assert await aside(nvram.read_bytes) == before
+    assert (await refusal(start(stage.fleet, NAME))).problem is problems.STATE_REFUSED
+    await accept_rollback(stage.fleet, NAME)
+    await change(stage)
+    assert envelope_of(nvram).header.epoch == 1
+    await start(stage.fleet, NAME)
+
+
+async def test_under_warn_a_change_begins_a_new_line_and_it_is_told(stage_of: Staged) -> None:
+    stage = await stage_of("warn")
+    nvram = await lent_once(stage)
+    assert "is older than the one of" in (await take_back(stage.fleet, NAME)).rollback
+    assert envelope_of(nvram).header.epoch == 1
+
+
+async def test_what_is_accepted_goes_on_after_the_newest_all_the_same(stage_of: Staged) -> None:
+    """Also where it is noted before it has begun its new line."""
+    stage = await stage_of("enforce")
+    made, newest = await turned_back(stage)
+    await accept_rollback(stage.fleet, NAME)
+    (instance,) = stage.fleet
+    await instance.note_newest()
+    await use(stage)
+    nvram_of(stage, made.uuid).write_bytes(newest)
+    assert (await refusal(start(stage.fleet, NAME))).problem is problems.STATE_REFUSED
+
+
+async def test_a_snapshot_that_was_restored_leaves_the_line_that_was(stage_of: Staged) -> None:
+    stage = await stage_of("enforce")
+    made = await create(stage.fleet, CreateRequest(name=NAME, start=False))
+    await snapshot.create(stage.fleet, NAME, SnapshotRequest(label="s"))
+    await use(stage)
+    newest = nvram_of(stage, made.uuid).read_bytes()
+    wanted = SnapshotRestoreRequest(snapshot="s", confirmed=True, start=False)
+    await snapshot.restore(stage.fleet, NAME, wanted)
+    await take_back(stage.fleet, NAME)
+    await use(stage)
+    nvram_of(stage, made.uuid).write_bytes(newest)
+    assert (await refusal(start(stage.fleet, NAME))).problem is problems.STATE_REFUSED

@@ -125,7 +125,7 @@ def test_a_key_has_one_identity_for_ever(dir_fd: int) -> None:
     ledger = Ledger(dir_fd)
     size = os.stat(NAME, dir_fd=dir_fd).st_size
     taken = Known(identity=OTHER, seed=SEED, keys={"x": KEY}, reported=REPORTED, how="trusted")
-    given = Given(**{**vars(GIVEN), "identity": OTHER})
+    given = replace(GIVEN, identity=OTHER)
     refused: list[list[Entry]] = [[taken], [given], [REVOKED, given]]
     for entries in refused:
         with pytest.raises(ConflictError, match=str(ONE)):

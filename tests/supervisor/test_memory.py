@@ -9,7 +9,7 @@ from tests.supervisor.stage import Stage
 from vtpmd.api.schema import CreateRequest
 from vtpmd.operations.create import create
 
-_BUDGET = 25_000
+_BUDGET = 20_000
 """Octets of Python objects. A buffer for the largest message alone has 65,536."""
 _INSTANCES = 5
 

@@ -3,12 +3,13 @@
 import os
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import pytest
 import trio
 import trio.testing
 from structlog.testing import capture_logs
+from structlog.typing import EventDict
 
 from tests.supervisor.stage import DEADLINE, Stage
 from tests.supervisor.test_worker import REPLY, serving
@@ -145,6 +146,7 @@ async def test_a_worker_that_hangs_is_told_and_keeps_nobody_waiting(
         nursery.start_soon(watch, stage.fleet)
         os.kill(made.worker.pid, signal.SIGSTOP)
         await _until(stage, lambda reason: "has not answered" in reason)
+        await _told(logs, "worker-silent")
         began = time.monotonic()
         found = await info(stage.fleet, "web1")
         assert time.monotonic() - began < SOON
@@ -159,9 +161,16 @@ async def test_a_worker_that_hangs_is_told_and_keeps_nobody_waiting(
                 answered.tpm != "off"
             ):
                 await trio.lowlevel.checkpoint()
+        await _told(logs, "worker-answers")
     events = [line["event"] for line in logs if line["event"].startswith("worker-")]
     assert events[0] == "worker-silent"
     assert {line["log_level"] for line in logs if line["event"] == "worker-silent"} == {"warning"}
+
+
+async def _told(logs: Sequence[EventDict], event: str) -> None:
+    with trio.fail_after(DEADLINE):
+        while event not in [line["event"] for line in logs]:
+            await trio.lowlevel.checkpoint()
 
 
 async def _until(stage: Stage, holds: Callable[[str], bool]) -> None:

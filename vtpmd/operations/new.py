@@ -17,7 +17,7 @@ from vtpmd.ipc.messages import Manufacture, Stored
 from vtpmd.storage.errors import StorageError
 from vtpmd.storage.key import Key
 from vtpmd.storage.wipe import wipe
-from vtpmd.supervisor.certificates import put
+from vtpmd.supervisor.certificates import put_unpublished
 from vtpmd.supervisor.fleet import Fleet
 from vtpmd.supervisor.host import Host
 from vtpmd.supervisor.instance import Instance
@@ -73,7 +73,7 @@ async def manufacture(fleet: Fleet, metadata: Metadata) -> Instance:
                 metadata.identity, made.identity, metadata.provider
             )
             await worker.ask(Complete(*certificates.for_nv), Stored)
-            await trio.to_thread.run_sync(put, directory, certificates)
+            await trio.to_thread.run_sync(put_unpublished, directory, certificates)
 
     return await make(fleet, metadata, fill)
 

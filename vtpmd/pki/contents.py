@@ -20,7 +20,7 @@ MAX_CERTIFICATE: Final = 2048
 """The most octets of a certificate that an NV index holds (TPM_PT_NV_INDEX_MAX)."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Reported:
     """What a TPM reports about itself; manufacturer and version are eight hexadecimal digits."""
 

@@ -41,7 +41,7 @@ def _now() -> datetime:
     return datetime.now(UTC).replace(microsecond=0)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Known:
     """A TPM: the name of its endorsement primary seed, its EKs and their Names, what it reports."""
 
@@ -60,7 +60,7 @@ class Known:
         return {kind: fingerprint(key) for kind, key in self.keys.items()}
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Given:
     """A certificate that was given to a TPM: by the own authority, or brought by somebody.
 
@@ -81,7 +81,7 @@ class Given:
     time: datetime = field(default_factory=_now)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Revoked:
     """A certificate of the own authority that is not to be believed any more."""
 
@@ -92,7 +92,7 @@ class Revoked:
     time: datetime = field(default_factory=_now)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Refused:
     """A certificate that the TPM did not take after all; `digest` is its SHA-256."""
 

@@ -7,6 +7,8 @@ whoever guesses here certifies a key twice.
 
 import os
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from sys import intern
 from typing import Final
 from uuid import UUID
 
@@ -14,6 +16,8 @@ from vtpmd.storage.atomic import create_file, write_all
 from vtpmd.storage.errors import StorageError
 from vtpmd.storage.files import open_file, storage_error
 
+from .authority import NO_END
+from .contents import Reported
 from .entries import Entry, Given, Known, Refused, Revoked, decode, encode
 from .errors import ConflictError
 
@@ -30,6 +34,7 @@ class Ledger:
         self._dir_fd = dir_fd
         self._known: dict[tuple[UUID, bytes], Known] = {}
         self._holders: dict[bytes, UUID] = {}
+        self._reports: dict[Reported, Reported] = {}
         self._given: list[Given] = []
         self._revoked: dict[tuple[str, str], Revoked] = {}
         self._refused: set[bytes] = set()
@@ -115,17 +120,37 @@ class Ledger:
     def _note(self, entry: Entry) -> None:
         match entry:
             case Known():
-                self._known[entry.identity, entry.seed] = entry
+                self._known[entry.identity, entry.seed] = self._lean(entry)
                 for key in entry.fingerprints.values():
                     self._holders.setdefault(key, entry.identity)
             case Given():
-                self._given.append(entry)
+                self._given.append(self._lean_given(entry))
                 self._refused.discard(entry.digest)
                 self._holders.setdefault(entry.key, entry.identity)
             case Revoked():
                 self._revoked.setdefault((entry.issuer, entry.serial), entry)
             case Refused():
                 self._refused.add(entry.digest)
+
+    def _lean(self, known: Known) -> Known:
+        """The same entry; what many have in common is there once."""
+        return replace(
+            known,
+            keys={intern(kind): key for kind, key in known.keys.items()},
+            names={intern(kind): name for kind, name in known.names.items()},
+            reported=self._reports.setdefault(known.reported, known.reported),
+        )
+
+    def _lean_given(self, given: Given) -> Given:
+        known = self._known.get((given.identity, given.seed))
+        return replace(
+            given,
+            identity=given.identity if known is None else known.identity,
+            seed=given.seed if known is None else known.seed,
+            kind=intern(given.kind),
+            issuer=intern(given.issuer),
+            not_after=NO_END if given.not_after == NO_END else given.not_after,
+        )
 
     def _open(self) -> int:
         try:

@@ -12,13 +12,17 @@ from .files import storage_error
 from .temporary import create_locked, remove_leftovers
 
 
-def write_file(dir_fd: int, name: str, data: bytes | bytearray) -> None:
+def write_file(
+    dir_fd: int, name: str, data: bytes | bytearray, *, durable_name: bool = True
+) -> None:
     """Replace or create `name` (mode 0600) and return when that is durable.
 
-    Raises StorageError `full` or `failed`. The old file is then still in place, unless making the
-    directory durable failed: then it is one or the other, whole.
+    Without `durable_name` only what is in it is durable: for a directory that nobody knows yet, and
+    that is made durable before anybody does. Raises StorageError `full` or `failed`. The old file
+    is then still in place, unless making the directory durable failed: then it is one or the other,
+    whole.
     """
-    _write(dir_fd, name, data, replace=True)
+    _write(dir_fd, name, data, replace=True, durable_name=durable_name)
 
 
 def create_file(dir_fd: int, name: str, data: bytes | bytearray) -> None:
@@ -40,11 +44,11 @@ def remove_file(dir_fd: int, name: str) -> None:
 
 
 @contextmanager
-def published(dir_fd: int, name: str, *, replace: bool) -> Iterator[int]:
+def published(dir_fd: int, name: str, *, replace: bool, durable_name: bool = True) -> Iterator[int]:
     """A new file, to be filled by its descriptor; it gets its name when the body has succeeded.
 
-    All of that is durable afterwards. What a crash left unfinished earlier is cleared away. Raises
-    StorageError, `exists` unless it is to `replace` what is there.
+    All of that is durable afterwards, or as `write_file` says. What a crash left unfinished earlier
+    is cleared away. Raises StorageError, `exists` unless it is to `replace` what is there.
     """
     remove_leftovers(dir_fd)
     try:
@@ -63,7 +67,8 @@ def published(dir_fd: int, name: str, *, replace: bool) -> Iterator[int]:
             raise
         finally:
             os.close(fd)
-        os.fsync(dir_fd)
+        if durable_name:
+            os.fsync(dir_fd)
     except OSError as error:
         raise storage_error(f"write {name}", error) from None
 
@@ -76,6 +81,13 @@ def write_all(fd: int, data: bytes | bytearray, offset: int = 0) -> None:
             written += os.pwrite(fd, view[written:], offset + written)
 
 
-def _write(dir_fd: int, name: str, data: bytes | bytearray, *, replace: bool) -> None:
-    with published(dir_fd, name, replace=replace) as fd:
+def _write(
+    dir_fd: int,
+    name: str,
+    data: bytes | bytearray,
+    *,
+    replace: bool,
+    durable_name: bool = True,
+) -> None:
+    with published(dir_fd, name, replace=replace, durable_name=durable_name) as fd:
         write_all(fd, data)

@@ -72,14 +72,16 @@ def ensure_directory(path: Path) -> int:
     return open_directory(path)
 
 
-def make_directory(name: str, dir_fd: int) -> int:
+def make_directory(name: str, dir_fd: int, *, durable: bool = True) -> int:
     """Create directory `name` (mode 0700), durable, and return a descriptor of it.
 
+    Without `durable` somebody else sees to that, before anybody else knows of it.
     Raises StorageError `exists`, `full` or `failed`.
     """
     try:
         os.mkdir(name, 0o700, dir_fd=dir_fd)
-        os.fsync(dir_fd)
+        if durable:
+            os.fsync(dir_fd)
     except OSError as error:
         raise storage_error(f"create directory {name}", error) from None
     return open_directory(name, dir_fd)

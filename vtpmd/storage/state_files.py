@@ -24,18 +24,19 @@ def create_state_file(
     content: bytes = b"",
     *,
     replace: bool = False,
+    durable_name: bool = True,
 ) -> None:
     """Make state file `name` (mode 0600), empty or with `content` as its current record.
 
     Both places are written in full, with headroom, so that a save of about this size later
     overwrites what is allocated. The file gets its name when all of that is durable, and the
-    function returns when the name is, too.
+    function returns when the name is, too, unless `durable_name` is False.
 
     Raises StorageError `exists` unless it is to `replace` what is there, `full` or `failed`;
     ValueError for more than MAX_SIZE octets.
     """
     extent = min(with_headroom(HEAD_SIZE + len(content)), PLACE_SIZE)
-    with published(dir_fd, name, replace=replace) as fd:
+    with published(dir_fd, name, replace=replace, durable_name=durable_name) as fd:
         _fill(fd, uuid, role, content, extent)
 
 
@@ -56,16 +57,24 @@ def _fill(fd: int, uuid: UUID, role: Role, content: bytes, extent: int = 0) -> N
 
 
 def create_state_files(
-    dir_fd: int, uuid: UUID, nvram: bytes = b"", *, replace: bool = False
+    dir_fd: int,
+    uuid: UUID,
+    nvram: bytes = b"",
+    *,
+    replace: bool = False,
+    durable_names: bool = True,
 ) -> None:
     """Make all state files of an instance, empty but for what `nvram` is to hold.
 
     Permanent state is made last: when it is there, no other state beside it is of another time.
+    Without `durable_names` that holds once the directory is durable.
     Raises as `create_state_file`.
     """
     for role in reversed(ROLES):
         content = nvram if role == "nvram" else b""
-        create_state_file(dir_fd, role, uuid, role, content, replace=replace)
+        create_state_file(
+            dir_fd, role, uuid, role, content, replace=replace, durable_name=durable_names
+        )
 
 
 def complete_state_files(dir_fd: int, uuid: UUID) -> None:

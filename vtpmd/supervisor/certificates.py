@@ -29,6 +29,12 @@ def put(directory: int, certificates: Certificates) -> None:
         remove_file(directory, EK)
 
 
+def put_unpublished(directory: int, certificates: Certificates) -> None:
+    """The same in a prepared directory, which publishing makes durable. Raises StorageError."""
+    if certificates.leaves:
+        write_file(directory, EK, certificates.pem, durable_name=False)
+
+
 def get(directory: int, name: str = EK) -> Certificates | None:
     """Those in a file of an instance's open directory, None without it.
 

@@ -25,15 +25,32 @@ class Endpoints:
     and keeps listening when a worker ends unexpectedly.
     """
 
+    __slots__ = ("_configuration", "_data_socket", "_listeners", "_name", "_turning_away", "_uuid")
+
     def __init__(
         self, configuration: Configuration, name: str, uuid: UUID, data_socket: bool
     ) -> None:
-        runtime = configuration.runtime_dir
-        self.control = runtime / f"{name}.sock.ctrl"
-        self.data = runtime / f"{name}.sock" if data_socket else None
-        self.adoption = configuration.adoption_socket(uuid)
+        self._configuration = configuration
+        self._name = name
+        self._uuid = uuid
+        self._data_socket = data_socket
         self._listeners: list[socket.socket] = []
         self._turning_away: trio.CancelScope | None = None
+
+    @property
+    def control(self) -> Path:
+        """The control socket."""
+        return self._configuration.runtime_dir / f"{self._name}.sock.ctrl"
+
+    @property
+    def data(self) -> Path | None:
+        """The data socket, if it has one."""
+        return self._configuration.runtime_dir / f"{self._name}.sock" if self._data_socket else None
+
+    @property
+    def adoption(self) -> Path:
+        """The socket for the next daemon."""
+        return self._configuration.adoption_socket(self._uuid)
 
     @property
     def fit(self) -> bool:

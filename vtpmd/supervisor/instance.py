@@ -4,7 +4,7 @@ import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import replace
 from functools import partial
-from typing import get_args
+from typing import Any, get_args
 
 import trio
 
@@ -14,9 +14,8 @@ from vtpmd.ipc.identity import Installed
 from vtpmd.ipc.messages import HAND_OVERS, STORAGE, Event, Pcrs, StatusReply
 from vtpmd.storage.errors import StorageError
 from vtpmd.storage.header import Handover
-from vtpmd.telemetry.log import get_logger
 
-from . import questions
+from . import lazily, questions
 from .access import Access, Grant, check_access, granted
 from .adoption import adopt
 from .arrival import CAME, arrived, awaiting, refusal
@@ -24,6 +23,7 @@ from .endpoints import Endpoints
 from .errors import EndpointError, WorkerEndedError
 from .events import EventLog
 from .host import Host
+from .instance_log import log_of
 from .launch import admit, try_key
 from .metadata import Metadata
 from .old_keys import OldKeys
@@ -33,8 +33,6 @@ from .release import demand_free
 from .serving import ADOPTED, POWERED_OFF, Serving
 from .states import SERVED, Act, Cause, Condition, Standing
 from .worker import Worker
-
-log = get_logger("instance")
 
 
 class Instance:
@@ -50,17 +48,12 @@ class Instance:
         self.condition = former or Condition(names.STOPPED, "not started yet")
         if entry.fault is not None:
             self.condition = Condition(names.FAILED, entry.fault)
-        self.endpoints = Endpoints(
-            host.configuration,
-            self.metadata.name,
-            self.metadata.uuid,
-            self.metadata.data_socket,
-        )
+        named = self.metadata.name, self.metadata.uuid, self.metadata.data_socket
+        self.endpoints = Endpoints(host.configuration, *named)
         self.fault = entry.fault
         self._host = host
-        self._log = log.bind(instance=self.metadata.name, uuid=str(self.metadata.uuid))
-        self._events = EventLog(host.nursery, self._log.bind(component="worker"))
-        self._busy = trio.Lock()
+        self._events: EventLog | None = None  # made with the first: few workers report anything
+        self._busy = lazily.Lock()
         self._serving: Serving | None = None
         self._gone: Act | None = None  # what became of it
 
@@ -279,6 +272,10 @@ class Instance:
         return granted(self._host.configuration.sockets, self.metadata)
 
     @property
+    def _log(self) -> Any:
+        return log_of(self.metadata)
+
+    @property
     def _worker(self) -> Worker | None:
         return None if self._serving is None else self._serving.worker
 
@@ -294,7 +291,7 @@ class Instance:
         worker.incoming = await awaiting(self._host.registry, self.metadata)
         if self._ran is not None and (self._ran.state == names.INCOMING) is not worker.incoming:
             self._ran = None  # its TPM has come meanwhile
-        worker.on_unwrap = partial(OldKeys(self._host, self.metadata).answer, worker)
+        worker.on_unwrap = OldKeys(self._host, self.metadata).answer
         self._log.info("adopted", pid=worker.pid)
         return worker, None
 
@@ -320,7 +317,6 @@ class Instance:
             self.metadata,
             self._granted,
             self.endpoints,
-            self._log,
             self._on_event,
             self._become,
             lost=lost,
@@ -337,6 +333,9 @@ class Instance:
             self._serving = None
 
     def _on_event(self, pid: int, event: Event) -> bool:
+        if self._events is None:
+            bound = log_of(self.metadata, component="worker")
+            self._events = EventLog(self._host.nursery, bound)
         admitted = self._events.write(pid, event)
         if admitted and event.kind in STORAGE and (worker := self._worker) is not None:
             worker.inquire()

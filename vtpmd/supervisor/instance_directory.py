@@ -41,14 +41,27 @@ _LOCK_FLAGS = os.O_RDONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NON
 def furnish(dir_fd: int, uuid: UUID) -> None:
     """Make the lock and the state files of a new instance, complete and empty.
 
-    Raises StorageError.
+    That all of them are there is durable only after `settle`. Raises StorageError.
     """
     os.close(_open_lock(dir_fd))
-    tpm = make_directory(TPM, dir_fd)
+    tpm = make_directory(TPM, dir_fd, durable=False)
     try:
-        create_state_files(tpm, uuid)
+        create_state_files(tpm, uuid, durable_names=False)
     finally:
         os.close(tpm)
+
+
+def settle(dir_fd: int) -> None:
+    """Make durable which files are there, before others know of the instance.
+
+    One sync for each directory instead of one for each file. Raises StorageError.
+    """
+    with _tpm(dir_fd) as tpm:
+        try:
+            os.fsync(tpm)
+            os.fsync(dir_fd)
+        except OSError as error:
+            raise storage_error("make the directory of the instance durable", error) from None
 
 
 def replace_state(dir_fd: int, uuid: UUID, nvram: bytes) -> None:

@@ -2,7 +2,6 @@
 
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from functools import partial
 from typing import TypeVar
 from uuid import UUID
 
@@ -216,7 +215,7 @@ async def _hand_over(
             lease.taken(host.registry, metadata.uuid),
         ):
             worker = await spawn(host, metadata, on_event, lock)
-            worker.on_unwrap = partial(OldKeys(host, metadata).answer, worker)
+            worker.on_unwrap = OldKeys(host, metadata).answer
             async with dismissed_on_failure(host, metadata, worker):
                 fds = [*files, claimed, control, adoption.fileno(), *data]
                 ready = await worker.ask(order, Ready, fds)

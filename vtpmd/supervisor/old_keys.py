@@ -33,28 +33,32 @@ log = get_logger("old-keys")
 class OldKeys:
     """Answers the workers of one instance, one request at a time."""
 
+    __slots__ = ("_bucket", "_busy", "_host", "_metadata")
+
     def __init__(self, host: Host, metadata: Metadata) -> None:
         self._host = host
         self._metadata = metadata
-        self._log = log.bind(instance=metadata.name, uuid=str(metadata.uuid))
-        self._bucket = Bucket(BURST, RATE)
+        self._bucket: Bucket | None = None  # made with the first question: most workers have none
         self._busy = False
 
     def answer(self, worker: Worker, request: UnwrapKey) -> None:
         """Begin to answer."""
+        if self._bucket is None:
+            self._bucket = Bucket(BURST, RATE)
         admitted = not self._busy and self._bucket.take(trio.current_time())
         self._busy = self._busy or admitted
         self._host.nursery.start_soon(self._answer, worker, request, admitted)
 
     async def _answer(self, worker: Worker, request: UnwrapKey, admitted: bool) -> None:
         dek, reason = bytearray(), "its worker asks too often"
+        bound = log.bind(instance=self._metadata.name, uuid=str(self._metadata.uuid))
         try:
             if admitted:
                 dek, reason = await self._unwrap(request)
             if dek:
-                self._log.info("blob-key-unwrapped", dek_id=request.dek_id.hex())
+                bound.info("blob-key-unwrapped", dek_id=request.dek_id.hex())
             else:
-                self._log.warning("blob-key-refused", dek_id=request.dek_id.hex(), reason=reason)
+                bound.warning("blob-key-refused", dek_id=request.dek_id.hex(), reason=reason)
             answer = Unwrapped(request.dek_id, dek) if dek else NotUnwrapped(request.dek_id)
             await worker.tell(answer)
         except (ChannelClosedError, IllegalMessageError, OSError, trio.ClosedResourceError):

@@ -168,9 +168,9 @@ class Registry:
 
         Its state files are complete and empty.
         """
-        fd = make_directory(f"{_PREPARED}{metadata.uuid}", self._root)
+        fd = make_directory(f"{_PREPARED}{metadata.uuid}", self._root, durable=False)
         try:
-            write_file(fd, META, metadata.encode())
+            write_file(fd, META, metadata.encode(), durable_name=False)
             instance_directory.furnish(fd, metadata.uuid)
         except StorageError:
             os.close(fd)
@@ -224,6 +224,11 @@ class Registry:
     def publish(self, uuid: UUID) -> None:
         """Make a prepared directory visible, durably; what fails has not been published."""
         prepared = f"{_PREPARED}{uuid}"
+        fd = open_directory(prepared, self._root)
+        try:
+            instance_directory.settle(fd)
+        finally:
+            os.close(fd)
         try:
             self._rename(prepared, str(uuid))
         except StorageError:

@@ -3,8 +3,6 @@
 import math
 from collections.abc import Callable
 from contextlib import suppress
-from functools import partial
-from typing import Any
 
 import trio
 
@@ -14,13 +12,14 @@ from vtpmd.api.text import printable
 from vtpmd.ipc.messages import Admitted, Event
 from vtpmd.telemetry.audit import acting_alone
 
-from . import lease
+from . import lazily, lease
 from .access import Grant
 from .backoff import Backoff
 from .endpoints import Endpoints
 from .errors import KeeperLostError, WorkerEndedError, WorkerFailedError, WorkerSilentError
 from .events import OnEvent
 from .host import Host
+from .instance_log import log_of
 from .launch import serve
 from .metadata import Metadata
 from .old_keys import OldKeys
@@ -62,7 +61,6 @@ class Serving:
         metadata: Metadata,
         granted: Callable[[], Grant],
         endpoints: Endpoints,
-        log: Any,
         on_event: OnEvent,
         become: Callable[[Cause, str], None],
         *,
@@ -79,7 +77,6 @@ class Serving:
         """Kept up to date by the instance."""
         self._granted = granted
         self._endpoints = endpoints
-        self._log = log
         self._on_event = on_event
         self._become = become
         self._lost = lost
@@ -89,13 +86,14 @@ class Serving:
         self._stopping = False
         self._undecided = False  # whether somebody goes on where the last worker has ended
         self._scope = trio.CancelScope()
-        self._settled = trio.Event()
-        self._retry = trio.Event()
-        self._ended = trio.Event()
+        self._settled = lazily.Event()
+        self._retry = lazily.Event()
+        self._ended = lazily.Event()
         self._pauses: dict[Cause, Backoff] = {}
-        self._decided: trio.Event | None = None  # while a succession goes on
+        self._decided: lazily.Event | None = None  # while a succession goes on
         self._successor: Worker | None = None
-        self._changed: trio.Event | None = None  # while somebody waits for another worker
+        self._changed = lazily.Event()
+        """Set as soon as another worker serves it, or none does any more."""
 
     async def run(self, adopted: Worker | None, asleep: bool = False) -> None:
         """Serve, at first by the `adopted` worker if there is one; or it sleeps."""
@@ -106,7 +104,7 @@ class Serving:
                 await self._attempts(adopted, asleep)
             self._endpoints.remove()
         except Exception:
-            self._log.exception("defect")
+            log_of(self.metadata).exception("defect")
             was_served = self._last[0] in (Cause.READY, Cause.AWAITED)
             cause = Cause.CRASHED if was_served else Cause.REFUSED
             self._fail(NotServedError(cause, problems.INTERNAL, "internal error, see the log"))
@@ -122,7 +120,7 @@ class Serving:
 
     async def try_now(self) -> None:
         """Make another attempt at once, and wait until it has succeeded or failed."""
-        self._settled = trio.Event()
+        self._settled = lazily.Event()
         self._retry.set()
         await self.settled()
 
@@ -133,8 +131,8 @@ class Serving:
         """
         if (worker := self.worker) is None:
             raise WorkerEndedError("no worker serves it just now")
-        decided = self._decided = trio.Event()
-        succeeded = self._change()
+        decided = self._decided = lazily.Event()
+        succeeded = self._changed
         try:
             successor, pause = await succeed(
                 self._host, self.metadata, self._endpoints, worker, self._on_event
@@ -164,7 +162,7 @@ class Serving:
         """Have a worker serve what sleeps. Raises WorkerSilentError."""
         if not self.asleep or self._host.keeper is None:
             return
-        woken = self._change()
+        woken = self._changed
         with suppress(KeeperLostError):  # then it is woken from here
             await self._host.keeper.wake(self.metadata.uuid)
         with trio.move_on_after(WAKE_TIMEOUT):
@@ -207,7 +205,7 @@ class Serving:
             raise NotServedError(Cause.CRASHED, problems.INTERNAL, str(error), True) from None
         finally:
             self.asleep = False
-        worker.on_unwrap = partial(OldKeys(self._host, self.metadata).answer, worker)
+        worker.on_unwrap = OldKeys(self._host, self.metadata).answer
         self._tell(Cause.AWAKE, reason)
         return worker
 
@@ -230,7 +228,7 @@ class Serving:
         with trio.move_on_after(STOP_GRACE):
             await self._ask_to_stop(worker, reason, force)
         if self.worker is worker:
-            self._log.warning("worker-killed", pid=worker.pid, reason="it did not stop")
+            log_of(self.metadata).warning("worker-killed", pid=worker.pid, reason="it did not stop")
             worker.kill()
             with trio.move_on_after(KILL_GRACE):
                 await self._ended.wait()
@@ -247,10 +245,10 @@ class Serving:
         try:
             await worker.stop(reason, force)
         except WorkerSilentError as error:
-            self._log.warning("stop-unanswered", reason=str(error))
+            log_of(self.metadata).warning("stop-unanswered", reason=str(error))
             return
         except (WorkerEndedError, WorkerFailedError) as error:
-            self._log.warning("stop-unanswered", reason=str(error))
+            log_of(self.metadata).warning("stop-unanswered", reason=str(error))
         await self._ended.wait()
 
     async def _attempts(self, adopted: Worker | None, asleep: bool) -> None:
@@ -294,7 +292,7 @@ class Serving:
                 await self._retry.wait()
             if self._retry.is_set() and pauses.exhausted:  # somebody knows better: anew
                 self._pauses.clear()
-            self._retry = trio.Event()
+            self._retry = lazily.Event()
 
     def _pauses_of(self, cause: Cause) -> Backoff:
         """What counts these failures, made with the first: most instances have none."""
@@ -342,15 +340,9 @@ class Serving:
             await self._stay_with(worker, admit_anew=not self._stopping)
             nursery.cancel_scope.cancel()
 
-    def _change(self) -> trio.Event:
-        """Set as soon as another worker serves it, or none does any more."""
-        self._changed = trio.Event() if self._changed is None else self._changed
-        return self._changed
-
     def _tell_of_change(self) -> None:
-        if self._changed is not None:
-            self._changed.set()
-        self._changed = None
+        changed, self._changed = self._changed, lazily.Event()
+        changed.set()
 
     async def _stop_or_kill(self, worker: Worker) -> None:
         with trio.move_on_after(STOP_GRACE):
@@ -384,7 +376,7 @@ class Serving:
             self._endpoints.grant(grant)
             await worker.ask(grant.order, Admitted)
         except EXPECTED as error:
-            self._log.warning("access-unchanged", reason=str(error))
+            log_of(self.metadata).warning("access-unchanged", reason=str(error))
 
     def _fail(self, failure: NotServedError, outlook: str = "") -> None:
         self.problem = failure.problem
@@ -396,4 +388,4 @@ class Serving:
         self._settled.set()
 
     def _on_turned_away(self) -> None:
-        self._log.warning("client-turned-away", reason=self._last[1])
+        log_of(self.metadata).warning("client-turned-away", reason=self._last[1])

@@ -3,7 +3,6 @@
 import contextlib
 import os
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial
 
 import trio
 
@@ -53,7 +52,7 @@ async def succeed(
     """
     with trio.CancelScope(shield=True), serving_lock.joined(endpoints.adoption) as lock:
         successor = await spawn(host, metadata, on_event, lock)
-        successor.on_unwrap = partial(OldKeys(host, metadata).answer, successor)
+        successor.on_unwrap = OldKeys(host, metadata).answer
         async with dismissed_on_failure(host, metadata, successor):
             try:
                 with trio.fail_after(PATIENCE):

@@ -27,7 +27,7 @@ from vtpmd.ipc.messages import (
 from vtpmd.ipc.version import PROTOCOL, Version
 from vtpmd.telemetry.log import get_logger
 
-from . import waiting
+from . import lazily, readiness, waiting
 from .errors import (
     HandOverRefusedError,
     WorkerEndedError,
@@ -57,11 +57,33 @@ Reply = TypeVar("Reply")
 
 
 class Worker:
-    """One worker process. `run` must be running for `ask` to be answered.
+    """One worker process. `run` must have been started for `ask` to be answered.
 
     `strange` says why nothing can be asked of it: it is of a version that we do not understand. It
     can be stopped all the same.
     """
+
+    __slots__ = (
+        "_answer",
+        "_answered",
+        "_asked",
+        "_channel",
+        "_due",
+        "_heard_out",
+        "_known_silent",
+        "_listening",
+        "_lock",
+        "_met",
+        "_on_event",
+        "_overdue",
+        "_owed",
+        "_pidfd",
+        "_storage",
+        "incoming",
+        "on_unwrap",
+        "pid",
+        "strange",
+    )
 
     def __init__(
         self, process: WorkerProcess, on_event: OnEvent, strange: str | None = None
@@ -70,13 +92,13 @@ class Worker:
         self.strange = strange
         self.incoming = False
         """Whether it was told to wait for a TPM."""
-        self.on_unwrap: Callable[[UnwrapKey], None] | None = None
+        self.on_unwrap: Callable[[Worker, UnwrapKey], None] | None = None
         """Answers with `tell`; nobody does while it is None."""
         self._channel = process.channel
         self._pidfd = process.pidfd
         self._on_event = on_event
-        self._heard_out = trio.Event()
-        self._lock = trio.Lock()
+        self._heard_out = lazily.Event()
+        self._lock = lazily.Lock()
         self._owed = 0  # answers that have not come yet, those nobody waits for any more included
         self._asked = self._overdue = (
             0.0  # when the question was that has no answer yet; since when
@@ -85,6 +107,7 @@ class Worker:
         self._storage = "available"
         self._met = True
         self._known_silent = False
+        self._listening = -1  # the channel's descriptor: it closes itself when a rule is broken
         self._answer: Message | None = None
         self._answered: trio.Event | None = None  # while somebody waits
 
@@ -98,41 +121,54 @@ class Worker:
 
     def close(self) -> None:
         """Close our descriptors; the process goes on."""
-        if self._channel.fileno() >= 0:
-            trio.lowlevel.notify_closing(self._channel.fileno())
-            self._channel.close()
-        trio.lowlevel.notify_closing(self._pidfd)
+        self._hear_no_more()
+        self._channel.close()
+        readiness.wake(self._pidfd)
         os.close(self._pidfd)
         self._pidfd = -1
 
     async def run(self) -> None:
-        """Receive messages until the worker closes its end of the channel."""
+        """Begin to receive messages: from then on until the worker closes its end of the channel.
+
+        That takes as long as the worker takes to greet, as a rule no time at all.
+        """
         try:
             if not self._met:
                 await self._meet()
-            if self.strange is None:
-                await self._listen()
-        finally:
-            self._heard_out.set()
-            if self._answered is not None:
-                self._answered.set()
+        except BaseException:
+            self._hear_no_more()
+            raise
+        if self.strange is None and self._channel.fileno() >= 0:
+            self._listening = self._channel.fileno()
+            readiness.listen(self._listening, self._hear)
+        else:
+            self._hear_no_more()
 
-    async def _listen(self) -> None:
-        while True:
-            try:
-                message, _ = await waiting.receive(self._channel)
-                within_quota = self._heed(message)
-            except (ChannelClosedError, trio.ClosedResourceError, OSError):
-                return  # OSError: closed by us, after it had become readable
-            except IllegalMessageError as error:
-                # Whoever breaks the rules of the channel can no longer be asked or stopped in
-                # order: another worker takes its place.
-                log.error("worker-illegal-message", pid=self.pid, reason=str(error))
-                self.kill()
-                return
-            del message  # the next one may be long in coming
-            if not within_quota:
-                await trio.sleep(EXCESS_PAUSE)  # it fills its own end of the channel meanwhile
+    def _hear(self) -> float:
+        """Receive a message; the seconds until the next one may be received."""
+        try:
+            message, _ = self._channel.receive()
+            within_quota = self._heed(message)
+        except BlockingIOError:
+            return 0.0
+        except (ChannelClosedError, OSError):
+            self._hear_no_more()
+            return 0.0
+        except IllegalMessageError as error:
+            # Whoever breaks the rules of the channel can no longer be asked or stopped in
+            # order: another worker takes its place.
+            log.error("worker-illegal-message", pid=self.pid, reason=str(error))
+            self.kill()
+            self._hear_no_more()
+            return 0.0
+        return 0.0 if within_quota else EXCESS_PAUSE  # it fills its own end meanwhile
+
+    def _hear_no_more(self) -> None:
+        readiness.ignore(self._listening)
+        self._listening = -1
+        self._heard_out.set()
+        if self._answered is not None:
+            self._answered.set()
 
     def _heed(self, message: Message) -> bool:
         """Pass on an event, a question, or the answer to whoever waits; False if beyond the quota.
@@ -145,7 +181,7 @@ class Worker:
             self._storage = printable(message.storage[:MAX_TROUBLE])
         if isinstance(message, UnwrapKey):
             if self.on_unwrap is not None:
-                self.on_unwrap(message)
+                self.on_unwrap(self, message)
             return True
         if not self._owed:
             raise IllegalMessageError(f"{type(message).__name__} answers nothing")
@@ -283,7 +319,7 @@ class Worker:
 
     async def ended(self) -> None:
         """Wait until the process has ended, and what it said last is read."""
-        await trio.lowlevel.wait_readable(self._pidfd)
+        await readiness.wait_readable(self._pidfd)
         with trio.move_on_after(LAST_WORDS_TIMEOUT):
             await self._heard_out.wait()
 

@@ -21,6 +21,7 @@ from tests.attacks.taken import daemon_with_hole
 from tests.bench.results import Timing, timing
 from tests.faults.machine import INDEX_SIZE, Machine
 from tests.peers.vtpmd import Vtpmd, VtpmdInstance
+from vtpmd.ipc.events import UNWANTED
 
 ROOT = Path(__file__).parents[2]
 CORES = os.sched_getaffinity(0)
@@ -193,6 +194,9 @@ def attackers(daemon: Vtpmd, victim: VtpmdInstance) -> Iterator[dict[str, int]]:
             rounds[name] = int(said or 0)
 
 
+_TURNED_AWAY = UNWANTED | {"events-suppressed"}
+
+
 def attack(directory: Path, quiet_seconds: float, seconds: float) -> Outcome:
     """A quiet run, an attacked one, and what they have left: takes root, and a short path.
 
@@ -217,6 +221,10 @@ def attack(directory: Path, quiet_seconds: float, seconds: float) -> Outcome:
             lost = list(victim.lost())
         lines, about = _read(daemon.log_file, before, after)
         lost += [f"the log speaks of the victim: {line}" for line in about[:3]]
+        # Who is turned away at its sockets is told, by a bounded number of lines.
+        told = sum(lines[f"the victim: {kind}"] for kind in _TURNED_AWAY)
+        if told > 10 + (quiet_seconds + seconds):
+            lost.append(f"{told} lines of the log tell who was turned away at the victim's sockets")
         return Outcome(quiet, attacked, rounds, lines, after - before, memory, lost)
     finally:
         daemon.close()
@@ -237,5 +245,8 @@ def _read(log: Path, start: int, end: int) -> tuple[Counter[str], list[str]]:
                 continue
             lines[f"{line.get('component')}: {line.get('event')}"] += 1
             if "victim" in (line.get("instance"), line.get("subject")):
-                about.append(text.strip())
+                if (kind := line.get("kind")) in _TURNED_AWAY:
+                    lines[f"the victim: {kind}"] += 1
+                else:
+                    about.append(text.strip())
     return lines, about

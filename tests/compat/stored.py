@@ -4,10 +4,14 @@
 is never changed: a new format version gets samples of its own beside the old ones.
 """
 
+from dataclasses import replace
 from pathlib import Path
 from uuid import UUID
 
+from tests.compat.samples import ENTRIES, METADATA
 from tests.storage.simulated import SECTOR, Disk, fresh
+from vtpmd.operations.ticket import Ticket
+from vtpmd.pki.certificates import Certificates
 from vtpmd.storage.envelope import seal
 from vtpmd.storage.header import Header
 from vtpmd.storage.received import Received
@@ -27,6 +31,16 @@ NEWER = Header(VM, 7, "permanent", DEK_ID, BRANCH, 3, "lent")
 VOLATILE = Header(VM, 7, "volatile", DEK_ID, BRANCH, 3, "lent")
 INCOMING = Header(VM, 9, "incoming", DEK_ID, BRANCH, 4, "lent")
 RECEIVED = Received(INCOMING, b"what a TPM remembers" * 4, b"while it has power" * 4)
+TICKET_DEK_ID = b"ticket:\0" + bytes(8)
+ANNOUNCED = Ticket(
+    metadata=replace(METADATA, uuid=VM),
+    certificates=Certificates(),
+    ledger=list(ENTRIES),
+    dek_id=DEK_ID,
+    slots=SLOTS,
+    format=1,
+    vtpmd="0.1.0",
+)
 STATE = b"everything a TPM remembers" * 4
 
 
@@ -71,7 +85,21 @@ def envelope() -> Disk:
     return disk
 
 
-MADE = {"envelope-1": envelope, "nvram-1": nvram, "volatile-1": volatile, "incoming-1": incoming}
+def ticket() -> Disk:
+    """A ticket, whose file is an envelope, too."""
+    header = Header(VM, 0, "ticket", TICKET_DEK_ID)
+    disk = Disk()
+    disk.write(0, seal(DEK, header, SLOTS, ANNOUNCED.content, entropy=lambda size: bytes(size)))
+    return disk
+
+
+MADE = {
+    "envelope-1": envelope,
+    "nvram-1": nvram,
+    "volatile-1": volatile,
+    "incoming-1": incoming,
+    "ticket-1": ticket,
+}
 
 
 def write_down(disk: Disk) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.compat.stored import (
+    ANNOUNCED,
     DEK,
     INCOMING,
     MADE,
@@ -23,6 +24,7 @@ from tests.compat.stored import (
     write_down,
 )  # fmt: skip
 from tests.storage.simulated import Disk
+from vtpmd.operations import ticket
 from vtpmd.storage.device import FileDevice
 from vtpmd.storage.envelope import Envelope, parse
 from vtpmd.storage.received import Received
@@ -85,6 +87,12 @@ def test_envelope_of_version_1() -> None:
     envelope = parse(disk.read(0, disk.size()))
     assert envelope.header == NEWER
     assert opens(envelope)
+
+
+def test_ticket_of_version_1() -> None:
+    disk = read_sample("ticket-1")
+    envelope = ticket.sealed(disk.read(0, disk.size()))
+    assert ticket.opened(envelope, bytearray(DEK)) == ANNOUNCED
 
 
 @pytest.mark.parametrize("name", MADE)

@@ -118,6 +118,13 @@ def test_a_failure_cancels_the_migration(daemon: Daemon, xml: str) -> None:
     assert "No answer from vtpmd" in done.stderr
 
 
+@pytest.mark.parametrize("arguments", [MIGRATE, RELEASE])
+def test_no_name_is_taken_for_an_option(daemon: Daemon, arguments: tuple[str, ...]) -> None:
+    """Each verb with --help is content."""
+    xml = description(element(f"{daemon.runtime}/--help.sock.ctrl", "crb"))
+    assert hook(daemon, arguments, xml).returncode == 1
+
+
 @pytest.mark.parametrize("operation", ["prepare", "start", "started", "reconnect", "restore"])
 def test_everything_else_is_left_alone(daemon: Daemon, xml: str, operation: str) -> None:
     assert hook(daemon, (operation, "begin", "-"), xml).returncode == 0

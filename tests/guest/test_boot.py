@@ -49,7 +49,7 @@ def test_guest_and_host_find_nothing_wrong(
     play(scenario, model, guest_image, emulators, short_path)
 
 
-@pytest.mark.parametrize(("scenario", "model"), [("full", "crb"), ("reset", "tis")])
+@pytest.mark.parametrize(("scenario", "model"), [("full", "crb")])
 def test_a_guest_does_not_notice_who_serves_its_tpm(
     scenario: str, model: str, guest_image: Path, restless: list[Emulator], short_path: Path
 ) -> None:

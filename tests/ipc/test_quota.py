@@ -1,6 +1,8 @@
 """How much is told, when what was not told is, and that noise silences no alarm."""
 
-from vtpmd.ipc.messages import ALARMS
+import pytest
+
+from vtpmd.ipc.events import ALARMS, HAND_OVERS, UNWANTED
 from vtpmd.ipc.quota import INTERVAL, Bucket, Quota, supervisors_quota, workers_quota
 
 
@@ -38,12 +40,22 @@ def test_noise_silences_no_alarm() -> None:
     assert not quota.admits("defect", 1.0)
 
 
-def test_a_supervisor_never_refuses_what_a_worker_may_tell() -> None:
+def test_unwanted_clients_silence_nothing_else_and_are_told_of_rarely() -> None:
+    quota = Quota(20, 1.0)
+    told = [quota.admits(kind, 1.0) for _ in range(100) for kind in sorted(UNWANTED)]
+    assert told.count(True) == 5
+    for kind in sorted(HAND_OVERS | ALARMS):
+        assert quota.admits(kind, 1.0)
+    assert quota.suppressed() == 300 - 5
+
+
+@pytest.mark.parametrize("kind", ["client-connected", "client-refused"])
+def test_a_supervisor_never_refuses_what_a_worker_may_tell(kind: str) -> None:
     worker, supervisor = workers_quota(), supervisors_quota()
     for tick in range(3000):
         now = tick / 50
         if worker.due is not None and worker.due <= now:
             worker.suppressed()
             assert supervisor.admits("events-suppressed", now)
-        if worker.admits("client-connected", now):
-            assert supervisor.admits("client-connected", now)
+        if worker.admits(kind, now):
+            assert supervisor.admits(kind, now)

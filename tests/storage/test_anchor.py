@@ -53,6 +53,21 @@ def test_anchors_are_kept_by_instance(tmp_path: Path) -> None:
         directory.close()
 
 
+def test_what_could_not_be_read_again_does_not_take_the_place_of_what_can(tmp_path: Path) -> None:
+    """A header that nobody has authenticated yet says what it likes."""
+    directory = Directory(tmp_path / "anchors")
+    try:
+        directory.write(HERE, Anchor(Mark(ONE, 1, 2)))
+        with pytest.raises(StorageError) as caught:
+            directory.write(HERE, Anchor(Mark(OTHER, (1 << 64) - 1, 3)))
+        assert caught.value.kind == "unsafe"
+        found = directory.read(HERE)
+        assert found is not None
+        assert found.newest == Mark(ONE, 1, 2)
+    finally:
+        directory.close()
+
+
 @pytest.mark.parametrize(
     "change",
     [
@@ -64,6 +79,8 @@ def test_anchors_are_kept_by_instance(tmp_path: Path) -> None:
         {"newest": {"branch": "00" * 16, "epoch": 0, "generation": 1.0}},
         {"seen": "2026-01-01T00:00:00"},
         {"seen": 3},
+        {"seen": "0001-01-01T00:00:00+01:00"},
+        {"newest": {"branch": "00" * 16, "epoch": (1 << 64) - 1, "generation": 0}},
         {"accepted": 3},
         {"told": "\x1b[2J"},
         {"told": None},

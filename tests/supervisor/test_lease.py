@@ -4,15 +4,23 @@ import json
 from collections.abc import Awaitable
 from dataclasses import replace
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 
 from tests.supervisor.stage import Stage
 from vtpmd.api import problems
 from vtpmd.api.problems import OperationError
-from vtpmd.api.schema import CreateRequest, InstanceInfo, RekeyRequest, StopRequest
+from vtpmd.api.schema import (
+    CreateRequest,
+    IncomingRequest,
+    InstanceInfo,
+    RekeyRequest,
+    StopRequest,
+)
 from vtpmd.operations.create import create
 from vtpmd.operations.delete import delete
+from vtpmd.operations.incoming import create_incoming
 from vtpmd.operations.info import info
 from vtpmd.operations.rekey import rekey
 from vtpmd.operations.start import start
@@ -58,6 +66,27 @@ async def test_what_another_host_serves_is_left_to_it(stage: Stage, made: Instan
     assert (await start(stage.fleet, NAME)).state == "running"
 
 
+@pytest.mark.parametrize("damaged", [False, True])
+async def test_what_has_no_tpm_yet_or_no_metadata_is_taken_over_as_well(
+    stage: Stage, damaged: bool
+) -> None:
+    """It could be neither waited for nor deleted."""
+    awaited = await create_incoming(
+        stage.fleet, IncomingRequest(name=NAME, uuid=uuid4(), start=False), b""
+    )
+    file = file_of(stage, awaited)
+    file.write_bytes(ELSEWHERE.encode())
+    await refused(delete(stage.fleet, NAME))
+    if damaged:
+        (instance,) = stage.fleet
+        instance.fault = "meta.json is not JSON"
+    else:
+        await refused(start(stage.fleet, NAME))
+    await take_back(stage.fleet, NAME)
+    assert not file.exists()
+    await delete(stage.fleet, NAME)
+
+
 async def test_a_lease_is_there_while_a_worker_is(stage: Stage, made: InstanceInfo) -> None:
     file = file_of(stage, made)
     await start(stage.fleet, NAME)
@@ -82,12 +111,48 @@ async def test_a_host_that_was_booted_since_has_no_worker(stage: Stage, made: In
     assert (await start(stage.fleet, NAME)).state == "running"
 
 
-@pytest.mark.parametrize("content", [b"", b"[]", b'{"format": 1}', b'{"format": 2}', b"\xff"])
+SAYS_NO_TIME = {**json.loads(ELSEWHERE.encode()), "renewed": "0001-01-01T00:00:00+01:00"}
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"[]",
+        b'{"format": 1}',
+        b'{"format": true}',
+        b"\xff",
+        json.dumps(SAYS_NO_TIME).encode(),
+    ],
+)
 async def test_what_says_nothing_is_passed_over(
     stage: Stage, made: InstanceInfo, content: bytes
 ) -> None:
     file_of(stage, made).write_bytes(content)
     assert (await start(stage.fleet, NAME)).state == "running"
+
+
+async def test_one_of_a_newer_vtpmd_is_not_passed_over(stage: Stage, made: InstanceInfo) -> None:
+    """Its host may be the one that serves."""
+    file_of(stage, made).write_bytes(b'{"format": 2}')
+    with pytest.raises(OperationError) as caught:
+        await start(stage.fleet, NAME)
+    assert caught.value.problem is problems.STATE_REFUSED
+    assert "written by a newer vtpmd" in caught.value.detail
+    await take_back(stage.fleet, NAME)
+    assert (await start(stage.fleet, NAME)).state == "running"
+
+
+async def test_a_host_is_known_by_the_name_it_has_now(
+    stage: Stage, made: InstanceInfo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that gets another name and is booted soon finds its own lease."""
+    await start(stage.fleet, NAME)
+    monkeypatch.setattr("socket.gethostname", lambda: "renamed")
+    lease.renew(stage.host.registry, made.uuid)
+    found = Lease.decode(file_of(stage, made).read_bytes())
+    assert found is not None
+    assert found.host == "renamed"
 
 
 async def test_a_lease_that_was_taken_over_stays_so(stage: Stage, made: InstanceInfo) -> None:

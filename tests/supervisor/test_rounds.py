@@ -1,6 +1,7 @@
 """What is done every few minutes for whoever is served, and at moments that matter."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import trio
@@ -10,7 +11,9 @@ from tests.state_files import envelope_of
 from tests.supervisor.stage import DEADLINE, Stage
 from tests.worker.harness import Qemu
 from tests.worker.test_handover import read_state
+from vtpmd.api.schema import StopRequest
 from vtpmd.operations.info import info
+from vtpmd.operations.stop import stop
 from vtpmd.storage.mark import Mark
 from vtpmd.supervisor import rounds
 from vtpmd.supervisor.lease import LEASE
@@ -49,6 +52,31 @@ async def test_a_round_notes_what_was_stored_since_and_says_who_serves(
                 await trio.lowlevel.checkpoint()
         nursery.cancel_scope.cancel()
     assert before != _known(stage)  # the machine has started its TPM since it is served
+
+
+async def test_a_round_leaves_no_lease_of_what_was_stopped_meanwhile(
+    stage: Stage, qemu: Qemu, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another host could not serve it any more."""
+    (instance,) = stage.fleet
+    lease = Path(f"{stage.directory}/state/instances/{instance.metadata.uuid}/{LEASE}")
+    turns = iter((stop(stage.fleet, NAME, StopRequest()),))
+
+    async def sleep(_: float) -> None:
+        if (turn := next(turns, None)) is None:
+            round_over.set()
+            await trio.sleep_forever()
+        else:
+            await turn
+
+    round_over = trio.Event()
+    monkeypatch.setattr(rounds, "trio", SimpleNamespace(sleep=sleep, to_thread=trio.to_thread))
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(rounds.go_round, stage.fleet)
+        with trio.fail_after(DEADLINE):
+            await round_over.wait()
+        nursery.cancel_scope.cancel()
+    assert not await trio.to_thread.run_sync(lease.exists)
 
 
 async def test_what_is_handed_over_is_noted_at_once(stage: Stage, qemu: Qemu) -> None:

@@ -88,7 +88,7 @@ def test_a_host_that_goes_down_has_cut_nobody_off_who_sleeps(daemon: Daemon) -> 
 
 def test_who_has_used_it_after_it_woke_was_cut_off_by_a_crash(root: Path) -> None:
     """What was stored for the sleep is not what the TPM is any more."""
-    with running(root, IDLE.replace("0.3", "2")) as daemon:
+    with running(root, IDLE.replace("0.3", "4")) as daemon:
         info = daemon.control("create", "web1")
         power_on(info)
         assert execute(info, STARTUP_CLEAR)[0] == 0

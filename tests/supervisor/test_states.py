@@ -42,7 +42,7 @@ CELLS: dict[Act, tuple[Problem | None, ...]] = {
     Act.TICKET: (None, None, None, None, None, None, DAMAGED, ABSENT, COMES, None, None),
     Act.RECEIVE: (RESTS, None, RESTS, RESTS, HOST, KEY, DAMAGED, ABSENT, None, None, None),
     Act.MIGRATED: (None, None, None, None, HOST, KEY, DAMAGED, ABSENT, COMES, None, None),
-    Act.TAKE_BACK: (None, None, None, None, HOST, KEY, DAMAGED, ABSENT, COMES, None, None),
+    Act.TAKE_BACK: (None, None, None, None, HOST, KEY, None, ABSENT, None, None, None),
     Act.ACCEPT: (None, None, None, None, None, None, DAMAGED, ABSENT, COMES, None, None),
     Act.SET: (None, None, None, None, None, None, DAMAGED, ABSENT, None, None, None),
     Act.IDENTIFY: (None, None, None, None, HOST, KEY, DAMAGED, ABSENT, COMES, None, None),

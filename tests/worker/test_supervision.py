@@ -104,7 +104,7 @@ def test_more_than_a_worker_may_tell_is_counted_and_told_in_one_event() -> None:
     told: list[tuple[str, str]] = []
     supervision = Supervision(None, lambda kind, detail: told.append((kind, detail)))
     for _ in range(1000):
-        supervision.report("client-refused", "process 4711")
+        supervision.report("client-connected", "process 4711")
     count = len(told)
     assert 20 <= count < 40
     assert supervision.deadline is not None

@@ -40,6 +40,9 @@ ALARMS: frozenset[str] = frozenset(
 )
 """Kinds of events that a person should look at."""
 
+UNWANTED: frozenset[str] = frozenset({"client-refused", "octets-dropped", "descriptors-refused"})
+"""Kinds of events that whoever may connect can bring about as often as he likes."""
+
 STORAGE: frozenset[str] = frozenset({"storage-full", "storage-failing", "storage-recovered"})
 """Kinds of events after which a worker says something else of its storage."""
 

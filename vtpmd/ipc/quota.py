@@ -6,12 +6,14 @@ it never has to refuse a worker that keeps to its own quota.
 
 from dataclasses import dataclass, field
 
-from .messages import ALARMS
+from .events import ALARMS, UNWANTED
 
 MAX_DETAIL = 4000
 """Characters of an event's detail; what is longer is cut off."""
 INTERVAL = 10.0
 """Seconds after which it is told how much was suppressed."""
+_UNWANTED_SHARE = 0.25
+"""How much of what may be told of all else may be told of unwanted clients."""
 
 
 @dataclass
@@ -40,19 +42,21 @@ class Bucket:
 class Quota:
     """Admits events of one worker or instance, and counts the others.
 
-    Alarms have a bucket of their own: whoever makes much noise does not silence them.
+    Alarms have a bucket of their own, and so has what clients bring about unwanted: whoever makes
+    much noise silences nothing else, and is told of rarely.
     """
 
     def __init__(self, burst: float, rate: float) -> None:
         self._alarms = Bucket(burst, rate)
         self._others = Bucket(burst, rate)
+        self._unwanted = Bucket(burst * _UNWANTED_SHARE, rate * _UNWANTED_SHARE)
         self._suppressed = 0
         self.due: float | None = None
         """When `suppressed` has something to tell; None while there is nothing."""
 
     def admits(self, kind: str, now: float) -> bool:
         """Whether an event of this kind may be told; it is counted if not."""
-        if (self._alarms if kind in ALARMS else self._others).take(now):
+        if self._bucket_of(kind).take(now):
             return True
         self._suppressed += 1
         if self.due is None:
@@ -63,6 +67,11 @@ class Quota:
         """How many events were not admitted since this was asked last."""
         count, self._suppressed, self.due = self._suppressed, 0, None
         return count
+
+    def _bucket_of(self, kind: str) -> Bucket:
+        if kind in ALARMS:
+            return self._alarms
+        return self._unwanted if kind in UNWANTED else self._others
 
 
 def workers_quota() -> Quota:

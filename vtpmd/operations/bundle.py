@@ -25,6 +25,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from vtpmd import __version__
+from vtpmd.encoding.moment import moment
 from vtpmd.pki.entries import Entry, decode_all
 from vtpmd.pki.entries import encode as encode_entry
 from vtpmd.pki.errors import DamagedError
@@ -179,10 +180,9 @@ def _manifest(content: bytes | None) -> dict[str, Any]:
 
 def _made(manifest: Mapping[str, Any]) -> datetime | None:
     try:
-        made = datetime.fromisoformat(manifest["created"])
-    except (KeyError, TypeError, ValueError):
+        return moment(manifest["created"])
+    except (KeyError, ValueError):
         return None
-    return None if made.tzinfo is None else made.astimezone(UTC)
 
 
 def _check_hashes(manifest: Mapping[str, Any], files: Mapping[str, bytes]) -> None:

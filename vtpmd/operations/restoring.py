@@ -11,6 +11,7 @@ from vtpmd.pki.certificates import Certificates
 from vtpmd.pki.errors import PkiError, RefusedError
 from vtpmd.storage.envelope import Envelope, parse
 from vtpmd.storage.errors import StorageError
+from vtpmd.storage.header import stricter
 from vtpmd.storage.wipe import wipe
 from vtpmd.supervisor.access import check_access
 from vtpmd.supervisor.certificates import EK, NEXT
@@ -63,10 +64,22 @@ async def _restore(fleet: Fleet, request: RestoreRequest, bundle: Bundle) -> Ins
             return _add(fleet, metadata, fault)
     with fleet.reserved(metadata, replacing=old):
         async with old.retired(Act.REPLACE):
+            await _remember(fleet.host, old)
             metadata, fault = await _replace(fleet.host, metadata, bundle)
             await _note(fleet.host, bundle, certificates)
             fleet.drop(metadata.uuid)
         return _add(fleet, metadata, fault)
+
+
+async def _remember(host: Host, old: Instance) -> None:
+    """Note whose a TPM is as long as its own state tells, which is about to be replaced.
+
+    So a restore that is cut short does not undo that the TPM was handed over.
+    """
+    present = await trio.to_thread.run_sync(present_header, host.registry, old.metadata.uuid)
+    if present is not None and old.fault is None:
+        handover = stricter(present.handover, old.metadata.remembered(present))
+        await old.note_hand_over(handover, present.generation)
 
 
 def _certificates(bundle: Bundle) -> Certificates:

@@ -57,7 +57,13 @@ class Ticket:
 
     def encode(self, key: Key) -> bytes:
         """The file, sealed under the ticket's own key. Raises ValueError for one too large."""
-        content = cbor.encode(
+        header = Header(self.metadata.uuid, 0, "ticket", key.dek_id)
+        return seal(key.dek, header, key.slots, self.content)
+
+    @property
+    def content(self) -> bytes:
+        """What is sealed."""
+        return cbor.encode(
             {
                 _VERSION: VERSION,
                 _META: self.metadata.encode(),
@@ -69,8 +75,6 @@ class Ticket:
                 _VTPMD: self.vtpmd,
             }
         )
-        header = Header(self.metadata.uuid, 0, "ticket", key.dek_id)
-        return seal(key.dek, header, key.slots, content)
 
 
 def sealed(data: bytes) -> Envelope:

@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+from vtpmd.encoding.moment import moment
+
 from .atomic import remove_file, write_file
 from .directory import ensure_directory
 from .errors import StorageError
@@ -26,6 +28,7 @@ from .mark import Mark
 FORMAT = 1
 _MAX_SIZE = 16 << 10
 _MAX_TOLD = 1000
+_MAX_COUNT = 1 << 63  # what comes after it is a header's, too
 
 
 @dataclass(frozen=True)
@@ -68,10 +71,10 @@ class Anchor:
             if type(content["format"]) is not int or content["format"] != FORMAT:
                 raise ValueError(f"it does not have format {FORMAT}")
             accepted = content.get("accepted")
-            seen = datetime.fromisoformat(content["seen"])
+            seen = moment(content["seen"])
             told = content.get("told", "")
-            if seen.tzinfo is None or type(told) is not str or not told.isprintable():
-                raise ValueError("a time without time zone, or a text that can't be printed")
+            if type(told) is not str or not told.isprintable():
+                raise ValueError("a text that can't be printed")
             return cls(
                 _decode(content["newest"]),
                 seen,
@@ -102,8 +105,10 @@ class Directory:
             raise
 
     def write(self, uuid: UUID, anchor: Anchor) -> None:
-        """Make an anchor durable."""
-        write_file(self._fd, _name(uuid), anchor.encode())
+        """Make an anchor durable. One that could not be read again is refused as `unsafe`."""
+        content = anchor.encode()
+        Anchor.decode(content)
+        write_file(self._fd, _name(uuid), content)
 
     def remove(self, uuid: UUID) -> None:
         """Forget the anchor of an instance that is gone."""
@@ -118,9 +123,13 @@ def _encode(mark: Mark) -> dict[str, object]:
     return {"branch": mark.branch.hex(), "epoch": mark.epoch, "generation": mark.generation}
 
 
+def _is_count(value: object) -> bool:
+    return type(value) is int and 0 <= value < _MAX_COUNT
+
+
 def _decode(content: Any) -> Mark:
     counts = content["epoch"], content["generation"]
     branch = bytes.fromhex(content["branch"])
-    if len(branch) != BRANCH_SIZE or any(type(each) is not int or each < 0 for each in counts):
+    if len(branch) != BRANCH_SIZE or not all(map(_is_count, counts)):
         raise ValueError("no state of a TPM")
     return Mark(branch, *counts)

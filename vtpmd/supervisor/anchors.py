@@ -132,7 +132,10 @@ class Anchors:
             told = fault if self._policy == "warn" else ""
             if told:
                 log.warning("rolled-back", uuid=str(uuid), reason=told)
-            self._directory.write(uuid, (anchor or Anchor(found)).accepting(found, told))
+            try:
+                self._directory.write(uuid, (anchor or Anchor(found)).accepting(found, told))
+            except StorageError as error:  # a policy that serves it serves it all the same
+                log.warning("anchor-not-written", uuid=str(uuid), reason=str(error))
             # Of damage alone the worker tells, who goes on with the state as it is.
             return Admission(envelope, newest, told) if older else Admission(envelope)
 

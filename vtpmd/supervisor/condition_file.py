@@ -6,9 +6,9 @@ says nothing. The rules by which it may grow are those of `meta.json`.
 
 import json
 import os
-from datetime import datetime
 
 from vtpmd.api.names import STATES
+from vtpmd.encoding.moment import moment
 from vtpmd.storage.atomic import write_all
 from vtpmd.storage.files import storage_error
 
@@ -52,7 +52,7 @@ def decode(data: bytes) -> Condition | None:
     try:
         content = json.loads(data)
         found = content["format"], content["state"], content["reason"]
-        since = datetime.fromisoformat(content["since"])
+        since = moment(content["since"])
     except (ValueError, RecursionError, TypeError, KeyError):
         return None
     format_, state, reason = found
@@ -60,4 +60,4 @@ def decode(data: bytes) -> Condition | None:
         return None
     if type(reason) is not str or len(reason) > _MAX_REASON or not reason.isprintable():
         return None
-    return None if since.tzinfo is None else Condition(state, reason, since)
+    return Condition(state, reason, since)

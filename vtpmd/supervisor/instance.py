@@ -363,7 +363,7 @@ class Instance:
 
     async def note_hand_over(self, handover: str, generation: int) -> None:
         """Remember whose the TPM is, from this generation of its state on."""
-        if handover in get_args(Handover) and handover != self.metadata.handover:
+        if handover in get_args(Handover) and not self.metadata.remembers(handover, generation):
             try:
                 await self.note(handover=handover, handover_generation=generation)
             except StorageError as error:

@@ -35,8 +35,10 @@ from vtpmd.spawn.process import start_keeper
 from vtpmd.telemetry.log import get_logger
 
 from . import serving_lock, waiting
+from .adoption import adopt
 from .endpoints import Endpoints
-from .errors import KeeperLostError
+from .errors import KeeperLostError, WorkerEndedError
+from .events import OnEvent
 from .metadata import Metadata
 from .refusals import EXPECTED
 from .worker import Worker
@@ -117,8 +119,8 @@ class Keeper:
             return
         self._offered[metadata.uuid] = worker, metadata, endpoints
         await trio.sleep(min(self._idle, _SPARED))
-        if self._closed:
-            return
+        if self._closed or self._offered.get(metadata.uuid, (None,))[0] is not worker:
+            return  # another one serves by now
         with contextlib.suppress(KeeperLostError, *EXPECTED), _pair() as (ours, theirs):
             async with self._lock:
                 if self._channel is None:
@@ -140,9 +142,23 @@ class Keeper:
                 await self._ask(ReadSleepers((uuid,)))
         return uuid in self._duplicates
 
-    def woken(self, uuid: UUID, ended: int) -> bool:
-        """Whether another worker than `ended` has gone on with it, after it had slept shortly."""
-        return self._woken.get(uuid, ended) != ended
+    async def kept(self, uuid: UUID, ended: int) -> bool:
+        """Whether a TPM sleeps, or another worker than `ended` has woken it already."""
+        return await self.has(uuid) or self._woken.get(uuid, ended) != ended
+
+    async def awakened(self, uuid: UUID, endpoints: Endpoints, on_event: OnEvent) -> Worker:
+        """The worker that serves a TPM once it is awake. Raises WorkerEndedError, KeeperLostError.
+
+        One that sleeps again before it was adopted is waited for once more.
+        """
+        while True:
+            await self.awake(uuid)
+            awakener = self._woken.get(uuid, -1)
+            try:
+                return await adopt(endpoints.adoption, on_event)
+            except WorkerEndedError:
+                if not await self.kept(uuid, awakener):
+                    raise
 
     async def awake(self, uuid: UUID) -> None:
         """Wait until a worker goes on with a TPM that sleeps. Raises KeeperLostError."""

@@ -19,6 +19,7 @@ from pathlib import Path
 from uuid import UUID
 
 from vtpmd.api.text import printable
+from vtpmd.encoding.moment import moment
 from vtpmd.linux.errors import InUseError
 from vtpmd.storage.atomic import write_all
 from vtpmd.storage.errors import StorageError
@@ -32,6 +33,10 @@ log = get_logger("lease")
 LEASE = "lease.json"
 FORMAT = 1
 _NEW = f".{LEASE}"
+_LATER = (
+    f"{LEASE} has format {{}}, written by a newer vtpmd, whose host may serve the instance; if "
+    "none does, `vtpmctl take-back` removes it"
+)
 _FLAGS = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
 _MAX_SIZE, _MAX_TEXT = 4096, 256
 _MACHINE, _BOOT = Path("/etc/machine-id"), Path("/proc/sys/kernel/random/boot_id")
@@ -61,32 +66,36 @@ class Lease:
 
     @classmethod
     def decode(cls, data: bytes) -> "Lease | None":
-        """What a file's content says, None if that is nothing."""
+        """What a file's content says, None if that is nothing.
+
+        Raises StorageError for one of a later format: it may say that another host serves.
+        """
         try:
             content = json.loads(data)
-            renewed = datetime.fromisoformat(content["renewed"])
+            if type(format_ := content["format"]) is int and format_ > FORMAT:
+                raise StorageError("unsafe", _LATER.format(format_))
+            renewed = moment(content["renewed"])
             texts = [content[name] for name in ("host", "machine", "boot")]
-            known = type(content["format"]) is int and content["format"] == FORMAT
         except (ValueError, TypeError, KeyError, RecursionError):
             return None
         whole = all(type(text) is str and len(text) <= _MAX_TEXT for text in texts)
-        if not known or not whole or renewed.tzinfo is None:
+        if type(format_) is not int or format_ != FORMAT or not whole:
             return None
         host, machine, boot = texts
         return cls(host, machine, boot, renewed)
 
 
 @cache
-def _identity() -> tuple[str, str, str]:
+def _identity() -> tuple[str, str]:
     machine = ""
     with suppress(OSError):
         machine = _MACHINE.read_text().strip()
-    return socket.gethostname(), machine, _BOOT.read_text().strip()
+    return machine, _BOOT.read_text().strip()
 
 
 def ours() -> Lease:
-    """A lease of this host, renewed now."""
-    return Lease(*_identity())
+    """A lease of this host, renewed now, by the name that it has now."""
+    return Lease(socket.gethostname(), *_identity())
 
 
 def demand_free(registry: Registry, uuid: UUID) -> None:
@@ -100,8 +109,8 @@ def demand_free(registry: Registry, uuid: UUID) -> None:
         return
     raise ServedElsewhereError(
         f"host {printable(found.host)} serves it, or did so last: it said so at "
-        f"{found.renewed.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC. Stop it there; if that host is "
-        "down for good, or cut off from the storage, `vtpmctl take-back` takes it over"
+        f"{found.renewed:%Y-%m-%d %H:%M:%S} UTC. Stop it there; if that host is down for good, cut "
+        "off from the storage, or this one under a former name, `vtpmctl take-back` takes it over"
     )
 
 

@@ -15,6 +15,7 @@ from typing import Any, cast, get_args
 from uuid import UUID
 
 from vtpmd.api.names import NAME_PATTERN, RESERVED_NAMES
+from vtpmd.encoding.moment import moment
 from vtpmd.storage.header import Handover, Header, stricter
 
 from .errors import SupervisorError
@@ -62,6 +63,14 @@ class Metadata:
         What was written since then knows better; an older file that was put back does not.
         """
         return self.handover if header.generation < self.handover_generation else "ours"
+
+    def remembers(self, handover: str, generation: int) -> bool:
+        """Whether it says already that the TPM was so when this generation was written.
+
+        One that is lent or away since a later one may have been ours unseen in between.
+        """
+        known = handover == "ours" or generation <= self.handover_generation
+        return handover == self.handover and known
 
     def turned_back(self, provider: str, present: Header | None) -> "Metadata":
         """The metadata when an older state takes the place of the `present` one.
@@ -143,13 +152,6 @@ def _uuid(value: object) -> UUID:
     return UUID(_text(value))
 
 
-def _time(value: object) -> datetime:
-    time = datetime.fromisoformat(_text(value))
-    if time.tzinfo is None:
-        raise ValueError("a time without time zone")
-    return time
-
-
 def _texts(value: object) -> tuple[str, ...]:
     if type(value) is not list or len(value) > _MAX_BANKS:
         raise ValueError(f"not a list of up to {_MAX_BANKS} texts")
@@ -181,7 +183,7 @@ def _or_none(read: Callable[[object], str]) -> Callable[[object], str | None]:
 _READERS: dict[str, Callable[[object], object]] = {
     "name": _name,
     "uuid": _uuid,
-    "created": _time,
+    "created": moment,
     "provider": _text,
     "profile": _text,
     "pcr_banks": _texts,

@@ -18,7 +18,9 @@ async def go_round(fleet: Fleet) -> None:
         for instance in served:
             await trio.sleep(ROUND / len(served))
             await instance.note_newest()
-            uuid = instance.metadata.uuid
-            await trio.to_thread.run_sync(lease.renew, fleet.host.registry, uuid)
+            with instance.if_idle() as idle:  # so that nobody stops it meanwhile
+                if idle and instance.condition.state == names.RUNNING:
+                    uuid = instance.metadata.uuid
+                    await trio.to_thread.run_sync(lease.renew, fleet.host.registry, uuid)
         if not served:
             await trio.sleep(ROUND)

@@ -15,7 +15,6 @@ from vtpmd.telemetry.audit import acting_alone
 
 from . import lease
 from .access import Grant
-from .adoption import adopt
 from .backoff import Backoff
 from .endpoints import Endpoints
 from .errors import KeeperLostError, WorkerEndedError, WorkerFailedError, WorkerSilentError
@@ -94,8 +93,7 @@ class Serving:
         self._pauses: dict[Cause, Backoff] = {}
         self._decided: trio.Event | None = None  # while a succession goes on
         self._successor: Worker | None = None
-        self._succeeded = trio.Event()
-        self._woken = trio.Event()
+        self._changed: trio.Event | None = None  # while somebody waits for another worker
 
     async def run(self, adopted: Worker | None, asleep: bool = False) -> None:
         """Serve, at first by the `adopted` worker if there is one; or it sleeps."""
@@ -112,8 +110,7 @@ class Serving:
         finally:
             self._endpoints.let_go()
             self._settled.set()
-            self._succeeded.set()
-            self._woken.set()
+            self._tell_of_change()
             self._ended.set()
 
     async def settled(self) -> None:
@@ -127,15 +124,14 @@ class Serving:
         await self.settled()
 
     async def replace(self) -> tuple[int, float]:
-        """Have a fresh worker go on with what is served.
+        """Have a fresh worker go on: its process id, and for how many seconds nobody served.
 
-        Its process id, and for how many seconds nobody served. Raises as `succession.succeed`, and
-        WorkerEndedError without a worker: then nothing has changed.
+        Raises as `succession.succeed`, WorkerEndedError without a worker: nothing has changed then.
         """
         if (worker := self.worker) is None:
             raise WorkerEndedError("no worker serves it just now")
         decided = self._decided = trio.Event()
-        self._succeeded = trio.Event()
+        succeeded = self._change()
         try:
             successor, pause = await succeed(
                 self._host, self.metadata, self._endpoints, worker, self._on_event
@@ -145,10 +141,10 @@ class Serving:
             self._decided = None
             decided.set()
         with trio.move_on_after(SUCCESSION_GRACE):
-            await self._succeeded.wait()
-        if not self._succeeded.is_set():  # the old one has not ended by itself
+            await succeeded.wait()
+        if not succeeded.is_set():  # the old one has not ended by itself
             worker.kill()
-            await self._succeeded.wait()
+            await succeeded.wait()
         return successor.pid, pause
 
     async def _take_successor(self) -> Worker | None:
@@ -165,9 +161,10 @@ class Serving:
         """Have a worker serve what sleeps. Raises KeeperLostError, WorkerSilentError."""
         if not self.asleep or self._host.keeper is None:
             return
+        woken = self._change()
         await self._host.keeper.wake(self.metadata.uuid)
         with trio.move_on_after(WAKE_TIMEOUT):
-            await self._woken.wait()
+            await woken.wait()
         if self.worker is None:
             raise WorkerSilentError(f"it sleeps and was not woken within {WAKE_TIMEOUT:.0f} s")
 
@@ -177,14 +174,14 @@ class Serving:
         None if it does not sleep, nor did for a moment. Raises NotServedError.
         """
         keeper, uuid = self._host.keeper, self.metadata.uuid
-        if keeper is None or not (await keeper.has(uuid) or keeper.woken(uuid, ended)):
+        if keeper is None or not await keeper.kept(uuid, ended):
             return None
-        self._woken = trio.Event()
         self.asleep = True
         self._tell(Cause.ASLEEP, SLEEPS)
         try:
-            await keeper.awake(uuid)
-            worker = await adopt(self._endpoints.adoption, self._on_event)
+            if self._stopping:  # it fell asleep when it was asked to stop
+                await keeper.wake(uuid)
+            worker = await keeper.awakened(uuid, self._endpoints, self._on_event)
             self._host.nursery.start_soon(worker.run)
         except KeeperLostError:
             self._lost = f"its keeper ended; {POWERED_OFF}"
@@ -323,9 +320,18 @@ class Serving:
         async with trio.open_nursery() as nursery:
             if self._stopping:
                 nursery.start_soon(self._stop_or_kill, worker)
-            self._succeeded.set()
             await self._stay_with(worker, admit_anew=not self._stopping)
             nursery.cancel_scope.cancel()
+
+    def _change(self) -> trio.Event:
+        """Set as soon as another worker serves it, or none does any more."""
+        self._changed = trio.Event() if self._changed is None else self._changed
+        return self._changed
+
+    def _tell_of_change(self) -> None:
+        if self._changed is not None:
+            self._changed.set()
+        self._changed = None
 
     async def _stop_or_kill(self, worker: Worker) -> None:
         with trio.move_on_after(STOP_GRACE):
@@ -334,7 +340,7 @@ class Serving:
 
     async def _stay_with(self, worker: Worker, admit_anew: bool) -> None:
         self.worker = worker
-        self._woken.set()
+        self._tell_of_change()
         if self._host.keeper is not None and worker.strange is None:
             self._host.nursery.start_soon(
                 self._host.keeper.offer, worker, self.metadata, self._endpoints

@@ -94,7 +94,7 @@ def _each(acts: Iterable[Act], problem: Problem) -> dict[Act, Problem]:
     return dict.fromkeys(acts, problem)
 
 
-_HAND_OVER = (Act.MIGRATE, Act.CANCEL, Act.MIGRATED, Act.TAKE_BACK)
+_HAND_OVER = (Act.MIGRATE, Act.CANCEL, Act.MIGRATED)
 _IDENTITY = (Act.IDENTIFY, Act.CERTIFY)
 _STORED = (
     Act.BACK_UP,
@@ -107,7 +107,10 @@ _STORED = (
     *_HAND_OVER,
     *_IDENTITY,
 )
-_SETTLED = (Act.RECEIVE, Act.CLONE, Act.REKEY, Act.UPGRADE, *_HAND_OVER, *_IDENTITY)
+_SETTLED = (
+    *(Act.RECEIVE, Act.CLONE, Act.REKEY, Act.UPGRADE, Act.TAKE_BACK),
+    *(*_HAND_OVER, *_IDENTITY),
+)
 _LIVE = (Act.READ_PCRS, Act.MIGRATE, Act.RECEIVE, Act.UPGRADE)
 REFUSALS: dict[str, dict[Act, Problem]] = {
     GONE: _each(Act, problems.NOT_FOUND),

@@ -56,6 +56,8 @@ from .handover import HandedOverError
 from .instance import Instance
 
 _MAX_QUEUED = 256
+_LOOKS = (Status, ReadPcrs, ReadInstalled)
+"""Questions that are no use of the TPM: whoever only watches does not keep it awake."""
 
 
 class Worker(Protocol):
@@ -96,7 +98,7 @@ class Supervision:
         self.on_detach: Callable[[Channel], None] = lambda channel: None
         self.on_report: Callable[[], None] = lambda: None
         self.last_heard = 0.0
-        """When the supervisor wanted anything but to know how we are, in monotonic seconds."""
+        """When the supervisor wanted more than to look, in monotonic seconds."""
         self._unheard = unheard
         self._quota = workers_quota()
         self._pending: deque[Message] = deque()
@@ -165,6 +167,7 @@ class Supervision:
     def adopt(self, channel: Channel, first: Message, worker: Worker) -> None:
         """A new supervisor has said its first word: it takes the place of the old one."""
         self.detach()
+        self.last_heard = time.monotonic()
         self.channel = channel
         self._pending.append(first)
         self.pump(worker)
@@ -184,7 +187,7 @@ class Supervision:
         try:
             while self.channel is not None and not self._pending:
                 message, fds = self.channel.receive()
-                if not isinstance(message, Status):
+                if not isinstance(message, _LOOKS):
                     self.last_heard = time.monotonic()
                 match message:
                     case GiveWay():

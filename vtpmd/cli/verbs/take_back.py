@@ -18,7 +18,7 @@ WARNING = (
 @click.option("--yes", is_flag=True, help="No other host goes on with it.")
 @json_option
 def command(name: str, yes: bool, as_json: bool) -> None:
-    """Let an instance whose state is lent or away go on here, with what is stored here."""
+    """Let an instance go on here, with what is stored here: lent, away, or a lost host's."""
     if not yes:
         raise ClientError(problems.UNCONFIRMED, WARNING.format(name=name))
     info = client().take_back(name)

@@ -7,10 +7,21 @@ runs. Deferred assertions of policies are checked here and nowhere else.
 import hmac
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from ..crypto.hashes import digest
 from ..rc import RC, TpmError
-from ..state import CountdownTimer, Entity, LoadedObject, NvIndex, Pcr, PolicyState, Session, Tpm
+from ..state import (
+    CountdownTimer,
+    Entity,
+    Hierarchy,
+    LoadedObject,
+    NvIndex,
+    Pcr,
+    PolicyState,
+    Session,
+    Tpm,
+)
 from ..wire.attributes import TPMA_NV, TPMA_OBJECT
 from ..wire.constants import ALG, CC, RH
 from . import dictionary_attack, nv_pin, pcrs
@@ -112,9 +123,11 @@ def _refuse_physical_presence(tpm: Tpm, spec: CommandSpec, entity: Entity) -> No
 
 def _require_auth_value(entity: Entity, role: Auth, spec: CommandSpec) -> None:
     """Raise unless the authValue can authorize the role."""
-    if (role is not _USER or isinstance(entity, Pcr)) and _policy_required(entity, role):
+    kind = type(entity)
+    if (role is not _USER or kind is Pcr) and _policy_required(entity, role):
         raise TpmError(RC.AUTH_TYPE)
-    if not _auth_value_available(entity, role, spec):
+    available = _AUTH_VALUE_AVAILABLE[kind]
+    if available is not None and not available(entity, role, spec):
         raise TpmError(RC.AUTH_UNAVAILABLE)
 
 
@@ -135,22 +148,34 @@ def _policy_required(entity: Entity, role: Auth) -> bool:
     return True
 
 
-def _auth_value_available(entity: Entity, role: Auth, spec: CommandSpec) -> bool:
-    if isinstance(entity, LoadedObject):
-        if entity.sequence is not None:
-            return True
-        if entity.sensitive is None:
-            return False
-        if role is _USER:
-            return bool(entity.public.object_attributes & TPMA_OBJECT.USER_WITH_AUTH)
-        return not entity.public.object_attributes & TPMA_OBJECT.ADMIN_WITH_POLICY
-    if isinstance(entity, NvIndex):
-        if spec.writes_index:
-            return entity.has(TPMA_NV.AUTHWRITE)
-        return nv_pin.is_pin(entity) or entity.has(TPMA_NV.AUTHREAD)
-    if isinstance(entity, CountdownTimer):
-        return entity.auth_value_available
-    return True
+def _of_object(entity: LoadedObject, role: Auth, spec: CommandSpec) -> bool:
+    if entity.sequence is not None:
+        return True
+    if entity.sensitive is None:
+        return False
+    if role is _USER:
+        return bool(entity.public.object_attributes & TPMA_OBJECT.USER_WITH_AUTH)
+    return not entity.public.object_attributes & TPMA_OBJECT.ADMIN_WITH_POLICY
+
+
+def _of_index(entity: NvIndex, role: Auth, spec: CommandSpec) -> bool:
+    if spec.writes_index:
+        return entity.has(TPMA_NV.AUTHWRITE)
+    return nv_pin.is_pin(entity) or entity.has(TPMA_NV.AUTHREAD)
+
+
+def _of_timer(entity: CountdownTimer, role: Auth, spec: CommandSpec) -> bool:
+    return entity.auth_value_available
+
+
+_AUTH_VALUE_AVAILABLE: dict[type, Callable[[Any, Auth, CommandSpec], bool] | None] = {
+    Hierarchy: None,
+    Pcr: None,
+    LoadedObject: _of_object,
+    NvIndex: _of_index,
+    CountdownTimer: _of_timer,
+}
+"""Whether the authValue of each kind of entity can authorize; None: always."""
 
 
 def _auth_policy_available(entity: Entity, role: Auth, spec: CommandSpec) -> bool:

@@ -65,19 +65,19 @@ async def test_a_flood_is_counted_and_told_once_per_interval(
     nursery: trio.Nursery, lines: io.StringIO, autojump_clock: MockClock
 ) -> None:
     events = event_log(nursery)
-    admitted = sum(events.write(42, Event("client-refused")) for _ in range(1234))
+    admitted = sum(events.write(42, Event("client-connected")) for _ in range(1234))
     assert admitted == len(logged(lines)) == 40
     await trio.sleep(INTERVAL + 0.1)
     assert [line["event"] for line in logged(lines)[40:]] == ["worker-events-suppressed"]
     assert logged(lines)[40]["count"] == 1234 - 40
-    assert events.write(42, Event("client-refused"))
+    assert events.write(42, Event("client-connected"))
 
 
 async def test_what_was_suppressed_is_told_when_the_daemon_ends(lines: io.StringIO) -> None:
     async with trio.open_nursery() as nursery:
         events = event_log(nursery)
         for _ in range(50):
-            events.write(42, Event("client-refused"))
+            events.write(42, Event("client-connected"))
         await trio.testing.wait_all_tasks_blocked()
         nursery.cancel_scope.cancel()
     assert logged(lines)[-1]["count"] == 10
@@ -96,7 +96,7 @@ def child() -> tuple[WorkerProcess, Channel, subprocess.Popen[bytes]]:
 def flood(channel: Channel, sent: list[int]) -> None:
     try:
         while True:
-            channel.send(Event("client-refused"))
+            channel.send(Event("client-connected"))
             sent[0] += 1
     except ChannelClosedError:
         return

@@ -60,7 +60,7 @@ def test_a_daemon_that_is_away_is_not_missed(daemon: Daemon) -> None:
             assert len(tpm(qemu.data, GET_RANDOM_8.hex())) == 20
             until(lambda: serving_lock.holder(adoption) is None)
             asleep(daemon)
-    assert " asleep " in daemon.ctl("list").stdout
+        assert " asleep " in daemon.ctl("list").stdout
 
 
 def test_a_host_that_goes_down_has_cut_nobody_off_who_sleeps(daemon: Daemon) -> None:

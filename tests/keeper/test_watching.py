@@ -86,6 +86,7 @@ def test_what_a_worker_did_not_wait_for_stays_the_worker_s(keeper: Keeper, epoll
     keeper.asleep()
     before = set(epoll.watched)
     worker = keeper.keep(1)
+    keeper.asleep()  # by now it hears the worker
     with estate() as (fds, clients):
         worker.channel.stop_hearing()
         worker.give_back(fds)

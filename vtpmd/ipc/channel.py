@@ -70,6 +70,17 @@ class Channel:
         """Whether `send` and `receive` wait."""
         self._socket.setblocking(blocking)
 
+    def set_patience(self, seconds: float) -> None:
+        """`send` and `receive` wait no longer for a packet, and raise TimeoutError then."""
+        self._socket.settimeout(seconds)
+
+    def stop_hearing(self) -> None:
+        """From now on nothing arrives that has not arrived yet; who sends it finds us gone.
+
+        What is there can still be received. Raises OSError.
+        """
+        self._socket.shutdown(socket.SHUT_RD)
+
     @classmethod
     def connect(cls, path: Path, side: Side, state: State) -> "Channel":
         """A channel, not blocking, to whoever listens on `path`. Raises OSError.

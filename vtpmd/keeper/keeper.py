@@ -104,7 +104,10 @@ class Keeper:
         sock.setblocking(False)
         self._daemon = daemon = Channel(sock, Side.KEEPER, State.KEEPING)
         self._had_daemon = True
-        self._watch(daemon.fileno(), partial(self._obey, daemon))
+        try:
+            self._watch(daemon.fileno(), partial(self._obey, daemon))
+        except OSError:
+            self._part()
 
     def _part(self) -> None:
         if self._daemon is not None:
@@ -190,8 +193,11 @@ class Keeper:
             return
         sock.setblocking(False)
         worker = Channel(sock, Side.PREDECESSOR, State.SUCCEEDED)
-        self._sleepers[order.uuid] = Sleeper(order.name, lock, order.sandbox, worker)
-        self._watch(worker.fileno(), partial(self._hear, order.uuid))
+        self._sleepers[order.uuid] = sleeper = Sleeper(order.name, lock, order.sandbox, worker)
+        try:
+            self._watch(worker.fileno(), partial(self._hear, order.uuid))
+        except OSError:
+            self._drop(order.uuid, sleeper)
 
     def _drop(self, uuid: UUID, sleeper: Sleeper) -> None:
         """Forget one that is awake, or not to be had."""
@@ -222,16 +228,18 @@ class Keeper:
         try:
             estate.check()
             estate.guard()
-            worker.send(TakenBack())
-        except (UnfitError, *_BROKEN, BlockingIOError):
+            for fd in estate.sockets:
+                self._watch(fd, partial(self._wake, uuid))
+            worker.send(TakenBack())  # last: from then on it is ours, and without it the worker's
+        except (UnfitError, *_BROKEN):
+            for fd in estate.sockets:  # closing ours would not do: the worker has them open, too
+                self._forget(fd)
             wipe(message)
             close_all(fds)
             self._drop(uuid, sleeper)
             return
         self._silence(sleeper)
         sleeper.estate = estate
-        for fd in estate.sockets:
-            self._watch(fd, partial(self._wake, uuid))
         self._tell_asleep(uuid)
 
     # --- waking -----------------------------------------------------------------------------------
@@ -250,16 +258,15 @@ class Keeper:
             with theirs:
                 order = Succeed(uuid, sleeper.name, sleeper.sandbox)
                 spawning.channel.send(order, [theirs.fileno()])
+            ours.setblocking(False)
+            sleeper.channel = Channel(ours, Side.PREDECESSOR, State.AWAITED)
+            self._watch(sleeper.channel.fileno(), partial(self._hand_over, uuid))
         except ZygoteLostError as error:
             self._crippled = True
             self._fail(uuid, sleeper, str(error))
             return
         except (SpawnError, *_BROKEN) as error:
             self._fail(uuid, sleeper, str(error))
-            return
-        ours.setblocking(False)
-        sleeper.channel = Channel(ours, Side.PREDECESSOR, State.AWAITED)
-        self._watch(sleeper.channel.fileno(), partial(self._hand_over, uuid))
 
     def _hand_over(self, uuid: UUID) -> None:
         """A worker is prepared, or goes on with it, or has ended."""

@@ -1,8 +1,9 @@
 """Going to sleep: a TPM that nobody uses is given to the keeper, and this process ends.
 
 `Resting` is a part of the loop. As in a succession nothing is served once the state is sealed, and
-if the keeper ends before it says that it has it all, this worker goes on. What is stored by then is
-a TPM whose machine has shut it down in order, so that a host which goes down has cut nobody off.
+if the keeper ends before it says that it has it all, or takes too long, this worker goes on. What
+is stored by then is a TPM whose machine has shut it down in order, so that a host which goes down
+has cut nobody off.
 """
 
 import os
@@ -21,6 +22,9 @@ from .estate import Estate
 from .giving_way import GivingWay
 from .loop import Loop
 from .supervision import Supervision
+
+PATIENCE = 2.0
+"""Seconds that a keeper has to say that it has a TPM; nobody serves its machine meanwhile."""
 
 
 class Resting:
@@ -82,11 +86,7 @@ class Resting:
         except (StorageError, EnvelopeError, OSError, ValueError):
             return  # awake is no worse than asleep
         message = GiveBack(succession.order, succession.data, round(self._idle * 1000))
-        channel.set_blocking(True)
-        try:
-            channel.send(message, [self._memory, *fds])
-            channel.receive()
-        except (ChannelClosedError, IllegalMessageError, OSError):
+        if not taken(channel, message, [self._memory, *fds]):
             self._forget()
             return
         serving_lock.let_go()
@@ -98,3 +98,31 @@ class Resting:
             self._channel.close()
             os.close(self._memory)
         self._channel, self._memory = None, -1
+
+
+def taken(
+    channel: Channel, message: GiveBack, fds: Sequence[int], patience: float = PATIENCE
+) -> bool:
+    """Give a TPM to the keeper; whether it has it. If not, it can't have it later either."""
+    channel.set_patience(patience)
+    try:
+        channel.send(message, fds)
+        channel.receive()
+    except TimeoutError:
+        return taken_at_last(channel)
+    except (ChannelClosedError, IllegalMessageError, OSError):
+        return False
+    return True
+
+
+def taken_at_last(channel: Channel) -> bool:
+    """Wait no longer: whether the keeper has said that it has it.
+
+    The kernel decides: the keeper's word has arrived by now, or the keeper fails to send it.
+    """
+    try:
+        channel.stop_hearing()
+        channel.receive()
+    except (ChannelClosedError, IllegalMessageError, OSError):
+        return False
+    return True

@@ -294,9 +294,10 @@ def activating(files: Path) -> tuple[str | Path, ...]:
 
 
 def test_a_challenge_that_is_written_in_part_leaves_nothing(
-    files: Path, activating: tuple[str | Path, ...]
+    files: Path, activating: tuple[str | Path, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The credential fits on the disk, what is to be compared with its answer does not."""
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)  # a part of that would be there to stay
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (600, before[1]))
     try:

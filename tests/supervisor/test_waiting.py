@@ -20,8 +20,13 @@ def channels() -> tuple[Channel, Channel]:
     return supervisor, Channel(theirs, Side.WORKER, State.SERVING)
 
 
+def _kept() -> list[BlockingIOError]:
+    return [each for each in gc.get_objects() if isinstance(each, BlockingIOError)]
+
+
 async def test_who_waits_keeps_no_exception_and_no_buffer(nursery: trio.Nursery) -> None:
     """A `BlockingIOError` would keep the frames it came through, as long as nothing comes."""
+    others = _kept()  # parameters of tests, say
     supervisor, worker = channels()
     received: list[object] = []
 
@@ -30,7 +35,7 @@ async def test_who_waits_keeps_no_exception_and_no_buffer(nursery: trio.Nursery)
 
     nursery.start_soon(receive)
     await trio.testing.wait_all_tasks_blocked()
-    assert not [each for each in gc.get_objects() if isinstance(each, BlockingIOError)]
+    assert _kept() == others
     await waiting.send(worker, event := Event("client-connected", "x"))
     await trio.testing.wait_all_tasks_blocked()
     assert received == [event]
@@ -39,6 +44,7 @@ async def test_who_waits_keeps_no_exception_and_no_buffer(nursery: trio.Nursery)
 
 
 async def test_who_waits_to_send_keeps_no_exception_either(nursery: trio.Nursery) -> None:
+    others = _kept()
     supervisor, worker = channels()
     event = Event("client-connected", "x" * 200)
     sent = 0
@@ -52,7 +58,7 @@ async def test_who_waits_to_send_keeps_no_exception_either(nursery: trio.Nursery
     nursery.start_soon(send)
     await trio.testing.wait_all_tasks_blocked()
     assert 0 < sent < 2000
-    assert not [each for each in gc.get_objects() if isinstance(each, BlockingIOError)]
+    assert _kept() == others
     for _ in range(2000):
         assert (await waiting.receive(supervisor))[0] == event
     supervisor.close()

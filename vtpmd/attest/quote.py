@@ -5,7 +5,8 @@ from typing import Final
 
 from vtpmd.tpm.crypto.hashes import digest
 from vtpmd.tpm.rc import TpmError
-from vtpmd.tpm.wire.attest import TPMS_ATTEST, TPMS_QUOTE_INFO
+from vtpmd.tpm.wire.attest import TPMS_ATTEST, TPMS_CLOCK_INFO, TPMS_QUOTE_INFO
+from vtpmd.tpm.wire.base import TPMS_PCR_SELECTION
 from vtpmd.tpm.wire.limits import MAX_ATTEST_SIZE
 
 from .allowed import ACCEPTED, bank_name
@@ -14,7 +15,7 @@ from .pcrs import PcrValues, Selection
 
 MAX_SIZE: Final = MAX_ATTEST_SIZE + 2
 
-for _structure in TPMS_ATTEST, TPMS_QUOTE_INFO:
+for _structure in TPMS_ATTEST, TPMS_CLOCK_INFO, TPMS_QUOTE_INFO, TPMS_PCR_SELECTION:
     _structure.compiled_reader({})  # now, and not while the first quote is judged
 
 

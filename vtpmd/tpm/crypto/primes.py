@@ -13,7 +13,7 @@ from typing import Final, Protocol
 import gmpy2
 from gmpy2 import mpz
 
-from ..rc import RC, TpmError
+from ..rc import RC, EngineError, TpmError
 
 LEVEL: Final = 1
 """Seed compatibility level of every seed made here, and by libtpms since 0.8.
@@ -55,7 +55,7 @@ Judge = Callable[[int, Generator], bool]
 """Whether an odd candidate is prime; draws as many bases as libtpms draws to find that out."""
 
 
-class NoFactorError(Exception):
+class NoFactorError(EngineError):
     """A modulus is not the one that would be found."""
 
 

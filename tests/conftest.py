@@ -37,7 +37,10 @@ _SERVED = [
     Path(__file__).parent / path
     for path in (
         *("conformance", "faults", "standalone", "thirdparty"),
-        *("cli/test_vtpmd.py", "storage/test_crash.py", "worker/test_zygote.py"),
+        *("cli/test_vtpmd.py", "storage/test_crash.py", "storage/test_state_file_killed.py"),
+        *("worker/test_blanks.py", "worker/test_succession.py", "worker/test_zygote.py"),
+        *("keeper/test_keeper.py", "supervisor/test_processes.py", "supervisor/test_sleep.py"),
+        *("operations/test_accept_rollback.py", "operations/test_incoming.py"),
     )
 ]
 """Where every test does."""

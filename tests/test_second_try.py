@@ -6,6 +6,8 @@ import pytest
 
 from tests import conftest
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[1]
 FIRST_TIME = """
 from pathlib import Path

@@ -168,6 +168,7 @@ def copy_of(peer: EnginePeer, entropy: Entropy) -> EnginePeer:
     return copy
 
 
+@pytest.mark.slow
 @settings(max_examples=40, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(walk=WALKS)
 def test_a_restored_tpm_answers_as_the_original(manufactured: bytes, walk: list[Any]) -> None:

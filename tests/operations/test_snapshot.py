@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Iterator
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from tests.faults.conftest import host
 from tests.faults.machine import INDEX_SIZE, Machine
@@ -105,7 +106,9 @@ def test_the_commands_of_the_document(instance: VtpmdInstance) -> None:
 async def test_a_running_instance_is_not_turned_back(stage: Stage) -> None:
     await create(stage.fleet, CreateRequest(name=NAME))
     await made(stage)
-    await refused(snapshot.restore(stage.fleet, NAME, BACK), problems.RUNNING_CONFLICT)
+    with capture_logs() as logs:
+        await refused(snapshot.restore(stage.fleet, NAME, BACK), problems.RUNNING_CONFLICT)
+    assert "snapshot-restored" not in [line["event"] for line in logs]
     assert (await info(stage.fleet, NAME)).state == "running"
 
 

@@ -89,9 +89,10 @@ async def restore(fleet: Fleet, name: str, request: SnapshotRestoreRequest) -> I
     except BundleError as error:
         detail = f"The snapshot {request.snapshot} is refused: {error}."
         raise OperationError(problems.BUNDLE_REFUSED, detail) from None
-    log.warning("snapshot-restored", instance=instance.metadata.name, snapshot=request.snapshot)
     wanted = RestoreRequest(replace=True, confirmed=request.confirmed, start=request.start)
-    return await restore_bundle(fleet, wanted, bundle)
+    restored = await restore_bundle(fleet, wanted, bundle)
+    log.warning("snapshot-restored", instance=restored.name, snapshot=request.snapshot)
+    return restored
 
 
 async def delete(fleet: Fleet, name: str, request: SnapshotDeleteRequest) -> None:

@@ -18,7 +18,6 @@ from vtpmd.storage.errors import StorageError
 from vtpmd.supervisor.models import UnknownModelError, demand_known
 from vtpmd.supervisor.usage import providers_in_use
 from vtpmd.telemetry import log
-from vtpmd.telemetry.audit import Audit
 
 EXIT_STATUSES = f"""\b
 Exit status:
@@ -59,6 +58,8 @@ def main(context: click.Context, config: Path) -> None:
         _end(names.DAEMON_EXIT_BUSY, str(error))
     except ConfigurationError as error:
         _end(names.DAEMON_EXIT_CONFIGURATION, f"{config}: {error}")
+    except daemon.UnfitError as error:
+        _end(names.DAEMON_EXIT_FAILED, *error.problems)
     except (StorageError, OSError) as error:
         _end(names.DAEMON_EXIT_FAILED, str(error))
     except Exception:
@@ -77,7 +78,6 @@ def check_config(config: Path) -> None:
     except UnknownModelError as error:
         _end(names.DAEMON_EXIT_CONFIGURATION, f"{config}: defaults: {error}")
     try:
-        daemon.key_providers(configuration, Audit())
         users = providers_in_use(configuration.state_dir)
     except StorageError as error:
         _end(names.DAEMON_EXIT_FAILED, str(error))

@@ -28,7 +28,7 @@ from vtpmd.supervisor.host import Host
 from vtpmd.supervisor.identities import Identities
 from vtpmd.supervisor.keeper import Keeper
 from vtpmd.supervisor.keys import Keys
-from vtpmd.supervisor.models import UnknownModelError, demand_known
+from vtpmd.supervisor.models import unknown_models
 from vtpmd.supervisor.registry import Registry
 from vtpmd.supervisor.rounds import go_round
 from vtpmd.supervisor.survey import configured
@@ -113,11 +113,13 @@ async def _check_defaults(configuration: Configuration, zygote: Zygote) -> None:
     """Raise ConfigurationError if no TPM can be made as the configuration's defaults say."""
     defaults = configuration.defaults
     try:
-        demand_known(await zygote.models(), defaults.profile, defaults.pcr_banks)
-    except UnknownModelError as error:
-        raise ConfigurationError([f"defaults: {error}"]) from None
+        models = await zygote.models()
     except SpawnError as error:
         log.error("zygote-failed", reason=str(error))  # workers that live are adopted all the same
+        return
+    wrong = list(unknown_models(models, defaults.profile, defaults.pcr_banks))
+    if wrong:
+        raise ConfigurationError([f"defaults.{setting}: {reason}" for setting, reason in wrong])
 
 
 async def _check_host(configuration: Configuration) -> None:

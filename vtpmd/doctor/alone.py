@@ -29,7 +29,7 @@ def judge(file: Path) -> Iterator[Finding]:
         problems = list(map(_problem, error.problems))
         yield from Check[Path](_CONFIGURATION, lambda _: problems).findings(file)
         return
-    _become(_user(configuration))
+    become(user_of(configuration))
     yield from Check(_CONFIGURATION, _readable).findings(file)
     yield from examine(places.CHECKS, configuration)
     try:
@@ -51,7 +51,7 @@ def _readable(file: Path) -> Found:
     return bad(f"{file} cannot be read by {name}", f"chgrp {name} {file} and chmod 0640 {file}")
 
 
-def _user(configuration: Configuration) -> int | None:
+def user_of(configuration: Configuration) -> int | None:
     """Whose daemon works with this configuration, as far as files or users say."""
     try:
         return configuration.state_dir.stat().st_uid
@@ -63,7 +63,7 @@ def _user(configuration: Configuration) -> int | None:
         return None
 
 
-def _become(uid: int | None) -> None:
+def become(uid: int | None) -> None:
     """Go on as this user with the groups it has, if we are root and it is another."""
     if uid is None or uid == 0 or os.geteuid() != 0:
         return

@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
+from vtpmd.config.files import fault, read_files
 from vtpmd.config.schema import SOCKET_PATH_LIMIT, Configuration, group_id, user_id
 from vtpmd.linux import acl
 from vtpmd.spawn.process import try_sandbox
@@ -215,6 +216,15 @@ def _audit(configuration: Configuration) -> Found:
     return ok(f"in {file}")
 
 
+def _files(configuration: Configuration) -> Iterator[Found]:
+    named = list(read_files(configuration))
+    for place, path in named:
+        if (reason := fault(path)) is not None:
+            setting = ".".join(map(str, place))
+            yield bad(f"{setting}: {reason}", f"put it there, readable for {me()}, or correct it")
+    yield ok(f"{len(named)} are named that have to be there")
+
+
 def _limits(_: Configuration) -> Found:
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     if hard != resource.RLIM_INFINITY and hard < _DESCRIPTORS:
@@ -250,5 +260,6 @@ CHECKS: Final = (
     Check("who may administrate", _admin_group),
     Check("rollback", _anchors),
     Check("audit log", _audit),
+    Check("files", _files),
     Check("open files", _limits),
 )

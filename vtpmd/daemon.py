@@ -13,8 +13,10 @@ from vtpmd import __version__
 from vtpmd.admin.routes import Routes
 from vtpmd.admin.server import Server
 from vtpmd.api.names import BAD, WARNING
+from vtpmd.api.schema import Finding
 from vtpmd.config.loader import ConfigurationError
 from vtpmd.config.schema import Configuration
+from vtpmd.doctor import keys as key_checks
 from vtpmd.doctor import places
 from vtpmd.doctor.finding import examine
 from vtpmd.linux import merging, sockets
@@ -129,10 +131,20 @@ async def _check_host(configuration: Configuration) -> None:
     fatal = [each for each in findings if each.verdict == BAD and each.check in refusing]
     if fatal:
         raise UnfitError([f"{each.check}: {each.reason}: {each.remedy}" for each in fatal])
+    _tell(findings)
+
+
+def _tell(findings: Sequence[Finding]) -> None:
+    """Log what may go wrong, and what does."""
     for each in findings:
         if each.verdict in (WARNING, BAD):
             level = log.error if each.verdict == BAD else log.warning
             level("unfit", check=each.check, reason=each.reason, remedy=each.remedy)
+
+
+async def _tell_of_keys(fleet: Fleet) -> None:
+    """The same of the key providers, which may take their time to answer."""
+    _tell(await key_checks.judge(fleet.host.keys, fleet))
 
 
 async def _serve(
@@ -166,6 +178,7 @@ async def _serve(
                 nursery.start_soon(go_round, fleet)
                 nursery.start_soon(_keep_watchdog_quiet)
                 nursery.start_soon(watch, fleet)
+                nursery.start_soon(_tell_of_keys, fleet)
                 routes = Routes(fleet, audit, configuration.audit.reads)
                 server = Server(routes, configuration.admin.group, audit)
                 notify(f"READY=1\nSTATUS=Serving {len(entries)} virtual TPMs")

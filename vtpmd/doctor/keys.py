@@ -1,13 +1,17 @@
 """Whether the key providers can be used, and for how long."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, NamedTuple
 
+from vtpmd.api.schema import Finding
 from vtpmd.encoding.moment import moment
-from vtpmd.supervisor.survey import Surveyed
+from vtpmd.supervisor.instance import Instance
+from vtpmd.supervisor.keys import Keys
+from vtpmd.supervisor.survey import Surveyed, survey
 
-from .finding import Check, Found, bad, ok, warning
+from .finding import Check, Found, bad, examine, ok, warning
 
 SOON: Final = timedelta(days=30)
 """What ends within that is told."""
@@ -90,6 +94,14 @@ def _certificates(holders: Holders) -> Iterator[Found]:
         if isinstance(end, str):
             what = f"the client certificate for {each.name}"
             yield ends(what, moment(end), "put a new one in its place")
+
+
+async def judge(keys: Keys, users: Iterable[Instance]) -> list[Finding]:
+    """What can be said of all key providers, and of those that these instances need."""
+    needed: defaultdict[str, list[str]] = defaultdict(list)
+    for instance in users:
+        needed[instance.metadata.provider].append(instance.metadata.name)
+    return examine(CHECKS, Holders.of(await survey(keys), needed))
 
 
 def ends(what: str, end: datetime, remedy: str) -> Found:

@@ -1,7 +1,5 @@
 """Doctor: what is wrong with the host as the daemon sees it, with its keys, and with instances."""
 
-from collections import defaultdict
-
 import trio
 
 from vtpmd.api.schema import Diagnosis, Finding, InstanceInfo
@@ -11,7 +9,6 @@ from vtpmd.pki.errors import PkiError
 from vtpmd.storage.errors import StorageError
 from vtpmd.supervisor.fleet import Fleet
 from vtpmd.supervisor.instance import Instance
-from vtpmd.supervisor.survey import survey
 
 from .describe import describe
 
@@ -23,7 +20,7 @@ async def doctor(fleet: Fleet) -> Diagnosis:
     """Everything that can be said from here."""
     configuration = fleet.host.configuration
     findings = await trio.to_thread.run_sync(examine, places.CHECKS, configuration)
-    findings += await _of_keys(fleet, list(fleet))
+    findings += await keys.judge(fleet.host.keys, fleet)
     findings += await _of_authority(fleet)
     findings += _of_instances(await _described(fleet, list(fleet)))
     return Diagnosis(findings=tuple(findings))
@@ -34,19 +31,16 @@ async def doctor_instance(fleet: Fleet, name: str) -> Diagnosis:
     instance = fleet.find(name)
     findings = _of_instances([await describe(fleet, instance)])
     provider = instance.metadata.provider
-    about = [each for each in await _of_keys(fleet, [instance]) if provider in each.reason.split()]
+    about = [
+        each
+        for each in await keys.judge(fleet.host.keys, [instance])
+        if provider in each.reason.split()
+    ]
     return Diagnosis(findings=(*findings, *about))
 
 
 def _of_instances(described: list[InstanceInfo]) -> list[Finding]:
     return examine(instances.CHECKS, instances.Inventory(described))
-
-
-async def _of_keys(fleet: Fleet, users: list[Instance]) -> list[Finding]:
-    needed: defaultdict[str, list[str]] = defaultdict(list)
-    for instance in users:
-        needed[instance.metadata.provider].append(instance.metadata.name)
-    return examine(keys.CHECKS, keys.Holders.of(await survey(fleet.host.keys), needed))
 
 
 async def _of_authority(fleet: Fleet) -> list[Finding]:

@@ -47,6 +47,11 @@ CALLS: dict[names.Route, tuple[Call, Any, object]] = {
         schema.InstanceInfo,
         {"owner": ""},
     ),
+    names.RENAME: (
+        lambda c: c.rename("a b", schema.RenameRequest(name="c")),
+        schema.InstanceInfo,
+        {"name": "c"},
+    ),
     names.DELETE: (lambda c: c.delete("a b"), schema.Deletion, None),
     names.START: (lambda c: c.start("a b"), schema.InstanceInfo, None),
     names.STOP: (

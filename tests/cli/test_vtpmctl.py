@@ -1,5 +1,7 @@
 """vtpmctl as people and programs use it: output, exit statuses, start time."""
 
+import contextlib
+import fcntl
 import json
 import os
 import pty
@@ -9,6 +11,7 @@ import signal
 import socket
 import subprocess
 import sys
+import termios
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -324,3 +327,41 @@ def test_stop_all_tells_what_it_could_not_stop(tmp_path: Path) -> None:
         "[3/3] c is stopped: because",
     ]
     assert result.stderr == "[2/3] b: the worker did not answer\n"
+
+
+@pytest.mark.parametrize(
+    ("typed", "status", "gone"), [("y\n", 0, True), ("n\n", 11, False), ("\x03", 130, False)]
+)
+def test_on_a_terminal_delete_asks(daemon: Daemon, typed: str, status: int, gone: bool) -> None:
+    daemon.control("create", "web1", "--no-start")
+    primary, secondary = pty.openpty()
+    arguments = ["--socket", str(daemon.runtime / "admin.sock"), "delete", "web1"]
+    with subprocess.Popen(
+        [*COMMAND, *arguments],
+        stdin=secondary,
+        stdout=secondary,
+        stderr=secondary,
+        start_new_session=True,
+        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),  # so that ^C is heard
+    ) as process:
+        shown = b""
+        while b"[y/N]" not in shown:
+            shown += os.read(primary, 4096)
+        answer = typed.encode()
+        while process.poll() is None:  # what is typed before it reads the terminal is lost
+            os.write(primary, answer)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(1)
+        assert process.returncode == status
+    os.close(secondary)
+    os.close(primary)
+    assert b"destroys its keys" in shown
+    assert (daemon.control("list")["instances"] == []) is gone
+
+
+def test_without_a_terminal_delete_asks_nobody(daemon: Daemon) -> None:
+    daemon.control("create", "web1", "--no-start")
+    result = daemon.ctl("delete", "web1")
+    assert (result.returncode, result.stdout) == (11, "")
+    assert "Add --yes if that is what you want" in result.stderr
+    assert len(daemon.control("list")["instances"]) == 1

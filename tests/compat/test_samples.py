@@ -41,6 +41,7 @@ from vtpmd.supervisor.metadata import Metadata
 NEEDED = {
     schema.CreateRequest: {"name"},
     schema.CloneRequest: {"name"},
+    schema.RenameRequest: {"name"},
     schema.SnapshotRestoreRequest: {"snapshot"},
     schema.SnapshotDeleteRequest: {"snapshot"},
     schema.BackupRequest: {"passphrase"},

@@ -167,7 +167,9 @@ async def test_an_owner_that_is_not_there_is_refused_and_nothing_changes(
 
 async def test_nothing_to_set_is_refused(stage: Stage) -> None:
     await create(stage.fleet, CreateRequest(name="web1", start=False))
-    with pytest.raises(OperationError, match="nothing is set: one of owner, mode"):
+    with pytest.raises(
+        OperationError, match="nothing is set: one of owner, mode, autostart, data_socket, labels"
+    ):
         await set_(stage.fleet, "web1", SetRequest())
 
 
@@ -260,3 +262,51 @@ async def test_what_has_no_readable_metadata_is_left_alone(stage: Stage) -> None
         await set_(stage.fleet, "b", SetRequest(owner=str(ALICE)))
     assert refused.value.problem is problems.STATE_REFUSED
     assert stored(stage) == [(None, None)]
+
+
+async def test_labels_are_added_and_removed(stage: Stage) -> None:
+    await create(stage.fleet, CreateRequest(name="web1", start=False))
+    found = await set_(stage.fleet, "web1", SetRequest(labels={"tier": "web", "a/b": "1"}))
+    assert found.labels == {"a/b": "1", "tier": "web"}
+    found = await set_(stage.fleet, "web1", SetRequest(labels={"tier": "", "x": "ü"}))
+    assert found.labels == {"a/b": "1", "x": "ü"}
+    (listed,) = (await list_(stage.fleet)).instances
+    assert listed.labels == found.labels
+    (entry,) = stage.host.registry.load()
+    assert entry.metadata.labels == (("a/b", "1"), ("x", "ü"))
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [{"": "x"}, {"a b": "x"}, {"a": "x\n"}, {"a": "x" * 256}, {f"l{n}": "x" for n in range(33)}],
+)
+async def test_labels_are_bounded(stage: Stage, labels: dict[str, str]) -> None:
+    await create(stage.fleet, CreateRequest(name="web1", start=False))
+    with pytest.raises(OperationError, match="labels: ") as refused:
+        await set_(stage.fleet, "web1", SetRequest(labels=labels, owner="0"))
+    assert refused.value.problem is problems.INVALID
+    assert stored(stage) == [(None, None)]
+
+
+async def test_whether_it_starts_with_the_daemon(stage: Stage) -> None:
+    await create(stage.fleet, CreateRequest(name="web1"))
+    found = await set_(stage.fleet, "web1", SetRequest(autostart=False))
+    assert (found.state, found.autostart) == ("running", False)
+    assert (await set_(stage.fleet, "web1", SetRequest(autostart=True))).autostart
+
+
+async def test_a_data_socket_comes_and_goes_while_it_is_stopped(stage: Stage) -> None:
+    made = await create(stage.fleet, CreateRequest(name="web1"))
+    assert made.data_socket is None
+    with pytest.raises(OperationError) as refused:
+        await set_(stage.fleet, "web1", SetRequest(data_socket=True, owner="0"))
+    assert refused.value.problem is problems.RUNNING_CONFLICT
+    assert stored(stage) == [(None, None)]
+    assert (await set_(stage.fleet, "web1", SetRequest(data_socket=False))).state == "running"
+    await stop(stage.fleet, "web1", StopRequest())
+    found = await set_(stage.fleet, "web1", SetRequest(data_socket=True))
+    assert found.data_socket is not None
+    await start(stage.fleet, "web1")
+    assert os.access(found.data_socket, os.F_OK)
+    await stop(stage.fleet, "web1", StopRequest())
+    assert (await set_(stage.fleet, "web1", SetRequest(data_socket=False))).data_socket is None

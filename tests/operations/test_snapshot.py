@@ -177,5 +177,5 @@ async def test_what_is_here_is_not_the_state_of_a_tpm_that_is_away(
     await migrate(stage.fleet, NAME, DECLARE)
     assert await aside(read_state, qemu.control)
     await refused(made(stage, "two"), problems.HANDED_OVER)
-    await stop(stage.fleet, NAME, StopRequest())
+    await stop(stage.fleet, NAME, StopRequest(force=True))
     assert (await snapshot.restore(stage.fleet, NAME, BACK)).handover == "away"

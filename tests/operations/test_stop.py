@@ -12,8 +12,9 @@ import trio
 import trio.testing
 
 from tests.operations.steps import there
+from tests.operations.test_upgrade import attached
 from tests.supervisor.harness import GET_RANDOM_8
-from tests.supervisor.stage import Stage
+from tests.supervisor.stage import Stage, staged, until
 from vtpmd.api import problems
 from vtpmd.api.problems import OperationError
 from vtpmd.api.schema import CreateRequest, InstanceInfo, StopRequest
@@ -132,3 +133,60 @@ async def test_a_worker_that_the_daemon_has_lost_is_ended(
         assert select.select([ended], [], [], 0)[0]
     finally:
         os.close(ended)
+
+
+async def test_what_a_machine_uses_is_stopped_by_force_alone(stage: Stage) -> None:
+    made = await create(stage.fleet, CreateRequest(name="web1"))
+    assert (made.reason, made.machine) == ("ready: QEMU can connect", 0)
+    with attached(made):
+        used = await info(stage.fleet, "web1")
+        assert (used.reason, used.machine) == (f"in use by QEMU (pid {os.getpid()})", os.getpid())
+        with pytest.raises(OperationError) as refused:
+            await stop(stage.fleet, "web1", StopRequest())
+        assert refused.value.problem is problems.IN_USE
+        assert refused.value.detail == (
+            f"web1 cannot be stopped: it is in use by QEMU (pid {os.getpid()}), whose guest would "
+            "get errors from its TPM until the machine is shut down and started anew."
+        )
+        assert (await info(stage.fleet, "web1")).autostart
+        assert (await stop(stage.fleet, "web1", FORCE)).state == "stopped"
+    await start(stage.fleet, "web1")
+    with attached(made):
+        pass
+    assert (await stop(stage.fleet, "web1", StopRequest())).state == "stopped"
+
+
+async def test_the_list_knows_soon_who_uses_a_tpm(stage: Stage) -> None:
+    """The worker tells that somebody has come or gone, and is asked who."""
+
+    def listed() -> str:
+        return stage.fleet.find("web1").reason
+
+    made = await create(stage.fleet, CreateRequest(name="web1"))
+    with attached(made):
+        await until(lambda: listed().startswith("in use by QEMU"))
+    await until(lambda: listed() == "ready: QEMU can connect")
+
+
+async def test_what_sleeps_with_its_machine_connected_is_in_use(nursery: trio.Nursery) -> None:
+    async with staged(nursery, idle_timeout=0.05) as stage:
+        made = await create(stage.fleet, CreateRequest(name="web1"))
+        with attached(made):
+            instance = stage.fleet.find("web1")
+            await until(lambda: instance.asleep)
+            assert instance.reason.endswith(f"; QEMU (pid {os.getpid()}) stays connected")
+            with pytest.raises(OperationError) as refused:
+                await stop(stage.fleet, "web1", StopRequest())
+            assert refused.value.problem is problems.IN_USE
+            await stop(stage.fleet, "web1", FORCE)
+
+
+async def test_a_worker_that_crashed_keeps_nobody_from_stopping(stage: Stage) -> None:
+    made = await create(stage.fleet, CreateRequest(name="web1"))
+    with attached(made):
+        used = await info(stage.fleet, "web1")
+        assert used.worker is not None
+        os.kill(used.worker.pid, signal.SIGKILL)
+        await until(lambda: stage.fleet.find("web1").condition.state != "running")
+        assert (await info(stage.fleet, "web1")).machine == 0
+        assert (await stop(stage.fleet, "web1", StopRequest())).state == "stopped"

@@ -180,7 +180,7 @@ class Vtpmd:
         """Stop every instance and the daemon: workers outlive it otherwise."""
         if not self.ended:
             try:
-                self.control("stop", "--all", "--temporary")
+                self.control("stop", "--all", "--temporary", "--force")
             finally:
                 end_process(self._process)
 
@@ -232,7 +232,7 @@ class VtpmdInstance:
 
     def stop(self) -> None:
         """Serve it no longer, until it is started."""
-        self.daemon.control("stop", self.name)
+        self.daemon.control("stop", self.name, "--force")
 
     def restart(self) -> None:
         self.stop()

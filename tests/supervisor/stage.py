@@ -169,7 +169,7 @@ async def staged(nursery: trio.Nursery, **settings: object) -> AsyncIterator[Sta
         yield Stage(fleet, provider, other, host, Path(directory))
         provider.fault = other.fault = None
         for instance in fleet:
-            await instance.stop(True, "the end of a test")
+            await instance.stop(True, "the end of a test", force=True)
         keeper.close()
         if configuration.idle_timeout:
             await until(lambda: keeper_of(configuration) is None)

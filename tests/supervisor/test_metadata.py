@@ -28,6 +28,7 @@ SAMPLE = Metadata(
     handover="away",
     handover_generation=3,
     incoming=True,
+    labels=(("tier", "web"),),
 )
 
 
@@ -99,6 +100,7 @@ def test_a_missing_field_has_its_default_or_is_refused_by_name(name: str) -> Non
         "handover": "ours",
         "handover_generation": 0,
         "incoming": False,
+        "labels": (),
     }
     if name in defaults:
         assert Metadata.decode(without(name)) == replace(

@@ -11,6 +11,7 @@ from vtpmd.supervisor.states import (
     STARTING,
     TRANSITIONS,
     UNREADABLE,
+    USED,
     WAITING,
     Act,
     Cause,
@@ -21,34 +22,37 @@ from vtpmd.supervisor.states import (
 # One row per act: as which problem it is refused, in the order of STANDINGS; None: permitted.
 STANDINGS = (
     *(STOPPED, RUNNING, LOCKED, FAILED, STARTING, WAITING, UNREADABLE, GONE),
-    *(INCOMING, LENT, AWAY),
+    *(INCOMING, LENT, AWAY, USED),
 )
 ABSENT, DAMAGED = problems.NOT_FOUND, problems.STATE_REFUSED
 RUNS, RESTS = problems.RUNNING_CONFLICT, problems.NOT_RUNNING
 KEY, HOST = problems.KEY_UNAVAILABLE, problems.UNAVAILABLE
+USES = problems.IN_USE
 COMES, GOES = problems.STILL_TO_COME, problems.HANDED_OVER
 CELLS: dict[Act, tuple[Problem | None, ...]] = {
-    Act.START: (None, None, None, None, None, None, DAMAGED, ABSENT, None, None, None),
-    Act.STOP: (None, None, None, None, None, None, None, ABSENT, None, None, None),
-    Act.UNLOCK: (None, None, None, None, None, None, None, ABSENT, None, None, None),
-    Act.DELETE: (None, RUNS, None, None, None, None, None, ABSENT, None, None, None),
-    Act.REPLACE: (None, RUNS, None, None, None, None, None, ABSENT, None, None, None),
-    Act.BACK_UP: (None, None, None, None, None, None, DAMAGED, ABSENT, COMES, None, GOES),
-    Act.SNAPSHOT: (None, None, None, None, None, None, DAMAGED, ABSENT, COMES, None, GOES),
-    Act.CLONE: (None, None, None, None, HOST, KEY, DAMAGED, ABSENT, COMES, None, GOES),
-    Act.REKEY: (None, None, None, None, HOST, KEY, DAMAGED, ABSENT, COMES, None, GOES),
-    Act.MIGRATE: (RESTS, None, RESTS, RESTS, HOST, KEY, DAMAGED, ABSENT, COMES, GOES, GOES),
-    Act.CANCEL: (None, None, None, None, HOST, KEY, DAMAGED, ABSENT, COMES, None, None),
-    Act.TICKET: (None, None, None, None, None, None, DAMAGED, ABSENT, COMES, None, None),
-    Act.RECEIVE: (RESTS, None, RESTS, RESTS, HOST, KEY, DAMAGED, ABSENT, None, None, None),
-    Act.MIGRATED: (None, None, None, None, HOST, KEY, DAMAGED, ABSENT, COMES, None, None),
-    Act.TAKE_BACK: (None, None, None, None, HOST, KEY, None, ABSENT, None, None, None),
-    Act.ACCEPT: (None, None, None, None, None, None, DAMAGED, ABSENT, COMES, None, None),
-    Act.SET: (None, None, None, None, None, None, DAMAGED, ABSENT, None, None, None),
-    Act.IDENTIFY: (None, None, None, None, HOST, KEY, DAMAGED, ABSENT, COMES, None, None),
-    Act.CERTIFY: (None, None, None, None, HOST, KEY, DAMAGED, ABSENT, COMES, None, GOES),
-    Act.UPGRADE: (RESTS, None, RESTS, RESTS, HOST, KEY, DAMAGED, ABSENT, COMES, None, None),
-    Act.READ_PCRS: (RESTS, None, RESTS, RESTS, None, None, None, ABSENT, COMES, None, None),
+    Act.START: (None, None, None, None, None, None, DAMAGED, ABSENT, None, None, None, None),
+    Act.STOP: (None, None, None, None, None, None, None, ABSENT, None, None, None, USES),
+    Act.END: (None, None, None, None, None, None, None, ABSENT, None, None, None, None),
+    Act.UNLOCK: (None, None, None, None, None, None, None, ABSENT, None, None, None, None),
+    Act.DELETE: (None, RUNS, None, None, None, None, None, ABSENT, None, None, None, None),
+    Act.REPLACE: (None, RUNS, None, None, None, None, None, ABSENT, None, None, None, None),
+    Act.BACK_UP: (None, None, None, None, None, None, DAMAGED, ABSENT, COMES, None, GOES, None),
+    Act.SNAPSHOT: (None, None, None, None, None, None, DAMAGED, ABSENT, COMES, None, GOES, None),
+    Act.CLONE: (None, None, None, None, HOST, KEY, DAMAGED, ABSENT, COMES, None, GOES, None),
+    Act.REKEY: (None, None, None, None, HOST, KEY, DAMAGED, ABSENT, COMES, None, GOES, None),
+    Act.MIGRATE: (RESTS, None, RESTS, RESTS, HOST, KEY, DAMAGED, ABSENT, COMES, GOES, GOES, None),
+    Act.CANCEL: (None, None, None, None, HOST, KEY, DAMAGED, ABSENT, COMES, None, None, None),
+    Act.TICKET: (None, None, None, None, None, None, DAMAGED, ABSENT, COMES, None, None, None),
+    Act.RECEIVE: (RESTS, None, RESTS, RESTS, HOST, KEY, DAMAGED, ABSENT, None, None, None, None),
+    Act.MIGRATED: (None, None, None, None, HOST, KEY, DAMAGED, ABSENT, COMES, None, None, None),
+    Act.TAKE_BACK: (None, None, None, None, HOST, KEY, None, ABSENT, None, None, None, None),
+    Act.ACCEPT: (None, None, None, None, None, None, DAMAGED, ABSENT, COMES, None, None, None),
+    Act.MOVE: (None, RUNS, None, None, HOST, KEY, DAMAGED, ABSENT, COMES, None, None, None),
+    Act.SET: (None, None, None, None, None, None, DAMAGED, ABSENT, None, None, None, None),
+    Act.IDENTIFY: (None, None, None, None, HOST, KEY, DAMAGED, ABSENT, COMES, None, None, None),
+    Act.CERTIFY: (None, None, None, None, HOST, KEY, DAMAGED, ABSENT, COMES, None, GOES, None),
+    Act.UPGRADE: (RESTS, None, RESTS, RESTS, HOST, KEY, DAMAGED, ABSENT, COMES, None, None, None),
+    Act.READ_PCRS: (RESTS, None, RESTS, RESTS, None, None, None, ABSENT, COMES, None, None, None),
 }
 
 
@@ -72,6 +76,7 @@ def test_what_is_asked_of_an_instance_is_answered_by_the_table(act: Act, row: st
         attempting=row in (STARTING, WAITING),
         incoming=row == INCOMING,
         handover=row if row in (LENT, AWAY) else "ours",
+        machine=4711 if row == USED else 0,
     )
     expected = CELLS[act][STANDINGS.index(row)]
     if row == WAITING and expected is None:

@@ -28,6 +28,7 @@ from vtpmd.operations.migrate import migrate, ticket
 from vtpmd.operations.migrate_check import migrate_check
 from vtpmd.operations.pcr import pcr
 from vtpmd.operations.rekey import rekey
+from vtpmd.operations.rename import rename
 from vtpmd.operations.restore import restore
 from vtpmd.operations.set import set_
 from vtpmd.operations.start import start
@@ -72,6 +73,7 @@ HANDLERS: dict[names.Route, Handler] = {
     names.CREATE_INCOMING: Handler(create_incoming, query=api.IncomingRequest),
     names.INFO: Handler(info),
     names.SET: Handler(set_, body=api.SetRequest),
+    names.RENAME: Handler(rename, body=api.RenameRequest),
     names.DELETE: Handler(delete),
     names.START: Handler(start),
     names.STOP: Handler(stop, body=api.StopRequest),

@@ -57,6 +57,10 @@ class Client:
         """Change settings of an instance, which may be running."""
         return self._ask(names.SET, schema.InstanceInfo, name, request)
 
+    def rename(self, name: str, request: schema.RenameRequest) -> schema.InstanceInfo:
+        """Give an instance that is not running another name, which its sockets have, too."""
+        return self._ask(names.RENAME, schema.InstanceInfo, name, request)
+
     def delete(self, name: str) -> schema.Deletion:
         """Remove an instance that is not running, for good."""
         return self._ask(names.DELETE, schema.Deletion, name)

@@ -33,6 +33,7 @@ CREATE: Final = Route("create", "POST", f"{API}/instances")
 CREATE_INCOMING: Final = Route("create", "POST", f"{API}/incoming")
 INFO: Final = Route("info", "GET", f"{API}/instances/{{name}}")
 SET: Final = Route("set", "PATCH", f"{API}/instances/{{name}}")
+RENAME: Final = Route("rename", "POST", f"{API}/instances/{{name}}/rename")
 DELETE: Final = Route("delete", "DELETE", f"{API}/instances/{{name}}")
 START: Final = Route("start", "POST", f"{API}/instances/{{name}}/start")
 STOP: Final = Route("stop", "POST", f"{API}/instances/{{name}}/stop")
@@ -124,7 +125,7 @@ EXIT_STATUSES: Final = {
     4: "not permitted",
     5: "no such instance, snapshot, key provider or authority",
     6: "an instance of this name or UUID exists",
-    7: "the instance runs, does not run, was handed over or is to come",
+    7: "the instance is in use, runs, does not run, was handed over or is to come",
     8: "the key is missing or its provider is unavailable (state locked)",
     9: "the stored TPM state was refused (state failed)",
     10: "the host cannot do this now",

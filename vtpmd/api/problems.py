@@ -23,6 +23,7 @@ TOO_LARGE: Final = Problem("too-large", 413, 2, "The request is too large")
 TIMEOUT: Final = Problem("timeout", 408, 1, "The request did not arrive in time")
 EXISTS: Final = Problem("exists", 409, 6, "The instance exists")
 RUNNING_CONFLICT: Final = Problem("running", 409, 7, "The instance is running")
+IN_USE: Final = Problem("in-use", 409, 7, "A machine uses the instance")
 NOT_RUNNING: Final = Problem("not-running", 409, 7, "The instance is not running")
 HANDED_OVER: Final = Problem("handed-over", 409, 7, "Its state of hand-over does not permit it")
 STILL_TO_COME: Final = Problem("still-to-come", 409, 7, "Its TPM is still to come")
@@ -53,6 +54,7 @@ PROBLEMS: Final = {
         TIMEOUT,
         EXISTS,
         RUNNING_CONFLICT,
+        IN_USE,
         NOT_RUNNING,
         HANDED_OVER,
         STILL_TO_COME,

@@ -62,10 +62,23 @@ class CreateRequest(Request):
 
 
 class SetRequest(Request):
-    """Settings to change; what is left out stays, and an empty text means as it is configured."""
+    """Settings to change; what is left out stays, and an empty text means as it is configured.
+
+    `autostart`: it is served when the daemon starts. `labels` are added to those that there are; an
+    empty value removes one.
+    """
 
     owner: str | None = None
     mode: str | None = None
+    autostart: bool | None = None
+    data_socket: bool | None = None
+    labels: dict[str, str] | None = None
+
+
+class RenameRequest(Request):
+    """The new name of an instance."""
+
+    name: str
 
 
 class StopRequest(Request):
@@ -255,6 +268,7 @@ class InstanceInfo(Report):
     `asleep`: it is running, and no worker is needed until somebody uses it. `certificates`: "none",
     "valid", or "stale: …" with the reason. `rollback`: of a state that was turned back, until
     someone accepts it; `newest`: what was stored later than that could be turned back unseen. A
+    `machine`: the process that uses it, as QEMU does; 0: none, -1: one that has no number here. A
     list of instances leaves `certificates`, `rollback`, `newest`, `keys` and
     `worker` empty.
     """
@@ -280,6 +294,8 @@ class InstanceInfo(Report):
     newest: KnownState | None = None
     keys: tuple[KeySlot, ...] = ()
     worker: WorkerInfo | None = None
+    machine: int = 0
+    labels: dict[str, str]
 
 
 class Failure(Report):

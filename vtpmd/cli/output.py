@@ -27,6 +27,7 @@ HINTS = {
     "no-such-provider": "`vtpmctl provider list` shows every key provider.",
     "exists": "Nothing was changed. `vtpmctl info` shows the instance.",
     "running": "`vtpmctl stop` it first, after shutting its virtual machine down.",
+    "in-use": "Shut its virtual machine down first, or add --force to take its TPM away.",
     "not-running": "`vtpmctl start` it first.",
     "handed-over": "`vtpmctl info` shows whose it is.",
     "still-to-come": "`vtpmctl info` shows what is waited for.",
@@ -215,6 +216,12 @@ def instance_fields(info: InstanceInfo) -> list[tuple[str, str]]:
         ("disk encryption", "not managed"),
         ("certificates", info.certificates),
     ]
+    if info.labels:
+        shown = ", ".join(f"{name}={value}" for name, value in info.labels.items())
+        fields.append(("labels", shown))
+    if info.machine:
+        shown = f"process {info.machine}" if info.machine > 0 else "a process elsewhere"
+        fields.append(("used by", shown))
     if info.rollback:
         fields.append(("rollback", info.rollback))
     if (newest := info.newest) is not None:

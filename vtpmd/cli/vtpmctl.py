@@ -22,6 +22,7 @@ VERBS = {
     "start": "start",
     "stop": "stop",
     "set": "set",
+    "rename": "rename",
     "unlock": "unlock",
     "upgrade": "upgrade",
     "rekey": "rekey",

@@ -46,6 +46,9 @@ UNWANTED: frozenset[str] = frozenset({"client-refused", "octets-dropped", "descr
 STORAGE: frozenset[str] = frozenset({"storage-full", "storage-failing", "storage-recovered"})
 """Kinds of events after which a worker says something else of its storage."""
 
+USES: frozenset[str] = frozenset({"client-connected", "client-disconnected"})
+"""Kinds of events after which somebody else uses the TPM, or nobody does."""
+
 HAND_OVERS: frozenset[str] = frozenset(
     {"migration-out", "migration-in", "taken-back", "begun-anew"}
 )

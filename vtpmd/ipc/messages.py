@@ -187,6 +187,8 @@ class StatusReply:
     `declared`: a migration is waited for; `pending`: a restored state waits for its first command.
     `version`: of the vtpmd that the worker belongs to.
     `profile`, `pcr_banks`: those of the TPM, empty while it is still to come.
+    `machine`: the process that has attached a data descriptor; 0: none, -1: one without a number
+    here, of another PID namespace.
     """
 
     uuid: UUID
@@ -208,6 +210,7 @@ class StatusReply:
     version: str = ""
     profile: str = ""
     pcr_banks: tuple[str, ...] = ()
+    machine: int = 0
 
 
 @dataclass(frozen=True)

@@ -66,6 +66,7 @@ def _plan(host: Host, original: Metadata, request: CloneRequest, share_identity:
         handover="ours",
         handover_generation=0,
         incoming=False,
+        labels=(),
     )
 
 

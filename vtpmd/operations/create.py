@@ -42,6 +42,7 @@ def _plan(host: Host, request: CreateRequest) -> Metadata:
         handover="ours",
         handover_generation=0,
         incoming=False,
+        labels=(),
     )
 
 

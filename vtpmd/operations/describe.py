@@ -51,6 +51,8 @@ def outline(fleet: Fleet, instance: Instance) -> InstanceInfo:
         shares_identity_with=fleet.sharing_identity(metadata),
         handover=metadata.handover,
         asleep=instance.asleep,
+        machine=instance.machine,
+        labels=dict(metadata.labels),
     )
 
 

@@ -62,6 +62,7 @@ def _plan(host: Host, request: IncomingRequest, ticket: Ticket | None) -> Metada
         handover="ours",
         handover_generation=0,
         incoming=True,
+        labels=(),
     )
 
 

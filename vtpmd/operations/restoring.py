@@ -129,6 +129,7 @@ def _plan(bundle: Bundle, request: RestoreRequest, old: Instance | None) -> Meta
         handover=kept.handover if kept else "ours",
         handover_generation=kept.handover_generation if kept else 0,
         incoming=False,
+        labels=kept.labels if kept else (),
     )
 
 

@@ -16,6 +16,7 @@ from vtpmd.linux.errors import InUseError
 from . import serving_lock
 from .access import Grant
 from .errors import EndpointError
+from .metadata import Metadata
 
 
 class Endpoints:
@@ -36,6 +37,11 @@ class Endpoints:
         self._data_socket = data_socket
         self._listeners: list[socket.socket] = []
         self._turning_away: trio.CancelScope | None = None
+
+    @classmethod
+    def of(cls, configuration: Configuration, metadata: Metadata) -> "Endpoints":
+        """Those of an instance."""
+        return cls(configuration, metadata.name, metadata.uuid, metadata.data_socket)
 
     @property
     def control(self) -> Path:

@@ -73,6 +73,11 @@ class Fleet:
         self._identities.setdefault(metadata.identity, {})[metadata.uuid] = instance
         return instance
 
+    def renamed(self, before: str, instance: Instance) -> None:
+        """An instance has another name from now on."""
+        del self._names[before]
+        self._names[instance.metadata.name] = instance
+
     def drop(self, uuid: UUID) -> None:
         """Forget an instance that is no longer in the registry."""
         metadata = self._instances.pop(uuid).metadata

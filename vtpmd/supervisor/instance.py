@@ -10,27 +10,27 @@ import trio
 
 from vtpmd.api import names, problems
 from vtpmd.api.problems import OperationError
+from vtpmd.ipc.events import USES
 from vtpmd.ipc.identity import Installed
 from vtpmd.ipc.messages import HAND_OVERS, STORAGE, Event, Pcrs, StatusReply
 from vtpmd.storage.errors import StorageError
 from vtpmd.storage.header import Handover
 
-from . import lazily, questions
+from . import lazily, questions, use
 from .access import Access, Grant, check_access, granted
-from .adoption import adopt
-from .arrival import CAME, arrived, awaiting, refusal
+from .arrival import CAME, arrived, refusal
 from .endpoints import Endpoints
-from .errors import EndpointError, WorkerEndedError
+from .errors import EndpointError
 from .events import EventLog
 from .host import Host
 from .instance_log import log_of, tell_state
 from .launch import admit, try_key
 from .metadata import Metadata
-from .old_keys import OldKeys
+from .outliving import outliving
 from .refusals import refusals
 from .registry import Entry
 from .release import demand_free
-from .serving import ADOPTED, POWERED_OFF, Serving
+from .serving import ADOPTED, Serving
 from .states import SERVED, Act, Cause, Condition, Standing
 from .worker import Worker
 
@@ -48,8 +48,7 @@ class Instance:
         self.condition = former or Condition(names.STOPPED, "not started yet")
         if entry.fault is not None:
             self.condition = Condition(names.FAILED, entry.fault)
-        named = self.metadata.name, self.metadata.uuid, self.metadata.data_socket
-        self.endpoints = Endpoints(host.configuration, *named)
+        self.endpoints = Endpoints.of(host.configuration, self.metadata)
         self.fault = entry.fault
         self._host = host
         self._events: EventLog | None = None  # made with the first: few workers report anything
@@ -59,9 +58,14 @@ class Instance:
 
     @property
     def reason(self) -> str:
-        """Why it is in its state, and what is wrong with its worker, for people."""
+        """Why it is in its state, who uses it, and what is wrong, for people."""
         trouble = "" if self._worker is None else self._worker.trouble
-        return f"{self.condition.reason}; {trouble}" if trouble else self.condition.reason
+        return use.told(self.condition, self.machine, self.asleep, trouble)
+
+    @property
+    def machine(self) -> int:
+        """The process that uses its TPM, as its worker said last; 0: none is known."""
+        return 0 if self._serving is None else self._serving.user
 
     def look(self) -> None:
         """Ask the worker now and then how it is, and log when it falls silent or answers again."""
@@ -73,7 +77,7 @@ class Instance:
         """Raise OperationError unless the state permits this act."""
         attempting = self._serving is not None and self._worker is None and not self.asleep
         known = self._gone, self.fault, attempting, self.metadata.incoming, self.metadata.handover
-        Standing(self.condition, *known).demand(act, self.metadata.name)
+        Standing(self.condition, *known, self.machine).demand(act, self.metadata.name)
 
     async def open(self) -> bool:
         """Resume after a restart of the daemon: adopt the living worker, or start it if it ran.
@@ -143,15 +147,18 @@ class Instance:
         self._become(Cause.KEY_UNAVAILABLE, reason)
 
     async def stop(self, remember: bool, reason: str, force: bool = False) -> None:
-        """Stop serving the instance, unless it is stopped. Raises OperationError.
+        """Stop serving the instance, unless it is stopped or used. Raises OperationError.
 
-        With `force` nobody is waited for: neither for QEMU nor for what else goes on with the
-        instance, and for the worker not long.
+        With `force` whoever uses it loses its TPM, and nobody is waited for: neither QEMU nor what
+        else goes on with the instance, and the worker not long.
         """
         if force:
             await self._end(reason, force)
         async with self._busy:
-            self.demand(Act.STOP)
+            if not force:
+                await self._wake()  # who is behind what sleeps only a worker can say
+                await use.look(self._worker, self.metadata)
+            self.demand(Act.END if force else Act.STOP)
             if remember and self.fault is None:
                 await self.note(autostart=False)
             await self._end(reason)
@@ -218,7 +225,7 @@ class Instance:
         return await questions.status(self._worker, self.metadata)
 
     async def installed(self) -> Installed | None:
-        """What the worker says of certificates in NV, or None if no worker answers."""
+        """What the worker says of certificates in NV, None if none answers."""
         return await questions.installed(self._worker)
 
     async def pcrs(self) -> Pcrs:
@@ -235,6 +242,11 @@ class Instance:
             self.metadata = metadata
             if self._serving is not None:
                 self._serving.metadata = metadata
+            elif not changes.keys().isdisjoint(("name", "data_socket")):
+                self.endpoints, self._events = (
+                    Endpoints.of(self._host.configuration, metadata),
+                    None,
+                )
 
     @property
     def access(self) -> Access:
@@ -242,11 +254,7 @@ class Instance:
         return Access.of(self._host.configuration.sockets, self.metadata)
 
     async def set(self, **changes: object) -> None:
-        """Change settings in the metadata, at once also of what is served. Raises OperationError.
-
-        Whoever may connect has its place in sockets that are there and in the worker, which goes
-        on with the clients it has.
-        """
+        """Change settings, also of sockets and worker that are there. Raises OperationError."""
         async with self._busy:
             self.demand(Act.SET)
             await self._wake()
@@ -281,19 +289,11 @@ class Instance:
 
     async def _outliving(self) -> tuple[Worker | None, str | None]:
         """The worker that outlived the previous daemon, or how the TPM lost its power."""
-        if not self.endpoints.adoption.exists():
-            return None, None
-        try:
-            worker = await adopt(self.endpoints.adoption, self._on_event)
-        except WorkerEndedError as error:
-            self._log.warning("worker-gone", reason=str(error))
-            return None, f"its worker ended while no daemon was there; {POWERED_OFF}"
-        worker.incoming = await awaiting(self._host.registry, self.metadata)
-        if self._ran is not None and (self._ran.state == names.INCOMING) is not worker.incoming:
+        worker, lost = await outliving(self._host, self.metadata, self.endpoints, self._on_event)
+        ran = self._ran
+        if worker and ran and (ran.state == names.INCOMING) is not worker.incoming:
             self._ran = None  # its TPM has come meanwhile
-        worker.on_unwrap = OldKeys(self._host, self.metadata).answer
-        self._log.info("adopted", pid=worker.pid)
-        return worker, None
+        return worker, lost
 
     async def _try_now(self) -> None:
         if (serving := self._serving) is None:
@@ -337,7 +337,7 @@ class Instance:
             bound = log_of(self.metadata, component="worker")
             self._events = EventLog(self._host.nursery, bound)
         admitted = self._events.write(pid, event)
-        if admitted and event.kind in STORAGE and (worker := self._worker) is not None:
+        if admitted and event.kind in STORAGE | USES and (worker := self._worker) is not None:
             worker.inquire()
         if admitted and event.kind in HAND_OVERS:
             self._host.nursery.start_soon(self._look_at_hand_over)

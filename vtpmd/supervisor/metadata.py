@@ -25,6 +25,10 @@ MAX_PUBLIC_FILE = 64 << 10
 """The most octets of this file, and of a certificate beside it."""
 _MAX_BANKS = 16
 _MAX_TEXT = 1024
+MAX_LABELS = 32
+"""How many labels an instance may have."""
+_LABEL = r"[A-Za-z0-9][A-Za-z0-9_./-]{0,62}"
+_MAX_LABEL = 255
 
 
 class MetadataError(SupervisorError):
@@ -40,6 +44,7 @@ class Metadata:
     (octal) are those of its sockets; None: as they are configured. `handover`: whose the TPM was
     when generation `handover_generation` of its state was written. `incoming`: its TPM is still to
     come from another host; provider, profile and banks are empty until then, unless a ticket said.
+    `labels`: names and values that administrators have given it, by name.
     """
 
     name: str
@@ -56,6 +61,7 @@ class Metadata:
     handover: Handover = "ours"
     handover_generation: int = 0
     incoming: bool = False
+    labels: tuple[tuple[str, str], ...] = ()
 
     def remembered(self, header: Header) -> Handover:
         """The state of hand-over that state with this header has at least.
@@ -180,6 +186,26 @@ def _or_none(read: Callable[[object], str]) -> Callable[[object], str | None]:
     return lambda value: None if value is None else read(value)
 
 
+def check_label(name: str, value: str) -> None:
+    """Raise ValueError unless a label may be so."""
+    if re.fullmatch(_LABEL, name) is None:
+        raise ValueError("labels have names of letters, digits and _ . / -, 63 at most")
+    if len(value) > _MAX_LABEL or not value.isprintable():
+        raise ValueError(f"label {name}: a printable text of up to {_MAX_LABEL} characters")
+
+
+def _labels(value: object) -> tuple[tuple[str, str], ...]:
+    if type(value) is not list or len(value) > MAX_LABELS:
+        raise ValueError(f"not a list of up to {MAX_LABELS} pairs")
+    pairs = []
+    for pair in value:
+        if type(pair) is not list or [type(each) for each in pair] != [str, str]:
+            raise ValueError("not pairs of texts")
+        check_label(*pair)
+        pairs.append((pair[0], pair[1]))
+    return tuple(pairs)
+
+
 _READERS: dict[str, Callable[[object], object]] = {
     "name": _name,
     "uuid": _uuid,
@@ -195,6 +221,7 @@ _READERS: dict[str, Callable[[object], object]] = {
     "handover": _handover,
     "handover_generation": _count,
     "incoming": _flag,
+    "labels": _labels,
 }
 
 

@@ -70,6 +70,7 @@ class Serving:
     ) -> None:
         self.worker: Worker | None = None
         self.asleep = False
+        self._machine = 0  # who used the TPM when its last worker ended
         self.problem = problems.INTERNAL
         """Why it could not be served last, for whoever asks to try again."""
         self._host = host
@@ -113,6 +114,12 @@ class Serving:
             self._settled.set()
             self._tell_of_change()
             self._ended.set()
+
+    @property
+    def user(self) -> int:
+        """Who uses the TPM, or stays connected while it sleeps; 0: nobody is known."""
+        asleep = self._machine if self.asleep else 0
+        return asleep if self.worker is None else self.worker.machine
 
     async def settled(self) -> None:
         """Wait until the present attempt has succeeded or failed."""
@@ -244,11 +251,10 @@ class Serving:
     async def _ask_to_stop(self, worker: Worker, reason: str, force: bool) -> None:
         try:
             await worker.stop(reason, force)
-        except WorkerSilentError as error:
-            log_of(self.metadata).warning("stop-unanswered", reason=str(error))
-            return
         except (WorkerEndedError, WorkerFailedError) as error:
             log_of(self.metadata).warning("stop-unanswered", reason=str(error))
+            if isinstance(error, WorkerSilentError):
+                return
         await self._ended.wait()
 
     async def _attempts(self, adopted: Worker | None, asleep: bool) -> None:
@@ -334,6 +340,7 @@ class Serving:
 
     async def _attend_successor(self, worker: Worker) -> None:
         """Stay with one that goes on for another, until it ends: at once where that was stopped."""
+        worker.machine = self._machine
         async with trio.open_nursery() as nursery:
             if self._stopping:
                 nursery.start_soon(self._stop_or_kill, worker)
@@ -351,6 +358,7 @@ class Serving:
 
     async def _stay_with(self, worker: Worker, admit_anew: bool) -> None:
         self.worker, self._undecided = worker, False
+        worker.inquire()
         self._tell_of_change()
         if self._host.keeper is not None:
             self._host.keeper.met(self.metadata.uuid, worker.pid)
@@ -362,6 +370,7 @@ class Serving:
             await worker.ended()
         finally:
             self.worker, self._undecided = None, True
+            self._machine = worker.machine
             if self._host.keeper is not None:
                 self._host.keeper.withdraw(self.metadata.uuid)
             worker.close()

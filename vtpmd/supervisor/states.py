@@ -61,6 +61,7 @@ class Act(Enum):
 
     START = "started"
     STOP = "stopped"
+    END = "stopped by force"
     UNLOCK = "unlocked"
     DELETE = "deleted"
     REPLACE = "replaced by a backup"
@@ -75,6 +76,7 @@ class Act(Enum):
     MIGRATED = "marked as migrated"
     TAKE_BACK = "taken back"
     ACCEPT = "accepted as it is stored"
+    MOVE = "given other sockets"
     SET = "changed"
     IDENTIFY = "asked for requests"
     CERTIFY = "given certificates"
@@ -88,6 +90,7 @@ GONE = "gone"  # deleted or replaced: whoever waited for that finds nothing
 UNREADABLE = "unreadable"  # its metadata cannot be read: it is never started
 STARTING = "starting"  # an attempt to serve it goes on, or the next one is waited for
 WAITING = "waiting"  # the same, for its key
+USED = "in use"  # a machine has attached a data descriptor
 
 
 def _each(acts: Iterable[Act], problem: Problem) -> dict[Act, Problem]:
@@ -108,20 +111,23 @@ _STORED = (
     *_IDENTITY,
 )
 _SETTLED = (
-    *(Act.RECEIVE, Act.CLONE, Act.REKEY, Act.UPGRADE, Act.TAKE_BACK),
+    *(Act.MOVE, Act.RECEIVE, Act.CLONE, Act.REKEY, Act.UPGRADE, Act.TAKE_BACK),
     *(*_HAND_OVER, *_IDENTITY),
 )
 _LIVE = (Act.READ_PCRS, Act.MIGRATE, Act.RECEIVE, Act.UPGRADE)
 REFUSALS: dict[str, dict[Act, Problem]] = {
     GONE: _each(Act, problems.NOT_FOUND),
-    UNREADABLE: _each((Act.START, Act.SET, Act.RECEIVE, *_STORED), problems.STATE_REFUSED),
+    UNREADABLE: _each(
+        (Act.START, Act.SET, Act.MOVE, Act.RECEIVE, *_STORED), problems.STATE_REFUSED
+    ),
     STARTING: _each(_SETTLED, problems.UNAVAILABLE),
     WAITING: _each(_SETTLED, problems.KEY_UNAVAILABLE),
     STOPPED: _each(_LIVE, problems.NOT_RUNNING),
     LOCKED: _each(_LIVE, problems.NOT_RUNNING),
     FAILED: _each(_LIVE, problems.NOT_RUNNING),
-    RUNNING: _each((Act.DELETE, Act.REPLACE), problems.RUNNING_CONFLICT),
-    INCOMING: _each((*_STORED, Act.READ_PCRS), problems.STILL_TO_COME),
+    RUNNING: _each((Act.DELETE, Act.REPLACE, Act.MOVE), problems.RUNNING_CONFLICT),
+    INCOMING: _each((*_STORED, Act.READ_PCRS, Act.MOVE), problems.STILL_TO_COME),
+    USED: _each((Act.STOP,), problems.IN_USE),
     LENT: _each((Act.MIGRATE,), problems.HANDED_OVER),
     AWAY: _each(
         (Act.BACK_UP, Act.SNAPSHOT, Act.CLONE, Act.REKEY, Act.MIGRATE, Act.CERTIFY),
@@ -140,6 +146,19 @@ EXPLANATIONS = {
     AWAY: "its state was handed over to another host",
 }
 """Why further conditions restrict what can be done, for people."""
+
+
+def user(machine: int) -> str:
+    """The process behind a TPM, which has no number here if it is in another namespace."""
+    return f"QEMU (pid {machine})" if machine > 0 else "QEMU"
+
+
+def in_use(machine: int) -> str:
+    """Why what a machine uses is not stopped, and what its guest would see of that."""
+    return (
+        f"it is in use by {user(machine)}, whose guest would get errors from its TPM until the "
+        "machine is shut down and started anew"
+    )
 
 
 @dataclass(frozen=True)
@@ -166,7 +185,8 @@ class Standing:
     """All that restricts what can be done with an instance now.
 
     `gone`: what became of it; `fault`: why its metadata can't be read; `attempting`: to serve it is
-    being tried; `incoming`: its TPM is still to come; `handover`: whose it is, as far as is known.
+    being tried; `incoming`: its TPM is still to come; `handover`: whose it is, as far as is known;
+    `machine`: the process that uses it, 0: none.
     """
 
     condition: Condition
@@ -175,6 +195,7 @@ class Standing:
     attempting: bool = False
     incoming: bool = False
     handover: str = OURS
+    machine: int = 0
 
     def demand(self, act: Act, name: str) -> None:
         """Raise OperationError unless everything permits this act with the instance `name`."""
@@ -195,5 +216,7 @@ class Standing:
         if self.attempting:
             yield (WAITING if state == LOCKED else STARTING), why
         yield state, why
+        if self.machine:
+            yield USED, f"{name} cannot be {act.value}: {in_use(self.machine)}"
         if self.handover != OURS:
             yield self.handover, f"{name} cannot be {act.value}: {EXPLANATIONS[self.handover]}"

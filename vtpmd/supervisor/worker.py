@@ -80,6 +80,7 @@ class Worker:
         "_pidfd",
         "_storage",
         "incoming",
+        "machine",
         "on_unwrap",
         "pid",
         "strange",
@@ -92,6 +93,8 @@ class Worker:
         self.strange = strange
         self.incoming = False
         """Whether it was told to wait for a TPM."""
+        self.machine = 0
+        """Who has attached a data descriptor, as it said last (`StatusReply`)."""
         self.on_unwrap: Callable[[Worker, UnwrapKey], None] | None = None
         """Answers with `tell`; nobody does while it is None."""
         self._channel = process.channel
@@ -179,6 +182,7 @@ class Worker:
             return self._on_event(self.pid, message)
         if isinstance(message, StatusReply):
             self._storage = printable(message.storage[:MAX_TROUBLE])
+            self.machine = message.machine
         if isinstance(message, UnwrapKey):
             if self.on_unwrap is not None:
                 self.on_unwrap(self, message)

@@ -94,6 +94,13 @@ class Ownership:
         self.attached = self._clients.add_descriptor(data, client.connection)
         self._report("client-connected", str(peer_of(client.socket)))
 
+    @property
+    def machine(self) -> int:
+        """The process that has the channel, as the kernel names it; 0 if nobody has it."""
+        if self._owner is None or not self._owner_lives():
+            return 0
+        return peer_of(self._owner.socket).pid or -1
+
     def shut_down(self, client: ControlClient) -> None:
         """SHUTDOWN: swtpm ends here; we part with this client and, as a rule, await the next."""
         client.closing = True

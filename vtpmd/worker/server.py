@@ -101,6 +101,7 @@ class Server:
             pending=execution.possession.pending is not None,
             profile="" if execution.possession.awaits else execution.engine.facts.profile,
             pcr_banks=() if execution.possession.awaits else execution.engine.pcr_banks,
+            machine=self._ownership.machine,
         )
 
     def resume(self, use: Suspended, clients: Sequence[socket.socket]) -> None:

@@ -1,5 +1,6 @@
 """vtpmctl delete: remove a TPM for good."""
 
+import sys
 from collections.abc import Iterator
 
 import click
@@ -7,6 +8,7 @@ import click
 from vtpmd.api import problems
 from vtpmd.api.errors import ClientError
 from vtpmd.api.schema import Deletion
+from vtpmd.api.text import printable
 
 from ..output import client, json_option, name_argument, say, show_json
 
@@ -20,7 +22,7 @@ WARNING = (
 
 @click.command
 @name_argument
-@click.option("--yes", is_flag=True, help="Delete it without asking.")
+@click.option("--yes", is_flag=True, help="Delete it without asking; needed where no terminal is.")
 @json_option
 def command(name: str, yes: bool, as_json: bool) -> None:
     """Remove an instance and its secrets; it must not be running.
@@ -28,13 +30,23 @@ def command(name: str, yes: bool, as_json: bool) -> None:
     Reports what was destroyed and what was not.
     """
     if not yes:
-        raise ClientError(problems.UNCONFIRMED, WARNING.format(name=name))
+        _confirm(name, asking=not as_json and sys.stdin.isatty())
     deletion = client().delete(name)
     if as_json:
         show_json(deletion.document)
         return
     for line in _lines(deletion):
         say(line)
+
+
+def _confirm(name: str, asking: bool) -> None:
+    """Go on if the person at the terminal, where there is one, says so. Raises ClientError."""
+    warning = WARNING.format(name=name)
+    if not asking:
+        raise ClientError(problems.UNCONFIRMED, warning)
+    say(warning, err=True)
+    if not click.confirm(printable(f"Delete {name}?"), err=True):
+        raise ClientError(problems.UNCONFIRMED, f"{name} is not deleted.")
 
 
 def _lines(deletion: Deletion) -> Iterator[str]:

@@ -20,7 +20,8 @@ from ..several import each
 @click.option(
     "--force",
     is_flag=True,
-    help="Free a QEMU that waits for its TPM first; kill a worker that does not react.",
+    help="Also while a machine uses it; free a QEMU that waits for its TPM, and kill a worker that "
+    "does not react.",
 )
 @json_option
 def command(
@@ -28,7 +29,8 @@ def command(
 ) -> None:
     """Power a TPM off in good order, store its state and close its socket.
 
-    Shut the virtual machine down first: a running one loses its TPM.
+    Shut the virtual machine down first: what a machine uses is not stopped without --force, which
+    leaves its guest without a TPM until the machine is started anew.
     """
     if (name is None) is not everything:
         raise click.UsageError("Give either the name of an instance or --all.")

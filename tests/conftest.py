@@ -30,7 +30,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 _SERVERS = {
     *("swtpm", "zygote", "daemon", "host", "root", "stage"),
-    *("server", "moto", "token", "shared_token"),
+    *("server", "moto", "token", "shared_token", "busy"),
 }
 """Fixtures that start a process and wait for it, or are where a test does."""
 _SERVED = [

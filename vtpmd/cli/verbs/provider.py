@@ -2,6 +2,7 @@
 
 import base64
 import os
+import sys
 from pathlib import Path
 
 import click
@@ -109,6 +110,10 @@ def import_(provider: str, file: Path, passphrase_fd: int | None, as_json: bool)
 
 def _passphrase(fd: int | None, confirm: bool) -> str:
     if fd is None:
+        if not sys.stdin.isatty():
+            raise click.UsageError(
+                "There is no terminal to ask for the passphrase: give --passphrase-fd."
+            )
         asked: str = click.prompt("Passphrase", hide_input=True, confirmation_prompt=confirm)
         return asked
     content = bytearray()

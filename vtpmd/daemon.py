@@ -5,7 +5,8 @@ import os
 import resource
 import signal
 import socket
-from collections.abc import Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from functools import partial
 
 import trio
 
@@ -21,7 +22,7 @@ from vtpmd.doctor import places
 from vtpmd.doctor.finding import examine
 from vtpmd.linux import merging, sockets
 from vtpmd.linux.hardening import forbid_core_files, forbid_tracing
-from vtpmd.linux.notify import notify, watchdog_interval
+from vtpmd.linux.notify import notify, notify_reloading, watchdog_interval
 from vtpmd.storage.files import open_directory, storage_error
 from vtpmd.supervisor.anchors import Anchors
 from vtpmd.supervisor.authority import Authority
@@ -32,12 +33,13 @@ from vtpmd.supervisor.keeper import Keeper
 from vtpmd.supervisor.keys import Keys
 from vtpmd.supervisor.models import unknown_models
 from vtpmd.supervisor.registry import Registry
+from vtpmd.supervisor.reload import take_over
 from vtpmd.supervisor.rounds import go_round
 from vtpmd.supervisor.survey import configured
 from vtpmd.supervisor.watch import watch
 from vtpmd.supervisor.zygote import SpawnError, Zygote
 from vtpmd.telemetry.audit import Audit
-from vtpmd.telemetry.log import get_logger
+from vtpmd.telemetry.log import configure, get_logger
 
 ADMIN_SOCKET_MODE = 0o666  # everybody may connect, and is told why when it is not for them
 DESCRIPTORS = 65536  # as the systemd unit has it
@@ -53,8 +55,8 @@ class UnfitError(Exception):
         self.problems = problems
 
 
-def run(configuration: Configuration) -> None:
-    """Run until SIGTERM or SIGINT; workers are left serving.
+def run(configuration: Configuration, read: Callable[[], Configuration]) -> None:
+    """Run until SIGTERM or SIGINT; workers are left serving. SIGHUP has the configuration `read`.
 
     Raises InUseError, StorageError, OSError, UnfitError and ConfigurationError before anything was
     started.
@@ -71,7 +73,7 @@ def run(configuration: Configuration) -> None:
     try:
         zygote = Zygote(merge_memory=configuration.memory_merge == "on")
         try:
-            trio.run(_serve, configuration, audit, keys, registry, zygote)
+            trio.run(_serve, configuration, read, audit, keys, registry, zygote)
         finally:
             zygote.close()
     finally:
@@ -148,7 +150,12 @@ async def _tell_of_keys(fleet: Fleet) -> None:
 
 
 async def _serve(
-    configuration: Configuration, audit: Audit, keys: Keys, registry: Registry, zygote: Zygote
+    configuration: Configuration,
+    read: Callable[[], Configuration],
+    audit: Audit,
+    keys: Keys,
+    registry: Registry,
+    zygote: Zygote,
 ) -> None:
     async with contextlib.aclosing(keys):
         await _check_host(configuration)
@@ -181,6 +188,8 @@ async def _serve(
                 nursery.start_soon(_tell_of_keys, fleet)
                 routes = Routes(fleet, audit, configuration.audit.reads)
                 server = Server(routes, configuration.admin.group, audit)
+                reload = partial(_reload, read, fleet, server, routes, audit)
+                await nursery.start(_reload_on_signal, reload)
                 notify(f"READY=1\nSTATUS=Serving {len(entries)} virtual TPMs")
                 log.info(
                     "ready",
@@ -212,6 +221,41 @@ async def _end_on_signal(
             notify("STOPPING=1")
             scope.cancel()
             return
+
+
+async def _reload_on_signal(
+    reload: Callable[[], Awaitable[str]],
+    task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    with trio.open_signal_receiver(signal.SIGHUP) as signals:
+        task_status.started()
+        async for _ in signals:
+            notify_reloading()
+            status = await reload()
+            notify(f"READY=1\nSTATUS={status}")
+
+
+async def _reload(
+    read: Callable[[], Configuration], fleet: Fleet, server: Server, routes: Routes, audit: Audit
+) -> str:
+    """Take over what can change of the configuration, and say what became of it."""
+    before = fleet.host.configuration
+    try:
+        new = await trio.to_thread.run_sync(read)
+        audit.follow(new.audit.file)
+    except (ConfigurationError, OSError) as error:
+        log.error("not-reloaded", reason=str(error), remedy="`vtpmd check-config`, then reload")
+        return "The configuration has faults; it is as it was"
+    configure(new.log.level, new.log.format)
+    routes.record_reads(new.audit.reads)
+    if new.admin != before.admin:
+        await server.admission.follow(new.admin.group)
+    later = await take_over(fleet, new)
+    if later:
+        log.warning("restart-needed", settings=later, remedy="systemctl restart vtpmd")
+        return f"Reloaded, but for {', '.join(later)}: that takes a restart"
+    log.info("reloaded")
+    return "Reloaded"
 
 
 async def _keep_watchdog_quiet() -> None:

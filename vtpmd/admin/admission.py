@@ -38,6 +38,12 @@ class Admission:
         self._policy = administrators(None)
         self._connections = Quota(CONNECTIONS, CONNECTIONS_PER_USER, RESERVED_CONNECTIONS)
 
+    async def follow(self, group: str | None) -> None:
+        """Admit the members of another group from now on; who is connected stays so."""
+        self._group = group
+        self._policy = administrators(None)
+        await self.look_up_group()
+
     async def look_up_group(self) -> None:
         """Find out the id of the admin group. As long as nobody answers, the last one holds."""
         if self._group is None:
@@ -49,7 +55,7 @@ class Admission:
 
     async def keep_group_current(self) -> None:
         """Look the admin group up again and again, if there is one."""
-        while self._group is not None:
+        while True:
             await trio.sleep(LOOKUP_INTERVAL)
             await self.look_up_group()
 

@@ -141,7 +141,11 @@ class Routes:
     def __init__(self, fleet: object, audit: Audit, reads: bool = True) -> None:
         self._fleet = fleet
         self._audit = audit
-        self._unrecorded = frozenset() if reads else names.READS
+        self.record_reads(reads)
+
+    def record_reads(self, reads: bool) -> None:
+        """Whether requests that only look are recorded, too."""
+        self._unrecorded: frozenset[names.Route] = frozenset() if reads else names.READS
 
     async def __call__(self, request: Request) -> Response:
         """Answer one request. Raises OperationError for what cannot be done."""

@@ -48,17 +48,17 @@ class Server:
     def __init__(self, dispatch: Dispatch, group: str | None, audit: Audit) -> None:
         self._dispatch = dispatch
         self._audit = audit
-        self._admission = Admission(group)
+        self.admission = Admission(group)
         self._bodies = Quota(BODIES, BODIES_PER_USER, RESERVED_BODIES)
         self._refusals = Coalescer[tuple[int, str]](self._record_refusals)
         self._failures = Coalescer[tuple[str, str]](_log_failures)
 
     async def serve(self, listener: socket.socket) -> None:
         """Accept connections until cancelled."""
-        await self._admission.look_up_group()
+        await self.admission.look_up_group()
         try:
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._admission.keep_group_current)
+                nursery.start_soon(self.admission.keep_group_current)
                 nursery.start_soon(self._flush_regularly)
                 farewell = Farewell(nursery)
                 while True:
@@ -81,7 +81,7 @@ class Server:
                 return False
             peer = peer_of(connection)
             try:
-                self._admission.admit(peer)
+                self.admission.admit(peer)
             except OperationError as refused:
                 self._record_refusal(peer, refused.problem)
                 farewell.dismiss(connection, peer.uid, last_answer(refused.problem, refused.detail))
@@ -99,7 +99,7 @@ class Server:
         except Exception as error:
             self._log_failure("connection-failed", error)
         finally:
-            self._admission.leave(peer)
+            self.admission.leave(peer)
 
     async def _converse(self, stream: trio.SocketStream, peer: Peer) -> None:
         conversation = Conversation(stream, peer, self._bodies)

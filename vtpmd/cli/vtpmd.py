@@ -1,6 +1,7 @@
 """vtpmd: the daemon's own command line."""
 
 import sys
+from functools import partial
 from pathlib import Path
 from typing import NoReturn
 
@@ -50,7 +51,7 @@ def main(context: click.Context, config: Path) -> None:
     configuration = _load(config)
     log.configure(configuration.log.level, configuration.log.format)
     try:
-        daemon.run(configuration)
+        daemon.run(configuration, partial(load, config))
     except InUseError as error:
         _end(names.DAEMON_EXIT_BUSY, str(error))
     except ConfigurationError as error:

@@ -2,6 +2,7 @@
 
 import os
 import socket
+import time
 
 
 def notify(state: str) -> None:
@@ -17,6 +18,11 @@ def notify(state: str) -> None:
             sock.sendto(state.encode(), address)
         except OSError:
             return  # a manager that is gone or busy must not stop the daemon
+
+
+def notify_reloading() -> None:
+    """Say that the configuration is read anew, until `READY=1` (Type=notify-reload has it so)."""
+    notify(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")
 
 
 def watchdog_interval() -> float | None:

@@ -47,7 +47,7 @@ class Anchors:
 
     def __init__(self, configuration: Configuration, registry: Registry) -> None:
         """Raises StorageError."""
-        self._policy = configuration.rollback
+        self.policy = configuration.rollback
         self._registry = registry
         path = configuration.anchor_dir or configuration.state_dir / ANCHORS
         self._directory = Directory(path)
@@ -127,9 +127,9 @@ class Anchors:
             fault = "; ".join(filter(None, (unreadable, older, damage)))
             if not fault:
                 return Admission(envelope)
-            if self._policy == "enforce":
+            if self.policy == "enforce":
                 raise RolledBackError(f"{fault}; {_REMEDY}")
-            told = fault if self._policy == "warn" else ""
+            told = fault if self.policy == "warn" else ""
             if told:
                 log.warning("rolled-back", uuid=str(uuid), reason=told)
             try:

@@ -14,11 +14,11 @@ from .registry import Registry
 from .zygote import Zygote
 
 
-@dataclass(frozen=True)
+@dataclass
 class Host:
     """The parts that every operation and every serving works with.
 
-    Without a `keeper` nothing sleeps.
+    Without a `keeper` nothing sleeps. `configuration` may be another after a reload.
     """
 
     configuration: Configuration

@@ -48,6 +48,11 @@ class Audit:
     def __init__(self, file: Path | None = None) -> None:
         self._file = file
 
+    def follow(self, file: Path | None) -> None:
+        """Record there from now on. Raises OSError, and goes on where it was then."""
+        Audit(file).check()
+        self._file = file
+
     def record(self, event: str, **fields: object) -> None:
         """Write one line; a line that cannot be written is logged as such and hinders nothing."""
         entry = withhold_secrets(None, "", {**fields, **_actor.get({})})

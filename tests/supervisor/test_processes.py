@@ -20,7 +20,8 @@ from vtpmd.storage.errors import StorageError
 from vtpmd import daemon
 
 try:
-    daemon.run(Configuration.model_validate(json.loads(sys.argv[1])))
+    configuration = Configuration.model_validate(json.loads(sys.argv[1]))
+    daemon.run(configuration, lambda: configuration)
 except StorageError:
     print("ended, dumpable:", prctl(3))  # PR_GET_DUMPABLE
 """

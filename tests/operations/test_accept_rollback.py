@@ -49,7 +49,7 @@ async def use(stage: Stage) -> None:
     """Serve it to a machine that stores something, and stop it."""
     machine = await aside(used, await start(stage.fleet, NAME))
     machine.close()
-    await stop(stage.fleet, NAME, StopRequest())
+    await stop(stage.fleet, NAME, StopRequest(force=True))
 
 
 async def turned_back(stage: Stage) -> tuple[InstanceInfo, bytes]:
@@ -85,7 +85,7 @@ async def test_under_enforce_it_fails_until_it_is_accepted(stage_of: Staged) -> 
     served = await start(stage.fleet, NAME)
     assert served.worker is not None
     assert (served.state, served.worker.epoch, served.rollback) == ("running", 1, "")
-    await stop(stage.fleet, NAME, StopRequest())
+    await stop(stage.fleet, NAME, StopRequest(force=True))
     found = await info(stage.fleet, NAME)
     assert found.newest is not None
     assert found.newest.epoch == 1
@@ -105,7 +105,7 @@ async def test_what_was_accepted_is_that_state_and_no_other(stage_of: Staged) ->
     assert (await refusal(start(stage.fleet, NAME))).problem is problems.STATE_REFUSED
     nvram.write_bytes(states[1])
     await start(stage.fleet, NAME)
-    await stop(stage.fleet, NAME, StopRequest())
+    await stop(stage.fleet, NAME, StopRequest(force=True))
     nvram.write_bytes(states[2])  # newest of the line that was left
     assert (await refusal(start(stage.fleet, NAME))).problem is problems.STATE_REFUSED
 
@@ -117,12 +117,12 @@ async def test_under_warn_it_goes_on_in_a_new_epoch_and_is_told(stage_of: Staged
     assert served.worker is not None
     assert (served.state, served.worker.epoch) == ("running", 1)
     assert "is older than the one of" in served.rollback
-    await stop(stage.fleet, NAME, StopRequest())
+    await stop(stage.fleet, NAME, StopRequest(force=True))
     await use(stage)
     assert (await info(stage.fleet, NAME)).rollback == served.rollback
     await start(stage.fleet, NAME)
     assert (await accept_rollback(stage.fleet, NAME)).rollback == ""
-    await stop(stage.fleet, NAME, StopRequest())
+    await stop(stage.fleet, NAME, StopRequest(force=True))
     nvram_of(stage, made.uuid).write_bytes(newest)  # of the line that was left
     assert "or of another line" in (await start(stage.fleet, NAME)).rollback
 
@@ -150,7 +150,7 @@ async def test_damage_that_no_interrupted_write_explains(stage_of: Staged) -> No
             await accept_rollback(stage.fleet, NAME)
         served = await start(stage.fleet, NAME)
         assert bool(served.rollback) is (policy == "warn")
-        await stop(stage.fleet, NAME, StopRequest())
+        await stop(stage.fleet, NAME, StopRequest(force=True))
         await delete(stage.fleet, NAME)
 
 

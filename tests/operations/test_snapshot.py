@@ -161,7 +161,7 @@ async def test_it_opens_after_a_rekey_and_does_not_undo_it(stage: Stage, deep: b
     await made(stage)
     await start(stage.fleet, NAME)
     await rekey(stage.fleet, NAME, RekeyRequest(deep=deep, provider="other"))
-    await stop(stage.fleet, NAME, StopRequest())
+    await stop(stage.fleet, NAME, StopRequest(force=True))
     nvram = path_of(stage, of.uuid, "tpm/nvram")
     key = envelope_of(nvram).header.dek_id
     found = await snapshot.restore(stage.fleet, NAME, BACK)

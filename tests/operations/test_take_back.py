@@ -33,7 +33,7 @@ __all__ = ["qemu"]
 async def test_what_is_stopped_can_be_marked_and_taken_back(stage: Stage, qemu: Qemu) -> None:
     assert "nothing was migrated" in await refused(stage, DONE, problems.HANDED_OVER)
     assert await aside(read_state, qemu.control)
-    await stop(stage.fleet, NAME, StopRequest())
+    await stop(stage.fleet, NAME, StopRequest(force=True))
     assert (await info(stage.fleet, NAME)).handover == "lent"
     await refused(stage, DECLARE, problems.NOT_RUNNING)
     assert (await migrate(stage.fleet, NAME, DONE)).handover == "away"
@@ -41,7 +41,7 @@ async def test_what_is_stopped_can_be_marked_and_taken_back(stage: Stage, qemu: 
     made = await start(stage.fleet, NAME)
     with await aside(Qemu, Path(made.control_socket)) as another:
         assert not await aside(init, another)
-    await stop(stage.fleet, NAME, StopRequest())
+    await stop(stage.fleet, NAME, StopRequest(force=True))
     assert (await take_back(stage.fleet, NAME)).handover == "ours"
     made = await start(stage.fleet, NAME)
     with await aside(Qemu, Path(made.control_socket)) as another:
@@ -53,7 +53,7 @@ async def test_an_old_state_that_is_put_back_does_not_come_back(stage: Stage, qe
     await migrate(stage.fleet, NAME, DECLARE)
     assert await aside(read_state, qemu.control)
     await listed(stage, "away")
-    await stop(stage.fleet, NAME, StopRequest())
+    await stop(stage.fleet, NAME, StopRequest(force=True))
     await restore(stage.fleet, RestoreRequest(replace=True, confirmed=True), bundle)
     assert (await info(stage.fleet, NAME)).handover == "away"
     made = await start(stage.fleet, NAME)
@@ -68,12 +68,12 @@ async def test_a_lent_tpm_is_not_powered_on_for_tools(stage: Stage) -> None:
     made = await create(stage.fleet, CreateRequest(name=NAME, data_socket=True))
     qemu = await aside(used, made)
     assert await aside(read_state, qemu.control)
-    await stop(stage.fleet, NAME, StopRequest())
+    await stop(stage.fleet, NAME, StopRequest(force=True))
     qemu.close()
     found = await start(stage.fleet, NAME)
     assert found.worker is not None
     assert (found.handover, found.worker.tpm) == ("lent", "off")
-    await stop(stage.fleet, NAME, StopRequest())
+    await stop(stage.fleet, NAME, StopRequest(force=True))
     await take_back(stage.fleet, NAME)
     found = await start(stage.fleet, NAME)
     assert found.worker is not None

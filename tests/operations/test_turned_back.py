@@ -61,7 +61,7 @@ async def lent_once(stage: Stage) -> Path:
     assert await aside(read_state, machine.control)
     await aside(shutil.copy, nvram, older)
     assert await aside(control, machine.control, LOCK_STORAGE, RETRIES) == bytes(4)
-    await stop(stage.fleet, NAME, StopRequest())
+    await stop(stage.fleet, NAME, StopRequest(force=True))
     machine.close()
     await aside(shutil.copy, older, nvram)
     await aside(older.unlink)
@@ -169,7 +169,7 @@ async def test_a_restore_that_is_cut_short_does_not_undo_a_hand_over(
     await snapshot.create(stage.fleet, NAME, SnapshotRequest(label="s"))
     machine = await aside(used, await start(stage.fleet, NAME))
     assert await aside(read_state, machine.control)
-    await stop(stage.fleet, NAME, StopRequest())
+    await stop(stage.fleet, NAME, StopRequest(force=True))
     machine.close()
     await migrate(stage.fleet, NAME, MigrateRequest(step="done"))
     (instance,) = stage.fleet

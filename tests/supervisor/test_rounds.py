@@ -60,7 +60,7 @@ async def test_a_round_leaves_no_lease_of_what_was_stopped_meanwhile(
     """Another host could not serve it any more."""
     (instance,) = stage.fleet
     lease = Path(f"{stage.directory}/state/instances/{instance.metadata.uuid}/{LEASE}")
-    turns = iter((stop(stage.fleet, NAME, StopRequest()),))
+    turns = iter((stop(stage.fleet, NAME, StopRequest(force=True)),))
 
     async def sleep(_: float) -> None:
         if (turn := next(turns, None)) is None:

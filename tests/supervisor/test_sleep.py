@@ -71,7 +71,7 @@ async def test_what_nobody_uses_sleeps_until_somebody_does(dormitory: Stage) -> 
             await asleep(dormitory)
         assert (await pcr(dormitory.fleet, "web1")).banks["sha256"][16] == value.hex()
         after = await info_of(dormitory.fleet, "web1")
-        assert after.reason == "ready: QEMU can connect"
+        assert after.reason == f"in use by QEMU (pid {os.getpid()})"
         assert after.since == info.since
 
 

@@ -120,18 +120,16 @@ async def _serve(
         entries = registry.load()
         if not entries:
             await keys.initialise()
+        authority = Authority(registry.state_fd, keys, audit)
         with (
             contextlib.closing(Anchors(configuration, registry)) as anchors,
+            contextlib.closing(
+                Identities(configuration.identity, registry.state_fd, authority, audit)
+            ) as identities,
             _admin_listener(configuration) as listener,
         ):
             async with trio.open_nursery() as nursery:
                 await nursery.start(_end_on_signal, nursery.cancel_scope)
-                identities = Identities(
-                    configuration.identity,
-                    registry.state_fd,
-                    Authority(registry.state_fd, keys, audit),
-                    audit,
-                )
                 keeper = Keeper(configuration, nursery)
                 await keeper.connect()
                 host = Host(

@@ -176,5 +176,6 @@ async def staged(nursery: trio.Nursery, **settings: object) -> AsyncIterator[Sta
         nursery.cancel_scope.cancel()
         zygote.close()
         anchors.close()
+        identities.close()
         registry.close()
         assert not any(map(any, (*provider.seen, *other.seen))), "a DEK has not been wiped"

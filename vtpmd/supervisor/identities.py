@@ -5,6 +5,7 @@ The ledger has an entry, durably, before a certificate leaves this process.
 
 import contextlib
 import hashlib
+import os
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from uuid import UUID
@@ -47,7 +48,14 @@ class Identities:
         self._state_fd = state_fd
         self._audit = audit
         self._ledger: Ledger | None = None
+        self._directory: int | None = None
         self._lock = trio.Lock()
+
+    def close(self) -> None:
+        """Let go of the ledger's directory."""
+        if self._directory is not None:
+            os.close(self._directory)
+        self._ledger = self._directory = None
 
     @property
     def kinds(self) -> tuple[str, ...]:
@@ -213,7 +221,8 @@ class Identities:
         return self._ledger
 
     def _open(self) -> Ledger:
-        return Ledger(authority_directory(self._state_fd))
+        self._directory = authority_directory(self._state_fd)
+        return Ledger(self._directory)
 
     def _record(self, event: str, given: list[Given]) -> None:
         for each in given:

@@ -2,7 +2,7 @@
 
 import signal
 import socket
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Flag, auto
 from uuid import UUID
 
@@ -10,6 +10,7 @@ from vtpmd.linux.peers import PeerPolicy
 from vtpmd.storage.header import Handover
 from vtpmd.swtpm.table import MAX_LOCALITY
 
+from .inheritance import Inheritance
 from .power import Startup
 
 
@@ -17,7 +18,8 @@ from .power import Startup
 class Listeners:
     """Listening sockets, already bound, and clients that are connected already.
 
-    `adoption` is for a daemon that was started anew, `data` for tools.
+    `adoption` is for a daemon that was started anew, `data` for tools. `inheritance`: what a worker
+    that crashed has left.
     """
 
     control: socket.socket | None
@@ -25,6 +27,7 @@ class Listeners:
     data: socket.socket | None = None
     control_client: socket.socket | None = None
     data_client: socket.socket | None = None
+    inheritance: Inheritance | None = field(default=None, kw_only=True)
 
 
 class Ending(Flag):

@@ -13,6 +13,7 @@ from vtpmd.tpm.engine import Reply
 
 from .admission import Admission, Door
 from .adoption import Adoption
+from .bequest import Bequest
 from .clients import Clients
 from .estate import Estate
 from .giving_way import GivingWay
@@ -54,7 +55,10 @@ class Server:
             instance, self._clients, self._ownership, self._admission, listeners, options, kept
         )
         self._giving_way = GivingWay(self.loop, self._estate)
-        self._resting = Resting(self.loop, self._estate, supervision, self._giving_way)
+        self._bequest = Bequest(self._clients, self._ownership, instance.settings)
+        self._resting = Resting(
+            self.loop, self._estate, supervision, self._giving_way, self._bequest
+        )
         supervision.on_detach = self.loop.forget
         supervision.on_report = self.loop.attend
         instance.migration.old_keys.ask = supervision.ask
@@ -72,7 +76,9 @@ class Server:
         """Serve until Stop, a signal or `Options.ending`; then the state is durable."""
         self._open()
         parts: list[Part] = [self._clients, self._clients.long_commands, *self._doors, self]
-        self.loop.run([*parts, self._giving_way, self._resting], self._options.signals)
+        parts += [self._bequest, self._giving_way, self._resting]
+        self.loop.run(parts, self._options.signals)
+        self._bequest.revoke()
         for client in self._clients.all():
             client.close()
 
@@ -110,9 +116,9 @@ class Server:
     def use_keeper(self, fds: Sequence[int], idle: int) -> None:
         self._resting.use(fds, idle)
 
-    def get_up(self, channel: Channel, memory: int, idle: int) -> None:
+    def get_up(self, channel: Channel, memory: int, progress: int, idle: int) -> None:
         """Go on after a sleep, and use the same keeper again."""
-        self._resting.keep(channel, memory, idle)
+        self._resting.keep(channel, memory, progress, idle)
 
     def give_way(self, fds: Sequence[int]) -> None:
         self._giving_way.begin(fds)
@@ -170,6 +176,8 @@ class Server:
             self._ownership.add(listeners.control_client)
         if listeners.data_client is not None:
             self._clients.add_data(listeners.data_client)
+        if listeners.inheritance is not None:
+            self._bequest.inherit(listeners.inheritance)
 
     def _go_on(self) -> None:
         self._supervision.pump(self)

@@ -159,7 +159,6 @@ def test_nobody_waits_for_a_machine_that_has_hung_up(keeper: Keeper) -> None:
 
 def test_a_daemon_that_was_away_finds_it(keeper: Keeper) -> None:
     worker = keeper.keep(1)
-    keeper.asleep()
     with connected(worker) as machine:
         keeper.daemon.close()
         worker.close()

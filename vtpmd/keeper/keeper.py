@@ -52,11 +52,11 @@ _BROKEN = (ChannelClosedError, IllegalMessageError, OSError)
 
 _MAX_OUTGOING = 1000  # messages that a daemon has not read, besides two for each TPM
 _PATIENCE = 30.0  # seconds that a worker has to go on with it
-WITHOUT_DAEMON = 60.0
-"""Seconds, or at most twice as many, that a bequest waits for a daemon."""
+_ALONE = 60.0  # seconds, or at most twice as many, that a bequest waits for a daemon
+_LAST_ORDERS = 10_000  # of one daemon, when another one comes
 _LAST_WORDS = 16  # messages of a worker that has ended which are read before its bequest is told
 
-Callback = Callable[[], None]
+Callback = Callable[[], object]
 
 
 class Keeper:
@@ -111,6 +111,9 @@ class Keeper:
         if peer_of(sock).uid != os.geteuid():
             sock.close()
             return
+        for _ in range(_LAST_ORDERS):  # of a daemon that has ended, or gave up waiting
+            if self._daemon is None or not self._obey(self._daemon):
+                break
         self._part()
         sock.setblocking(False)
         self._daemon = daemon = Channel(sock, Side.KEEPER, State.KEEPING)
@@ -128,16 +131,17 @@ class Keeper:
         self._outgoing.clear()
         self._told = False
 
-    def _obey(self, daemon: Channel) -> None:
+    def _obey(self, daemon: Channel) -> bool:
+        """Follow its next order; whether there was one."""
         if self._outgoing:
             self._flush()
         try:
             order, fds = daemon.receive()
         except BlockingIOError:
-            return
+            return False
         except _BROKEN:
             self._part()
-            return
+            return False
         match order:
             case Keep():
                 self._keep(order, *fds)
@@ -154,6 +158,7 @@ class Keeper:
                     self._tell_asleep(uuid)
                 self._tell(Sleepers(len(self._sleepers)))
                 self._told |= not order.uuids and self._daemon is not None
+        return True
 
     def _tell(self, message: Message) -> None:
         """Tell the daemon, as soon as it reads.
@@ -288,7 +293,7 @@ class Keeper:
         except OSError:
             self._disinherit(uuid)
             return
-        self._due[uuid] = time.monotonic() + WITHOUT_DAEMON
+        self._due[uuid] = time.monotonic() + _ALONE
 
     def _wait_no_more(self, uuid: UUID, sleeper: Sleeper) -> None:
         if sleeper.bequest and uuid in self._due:
@@ -334,7 +339,6 @@ class Keeper:
         except ZygoteLostError as error:
             self._crippled = True
             self._fail(uuid, sleeper, str(error))
-            return
         except (SpawnError, *_BROKEN) as error:
             self._fail(uuid, sleeper, str(error))
 
@@ -370,7 +374,7 @@ class Keeper:
         if sleeper.bequest and self._daemon is None:
             self._disinherit(uuid)
         elif sleeper.bequest:
-            self._due[uuid] = time.monotonic() + WITHOUT_DAEMON
+            self._due[uuid] = time.monotonic() + _ALONE
         elif sleeper.channel is None:
             self._wake(uuid)
         else:

@@ -57,7 +57,8 @@ class Server:
         )
         self._giving_way = GivingWay(self.loop, self._estate)
         self._resting = Resting(self.loop, self._estate, supervision, self._giving_way)
-        supervision.on_detach = self.loop.forget
+        if supervision.channel is not None:
+            supervision.channel.on_close = self.loop.forget
         supervision.on_report = self.loop.attend
         instance.migration.old_keys.ask = supervision.ask
 

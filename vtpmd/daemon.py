@@ -6,6 +6,8 @@ import resource
 import signal
 import socket
 from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
 
 import trio
 
@@ -33,7 +35,6 @@ from vtpmd.supervisor.zygote import SpawnError, Zygote
 from vtpmd.telemetry.audit import Audit
 from vtpmd.telemetry.log import get_logger
 
-ADMIN_SOCKET_MODE = 0o666  # everybody may connect, and is told why when it is not for them
 DESCRIPTORS = 65536  # as the systemd unit has it
 
 log = get_logger("daemon")
@@ -141,7 +142,9 @@ async def _serve(
                 nursery.start_soon(_keep_watchdog_quiet)
                 nursery.start_soon(watch, fleet)
                 routes = Routes(fleet, audit, configuration.audit.reads)
-                server = Server(routes, configuration.admin.group, audit)
+                open_to_group = partial(_open_to_group, configuration.admin_socket)
+                server = Server(routes, configuration.admin.group, audit, open_to_group)
+                await nursery.start(server.serve, listener)
                 notify(f"READY=1\nSTATUS=Serving {len(entries)} virtual TPMs")
                 log.info(
                     "ready",
@@ -150,17 +153,29 @@ async def _serve(
                     state_dir=str(configuration.state_dir),
                     instances=len(entries),
                 )
-                await server.serve(listener)
 
 
 @contextlib.contextmanager
 def _admin_listener(configuration: Configuration) -> Iterator[socket.socket]:
     path = configuration.admin_socket
-    with sockets.listen(path, mode=ADMIN_SOCKET_MODE) as listener:
+    with sockets.listen(path, mode=0o600) as listener:
         try:
             yield listener
         finally:
             path.unlink(missing_ok=True)
+
+
+def _open_to_group(path: Path, group: int) -> None:
+    """Let the kernel admit the members of a group; everybody else it keeps away from us."""
+    try:
+        sockets.grant_anew(path, 0o660, None, group)
+    except OSError as error:
+        log.warning(
+            "admin-group-kept-out",
+            group=group,
+            reason=f"{path} can't be shared with it: {error.strerror}; "
+            "SupplementaryGroups= of the service, with that group, needs no sharing",
+        )
 
 
 async def _end_on_signal(

@@ -9,9 +9,10 @@ key provider.
 """
 
 import json
+import os
 from typing import TypeVar
 
-from . import codec, http, names, schema
+from . import codec, http, names, problems, schema
 from .errors import UNREACHABLE, ClientError
 from .names import Route
 
@@ -236,6 +237,8 @@ class Client:
         target = route.path.format(name=http.quote(name)) + query
         try:
             status, answer = http.exchange(self._path, route.method, target, body, media_type)
+        except PermissionError:
+            raise ClientError(problems.FORBIDDEN, self._kept_out()) from None
         except (OSError, http.AnswerError) as error:
             raise self._unreachable(getattr(error, "strerror", None) or str(error)) from None
         if not 200 <= status < 300:
@@ -253,6 +256,12 @@ class Client:
             return json.loads(answer)
         except (ValueError, RecursionError):
             raise self._unreachable("the answer is not JSON") from None
+
+    def _kept_out(self) -> str:
+        return (
+            f"User {os.geteuid()} may not use the admin socket {self._path}: only root, the "
+            "daemon's user and members of its admin group may."
+        )
 
     def _unreachable(self, reason: str) -> ClientError:
         return ClientError(UNREACHABLE, f"No answer from vtpmd on {self._path}: {reason}.")

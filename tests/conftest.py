@@ -30,7 +30,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 _SERVERS = {
-    *("swtpm", "zygote", "daemon", "host", "root", "stage"),
+    *("swtpm", "zygote", "daemon", "empty_daemon", "host", "root", "stage"),
     *("server", "moto", "token", "shared_token"),
     *("stage_of", "bombing", "pretend"),
 }

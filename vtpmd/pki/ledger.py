@@ -6,7 +6,7 @@ whoever guesses here certifies a key twice.
 """
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
 from sys import intern
 from typing import Final
@@ -71,11 +71,26 @@ class Ledger:
         """Whether the TPM did not take a certificate when it was last given it."""
         return given.digest in self._refused
 
-    def entries(self, identity: UUID) -> list[Entry]:
-        """All that is known of one identity."""
-        given = self.given(identity)
+    def entries(self, identity: UUID, digests: Collection[bytes] | None = None) -> list[Entry]:
+        """What is known of one identity and its certificates, or of those with these digests."""
+        given = [each for each in self.given(identity) if digests is None or each.digest in digests]
         revoked = [found for each in given if (found := self.revocation(each)) is not None]
         return [*self.known(identity), *given, *revoked]
+
+    def lacking(self, entries: Iterable[Entry]) -> list[Entry]:
+        """Those entries of which nothing like them is here yet."""
+        return [each for each in entries if not self._has(each)]
+
+    def _has(self, entry: Entry) -> bool:
+        match entry:
+            case Known():
+                return (entry.identity, entry.seed) in self._known
+            case Given():
+                return any(each.digest == entry.digest for each in self.given(entry.identity))
+            case Revoked():
+                return (entry.issuer, entry.serial) in self._revoked
+            case Refused():
+                return entry.digest in self._refused
 
     def append(self, entries: Sequence[Entry]) -> None:
         """Add entries, durably, all in one write.

@@ -13,6 +13,7 @@ from vtpmd.tpm.engine import Reply
 
 from .admission import Admission, Door
 from .adoption import Adoption
+from .aside import Aside
 from .clients import Clients
 from .estate import Estate
 from .giving_way import GivingWay
@@ -46,7 +47,8 @@ class Server:
         self._supervision = supervision
         self._options = options
         self.loop = Loop()
-        self._clients = Clients(self.loop, instance, side, options)
+        self._aside = Aside(self.loop)
+        self._clients = Clients(self.loop, self._aside, instance, side, options)
         self._admission = Admission(options.peers, supervision.report)
         self._ownership = Ownership(self.loop, self._clients, supervision.report, self.start_up)
         self._doors: list[Door] = []
@@ -72,9 +74,11 @@ class Server:
         """Serve until Stop, a signal or `Options.ending`; then the state is durable."""
         self._open()
         parts: list[Part] = [self._clients, self._clients.long_commands, *self._doors, self]
-        self.loop.run([*parts, self._giving_way, self._resting], self._options.signals)
+        parts += [self._aside, self._giving_way, self._resting]
+        self.loop.run(parts, self._options.signals)
         for client in self._clients.all():
             client.close()
+        self._aside.close()
 
     def free_for(self, turn: Turn) -> bool:
         return self._clients.long_commands.free_for(turn)
@@ -165,7 +169,7 @@ class Server:
             (listeners.data, self._add_data),
         ):
             if listener is not None:
-                self._doors.append(Door(self.loop, self._admission, listener, welcome))
+                self._doors.append(Door(self._aside, self._admission, listener, welcome))
         if listeners.control_client is not None:
             self._ownership.add(listeners.control_client)
         if listeners.data_client is not None:

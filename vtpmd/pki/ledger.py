@@ -18,8 +18,8 @@ from vtpmd.storage.files import open_file, storage_error
 
 from .authority import NO_END
 from .contents import Reported
-from .entries import Entry, Given, Known, Refused, Revoked, decode, encode
-from .errors import ConflictError
+from .entries import Entry, Given, Known, Refused, Revoked, decode, encode, is_whole
+from .errors import ConflictError, DamagedError
 
 NAME: Final = "ledger"
 
@@ -36,6 +36,7 @@ class Ledger:
         self._holders: dict[bytes, UUID] = {}
         self._reports: dict[Reported, Reported] = {}
         self._given: list[Given] = []
+        self._given_to: dict[UUID, list[Given]] = {}
         self._revoked: dict[tuple[str, str], Revoked] = {}
         self._refused: set[bytes] = set()
         fd = self._open()
@@ -57,7 +58,7 @@ class Ledger:
 
     def given(self, identity: UUID | None = None) -> list[Given]:
         """Every certificate that was given out, or those of one identity."""
-        return [each for each in self._given if identity in (None, each.identity)]
+        return list(self._given if identity is None else self._given_to.get(identity, ()))
 
     def revoked(self, issuer: str | None = None) -> list[Revoked]:
         """What was revoked, or what one issuer has."""
@@ -139,7 +140,9 @@ class Ledger:
                 for key in entry.fingerprints.values():
                     self._holders.setdefault(key, entry.identity)
             case Given():
-                self._given.append(self._lean_given(entry))
+                lean = self._lean_given(entry)
+                self._given.append(lean)
+                self._given_to.setdefault(lean.identity, []).append(lean)
                 self._refused.discard(entry.digest)
                 self._holders.setdefault(entry.key, entry.identity)
             case Revoked():
@@ -183,6 +186,8 @@ def _read(fd: int) -> Iterator[Entry]:
     with open(fd, "rb", closefd=False) as file:
         for number, line in enumerate(file, 1):
             if not line.endswith(b"\n"):
+                if is_whole(line[:-1]):  # no write ends so
+                    raise DamagedError(f"{NAME}, line {number}: its end was changed")
                 break
             yield decode(line, f"{NAME}, line {number}")
             end += len(line)

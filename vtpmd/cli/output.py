@@ -4,6 +4,7 @@ import json
 import re
 import sys
 from collections.abc import Iterable, Sequence
+from datetime import datetime
 from pathlib import Path
 
 import click
@@ -166,6 +167,11 @@ def show_fields(fields: Sequence[tuple[str, str]]) -> None:
     width = max(len(printable(name)) for name, _ in fields) + 1
     for name, value in fields:
         say(f"{printable(name) + ':':<{width}}  {value}")
+
+
+def end_text(moment: datetime) -> str:
+    """When a certificate ends, for people (RFC 5280, 4.1.2.5: those of the year 9999 don't)."""
+    return "never" if moment.year == datetime.max.year else time_text(moment)
 
 
 def show_table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> None:

@@ -27,7 +27,7 @@ _HEADER = struct.Struct(">HII")
 _TCG_HEADER = struct.Struct(">IBI")
 _SIZE_END = 6
 _TPM_SEND_COMMAND = struct.pack(">I", 8)
-_CC_SET_LOCALITY = 0x20001000
+CC_SET_LOCALITY = 0x20001000
 # swtpm answers a bad locality with this number, which lacks the warning bit of TPM_RC_LOCALITY.
 _VENDOR_BAD_LOCALITY = 0x107
 
@@ -135,7 +135,7 @@ def vendor_set_locality(
 ) -> VendorResponse | None:
     """Answer the vendor command TPM2_CC_SET_LOCALITY; None for any other command."""
     _, _, code = _HEADER.unpack_from(command)
-    if code != _CC_SET_LOCALITY:
+    if code != CC_SET_LOCALITY:
         return None
     if not permitted:
         return VendorResponse(refusal(RC.FAILURE))

@@ -61,6 +61,7 @@ class Clients:
             attachment,
             self.drops.of(str(peer_of(sock))),
             connection,
+            self._instance.observer,
         )
         self.controls.append(client)
         self._begin(client)
@@ -85,6 +86,7 @@ class Clients:
             dialect,
             self.drops.of(str(peer_of(sock))),
             connection,
+            self._instance.observer,
         )
         self.datas.append(client)
         self._begin(client)

@@ -97,6 +97,10 @@ class Keeper:
         self._epoll.register(fd, events)
         self._callbacks[fd] = callback
 
+    def _watch_channel(self, channel: Channel, callback: Callback) -> None:
+        channel.on_close = lambda closing: self._forget(closing.fileno())
+        self._watch(channel.fileno(), callback)
+
     def _forget(self, fd: int) -> None:
         if self._callbacks.pop(fd, None) is not None:
             self._epoll.unregister(fd)
@@ -119,13 +123,12 @@ class Keeper:
         self._daemon = daemon = Channel(sock, Side.KEEPER, State.KEEPING)
         self._had_daemon = True
         try:
-            self._watch(daemon.fileno(), partial(self._obey, daemon))
+            self._watch_channel(daemon, partial(self._obey, daemon))
         except OSError:
             self._part()
 
     def _part(self) -> None:
         if self._daemon is not None:
-            self._forget(self._daemon.fileno())
             self._daemon.close()
         self._daemon = None
         self._outgoing.clear()
@@ -227,7 +230,7 @@ class Keeper:
         sleeper = Sleeper(order.name, lock, progress, order.sandbox, worker, bequest=left)
         self._sleepers[order.uuid] = sleeper
         try:
-            self._watch(worker.fileno(), partial(self._hear, order.uuid))
+            self._watch_channel(worker, partial(self._hear, order.uuid))
         except OSError:
             self._drop(order.uuid, sleeper)
 
@@ -241,7 +244,6 @@ class Keeper:
 
     def _silence(self, sleeper: Sleeper) -> None:
         if sleeper.channel is not None:
-            self._forget(sleeper.channel.fileno())
             sleeper.channel.close()
         sleeper.channel = None
 
@@ -279,8 +281,6 @@ class Keeper:
         sleeper.forget_bequest()  # its connections are among those of the estate
         sleeper.estate = estate
         self._tell_asleep(uuid)
-
-    # --- bequests ---------------------------------------------------------------------------------
 
     def _await_heir(self, uuid: UUID, sleeper: Sleeper) -> None:
         """A worker has ended: what it has left waits until a daemon asks, or QEMU ends."""
@@ -335,7 +335,7 @@ class Keeper:
                 spawning.channel.send(order, [theirs.fileno()])
             ours.setblocking(False)
             sleeper.channel = Channel(ours, Side.PREDECESSOR, State.AWAITED)
-            self._watch(sleeper.channel.fileno(), partial(self._hand_over, uuid))
+            self._watch_channel(sleeper.channel, partial(self._hand_over, uuid))
         except ZygoteLostError as error:
             self._crippled = True
             self._fail(uuid, sleeper, str(error))

@@ -18,6 +18,7 @@ from . import hosting, inheritance, orders, successor
 from .admission import policy_of
 from .errors import EXIT_FAILED, DetainedError, SandboxError, UnknownModelError, frames_of
 from .options import Listeners, Options
+from .possession import AWAITED
 from .sandbox import Sandbox
 from .supervision import Supervision
 
@@ -149,5 +150,5 @@ def options_of(order: Serve, sandbox: dict[str, str]) -> Options:
         startup="clear" if order.startup else None,
         set_locality=order.set_locality,
         handover=order.handover,
-        incoming=order.incoming,
+        absent=AWAITED if order.incoming else "",
     )

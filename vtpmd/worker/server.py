@@ -13,6 +13,7 @@ from vtpmd.tpm.engine import Reply
 
 from .admission import Admission, Door
 from .adoption import Adoption
+from .aside import Aside
 from .bequest import Bequest
 from .clients import Clients
 from .estate import Estate
@@ -47,9 +48,12 @@ class Server:
         self._supervision = supervision
         self._options = options
         self.loop = Loop()
-        self._clients = Clients(self.loop, instance, side, options)
+        self._aside = Aside(self.loop)
+        self._clients = Clients(self.loop, self._aside, instance, side, options)
         self._admission = Admission(options.peers, supervision.report)
-        self._ownership = Ownership(self.loop, self._clients, supervision.report, self.start_up)
+        self._ownership = Ownership(
+            self.loop, self._clients, supervision.report, self._close_doors, self.start_up
+        )
         self._doors: list[Door] = []
         self._estate = Estate(
             instance, self._clients, self._ownership, self._admission, listeners, options, kept
@@ -59,7 +63,8 @@ class Server:
         self._resting = Resting(
             self.loop, self._estate, supervision, self._giving_way, self._bequest
         )
-        supervision.on_detach = self.loop.forget
+        if supervision.channel is not None:
+            supervision.channel.on_close = self.loop.forget
         supervision.on_report = self.loop.attend
         instance.migration.old_keys.ask = supervision.ask
 
@@ -76,11 +81,12 @@ class Server:
         """Serve until Stop, a signal or `Options.ending`; then the state is durable."""
         self._open()
         parts: list[Part] = [self._clients, self._clients.long_commands, *self._doors, self]
-        parts += [self._bequest, self._giving_way, self._resting]
+        parts += [self._aside, self._bequest, self._giving_way, self._resting]
         self.loop.run(parts, self._options.signals)
         self._bequest.revoke()
         for client in self._clients.all():
             client.close()
+        self._aside.close()
 
     def free_for(self, turn: Turn) -> bool:
         return self._clients.long_commands.free_for(turn)
@@ -171,13 +177,19 @@ class Server:
             (listeners.data, self._add_data),
         ):
             if listener is not None:
-                self._doors.append(Door(self.loop, self._admission, listener, welcome))
+                self._doors.append(Door(self._aside, self._admission, listener, welcome))
         if listeners.control_client is not None:
             self._ownership.add(listeners.control_client)
         if listeners.data_client is not None:
             self._clients.add_data(listeners.data_client)
         if listeners.inheritance is not None:
             self._bequest.inherit(listeners.inheritance)
+
+    def _close_doors(self) -> None:
+        """Let nobody connect any more: where somebody knows that we end, another may listen."""
+        for door in self._doors:
+            door.close()
+        self._listeners.remove_names()
 
     def _go_on(self) -> None:
         self._supervision.pump(self)

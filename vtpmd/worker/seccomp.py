@@ -26,6 +26,7 @@ _FCNTL = [
     fcntl.F_GETFD,
     fcntl.F_SETFD,
     fcntl.F_GETFL,
+    fcntl.F_GETLK,
     fcntl.F_SETFL,
     fcntl.F_DUPFD_CLOEXEC,
 ]

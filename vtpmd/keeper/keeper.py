@@ -317,8 +317,6 @@ class Keeper:
             sleeper.end_bequest()
         self._drop(uuid, sleeper)
 
-    # --- waking -----------------------------------------------------------------------------------
-
     def _wake(self, uuid: UUID) -> None:
         """Have a worker forked that goes on with it, unless it is awake or one was already."""
         sleeper = self._sleepers.get(uuid)

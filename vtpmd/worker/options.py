@@ -29,8 +29,8 @@ class Listeners:
     data: socket.socket | None = None
     control_client: socket.socket | None = None
     data_client: socket.socket | None = None
-    inheritance: Inheritance | None = field(default=None, kw_only=True)
     remove_names: Callable[[], None] = field(default=lambda: None, kw_only=True)
+    inheritance: Inheritance | None = field(default=None, kw_only=True)
 
 
 class Ending(Flag):

@@ -31,6 +31,7 @@ from .release import demand_free
 from .serving import ADOPTED, POWERED_OFF, Serving
 from .states import SERVED, Act, Cause, Condition, Standing
 from .succession import meet
+from .wakefulness import stay_awake
 from .worker import Worker
 
 
@@ -169,10 +170,10 @@ class Instance:
             yield self._worker
 
     async def _wake(self) -> None:
-        """Have a worker serve it if it sleeps. Raises OperationError."""
+        """Have a worker serve it that does not sleep soon, if one is to. Raises OperationError."""
         if self._serving is not None:
             with refusals():
-                await self._serving.wake()
+                await stay_awake(self._serving, self._granted())
 
     @property
     def asleep(self) -> bool:
@@ -368,9 +369,10 @@ class Instance:
                 self._log.warning("hand-over-not-noted", handover=handover, reason=str(error))
 
     async def _end(self, reason: str, force: bool = False) -> None:
-        await self._wake()
-        if self._serving is not None:
-            await self._serving.end(reason, force)
+        if (serving := self._serving) is not None:
+            with refusals():
+                await serving.wake()
+            await serving.end(reason, force)
 
     def _become(self, cause: Cause, reason: str) -> None:
         self.condition = self.condition.after(cause, reason)

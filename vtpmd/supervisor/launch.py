@@ -32,6 +32,7 @@ from .endpoints import Endpoints
 from .errors import WorkerEndedError, WorkerSilentError
 from .events import OnEvent
 from .host import Host
+from .instance_log import log_of
 from .metadata import Metadata
 from .old_keys import OldKeys
 from .refusals import EXPECTED, NotServedError
@@ -265,6 +266,20 @@ async def admit(worker: Worker, grant: Grant) -> None:
         ) from None
     except WorkerEndedError:
         return
+
+
+async def renew_access(
+    worker: Worker, endpoints: Endpoints, grant: Grant, metadata: Metadata
+) -> None:
+    """Tell a worker that was not started by us who may connect: that may have changed.
+
+    It serves on also if that fails: who uses the TPM has nothing to do with it.
+    """
+    try:
+        endpoints.grant(grant)
+        await worker.ask(grant.order, Admitted)
+    except EXPECTED as error:
+        log_of(metadata).warning("access-unchanged", reason=str(error))
 
 
 async def _keep_up(worker: Worker, known: Grant, granted: Callable[[], Grant]) -> None:

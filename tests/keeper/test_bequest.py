@@ -154,7 +154,7 @@ def test_nobody_waits_for_a_machine_that_has_hung_up(keeper: Keeper) -> None:
         keeper.daemon.close()
         assert not keeper.ends(SOON)
         machine.data.close()
-        assert keeper.ends()
+        assert keeper.ends(30.0)
 
 
 def test_a_daemon_that_was_away_finds_it(keeper: Keeper) -> None:

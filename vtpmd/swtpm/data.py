@@ -29,7 +29,7 @@ _TCG_HEADER = struct.Struct(">IBI")
 _SIZE_END = 6
 _unpack = _HEADER.unpack_from
 _TPM_SEND_COMMAND = struct.pack(">I", 8)
-_CC_SET_LOCALITY = 0x20001000
+CC_SET_LOCALITY = 0x20001000
 # swtpm answers a bad locality with this number, which lacks the warning bit of TPM_RC_LOCALITY.
 _VENDOR_BAD_LOCALITY = 0x107
 
@@ -143,7 +143,7 @@ def vendor_set_locality(
     command: bytes, *, permitted: bool, max_locality: int = MAX_LOCALITY
 ) -> VendorResponse | None:
     """Answer the vendor command TPM2_CC_SET_LOCALITY; None for any other command."""
-    if code_of(command) != _CC_SET_LOCALITY:
+    if code_of(command) != CC_SET_LOCALITY:
         return None
     if not permitted:
         return VendorResponse(refusal(RC.FAILURE))

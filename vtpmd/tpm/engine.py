@@ -20,6 +20,7 @@ from .crypto.resumable import ResumableHash
 from .facts import Facts, bank_names, facts_of, profile_names, rsa_key_sizes
 from .identity import EndorsementKey, IdentityError
 from .manufacture import manufacture
+from .naming import command_name, response_name
 from .profile import Profile, ProfileError, named
 from .rc import RC, EngineError
 from .response import error_response as refusal
@@ -41,9 +42,11 @@ __all__ = [
     "StartupType",
     "StateError",
     "bank_names",
+    "command_name",
     "compile_ahead",
     "profile_names",
     "refusal",
+    "response_name",
     "rsa_key_sizes",
 ]
 
@@ -78,8 +81,12 @@ class Engine:
         pcr_banks: Sequence[str],
         entropy: Callable[[int], bytes],
         now: Callable[[], int],
+        *,
+        persistent_eks: bool = True,
     ) -> "Engine":
-        """A new TPM with its own seeds and EKs, powered off.
+        """A new TPM with its own seeds, powered off, and with EKs at their persistent handles.
+
+        Without `persistent_eks` those handles are free, for whoever sets the TPM up.
 
         `now` is a monotonic clock in ms. Raises ProfileError for an unknown profile or bank.
         """
@@ -89,7 +96,7 @@ class Engine:
         if unknown or not pcr_banks:
             raise ProfileError(f"PCR banks are chosen from {', '.join(by_name)}, not {unknown}")
         banks = [by_name[name] for name in pcr_banks]
-        return cls(manufacture(profile, banks, entropy, now))
+        return cls(manufacture(profile, banks, entropy, now, persistent_eks=persistent_eks))
 
     @classmethod
     def restore(

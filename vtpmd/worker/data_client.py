@@ -22,6 +22,7 @@ from .client import Client, Turns
 from .drops import ClientDrops
 from .execution import UnstoredError
 from .instance import Instance
+from .observer import Observer, why_failed
 
 _AFTER = Turn.AFTER  # looking up a member of an Enum takes 0.1 µs in Python 3.11
 
@@ -76,6 +77,7 @@ class DataClient(Client[DataRequest]):
         dialect: Dialect,
         drops: ClientDrops,
         connection: Connection | None = None,
+        observer: Observer | None = None,
     ) -> None:
         super().__init__(sock, heard, long_commands, instance.execution.note_defect)
         self._long_commands = long_commands
@@ -86,6 +88,7 @@ class DataClient(Client[DataRequest]):
         self._bare = not (dialect.extensions or dialect.disconnect)
         self._drops = drops
         self.connection = connection
+        self._observer = observer
         self._parser = DataParser(tcg_form=dialect.extensions)
         self._running_aside = False
 
@@ -117,6 +120,8 @@ class DataClient(Client[DataRequest]):
         except Exception as error:  # as in `attempt`
             self._note_defect(error)
             response = refusal(RC.FAILURE)
+        if self._observer is not None:
+            self._observe(data, self._settings.locality, response)
         if self._poll(0):  # `has_sent`
             self._drop_unread()
         self.send(response if len(response) <= limit else bounded(response, limit))
@@ -197,9 +202,20 @@ class DataClient(Client[DataRequest]):
         self._running_aside = False
         if self.closed:
             return
+        if self._observer is not None:
+            locality = request.tcg_locality
+            self._observe(
+                request.command, self._settings.locality if locality is None else locality, response
+            )
         self._drop_unread()
         self.send(request.frame(bounded(response, self._settings.buffer_size)))
         self.closing = self.closing or self._dialect.disconnect
+
+    def _observe(self, command: bytes, locality: int, response: bytes) -> None:
+        assert self._observer is not None
+        code = int.from_bytes(response[6:10])
+        why = why_failed(self._execution, command) if code == RC.FAILURE else ""
+        self._observer.executed(command[6:10], locality, code, why)
 
     def _drop_unread(self) -> None:
         """A conforming client has sent nothing: its answer is not out."""

@@ -209,7 +209,9 @@ async def test_what_the_keeper_woke_as_it_ended_is_not_woken_twice(dormitory: St
         assert pid is not None
         guest.send(GET_RANDOM_16)
         assert readable(ours._channel)
-        told, _ = ours._channel.receive()  # nobody tells the daemon
+        told, fds = ours._channel.receive()  # nobody tells the daemon
+        for fd in fds:
+            os.close(fd)
         assert isinstance(told, Awake)
         os.kill(pid, signal.SIGKILL)
         await awake(dormitory)

@@ -139,8 +139,18 @@ class Vtpmd:
 
     def ctl(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run vtpmctl."""
-        command = [str(self._commands / "vtpmctl"), "--socket", str(self.admin), *arguments]
-        return subprocess.run(command, capture_output=True, text=True, timeout=60)
+        return subprocess.run(
+            self._controlling(*arguments), capture_output=True, text=True, timeout=60
+        )
+
+    def controlling(self, *arguments: str) -> subprocess.Popen[bytes]:
+        """The process of vtpmctl, begun, whose output nobody wants."""
+        return subprocess.Popen(
+            self._controlling(*arguments), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+
+    def _controlling(self, *arguments: str) -> list[str]:
+        return [str(self._commands / "vtpmctl"), "--socket", str(self.admin), *arguments]
 
     def control(self, *arguments: str) -> Any:
         """What vtpmctl answers, from its --json."""

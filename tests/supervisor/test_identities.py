@@ -23,12 +23,13 @@ from vtpmd.config.schema import Identity as Settings
 from vtpmd.ipc.identity import Identity, Reported
 from vtpmd.operations.endorsement import agrees
 from vtpmd.pki.certificates import Certificates, request_pem
-from vtpmd.pki.entries import Given, Known
+from vtpmd.pki.entries import Entry, Given, Known, Revoked
 from vtpmd.pki.errors import ConflictError, DamagedError, RefusedError
 from vtpmd.storage.errors import StorageError
 from vtpmd.supervisor.authority import Authority
-from vtpmd.supervisor.identities import Identities, known_as
+from vtpmd.supervisor.identities import Identities
 from vtpmd.supervisor.keys import Keys
+from vtpmd.supervisor.told import known_as
 from vtpmd.telemetry.audit import Audit
 
 ONE, OTHER = UUID(int=1), UUID(int=2)
@@ -222,6 +223,69 @@ async def test_a_bundle_is_believed_as_far_as_a_trusted_root_goes(
     assert "ecc-p384" not in proven.names
     odd = replace(known, identity=OTHER, reported=replace(known.reported, level=-1))
     assert await noted(OTHER, odd, given, roots=True) == []
+
+
+async def test_a_ticket_is_believed_as_far_as_its_certificates_agree(made: Made) -> None:
+    root = ForeignAuthority("the source's root")
+    issuer = ForeignAuthority("the source's issuer", root)
+    leaf = issuer.certify(P256.public_key(), subject=str(ONE))
+    came = Certificates({"ecc-p256": leaf}, (issuer.certificate, root.certificate))
+    known = known_as(ONE, TOLD, "made")
+    given = Given(
+        identity=ONE,
+        seed=known.seed,
+        kind="ecc-p256",
+        key=known.fingerprints["ecc-p256"],
+        serial="1f",
+        issuer="the source's key identifier",
+        source="own",
+        not_after=leaf.not_valid_after_utc,
+        digest=hashlib.sha256(der(leaf)).digest(),
+    )
+    revoked = Revoked(serial=given.serial, issuer=given.issuer, reason="superseded")
+    entries: list[Entry] = [known, given, revoked]
+
+    async def noted(identities: Identities) -> list[Any]:
+        return (await identities.ledger()).entries(ONE)
+
+    stranger = ec.generate_private_key(ec.SECP256R1()).public_key()
+    refused: list[tuple[list[Entry], Certificates]] = [
+        (entries, Certificates({"ecc-p256": issuer.certify(stranger)}, came.chain)),
+        (entries, Certificates({"ecc-p256": leaf}, (root.certificate,))),
+        ([replace(known, identity=OTHER), given], came),
+        ([replace(known, keys={"ecc-p256": b"nonsense"}, names={})], Certificates()),
+        ([replace(known, reported=replace(known.reported, revision=-1))], Certificates()),
+    ]
+    for wrong, certificates in refused:
+        with pytest.raises((RefusedError, DamagedError)):
+            await made().take_over(ONE, wrong, certificates)
+    assert await noted(made()) == []
+    for identities in (made(), made()):  # the other time it has come back
+        await identities.take_over(ONE, entries, came)
+        (believed, certificate, revocation) = await noted(identities)
+        assert believed == replace(known, how="restored")
+        # Of the certificate the source's time is believed, and that it is revoked there: here its
+        # authority is a foreign one, whose revocation lists nobody makes here.
+        serial, name = f"{leaf.serial_number:x}", "CN=the source's issuer"
+        assert certificate == replace(given, serial=serial, issuer=name, source="foreign")
+        assert revocation == replace(revoked, serial=serial, issuer=name)
+    ledger = await made().ledger()
+    assert len(ledger.given()) == len(ledger.revoked()) == 1
+
+
+async def test_what_leaves_with_a_tpm_says_what_was_revoked(made: Made) -> None:
+    identities = made()
+    certificates = await identities.welcome(ONE, TOLD, "main")
+    renewed = await identities.renew((await identities.ledger()).known(ONE)[0])
+    (first, *_, last) = (await identities.ledger()).given(ONE)
+    await identities.revoke([first, last], "superseded")
+    for held, revoked in ((certificates, first), (renewed, last)):
+        told = await identities.told(ONE, held)
+        assert [type(each) for each in told] == [Known, Given, Given, Revoked]
+        assert told[-1] == (await identities.ledger()).revocation(revoked)
+        assert {each.digest for each in told if isinstance(each, Given)} == set(
+            held.leaf_digests.values()
+        )
 
 
 async def test_a_request_is_needed_for_another_issuer(made: Made) -> None:

@@ -13,7 +13,7 @@ from tests.worker.harness import make_key
 from vtpmd.ipc.channel import Channel, ChannelClosedError
 from vtpmd.ipc.messages import STATE_FDS, GiveBack, Serve, TakenBack
 from vtpmd.ipc.rules import Side, State
-from vtpmd.worker.connection import close_fds
+from vtpmd.linux.descriptors import close_fds
 from vtpmd.worker.resting import taken, taken_at_last
 
 SOON = 0.05

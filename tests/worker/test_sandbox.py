@@ -20,9 +20,9 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from tests.worker.harness import files, opened
 from vtpmd.ipc.messages import SandboxMode
 from vtpmd.linux import kernel
+from vtpmd.linux.descriptors import close_fds
 from vtpmd.storage.state_file import FILE_SIZE
 from vtpmd.worker import sandbox, seccomp
-from vtpmd.worker.connection import close_fds
 from vtpmd.worker.errors import SandboxError
 from vtpmd.worker.sandbox import Sandbox
 from vtpmd.worker.side import SideThread

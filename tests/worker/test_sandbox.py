@@ -20,6 +20,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from tests.worker.harness import files, opened
 from vtpmd.ipc.messages import SandboxMode
 from vtpmd.linux import kernel
+from vtpmd.linux import seccomp as compiler
 from vtpmd.linux.descriptors import close_fds
 from vtpmd.storage.state_file import FILE_SIZE
 from vtpmd.worker import sandbox, seccomp
@@ -341,7 +342,7 @@ def test_what_the_zygote_has_compiled_is_loaded_without_the_compiler(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     rules = seccomp.prepare(removing=False).rules
-    monkeypatch.setattr(seccomp, "_library", None)
+    monkeypatch.setattr(compiler, "_library", None)
 
     def work() -> None:
         sandbox = Sandbox("require")
@@ -359,7 +360,7 @@ def test_a_missing_part_is_refused_or_told(
     tmp_path: Path, mode: SandboxMode, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(kernel, "landlock_abi", lambda: 0)
-    monkeypatch.setattr(seccomp, "_library", None)
+    monkeypatch.setattr(compiler, "_library", None)
     seccomp.prepare.cache_clear()
 
     def work() -> None:

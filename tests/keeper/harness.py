@@ -107,6 +107,7 @@ class Keeper:
     pidfd: int
     daemon: Channel
     sleepers: list[Sleeper] = field(default_factory=list)
+    held: list[socket.socket] = field(default_factory=list)
 
     def reconnect(self) -> None:
         """Another daemon takes the place of this one."""
@@ -114,13 +115,16 @@ class Keeper:
         self.daemon = Channel.connect(self.path, Side.SUPERVISOR, State.KEEPING)
         self.daemon.set_blocking(True)
 
-    def keep(self, number: int) -> Sleeper:
-        """Tell of an instance whose worker serves."""
+    def keep(self, number: int, held: bool = False) -> Sleeper:
+        """Tell of an instance whose worker serves; the keeper's end may be held here, too."""
         ours, theirs = Channel.pair()
         lock = os.memfd_create("lock")
-        with theirs:
-            self.daemon.send(Keep(one(number), f"web{number}"), [theirs.fileno(), lock])
+        self.daemon.send(Keep(one(number), f"web{number}"), [theirs.fileno(), lock])
         os.close(lock)
+        if held:
+            self.held.append(theirs)
+        else:
+            theirs.close()
         sleeper = Sleeper(one(number), Channel(ours, Side.SUCCESSOR, State.SUCCEEDED))
         self.sleepers.append(sleeper)
         return sleeper
@@ -171,6 +175,8 @@ def kept(directory: Path) -> Iterator[Keeper]:
     finally:
         for sleeper in keeper.sleepers:
             sleeper.close()
+        for end in keeper.held:
+            end.close()
         keeper.daemon.close()
         if not keeper.ends(0.5):
             signal.pidfd_send_signal(pidfd, signal.SIGKILL)

@@ -10,7 +10,7 @@ import array
 import contextlib
 import os
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import cast
@@ -54,6 +54,9 @@ class Channel:
         """The version of the other end, once its greeting has been received."""
         self.sender: Peer | None = None
         """Who sent the packet received last, by the kernel's word; None unless from `connect`."""
+        self.on_close: Callable[[Channel], None] = lambda channel: None
+        """Is given this channel before it is closed, also by `receive`: who waits for it must
+        forget it while it has its descriptor."""
         with contextlib.suppress(OSError):  # whoever is gone is missed when a message is sent
             sock.send(greeting(version.PROTOCOL))
 
@@ -100,6 +103,8 @@ class Channel:
         return cls(sock, side, state)
 
     def close(self) -> None:
+        if self.fileno() >= 0:
+            self.on_close(self)
         self._socket.close()
 
     def send(self, message: Message, fds: Sequence[int] = ()) -> None:

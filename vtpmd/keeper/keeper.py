@@ -86,6 +86,10 @@ class Keeper:
         self._epoll.register(fd, select.EPOLLIN)
         self._callbacks[fd] = callback
 
+    def _watch_channel(self, channel: Channel, callback: Callback) -> None:
+        channel.on_close = lambda closing: self._forget(closing.fileno())
+        self._watch(channel.fileno(), callback)
+
     def _forget(self, fd: int) -> None:
         if self._callbacks.pop(fd, None) is not None:
             self._epoll.unregister(fd)
@@ -105,13 +109,12 @@ class Keeper:
         self._daemon = daemon = Channel(sock, Side.KEEPER, State.KEEPING)
         self._had_daemon = True
         try:
-            self._watch(daemon.fileno(), partial(self._obey, daemon))
+            self._watch_channel(daemon, partial(self._obey, daemon))
         except OSError:
             self._part()
 
     def _part(self) -> None:
         if self._daemon is not None:
-            self._forget(self._daemon.fileno())
             self._daemon.close()
         self._daemon = None
         self._outgoing.clear()
@@ -195,7 +198,7 @@ class Keeper:
         worker = Channel(sock, Side.PREDECESSOR, State.SUCCEEDED)
         self._sleepers[order.uuid] = sleeper = Sleeper(order.name, lock, order.sandbox, worker)
         try:
-            self._watch(worker.fileno(), partial(self._hear, order.uuid))
+            self._watch_channel(worker, partial(self._hear, order.uuid))
         except OSError:
             self._drop(order.uuid, sleeper)
 
@@ -207,7 +210,6 @@ class Keeper:
 
     def _silence(self, sleeper: Sleeper) -> None:
         if sleeper.channel is not None:
-            self._forget(sleeper.channel.fileno())
             sleeper.channel.close()
         sleeper.channel = None
 
@@ -260,7 +262,7 @@ class Keeper:
                 spawning.channel.send(order, [theirs.fileno()])
             ours.setblocking(False)
             sleeper.channel = Channel(ours, Side.PREDECESSOR, State.AWAITED)
-            self._watch(sleeper.channel.fileno(), partial(self._hand_over, uuid))
+            self._watch_channel(sleeper.channel, partial(self._hand_over, uuid))
         except ZygoteLostError as error:
             self._crippled = True
             self._fail(uuid, sleeper, str(error))

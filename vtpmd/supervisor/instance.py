@@ -23,7 +23,7 @@ from .endpoints import Endpoints
 from .errors import EndpointError, WorkerEndedError
 from .events import EventLog
 from .host import Host
-from .instance_log import log_of
+from .instance_log import log_of, tell_state
 from .launch import admit, try_key
 from .metadata import Metadata
 from .old_keys import OldKeys
@@ -382,7 +382,7 @@ class Instance:
         self._ran = None
         if cause is Cause.READY and self.metadata.incoming:
             self._host.nursery.start_soon(self._look_at_hand_over)
-        self._log.info("state", state=self.condition.state, reason=reason)
+        tell_state(self._log, self.condition)
         self._host.nursery.start_soon(self._note_condition)
 
     async def _note_condition(self) -> None:

@@ -71,6 +71,12 @@ class Door:
             self.deadline = None
             self._open()
 
+    def close(self) -> None:
+        """Stop listening."""
+        self.deadline = None
+        self._selector.forget(self._listener)
+        self._listener.close()
+
     def _open(self) -> None:
         self._selector.watch(self._listener, selectors.EVENT_READ, self._accept)
 

@@ -35,6 +35,7 @@ class Adoption:
             self._dismiss(self._candidates[0])
         sock.setblocking(False)
         candidate = Channel(sock, Side.WORKER, State.SERVING)
+        candidate.on_close = self._loop.forget
         self._candidates.append(candidate)
         self._loop.watch(candidate, selectors.EVENT_READ, lambda: self._hear(candidate))
 

@@ -72,6 +72,7 @@ class Clients:
             attachment,
             self.drops.of(str(peer_of(sock))),
             connection,
+            self._instance.observer,
         )
         self.controls.append(client)
         self._begin(client)
@@ -96,6 +97,7 @@ class Clients:
             dialect,
             self.drops.of(str(peer_of(sock))),
             connection,
+            self._instance.observer,
         )
         self.datas.append(client)
         self._begin(client)

@@ -14,6 +14,7 @@ from vtpmd.swtpm.table import Command, Result, Turn
 from .client import Client, Turns
 from .connection import close_fds
 from .drops import ClientDrops
+from .observer import Observer
 from .old_keys import KeyAwaitedError
 
 
@@ -41,6 +42,7 @@ class ControlClient(Client[Request]):
         attachment: Attachment,
         drops: ClientDrops,
         connection: Connection | None = None,
+        observer: Observer | None = None,
     ) -> None:
         super().__init__(sock, heard, self, note_defect)
         self._others = turns
@@ -50,6 +52,7 @@ class ControlClient(Client[Request]):
         self._parser = RequestParser()
         self._channel = ControlChannel(host, self._attach, connection)
         self._fd: int | None = None
+        self._observer = observer
 
     @property
     def partial(self) -> bool:
@@ -94,7 +97,7 @@ class ControlClient(Client[Request]):
             if request.last:
                 self._attachment.refused(self, command)
             self._drop_fd()
-            self.send(refuse(request, Result.FAIL))
+            self._answer(request, refuse(request, Result.FAIL))
             return
         try:
             response = self._channel.answer(request)
@@ -104,15 +107,15 @@ class ControlClient(Client[Request]):
             return
         if not self.pending and not self._parser.partial:
             self._drop_fd()
-        if response:
-            self.send(response)
-        if request.close:
-            self.closing = True
         if command is Command.SHUTDOWN:
             self._attachment.shut_down(self)
+        if response:
+            self._answer(request, response)
+        if request.close:
+            self.closing = True
 
     def fail(self, request: Request) -> None:
-        self.send(refuse(request, Result.FAIL))
+        self._answer(request, refuse(request, Result.FAIL))
 
     def give_up(self) -> None:
         self.close()
@@ -121,6 +124,12 @@ class ControlClient(Client[Request]):
         self._drop_fd()
         self._channel.close()
         super().close()
+
+    def _answer(self, request: Request, response: bytes) -> None:
+        if response and self._observer is not None:
+            name = "unknown" if request.command is None else request.command.name
+            self._observer.controlled(name, int.from_bytes(response[:4]))
+        self.send(response)
 
     def _attach(self) -> None:
         if self._fd is None:

@@ -39,18 +39,20 @@ ASKING: Final = frozenset(
 
 
 class Ownership:
-    """`restart` is called after a SHUTDOWN that does not end the worker."""
+    """`close_doors` is called at a SHUTDOWN that ends the worker, `restart` at any other."""
 
     def __init__(
         self,
         loop: Loop,
         clients: Clients,
         report: Report,
+        close_doors: Callable[[], None],
         restart: Callable[[], None],
     ) -> None:
         self._loop = loop
         self._clients = clients
         self._report = report
+        self._close_doors = close_doors
         self._restart = restart
         self.attached: DataClient | None = None
         clients.on_closed = self._closed
@@ -98,12 +100,17 @@ class Ownership:
         self._report("client-connected", str(peer_of(client.socket)))
 
     def shut_down(self, client: ControlClient) -> None:
-        """SHUTDOWN: swtpm ends here; we part with this client and, as a rule, await the next."""
+        """SHUTDOWN, before it is answered: swtpm ends here, and is followed by another one.
+
+        We part with this client and, as a rule, await the next.
+        """
         client.closing = True
         if client is self._owner and self.attached is not None:
             self._clients.close(self.attached)
         self._clients.end_if(Ending.ON_SHUTDOWN)
-        if not self._loop.ending:
+        if self._loop.ending:
+            self._close_doors()
+        else:
             self._restart()
 
     def _owner_lives(self) -> bool:

@@ -18,6 +18,7 @@ from .admission import policy_of
 from .connection import close_fds
 from .errors import EXIT_FAILED, DetainedError, SandboxError, UnknownModelError, frames_of
 from .options import Listeners, Options
+from .possession import AWAITED
 from .sandbox import Sandbox
 from .supervision import Supervision
 
@@ -147,5 +148,5 @@ def options_of(order: Serve, sandbox: dict[str, str]) -> Options:
         startup="clear" if order.startup else None,
         set_locality=order.set_locality,
         handover=order.handover,
-        incoming=order.incoming,
+        absent=AWAITED if order.incoming else "",
     )

@@ -50,14 +50,17 @@ class Server:
         self._aside = Aside(self.loop)
         self._clients = Clients(self.loop, self._aside, instance, side, options)
         self._admission = Admission(options.peers, supervision.report)
-        self._ownership = Ownership(self.loop, self._clients, supervision.report, self.start_up)
+        self._ownership = Ownership(
+            self.loop, self._clients, supervision.report, self._close_doors, self.start_up
+        )
         self._doors: list[Door] = []
         self._estate = Estate(
             instance, self._clients, self._ownership, self._admission, listeners, options, kept
         )
         self._giving_way = GivingWay(self.loop, self._estate)
         self._resting = Resting(self.loop, self._estate, supervision, self._giving_way)
-        supervision.on_detach = self.loop.forget
+        if supervision.channel is not None:
+            supervision.channel.on_close = self.loop.forget
         supervision.on_report = self.loop.attend
         instance.migration.old_keys.ask = supervision.ask
 
@@ -174,6 +177,12 @@ class Server:
             self._ownership.add(listeners.control_client)
         if listeners.data_client is not None:
             self._clients.add_data(listeners.data_client)
+
+    def _close_doors(self) -> None:
+        """Let nobody connect any more: where somebody knows that we end, another may listen."""
+        for door in self._doors:
+            door.close()
+        self._listeners.remove_names()
 
     def _go_on(self) -> None:
         self._supervision.pump(self)

@@ -14,6 +14,7 @@ from uuid import UUID
 from tests.worker.harness import DEADLINE, make_key
 from vtpmd.ipc.channel import Channel, ChannelClosedError
 from vtpmd.ipc.messages import (
+    PROGRESS_SIZE,
     STATE_FDS,
     GiveBack,
     Keep,
@@ -24,6 +25,7 @@ from vtpmd.ipc.messages import (
 )
 from vtpmd.ipc.rules import Side, State
 from vtpmd.linux import sockets
+from vtpmd.linux.memory import memory_file
 from vtpmd.spawn.process import start_keeper
 from vtpmd.supervisor import serving_lock
 
@@ -118,9 +120,9 @@ class Keeper:
     def keep(self, number: int, held: bool = False) -> Sleeper:
         """Tell of an instance whose worker serves; the keeper's end may be held here, too."""
         ours, theirs = Channel.pair()
-        lock = os.memfd_create("lock")
-        self.daemon.send(Keep(one(number), f"web{number}"), [theirs.fileno(), lock])
-        os.close(lock)
+        order = Keep(one(number), f"web{number}")
+        with memory_file("lock") as lock, memory_file("any", PROGRESS_SIZE) as progress:
+            self.daemon.send(order, [theirs.fileno(), lock, progress])
         if held:
             self.held.append(theirs)
         else:

@@ -7,9 +7,9 @@ from collections.abc import Callable
 from vtpmd.ipc.channel import Channel, ChannelClosedError, IllegalMessageError
 from vtpmd.ipc.messages import Message
 from vtpmd.ipc.rules import Side, State
+from vtpmd.linux.descriptors import close_fds
 
 from .admission import Admission, Door
-from .connection import close_fds
 from .loop import Loop
 
 _MAX_CANDIDATES = 4

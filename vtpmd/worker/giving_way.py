@@ -15,9 +15,9 @@ from typing import Protocol
 from vtpmd.ipc.channel import Channel, ChannelClosedError, IllegalMessageError
 from vtpmd.ipc.messages import Detained, Succession
 from vtpmd.ipc.rules import Side, State
+from vtpmd.linux.descriptors import close_fds
 
 from . import serving_lock
-from .connection import close_fds
 from .loop import Loop
 from .sources import now
 

@@ -78,6 +78,17 @@ class Ownership:
         self._clients.put_first(controls[owner - 1] if owner else None)
         self.attached = datas[attached - 1] if attached else None
 
+    def inherit(self, owner: ControlClient, attached: DataClient) -> None:
+        """Go on with QEMU where a worker has crashed."""
+        self._clients.put_first(owner)
+        self.attached = attached
+
+    @property
+    def pair(self) -> tuple[ControlClient, DataClient] | None:
+        """QEMU's connections; None while there is no owner."""
+        owner, attached = self._owner, self.attached
+        return None if owner is None or attached is None else (owner, attached)
+
     def permits(self, client: ControlClient, command: Command) -> bool:
         """Whether this client may send this command now."""
         return client is self._owner or command in ASKING or not self._owner_lives()

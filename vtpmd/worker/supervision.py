@@ -44,13 +44,13 @@ from vtpmd.ipc.messages import (
     UseKeeper,
 )
 from vtpmd.ipc.quota import MAX_DETAIL, workers_quota
+from vtpmd.linux.descriptors import close_fds
 from vtpmd.linux.peers import PeerPolicy
 from vtpmd.storage.errors import EnvelopeError, StorageError
 from vtpmd.swtpm.table import Turn
 
 from . import identity
 from .admission import policy_of
-from .connection import close_fds
 from .execution import Report
 from .handover import HandedOverError
 from .instance import Instance

@@ -13,6 +13,7 @@ from tests.worker.harness import make_key
 from vtpmd.ipc.channel import Channel, ChannelClosedError
 from vtpmd.ipc.messages import STATE_FDS, GiveBack, Serve, TakenBack
 from vtpmd.ipc.rules import Side, State
+from vtpmd.linux.descriptors import close_fds
 from vtpmd.worker.last_word import answered, answered_at_last
 
 SOON = 0.05
@@ -29,7 +30,8 @@ class Bed:
 
     def take(self) -> None:
         """The keeper says that it has it."""
-        self.keeper.receive()
+        _, fds = self.keeper.receive()
+        close_fds(fds)
         self.keeper.send(TakenBack())
 
 

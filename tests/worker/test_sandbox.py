@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,7 @@ from tests.worker.harness import files, opened
 from vtpmd.ipc.messages import SandboxMode
 from vtpmd.linux import kernel
 from vtpmd.linux import seccomp as compiler
+from vtpmd.linux.descriptors import close_fds
 from vtpmd.storage.state_file import FILE_SIZE
 from vtpmd.worker import sandbox, seccomp
 from vtpmd.worker.errors import SandboxError
@@ -248,7 +250,9 @@ def test_a_worker_has_its_files_and_no_more_space(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("sealed", [False, True], ids=["Landlock alone", "and seccomp"])
-def test_no_file_can_be_made_opened_renamed_or_removed(tmp_path: Path, sealed: bool) -> None:
+def test_no_file_can_be_made_opened_renamed_or_removed(
+    tmp_path: Path, sealed: bool, request: pytest.FixtureRequest
+) -> None:
     """Not even beneath a directory that is open, nor by the path of a file that is."""
     mine, other = tmp_path / "mine", tmp_path / "other"
     for path in (mine, other):
@@ -256,6 +260,7 @@ def test_no_file_can_be_made_opened_renamed_or_removed(tmp_path: Path, sealed: b
         (path / "nvram").write_bytes(b"secret")
     directory = os.open(mine, os.O_RDONLY | os.O_DIRECTORY)
     own = os.open(mine / "nvram", os.O_RDWR)
+    request.addfinalizer(partial(close_fds, [directory, own]))
     acts: dict[str, Act] = {
         "rename": lambda: os.rename("nvram", "x", src_dir_fd=directory, dst_dir_fd=directory),
         "symlink": lambda: os.symlink("nvram", "x", dir_fd=directory),
@@ -284,8 +289,11 @@ def test_no_file_can_be_made_opened_renamed_or_removed(tmp_path: Path, sealed: b
 
 
 @pytest.mark.parametrize("removing", [False, True])
-def test_a_process_with_sockets_of_its_own_may_remove_those(tmp_path: Path, removing: bool) -> None:
+def test_a_process_with_sockets_of_its_own_may_remove_those(
+    tmp_path: Path, removing: bool, request: pytest.FixtureRequest
+) -> None:
     directory = os.open(tmp_path, os.O_PATH | os.O_DIRECTORY)
+    request.addfinalizer(partial(os.close, directory))
     (tmp_path / "socket").touch()
 
     def work() -> None:

@@ -3,6 +3,7 @@
 import os
 import signal
 from collections.abc import AsyncIterator
+from contextlib import suppress
 
 import pytest
 import trio
@@ -119,8 +120,8 @@ async def test_who_waits_for_an_instance_that_is_stopped_finds_out(stage: Stage)
         await stage.until("web1", "locked")
         guest.send(GET_RANDOM_16)
         assert (await stop(stage.fleet, "web1", StopRequest())).state == "stopped"
-        with pytest.raises(ConnectionResetError):  # its command was read by nobody
-            await guest.answer()
+        with suppress(ConnectionResetError):  # a moment later: its command was read by nobody
+            assert await guest.answer() == b""
 
 
 async def test_it_goes_on_as_soon_as_its_key_is_there_again(stage: Stage) -> None:

@@ -6,10 +6,12 @@ import resource
 import signal
 import socket
 from collections.abc import Iterator
+from functools import partial
 
 import trio
 
 from vtpmd import __version__
+from vtpmd.admin import metrics_port
 from vtpmd.admin.routes import Routes
 from vtpmd.admin.server import Server
 from vtpmd.config.loader import ConfigurationError
@@ -17,6 +19,7 @@ from vtpmd.config.schema import Configuration
 from vtpmd.linux import merging, sockets
 from vtpmd.linux.hardening import forbid_core_files, forbid_tracing
 from vtpmd.linux.notify import notify, watchdog_interval
+from vtpmd.operations.metrics import metrics
 from vtpmd.storage.files import open_directory, storage_error
 from vtpmd.supervisor.anchors import Anchors
 from vtpmd.supervisor.authority import Authority
@@ -135,13 +138,24 @@ async def _serve(
                 keeper = Keeper(configuration, nursery)
                 await keeper.connect()
                 host = Host(
-                    configuration, registry, keys, identities, zygote, nursery, anchors, keeper
+                    configuration,
+                    registry,
+                    keys,
+                    identities,
+                    zygote,
+                    nursery,
+                    anchors,
+                    keeper,
+                    keys.metrics,
                 )
                 fleet = Fleet(host)
                 await fleet.open(entries)
                 nursery.start_soon(go_round, fleet)
                 nursery.start_soon(_keep_watchdog_quiet)
                 nursery.start_soon(watch, fleet)
+                if (port := configuration.metrics.port) is not None:
+                    port_listener = await metrics_port.listen(port)
+                    nursery.start_soon(metrics_port.serve, port_listener, partial(metrics, fleet))
                 routes = Routes(fleet, audit, configuration.audit.reads)
                 server = Server(routes, configuration.admin.group, audit)
                 notify(f"READY=1\nSTATUS=Serving {len(entries)} virtual TPMs")

@@ -27,6 +27,7 @@ Call = Callable[[Client], Any]
 CLONE = schema.CloneRequest(name="b", uuid=THIS_UUID, confirmed=True)
 # Route -> the call, the report that answers it (or another body), and the body that is sent.
 CALLS: dict[names.Route, tuple[Call, Any, object]] = {
+    names.METRICS: (lambda c: c.metrics(), b"vtpmd_workers 1.0\n", None),
     names.CAPABILITIES: (lambda c: c.capabilities(), schema.Capabilities, None),
     names.LIST: (lambda c: c.list(), schema.InstanceList, None),
     names.CREATE: (

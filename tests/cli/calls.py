@@ -73,6 +73,7 @@ CALLS: dict[tuple[str, ...], list[Any]] = {
     ("provider", "import", "p", "BUNDLE", "--passphrase-fd", "FD"): [
         answer(schema.KeyImportResult)
     ],
+    ("metrics",): [b"vtpmd_workers 1.0\n"],
     ("capabilities",): [answer(schema.Capabilities)],
     ("version",): [answer(schema.Capabilities)],
 }

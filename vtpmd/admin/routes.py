@@ -23,6 +23,7 @@ from vtpmd.operations.ek_show import ek_show
 from vtpmd.operations.incoming import create_incoming
 from vtpmd.operations.info import info
 from vtpmd.operations.list import list_
+from vtpmd.operations.metrics import metrics
 from vtpmd.operations.migrate import migrate, ticket
 from vtpmd.operations.migrate_check import migrate_check
 from vtpmd.operations.pcr import pcr
@@ -35,6 +36,7 @@ from vtpmd.operations.take_back import take_back
 from vtpmd.operations.unlock import unlock, unlock_all
 from vtpmd.operations.upgrade import upgrade, upgrade_all
 from vtpmd.telemetry.audit import Audit, acting
+from vtpmd.telemetry.metrics import MEDIA_TYPE
 
 from .conversation import Request, Response
 from .documents import write
@@ -63,6 +65,7 @@ class Handler:
 
 
 HANDLERS: dict[names.Route, Handler] = {
+    names.METRICS: Handler(metrics, media_type=MEDIA_TYPE),
     names.CAPABILITIES: Handler(capabilities),
     names.LIST: Handler(list_),
     names.CREATE: Handler(create, body=api.CreateRequest),

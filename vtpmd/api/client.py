@@ -24,6 +24,10 @@ class Client:
     def __init__(self, path: str = names.DEFAULT_ADMIN_SOCKET) -> None:
         self._path = path
 
+    def metrics(self) -> bytes:
+        """The daemon's metrics, in Prometheus' text format."""
+        return self._exchange(names.METRICS, "", b"")
+
     def capabilities(self) -> schema.Capabilities:
         """What the daemon can do on its host."""
         return self._ask(names.CAPABILITIES, schema.Capabilities)

@@ -25,6 +25,7 @@ class Route(NamedTuple):
     path: str
 
 
+METRICS: Final = Route("metrics", "GET", "/metrics")
 CAPABILITIES: Final = Route("capabilities", "GET", f"{API}/capabilities")
 LIST: Final = Route("list", "GET", f"{API}/instances")
 CREATE: Final = Route("create", "POST", f"{API}/instances")
@@ -77,7 +78,7 @@ IMPORT_KEYS: Final = Route("provider import", "POST", f"{API}/providers/{{name}}
 
 # Requests that only look: the audit log may leave them out.
 READS: Final = frozenset(
-    {CAPABILITIES, LIST, INFO, PCRS, SNAPSHOTS, EK, CA, CA_CERTIFICATES, PROVIDERS}
+    {METRICS, CAPABILITIES, LIST, INFO, PCRS, SNAPSHOTS, EK, CA, CA_CERTIFICATES, PROVIDERS}
 )
 
 # Instance states.

@@ -43,6 +43,7 @@ VERBS = {
     "ca": "ca",
     "provider": "provider",
     "verify": "verify",
+    "metrics": "metrics",
     "capabilities": "capabilities",
     "version": "version",
 }

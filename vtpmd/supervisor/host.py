@@ -1,10 +1,11 @@
 """What all instances of a host share."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import trio
 
 from vtpmd.config.schema import Configuration
+from vtpmd.telemetry.metrics import Metrics
 
 from .anchors import Anchors
 from .identities import Identities
@@ -29,3 +30,4 @@ class Host:
     nursery: trio.Nursery
     anchors: Anchors
     keeper: Keeper | None = None
+    metrics: Metrics = field(default_factory=Metrics)

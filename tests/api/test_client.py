@@ -29,6 +29,8 @@ CLONE = schema.CloneRequest(name="b", uuid=THIS_UUID, confirmed=True)
 CALLS: dict[names.Route, tuple[Call, Any, object]] = {
     names.METRICS: (lambda c: c.metrics(), b"vtpmd_workers 1.0\n", None),
     names.CAPABILITIES: (lambda c: c.capabilities(), schema.Capabilities, None),
+    names.DOCTOR: (lambda c: c.doctor(), schema.Diagnosis, None),
+    names.DOCTOR_INSTANCE: (lambda c: c.doctor("a b"), schema.Diagnosis, None),
     names.LIST: (lambda c: c.list(), schema.InstanceList, None),
     names.CREATE: (
         lambda c: c.create(schema.CreateRequest(name="a", pcr_banks=("sha1",), start=False)),

@@ -74,6 +74,7 @@ CALLS: dict[tuple[str, ...], list[Any]] = {
         answer(schema.KeyImportResult)
     ],
     ("metrics",): [b"vtpmd_workers 1.0\n"],
+    ("doctor", "a"): [answer(schema.Diagnosis)],
     ("capabilities",): [answer(schema.Capabilities)],
     ("version",): [answer(schema.Capabilities)],
 }

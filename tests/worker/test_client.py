@@ -26,7 +26,7 @@ class BrokenHost(FakeHost):
     def __init__(self) -> None:
         super().__init__()
         self.running = True
-        self.execution = self
+        self.execution = self.engine = self
         self.tally = Tally()
         self.defects: list[Exception] = []
         self.executed: list[bytes] = []

@@ -44,6 +44,7 @@ VERBS = {
     "provider": "provider",
     "verify": "verify",
     "metrics": "metrics",
+    "doctor": "doctor",
     "capabilities": "capabilities",
     "version": "version",
 }

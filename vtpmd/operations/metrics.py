@@ -9,7 +9,7 @@ import trio
 from vtpmd import __version__
 from vtpmd.api import names
 from vtpmd.kms.errors import KeyProviderError
-from vtpmd.linux.memory import private_memory
+from vtpmd.linux.usage import private_memory
 from vtpmd.pki.errors import PkiError
 from vtpmd.storage.errors import StorageError
 from vtpmd.supervisor.errors import KeyMissingError

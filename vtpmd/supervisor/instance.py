@@ -22,7 +22,7 @@ from .endpoints import Endpoints
 from .errors import EndpointError
 from .events import EventLog
 from .host import Host
-from .instance_log import log_of
+from .instance_log import log_of, tell_state
 from .launch import admit, try_key
 from .metadata import Metadata
 from .outliving import outliving
@@ -333,6 +333,8 @@ class Instance:
             self._events = EventLog(self._host.nursery, bound)
         admitted = self._events.write(pid, event)
         self.tally.event(event.kind)
+        if event.kind == "client-connected" and self._host.keeper is not None:
+            self._host.keeper.connected(self.metadata.uuid)
         if admitted and event.kind in STORAGE and (worker := self.worker) is not None:
             worker.inquire()
         if admitted and event.kind in HAND_OVERS:
@@ -379,7 +381,7 @@ class Instance:
         self._ran = None
         if cause is Cause.READY and self.metadata.incoming:
             self._host.nursery.start_soon(self._look_at_hand_over)
-        self._log.info("state", state=self.condition.state, reason=reason)
+        tell_state(self._log, self.condition)
         self._host.nursery.start_soon(self._note_condition)
 
     async def _note_condition(self) -> None:

@@ -1,6 +1,5 @@
 """An instance's worker that outlived the previous daemon."""
 
-from .adoption import adopt
 from .arrival import awaiting
 from .endpoints import Endpoints
 from .errors import WorkerEndedError
@@ -8,8 +7,8 @@ from .events import OnEvent
 from .host import Host
 from .instance_log import log_of
 from .metadata import Metadata
-from .old_keys import OldKeys
 from .serving import POWERED_OFF
+from .succession import meet
 from .worker import Worker
 
 
@@ -19,14 +18,11 @@ async def outliving(
     """That worker, adopted, or how the TPM lost its power, if it had any."""
     if not endpoints.adoption.exists():
         return None, None
-    log = log_of(metadata)
     try:
-        worker = await adopt(endpoints.adoption, on_event)
+        worker = await meet(host, metadata, endpoints, on_event)
     except WorkerEndedError as error:
-        log.warning("worker-gone", reason=str(error))
+        log_of(metadata).warning("worker-gone", reason=str(error))
         return None, f"its worker ended while no daemon was there; {POWERED_OFF}"
     worker.fresh = False
     worker.incoming = await awaiting(host.registry, metadata)
-    worker.on_unwrap = OldKeys(host, metadata).answer
-    log.info("adopted", pid=worker.pid)
     return worker, None

@@ -12,6 +12,7 @@ from typing import Final, Literal
 
 from . import dispatch, endorsement, identity
 from .call import HEADER
+from .command import LONG as LONG_COMMANDS
 from .command import compile_commands
 from .core import pcrs, power
 from .crypto.hashes import HASHES
@@ -29,6 +30,7 @@ from .wire.attributes import TPMA_NV
 from .wire.constants import CC, RH, ST, SU
 
 __all__ = [
+    "LONG_COMMANDS",
     "RC",
     "EndorsementKey",
     "Engine",
@@ -168,6 +170,14 @@ class Engine:
 
     def execute(self, command: bytes, locality: int) -> Reply:
         """Run one command. Never raises, whatever a guest sends."""
+        answer = self.answer(command, locality)
+        return answer if isinstance(answer, Reply) else Reply(answer)
+
+    def answer(self, command: bytes, locality: int) -> bytes | Reply:
+        """The same, without a `Reply` where a response is all there is: as a rule.
+
+        There is more to see to when the state has changed, or the TPM is in failure mode.
+        """
         tpm = self._tpm
         try:
             power.tick(tpm)
@@ -176,7 +186,9 @@ class Engine:
             if tpm.volatile.event_hashes:
                 tpm.volatile.event_hashes = []
             response = dispatch.execute(tpm, command)
-            return Reply(response, self._changed() if tpm.nv_dirty else None)
+            if tpm.nv_dirty or tpm.failed:
+                return Reply(response, self._changed())
+            return response
         except Exception as error:
             self._fail(error)
             return Reply(refusal(RC.FAILURE))
@@ -232,8 +244,6 @@ class Engine:
             return False
         self._tpm.volatile.established = False
         return True
-
-    is_long = staticmethod(dispatch.is_long)
 
     def cancel(self) -> None:
         """End a long command in flight with TPM_RC_CANCELED. May be called from any thread."""

@@ -6,16 +6,17 @@ import stat
 from collections.abc import Callable
 from typing import Protocol
 
+from vtpmd.linux.descriptors import close_fds
 from vtpmd.swtpm.control import ControlChannel, refuse
 from vtpmd.swtpm.host import Connection, ControlError, Host
 from vtpmd.swtpm.parser import Request, RequestParser
 from vtpmd.swtpm.table import Command, Result, Turn
 
 from .client import Client, Turns
-from .connection import close_fds
 from .drops import ClientDrops
 from .observer import Observer
 from .old_keys import KeyAwaitedError
+from .progress import MAX_REQUEST, Progress
 
 
 class Attachment(Protocol):
@@ -53,6 +54,8 @@ class ControlClient(Client[Request]):
         self._channel = ControlChannel(host, self._attach, connection)
         self._fd: int | None = None
         self._observer = observer
+        self.progress: Progress | None = None
+        """Where its requests are noted, if anybody may go on with this connection after a crash."""
 
     @property
     def partial(self) -> bool:
@@ -70,12 +73,41 @@ class ControlClient(Client[Request]):
     def connection(self) -> Connection:
         return self._channel.connection
 
+    def receive(self) -> tuple[bytes, list[int]] | None:
+        if self.progress is not None and not self.step[0]:
+            self.progress.request = self._glimpse()
+        return super().receive()
+
+    def _glimpse(self) -> bytes:
+        try:
+            return self.socket.recv(MAX_REQUEST, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+        except OSError:
+            return b""
+
+    def repeat(self, octets: bytes, *, again: bool) -> bool:
+        """Answer what a worker had taken that has crashed; False if that is no whole request.
+
+        The TPM is off, so that whatever QEMU asks for when its machine is reset can be done again;
+        unless this is `again` the second time, when it is refused.
+        """
+        requests = self._parser.feed(octets)
+        if len(requests) != 1 or self._parser.partial:
+            return False
+        if again:
+            self.fail(requests[0])
+        else:
+            self.pending.append(requests[0])
+            self.pump()
+        return True
+
     def parse(self, data: bytes, fds: list[int]) -> None:
         if self._fd is None and fds:
             self._fd = fds.pop(0)
         close_fds(fds)
         self._drops.descriptors(len(fds) + self.truncated)
         self.pending.extend(self._parser.feed(data))
+        if not self.pending:  # as behind a request that QEMU pads
+            self.take_nothing()
 
     def turn(self, request: Request) -> Turn:
         if request.error is not None or request.command is None:

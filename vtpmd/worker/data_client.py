@@ -10,13 +10,14 @@ from vtpmd.swtpm.data import (
     DataParser,
     DataRequest,
     bounded,
-    is_whole,
+    code_if_whole,
+    code_of,
     judge,
     vendor_set_locality,
 )
 from vtpmd.swtpm.host import Connection
 from vtpmd.swtpm.table import Turn
-from vtpmd.tpm.engine import RC, Engine, Reply, refusal
+from vtpmd.tpm.engine import LONG_COMMANDS, RC, Reply, refusal
 
 from .client import Client, Turns
 from .drops import ClientDrops
@@ -96,20 +97,27 @@ class DataClient(Client[DataRequest]):
 
     def ready(self, now: float) -> bool:
         """As in `Client`, with a short way for the usual: one whole command, answered at once."""
-        if self.outgoing or self._parser.partial:
+        if self.outgoing or self._parser.unfinished:
             return super().ready(now)
         data = self.receive_octets()
         if data is None:
             return True
         limit = self._settings.buffer_size
-        if not (self._bare and is_whole(data, limit) and self._is_free_for(data)):
+        execution = self._execution
+        code = code_if_whole(data, limit) if self._bare else None
+        if not (
+            code is not None
+            and code not in LONG_COMMANDS
+            and execution.engine.running
+            and self._turns.free_for(_AFTER)
+        ):
             self.hear(data, [], now)
             self.pump()
             return False
         self.last_heard = now
         self._begun = perf_counter_ns()
         try:
-            response = self._execution.execute(data, self._settings.locality, self.connection)
+            response = execution.execute(data, self._settings.locality, self.connection)
         except UnstoredError as unstored:
             self._withhold(unstored.reply, DataRequest(data))
             return False
@@ -126,7 +134,7 @@ class DataClient(Client[DataRequest]):
 
     @property
     def partial(self) -> bool:
-        return self._parser.partial
+        return bool(self._parser.unfinished)
 
     @property
     def events(self) -> int:
@@ -147,7 +155,7 @@ class DataClient(Client[DataRequest]):
         execution, locality = self._execution, self._settings.locality
         if request.tcg_locality is not None:
             locality = request.tcg_locality
-        if Engine.is_long(request.command):
+        if code_of(request.command) in LONG_COMMANDS:
             self._running_aside = True
             self._long_commands.run(
                 self, request.command, locality, lambda response: self._respond(request, response)
@@ -175,10 +183,6 @@ class DataClient(Client[DataRequest]):
     def flush(self) -> None:
         self._drop_unread()
         super().flush()
-
-    def _is_free_for(self, command: bytes) -> bool:
-        """Whether all that a command needs is the TPM, which is free."""
-        return self._power.running and self._turns.free_for(_AFTER) and not Engine.is_long(command)
 
     def _take(self, request: DataRequest | None) -> None:
         if request is not None:

@@ -157,10 +157,8 @@ class Execution:
         refused = self.prepare(command, connection)
         if refused is not None:
             return refused
-        reply = self.engine.execute(command, locality)
-        if reply.nv is None and not self.engine.failed:  # as a rule there is nothing to settle
-            return reply.response
-        return self.settle(reply)
+        answer = self.engine.answer(command, locality)
+        return self.settle(answer) if isinstance(answer, Reply) else answer
 
     def cancel(self) -> None:
         """End the command on the side thread, if one is there."""

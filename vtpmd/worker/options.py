@@ -11,6 +11,7 @@ from vtpmd.linux.peers import PeerPolicy
 from vtpmd.storage.header import Handover
 from vtpmd.swtpm.table import MAX_LOCALITY
 
+from .inheritance import Inheritance
 from .observer import Observer
 from .power import Startup
 
@@ -20,7 +21,7 @@ class Listeners:
     """Listening sockets, already bound, and clients that are connected already.
 
     `adoption` is for a daemon that was started anew, `data` for tools. `remove_names` is called
-    where nobody shall connect any more.
+    where nobody shall connect any more. `inheritance`: what a worker that crashed has left.
     """
 
     control: socket.socket | None
@@ -29,6 +30,7 @@ class Listeners:
     control_client: socket.socket | None = None
     data_client: socket.socket | None = None
     remove_names: Callable[[], None] = field(default=lambda: None, kw_only=True)
+    inheritance: Inheritance | None = field(default=None, kw_only=True)
 
 
 class Ending(Flag):

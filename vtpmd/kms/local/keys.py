@@ -103,8 +103,15 @@ class LocalKeys:
     def describe(self) -> dict[str, Any]:
         """Name, type, where the keyring is, and its versions without their keys."""
         keyring, source = self.load()
+        saved = self._saved()
         versions = [
-            {"id": kek.id, "created": kek.created, "state": kek.state} for kek in keyring.versions
+            {
+                "id": kek.id,
+                "created": kek.created,
+                "state": kek.state,
+                "saved": kek.id in saved,
+            }
+            for kek in keyring.versions
         ]
         return {"name": self.name, "type": self.type, "keyring": str(source), "versions": versions}
 

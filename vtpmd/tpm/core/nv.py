@@ -46,10 +46,11 @@ def _require_authority(authority: Entity, index: NvIndex, table: dict[int, int])
 
 def check_read(authority: Entity, index: NvIndex) -> None:
     """Check what every read requires. RC.NV_LOCKED, RC.NV_AUTHORIZATION, RC.NV_UNINITIALIZED."""
-    if index.has(TPMA_NV.READLOCKED):
+    attributes = index.public.attributes
+    if attributes & TPMA_NV.READLOCKED:
         raise TpmError(RC.NV_LOCKED)
     require_read_authority(authority, index)
-    if not index.has(TPMA_NV.WRITTEN):
+    if not attributes & TPMA_NV.WRITTEN:
         raise TpmError(RC.NV_UNINITIALIZED)
 
 

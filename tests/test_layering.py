@@ -103,6 +103,7 @@ VTPMCTL = (
     "vtpmd.cli.verbs",
     "vtpmd.cli.access",
     "vtpmd.cli.output",
+    "vtpmd.cli.refreshing",
     "vtpmd.cli.files",
     "vtpmd.cli.several",
 )

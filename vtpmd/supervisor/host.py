@@ -9,6 +9,7 @@ from vtpmd.telemetry.metrics import Metrics
 
 from .anchors import Anchors
 from .identities import Identities
+from .journal import Journal
 from .keeper import Keeper
 from .keys import Keys
 from .registry import Registry
@@ -31,3 +32,4 @@ class Host:
     anchors: Anchors
     keeper: Keeper | None = None
     metrics: Metrics = field(default_factory=Metrics)
+    journal: Journal = field(default_factory=Journal)

@@ -21,6 +21,7 @@ from .arrival import CAME, arrived, refusal
 from .endpoints import Endpoints
 from .errors import EndpointError
 from .events import EventLog
+from .happenings import note_event, note_state
 from .host import Host
 from .instance_log import log_of, tell_state
 from .launch import admit, try_key
@@ -332,7 +333,8 @@ class Instance:
             bound = log_of(self.metadata, component="worker")
             self._events = EventLog(self._host.nursery, bound)
         admitted = self._events.write(pid, event)
-        self.tally.event(event.kind)
+        if admitted:
+            note_event(self._host, self.metadata, event)
         if event.kind == "client-connected" and self._host.keeper is not None:
             self._host.keeper.connected(self.metadata.uuid)
         if admitted and event.kind in STORAGE and (worker := self.worker) is not None:
@@ -373,7 +375,6 @@ class Instance:
 
     def _become(self, cause: Cause, reason: str) -> None:
         self.condition = self.condition.after(cause, reason)
-        self.tally.transition(cause)
         if self._ran is not None and reason == self._ran.reason and self.condition.state in SERVED:
             self.condition = self._ran  # nothing has happened to it meanwhile
         if self._ran is not None and cause is Cause.ASLEEP:
@@ -382,6 +383,7 @@ class Instance:
         if cause is Cause.READY and self.metadata.incoming:
             self._host.nursery.start_soon(self._look_at_hand_over)
         tell_state(self._log, self.condition)
+        note_state(self._host, self.metadata, self.condition, cause)
         self._host.nursery.start_soon(self._note_condition)
 
     async def _note_condition(self) -> None:

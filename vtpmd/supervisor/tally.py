@@ -42,13 +42,15 @@ class Tally:
         latencies = self._metrics.histogram("tpm_command_seconds", self._profile, _BOUNDS)
         latencies.add(added.latencies, added.busy / 1e6)
 
-    def event(self, kind: str) -> None:
-        """Count what a worker has reported."""
-        self._metrics.count("worker_events", kind if kind in _KINDS else _UNKNOWN)
 
-    def transition(self, cause: Cause) -> None:
-        """Count what happened to the instance."""
-        self._metrics.count("transitions", _word(cause))
+def count_event(metrics: Metrics, kind: str) -> None:
+    """Count what a worker has reported."""
+    metrics.count("worker_events", kind if kind in _KINDS else _UNKNOWN)
+
+
+def count_transition(metrics: Metrics, cause: Cause) -> None:
+    """Count what happened to an instance."""
+    metrics.count("transitions", _word(cause))
 
 
 def begin(metrics: Metrics) -> None:

@@ -2,11 +2,19 @@
 
 import click
 
-from ..output import client, say
+from ..output import client, json_option, say, show_json
 
 
 @click.command
-def command() -> None:
-    """Print the daemon's metrics in Prometheus' text format, as for a textfile collector."""
-    for line in client().metrics().decode(errors="replace").splitlines():
+@json_option
+def command(as_json: bool) -> None:
+    """Print the daemon's metrics in Prometheus' text format, as for a textfile collector.
+
+    With --json that text is in the member "metrics".
+    """
+    text = client().metrics().decode(errors="replace")
+    if as_json:
+        show_json({"metrics": text})
+        return
+    for line in text.splitlines():
         say(line)

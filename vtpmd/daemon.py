@@ -150,12 +150,24 @@ async def _tell_of_keys(fleet: Fleet) -> None:
     _tell(await key_checks.judge(fleet.host.keys, fleet))
 
 
+async def _metrics_listener(port: int | None) -> trio.SocketListener | None:
+    """Listen on the configured port. Raises ConfigurationError if that is not possible."""
+    if port is None:
+        return None
+    try:
+        return await metrics_port.listen(port)
+    except OSError as error:
+        reason = os.strerror(error.errno) if error.errno else str(error)
+        raise ConfigurationError([f"metrics.port: {port}: {reason}"]) from None
+
+
 async def _serve(
     configuration: Configuration, audit: Audit, keys: Keys, registry: Registry, zygote: Zygote
 ) -> None:
     async with contextlib.aclosing(keys):
         await _check_host(configuration)
         await _check_defaults(configuration, zygote)
+        port = await _metrics_listener(configuration.metrics.port)
         entries = registry.load()
         if not entries:
             await keys.initialise()
@@ -187,9 +199,8 @@ async def _serve(
                 nursery.start_soon(go_round, fleet)
                 nursery.start_soon(_keep_watchdog_quiet)
                 nursery.start_soon(watch, fleet)
-                if (port := configuration.metrics.port) is not None:
-                    port_listener = await metrics_port.listen(port)
-                    nursery.start_soon(metrics_port.serve, port_listener, partial(metrics, fleet))
+                if port is not None:
+                    nursery.start_soon(metrics_port.serve, port, partial(metrics, fleet))
                 nursery.start_soon(_tell_of_keys, fleet)
                 routes = Routes(fleet, audit, configuration.audit.reads)
                 open_to_group = partial(_open_to_group, configuration.admin_socket)

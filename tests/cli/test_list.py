@@ -66,7 +66,7 @@ def test_who_is_looked_for(ctl: Ctl, options: str, shown: str, as_json: bool) ->
 
 
 def test_columns_are_chosen(ctl: Ctl) -> None:
-    result, _ = ctl(["list", "-o", "uuid,provider", "--state", "failed"], [FLEET])
+    result, _ = ctl(["list", "--columns", "uuid,provider", "--state", "failed"], [FLEET])
     assert [line.split() for line in result.output.splitlines()] == [
         ["UUID", "PROVIDER"],
         [UUIDS[3], "a"],

@@ -1,7 +1,7 @@
 """One request for each of several instances; a failure does not undo the others or stop them."""
 
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from vtpmd.api.errors import UNREACHABLE, ClientError
@@ -24,7 +24,7 @@ def each(
     under that name. If something failed, vtpmctl ends with the first failure's exit status.
     Raises ClientError as soon as the daemon cannot be reached.
     """
-    _each({str(info.uuid): info.name for info in instances}, ask, line, json_name)
+    _each([(str(info.uuid), info.name) for info in instances], ask, line, json_name)
 
 
 def each_named(
@@ -34,18 +34,18 @@ def each_named(
     json_name: str | None,
 ) -> None:
     """The same for instances that somebody has named, each once."""
-    _each({name: name for name in names}, ask, line, json_name)
+    _each([(name, name) for name in dict.fromkeys(names)], ask, line, json_name)
 
 
 def _each(
-    instances: Mapping[str, str],
+    instances: Sequence[tuple[str, str]],
     ask: Callable[[str], SomeReport],
     line: Callable[[SomeReport], str],
     json_name: str | None,
 ) -> None:
     done: list[dict[str, object]] = []
     failures: list[tuple[str, ClientError]] = []
-    for number, (subject, name) in enumerate(instances.items(), 1):
+    for number, (subject, name) in enumerate(instances, 1):
         place = f"[{number}/{len(instances)}]"
         try:
             report = ask(subject)

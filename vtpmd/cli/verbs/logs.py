@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import subprocess
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -67,6 +66,8 @@ def _lines(file: Path | None, follow: bool) -> Iterator[Iterable[str]]:
         with opened:
             yield opened
         return
+    import subprocess  # takes a while to load, and no other verb needs it
+
     words = [*_JOURNAL, *(("--follow", "--lines", "all") if follow else ())]
     try:
         journal = subprocess.Popen(words, stdout=subprocess.PIPE, text=True, errors="replace")

@@ -12,6 +12,7 @@ from pathlib import Path
 import trio
 
 from vtpmd import __version__
+from vtpmd.admin import metrics_port
 from vtpmd.admin.routes import Routes
 from vtpmd.admin.server import Server
 from vtpmd.api.names import BAD, WARNING
@@ -24,6 +25,7 @@ from vtpmd.doctor.finding import examine
 from vtpmd.linux import merging, sockets
 from vtpmd.linux.hardening import forbid_core_files, forbid_tracing
 from vtpmd.linux.notify import notify, watchdog_interval
+from vtpmd.operations.metrics import metrics
 from vtpmd.storage.files import open_directory, storage_error
 from vtpmd.supervisor.anchors import Anchors
 from vtpmd.supervisor.authority import Authority
@@ -148,12 +150,24 @@ async def _tell_of_keys(fleet: Fleet) -> None:
     _tell(await key_checks.judge(fleet.host.keys, fleet))
 
 
+async def _metrics_listener(port: int | None) -> trio.SocketListener | None:
+    """Listen on the configured port. Raises ConfigurationError if that is not possible."""
+    if port is None:
+        return None
+    try:
+        return await metrics_port.listen(port)
+    except OSError as error:
+        reason = os.strerror(error.errno) if error.errno else str(error)
+        raise ConfigurationError([f"metrics.port: {port}: {reason}"]) from None
+
+
 async def _serve(
     configuration: Configuration, audit: Audit, keys: Keys, registry: Registry, zygote: Zygote
 ) -> None:
     async with contextlib.aclosing(keys):
         await _check_host(configuration)
         await _check_defaults(configuration, zygote)
+        port = await _metrics_listener(configuration.metrics.port)
         entries = registry.load()
         if not entries:
             await keys.initialise()
@@ -170,13 +184,23 @@ async def _serve(
                 keeper = Keeper(configuration, nursery)
                 await keeper.connect()
                 host = Host(
-                    configuration, registry, keys, identities, zygote, nursery, anchors, keeper
+                    configuration,
+                    registry,
+                    keys,
+                    identities,
+                    zygote,
+                    nursery,
+                    anchors,
+                    keeper,
+                    keys.metrics,
                 )
                 fleet = Fleet(host)
                 await fleet.open(entries)
                 nursery.start_soon(go_round, fleet)
                 nursery.start_soon(_keep_watchdog_quiet)
                 nursery.start_soon(watch, fleet)
+                if port is not None:
+                    nursery.start_soon(metrics_port.serve, port, partial(metrics, fleet))
                 nursery.start_soon(_tell_of_keys, fleet)
                 routes = Routes(fleet, audit, configuration.audit.reads)
                 open_to_group = partial(_open_to_group, configuration.admin_socket)

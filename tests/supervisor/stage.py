@@ -179,7 +179,8 @@ async def staged(nursery: trio.Nursery, **settings: object) -> AsyncIterator[Sta
         identities = Identities(configuration.identity, registry.state_fd, authority, audit)
         anchors = Anchors(configuration, registry)
         keeper = Keeper(configuration, nursery)
-        host = Host(configuration, registry, keys, identities, zygote, nursery, anchors, keeper)
+        parts = registry, keys, identities, zygote, nursery, anchors, keeper
+        host = Host(configuration, *parts, keys.metrics)
         fleet = Fleet(host)
         yield Stage(fleet, provider, other, host, Path(directory))
         provider.fault = other.fault = None

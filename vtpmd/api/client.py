@@ -25,6 +25,19 @@ class Client:
     def __init__(self, path: str = names.DEFAULT_ADMIN_SOCKET) -> None:
         self.path = path
 
+    def metrics(self) -> bytes:
+        """The daemon's metrics, in Prometheus' text format."""
+        return self._exchange(names.METRICS, "", b"")
+
+    def events(self, request: schema.EventsRequest | None = None) -> schema.EventList:
+        """What has happened to instances; waits for something if that is asked for."""
+        answer = self._exchange(names.EVENTS, "", b"", query=_query(request))
+        return self._read(schema.EventList, answer)
+
+    def top(self) -> schema.UsageList:
+        """How much each instance is used."""
+        return self._ask(names.TOP, schema.UsageList)
+
     def capabilities(self) -> schema.Capabilities:
         """What the daemon can do on its host."""
         return self._ask(names.CAPABILITIES, schema.Capabilities)

@@ -42,6 +42,11 @@ from .snapshots import SnapshotInfo as SnapshotInfo
 from .snapshots import SnapshotList as SnapshotList
 from .snapshots import SnapshotRequest as SnapshotRequest
 from .snapshots import SnapshotRestoreRequest as SnapshotRestoreRequest
+from .watching import EventInfo as EventInfo
+from .watching import EventList as EventList
+from .watching import EventsRequest as EventsRequest
+from .watching import InstanceUsage as InstanceUsage
+from .watching import UsageList as UsageList
 
 
 class CreateRequest(Request):

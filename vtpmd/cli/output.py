@@ -3,7 +3,7 @@
 import json
 import re
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
 from pathlib import Path
 
@@ -75,6 +75,7 @@ json_option = click.option(
     "--json", "as_json", is_flag=True, callback=_note_json, help="Print JSON for programs."
 )
 name_argument = click.argument("name", metavar="NAME|UUID")
+names_argument = click.argument("names", metavar="NAME|UUID…", nargs=-1, required=True)
 
 
 def client() -> Client:
@@ -183,8 +184,13 @@ def end_text(moment: datetime) -> str:
     return "never" if moment.year == datetime.max.year else time_text(moment)
 
 
-def show_table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """Print a table: drawn on a terminal, plain columns into a pipe."""
+def show_table(
+    headings: Sequence[str], rows: Iterable[Sequence[str]], whole: Collection[str] = ()
+) -> None:
+    """Print a table: drawn on a terminal, plain columns into a pipe.
+
+    Cells of the columns that are `whole` are never cut nor broken, however narrow the terminal.
+    """
     lines = [tuple(map(printable, row)) for row in rows]
     if sys.stdout.isatty():
         from rich import box
@@ -192,7 +198,10 @@ def show_table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
         from rich.table import Table
         from rich.text import Text
 
-        table = Table(*headings, box=box.SIMPLE_HEAD)
+        table = Table(box=box.SIMPLE_HEAD)
+        for heading, *cells in zip(headings, *lines, strict=True):
+            width = max(map(len, (heading, *cells))) if heading in whole else None
+            table.add_column(heading, min_width=width, no_wrap=heading in whole, overflow="fold")
         for row in lines:
             table.add_row(*map(Text, row))
         Console().print(table)

@@ -191,7 +191,9 @@ class StatusReply:
     `handover`: "ours", "lent" or "away"; `begun`: how its epoch began, if that is known;
     `declared`: a migration is waited for; `pending`: a restored state waits for its first command.
     `version`: of the vtpmd that the worker belongs to.
-    `profile`, `pcr_banks`: those of the TPM, empty while it is still to come.
+    `profile`, `pcr_banks`: those of the TPM, empty while it is still to come. Of the commands that
+    this worker has answered: `responses` by class (`tally`), `latencies` how many within each bound
+    and beyond, `busy` microseconds all together, `nv_writes` how often something was stored.
     """
 
     uuid: UUID
@@ -213,6 +215,10 @@ class StatusReply:
     version: str = ""
     profile: str = ""
     pcr_banks: tuple[str, ...] = ()
+    responses: dict[str, int] = field(default_factory=dict)
+    latencies: tuple[int, ...] = ()
+    busy: int = 0
+    nv_writes: int = 0
 
 
 @dataclass(frozen=True)

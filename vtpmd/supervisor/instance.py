@@ -17,20 +17,23 @@ from vtpmd.storage.header import Handover
 
 from . import lazily, questions
 from .access import Access, Grant, check_access, granted
-from .arrival import CAME, arrived, awaiting, refusal
+from .arrival import CAME, arrived, refusal
 from .endpoints import Endpoints
-from .errors import EndpointError, WorkerEndedError
+from .errors import EndpointError
 from .events import EventLog
+from .happenings import note_event, note_state
 from .host import Host
 from .instance_log import log_of, tell_state
 from .launch import admit, try_key
 from .metadata import Metadata
+from .outliving import outliving
 from .refusals import refusals
 from .registry import Entry
 from .release import demand_free
-from .serving import ADOPTED, POWERED_OFF, Serving
+from .serving import ADOPTED, Serving
 from .states import SERVED, Act, Cause, Condition, Standing
 from .succession import meet
+from .tally import Tally
 from .wakefulness import stay_awake
 from .worker import Worker
 
@@ -52,6 +55,7 @@ class Instance:
         self.endpoints = Endpoints(host.configuration, *named)
         self.fault = entry.fault
         self._host = host
+        self.tally = Tally(host.metrics, self.metadata.profile)
         self._events: EventLog | None = None  # made with the first: few workers report anything
         self._busy = lazily.Lock()
         self._serving: Serving | None = None
@@ -60,18 +64,19 @@ class Instance:
     @property
     def reason(self) -> str:
         """Why it is in its state, and what is wrong with its worker, for people."""
-        trouble = "" if self._worker is None else self._worker.trouble
+        trouble = "" if self.worker is None else self.worker.trouble
         return f"{self.condition.reason}; {trouble}" if trouble else self.condition.reason
 
     def look(self) -> None:
         """Ask the worker now and then how it is, and log when it falls silent or answers again."""
-        if (worker := self._worker) is not None and worker.look():
+        if (worker := self.worker) is not None and worker.look():
             event = "worker-silent" if worker.silent else "worker-answers"
             self._log.warning(event, pid=worker.pid, reason=self.reason)
+        self.tally.take(worker)
 
     def demand(self, act: Act) -> None:
         """Raise OperationError unless the state permits this act."""
-        attempting = self._serving is not None and self._worker is None and not self.asleep
+        attempting = self._serving is not None and self.worker is None and not self.asleep
         known = self._gone, self.fault, attempting, self.metadata.incoming, self.metadata.handover
         Standing(self.condition, *known).demand(act, self.metadata.name)
 
@@ -167,7 +172,7 @@ class Instance:
         async with self._busy:
             self.demand(act)
             await self._wake()
-            yield self._worker
+            yield self.worker
 
     async def _wake(self) -> None:
         """Have a worker serve it that does not sleep soon, if one is to. Raises OperationError."""
@@ -215,17 +220,17 @@ class Instance:
 
     async def status(self) -> tuple[int, StatusReply] | None:
         """The worker's process id and its report, which says nothing if it is silent, or None."""
-        return await questions.status(self._worker, self.metadata)
+        return await questions.status(self.worker, self.metadata)
 
     async def installed(self) -> Installed | None:
         """What the worker says of certificates in NV, or None if no worker answers."""
-        return await questions.installed(self._worker)
+        return await questions.installed(self.worker)
 
     async def pcrs(self) -> Pcrs:
         """The PCR values of the running TPM. Raises OperationError."""
         self.demand(Act.READ_PCRS)
         await self._wake()
-        return await questions.pcrs(self._worker)
+        return await questions.pcrs(self.worker)
 
     async def note(self, **changes: object) -> None:
         """Change the metadata, durably. Raises StorageError."""
@@ -250,7 +255,7 @@ class Instance:
         async with self._busy:
             self.demand(Act.SET)
             await self._wake()
-            worker = self._worker
+            worker = self.worker
             if worker is not None and worker.strange is not None:
                 raise OperationError(problems.UNAVAILABLE, f"{worker.strange}.")
             check_access(self._host.configuration.sockets, replace(self.metadata, **changes))  # type: ignore[arg-type]
@@ -265,7 +270,7 @@ class Instance:
                 with contextlib.suppress(EndpointError, OSError):
                     self.endpoints.grant(self._granted())
                 raise
-            if (worker := self._worker) is not None:
+            if (worker := self.worker) is not None:
                 await admit(worker, self._granted())
 
     def _granted(self) -> Grant:
@@ -276,22 +281,17 @@ class Instance:
         return log_of(self.metadata)
 
     @property
-    def _worker(self) -> Worker | None:
+    def worker(self) -> Worker | None:
+        """What serves it, None while nothing does or it sleeps."""
         return None if self._serving is None else self._serving.worker
 
     async def _outliving(self) -> tuple[Worker | None, str | None]:
         """The worker that outlived the previous daemon, or how the TPM lost its power."""
-        if not self.endpoints.adoption.exists():
-            return None, None
-        try:
-            worker = await meet(self._host, self.metadata, self.endpoints, self._on_event)
-        except WorkerEndedError as error:
-            self._log.warning("worker-gone", reason=str(error))
-            return None, f"its worker ended while no daemon was there; {POWERED_OFF}"
-        worker.incoming = await awaiting(self._host.registry, self.metadata)
-        if self._ran is not None and (self._ran.state == names.INCOMING) is not worker.incoming:
+        worker, lost = await outliving(self._host, self.metadata, self.endpoints, self._on_event)
+        incoming = None if self._ran is None else self._ran.state == names.INCOMING
+        if worker is not None and incoming is not worker.incoming:
             self._ran = None  # its TPM has come meanwhile
-        return worker, None
+        return worker, lost
 
     async def _try_now(self) -> None:
         if (serving := self._serving) is None:
@@ -335,9 +335,11 @@ class Instance:
             bound = log_of(self.metadata, component="worker")
             self._events = EventLog(self._host.nursery, bound)
         admitted = self._events.write(pid, event)
+        if admitted:
+            note_event(self._host, self.metadata, event)
         if event.kind == "client-connected" and self._host.keeper is not None:
             self._host.keeper.connected(self.metadata.uuid)
-        if admitted and event.kind in STORAGE and (worker := self._worker) is not None:
+        if admitted and event.kind in STORAGE and (worker := self.worker) is not None:
             worker.inquire()
         if admitted and event.kind in HAND_OVERS:
             self._host.nursery.start_soon(self._look_at_hand_over)
@@ -384,6 +386,7 @@ class Instance:
         if cause is Cause.READY and self.metadata.incoming:
             self._host.nursery.start_soon(self._look_at_hand_over)
         tell_state(self._log, self.condition)
+        note_state(self._host, self.metadata, self.condition, cause)
         self._host.nursery.start_soon(self._note_condition)
 
     async def _note_condition(self) -> None:

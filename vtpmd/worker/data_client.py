@@ -3,6 +3,7 @@
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass
+from time import perf_counter_ns
 from typing import Protocol
 
 from vtpmd.swtpm.data import (
@@ -89,6 +90,8 @@ class DataClient(Client[DataRequest]):
         self._drops = drops
         self.connection = connection
         self._observer = observer
+        self._tally = instance.execution.tally
+        self._begun = 0
         self._parser = DataParser(tcg_form=dialect.extensions)
         self._running_aside = False
 
@@ -112,6 +115,7 @@ class DataClient(Client[DataRequest]):
             self.pump()
             return False
         self.last_heard = now
+        self._begun = perf_counter_ns()
         try:
             response = execution.execute(data, self._settings.locality, self.connection)
         except UnstoredError as unstored:
@@ -120,6 +124,7 @@ class DataClient(Client[DataRequest]):
         except Exception as error:  # as in `attempt`
             self._note_defect(error)
             response = refusal(RC.FAILURE)
+        self._tally.add(response, perf_counter_ns() - self._begun)
         if self._observer is not None:
             self._observe(data, self._settings.locality, response)
         if self._poll(0):  # `has_sent`
@@ -142,6 +147,7 @@ class DataClient(Client[DataRequest]):
         return Turn.AT_ONCE if request.error is not None else Turn.AFTER
 
     def handle(self, request: DataRequest) -> None:
+        self._begun = perf_counter_ns()
         response = self._answer_without_tpm(request)
         if response is not None:
             self._respond(request, response)
@@ -200,6 +206,7 @@ class DataClient(Client[DataRequest]):
     def _respond(self, request: DataRequest, response: bytes) -> None:
         """Answer a command; after one that ran on the side thread the client may be gone."""
         self._running_aside = False
+        self._tally.add(response, perf_counter_ns() - self._begun)
         if self.closed:
             return
         if self._observer is not None:

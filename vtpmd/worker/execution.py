@@ -25,6 +25,7 @@ from . import rest
 from .errors import frames_of
 from .patience import LONGEST
 from .possession import PROBE, Possession
+from .tally import Tally
 
 WAITS = "a restored state waits for its machine's first command"
 LAST_PATIENCE = 0.5
@@ -68,6 +69,7 @@ class Execution:
         self.state = state
         self.report = report
         self.commands = 0
+        self.tally = Tally()
         self.canceling = threading.Event()
         """Set by `cancel`: whoever runs a command aside repeats it until the command ends."""
         self.stale = False
@@ -107,6 +109,7 @@ class Execution:
         if reply.nv is not None and self.possession.pending is None:
             try:
                 self.state.save(reply.nv)
+                self.tally.nv_writes += 1
             except StorageError as error:
                 self._keep(reply.nv, str(error))
                 raise UnstoredError(reply) from None

@@ -113,6 +113,10 @@ class Server:
             pending=execution.possession.pending is not None,
             profile="" if execution.possession.awaits else execution.engine.facts.profile,
             pcr_banks=() if execution.possession.awaits else execution.engine.pcr_banks,
+            responses=dict(execution.tally.responses),
+            latencies=tuple(execution.tally.latencies),
+            busy=execution.tally.nanoseconds // 1000,
+            nv_writes=execution.tally.nv_writes,
         )
 
     def resume(self, use: Suspended, clients: Sequence[socket.socket]) -> None:

@@ -2,15 +2,19 @@
 
 import click
 
-from ..output import client, json_option, name_argument, show_state
+from ..output import client, json_option, names_argument, show_state, state_line
+from ..several import each_named
 
 
 @click.command
-@name_argument
+@names_argument
 @json_option
-def command(name: str, as_json: bool) -> None:
-    """Serve an instance, or try again at once when it is locked.
+def command(names: tuple[str, ...], as_json: bool) -> None:
+    """Serve instances, or try again at once where one is locked.
 
-    It is served again after a restart of the daemon, until it is stopped.
+    They are served again after a restart of the daemon, until they are stopped.
     """
-    show_state(client().start(name), as_json)
+    if len(names) == 1:
+        show_state(client().start(names[0]), as_json)
+    else:
+        each_named(names, client().start, state_line, "instances" if as_json else None)

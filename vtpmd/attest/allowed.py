@@ -11,6 +11,7 @@ from typing import Final
 from vtpmd.tpm.crypto.ecc import CURVES
 from vtpmd.tpm.crypto.hashes import HASHES
 from vtpmd.tpm.wire.constants import ALG, DIGEST_SIZES
+from vtpmd.tpm.wire.limits import MAX_ENCRYPTED_SECRET_SIZE, MAX_PUBLIC_SIZE
 
 _CIPHERS: Final = frozenset({ALG.TDES, ALG.AES, ALG.SM4, ALG.CAMELLIA})
 _MODES: Final = frozenset({ALG.CTR, ALG.OFB, ALG.CBC, ALG.CFB, ALG.ECB})
@@ -50,6 +51,11 @@ class _Accepted:
     ecc_schemes: frozenset[int] = _ECC_SIGNING | {ALG.ECDAA, ALG.ECDH}
     ecc_key_exchanges: frozenset[int] = frozenset({ALG.ECDH})
     ecc_curves: frozenset[int] = frozenset(CURVES)
+    mlkem_parms: frozenset[int] = frozenset()
+    mldsa_parms: frozenset[int] = frozenset()
+    max_encrypted_secret_size: int = MAX_ENCRYPTED_SECRET_SIZE
+    max_public_size: int = MAX_PUBLIC_SIZE
+    max_context_data_size: int = 0
 
 
 ACCEPTED: Final = _Accepted()

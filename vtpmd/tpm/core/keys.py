@@ -5,7 +5,14 @@ from ..crypto.rsa import DEFAULT_EXPONENT, RsaKey, RsaPublicKey
 from ..rc import RC, TpmError
 from ..state import LoadedObject
 from ..wire.algorithms import TPMS_ECC_POINT, TPMS_SYMCIPHER_PARMS, TPMT_SYM_DEF_OBJECT
-from ..wire.objects import TPMS_ECC_PARMS, TPMS_RSA_PARMS, TPMT_PUBLIC
+from ..wire.objects import (
+    TPMS_ECC_PARMS,
+    TPMS_HASH_MLDSA_PARMS,
+    TPMS_MLDSA_PARMS,
+    TPMS_MLKEM_PARMS,
+    TPMS_RSA_PARMS,
+    TPMT_PUBLIC,
+)
 
 
 def rsa_exponent(public: TPMT_PUBLIC) -> int:
@@ -71,13 +78,37 @@ def coordinates(curve: Curve, point: Point | None) -> TPMS_ECC_POINT:
     return TPMS_ECC_POINT(curve.octets(point.x), curve.octets(point.y))
 
 
+def mlkem_parms(public: TPMT_PUBLIC) -> int:
+    """The parameter set of an ML-KEM key."""
+    assert isinstance(public.parameters, TPMS_MLKEM_PARMS)
+    return public.parameters.parameter_set
+
+
+def mldsa_parms(public: TPMT_PUBLIC) -> int:
+    """The parameter set of an ML-DSA or HashML-DSA key."""
+    assert isinstance(public.parameters, TPMS_MLDSA_PARMS | TPMS_HASH_MLDSA_PARMS)
+    return public.parameters.parameter_set
+
+
+def encoded(public: TPMT_PUBLIC) -> bytes:
+    """The public key of an ML-KEM, ML-DSA or HashML-DSA key, valid or not."""
+    assert isinstance(public.unique, bytes)
+    return public.unique
+
+
+def seed(key: LoadedObject) -> bytes:
+    """The private key of such a key whose sensitive area is loaded (Part 1, 46.2 and 47.2)."""
+    assert key.sensitive is not None
+    return key.sensitive.sensitive
+
+
 def symmetric(public: TPMT_PUBLIC) -> TPMT_SYM_DEF_OBJECT | None:
     """The block cipher of a SYMCIPHER or asymmetric object; None for a keyedHash object."""
     parameters = public.parameters
     match parameters:
         case TPMS_SYMCIPHER_PARMS():
             return parameters.sym
-        case TPMS_RSA_PARMS() | TPMS_ECC_PARMS():
+        case TPMS_RSA_PARMS() | TPMS_ECC_PARMS() | TPMS_MLKEM_PARMS():
             return parameters.symmetric
         case _:
             return None

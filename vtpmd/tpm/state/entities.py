@@ -6,7 +6,7 @@ from typing import ClassVar
 from ..crypto.cmac import Cmac
 from ..crypto.hashes import HmacKey, digest
 from ..crypto.primes import LEVEL
-from ..crypto.resumable import ResumableHash, ResumableHmac
+from ..crypto.resumable import ResumableHash, ResumableHmac, ResumableShake256
 from ..crypto.rsa import RsaKey
 from ..wire.attributes import TPMA_NV, TPMA_OBJECT
 from ..wire.constants import ALG, RH
@@ -71,8 +71,22 @@ class CountdownTimer:
 
 
 @dataclass(slots=True)
+class SignatureSequence:
+    """What a sequence has for signing a message or verifying its signature (Part 1, 29.4.5)."""
+
+    key: bytes
+    """A digest of the key that it was started with."""
+    verifies: bool
+    context: bytes = b""
+    mu: ResumableShake256 | None = None
+    """Of the message, for ML-DSA; other schemes need its digest or HMAC."""
+    ticket: ResumableHmac | None = field(default=None, repr=False)
+    """What proves the message when it is verified."""
+
+
+@dataclass(slots=True)
 class Sequence:
-    """A hash, HMAC or event sequence (Part 1, 29.4)."""
+    """A hash, HMAC, event or signature sequence (Part 1, 29.4)."""
 
     auth_value: bytes = field(repr=False)
     hashes: list[ResumableHash] = field(default_factory=list)
@@ -84,6 +98,7 @@ class Sequence:
     """It has received its first block of data."""
     ticket_safe: bool = False
     """The first block shows that the data is not a structure made by the TPM."""
+    signature: SignatureSequence | None = None
 
 
 @dataclass(slots=True)

@@ -419,7 +419,8 @@ def test_anonymous_signatures_take_a_counter_and_are_not_verified(pqc: Tester) -
     assert answer.parameters[:4] == words(ALG.ECDAA, ALG.SHA256)
     again = start_signing(pqc, key, context=counter)
     assert again.handle is not None
-    assert complete_signing(pqc, again.handle, key).rc == RC.VALUE, "the commitment is used up"
+    refused = complete_signing(pqc, again.handle, key, MESSAGE)
+    assert refused.rc == RC.VALUE, "the commitment is used up"
 
 
 def test_slots_are_needed(pqc: Tester) -> None:

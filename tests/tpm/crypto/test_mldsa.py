@@ -64,7 +64,7 @@ def test_keys_are_those_of_their_seed(parms: int) -> None:
 def test_the_oracle_verifies(parms: int, context: bytes) -> None:
     seed, oracle = os.urandom(32), PURE[MLDSA_PARMS(parms)]
     public = mldsa.public_key(parms, seed)
-    signature = mldsa.sign(parms, seed, mu_of(public, context, MESSAGE))
+    signature = mldsa.sign(mldsa.private_key(parms, seed), mu_of(public, context, MESSAGE))
     assert len(signature) == SIZES[MLDSA_PARMS(parms)][1]
     assert oracle.verify(public, MESSAGE, signature, context)
     assert not oracle.verify(public, MESSAGE, signature, b"other")
@@ -75,12 +75,16 @@ def test_the_oracle_signs(parms: int) -> None:
     oracle = PURE[MLDSA_PARMS(parms)]
     public, private = oracle.keygen()
     signature = oracle.sign(private, MESSAGE, b"context")
-    assert mldsa.verify(parms, public, mu_of(public, b"context", MESSAGE), signature)
-    assert not mldsa.verify(parms, public, mu_of(public, b"", MESSAGE), signature)
-    assert not mldsa.verify(parms, public, mu_of(public, b"context", b"x"), signature)
+    assert mldsa.verify(mldsa.decoded(parms, public), mu_of(public, b"context", MESSAGE), signature)
+    assert not mldsa.verify(mldsa.decoded(parms, public), mu_of(public, b"", MESSAGE), signature)
+    assert not mldsa.verify(
+        mldsa.decoded(parms, public), mu_of(public, b"context", b"x"), signature
+    )
     changed = bytes((signature[0] ^ 1,)) + signature[1:]
     for wrong in (b"", signature[:-1], signature + b"\0", changed):
-        assert not mldsa.verify(parms, public, mu_of(public, b"context", MESSAGE), wrong)
+        assert not mldsa.verify(
+            mldsa.decoded(parms, public), mu_of(public, b"context", MESSAGE), wrong
+        )
 
 
 @every_set
@@ -89,7 +93,7 @@ def test_the_oracle_signs_by_external_mu(parms: int) -> None:
     public, private = oracle.keygen()
     mu = oracle.prehash_external_mu(public, MESSAGE, b"context")
     assert mu == mu_of(public, b"context", MESSAGE)
-    assert mldsa.verify(parms, public, mu, oracle.sign_external_mu(private, mu))
+    assert mldsa.verify(mldsa.decoded(parms, public), mu, oracle.sign_external_mu(private, mu))
 
 
 @every_set
@@ -98,7 +102,7 @@ def test_the_oracle_verifies_hashed_messages(parms: int) -> None:
     public = mldsa.public_key(parms, seed)
     digest = hashlib.sha512(MESSAGE).digest()
     mu = mldsa.mu_of_digest(public, b"context", ALG.SHA512, digest)
-    signature = mldsa.sign(parms, seed, mu)
+    signature = mldsa.sign(mldsa.private_key(parms, seed), mu)
     assert oracle.verify(public, MESSAGE, signature, b"context")
     assert not oracle.verify(public, MESSAGE, signature, b"")
     assert not PURE[MLDSA_PARMS(parms)].verify(public, MESSAGE, signature, b"context")

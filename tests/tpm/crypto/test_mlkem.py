@@ -32,17 +32,17 @@ def test_keys_are_those_of_their_seed(parms: int) -> None:
 def test_the_oracle_encapsulates(parms: int) -> None:
     seed = os.urandom(64)
     shared, ciphertext = ORACLES[MLKEM_PARMS(parms)].encaps(mlkem.public_key(parms, seed))
-    assert mlkem.decapsulate(parms, seed, ciphertext) == shared
+    assert mlkem.decapsulate(parms, mlkem.private_key(parms, seed), ciphertext) == shared
 
 
 @every_set
 def test_the_oracle_decapsulates(parms: int) -> None:
     seed, oracle = os.urandom(64), ORACLES[MLKEM_PARMS(parms)]
     public, private = oracle._keygen_internal(seed[:32], seed[32:])
-    shared, ciphertext = mlkem.encapsulate(parms, public)
+    shared, ciphertext = mlkem.encapsulate(mlkem.decoded(parms, public))
     assert oracle.decaps(private, ciphertext) == shared
     assert len(ciphertext) == SIZES[MLKEM_PARMS(parms)][1]
-    assert mlkem.encapsulate(parms, public) != (shared, ciphertext)
+    assert mlkem.encapsulate(mlkem.decoded(parms, public)) != (shared, ciphertext)
 
 
 @every_set
@@ -50,9 +50,13 @@ def test_a_changed_ciphertext_gives_what_only_the_holder_can_know(parms: int) ->
     """FIPS 203, Algorithm 18, lines 8 to 11: implicit rejection."""
     seed, oracle = os.urandom(64), ORACLES[MLKEM_PARMS(parms)]
     public, private = oracle._keygen_internal(seed[:32], seed[32:])
-    shared, ciphertext = mlkem.encapsulate(parms, public)
+    shared, ciphertext = mlkem.encapsulate(mlkem.decoded(parms, public))
     changed = bytes((ciphertext[0] ^ 1,)) + ciphertext[1:]
-    assert mlkem.decapsulate(parms, seed, changed) == oracle.decaps(private, changed) != shared
+    assert (
+        mlkem.decapsulate(parms, mlkem.private_key(parms, seed), changed)
+        == oracle.decaps(private, changed)
+        != shared
+    )
 
 
 @every_set
@@ -68,7 +72,7 @@ def test_what_is_no_encapsulation_key(parms: int, fault: str) -> None:
     }[fault]
     assert not mlkem.is_public_key(parms, wrong)
     with pytest.raises(TpmError) as refused:
-        mlkem.encapsulate(parms, wrong)
+        mlkem.decoded(parms, wrong)
     assert refused.value.code == RC.KEY
 
 
@@ -77,5 +81,5 @@ def test_what_is_no_encapsulation_key(parms: int, fault: str) -> None:
 def test_ciphertexts_of_another_size(parms: int, change: int) -> None:
     size = mlkem.PARAMETER_SETS[parms].ciphertext_size
     with pytest.raises(TpmError) as refused:
-        mlkem.decapsulate(parms, bytes(64), bytes(size + change))
+        mlkem.decapsulate(parms, mlkem.private_key(parms, bytes(64)), bytes(size + change))
     assert refused.value.code == RC.SIZE

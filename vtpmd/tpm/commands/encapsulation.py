@@ -30,8 +30,7 @@ def encapsulate(
     """Make a secret that the holder of a key can have from a ciphertext (14.10)."""
     public = key_handle.public
     if public.type == ALG.MLKEM:
-        parms = keys.mlkem_parms(public)
-        return EncapsulateResponse(*mlkem.encapsulate(parms, keys.encoded(public)))
+        return EncapsulateResponse(*mlkem.encapsulate(keys.mlkem_public(key_handle)))
     hash_alg = _dhkem_hash(key_handle)
     curve, recipient = keys.ecc_curve(public), keys.ecc_public(public)
     if not curve.contains(recipient):
@@ -58,8 +57,8 @@ def decapsulate(
         raise TpmError(RC.ATTRIBUTES, at="key_handle")
     with located("ciphertext"):
         if public.type == ALG.MLKEM:
-            parms = keys.mlkem_parms(public)
-            return DecapsulateResponse(mlkem.decapsulate(parms, keys.seed(key_handle), ciphertext))
+            parms, private = keys.mlkem_parms(public), keys.mlkem_private(key_handle)
+            return DecapsulateResponse(mlkem.decapsulate(parms, private, ciphertext))
         curve, recipient = keys.ecc_curve(public), keys.ecc_public(public)
         d = keys.ecc_private(key_handle)
         return DecapsulateResponse(dhkem.decapsulate(curve, hash_alg, d, recipient, ciphertext))

@@ -1,5 +1,6 @@
 """The keys in objects, in the form that `crypto` works with."""
 
+from ..crypto import mldsa, mlkem
 from ..crypto.ecc import CURVES, Curve, Point
 from ..crypto.rsa import DEFAULT_EXPONENT, RsaKey, RsaPublicKey
 from ..rc import RC, TpmError
@@ -96,8 +97,43 @@ def encoded(public: TPMT_PUBLIC) -> bytes:
     return public.unique
 
 
-def seed(key: LoadedObject) -> bytes:
-    """The private key of such a key whose sensitive area is loaded (Part 1, 46.2 and 47.2)."""
+def mlkem_public(key: LoadedObject) -> mlkem.PublicKey:
+    """The encapsulation key of an ML-KEM key. RC.KEY if it is none."""
+    public, private = key.mlkem_keys
+    if public is None:
+        public = mlkem.decoded(mlkem_parms(key.public), encoded(key.public))
+        key.mlkem_keys = public, private
+    return public
+
+
+def mlkem_private(key: LoadedObject) -> mlkem.PrivateKey:
+    """The decapsulation key of an ML-KEM key whose sensitive area is loaded (Part 1, 47.2)."""
+    public, private = key.mlkem_keys
+    if private is None:
+        private = mlkem.private_key(mlkem_parms(key.public), _seed(key))
+        key.mlkem_keys = public, private
+    return private
+
+
+def mldsa_public(key: LoadedObject) -> mldsa.PublicKey:
+    """The verification key of an ML-DSA or HashML-DSA key."""
+    public, private = key.mldsa_keys
+    if public is None:
+        public = mldsa.decoded(mldsa_parms(key.public), encoded(key.public))
+        key.mldsa_keys = public, private
+    return public
+
+
+def mldsa_private(key: LoadedObject) -> mldsa.PrivateKey:
+    """The signing key of such a key whose sensitive area is loaded (Part 1, 46.2)."""
+    public, private = key.mldsa_keys
+    if private is None:
+        private = mldsa.private_key(mldsa_parms(key.public), _seed(key))
+        key.mldsa_keys = public, private
+    return private
+
+
+def _seed(key: LoadedObject) -> bytes:
     assert key.sensitive is not None
     return key.sensitive.sensitive
 

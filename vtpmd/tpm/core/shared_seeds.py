@@ -25,8 +25,8 @@ def encapsulate(tpm: Tpm, key: LoadedObject, label: bytes) -> tuple[bytes, bytes
     if public.type == ALG.RSA:
         return labelled.rsa_encapsulate(keys.rsa_public(public), name_alg, label, tpm.random)
     if public.type == ALG.MLKEM:
-        parms = keys.mlkem_parms(public)
-        return labelled.mlkem_encapsulate(parms, name_alg, label, keys.encoded(public))
+        encapsulation_key = keys.mlkem_public(key)
+        return labelled.mlkem_encapsulate(encapsulation_key, name_alg, label, keys.encoded(public))
     curve, recipient = keys.ecc_curve(public), keys.ecc_public(public)
     seed, ephemeral = labelled.ecc_encapsulate(curve, name_alg, label, recipient, tpm.random)
     return seed, keys.coordinates(curve, ephemeral).marshal()
@@ -47,7 +47,7 @@ def decapsulate(tpm: Tpm, key: LoadedObject, label: bytes, secret: bytes) -> byt
             keys.mlkem_parms(public),
             public.name_alg,
             label,
-            keys.seed(key),
+            keys.mlkem_private(key),
             keys.encoded(public),
             secret,
         )

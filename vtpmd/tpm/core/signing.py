@@ -37,9 +37,10 @@ from .keys import (
     ecc_public,
     encoded,
     mldsa_parms,
+    mldsa_private,
+    mldsa_public,
     rsa_private,
     rsa_public,
-    seed,
 )
 from .objects import has
 
@@ -155,10 +156,10 @@ def sign(
     alg, hash_alg = scheme.scheme, hash_of(key, scheme)
     match alg:
         case ALG.MLDSA:
-            return TPMT_SIGNATURE(alg, mldsa.sign(mldsa_parms(key.public), seed(key), digest))
+            return TPMT_SIGNATURE(alg, mldsa.sign(mldsa_private(key), digest))
         case ALG.HASH_MLDSA:
             mu = mldsa.mu_of_digest(encoded(key.public), context, hash_alg, digest)
-            octets = mldsa.sign(mldsa_parms(key.public), seed(key), mu)
+            octets = mldsa.sign(mldsa_private(key), mu)
             return TPMT_SIGNATURE(alg, TPMS_SIGNATURE_HASH_MLDSA(hash_alg, octets))
         case ALG.RSASSA | ALG.RSAPSS:
             rsa_sign = rsa_schemes.sign_rsassa if alg == ALG.RSASSA else rsa_schemes.sign_rsapss
@@ -254,7 +255,7 @@ def _is_genuine(key: LoadedObject, kind: int, signature: object, digest: bytes) 
         case TPMT_HA():
             return _is_genuine_mac(key, signature, digest)
         case TPMS_SIGNATURE_HASH_MLDSA(signature=octets) | (bytes() as octets):
-            return mldsa.verify(mldsa_parms(key.public), encoded(key.public), digest, octets)
+            return mldsa.verify(mldsa_public(key), digest, octets)
         case _:
             return False
 

@@ -83,23 +83,22 @@ def _ecc_seed(
     )
 
 
-def mlkem_encapsulate(parms: int, alg: int, label: bytes, public: bytes) -> tuple[bytes, bytes]:
-    """(seed, ciphertext) (47.4); `alg` is the nameAlg of the recipient's key.
-
-    Raises TPM_RC_KEY if `public` is no encapsulation key.
-    """
-    shared, ciphertext = mlkem.encapsulate(parms, public)
+def mlkem_encapsulate(
+    key: mlkem.PublicKey, alg: int, label: bytes, public: bytes
+) -> tuple[bytes, bytes]:
+    """(seed, ciphertext) (47.4); `alg` is the nameAlg of the key, `public` its octets."""
+    shared, ciphertext = mlkem.encapsulate(key)
     return _mlkem_seed(alg, label, shared, ciphertext, public), ciphertext
 
 
 def mlkem_decapsulate(
-    parms: int, alg: int, label: bytes, seed: bytes, public: bytes, ciphertext: bytes
+    parms: int, alg: int, label: bytes, key: mlkem.PrivateKey, public: bytes, ciphertext: bytes
 ) -> bytes:
     """The seed for the holder of a private key, whose encapsulation key is `public`.
 
     Raises TPM_RC_SIZE for a ciphertext of the wrong size.
     """
-    shared = mlkem.decapsulate(parms, seed, ciphertext)
+    shared = mlkem.decapsulate(parms, key, ciphertext)
     return _mlkem_seed(alg, label, shared, ciphertext, public)
 
 

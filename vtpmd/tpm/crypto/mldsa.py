@@ -54,9 +54,23 @@ MU_SIZE = SHAKE256_SIZE
 _PURE, _HASHED = b"\0", b"\1"
 
 
+PrivateKey = MLDSA44PrivateKey | MLDSA65PrivateKey | MLDSA87PrivateKey
+PublicKey = MLDSA44PublicKey | MLDSA65PublicKey | MLDSA87PublicKey
+
+
+def private_key(parms: int, seed: bytes) -> PrivateKey:
+    """The private key of a seed."""
+    return PARAMETER_SETS[parms].private_key.from_seed_bytes(seed)
+
+
 def public_key(parms: int, seed: bytes) -> bytes:
     """The public key of a private key of this parameter set (FIPS 204, Algorithm 22)."""
-    return _private(parms, seed).public_key().public_bytes_raw()
+    return private_key(parms, seed).public_key().public_bytes_raw()
+
+
+def decoded(parms: int, public: bytes) -> PublicKey:
+    """The public key in these octets, of which there are the right number."""
+    return PARAMETER_SETS[parms].public_key.from_public_bytes(public)
 
 
 def is_public_key(parms: int, public: bytes) -> bool:
@@ -83,25 +97,21 @@ def _beginning_of_mu(public: bytes, domain: bytes, context: bytes) -> ResumableS
     return running
 
 
-def sign(parms: int, seed: bytes, mu: bytes) -> bytes:
+def sign(key: PrivateKey, mu: bytes) -> bytes:
     """A signature by a message representative.
 
     TPM_RC_NO_RESULT if its random numbers are rejected too often (errata 1, 2.4).
     """
     try:
-        return _private(parms, seed).sign_mu(mu)
+        return key.sign_mu(mu)
     except InternalError:
         raise TpmError(RC.NO_RESULT) from None
 
 
-def verify(parms: int, public: bytes, mu: bytes, signature: bytes) -> bool:
-    """Whether it is a signature by the holder of `public`, which has the right size."""
+def verify(key: PublicKey, mu: bytes, signature: bytes) -> bool:
+    """Whether it is a signature by the holder of a key."""
     try:
-        PARAMETER_SETS[parms].public_key.from_public_bytes(public).verify_mu(signature, mu)
+        key.verify_mu(signature, mu)
     except InvalidSignature:
         return False
     return True
-
-
-def _private(parms: int, seed: bytes) -> MLDSA44PrivateKey | MLDSA65PrivateKey | MLDSA87PrivateKey:
-    return PARAMETER_SETS[parms].private_key.from_seed_bytes(seed)

@@ -41,38 +41,47 @@ SEED_SIZE = MLKEM_PRIVATE_SIZE
 """Octets of d || z."""
 
 
+PrivateKey = MLKEM768PrivateKey | MLKEM1024PrivateKey
+PublicKey = MLKEM768PublicKey | MLKEM1024PublicKey
+
+
+def private_key(parms: int, seed: bytes) -> PrivateKey:
+    """The private key of a seed, which takes longer to make than to use."""
+    return PARAMETER_SETS[parms].private_key.from_seed_bytes(seed)
+
+
 def public_key(parms: int, seed: bytes) -> bytes:
     """The encapsulation key of a private key of this parameter set (FIPS 203, Algorithm 19)."""
-    return _private(parms, seed).public_key().public_bytes_raw()
+    return private_key(parms, seed).public_key().public_bytes_raw()
 
 
 def is_public_key(parms: int, public: bytes) -> bool:
     """Whether it is an encapsulation key, by its size and modulus (FIPS 203, 7.2)."""
     try:
-        PARAMETER_SETS[parms].public_key.from_public_bytes(public)
-    except ValueError:
+        decoded(parms, public)
+    except TpmError:
         return False
     return True
 
 
-def encapsulate(parms: int, public: bytes) -> tuple[bytes, bytes]:
-    """(shared secret, ciphertext). TPM_RC_KEY if `public` is no encapsulation key."""
+def decoded(parms: int, public: bytes) -> PublicKey:
+    """The encapsulation key in these octets. TPM_RC_KEY if there is none."""
     try:
-        key = PARAMETER_SETS[parms].public_key.from_public_bytes(public)
+        return PARAMETER_SETS[parms].public_key.from_public_bytes(public)
     except ValueError:
         raise TpmError(RC.KEY) from None
+
+
+def encapsulate(key: PublicKey) -> tuple[bytes, bytes]:
+    """(shared secret, ciphertext)."""
     return key.encapsulate()
 
 
-def decapsulate(parms: int, seed: bytes, ciphertext: bytes) -> bytes:
+def decapsulate(parms: int, key: PrivateKey, ciphertext: bytes) -> bytes:
     """The shared secret; one that nobody else has for a ciphertext that was not made for the key.
 
     Raises TPM_RC_SIZE for a ciphertext of the wrong size (FIPS 203, 7.3).
     """
     if len(ciphertext) != PARAMETER_SETS[parms].ciphertext_size:
         raise TpmError(RC.SIZE)
-    return _private(parms, seed).decapsulate(ciphertext)
-
-
-def _private(parms: int, seed: bytes) -> MLKEM768PrivateKey | MLKEM1024PrivateKey:
-    return PARAMETER_SETS[parms].private_key.from_seed_bytes(seed)
+    return key.decapsulate(ciphertext)

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
+from ..crypto import mldsa, mlkem
 from ..crypto.cmac import Cmac
 from ..crypto.hashes import HmacKey, digest
 from ..crypto.primes import LEVEL
@@ -124,6 +125,13 @@ class LoadedObject:
     rsa_key: RsaKey | None = field(
         default=None, repr=False, compare=False, metadata={"cache": True}
     )
+    mlkem_keys: tuple[mlkem.PublicKey | None, mlkem.PrivateKey | None] = field(
+        default=(None, None), repr=False, compare=False, metadata={"cache": True}
+    )
+    mldsa_keys: tuple[mldsa.PublicKey | None, mldsa.PrivateKey | None] = field(
+        default=(None, None), repr=False, compare=False, metadata={"cache": True}
+    )
+    """Of its areas, in the library's form; kept by `core.keys`."""
     public_octets: bytes | None = field(
         default=None, repr=False, compare=False, metadata={"cache": True}
     )

@@ -5,15 +5,22 @@ import os
 import resource
 import signal
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from functools import partial
+from pathlib import Path
 
 import trio
 
 from vtpmd import __version__
 from vtpmd.admin.routes import Routes
 from vtpmd.admin.server import Server
+from vtpmd.api.names import BAD, WARNING
+from vtpmd.api.schema import Finding
 from vtpmd.config.loader import ConfigurationError
 from vtpmd.config.schema import Configuration
+from vtpmd.doctor import keys as key_checks
+from vtpmd.doctor import places
+from vtpmd.doctor.finding import examine
 from vtpmd.linux import merging, sockets
 from vtpmd.linux.hardening import forbid_core_files, forbid_tracing
 from vtpmd.linux.notify import notify, watchdog_interval
@@ -25,39 +32,40 @@ from vtpmd.supervisor.host import Host
 from vtpmd.supervisor.identities import Identities
 from vtpmd.supervisor.keeper import Keeper
 from vtpmd.supervisor.keys import Keys
-from vtpmd.supervisor.models import UnknownModelError, demand_known
+from vtpmd.supervisor.models import unknown_models
 from vtpmd.supervisor.registry import Registry
 from vtpmd.supervisor.rounds import go_round
+from vtpmd.supervisor.survey import configured
 from vtpmd.supervisor.watch import watch
 from vtpmd.supervisor.zygote import SpawnError, Zygote
 from vtpmd.telemetry.audit import Audit
 from vtpmd.telemetry.log import get_logger
 
-ADMIN_SOCKET_MODE = 0o666  # everybody may connect, and is told why when it is not for them
 DESCRIPTORS = 65536  # as the systemd unit has it
 
 log = get_logger("daemon")
 
 
-def key_providers(configuration: Configuration, audit: Audit) -> Keys:
-    """The configured key providers."""
-    state = configuration.state_dir
-    providers = {each.name: each.open(state) for each in configuration.key_providers}
-    default = configuration.provider_for_new_instances
-    return Keys(providers, default, configuration.recovery_provider, audit)
+class UnfitError(Exception):
+    """The host does not let the daemon do its work; `problems` has one line for each reason."""
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        super().__init__("; ".join(problems))
+        self.problems = problems
 
 
 def run(configuration: Configuration) -> None:
     """Run until SIGTERM or SIGINT; workers are left serving.
 
-    Raises InUseError, StorageError, OSError and ConfigurationError before anything was started.
+    Raises InUseError, StorageError, OSError, UnfitError and ConfigurationError before anything was
+    started.
     """
     forbid_core_files()  # keys pass through us and our children
     forbid_tracing()
     _raise_limit_of_descriptors()
     _check_merging(configuration)
     audit = Audit(configuration.audit.file)
-    keys = key_providers(configuration, audit)
+    keys = configured(configuration, audit)
     _make_runtime_directories(configuration)
     registry = Registry(configuration.state_dir)
     audit.check()
@@ -95,7 +103,10 @@ def _make_runtime_directories(configuration: Configuration) -> None:
     """Whoever else could write to them could take the place of the daemon or of a worker."""
     for directory, mode in ((configuration.runtime_dir, 0o755), (configuration.workers_dir, 0o700)):
         try:
-            directory.mkdir(mode=mode, parents=True, exist_ok=True)
+            directory.parent.mkdir(parents=True, exist_ok=True)
+            with contextlib.suppress(FileExistsError):
+                directory.mkdir(mode=mode)
+                directory.chmod(mode)  # whatever the umask is: QEMU has to reach the sockets
         except OSError as error:
             raise storage_error(f"create {directory}", error) from None
         os.close(open_directory(directory))
@@ -105,33 +116,57 @@ async def _check_defaults(configuration: Configuration, zygote: Zygote) -> None:
     """Raise ConfigurationError if no TPM can be made as the configuration's defaults say."""
     defaults = configuration.defaults
     try:
-        demand_known(await zygote.models(), defaults.profile, defaults.pcr_banks)
-    except UnknownModelError as error:
-        raise ConfigurationError([f"defaults: {error}"]) from None
+        models = await zygote.models()
     except SpawnError as error:
         log.error("zygote-failed", reason=str(error))  # workers that live are adopted all the same
+        return
+    wrong = list(unknown_models(models, defaults.profile, defaults.pcr_banks))
+    if wrong:
+        raise ConfigurationError([f"defaults.{setting}: {reason}" for setting, reason in wrong])
+
+
+async def _check_host(configuration: Configuration) -> None:
+    """Log what may go wrong here. Raises UnfitError for what makes every start of a TPM fail."""
+    findings = await trio.to_thread.run_sync(examine, places.CHECKS, configuration)
+    refusing = {check.name for check in places.CHECKS if check.refuses}
+    fatal = [each for each in findings if each.verdict == BAD and each.check in refusing]
+    if fatal:
+        raise UnfitError([f"{each.check}: {each.reason}: {each.remedy}" for each in fatal])
+    _tell(findings)
+
+
+def _tell(findings: Sequence[Finding]) -> None:
+    """Log what may go wrong, and what does."""
+    for each in findings:
+        if each.verdict in (WARNING, BAD):
+            level = log.error if each.verdict == BAD else log.warning
+            level("unfit", check=each.check, reason=each.reason, remedy=each.remedy)
+
+
+async def _tell_of_keys(fleet: Fleet) -> None:
+    """The same of the key providers, which may take their time to answer."""
+    _tell(await key_checks.judge(fleet.host.keys, fleet))
 
 
 async def _serve(
     configuration: Configuration, audit: Audit, keys: Keys, registry: Registry, zygote: Zygote
 ) -> None:
     async with contextlib.aclosing(keys):
+        await _check_host(configuration)
         await _check_defaults(configuration, zygote)
         entries = registry.load()
         if not entries:
             await keys.initialise()
+        authority = Authority(registry.state_fd, keys, audit)
         with (
             contextlib.closing(Anchors(configuration, registry)) as anchors,
+            contextlib.closing(
+                Identities(configuration.identity, registry.state_fd, authority, audit)
+            ) as identities,
             _admin_listener(configuration) as listener,
         ):
             async with trio.open_nursery() as nursery:
                 await nursery.start(_end_on_signal, nursery.cancel_scope)
-                identities = Identities(
-                    configuration.identity,
-                    registry.state_fd,
-                    Authority(registry.state_fd, keys, audit),
-                    audit,
-                )
                 keeper = Keeper(configuration, nursery)
                 await keeper.connect()
                 host = Host(
@@ -142,8 +177,11 @@ async def _serve(
                 nursery.start_soon(go_round, fleet)
                 nursery.start_soon(_keep_watchdog_quiet)
                 nursery.start_soon(watch, fleet)
+                nursery.start_soon(_tell_of_keys, fleet)
                 routes = Routes(fleet, audit, configuration.audit.reads)
-                server = Server(routes, configuration.admin.group, audit)
+                open_to_group = partial(_open_to_group, configuration.admin_socket)
+                server = Server(routes, configuration.admin.group, audit, open_to_group)
+                await nursery.start(server.serve, listener)
                 notify(f"READY=1\nSTATUS=Serving {len(entries)} virtual TPMs")
                 log.info(
                     "ready",
@@ -152,17 +190,29 @@ async def _serve(
                     state_dir=str(configuration.state_dir),
                     instances=len(entries),
                 )
-                await server.serve(listener)
 
 
 @contextlib.contextmanager
 def _admin_listener(configuration: Configuration) -> Iterator[socket.socket]:
     path = configuration.admin_socket
-    with sockets.listen(path, mode=ADMIN_SOCKET_MODE) as listener:
+    with sockets.listen(path, mode=0o600) as listener:
         try:
             yield listener
         finally:
             path.unlink(missing_ok=True)
+
+
+def _open_to_group(path: Path, group: int) -> None:
+    """Let the kernel admit the members of a group; everybody else it keeps away from us."""
+    try:
+        sockets.grant_anew(path, 0o660, None, group)
+    except OSError as error:
+        log.warning(
+            "admin-group-kept-out",
+            group=group,
+            reason=f"{path} can't be shared with it: {error.strerror}; "
+            "SupplementaryGroups= of the service, with that group, needs no sharing",
+        )
 
 
 async def _end_on_signal(

@@ -9,7 +9,7 @@ from vtpmd.kms import gcm
 from vtpmd.kms.errors import KeyRefusedError, KeyUnavailableError, NotOpenedError
 from vtpmd.kms.provider import KeyContext, NotErased, new_slot
 from vtpmd.kms.secret_file import is_credential, read_secret
-from vtpmd.kms.settings import AbsolutePath, ProviderSettings
+from vtpmd.kms.settings import ProviderSettings, ReadFile
 from vtpmd.storage.errors import StorageError
 from vtpmd.storage.slot import Slot
 from vtpmd.storage.wipe import wipe
@@ -20,7 +20,7 @@ KEK_SIZE = 32
 class FileKeySettings(ProviderSettings):
     """Settings in vtpmd.yaml: `key_file` holds the KEK, 32 octets."""
 
-    key_file: AbsolutePath
+    key_file: ReadFile
 
     def open(self, state_dir: Path) -> "FileKeyProvider":
         """Return the provider; the file is read when a key is needed."""

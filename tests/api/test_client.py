@@ -28,6 +28,8 @@ CLONE = schema.CloneRequest(name="b", uuid=THIS_UUID, confirmed=True)
 # Route -> the call, the report that answers it (or another body), and the body that is sent.
 CALLS: dict[names.Route, tuple[Call, Any, object]] = {
     names.CAPABILITIES: (lambda c: c.capabilities(), schema.Capabilities, None),
+    names.DOCTOR: (lambda c: c.doctor(), schema.Diagnosis, None),
+    names.DOCTOR_INSTANCE: (lambda c: c.doctor("a b"), schema.Diagnosis, None),
     names.LIST: (lambda c: c.list(), schema.InstanceList, None),
     names.CREATE: (
         lambda c: c.create(schema.CreateRequest(name="a", pcr_banks=("sha1",), start=False)),

@@ -24,6 +24,7 @@ def test_every_problem_is_listed_once_with_a_documented_exit_status() -> None:
         errors.FILE.exit_status,
         names.EXIT_INTERRUPTED,
         *map(int, Status),
+        *names.EXIT_VERDICTS.values(),
     }
     assert used == set(names.EXIT_STATUSES)
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.bench.hosts import VtpmdHost
-from tests.bench.idle import CPU, LIST, PRIVATE, PSS, SUPERVISOR, idle
+from tests.bench.idle import CPU, LIST, PRIVATE, PSS, SUPERVISOR, WAIT, idle
 
 pytestmark = pytest.mark.served
 QUICK = ("--scale", "0.01", "--rounds", "1", "--instances", "0")
@@ -90,6 +90,14 @@ def test_creation_is_timed(one_cpu: None) -> None:
         assert row["swtpm"]["median"] > 1
 
 
+def test_certificates_are_timed_where_they_are_given(one_cpu: None) -> None:
+    rows = _rows(_bench("--only", "running TPM", "--json", "-"))["one CPU"]
+    assert list(rows) == ["ek csr, running TPM", "ek renew, running TPM"]
+    for row in rows.values():
+        assert list(row) == ["vtpmd"]
+        assert row["vtpmd"]["median"] > 1
+
+
 def test_an_earlier_run_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     done = _bench("--read", str(tmp_path / "none.json"))
     assert done.returncode == 2
@@ -106,4 +114,5 @@ def test_idle_instances_are_counted(short_path: Path) -> None:
         host.close()
     assert 0 < found[PRIVATE]["vtpmd"] < found[PSS]["vtpmd"]
     assert found[LIST]["vtpmd"] > 0
+    assert found[WAIT]["vtpmd"] > 0
     assert {SUPERVISOR, CPU} <= found.keys()

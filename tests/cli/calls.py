@@ -73,6 +73,7 @@ CALLS: dict[tuple[str, ...], list[Any]] = {
     ("provider", "import", "p", "BUNDLE", "--passphrase-fd", "FD"): [
         answer(schema.KeyImportResult)
     ],
+    ("doctor", "a"): [answer(schema.Diagnosis)],
     ("capabilities",): [answer(schema.Capabilities)],
     ("version",): [answer(schema.Capabilities)],
 }

@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,7 +21,7 @@ import pytest
 from click.testing import CliRunner
 
 from tests.api.scripted import document, scripted
-from tests.supervisor.harness import Daemon
+from tests.supervisor.harness import Daemon, running
 from vtpmd.api import names
 from vtpmd.cli.vtpmctl import VERBS, main
 
@@ -99,6 +100,13 @@ def test_without_a_daemon_it_says_so() -> None:
     assert ctl("version") == (0, "vtpmctl 0.1.0\nvtpmd does not answer\n", "")
 
 
+@pytest.fixture(scope="module")
+def empty_daemon() -> Iterator[Daemon]:
+    """One for all tests that leave it without an instance."""
+    with tempfile.TemporaryDirectory(prefix="vtpmd-") as directory, running(Path(directory)) as it:
+        yield it
+
+
 @pytest.mark.parametrize(
     ("arguments", "status", "text"),
     [
@@ -128,13 +136,13 @@ def test_without_a_daemon_it_says_so() -> None:
     ],
 )
 def test_errors_say_what_is_wrong(
-    daemon: Daemon, arguments: list[str], status: int, text: str
+    empty_daemon: Daemon, arguments: list[str], status: int, text: str
 ) -> None:
-    result = daemon.ctl(*arguments)
+    result = empty_daemon.ctl(*arguments)
     assert (result.returncode, result.stdout) == (status, "")
     assert text in result.stderr
     assert "Traceback" not in result.stderr
-    assert daemon.control("list") == {"instances": []}
+    assert empty_daemon.request("GET", "/instances") == (200, {"instances": []})
 
 
 def test_profiles_are_chosen_and_restricted(daemon: Daemon) -> None:

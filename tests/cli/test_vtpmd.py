@@ -52,9 +52,8 @@ def test_a_default_that_no_tpm_can_have_is_told(short_path: Path, default: str) 
     for command in ([], ["check-config"]):
         result = vtpmd("--config", file, *command)
         assert result.returncode == 78
-        assert f"defaults: {default.partition(':')[0]}: the P" in result.stderr.replace(
-            "the p", "the P"
-        )
+        told = f"defaults.{default.partition(':')[0]}: the p"
+        assert told in result.stderr.replace("the P", "the p")
 
 
 def test_an_unknown_type_of_key_provider_is_told(tmp_path: Path) -> None:
@@ -135,3 +134,38 @@ def test_text_of_others_is_escaped_when_the_daemon_refuses(short_path: Path) -> 
     assert result.returncode == names.DAEMON_EXIT_CONFIGURATION
     assert r"vtpmd\x1b[2J\n.yaml" in result.stderr
     assert "\x1b" not in result.stderr
+
+
+def test_check_config_tells_every_fault_and_looks_at_the_files(tmp_path: Path) -> None:
+    file = tmp_path / "other.yaml"
+    there = tmp_path / "ca.pem"
+    there.write_text("a certificate")
+    file.write_text(
+        f"state_dir: {tmp_path}/state\nlog: {{levle: info}}\ndefaults: {{profile: foo}}\n"
+        f"key_providers:\n  - type: kmip\n    name: dc\n    host: kms\n    ca: {there}\n"
+        f"    certificate: {tmp_path}/absent.pem\n    key: /run/credentials/vtpmd.service/key\n"
+    )
+    for option in ([], ["--config"]):
+        result = vtpmd("--config", "/nonexistent", "check-config", *option, file)
+        assert result.returncode == names.DAEMON_EXIT_CONFIGURATION
+        lines = [line.removeprefix(f"vtpmd: {file}:") for line in result.stderr.splitlines()]
+        assert [line for line in lines if "default-v1" not in line] == [
+            "2: log.levle: unknown setting levle; did you mean level?",
+            f"9: key_providers.0.certificate: {tmp_path}/absent.pem: No such file or directory",
+        ]
+        assert lines[1].startswith("3: defaults.profile: the profiles are default-v1")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+def test_check_config_reads_files_as_the_daemon_s_user(short_path: Path) -> None:
+    short_path.chmod(0o755)
+    state, secret, file = short_path / "state", short_path / "ca", short_path / "vtpmd.yaml"
+    state.mkdir(mode=0o700)
+    secret.write_text("a certificate")
+    secret.chmod(0o600)
+    file.write_text(f"state_dir: {state}\nidentity: {{roots: {secret}}}\n")
+    assert vtpmd("check-config", file).returncode == 0
+    os.chown(state, 65534, 65534)
+    result = vtpmd("check-config", file)
+    assert result.returncode == names.DAEMON_EXIT_CONFIGURATION
+    assert result.stderr == f"vtpmd: {file}:2: identity.roots: {secret}: Permission denied\n"

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from vtpmd.config.files import read_files
 from vtpmd.config.loader import ConfigurationError, load, parse
 from vtpmd.kms.kmip.settings import KmipSettings
 
@@ -30,7 +31,7 @@ def test_off_and_on_are_words_with_quotes_and_without(quote: str) -> None:
     configuration = parse(text.encode(), "file")
     assert (configuration.sandbox, configuration.memory_merge) == ("off", "on")
     assert problems("memory_merge: 1") == [
-        "file:1: memory_merge: Input should be 'off' or 'on'",
+        "file:1: memory_merge: must be 'off' or 'on'",
     ]
 
 
@@ -98,6 +99,10 @@ def test_a_key_given_twice_is_refused() -> None:
         ("? [a]\n: b", "file:1: a key must be a word"),
         ("- a", "file:1: "),
         ("x: &x [*x]", "file:1: nested too deeply"),
+        ("\n\n" + "[" * 1_000_000, "file:3: nested too deeply"),
+        ("x: " + "{y: " * 21, "file:1: nested too deeply"),
+        ("\n".join("  " * level + "x:" for level in range(30)), "file:21: nested too deeply"),
+        ("x: [" + "a," * 500_000 + "]", "file:1: more than 10000 values"),
     ],
 )
 def test_what_is_no_configuration_is_refused(text: str, start: str) -> None:
@@ -165,19 +170,19 @@ def test_kmip_providers_are_checked(text: str, problem: str) -> None:
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
-        ("type: pkcs11, name: hsm, module: /m.so, pin_file: /pin", "token: Field required"),
+        ("type: pkcs11, name: hsm, module: /m.so, pin_file: /pin", "token: is missing"),
         ("type: pkcs11, name: hsm, module: /m.so, pin_file: /pin, token: ''", "token: String"),
-        ("type: local, name: 7", "name: Input should be a valid string"),
+        ("type: local, name: 7", "name: must be a valid string"),
         ("type: acme, name: 7", "type: there is no type 'acme'; known are aws-kms, "),
         ("type: [local], name: a", "type: there is no type ['local']; known are "),
-        ("name: a", "type: Field required"),
+        ("name: a", "type: is missing"),
         (
             "type: vault, name: v, url: 'https://v', ca: /ca, auth: {method: token, token_file: t}",
             "auth.token_file: the path must be absolute",
         ),
         ("type: vault, name: v, url: 'https://v', ca: /ca, auth: {method: x}", "auth: Input tag"),
         ("type: vault, name: v, url: 'https://v', ca: /ca, auth: {method: token}",
-         "auth.token_file: Field required"),
+         "auth.token_file: is missing"),
     ],
 )  # fmt: skip
 def test_problems_are_named_as_the_file_names_them(text: str, problem: str) -> None:
@@ -204,3 +209,71 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     (tmp_path / "large").write_bytes(b"#" * (1 << 20) + b"\n")
     with pytest.raises(ConfigurationError, match="larger than"):
         load(tmp_path / "large")
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("staet_dir: /x", "staet_dir: unknown setting staet_dir; did you mean state_dir?"),
+        ("sockets: {mod: '0660'}", "sockets.mod: unknown setting mod; did you mean mode?"),
+        ("log: {xyz: 1}", "log.xyz: unknown setting xyz; known are format, level"),
+        (
+            "key_providers: [{type: local, name: a, keyrng: /k}]",
+            "key_providers.0.keyrng: unknown setting keyrng; did you mean keyring?",
+        ),
+        (
+            "key_providers: [{type: vault, name: v, url: 'https://v', ca: /ca, auth: "
+            "{method: token, token_file: /t, mont: x}}]",
+            "key_providers.0.auth.mont: unknown setting mont; did you mean mount?",
+        ),
+    ],
+)
+def test_an_unknown_setting_is_told_with_what_may_be_meant(text: str, told: str) -> None:
+    assert problems(text) == [f"file:1: {told}"]
+
+
+def test_faults_of_all_kinds_are_told_at_once() -> None:
+    """What is wrong by itself hides nothing that does not go together."""
+    text = f"""\
+sandbox: maybe
+default_provider: x
+runtime_dir: /{"r" * 100}
+key_providers:
+  - {{type: local, name: a}}
+  - {{type: local, name: a}}
+"""
+    assert problems(text) == [
+        "file:1: sandbox: must be 'require', 'best-effort' or 'off'",
+        "file:2: default_provider: no key provider is named x",
+        "file:3: runtime_dir: the path is too long for a Unix socket in it",
+        "file:4: key_providers: two providers have the same name",
+    ]
+
+
+def test_a_provider_that_is_wrong_is_not_missed_by_the_default() -> None:
+    text = "default_provider: a\nkey_providers: [{type: local, name: a, x: 1}]\n"
+    (problem,) = problems(text)
+    assert "unknown setting x" in problem
+
+
+def test_files_that_have_to_be_there() -> None:
+    text = b"""\
+identity: {roots: /roots}
+key_providers:
+  - {type: local, name: l, keyring: /keyring}
+  - {type: kmip, name: k, host: h, ca: /ca, certificate: /c, key: /k}
+  - type: vault
+    name: v
+    url: https://v
+    ca: /ca
+    auth: {method: token, token_file: /t}
+"""
+    found = {".".join(map(str, place)): str(path) for place, path in read_files(parse(text, "f"))}
+    assert found == {
+        "identity.roots": "/roots",
+        "key_providers.1.ca": "/ca",
+        "key_providers.1.certificate": "/c",
+        "key_providers.1.key": "/k",
+        "key_providers.2.ca": "/ca",
+        "key_providers.2.auth.token_file": "/t",
+    }

@@ -16,6 +16,7 @@ Scenarios:
   reboot        the same, the guest reboots by itself
   coldboot      the same, with a new QEMU process
   crash         the same, QEMU (and what --tpm-command started) killed by SIGKILL
+  worker-crash  who serves the TPM killed by SIGKILL; the guest reboots, and what it sealed opens
   suspend       S3: TPM2_Shutdown(STATE), wake up, TPM2_Startup(STATE)
   snapshot      savevm, change the TPM's state, loadvm
   migrate       live migration to a second QEMU with a second TPM emulator

@@ -117,6 +117,16 @@ def restless(short_path: Path) -> Iterator[list[Emulator]]:
         daemon.close()
 
 
+@pytest.fixture
+def served(short_path: Path) -> Iterator[list[Emulator]]:
+    """A TPM whose worker can be killed while its machine runs."""
+    daemon = Vtpmd(short_path)
+    try:
+        yield [Served(daemon.create("guest"))]
+    finally:
+        daemon.close()
+
+
 @pytest.fixture(scope="session")
 def guest_image() -> Path:
     """The image's directory; built, from cached packages, when something of it has changed."""

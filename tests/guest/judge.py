@@ -64,6 +64,7 @@ REQUIRED: dict[str, AbstractSet[str]] = {
     "reboot": TWO_BOOTS,
     "coldboot": TWO_BOOTS,
     "crash": TWO_BOOTS,
+    "worker-crash": TWO_BOOTS | {"seal-evict", "tpm-off", "unseal", "getrandom"},
     "suspend": {"suspend", "pcrs-same", "getrandom"},
     "snapshot": MOVED,
     "migrate": MOVED,
@@ -99,7 +100,7 @@ def judge(
     results.problems += [f"marker missing: pass {name}" for name in sorted(missing)]
     if scenario == "full" and endorsement is not None:
         results.problems += endorsement_problems(endorsement, results.boot.blobs)
-    if REQUIRED[scenario] is TWO_BOOTS:
+    if REQUIRED[scenario] >= TWO_BOOTS:
         results.problems += _persistence_problems(results.boots)
 
 

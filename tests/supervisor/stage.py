@@ -171,10 +171,10 @@ async def staged(nursery: trio.Nursery, **settings: object) -> AsyncIterator[Sta
         for instance in fleet:
             await instance.stop(True, "the end of a test")
         keeper.close()
-        if configuration.idle_timeout:
-            await until(lambda: keeper_of(configuration) is None)
+        await until(lambda: keeper_of(configuration) is None)
         nursery.cancel_scope.cancel()
         zygote.close()
         anchors.close()
+        identities.close()
         registry.close()
         assert not any(map(any, (*provider.seen, *other.seen))), "a DEK has not been wiped"

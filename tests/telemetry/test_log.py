@@ -2,7 +2,9 @@
 
 import io
 import json
+import os
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -104,3 +106,38 @@ def test_text_of_others_forges_no_line_and_reaches_no_terminal(
     assert all("\x1b" not in line and "\u202e" not in line for line in lines)
     assert [line for line in lines if line.startswith("2026-01-01")] == []
     assert sum("worker-event" in line for line in lines) == 1
+
+
+@pytest.mark.parametrize("format", ["json", "console"])
+def test_lines_in_the_journal_carry_their_priority(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, format: log.LogFormat
+) -> None:
+    """In front of each line, tracebacks included: journald takes them one by one."""
+    with (tmp_path / "journal").open("w+") as journal:
+        status = os.fstat(journal.fileno())
+        monkeypatch.setenv("JOURNAL_STREAM", f"{status.st_dev}:{status.st_ino}")
+        log.configure("debug", format, journal)
+        logger = log.get_logger("x")
+        for level in ("debug", "info", "warning", "error"):
+            getattr(logger, level)("a")
+        try:
+            raise ValueError("b")
+        except ValueError:
+            logger.exception("c")
+        journal.seek(0)
+        lines = journal.read().splitlines()
+    structlog.reset_defaults()
+    assert [line[:3] for line in lines[:4]] == ["<7>", "<6>", "<4>", "<3>"]
+    assert {line[:3] for line in lines[4:]} == {"<3>"}
+    assert len(lines) == 5 if format == "json" else len(lines) > 5
+
+
+def test_lines_elsewhere_carry_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file, or standard error that somebody has redirected, whatever the variable says."""
+    monkeypatch.setenv("JOURNAL_STREAM", "1:2")
+    with (tmp_path / "file").open("w+") as file:
+        log.configure("info", "json", file)
+        log.get_logger("x").warning("a")
+        file.seek(0)
+        assert json.loads(file.read())["event"] == "a"
+    structlog.reset_defaults()

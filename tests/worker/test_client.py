@@ -25,7 +25,7 @@ class BrokenHost(FakeHost):
     def __init__(self) -> None:
         super().__init__()
         self.running = True
-        self.execution = self
+        self.execution = self.engine = self
         self.defects: list[Exception] = []
         self.executed: list[bytes] = []
 

@@ -38,6 +38,8 @@ from tests.worker.test_long_commands import create_primary
 from tests.worker.test_migration import set_blob
 from vtpmd.ipc.channel import Channel
 from vtpmd.ipc.messages import (
+    PROGRESS_SIZE,
+    Bequeath,
     ChangeHandOver,
     Detained,
     Failed,
@@ -54,6 +56,8 @@ from vtpmd.ipc.messages import (
     UseKeeper,
 )
 from vtpmd.ipc.rules import Side, State
+from vtpmd.linux.descriptors import close_fds
+from vtpmd.linux.memory import memory_file
 from vtpmd.tpm.wire.constants import ALG, CC, RH, SE
 
 EXTEND_16 = "80020000004100000182000000100000000940000009000000000000000001000b"
@@ -458,12 +462,12 @@ def _successor(machine: Machine) -> Iterator[Channel]:
 def _keeper(machine: Machine, idle: int) -> Iterator[Channel]:
     """A keeper in this process, to which the machine's worker may give its TPM."""
     ours, theirs = Channel.pair()
-    memory = os.memfd_create("suspended")
-    with theirs:
-        machine.worker.ask(UseKeeper(idle), KeeperUsed, [theirs.fileno(), memory])
-    os.close(memory)
+    with theirs, memory_file("sealed") as memory, memory_file("noted", PROGRESS_SIZE) as progress:
+        machine.worker.ask(UseKeeper(idle), KeeperUsed, [theirs.fileno(), memory, progress])
     keeper = Channel(ours, Side.PREDECESSOR, State.SUCCEEDED)
-    keeper.meet()
+    left, fds = _receive_all(keeper)
+    close_fds(fds)
+    assert isinstance(left, Bequeath)
     yield keeper
     keeper.close()
 

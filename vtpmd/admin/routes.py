@@ -16,6 +16,7 @@ from vtpmd.operations.capabilities import capabilities
 from vtpmd.operations.clone import clone
 from vtpmd.operations.create import create
 from vtpmd.operations.delete import delete
+from vtpmd.operations.doctor import doctor, doctor_instance
 from vtpmd.operations.ek_import import ek_import
 from vtpmd.operations.ek_renew import ek_renew
 from vtpmd.operations.ek_requests import ek_requests
@@ -64,6 +65,8 @@ class Handler:
 
 HANDLERS: dict[names.Route, Handler] = {
     names.CAPABILITIES: Handler(capabilities),
+    names.DOCTOR: Handler(doctor),
+    names.DOCTOR_INSTANCE: Handler(doctor_instance),
     names.LIST: Handler(list_),
     names.CREATE: Handler(create, body=api.CreateRequest),
     names.CREATE_INCOMING: Handler(create_incoming, query=api.IncomingRequest),

@@ -9,9 +9,10 @@ key provider.
 """
 
 import json
+import os
 from typing import TypeVar
 
-from . import codec, http, names, schema
+from . import codec, http, names, problems, schema
 from .errors import UNREACHABLE, ClientError
 from .names import Route
 
@@ -22,11 +23,17 @@ class Client:
     """The daemon behind the admin socket at `path`. Each request is a connection of its own."""
 
     def __init__(self, path: str = names.DEFAULT_ADMIN_SOCKET) -> None:
-        self._path = path
+        self.path = path
 
     def capabilities(self) -> schema.Capabilities:
         """What the daemon can do on its host."""
         return self._ask(names.CAPABILITIES, schema.Capabilities)
+
+    def doctor(self, name: str | None = None) -> schema.Diagnosis:
+        """What is wrong with the host as the daemon sees it, or with one instance."""
+        if name is None:
+            return self._ask(names.DOCTOR, schema.Diagnosis)
+        return self._ask(names.DOCTOR_INSTANCE, schema.Diagnosis, name)
 
     def list(self) -> schema.InstanceList:
         """All instances, without their keys and workers."""
@@ -235,7 +242,9 @@ class Client:
     ) -> bytes:
         target = route.path.format(name=http.quote(name)) + query
         try:
-            status, answer = http.exchange(self._path, route.method, target, body, media_type)
+            status, answer = http.exchange(self.path, route.method, target, body, media_type)
+        except PermissionError:
+            raise ClientError(problems.FORBIDDEN, self._kept_out()) from None
         except (OSError, http.AnswerError) as error:
             raise self._unreachable(getattr(error, "strerror", None) or str(error)) from None
         if not 200 <= status < 300:
@@ -254,8 +263,14 @@ class Client:
         except (ValueError, RecursionError):
             raise self._unreachable("the answer is not JSON") from None
 
+    def _kept_out(self) -> str:
+        return (
+            f"User {os.geteuid()} may not use the admin socket {self.path}: only root, the "
+            "daemon's user and members of its admin group may."
+        )
+
     def _unreachable(self, reason: str) -> ClientError:
-        return ClientError(UNREACHABLE, f"No answer from vtpmd on {self._path}: {reason}.")
+        return ClientError(UNREACHABLE, f"No answer from vtpmd on {self.path}: {reason}.")
 
 
 def _body(request: schema.Request | None) -> bytes:

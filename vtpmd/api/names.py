@@ -26,6 +26,8 @@ class Route(NamedTuple):
 
 
 CAPABILITIES: Final = Route("capabilities", "GET", f"{API}/capabilities")
+DOCTOR: Final = Route("doctor", "GET", f"{API}/doctor")
+DOCTOR_INSTANCE: Final = Route("doctor", "GET", f"{API}/instances/{{name}}/doctor")
 LIST: Final = Route("list", "GET", f"{API}/instances")
 CREATE: Final = Route("create", "POST", f"{API}/instances")
 CREATE_INCOMING: Final = Route("create", "POST", f"{API}/incoming")
@@ -77,7 +79,10 @@ IMPORT_KEYS: Final = Route("provider import", "POST", f"{API}/providers/{{name}}
 
 # Requests that only look: the audit log may leave them out.
 READS: Final = frozenset(
-    {CAPABILITIES, LIST, INFO, PCRS, SNAPSHOTS, EK, CA, CA_CERTIFICATES, PROVIDERS}
+    {
+        *(CAPABILITIES, DOCTOR, DOCTOR_INSTANCE, LIST, INFO, PCRS, SNAPSHOTS),
+        *(EK, CA, CA_CERTIFICATES, PROVIDERS),
+    }
 )
 
 # Instance states.
@@ -93,6 +98,12 @@ OURS: Final = "ours"
 LENT: Final = "lent"
 AWAY: Final = "away"
 
+# Verdicts of the checks of `vtpmctl doctor`, from the best to the worst.
+OK: Final = "ok"
+UNKNOWN: Final = "unknown"
+WARNING: Final = "warning"
+BAD: Final = "bad"
+
 # Instance names are like systemd unit names, short enough for socket paths, and free of what a
 # shell, QEMU's option parser or a path would read differently.
 NAME_PATTERN: Final = r"[A-Za-z0-9_][A-Za-z0-9_.:@-]{0,63}"
@@ -100,6 +111,8 @@ RESERVED_NAMES: Final = frozenset({"admin"})  # admin.sock is the daemon's own s
 
 EXIT_UNREACHABLE: Final = 3
 EXIT_FILE: Final = 13
+# By the worst verdict.
+EXIT_VERDICTS: Final = {OK: 0, UNKNOWN: 30, WARNING: 31, BAD: 32}
 EXIT_INTERRUPTED: Final = 130  # as shells have it: 128 and the number of SIGINT
 
 # vtpmctl's exit statuses, as `vtpmctl --help` shows them.
@@ -125,6 +138,9 @@ EXIT_STATUSES: Final = {
     24: "verify: a rule of the policy is broken",
     25: "verify: the key is not proven to be a TPM's",
     26: "verify: a certificate is not believed",
+    EXIT_VERDICTS[UNKNOWN]: "doctor: something could not be looked at",
+    EXIT_VERDICTS[WARNING]: "doctor: something may go wrong",
+    EXIT_VERDICTS[BAD]: "doctor: something is wrong",
     EXIT_INTERRUPTED: "interrupted (Ctrl-C, or no answer to a question)",
 }
 

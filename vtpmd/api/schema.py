@@ -31,6 +31,8 @@ from .certificates import EkKey as EkKey
 from .certificates import EkRenewRequest as EkRenewRequest
 from .certificates import EkRequests as EkRequests
 from .certificates import EkRequestsRequest as EkRequestsRequest
+from .doctor import Diagnosis as Diagnosis
+from .doctor import Finding as Finding
 from .migration import IncomingRequest as IncomingRequest
 from .migration import MigrateCheck as MigrateCheck
 from .migration import MigrateCheckRequest as MigrateCheckRequest

@@ -4,6 +4,7 @@ import json
 import re
 import sys
 from collections.abc import Iterable, Sequence
+from datetime import datetime
 from pathlib import Path
 
 import click
@@ -31,7 +32,7 @@ HINTS = {
     "handed-over": "`vtpmctl info` shows whose it is.",
     "still-to-come": "`vtpmctl info` shows what is waited for.",
     "key-unavailable": (
-        "The state file is untouched. `vtpmctl capabilities` shows the key providers; "
+        "The stored state is untouched. `vtpmctl provider list` shows the key providers; "
         "`vtpmctl unlock` tries again at once."
     ),
     "unconfirmed": "Nothing was done. Add --yes if that is what you want.",
@@ -43,6 +44,12 @@ HINTS = {
     "certificates-refused": "Nothing was changed.",
     "state-refused": "The state file is untouched. `vtpmctl info` shows the reason.",
 }
+MAKING_HINTS = {
+    "key-unavailable": "Nothing was made. `vtpmctl provider list` shows the key providers.",
+    "unavailable": "Nothing was made. `vtpmctl doctor` shows what is missing here.",
+}
+"""For verbs that make an instance, of which there is no state yet."""
+MAKING = frozenset({"create", "clone", "import", "restore"})
 HAND_OVERS = {
     names.OURS: "ours",
     names.LENT: (
@@ -104,7 +111,10 @@ def show_error(error: ClientError) -> None:
         show_json(error.document)
         return
     say(f"vtpmctl: {error.detail}", err=True)
-    if hint := HINTS.get(error.problem.code):
+    hints = HINTS
+    if click.get_current_context().find_root().invoked_subcommand in MAKING:
+        hints = HINTS | MAKING_HINTS
+    if hint := hints.get(error.problem.code):
         say(f"  {hint}", err=True)
 
 
@@ -166,6 +176,11 @@ def show_fields(fields: Sequence[tuple[str, str]]) -> None:
     width = max(len(printable(name)) for name, _ in fields) + 1
     for name, value in fields:
         say(f"{printable(name) + ':':<{width}}  {value}")
+
+
+def end_text(moment: datetime) -> str:
+    """When a certificate ends, for people (RFC 5280, 4.1.2.5: those of the year 9999 don't)."""
+    return "never" if moment.year == datetime.max.year else time_text(moment)
 
 
 def show_table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> None:

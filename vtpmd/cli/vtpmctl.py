@@ -43,6 +43,7 @@ VERBS = {
     "ca": "ca",
     "provider": "provider",
     "verify": "verify",
+    "doctor": "doctor",
     "capabilities": "capabilities",
     "version": "version",
 }

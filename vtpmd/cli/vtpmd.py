@@ -11,14 +11,10 @@ from vtpmd.api import names
 from vtpmd.api.text import printable
 from vtpmd.config.loader import ConfigurationError, load
 from vtpmd.config.schema import Configuration
-from vtpmd.ipc.messages import ZygoteReady
 from vtpmd.linux.errors import InUseError
 from vtpmd.linux.streams import occupy_streams
 from vtpmd.storage.errors import StorageError
-from vtpmd.supervisor.models import UnknownModelError, demand_known
-from vtpmd.supervisor.usage import providers_in_use
 from vtpmd.telemetry import log
-from vtpmd.telemetry.audit import Audit
 
 EXIT_STATUSES = f"""\b
 Exit status:
@@ -58,7 +54,9 @@ def main(context: click.Context, config: Path) -> None:
     except InUseError as error:
         _end(names.DAEMON_EXIT_BUSY, str(error))
     except ConfigurationError as error:
-        _end(names.DAEMON_EXIT_CONFIGURATION, f"{config}: {error}")
+        _end(names.DAEMON_EXIT_CONFIGURATION, *(f"{config}: {each}" for each in error.problems))
+    except daemon.UnfitError as error:
+        _end(names.DAEMON_EXIT_FAILED, *error.problems)
     except (StorageError, OSError) as error:
         _end(names.DAEMON_EXIT_FAILED, str(error))
     except Exception:
@@ -67,37 +65,23 @@ def main(context: click.Context, config: Path) -> None:
 
 
 @main.command("check-config")
+@click.argument("file", metavar="[FILE]", type=click.Path(path_type=Path), required=False)
+@click.option("--config", metavar="FILE", type=click.Path(path_type=Path), help="The same.")
 @click.pass_obj
-def check_config(config: Path) -> None:
-    """Check the configuration and tell everything that is wrong with it."""
-    configuration = _load(config)
-    try:
-        defaults = configuration.defaults
-        demand_known(_models(), defaults.profile, defaults.pcr_banks)
-    except UnknownModelError as error:
-        _end(names.DAEMON_EXIT_CONFIGURATION, f"{config}: defaults: {error}")
-    try:
-        daemon.key_providers(configuration, Audit())
-        users = providers_in_use(configuration.state_dir)
-    except StorageError as error:
-        _end(names.DAEMON_EXIT_FAILED, str(error))
-    configured = {provider.name for provider in configuration.key_providers}
-    if missing := sorted(users.keys() - configured):
-        _end(
-            names.DAEMON_EXIT_CONFIGURATION,
-            *(
-                f"{config}: key_providers: {name} is not configured, but holds the keys of "
-                f"{', '.join(users[name])}"
-                for name in missing
-            ),
-        )
-    click.echo(printable(f"{config}: no problems found"))
+def check_config(default: Path, file: Path | None, config: Path | None) -> None:
+    """Check a configuration, and the files that it names, and tell everything that is wrong.
 
+    Root looks as the daemon's user: the owner of state_dir, or else the user vtpmd.
+    """
+    from . import checking  # loads the engine
 
-def _models() -> ZygoteReady:
-    from vtpmd.tpm.engine import bank_names, profile_names  # takes a moment: only when needed
-
-    return ZygoteReady(profile_names(), bank_names())
+    path = file or config or default
+    problems, fault = checking.check(path)
+    if fault is not None:
+        _end(names.DAEMON_EXIT_FAILED, *problems, fault)
+    if problems:
+        _end(names.DAEMON_EXIT_CONFIGURATION, *problems)
+    click.echo(printable(f"{path}: no problems found"))
 
 
 def _load(config: Path) -> Configuration:

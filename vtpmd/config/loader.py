@@ -1,20 +1,68 @@
 """Reads a YAML file into a Configuration, or reports all its problems at once."""
 
+import copy
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from pydantic import ValidationError
 
 from . import document
 from .document import MAX_SIZE, KeyPath
 from .schema import Configuration
+from .wording import PROVIDERS, reason
 
 
 class ConfigurationError(document.DocumentError):
     """The configuration cannot be used."""
 
 
+@dataclass
+class Inspection:
+    """A file that was read: the lines of its parts, and what is wrong with it.
+
+    `configuration`: all that is usable of it, None if nothing is.
+    """
+
+    source: str
+    configuration: Configuration | None = None
+    lines: dict[KeyPath, int] = field(default_factory=dict)
+    faults: list[tuple[int, str]] = field(default_factory=list)
+
+    def add(self, path: KeyPath, text: str) -> None:
+        """Note what is wrong at a path, as far as that is in the file."""
+        known = path
+        while known and known not in self.lines:
+            known = known[:-1]
+        where = ".".join(map(str, path))
+        fault = (self.lines.get(known, 1), f"{where}: {text}" if where else text)
+        if fault not in self.faults:
+            self.faults.append(fault)
+
+    @property
+    def problems(self) -> list[str]:
+        """What is wrong, in the order of the file."""
+        return [f"{self.source}:{line}: {text}" for line, text in sorted(self.faults)]
+
+
 def load(path: Path) -> Configuration:
     """Read and check `path`. Raises ConfigurationError with all problems and their lines."""
+    return _usable(inspect(path))
+
+
+def parse(text: bytes, source: str) -> Configuration:
+    """Check the text of a configuration, named `source` in problems. Raises ConfigurationError."""
+    return _usable(inspect_text(text, source))
+
+
+def _usable(inspected: Inspection) -> Configuration:
+    if inspected.configuration is None or inspected.faults:
+        raise ConfigurationError(inspected.problems)
+    return inspected.configuration
+
+
+def inspect(path: Path) -> Inspection:
+    """Read and check `path`. Raises ConfigurationError if it is no document at all."""
     try:
         with path.open("rb") as file:
             text = file.read(MAX_SIZE + 1)
@@ -22,30 +70,79 @@ def load(path: Path) -> Configuration:
         raise ConfigurationError([f"{path}: {error.strerror}"]) from None
     if len(text) > MAX_SIZE:
         raise ConfigurationError([f"{path}: larger than {MAX_SIZE} bytes"])
-    return parse(text, str(path))
+    return inspect_text(text, str(path))
 
 
-def parse(text: bytes, source: str) -> Configuration:
-    """Check the text of a configuration, named `source` in problems. Raises ConfigurationError."""
+def inspect_text(text: bytes, source: str) -> Inspection:
+    """The same of the text of a file. Raises as `inspect`."""
     try:
         content, lines = document.read(text, source)
     except document.DocumentError as error:
         raise ConfigurationError(error.problems) from None
+    content = {} if content is None else content
+    inspected = Inspection(source, lines=lines)
     try:
-        return Configuration.model_validate({} if content is None else content)
+        inspected.configuration = Configuration.model_validate(content)
     except ValidationError as error:
-        details = error.errors(include_url=False, include_input=False)
-        found = sorted(_describe(lines, detail["loc"], detail["msg"]) for detail in details)
-        raise ConfigurationError([f"{source}:{line}: {reason}" for line, reason in found]) from None
+        wrong = _note(inspected, content, error)
+        inspected.configuration = _rest(inspected, content, wrong)
+    return inspected
 
 
-def _describe(lines: dict[KeyPath, int], location: KeyPath, message: str) -> tuple[int, str]:
-    known = location = _as_written(lines, location)
-    while known and known not in lines:
-        known = known[:-1]
-    where = ".".join(map(str, location))
-    reason = message.removeprefix("Value error, ")
-    return lines.get(known, 1), f"{where}: {reason}" if where else reason
+def _note(inspected: Inspection, content: object, error: ValidationError) -> list[KeyPath]:
+    """Note what an error says of the content; the paths of what is wrong."""
+    paths = []
+    for detail in error.errors(include_url=False, include_input=False):
+        path = _as_written(inspected.lines, detail["loc"])
+        paths.append(path)
+        if not path:
+            _note_consistency(inspected, detail["msg"])
+        else:
+            inspected.add(path, reason(Configuration, content, path, detail))
+    return paths
+
+
+def _note_consistency(inspected: Inspection, message: str) -> None:
+    """Each line names the setting that does not go with the others."""
+    for line in message.removeprefix("Value error, ").splitlines():
+        setting, colon, text = line.partition(": ")
+        inspected.add((setting,) if colon else (), text if colon else line)
+
+
+def _rest(inspected: Inspection, content: Any, wrong: list[KeyPath]) -> Configuration | None:
+    """What is left without the wrong parts; only whether that goes together is noted."""
+    if not all(wrong) or not isinstance(content, dict):
+        return None
+    rest = copy.deepcopy(content)
+    entries = {path[1] for path in wrong if path[0] == PROVIDERS and len(path) > 1}
+    if entries:  # a provider is whole or nothing
+        named = [each for at, each in enumerate(rest[PROVIDERS]) if at not in entries]
+        rest[PROVIDERS] = named
+        rest.pop("default_provider", None)
+        rest.pop("recovery_provider", None)
+    for path in wrong:
+        if path[0] != PROVIDERS or len(path) == 1:
+            _remove(rest, path)
+    try:
+        return Configuration.model_validate(rest)
+    except ValidationError as error:
+        for detail in error.errors(include_url=False, include_input=False):
+            if not detail["loc"]:
+                _note_consistency(inspected, detail["msg"])
+        return None
+
+
+def _remove(content: Any, path: KeyPath) -> None:
+    """Take the setting out that a path leads to, or the nearest above it."""
+    for length in range(len(path), 0, -1):
+        at = content
+        try:
+            for part in path[: length - 1]:
+                at = at[part]
+            del at[path[length - 1]]
+            return
+        except (KeyError, IndexError, TypeError):
+            continue
 
 
 def _as_written(lines: dict[KeyPath, int], location: KeyPath) -> KeyPath:

@@ -16,7 +16,13 @@ from pydantic import (
 )
 
 from vtpmd.kms import registry
-from vtpmd.kms.settings import AbsolutePath, ProviderName, ProviderSettings, Section
+from vtpmd.kms.settings import (
+    AbsolutePath,
+    ProviderName,
+    ProviderSettings,
+    ReadFile,
+    Section,
+)
 from vtpmd.telemetry.log import LogFormat, LogLevel
 
 
@@ -163,7 +169,7 @@ class Identity(Section):
     lifetime: Annotated[int, Field(ge=1, le=36500)] | None = None
     ca_issuers_url: Url | None = None
     crl_url: Url | None = None
-    roots: AbsolutePath | None = None
+    roots: ReadFile | None = None
 
 
 class Log(Section):
@@ -200,14 +206,17 @@ class Configuration(Section):
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         names = [provider.name for provider in self.key_providers]
+        faults = []
         if len(set(names)) != len(names):
-            raise ValueError("key_providers: two providers have the same name")
+            faults.append("key_providers: two providers have the same name")
         for role in ("default_provider", "recovery_provider"):
             chosen = getattr(self, role)
             if chosen is not None and chosen not in names:
-                raise ValueError(f"{role}: no key provider is named {chosen}")
+                faults.append(f"{role}: no key provider is named {chosen}")
         if len(bytes(self.adoption_socket(UUID(int=0)))) > SOCKET_PATH_LIMIT:
-            raise ValueError("runtime_dir: the path is too long for a Unix socket in it")
+            faults.append("runtime_dir: the path is too long for a Unix socket in it")
+        if faults:  # one line each, that begins with the setting
+            raise ValueError("\n".join(faults))
         return self
 
     @property

@@ -38,12 +38,17 @@ from .identity import (
     ReadInstalled,
     Recertify,
 )
+from .keeping import PROGRESS_SIZE as PROGRESS_SIZE
 from .keeping import Asleep as Asleep
 from .keeping import Awake as Awake
+from .keeping import Bequeath as Bequeath
+from .keeping import Bequest as Bequest
+from .keeping import ForgetBequest as ForgetBequest
 from .keeping import GiveBack as GiveBack
 from .keeping import Keep as Keep
 from .keeping import KeeperUsed as KeeperUsed
 from .keeping import NotAwake as NotAwake
+from .keeping import ReadBequest as ReadBequest
 from .keeping import ReadSleepers as ReadSleepers
 from .keeping import Sleepers as Sleepers
 from .keeping import TakenBack as TakenBack
@@ -348,6 +353,10 @@ Message = (
     | Sleepers
     | Asleep
     | WakeUp
+    | Bequeath
+    | ReadBequest
+    | Bequest
+    | ForgetBequest
     | Awake
     | NotAwake
     | Stop

@@ -41,7 +41,12 @@ def check(entry: object) -> ProviderSettings:
     """
     if not isinstance(entry, dict):
         raise ValueError("a mapping with type and name is expected")
-    return _Entry.model_validate(entry).type.model_validate(entry)
+    return settings_of(entry).model_validate(entry)
+
+
+def settings_of(entry: object) -> type[ProviderSettings]:
+    """Which settings an entry of `key_providers` has, by its type. Raises ValueError."""
+    return _Entry.model_validate(entry).type
 
 
 def default() -> ProviderSettings:

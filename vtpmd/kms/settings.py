@@ -30,7 +30,10 @@ def _path(value: object) -> Path:
     return path
 
 
+READ = "a file that has to be there and readable"
 AbsolutePath = Annotated[Path, BeforeValidator(_path)]
+ReadFile = Annotated[Path, BeforeValidator(_path), READ]
+"""A path of a file that somebody else puts there, and that is only read."""
 ProviderName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_.-]{0,62}$")]
 KeyLabel = Annotated[str, Field(pattern=r"^[!-~]{1,64}$")]
 PlainText = Annotated[str, Field(pattern=r"^[!-~]{1,256}$")]

@@ -19,6 +19,7 @@ from vtpmd.api.schema import (
 from vtpmd.kms.errors import KeyProviderError, KeyUnavailableError
 from vtpmd.kms.provider import KeyHolder
 from vtpmd.supervisor.fleet import Fleet
+from vtpmd.supervisor.survey import survey
 
 from .describe import provider_details
 
@@ -26,12 +27,10 @@ from .describe import provider_details
 async def list_(fleet: Fleet) -> ProviderList:
     """Every configured provider, and how many instances it holds the keys of."""
     users = Counter(instance.metadata.provider for instance in fleet)
-    providers = []
-    for state in await fleet.host.keys.survey():
-        description: dict[str, object] = {}
-        with contextlib.suppress(KeyProviderError):
-            description = await state.provider.describe()
-        providers.append(provider_details(state, users[state.provider.name], description))
+    providers = [
+        provider_details(state, users[state.provider.name], description)
+        for state, description in await survey(fleet.host.keys)
+    ]
     missing = sorted(set(users) - {each.name for each in providers} - {""})
     return ProviderList(providers=tuple(providers), not_configured=tuple(missing))
 

@@ -1,5 +1,6 @@
-"""Starting the processes that need nobody's secrets: zygotes, and the keeper."""
+"""Starting the processes that need nobody's secrets: zygotes, the keeper, trials of the sandbox."""
 
+import json
 import os
 import re
 import subprocess
@@ -11,6 +12,7 @@ from collections.abc import Mapping, Sequence
 _ENVIRONMENT = re.compile(r"PYTHON\w*|PATH|LD_LIBRARY_PATH|LANG|LC_\w+|TZ")
 # -P: nothing is imported from the working directory.
 _PYTHON = (sys.executable, "-P", "-m")
+_TRIAL_TIMEOUT = 30.0
 
 
 def start_zygote(fd: int, options: Sequence[str] = ()) -> "subprocess.Popen[bytes]":
@@ -35,6 +37,30 @@ def start_keeper(fds: Sequence[int]) -> int:
         file_actions=[(os.POSIX_SPAWN_DUP2, fd, fd) for fd in fds],
         setsid=True,
     )
+
+
+def try_sandbox(mode: str) -> tuple[dict[str, str], str]:
+    """What of a worker's sandbox would be in force here, part by part, and why it is refused.
+
+    The latter is empty if it is not. Raises OSError if no process can be started for the trial.
+    """
+    try:
+        done = subprocess.run(
+            [*_PYTHON, "vtpmd.worker.trial", mode],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=_TRIAL_TIMEOUT,
+            env=_innocuous(os.environ),
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        raise TimeoutError(0, f"the trial took more than {_TRIAL_TIMEOUT:.0f} s") from None
+    try:
+        found = json.loads(done.stdout)
+        return dict(found["active"]), str(found["refused"])
+    except (ValueError, KeyError, TypeError):
+        lines = done.stderr.decode(errors="replace").splitlines()
+        return {}, lines[-1] if lines else f"the trial ended with status {done.returncode}"
 
 
 def _innocuous(environment: Mapping[str, str]) -> dict[str, str]:

@@ -9,6 +9,7 @@ from typing import Any
 
 import trio
 
+from vtpmd.ipc.events import UNWANTED
 from vtpmd.ipc.messages import ALARMS, STORAGE, Event
 from vtpmd.ipc.quota import INTERVAL, MAX_DETAIL, supervisors_quota
 
@@ -34,7 +35,7 @@ class EventLog:
                 self._nursery.start_soon(self._tell_suppressed, pid)
             return False
         level = self._log.error if event.kind in ALARMS else self._log.info
-        if event.kind in STORAGE:
+        if event.kind in STORAGE or event.kind in UNWANTED:
             level = self._log.warning
         kind, detail = event.kind[:MAX_KIND], event.detail[:MAX_DETAIL]
         level("worker-event", pid=pid, kind=kind, detail=detail)

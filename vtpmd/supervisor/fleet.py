@@ -45,6 +45,8 @@ class Fleet:
     async def _open(self, instance: Instance, entry: Entry) -> None:
         if await instance.open():
             return
+        if self.host.keeper is not None:
+            await self.host.keeper.disinherit(entry.metadata.uuid)
         if entry.providers and not any(map(self.host.keys.known, entry.providers)):
             missing = ", ".join(sorted(entry.providers))
             instance.lock(f"its key provider is not configured: {missing}")

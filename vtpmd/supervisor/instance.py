@@ -17,21 +17,20 @@ from vtpmd.storage.header import Handover
 
 from . import lazily, questions
 from .access import Access, Grant, check_access, granted
-from .adoption import adopt
 from .arrival import CAME, arrived, awaiting, refusal
 from .endpoints import Endpoints
 from .errors import EndpointError, WorkerEndedError
 from .events import EventLog
 from .host import Host
-from .instance_log import log_of
+from .instance_log import log_of, tell_state
 from .launch import admit, try_key
 from .metadata import Metadata
-from .old_keys import OldKeys
 from .refusals import refusals
 from .registry import Entry
 from .release import demand_free
 from .serving import ADOPTED, POWERED_OFF, Serving
 from .states import SERVED, Act, Cause, Condition, Standing
+from .succession import meet
 from .worker import Worker
 
 
@@ -284,15 +283,13 @@ class Instance:
         if not self.endpoints.adoption.exists():
             return None, None
         try:
-            worker = await adopt(self.endpoints.adoption, self._on_event)
+            worker = await meet(self._host, self.metadata, self.endpoints, self._on_event)
         except WorkerEndedError as error:
             self._log.warning("worker-gone", reason=str(error))
             return None, f"its worker ended while no daemon was there; {POWERED_OFF}"
         worker.incoming = await awaiting(self._host.registry, self.metadata)
         if self._ran is not None and (self._ran.state == names.INCOMING) is not worker.incoming:
             self._ran = None  # its TPM has come meanwhile
-        worker.on_unwrap = OldKeys(self._host, self.metadata).answer
-        self._log.info("adopted", pid=worker.pid)
         return worker, None
 
     async def _try_now(self) -> None:
@@ -337,6 +334,8 @@ class Instance:
             bound = log_of(self.metadata, component="worker")
             self._events = EventLog(self._host.nursery, bound)
         admitted = self._events.write(pid, event)
+        if event.kind == "client-connected" and self._host.keeper is not None:
+            self._host.keeper.connected(self.metadata.uuid)
         if admitted and event.kind in STORAGE and (worker := self._worker) is not None:
             worker.inquire()
         if admitted and event.kind in HAND_OVERS:
@@ -382,7 +381,7 @@ class Instance:
         self._ran = None
         if cause is Cause.READY and self.metadata.incoming:
             self._host.nursery.start_soon(self._look_at_hand_over)
-        self._log.info("state", state=self.condition.state, reason=reason)
+        tell_state(self._log, self.condition)
         self._host.nursery.start_soon(self._note_condition)
 
     async def _note_condition(self) -> None:

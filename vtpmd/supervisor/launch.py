@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import TypeVar
 from uuid import UUID
 
@@ -18,6 +19,7 @@ from vtpmd.ipc.messages import (
     Ready,
     Serve,
 )
+from vtpmd.linux.descriptors import close_fds
 from vtpmd.storage.header import Handover, Header
 from vtpmd.storage.key import Key
 from vtpmd.storage.wipe import wipe
@@ -216,8 +218,13 @@ async def _hand_over(
         ):
             worker = await spawn(host, metadata, on_event, lock)
             worker.on_unwrap = OldKeys(host, metadata).answer
-            async with dismissed_on_failure(host, metadata, worker):
-                fds = [*files, claimed, control, adoption.fileno(), *data]
+            async with (
+                dismissed_on_failure(host, metadata, worker),
+                _left(host, metadata.uuid) as left,
+            ):
+                if left:
+                    order = replace(order, inherits=True, startup=False)
+                fds = [*files, claimed, control, adoption.fileno(), *data, *left]
                 ready = await worker.ask(order, Ready, fds)
                 worker.incoming = order.incoming
     log.info(
@@ -226,8 +233,19 @@ async def _hand_over(
         pid=worker.pid,
         generation=ready.generation,
         sandbox=ready.sandbox,
+        inherits=order.inherits,
     )
     return worker
+
+
+@asynccontextmanager
+async def _left(host: Host, uuid: UUID) -> AsyncIterator[list[int]]:
+    """Descriptors of the bequest of a worker that has crashed; none if there is none."""
+    fds = [] if host.keeper is None else await host.keeper.bequest(uuid)
+    try:
+        yield fds
+    finally:
+        close_fds(fds)
 
 
 async def admit(worker: Worker, grant: Grant) -> None:

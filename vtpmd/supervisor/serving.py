@@ -43,7 +43,7 @@ AWAITING = "waits for its TPM, which comes with its migrating machine"
 SLEEPS = "asleep, as nobody uses it: whoever does wakes it"
 WAKE_TIMEOUT = 30.0
 ADOPTED = "served on by a worker that outlived its daemon"
-POWERED_OFF = "its TPM is off until QEMU connects again or the instance is stopped and started"
+POWERED_OFF = "its TPM is off until its machine is reset, or the instance is stopped and started"
 
 
 class Serving:
@@ -103,16 +103,23 @@ class Serving:
             with self._scope:
                 await self._attempts(adopted, asleep)
             self._endpoints.remove()
+            await self._disinherit()
         except Exception:
             log_of(self.metadata).exception("defect")
             was_served = self._last[0] in (Cause.READY, Cause.AWAITED)
             cause = Cause.CRASHED if was_served else Cause.REFUSED
             self._fail(NotServedError(cause, problems.INTERNAL, "internal error, see the log"))
+            await self._disinherit()
         finally:
             self._endpoints.let_go()
             self._settled.set()
             self._tell_of_change()
             self._ended.set()
+
+    async def _disinherit(self) -> None:
+        """Nobody goes on with what a worker may have left that has crashed."""
+        if self._host.keeper is not None:
+            await self._host.keeper.disinherit(self.metadata.uuid)
 
     async def settled(self) -> None:
         """Wait until the present attempt has succeeded or failed."""

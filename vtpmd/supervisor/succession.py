@@ -1,26 +1,27 @@
 """A fresh worker goes on where one that serves gives way; clients stay connected."""
 
 import contextlib
-import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 
 import trio
 
 from vtpmd.ipc.channel import Channel, ChannelClosedError, IllegalMessageError
 from vtpmd.ipc.messages import GivesWay, GiveWay, Ready, Succeed, Succession
 from vtpmd.ipc.rules import Side, State
+from vtpmd.linux.memory import memory_file
 from vtpmd.storage.key import Key
 from vtpmd.storage.wipe import wipe
 from vtpmd.telemetry.log import get_logger
 
 from . import serving_lock, waiting
 from .access import Grant
-from .adoption import survivor
+from .adoption import adopt, survivor
 from .backoff import Backoff
 from .endpoints import Endpoints
 from .errors import KeyMissingError, WorkerSilentError
 from .events import OnEvent
 from .host import Host
+from .instance_log import log_of
 from .keeper import Duplicates
 from .launch import dismissed_on_failure, serve_order, spawn
 from .metadata import Metadata
@@ -37,6 +38,14 @@ _PAUSES = 1.0, 60.0  # seconds between attempts to get the key of one that slept
 _BROKEN = (ChannelClosedError, IllegalMessageError, OSError)
 
 log = get_logger("succession")
+
+
+async def meet(host: Host, metadata: Metadata, endpoints: Endpoints, on_event: OnEvent) -> Worker:
+    """The worker that outlived the previous daemon. Raises WorkerEndedError."""
+    worker = await adopt(endpoints.adoption, on_event)
+    worker.on_unwrap = OldKeys(host, metadata).answer
+    log_of(metadata).info("adopted", pid=worker.pid)
+    return worker
 
 
 async def succeed(
@@ -154,17 +163,7 @@ async def _bequeath(host: Host, succession: Succession, fds: Sequence[int], work
 async def _settle(host: Host, metadata: Metadata, worker: Worker, successor: Worker) -> Ready:
     ours, theirs = Channel.pair()
     with ours:
-        with theirs, _memory() as memory:
+        with theirs, memory_file("suspended") as memory:
             await worker.ask(GiveWay(), GivesWay, [theirs.fileno(), memory])
         order = Succeed(metadata.uuid, metadata.name, host.configuration.sandbox)
         return await successor.ask(order, Ready, [ours.fileno()])
-
-
-@contextlib.contextmanager
-def _memory() -> Iterator[int]:
-    """A file in memory for what one worker seals for another."""
-    fd = os.memfd_create("suspended", os.MFD_CLOEXEC)
-    try:
-        yield fd
-    finally:
-        os.close(fd)

@@ -19,6 +19,9 @@ from .log import get_logger, withhold_secrets
 _FLAGS = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _OTHERS_MAY_WRITE = 0o022
 
+REFUSALS = frozenset({"connection-refused", "connections-refused"})
+"""Events that somebody should look at, who watches the log for warnings."""
+
 _actor: contextvars.ContextVar[dict[str, int]] = contextvars.ContextVar("actor")
 
 log = get_logger("audit")
@@ -49,7 +52,8 @@ class Audit:
         """Write one line; a line that cannot be written is logged as such and hinders nothing."""
         entry = withhold_secrets(None, "", {**fields, **_actor.get({})})
         if self._file is None:
-            log.info(event, **entry)
+            tell = log.warning if event in REFUSALS else log.info
+            tell(event, **entry)
             return
         time = datetime.now(UTC).isoformat()
         line = json.dumps({"time": time, "event": event, **entry}, default=str) + "\n"

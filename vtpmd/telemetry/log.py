@@ -1,6 +1,7 @@
 """The daemon's log: structured lines on standard error, and never a secret in them."""
 
 import logging
+import os
 import sys
 from collections.abc import MutableMapping
 from contextlib import suppress
@@ -21,6 +22,9 @@ SECRET_KEYS = frozenset(
 
 EventDict = MutableMapping[str, Any]
 
+PRIORITIES = {"debug": 7, "info": 6, "warning": 4, "error": 3, "exception": 3, "critical": 2}
+"""Level -> priority of syslog(3), by which journalctl(1) selects: `journalctl -p warning`."""
+
 
 class _Printer(structlog.PrintLogger):
     """Prints lines; one that cannot be written is lost and hinders nothing."""
@@ -37,6 +41,7 @@ def configure(
     level: LogLevel = "info", format: LogFormat = "json", stream: TextIO | None = None
 ) -> None:
     """Set up logging of the whole process; `stream` is standard error unless given."""
+    stream = stream or sys.stderr
     renderer: structlog.typing.Processor
     if format == "json":
         renderer = structlog.processors.JSONRenderer(default=str)
@@ -51,12 +56,34 @@ def configure(
     processors += [structlog.processors.format_exc_info, withhold_secrets]
     if format == "console":  # JSON has an escape of its own for what is not to be printed
         processors.append(escape)
+    if is_journal(stream):
+        renderer = _with_priority(renderer)
     structlog.configure(
         processors=[*processors, renderer],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelName(level.upper())),
-        logger_factory=lambda *_: _Printer(stream or sys.stderr),
+        logger_factory=lambda *_: _Printer(stream),
         cache_logger_on_first_use=False,
     )
+
+
+def is_journal(stream: TextIO) -> bool:
+    """Whether lines go to the journal, as systemd says in $JOURNAL_STREAM."""
+    try:
+        status = os.fstat(stream.fileno())
+    except (OSError, ValueError):  # closed, or no file at all
+        return False
+    return os.environ.get("JOURNAL_STREAM") == f"{status.st_dev}:{status.st_ino}"
+
+
+def _with_priority(renderer: structlog.typing.Processor) -> structlog.typing.Processor:
+    """Put the priority in front of every line, as sd-daemon(3) says; the journal takes it off."""
+
+    def render(logger: Any, method: str, event: EventDict) -> str:
+        prefix = f"<{PRIORITIES.get(str(event.get('level')), PRIORITIES['info'])}>"
+        lines = str(renderer(logger, method, event)).splitlines()
+        return "\n".join(f"{prefix}{line}" for line in lines)
+
+    return render
 
 
 def get_logger(component: str) -> Any:

@@ -15,9 +15,9 @@ from typing import Protocol
 from vtpmd.ipc.channel import Channel, ChannelClosedError, IllegalMessageError
 from vtpmd.ipc.messages import Detained, Succession
 from vtpmd.ipc.rules import Side, State
+from vtpmd.linux.descriptors import close_fds
 
 from . import serving_lock
-from .connection import close_fds
 from .loop import Loop
 from .sources import now
 
@@ -67,6 +67,7 @@ class GivingWay:
             return
         sock.setblocking(False)
         self._channel = Channel(sock, Side.PREDECESSOR, State.AWAITED)
+        self._channel.on_close = self._loop.forget
         self._loop.watch(self._channel, selectors.EVENT_READ, self._hear)
 
     def tick(self, _now: float) -> None:
@@ -120,7 +121,6 @@ class GivingWay:
     def _cancel(self) -> None:
         """Forget the successor, whatever it waits for."""
         if self._channel is not None:
-            self._loop.forget(self._channel)
             self._channel.close()
         if self._memory >= 0:
             os.close(self._memory)

@@ -52,9 +52,10 @@ def succeed(
     if isinstance(succession, Detained):
         raise DetainedError(succession.reason)
     assert isinstance(succession, Succession)
+    progress = fds.pop() if succession.idle else -1
     server, sealed = _resumed(succession, fds, side, supervision, options(succession))
     if succession.idle:
-        server.get_up(channel, fds[0], succession.idle)
+        server.get_up(channel, fds[0], progress, succession.idle)
     else:
         os.close(fds[0])
     with suppress(ChannelClosedError):  # it has ended after it had sealed all it had

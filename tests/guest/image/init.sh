@@ -52,6 +52,7 @@ if detect; then
         fi ;;
     coldboot) persist_boot ;;   # the host starts the machine anew
     reboot) persist_boot && end=reboot ;;
+    worker-crash) worker_crash ;;
     suspend) suspend; random ;;
     migrate | migrate-file | migrate-resume | snapshot) moved "$scenario"; random ;;
     busy) busy ;;

@@ -266,8 +266,11 @@ def test_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     [
         ({"keyring": "relative"}, "keyring: the path must be absolute"),
         ({"keyring": 5}, "keyring: a path is expected"),
-        ({"path": "/x"}, "path: Extra inputs are not permitted"),
-        ({"require_backup": "yes"}, "require_backup: Input should be a valid boolean"),
+        (
+            {"path": "/x"},
+            "path: unknown setting path; known are keyring, name, require_backup, type",
+        ),
+        ({"require_backup": "yes"}, "require_backup: must be a valid boolean"),
     ],
 )
 def test_wrong_settings_are_refused(wrong: dict[str, object], problem: str) -> None:

@@ -20,7 +20,7 @@ SETTINGS: dict[str, object] = {
     ("settings", "where"),
     [
         ({"module": "softhsm.so"}, "module: .*the path must be absolute"),
-        ({"pin": "1234"}, "pin: Extra inputs"),
+        ({"pin": "1234"}, "pin: unknown setting pin"),
         ({"token": ""}, "token:"),
         ({"token": "x" * 33}, "token:"),
         ({"mechanism": "cbc"}, "mechanism:"),

@@ -8,11 +8,11 @@ from pydantic import Field, model_validator
 from ..provider import KeyProvider
 from ..settings import (
     KEY_PREFIX,
-    AbsolutePath,
     HttpsUrl,
     KeyScope,
     KeyServiceSettings,
     PlainText,
+    ReadFile,
     require_package,
 )
 
@@ -30,7 +30,7 @@ class AwsKmsSettings(KeyServiceSettings):
 
     region: Annotated[str, Field(pattern=r"^[a-z]{2,}(-[a-z0-9]+)+$")]
     endpoint: HttpsUrl | None = None
-    ca: AbsolutePath | None = None
+    ca: ReadFile | None = None
     profile: PlainText | None = None
     key_scope: KeyScope = "shared"
     key_prefix: AliasPrefix = KEY_PREFIX

@@ -5,7 +5,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from ..settings import KEY_PREFIX, AbsolutePath, KeyLabel, KeyServiceSettings
+from ..settings import KEY_PREFIX, KeyLabel, KeyServiceSettings, ReadFile
 from ..tls import Credentials
 from .client import Client
 from .provider import KmipProvider
@@ -21,9 +21,9 @@ class KmipSettings(KeyServiceSettings):
 
     host: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.:-]{1,253}$")]
     port: Annotated[int, Field(ge=1, le=65535)] = 5696
-    ca: AbsolutePath
-    certificate: AbsolutePath
-    key: AbsolutePath
+    ca: ReadFile
+    certificate: ReadFile
+    key: ReadFile
     mode: Mode = "get"
     key_prefix: KeyLabel = KEY_PREFIX
     key_name: KeyLabel | None = None

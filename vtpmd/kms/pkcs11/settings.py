@@ -7,9 +7,9 @@ from pydantic import Field, model_validator
 
 from ..settings import (
     KEY_PREFIX,
-    AbsolutePath,
     KeyLabel,
     KeyServiceSettings,
+    ReadFile,
     Timeout,
     require_package,
 )
@@ -32,10 +32,10 @@ class Pkcs11Settings(KeyServiceSettings):
     begin with `key_prefix`; without `create` somebody else has to make them.
     """
 
-    module: AbsolutePath
+    module: ReadFile
     token: TokenText
     serial: TokenText | None = None
-    pin_file: AbsolutePath
+    pin_file: ReadFile
     mechanism: MechanismName | None = None
     create: bool = True
     environment: dict[VariableName, str] = Field(default_factory=dict)

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import Discriminator, Field
 
-from ..settings import KEY_PREFIX, AbsolutePath, HttpsUrl, KeyServiceSettings, PlainText, Section
+from ..settings import KEY_PREFIX, HttpsUrl, KeyServiceSettings, PlainText, ReadFile, Section
 from ..tls import Credentials
 from .login import AppRoleLogin, CertificateLogin, Login, TokenLogin
 from .provider import VaultProvider
@@ -25,7 +25,7 @@ class AppRoleSettings(Section):
     method: Literal["approle"]
     mount: MountPath = "approle"
     role_id: PlainText
-    secret_id_file: AbsolutePath
+    secret_id_file: ReadFile
 
     def identity(self, ca: Path) -> tuple[Credentials, Login]:
         """Who we are to TLS and to the server; `ca` issued the server's certificate."""
@@ -38,8 +38,8 @@ class CertificateSettings(Section):
     method: Literal["cert"]
     mount: MountPath = "cert"
     role: PlainText | None = None
-    certificate: AbsolutePath
-    key: AbsolutePath
+    certificate: ReadFile
+    key: ReadFile
 
     def identity(self, ca: Path) -> tuple[Credentials, Login]:
         """Who we are to TLS and to the server; `ca` issued the server's certificate."""
@@ -51,7 +51,7 @@ class TokenSettings(Section):
     """Use a token that somebody else, such as an agent, keeps in a file."""
 
     method: Literal["token"]
-    token_file: AbsolutePath
+    token_file: ReadFile
 
     def identity(self, ca: Path) -> tuple[Credentials, Login]:
         """Who we are to TLS and to the server; `ca` issued the server's certificate."""
@@ -65,7 +65,7 @@ class VaultSettings(KeyServiceSettings):
     """
 
     url: HttpsUrl
-    ca: AbsolutePath
+    ca: ReadFile
     namespace: PlainText | None = None
     mount: MountPath = "transit"
     auth: Annotated[AppRoleSettings | CertificateSettings | TokenSettings, Discriminator("method")]

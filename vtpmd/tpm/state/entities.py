@@ -17,6 +17,9 @@ from ..wire.objects import TPMT_PUBLIC, TPMT_SENSITIVE
 # Looking up a member of an Enum takes 0.1 µs in Python 3.11: many commands need this.
 _LOCKOUT = int(RH.LOCKOUT)
 
+Encoding = tuple[tuple[object, ...], bytes] | None
+"""What values a dataclass had when it was encoded last, and the octets; kept by `schema`."""
+
 
 @dataclass(slots=True)
 class Hierarchy:
@@ -30,6 +33,9 @@ class Hierarchy:
     seed_level: int = LEVEL
     """libtpms' seed compatibility level: 0 only for seeds taken over from old instances."""
     proof: bytes = field(default=b"", repr=False)
+    encoding: Encoding = field(
+        default=None, repr=False, compare=False, metadata={"cache": True, "encoded": True}
+    )
 
     @property
     def name(self) -> bytes:
@@ -137,6 +143,9 @@ class LoadedObject:
     )
     sensitive_octets: bytes | None = field(
         default=None, repr=False, compare=False, metadata={"cache": True}
+    )
+    encoding: Encoding = field(
+        default=None, repr=False, compare=False, metadata={"cache": True, "encoded": True}
     )
     integrity_key: HmacKey | None = field(
         default=None, repr=False, compare=False, metadata={"cache": True}

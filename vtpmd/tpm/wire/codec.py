@@ -138,6 +138,10 @@ class Source:
         self._namespace[name] = value
         return name
 
+    def define(self, name: str, value: object) -> None:
+        """Make `value` available to the generated code under this name."""
+        self._namespace[name] = value
+
     def read_fields(self, prefix: str, fields: Mapping[str, "Kind"]) -> str:
         """Add lines that read these fields into variables; returns their names as arguments."""
         around, self._prefix = self._prefix, prefix

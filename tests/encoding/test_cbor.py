@@ -50,6 +50,9 @@ values = st.recursive(
     max_leaves=40,
 ).filter(lambda value: depth(value) <= MAX_DEPTH)
 
+items = keys | st.lists(keys, max_size=2)
+"""For what puts encoded values together and does not look into them."""
+
 
 def depth(value: object) -> int:
     match value:
@@ -121,12 +124,16 @@ def test_integers_are_encoded_as_any_value(value: int) -> None:
     assert encode_integer(value) == encode(value)
 
 
-@given(st.lists(values, max_size=30))
-def test_an_array_of_what_is_encoded(items: list[object]) -> None:
-    assert array_of(*map(encode, items)) == encode(items)
+@given(st.lists(items, max_size=30))
+@example([0] * 24)
+@example([0] * 256)
+def test_an_array_of_what_is_encoded(content: list[object]) -> None:
+    assert array_of(*map(encode, content)) == encode(content)
 
 
-@given(st.dictionaries(st.integers(0, 1 << 32), values, max_size=30))
+@given(st.dictionaries(st.integers(0, 1 << 32), items, max_size=30))
+@example(dict.fromkeys(range(24)))
+@example(dict.fromkeys(range(256)))
 def test_a_map_of_what_is_encoded(entries: dict[int, object]) -> None:
     encoded = (encode(key) + encode(entries[key]) for key in sorted(entries))
     assert map_of(*encoded) == encode(entries)

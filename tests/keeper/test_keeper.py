@@ -177,3 +177,4 @@ def test_nobody_reads_its_memory(keeper: Keeper) -> None:
     assert int(fields["CapEff"], 16) == 0
     assert int(fields["VmLck"].split()[0]) > 0
     assert fields["CoreDumping"].strip() == "0"
+    assert fields["Seccomp"].strip() == "2"

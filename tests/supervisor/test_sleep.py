@@ -20,6 +20,7 @@ from tests.worker.harness import GET_RANDOM_16
 from vtpmd.api.schema import MigrateRequest, RekeyRequest, StopRequest
 from vtpmd.ipc.messages import Awake
 from vtpmd.kms.errors import KeyUnavailableError
+from vtpmd.linux.descriptors import close_fds
 from vtpmd.operations.create import create
 from vtpmd.operations.info import info as info_of
 from vtpmd.operations.migrate import migrate
@@ -209,7 +210,8 @@ async def test_what_the_keeper_woke_as_it_ended_is_not_woken_twice(dormitory: St
         assert pid is not None
         guest.send(GET_RANDOM_16)
         assert readable(ours._channel)
-        told, _ = ours._channel.receive()  # nobody tells the daemon
+        told, fds = ours._channel.receive()  # nobody tells the daemon
+        close_fds(fds)
         assert isinstance(told, Awake)
         os.kill(pid, signal.SIGKILL)
         await awake(dormitory)

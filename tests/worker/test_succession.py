@@ -1,8 +1,10 @@
 """One worker goes on where another gives way: clients notice nothing, whoever dies when."""
 
+import fcntl
 import hashlib
 import os
 import select
+import signal
 import struct
 import subprocess
 import threading
@@ -10,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
@@ -36,7 +39,7 @@ from tests.worker.harness import (
 from tests.worker.test_handover import PERMANENT, VOLATILE, read_state
 from tests.worker.test_long_commands import create_primary
 from tests.worker.test_migration import set_blob
-from vtpmd.ipc.channel import Channel
+from vtpmd.ipc.channel import Channel, ChannelClosedError
 from vtpmd.ipc.messages import (
     PROGRESS_SIZE,
     Bequeath,
@@ -52,6 +55,7 @@ from vtpmd.ipc.messages import (
     ReadPcrs,
     Ready,
     Succeed,
+    Succeeded,
     Succession,
     UseKeeper,
 )
@@ -59,6 +63,9 @@ from vtpmd.ipc.rules import Side, State
 from vtpmd.linux.descriptors import close_fds
 from vtpmd.linux.memory import memory_file
 from vtpmd.tpm.wire.constants import ALG, CC, RH, SE
+from vtpmd.worker import serving_lock
+from vtpmd.worker import successor as successor_module
+from vtpmd.worker.errors import DetainedError
 
 EXTEND_16 = "80020000004100000182000000100000000940000009000000000000000001000b"
 
@@ -339,6 +346,39 @@ def test_a_successor_that_ends_is_forgotten(machine: Machine, prepared: bool) ->
     assert machine.worker.status().tpm == "on"
     machine.succeed()
     assert len(tpm(machine.qemu.data, GET_RANDOM_16)) == 28
+
+
+def test_a_successor_that_hangs_is_not_waited_for(machine: Machine) -> None:
+    """Whatever it says later nobody hears."""
+    tpm(machine.qemu.data, STARTUP_CLEAR)
+    with _successor(machine) as successor:
+        successor.send(Prepared())
+        assert isinstance(_receive(successor), Succession)
+        assert len(tpm(machine.qemu.data, GET_RANDOM_16)) == 28
+        with pytest.raises(ChannelClosedError):
+            successor.send(Succeeded())
+    machine.succeed()
+
+
+def test_a_successor_that_nobody_hears_ends_while_its_predecessor_lives(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(successor_module, "_LETS_GO", 100)
+    with (tmp_path / "lock").open("w+") as file:
+        monkeypatch.setattr(serving_lock, "_held", [file.fileno()])
+        reader, writer = os.pipe()
+        if (pid := os.fork()) == 0:
+            fcntl.lockf(file.fileno(), fcntl.LOCK_SH)
+            os.write(writer, b"!")
+            signal.pause()
+        os.close(writer)
+        os.read(reader, 1)
+        os.close(reader)
+        with pytest.raises(DetainedError):
+            successor_module._demand_gone()
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+        successor_module._demand_gone()
 
 
 def test_who_gives_way_does_not_fall_asleep_before(machine: Machine) -> None:

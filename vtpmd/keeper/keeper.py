@@ -282,8 +282,6 @@ class Keeper:
         sleeper.estate = estate
         self._tell_asleep(uuid)
 
-    # --- bequests ---------------------------------------------------------------------------------
-
     def _await_heir(self, uuid: UUID, sleeper: Sleeper) -> None:
         """A worker has ended: what it has left waits until a daemon asks, or QEMU ends."""
         self._silence(sleeper)

@@ -209,12 +209,14 @@ async def _hand_over(
     on_event: OnEvent,
 ) -> Worker:
     control, *data = listening
-    async with claim(host.registry, metadata.uuid) as claimed:
+    async with (
+        claim(host.registry, metadata.uuid) as claimed,
+        lease.taken(host.registry, metadata.uuid),
+    ):
         with (
             host.registry.state_files(metadata.uuid) as files,
             serving_lock.created(endpoints.adoption) as lock,
             endpoints.listen_for_adoption() as adoption,
-            lease.taken(host.registry, metadata.uuid),
         ):
             worker = await spawn(host, metadata, on_event, lock)
             worker.on_unwrap = OldKeys(host, metadata).answer

@@ -271,9 +271,10 @@ class Serving:
                 while successor := await self._take_successor() or await self._sleep(reason):
                     worker = successor
                     await self._attend_successor(worker)
-                lease.give_up(self._host.registry, self.metadata.uuid)
+                uuid, registry = self.metadata.uuid, self._host.registry
+                await trio.to_thread.run_sync(lease.give_up, registry, uuid)
                 if not self.metadata.incoming:
-                    await trio.to_thread.run_sync(self._host.anchors.note, self.metadata.uuid)
+                    await trio.to_thread.run_sync(self._host.anchors.note, uuid)
                 if self._stopping:
                     return
                 if worker is None:

@@ -1,8 +1,9 @@
 """The predecessor's end of a succession: it serves until its successor is prepared, then ends.
 
 `GivingWay` is a part of the loop. While it hands the TPM over it blocks: nothing is served after
-the state is sealed, and if the successor ends before it has said that it serves, this worker goes
-on as if nothing had been, for sealing changes nothing.
+the state is sealed, and if the successor ends before it has said that it serves, or takes too long,
+this worker goes on as if nothing had been, for sealing changes nothing. A successor that is late
+finds nobody who hears it, and the serving lock held: then it ends.
 """
 
 import contextlib
@@ -18,11 +19,15 @@ from vtpmd.ipc.rules import Side, State
 from vtpmd.linux.descriptors import close_fds
 
 from . import serving_lock
+from .last_word import answered
 from .loop import Loop
 from .sources import now
 
 PATIENCE = 10_000
 """Milliseconds within which a prepared successor gets the TPM, or is told why it does not."""
+
+_ANSWER = 5.0
+"""Seconds within which a successor says that it serves; nobody does meanwhile."""
 
 
 class Estate(Protocol):
@@ -98,7 +103,7 @@ class GivingWay:
         self._given_up = now() + PATIENCE
 
     def _hand_over(self, channel: Channel) -> str:
-        """Let the successor go on, and wait until it does; why it can't, if that has a reason.
+        """Let the successor go on, and wait for it to; why it can't, if that has a reason.
 
         The channel is closed when this process has let go of what only one may have.
         """
@@ -106,12 +111,8 @@ class GivingWay:
             succession, fds = self._estate.seal(self._memory)
         except (OSError, ValueError) as error:
             return f"what its TPM has in memory could not be sealed: {error}"
-        channel.set_blocking(True)
-        try:
-            channel.send(succession, [self._memory, *fds])
-            channel.receive()
-        except (ChannelClosedError, IllegalMessageError, OSError):  # it has ended before it served
-            return ""
+        if not answered(channel, succession, [self._memory, *fds], _ANSWER):
+            return ""  # it has ended before it served
         serving_lock.let_go()
         channel.close()
         self.done = True

@@ -11,7 +11,7 @@ import socket
 import time
 from collections.abc import Sequence
 
-from vtpmd.ipc.channel import Channel, ChannelClosedError, IllegalMessageError
+from vtpmd.ipc.channel import Channel
 from vtpmd.ipc.messages import GiveBack
 from vtpmd.ipc.rules import Side, State
 from vtpmd.linux.descriptors import close_fds
@@ -21,6 +21,7 @@ from . import serving_lock
 from .bequest import Bequest
 from .estate import Estate
 from .giving_way import GivingWay
+from .last_word import answered
 from .loop import Loop
 from .supervision import Supervision
 
@@ -94,7 +95,7 @@ class Resting:
         except (StorageError, EnvelopeError, OSError, ValueError):
             return  # awake is no worse than asleep
         message = GiveBack(succession.order, succession.data, round(self._idle * 1000))
-        if not taken(channel, message, [self._memory, *fds]):
+        if not answered(channel, message, [self._memory, *fds], PATIENCE):
             self._forget()
             return
         serving_lock.let_go()
@@ -107,31 +108,3 @@ class Resting:
             self._channel.close()
             os.close(self._memory)
         self._channel, self._memory = None, -1
-
-
-def taken(
-    channel: Channel, message: GiveBack, fds: Sequence[int], patience: float = PATIENCE
-) -> bool:
-    """Give a TPM to the keeper; whether it has it. If not, it can't have it later either."""
-    channel.set_patience(patience)
-    try:
-        channel.send(message, fds)
-        channel.receive()
-    except TimeoutError:
-        return taken_at_last(channel)
-    except (ChannelClosedError, IllegalMessageError, OSError):
-        return False
-    return True
-
-
-def taken_at_last(channel: Channel) -> bool:
-    """Wait no longer: whether the keeper has said that it has it.
-
-    The kernel decides: the keeper's word has arrived by now, or the keeper fails to send it.
-    """
-    try:
-        channel.stop_hearing()
-        channel.receive()
-    except (ChannelClosedError, IllegalMessageError, OSError):
-        return False
-    return True

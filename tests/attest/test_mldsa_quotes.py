@@ -105,6 +105,9 @@ def test_kinds_and_hashes_are_not_mixed_up() -> None:
     assert judged(pure, public(HASH_MLDSA, 1)) is Status.SIGNATURE
     assert judged(hashed, public(MLDSA, 1)) is Status.SIGNATURE
     assert judged(hashed, public(HASH_MLDSA, 1, hash_alg=SHA384)) is Status.SIGNATURE
+    relabelled = struct.pack(">HH", HASH_MLDSA, SHA384) + hashed.signature[4:]
+    mislabelled = replace(hashed, signature=relabelled)
+    assert judged(mislabelled, public(HASH_MLDSA, 1)) is Status.SIGNATURE
     classic = Machine(kind="p256")
     message, octets = classic.quote(NONCE)
     given = Evidence(message, octets, classic.bare_values, classic.log)

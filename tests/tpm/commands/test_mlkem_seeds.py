@@ -305,3 +305,22 @@ def test_a_fixed_child_has_the_algorithms_of_its_parent(pqc: Tester) -> None:
     assert areas.create(pqc, parent, named).rc == RC.HASH | 0x240
     movable = storage(MLKEM_PARMS.MLKEM_768, ALG.SHA384, AES_256_CFB, MOVABLE)
     assert areas.create(pqc, parent, movable).rc == 0
+
+
+@pytest.mark.parametrize("name", ["MLKEM", "MLDSA"])
+@pytest.mark.parametrize("attributes", [OWN, MOVABLE], ids=["fixed parent", "movable parent"])
+def test_a_public_key_that_is_not_of_the_seed(pqc: Tester, name: str, attributes: int) -> None:
+    """Part 1, 26.2: checked by Import, or by each Load below a parent that may be elsewhere."""
+    parent = areas.loaded_primary(
+        pqc, storage(MLKEM_PARMS.MLKEM_768, ALG.SHA256, AES_128_CFB, attributes)
+    )
+    made = OBJECTS[name]
+    other = made.sensitive[:8] + bytes((made.sensitive[8] ^ 1,)) + made.sensitive[9:]
+    imported = areas.import_object(pqc, parent, made.public, sized(other))
+    if attributes == OWN:
+        assert imported.rc == RC.BINDING
+        return
+    assert imported.rc == 0
+    assert areas.load(pqc, parent, imported.sized(), made.public).rc == RC.BINDING
+    good = areas.import_object(pqc, parent, made.public, sized(made.sensitive))
+    assert areas.load(pqc, parent, good.sized(), made.public).rc == 0

@@ -5,7 +5,7 @@ import subprocess
 from pathlib import Path
 from typing import Any, Protocol
 
-from tests.bench.processes import family
+from tests.bench.processes import command_line, family
 from tests.bench.results import BEFORE, OURS, PEER
 from tests.peers.client import PeerError
 from tests.peers.instance import Instance
@@ -136,6 +136,7 @@ class VtpmdHost:
 
     def __init__(self, directory: Path, name: str = OURS, commands: Path = COMMANDS) -> None:
         self.name = name
+        self.commands = commands
         self._daemon = Vtpmd(directory, commands=commands)
 
     def _request(self, method: str, path: str, content: dict[str, Any] | None = None) -> Any:
@@ -177,6 +178,11 @@ class VtpmdHost:
 
     def supervisor(self) -> int:
         return self._daemon.process()
+
+    def zygote(self) -> int:
+        """The process that workers are forked from."""
+        children = family(self._daemon.process())[1:]
+        return next(pid for pid in children if b"vtpmd.worker.zygote" in command_line(pid))
 
     def common_processes(self) -> list[int]:
         """The supervisor, the zygote, and workers of no instance; those of instances, too."""

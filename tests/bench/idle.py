@@ -5,7 +5,7 @@ import statistics
 import time
 from collections.abc import Mapping
 
-from tests.bench.hosts import Host
+from tests.bench.hosts import Host, VtpmdHost
 from tests.bench.measure import times
 from tests.bench.processes import cpu_seconds, memory_of
 from tests.bench.results import Idle
@@ -17,6 +17,7 @@ PRIVATE = "private memory of a TPM, MiB"
 PSS = "PSS of a TPM, MiB"
 COMMON = "private memory in common, MiB"
 SUPERVISOR = "supervisor's memory for a TPM, kB"
+ZYGOTE = "zygote, MiB"
 LIST = "list, ms"
 WAIT = "longest wait while it lists, ms"
 CPU = "CPU while idle, ms per second"
@@ -43,7 +44,7 @@ def idle(
     """
     allow_descriptors(count)
     found = {name: _of(host, [instances[name]], count, scale) for name, host in hosts.items()}
-    rows = (PRIVATE, PSS, COMMON, SUPERVISOR, LIST, WAIT, CPU)
+    rows = (PRIVATE, PSS, COMMON, SUPERVISOR, ZYGOTE, LIST, WAIT, CPU)
     return {
         row: {name: numbers[row] for name, numbers in found.items() if row in numbers}
         for row in rows
@@ -70,6 +71,8 @@ def _of(host: Host, served: list[Instance], count: int, scale: float) -> dict[st
         }
         if common:
             found[COMMON] = sum(memory_of(process).private for process in common)
+        if isinstance(host, VtpmdHost):
+            found[ZYGOTE] = memory_of(host.zygote()).resident
         if supervisor is not None:
             found[LIST] = statistics.median(_listing(host) for _ in range(_LISTS)) * 1e3
             found[WAIT] = max(_waiting(host) for _ in range(times(_LISTS, scale))) * 1e3

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from tests.bench.hosts import Host
+from tests.bench.hosts import Host, VtpmdHost
 from tests.bench.results import Samples
 from tests.bench.target import Target
+from tests.bench.verifying import by_command, inside
 from tests.bench.workloads import WORKLOADS, Workload
 from tests.peers.client import STARTUP_CLEAR
 from tests.peers.instance import Instance
@@ -121,6 +122,21 @@ def _certificates(
     return {name: Samples(seconds) for name, seconds in samples.items()}
 
 
+def _verifications(
+    verify: Callable[[Path, int], list[float]],
+    count: int,
+    hosts: Hosts,
+    instances: Instances,
+    scale: float,
+) -> dict[str, Samples]:
+    """Each vtpmd's verifier, which no daemon takes part in."""
+    return {
+        name: Samples(verify(host.commands, times(count, scale)))
+        for name, host in hosts.items()
+        if isinstance(host, VtpmdHost)
+    }
+
+
 def times(count: int, scale: float) -> int:
     """How many steps of `count` a scaled round has: one at least."""
     return round(count * scale) or 1
@@ -155,5 +171,9 @@ def measurements(boot: Path) -> list[Measurement]:
             "ek renew, running TPM",
             False,
             partial(_certificates, lambda host, instance: host.renew_certificates(instance)),
+        ),
+        Measurement("verify quote and log, inside", False, partial(_verifications, inside, 200)),
+        Measurement(
+            "vtpmctl verify quote, with log", False, partial(_verifications, by_command, 10)
         ),
     ]

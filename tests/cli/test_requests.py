@@ -238,6 +238,10 @@ def test_requests_and_public_keys_go_into_files(ctl: Ctl, tmp_path: Path) -> Non
     assert again.exit_code == 13
     result, _ = ctl(["ek", "csr", "a", "--public", "--kind", "rsa-2048"], [known])
     assert result.output == PEM
+    for kinds, report in ((["--kind", "ecc-p384"], known), ([], known | {"keys": []})):
+        refused, _ = ctl(["ek", "csr", "a", "--public", *kinds], [report])
+        assert refused.exit_code == 2
+        assert "keys that are known" in refused.output
 
 
 def test_which_certificates_are_printed(ctl: Ctl) -> None:

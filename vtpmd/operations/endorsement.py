@@ -204,19 +204,25 @@ async def certified(host: Host, instance: Instance) -> Standing:
         known = next(reversed(ledger.known(metadata.identity)), None)
     else:
         known = ledger.find(metadata.identity, installed.seed)
-    difference = _difference(certificates, known, installed)
+    noted = known is not None or bool(ledger.known(metadata.identity))
+    difference = _difference(certificates, known, installed, noted)
     fault = difference or next(_faults(certificates, ledger, metadata.identity), "")
     standing = f"stale: {fault}" if fault else "valid" if certificates.leaves else "none"
     return Standing(certificates, ledger, known, standing, bool(difference))
 
 
 def _difference(
-    certificates: Certificates, known: Known | None, installed: Installed | None
+    certificates: Certificates, known: Known | None, installed: Installed | None, noted: bool
 ) -> str:
-    """Why the TPM and its certificates do not belong together; empty if they do."""
+    """Why the TPM and its certificates do not belong together; empty if they do.
+
+    `noted`: the ledger has any keys of this identity.
+    """
     if installed is not None:
         if certificates.leaves and known is None:
-            return "the endorsement primary seed of the TPM has changed, and so its keys"
+            if noted:
+                return "the endorsement primary seed of the TPM has changed, and so its keys"
+            return "its keys are not in the ledger here; `vtpmctl ek renew --trust-now` notes them"
         if installed.certificates != certificates.digests:
             return "the TPM holds others; `vtpmctl ek renew` puts new ones in"
     return ""

@@ -40,7 +40,7 @@ def command() -> None:
 def show(part: str | None, as_json: bool) -> None:
     """Print the authority's certificates (PEM).
 
-    It is made with the first TPM that it certifies, or by `vtpmctl ca csr`.
+    It is made when it first signs something: for the first TPM, or for `vtpmctl ca csr` or `crl`.
     """
     found = client().ca()
     if as_json:

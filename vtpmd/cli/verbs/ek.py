@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from vtpmd.api import problems
+from vtpmd.api.errors import ClientError
 from vtpmd.api.schema import (
     EkImportRequest,
     EkInfo,
@@ -113,8 +115,13 @@ def csr(
     Each is signed by its endorsement key and names all extensions that the certificate should have.
     """
     if public:
-        keys = client().ek(name).keys
-        texts = {key.kind: key.public_key for key in keys if not kinds or key.kind in kinds}
+        known = {key.kind: key.public_key for key in client().ek(name).keys}
+        wanted = kinds or known.keys()
+        if not known or not known.keys() >= set(wanted):
+            raise ClientError(
+                problems.INVALID, f"{name} has {' and '.join(known) or 'no'} keys that are known."
+            )
+        texts = {kind: known[kind] for kind in wanted}
         document: dict[str, object] = {"public_keys": texts}
     else:
         request = EkRequestsRequest(kinds=kinds or None, trust_now=trust_now)

@@ -196,7 +196,7 @@ def test_one_life_of_an_instance(daemon: Daemon) -> None:
 def test_capabilities_name_what_can_be_chosen(daemon: Daemon) -> None:
     content = daemon.control("capabilities")
     assert content["create"] == "available"
-    assert content["profiles"] == ["default-v1", "sha3-v1", "fips-v1"]
+    assert content["profiles"] == ["default-v1", "sha3-v1", "fips-v1", "pqc-v1"]
     assert content["pcr_banks"] == ["sha1", "sha256", "sha384", "sha512"]
     (provider,) = content["key_providers"]
     assert (provider["name"], provider["available"], provider["default"]) == ("local", True, True)

@@ -27,7 +27,7 @@ SIGNING_KEY, SEQUENCE = 0x80000000, 0x80000001
 """The transient objects, which leave a slot free. All authValues are empty."""
 STORAGE_KEY, RSA_KEY, HMAC_KEY, CIPHER_KEY = range(0x81000001, 0x81000005)
 SEALED, COMMITTING_KEY, EXCHANGE_KEY, MOVABLE_KEY = range(0x81000005, 0x81000009)
-CERTIFYING_KEY = 0x81000009
+CERTIFYING_KEY, KEM_KEY, MLDSA_KEY, MLKEM_PARENT = range(0x81000009, 0x8100000D)
 """The persistent objects. A policy lets MOVABLE_KEY be duplicated, and POLICY_SESSION fulfils it.
 SEALED is a child of STORAGE_KEY, all others are Primary Objects."""
 HMAC_SESSION, POLICY_SESSION = 0x02000000, 0x03000001
@@ -35,7 +35,7 @@ HMAC_SESSION, POLICY_SESSION = 0x02000000, 0x03000001
 COUNTER, BITS, EXTENDED, LOCKABLE, APPROVED = range(INDEX + 1, INDEX + 6)
 """NV indices beside INDEX, read and written by the owner. APPROVED holds the policyDigest of
 POLICY_SESSION."""
-PERSISTENT = range(STORAGE_KEY, CERTIFYING_KEY + 1)
+PERSISTENT = range(STORAGE_KEY, MLKEM_PARENT + 1)
 HANDLES = (
     *(SIGNING_KEY, SEQUENCE, 0x80000002, HMAC_SESSION, POLICY_SESSION, *PERSISTENT),
     *(INDEX, COUNTER, BITS, EXTENDED, LOCKABLE, APPROVED, INDEX + 9),
@@ -51,6 +51,7 @@ PARAMETERS = (
     areas.words(ST.HASHCHECK) + RH.NULL.to_bytes(4) + sized(b""),
     areas.sensitive_create(b"auth"),
     *(sized(area) for area in (areas.storage(), known_keys.ecc_areas(areas.SIGN)[0])),
+    *(sized(areas.mldsa(areas.OWN | areas.SIGN)), sized(bytes(64))),
     sized(known_keys.hmac_areas(areas.SIGN, areas.words(ALG.HMAC, ALG.SHA256))[1]),
     sized(Area(OWNER_RW).marshal()),
     *(handle.to_bytes(4) for handle in HANDLES[:12]),
@@ -84,6 +85,9 @@ def _persistent() -> dict[int, bytes]:
         EXCHANGE_KEY: areas.ecc(own | decrypt),
         MOVABLE_KEY: areas.ecc(movable | sign, policy=policy),
         CERTIFYING_KEY: areas.ecc(own | sign | areas.X509_SIGN),
+        KEM_KEY: areas.mlkem(own | decrypt),
+        MLDSA_KEY: areas.mldsa(own | sign, external_mu=True),
+        MLKEM_PARENT: areas.mlkem(own | areas.STORAGE, symmetric=areas.AES_128_CFB),
     }
 
 
@@ -101,7 +105,7 @@ SIGNING_TEMPLATE = areas.ecc(areas.OWN | areas.SIGN, scheme=areas.words(ALG.ECDS
 @mock.patch("os.urandom", Entropy())
 def furnished() -> tuple[bytes, bytes]:
     """Permanent and volatile state of a TPM with keys, sessions, indices and a sequence."""
-    peer = EnginePeer.manufactured(entropy=Entropy())
+    peer = EnginePeer.manufactured(entropy=Entropy(), profile="pqc-v1")
     tester = Tester(peer)
     assert tester.startup() == 0
     for handle, template in _persistent().items():

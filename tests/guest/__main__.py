@@ -23,6 +23,7 @@ Scenarios:
   migrate-file  save the machine into a file, restore it in a new QEMU
   migrate-resume  save the machine, then let the saved one run on after all
   busy          live migration while the guest keeps the TPM busy
+  post-quantum  keys of ML-DSA and ML-KEM, by octets; wants a TPM of the profile pqc-v1
   ppi           the guest asks the firmware, by PPI, to clear the TPM
   shell         a shell in the guest, fed from standard input until its end
 

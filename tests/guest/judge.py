@@ -55,6 +55,13 @@ MOVED = _names(
     vol-update-after vol-sequence-result vol-saved-after pcrread-after getrandom
     """
 )
+POST_QUANTUM = _names(
+    """
+    pqc-sets pqc-signing-key pqc-sign-start pqc-update pqc-sign pqc-signature pqc-verify-start
+    pqc-update-again pqc-verify pqc-quote pqc-quote-size pqc-kem-key pqc-encapsulate pqc-ciphertext
+    pqc-decapsulate pqc-secret getrandom
+    """
+)
 REQUIRED: dict[str, AbstractSet[str]] = {
     "smoke": MEASURED,
     "full": FULL,
@@ -72,6 +79,7 @@ REQUIRED: dict[str, AbstractSet[str]] = {
     "migrate-resume": MOVED,
     "busy": {"busy-errors", "busy-pcr16"},
     "ppi": {"ppi", "ppi-request", "srk-evict", "ppi-response", "srk-cleared"},
+    "post-quantum": POST_QUANTUM,
     "shell": set(),
 }
 """Checks that must have passed in each scenario, beside none having failed."""

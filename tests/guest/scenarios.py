@@ -221,6 +221,7 @@ SCENARIOS: dict[str, Callable[["Run", Machine], Machine]] = {
     "migrate-resume": migrate_resume,
     "busy": busy,
     "ppi": physical_presence,
+    "post-quantum": watch,
     "shell": shell,
 }
 

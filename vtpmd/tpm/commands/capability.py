@@ -5,12 +5,12 @@ from itertools import islice
 from typing import Annotated
 
 from ..command import Auth, ReadOnly, attributes_of_commands, command
-from ..core import capabilities, pcrs
+from ..core import capabilities, pcrs, templates
 from ..rc import RC, TpmError
 from ..state import Hierarchy, Tpm
 from ..wire.base import TPMS_PCR_SELECTION
 from ..wire.capabilities import TPM2B_SET_CAPABILITY_DATA, TPMS_CAPABILITY_DATA
-from ..wire.constants import CAP, CC
+from ..wire.constants import ALG, CAP, CC
 from ..wire.interface import TPM_CAP, TPMI_RH_HIERARCHY_AUTH_NULL, TPMI_YES_NO, UINT32
 from ..wire.limits import (
     MAX_ACT_DATA,
@@ -23,7 +23,7 @@ from ..wire.limits import (
     MAX_TAGGED_POLICIES,
     MAX_TPM_PROPERTIES,
 )
-from ..wire.objects import TPMT_PUBLIC_PARMS
+from ..wire.objects import TPMS_ECC_PARMS, TPMT_PUBLIC_PARMS
 from ..wire.structure import Structure
 
 _PCRS = int(CAP.PCRS)  # looking up a member of an Enum takes 0.1 µs in Python 3.11
@@ -66,7 +66,14 @@ def get_capability(
 
 @command(CC.TEST_PARMS, keeps_orderly=True)
 def test_parms(tpm: Tpm, /, parameters: TPMT_PUBLIC_PARMS) -> None:
-    """Check that algorithm parameters are supported (30.3): they are if they unmarshal."""
+    """Check that algorithm parameters are supported (30.3).
+
+    They are if they unmarshal, but for the KDFs of ECC keys that encapsulate.
+    """
+    match parameters.parameters:
+        case TPMS_ECC_PARMS(kdf=kdf) as details if kdf.scheme == ALG.HKDF:
+            if not templates.is_kem(details):
+                raise TpmError(RC.KDF, at="parameters")
 
 
 @command(CC.SET_CAPABILITY, nv=True, read_only=ReadOnly.REFUSED)

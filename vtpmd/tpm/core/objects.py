@@ -14,6 +14,8 @@ _NO_ALGORITHM, _KEYEDHASH = int(ALG.NULL), int(ALG.KEYEDHASH)
 STORAGE = TPMA_OBJECT.RESTRICTED | TPMA_OBJECT.DECRYPT
 """What the attributes of every parent have in common."""
 FIXED = TPMA_OBJECT.FIXED_TPM | TPMA_OBJECT.FIXED_PARENT
+SHARING_SEEDS = frozenset({ALG.RSA, ALG.ECC, ALG.MLKEM})
+"""Types of keys with whose holder a seed can be shared (Part 1, 8.4.5.2)."""
 LIMITED = TPMA_OBJECT.FIRMWARE_LIMITED | TPMA_OBJECT.SVN_LIMITED
 
 
@@ -55,7 +57,7 @@ def is_child(candidate: LoadedObject, parent: LoadedObject) -> bool:
 def is_asymmetric_storage(public: TPMT_PUBLIC) -> bool:
     """Whether objects can be duplicated to the holder of this key; the public area is enough."""
     return (
-        public.type in (ALG.RSA, ALG.ECC)
+        public.type in SHARING_SEEDS
         and has(public, STORAGE)
         and not has(public, TPMA_OBJECT.SIGN_ENCRYPT)
     )

@@ -327,13 +327,13 @@ async def test_who_asks_just_as_it_falls_asleep_is_answered(dormitory: Stage, kn
         async with trio.open_nursery() as nursery, keeper._lock:  # which is not asked meanwhile
             guest.send(GET_RANDOM_16)
             await awake(dormitory)
-            worker = instance._worker
+            worker = instance.worker
             assert worker is not None
             if known:
-                await until(lambda: instance._worker is None)
+                await until(lambda: instance.worker is None)
             else:
                 wait_for(lambda: not running(worker.pid))  # nothing else runs here meanwhile
-                assert instance._worker is worker
+                assert instance.worker is worker
             nursery.start_soon(ask)
             await trio.testing.wait_all_tasks_blocked()
             assert not asked.is_set()

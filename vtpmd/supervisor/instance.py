@@ -4,7 +4,7 @@ import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import replace
 from functools import partial
-from typing import Any, get_args
+from typing import get_args
 
 import trio
 
@@ -32,7 +32,6 @@ from .registry import Entry
 from .release import demand_free
 from .serving import ADOPTED, Serving
 from .states import SERVED, Act, Cause, Condition, Standing
-from .succession import meet
 from .tally import Tally
 from .wakefulness import stay_awake
 from .worker import Worker
@@ -71,7 +70,7 @@ class Instance:
         """Ask the worker now and then how it is, and log when it falls silent or answers again."""
         if (worker := self.worker) is not None and worker.look():
             event = "worker-silent" if worker.silent else "worker-answers"
-            self._log.warning(event, pid=worker.pid, reason=self.reason)
+            log_of(self.metadata).warning(event, pid=worker.pid, reason=self.reason)
         self.tally.take(worker)
 
     def demand(self, act: Act) -> None:
@@ -277,10 +276,6 @@ class Instance:
         return granted(self._host.configuration.sockets, self.metadata)
 
     @property
-    def _log(self) -> Any:
-        return log_of(self.metadata)
-
-    @property
     def worker(self) -> Worker | None:
         """What serves it, None while nothing does or it sleeps."""
         return None if self._serving is None else self._serving.worker
@@ -368,7 +363,9 @@ class Instance:
             try:
                 await self.note(handover=handover, handover_generation=generation)
             except StorageError as error:
-                self._log.warning("hand-over-not-noted", handover=handover, reason=str(error))
+                log_of(self.metadata).warning(
+                    "hand-over-not-noted", handover=handover, reason=str(error)
+                )
 
     async def _end(self, reason: str, force: bool = False) -> None:
         if (serving := self._serving) is not None:
@@ -385,7 +382,7 @@ class Instance:
         self._ran = None
         if cause is Cause.READY and self.metadata.incoming:
             self._host.nursery.start_soon(self._look_at_hand_over)
-        tell_state(self._log, self.condition)
+        tell_state(log_of(self.metadata), self.condition)
         note_state(self._host, self.metadata, self.condition, cause)
         self._host.nursery.start_soon(self._note_condition)
 
@@ -400,4 +397,4 @@ class Instance:
                 await trio.to_thread.run_sync(note, self.metadata.uuid, condition)
                 self._noted = condition.since
             except StorageError as error:
-                self._log.warning("condition-not-noted", reason=str(error))
+                log_of(self.metadata).warning("condition-not-noted", reason=str(error))

@@ -20,7 +20,7 @@ python_packages=(python3 python3-venv)
 guest_packages=(qemu-system-x86 ovmf zstd)
 test_packages=(
     qemu-utils swtpm swtpm-tools tpm2-tools libtss2-tcti-swtpm0 libseccomp2 softhsm2 openssl strace
-    gcc libc6-dev libtss2-dev python3-dev pkg-config valgrind
+    gcc libc6-dev libtss2-dev python3-dev pkg-config valgrind prometheus
     systemd
 )
 

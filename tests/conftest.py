@@ -3,6 +3,7 @@
 import shutil
 import tempfile
 from collections.abc import Iterator
+from itertools import groupby
 from pathlib import Path
 
 import pytest
@@ -29,8 +30,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 _SERVERS = {
-    *("swtpm", "zygote", "daemon", "host", "root", "stage"),
+    *("swtpm", "zygote", "daemon", "empty_daemon", "host", "root", "stage"),
     *("server", "moto", "token", "shared_token", "busy"),
+    *("stage_of", "bombing", "pretend"),
 }
 """Fixtures that start a process and wait for it, or are where a test does."""
 _SERVED = [
@@ -40,6 +42,7 @@ _SERVED = [
         *("cli/test_vtpmd.py", "storage/test_crash.py", "storage/test_state_file_killed.py"),
         *("worker/test_blanks.py", "worker/test_succession.py", "worker/test_zygote.py"),
         *("keeper/test_keeper.py", "supervisor/test_processes.py", "supervisor/test_sleep.py"),
+        "supervisor/test_zygote.py",
         *("operations/test_accept_rollback.py", "operations/test_incoming.py"),
     )
 ]
@@ -52,10 +55,11 @@ _MOST_MODULES = 3
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark what scripts/check leaves out: tests that need a process beside their own."""
-    for item in items:
-        everywhere = any(item.path.is_relative_to(path) for path in _SERVED)
-        if everywhere or _SERVERS & set(getattr(item, "fixturenames", ())):
-            item.add_marker(pytest.mark.served)
+    for path, group in groupby(items, lambda item: item.path):
+        everywhere = any(path.is_relative_to(served) for served in _SERVED)
+        for item in group:
+            if everywhere or not _SERVERS.isdisjoint(getattr(item, "fixturenames", ())):
+                item.add_marker(pytest.mark.served)
 
 
 @pytest.hookimpl(trylast=True)

@@ -21,7 +21,7 @@ Place = tuple[str, str]
 SWTPM, TOOLS, RECORDED, INDEPENDENT = "swtpm", "tpm2-tools", "recordings", "cryptography"
 JUDGES = (SWTPM, TOOLS, RECORDED, INDEPENDENT)
 _CONSTANTS = ("CC", "ALG", "ECC_CURVE")
-_LIBRARIES = ("cryptography", "hashlib", "hmac")
+_LIBRARIES = ("cryptography", "dilithium_py", "hashlib", "hmac", "kyber_py")
 _DRIVER = "tests.tpm.harness"
 """Makes HMACs of sessions for every test, so that it says nothing of what is tested."""
 _LISTS = ("tests.differential.differences", "tests.tpm.roles", "tests.fuzz.commands")

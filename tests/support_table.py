@@ -15,7 +15,7 @@ from tests.thirdparty import test_pytss
 from vtpmd.tpm import commands  # noqa: F401 - registers every command
 from vtpmd.tpm.command import COMMANDS, find
 from vtpmd.tpm.profile import PROFILES, Profile
-from vtpmd.tpm.wire.constants import ALG, CC, ECC_CURVE
+from vtpmd.tpm.wire.constants import ALG, CC, ECC_CURVE, MLDSA_PARMS, MLKEM_PARMS
 
 README = Path(__file__).parents[1] / "README.md"
 _RUNNING = test_pytss.TESTS - test_pytss.SKIPPED
@@ -68,6 +68,12 @@ def _algorithms(profile: Profile, which: Collection[int]) -> str:
     return ", ".join(_marked(ALG, alg) + _sizes(profile, alg) for alg in sorted(which)) or "none"
 
 
+def _parameter_sets(profile: Profile) -> str:
+    names = [MLKEM_PARMS(parms).name for parms in sorted(profile.mlkem_parms)]
+    names += [MLDSA_PARMS(parms).name for parms in sorted(profile.mldsa_parms)]
+    return ", ".join(names) or "none"
+
+
 def _profile_rows() -> list[list[str]]:
     kinds: dict[str, _Describe] = {
         "objects": lambda profile: _algorithms(profile, profile.object_types),
@@ -82,6 +88,7 @@ def _profile_rows() -> list[list[str]]:
         "curves": lambda profile: ", ".join(
             _marked(ECC_CURVE, curve) for curve in sorted(profile.ecc_curves)
         ),
+        "parameter sets": _parameter_sets,
         "commands": lambda profile: str(sum(find(code, profile) is not None for code in COMMANDS)),
     }
     default, *others = PROFILES.values()
@@ -101,8 +108,9 @@ def table() -> str:
             f"{len(COMMANDS)} commands of TPM 2.0 Library version 185, by the names of TPM_CC. The",
             "letters say who has the last word in their tests, as the tests' sources show:",
             "**s** a real swtpm that is given the same commands, **t** tpm2-tools,",
-            "**r** traffic recorded with tpm2-tss, **c** hashlib, hmac or pyca `cryptography`,",
-            "which compute or verify what the TPM makes. Of tpm2-pytss' tests that Debian's",
+            "**r** traffic recorded with tpm2-tss, **c** hashlib, hmac, pyca `cryptography`,",
+            "kyber-py or dilithium-py, which compute or verify what the TPM makes.",
+            "Of tpm2-pytss' tests that Debian's",
             f"tpm2-tss can run, {_PASSING} of {_RUNNING} pass.",
             "",
             documents.table(["chapter of Part 3", "", "commands"], _command_rows()),

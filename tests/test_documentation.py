@@ -31,7 +31,12 @@ _PATH = re.compile(r"[\w.][\w.*<>-]*(?:/[\w.*<>-]*)+|[\w-]+\.(?:py|md)")
 _LINK = re.compile(r"\]\(([^)\s]+)\)")
 _SCRIPT = re.compile(r"(?<![\w/])scripts/[\w.]+")
 _MODULE = re.compile(r"python3? (?:-\w )*-m ([\w.]+)")
-NOT_OURS = frozenset({"D/keyring", "web1/ak.json", "web1/challenge.json", "web1/credential.blob"})
+NOT_OURS = frozenset(
+    {
+        *("D/keyring", "D/nvram", "D/nvram.replaced", "D/volatile", "D/incoming"),
+        *("web1/ak.json", "web1/challenge.json", "web1/credential.blob"),
+    }
+)
 """Paths of examples."""
 
 documents = pytest.mark.parametrize(

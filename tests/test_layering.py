@@ -94,7 +94,7 @@ DIRECT = [
     Rule("vtpmd", never=("trio",),
          but=("vtpmd.daemon", "vtpmd.supervisor", "vtpmd.operations", "vtpmd.admin", "vtpmd.kms")),
     Rule("vtpmd", never=("yaml",), but=("vtpmd.config",)),
-    Rule("vtpmd", never=("structlog", "logging"), but=("vtpmd.telemetry",)),
+    Rule("vtpmd", never=("structlog", "logging", "prometheus_client"), but=("vtpmd.telemetry",)),
     Rule("vtpmd", never=("asyncio", "vtpmd.cli"), but=("vtpmd.cli",)),
 ]  # fmt: skip
 
@@ -103,6 +103,7 @@ VTPMCTL = (
     "vtpmd.cli.verbs",
     "vtpmd.cli.access",
     "vtpmd.cli.output",
+    "vtpmd.cli.refreshing",
     "vtpmd.cli.files",
     "vtpmd.cli.several",
 )

@@ -7,10 +7,12 @@ import signal
 import socket
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from functools import partial
+from pathlib import Path
 
 import trio
 
 from vtpmd import __version__
+from vtpmd.admin import metrics_port
 from vtpmd.admin.routes import Routes
 from vtpmd.admin.server import Server
 from vtpmd.api.names import BAD, WARNING
@@ -23,6 +25,7 @@ from vtpmd.doctor.finding import examine
 from vtpmd.linux import merging, sockets
 from vtpmd.linux.hardening import forbid_core_files, forbid_tracing
 from vtpmd.linux.notify import notify, notify_reloading, watchdog_interval
+from vtpmd.operations.metrics import metrics
 from vtpmd.storage.files import open_directory, storage_error
 from vtpmd.supervisor.anchors import Anchors
 from vtpmd.supervisor.authority import Authority
@@ -41,7 +44,6 @@ from vtpmd.supervisor.zygote import SpawnError, Zygote
 from vtpmd.telemetry.audit import Audit
 from vtpmd.telemetry.log import configure, get_logger
 
-ADMIN_SOCKET_MODE = 0o666  # everybody may connect, and is told why when it is not for them
 DESCRIPTORS = 65536  # as the systemd unit has it
 
 log = get_logger("daemon")
@@ -149,6 +151,17 @@ async def _tell_of_keys(fleet: Fleet) -> None:
     _tell(await key_checks.judge(fleet.host.keys, fleet))
 
 
+async def _metrics_listener(port: int | None) -> trio.SocketListener | None:
+    """Listen on the configured port. Raises ConfigurationError if that is not possible."""
+    if port is None:
+        return None
+    try:
+        return await metrics_port.listen(port)
+    except OSError as error:
+        reason = os.strerror(error.errno) if error.errno else str(error)
+        raise ConfigurationError([f"metrics.port: {port}: {reason}"]) from None
+
+
 async def _serve(
     configuration: Configuration,
     read: Callable[[], Configuration],
@@ -160,36 +173,47 @@ async def _serve(
     async with contextlib.aclosing(keys):
         await _check_host(configuration)
         await _check_defaults(configuration, zygote)
+        port = await _metrics_listener(configuration.metrics.port)
         entries = registry.load()
         if not entries:
             await keys.initialise()
+        authority = Authority(registry.state_fd, keys, audit)
         with (
             contextlib.closing(Anchors(configuration, registry)) as anchors,
+            contextlib.closing(
+                Identities(configuration.identity, registry.state_fd, authority, audit)
+            ) as identities,
             _admin_listener(configuration) as listener,
         ):
             async with trio.open_nursery() as nursery:
                 await nursery.start(_end_on_signal, nursery.cancel_scope)
-                identities = Identities(
-                    configuration.identity,
-                    registry.state_fd,
-                    Authority(registry.state_fd, keys, audit),
-                    audit,
-                )
                 keeper = Keeper(configuration, nursery)
                 await keeper.connect()
                 host = Host(
-                    configuration, registry, keys, identities, zygote, nursery, anchors, keeper
+                    configuration,
+                    registry,
+                    keys,
+                    identities,
+                    zygote,
+                    nursery,
+                    anchors,
+                    keeper,
+                    keys.metrics,
                 )
                 fleet = Fleet(host)
                 await fleet.open(entries)
                 nursery.start_soon(go_round, fleet)
                 nursery.start_soon(_keep_watchdog_quiet)
                 nursery.start_soon(watch, fleet)
+                if port is not None:
+                    nursery.start_soon(metrics_port.serve, port, partial(metrics, fleet))
                 nursery.start_soon(_tell_of_keys, fleet)
                 routes = Routes(fleet, audit, configuration.audit.reads)
-                server = Server(routes, configuration.admin.group, audit)
+                open_to_group = partial(_open_to_group, configuration.admin_socket)
+                server = Server(routes, configuration.admin.group, audit, open_to_group)
                 reload = partial(_reload, read, fleet, server, routes, audit)
                 await nursery.start(_reload_on_signal, reload)
+                await nursery.start(server.serve, listener)
                 notify(f"READY=1\nSTATUS=Serving {len(entries)} virtual TPMs")
                 log.info(
                     "ready",
@@ -198,17 +222,29 @@ async def _serve(
                     state_dir=str(configuration.state_dir),
                     instances=len(entries),
                 )
-                await server.serve(listener)
 
 
 @contextlib.contextmanager
 def _admin_listener(configuration: Configuration) -> Iterator[socket.socket]:
     path = configuration.admin_socket
-    with sockets.listen(path, mode=ADMIN_SOCKET_MODE) as listener:
+    with sockets.listen(path, mode=0o600) as listener:
         try:
             yield listener
         finally:
             path.unlink(missing_ok=True)
+
+
+def _open_to_group(path: Path, group: int) -> None:
+    """Let the kernel admit the members of a group; everybody else it keeps away from us."""
+    try:
+        sockets.grant_anew(path, 0o660, None, group)
+    except OSError as error:
+        log.warning(
+            "admin-group-kept-out",
+            group=group,
+            reason=f"{path} can't be shared with it: {error.strerror}; "
+            "SupplementaryGroups= of the service, with that group, needs no sharing",
+        )
 
 
 async def _end_on_signal(

@@ -28,6 +28,9 @@ def connect_as(path: Path, user: int, group: int | None = None) -> socket.socket
     os.seteuid(user)
     try:
         sock.connect(str(path))
+    except OSError:
+        sock.close()
+        raise
     finally:
         os.seteuid(ours[0])
         os.setegid(ours[1])

@@ -50,7 +50,8 @@ async def test_the_group_is_looked_up_beforehand(monkeypatch: pytest.MonkeyPatch
 async def test_a_group_that_changes_is_noticed(
     monkeypatch: pytest.MonkeyPatch, nursery: trio.Nursery, autojump_clock: trio.testing.MockClock
 ) -> None:
-    admitting = Admission("some-group")
+    opened_to: list[int] = []
+    admitting = Admission("some-group", opened_to.append)
     await admitting.look_up_group()
     nursery.start_soon(admitting.keep_group_current)
     assert refusal(admitting, MEMBER) is problems.FORBIDDEN
@@ -66,6 +67,7 @@ async def test_a_group_that_changes_is_noticed(
     await trio.to_thread.run_sync(looked_up.wait, 30)
     await trio.testing.wait_all_tasks_blocked(0.05)
     assert refusal(admitting, MEMBER) is None
+    assert opened_to == [GROUP.gr_gid]
     nursery.cancel_scope.cancel()
 
 

@@ -27,6 +27,13 @@ Call = Callable[[Client], Any]
 CLONE = schema.CloneRequest(name="b", uuid=THIS_UUID, confirmed=True)
 # Route -> the call, the report that answers it (or another body), and the body that is sent.
 CALLS: dict[names.Route, tuple[Call, Any, object]] = {
+    names.EVENTS: (
+        lambda c: c.events(schema.EventsRequest(after=3, instance="ä", wait=1)),
+        schema.EventList,
+        None,
+    ),
+    names.TOP: (lambda c: c.top(), schema.UsageList, None),
+    names.METRICS: (lambda c: c.metrics(), b"vtpmd_workers 1.0\n", None),
     names.CAPABILITIES: (lambda c: c.capabilities(), schema.Capabilities, None),
     names.DOCTOR: (lambda c: c.doctor(), schema.Diagnosis, None),
     names.DOCTOR_INSTANCE: (lambda c: c.doctor("a b"), schema.Diagnosis, None),
@@ -167,6 +174,7 @@ CALLS: dict[names.Route, tuple[Call, Any, object]] = {
     ),
 }
 QUERIES = {
+    names.EVENTS: "?after=3&instance=%C3%A4&wait=1",
     names.RESTORE: "?name=%C3%A4%26%3D&replace=true",
     names.CREATE_INCOMING: "?name=%C3%A4&start=false",
     names.MIGRATE_CHECK: "?name=b",

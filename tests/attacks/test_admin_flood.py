@@ -67,9 +67,10 @@ def audit(short_path: Path) -> Path:
 
 @pytest.fixture
 def daemon(short_path: Path, audit: Path) -> Iterator[Vtpmd]:
-    """A daemon whose admin socket everybody reaches."""
+    """A daemon whose admin socket somebody has opened to everybody, which it never is by itself."""
     daemon = Vtpmd(short_path, more=f"audit:\n  file: {audit}\n")
     daemon.runtime.chmod(0o711)
+    daemon.admin.chmod(0o666)
     yield daemon
     daemon.close()
 
@@ -166,9 +167,13 @@ def test_bodies_of_many_users_take_no_memory(daemon: Vtpmd, audit: Path) -> None
     assert sum(line.get("count", 1) for line in refusals) == 60 * 32
 
 
+@pytest.mark.parametrize("mode", [0o600, 0o666], ids=["by the kernel", "by the daemon"])
 @pytest.mark.parametrize("verb", ["list", "restore"])
-def test_vtpmctl_tells_a_stranger_why(daemon: Vtpmd, short_path: Path, verb: str) -> None:
+def test_vtpmctl_tells_a_stranger_why(
+    daemon: Vtpmd, short_path: Path, verb: str, mode: int
+) -> None:
     """It reads the answer also where its request breaks off: a bundle is not read to its end."""
+    daemon.admin.chmod(mode)
     if identity() is None:
         pytest.skip("others may not read the interpreter")
     bundle = short_path / "bundle"
@@ -194,10 +199,25 @@ def test_a_member_of_the_admin_group_may(short_path: Path) -> None:
     daemon = Vtpmd(short_path, more=f"admin:\n  group: {group.gr_name}\n")
     try:
         daemon.runtime.chmod(0o711)
-        for gid, expected in ((group.gr_gid, b"200"), (STRANGER, b"403")):
-            with connect_as(daemon.admin, STRANGER, gid) as sock:
-                sock.settimeout(60)
-                sock.sendall(b"GET /v1/instances HTTP/1.1\r\nHost: x\r\n\r\n")
-                assert sock.recv(65536).startswith(b"HTTP/1.1 " + expected)
+        with connect_as(daemon.admin, STRANGER, group.gr_gid) as sock:
+            sock.settimeout(60)
+            sock.sendall(b"GET /v1/instances HTTP/1.1\r\nHost: x\r\n\r\n")
+            assert sock.recv(65536).startswith(b"HTTP/1.1 200")
+        with pytest.raises(PermissionError):
+            connect_as(daemon.admin, STRANGER)
+    finally:
+        daemon.close()
+
+
+def test_nobody_else_reaches_the_daemon(short_path: Path, audit: Path) -> None:
+    """A flood of strangers costs it nothing: the kernel keeps them away."""
+    daemon = Vtpmd(short_path, more=f"audit:\n  file: {audit}\n")
+    try:
+        daemon.runtime.chmod(0o711)
+        for _ in range(100):
+            with pytest.raises(PermissionError):
+                connect_as(daemon.admin, STRANGER)
+        assert daemon.request("GET", "/instances")[0] == 200
+        assert "connection" not in audit.read_text()
     finally:
         daemon.close()

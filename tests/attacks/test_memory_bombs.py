@@ -29,7 +29,8 @@ FIXED = 256 << 20
 
 
 def bomb(kind: bytes) -> bytes:
-    return struct.pack(">HII", 0x8001, 11, 0x20000000) + kind
+    code = 0x20000001 if kind == b"t" else 0x20000000
+    return struct.pack(">HII", 0x8001, 11, code) + kind
 
 
 @pytest.fixture

@@ -221,6 +221,8 @@ def attack(directory: Path, quiet_seconds: float, seconds: float) -> Outcome:
             lost = list(victim.lost())
         lines, about = _read(daemon.log_file, before, after)
         lost += [f"the log speaks of the victim: {line}" for line in about[:3]]
+        if lines["keeper: keeper-started"] > 1 or lines["keeper: keeper-lost"]:
+            lost.append("the keeper of sleeping TPMs has ended")
         # Who is turned away at its sockets is told, by a bounded number of lines.
         told = sum(lines[f"the victim: {kind}"] for kind in _TURNED_AWAY)
         if told > 10 + (quiet_seconds + seconds):

@@ -5,7 +5,7 @@ import subprocess
 from pathlib import Path
 from typing import Any, Protocol
 
-from tests.bench.processes import family
+from tests.bench.processes import command_line, family
 from tests.bench.results import BEFORE, OURS, PEER
 from tests.peers.client import PeerError
 from tests.peers.instance import Instance
@@ -34,14 +34,27 @@ class Host(Protocol):
     def unmake(self, name: str) -> None:
         """Delete what `make` has made."""
 
+    def request_certificates(self, instance: Instance) -> None:
+        """Have a TPM that is served make requests for certificates of its endorsement keys."""
+
+    def renew_certificates(self, instance: Instance) -> None:
+        """Give a TPM that is served new certificates."""
+
     def supervisor(self) -> int | None:
-        """The process that all instances have in common and that answers `list`, if any."""
+        """The process that all instances have in common, if any. Certificates, `list`, `listing`
+        and `knock` are for hosts that have one."""
 
     def common_processes(self) -> list[int]:
         """Processes that are not one instance's, perhaps among others."""
 
     def list(self) -> None:
         """Have all instances listed."""
+
+    def listing(self) -> subprocess.Popen[bytes]:
+        """A process of its own that has all instances listed and ends."""
+
+    def knock(self) -> None:
+        """Ask for something that takes the supervisor no time."""
 
     def close(self) -> None:
         """End everything."""
@@ -89,6 +102,12 @@ class SwtpmHost:
     def unmake(self, name: str) -> None:
         shutil.rmtree(self._directory / name)
 
+    def request_certificates(self, instance: Instance) -> None:
+        raise NotImplementedError
+
+    def renew_certificates(self, instance: Instance) -> None:
+        raise NotImplementedError
+
     def supervisor(self) -> None:
         return None
 
@@ -96,6 +115,12 @@ class SwtpmHost:
         return []
 
     def list(self) -> None:
+        raise NotImplementedError
+
+    def listing(self) -> subprocess.Popen[bytes]:
+        raise NotImplementedError
+
+    def knock(self) -> None:
         raise NotImplementedError
 
     def close(self) -> None:
@@ -111,6 +136,7 @@ class VtpmdHost:
 
     def __init__(self, directory: Path, name: str = OURS, commands: Path = COMMANDS) -> None:
         self.name = name
+        self.commands = commands
         self._daemon = Vtpmd(directory, commands=commands)
 
     def _request(self, method: str, path: str, content: dict[str, Any] | None = None) -> Any:
@@ -142,8 +168,21 @@ class VtpmdHost:
         self._request("POST", f"/{name}/stop", {})
         self._request("DELETE", f"/{name}")
 
+    def request_certificates(self, instance: Instance) -> None:
+        assert isinstance(instance, VtpmdInstance)
+        self._request("POST", f"/{instance.name}/ek/requests", {})
+
+    def renew_certificates(self, instance: Instance) -> None:
+        assert isinstance(instance, VtpmdInstance)
+        self._request("POST", f"/{instance.name}/ek/renew", {})
+
     def supervisor(self) -> int:
         return self._daemon.process()
+
+    def zygote(self) -> int:
+        """The process that workers are forked from."""
+        children = family(self._daemon.process())[1:]
+        return next(pid for pid in children if b"vtpmd.worker.zygote" in command_line(pid))
 
     def common_processes(self) -> list[int]:
         """The supervisor, the zygote, and workers of no instance; those of instances, too."""
@@ -151,6 +190,13 @@ class VtpmdHost:
 
     def list(self) -> None:
         self._request("GET", "")
+
+    def listing(self) -> subprocess.Popen[bytes]:
+        return self._daemon.controlling("list")
+
+    def knock(self) -> None:
+        """There is nothing at that path."""
+        self._daemon.request("GET", "/")
 
     def close(self) -> None:
         self._daemon.close()

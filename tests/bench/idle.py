@@ -5,17 +5,21 @@ import statistics
 import time
 from collections.abc import Mapping
 
-from tests.bench.hosts import Host
+from tests.bench.hosts import Host, VtpmdHost
+from tests.bench.measure import times
 from tests.bench.processes import cpu_seconds, memory_of
 from tests.bench.results import Idle
 from tests.bench.target import Target
+from tests.peers.client import PeerError
 from tests.peers.instance import Instance
 
 PRIVATE = "private memory of a TPM, MiB"
 PSS = "PSS of a TPM, MiB"
 COMMON = "private memory in common, MiB"
 SUPERVISOR = "supervisor's memory for a TPM, kB"
+ZYGOTE = "zygote, MiB"
 LIST = "list, ms"
+WAIT = "longest wait while it lists, ms"
 CPU = "CPU while idle, ms per second"
 
 _LISTS = 20
@@ -40,7 +44,7 @@ def idle(
     """
     allow_descriptors(count)
     found = {name: _of(host, [instances[name]], count, scale) for name, host in hosts.items()}
-    rows = (PRIVATE, PSS, COMMON, SUPERVISOR, LIST, CPU)
+    rows = (PRIVATE, PSS, COMMON, SUPERVISOR, ZYGOTE, LIST, WAIT, CPU)
     return {
         row: {name: numbers[row] for name, numbers in found.items() if row in numbers}
         for row in rows
@@ -67,8 +71,11 @@ def _of(host: Host, served: list[Instance], count: int, scale: float) -> dict[st
         }
         if common:
             found[COMMON] = sum(memory_of(process).private for process in common)
+        if isinstance(host, VtpmdHost):
+            found[ZYGOTE] = memory_of(host.zygote()).resident
         if supervisor is not None:
             found[LIST] = statistics.median(_listing(host) for _ in range(_LISTS)) * 1e3
+            found[WAIT] = max(_waiting(host) for _ in range(times(_LISTS, scale))) * 1e3
             if few < count:  # not the first ones: what those bring is not for each
                 grown = memory_of(supervisor).private - private_before
                 found[SUPERVISOR] = grown * 1024 / (count - few)
@@ -89,6 +96,22 @@ def _cpu_of(processes: list[int], seconds: float) -> float:
     before = sum(map(cpu_seconds, processes))
     time.sleep(seconds)
     return (sum(map(cpu_seconds, processes)) - before) / seconds
+
+
+def _waiting(host: Host) -> float:
+    """Seconds that somebody else has to wait at most while all instances are listed.
+
+    The supervisor's loop pauses no longer than that.
+    """
+    longest = 0.0
+    with host.listing() as listing:
+        while listing.poll() is None:
+            began = time.perf_counter()
+            host.knock()
+            longest = max(longest, time.perf_counter() - began)
+    if listing.returncode:
+        raise PeerError(f"list: exit status {listing.returncode}")
+    return longest
 
 
 def _listing(host: Host) -> float:

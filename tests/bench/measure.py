@@ -1,4 +1,5 @@
-"""What is timed, one round of all hosts at a time: commands, a recorded boot, start, creation."""
+"""What is timed, one round of all hosts at a time: commands, a recorded boot, start, creation,
+certificates."""
 
 import re
 import time
@@ -7,9 +8,10 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from tests.bench.hosts import Host
+from tests.bench.hosts import Host, VtpmdHost
 from tests.bench.results import Samples
 from tests.bench.target import Target
+from tests.bench.verifying import by_command, inside
 from tests.bench.workloads import WORKLOADS, Workload
 from tests.peers.client import STARTUP_CLEAR
 from tests.peers.instance import Instance
@@ -67,7 +69,7 @@ def _recorded_boot(
     """Seconds that all commands of a recorded boot take together, boot by boot."""
     targets = _targets(instances)
     samples: dict[str, list[float]] = {name: [] for name in targets}
-    for _ in range(_times(20, scale)):
+    for _ in range(times(20, scale)):
         for name, target in targets.items():
             target.reset()
             samples[name].append(sum(target.timed(data)[0] for data in commands))
@@ -79,7 +81,7 @@ def _recorded_boot(
 def _starts(hosts: Hosts, instances: Instances, scale: float) -> dict[str, Samples]:
     """From asking for an instance to be served until its TPM's first random numbers."""
     samples: dict[str, list[float]] = {name: [] for name in hosts}
-    for _ in range(_times(20, scale)):
+    for _ in range(times(20, scale)):
         for name, host in hosts.items():
             host.stop(instances[name])
             began = time.perf_counter()
@@ -97,7 +99,7 @@ def _creations(
 ) -> dict[str, Samples]:
     """From asking for a new TPM with endorsement keys until it is there."""
     samples: dict[str, list[float]] = {name: [] for name in hosts}
-    for _ in range(_times(5, scale)):
+    for _ in range(times(5, scale)):
         for name, host in hosts.items():
             began = time.perf_counter()
             make(host, "new")
@@ -106,7 +108,37 @@ def _creations(
     return {name: Samples(seconds) for name, seconds in samples.items()}
 
 
-def _times(count: int, scale: float) -> int:
+def _certificates(
+    make: Callable[[Host, Instance], None], hosts: Hosts, instances: Instances, scale: float
+) -> dict[str, Samples]:
+    """From asking for something about a running TPM's certificates until it is done."""
+    asked = {name: host for name, host in hosts.items() if host.supervisor() is not None}
+    samples: dict[str, list[float]] = {name: [] for name in asked}
+    for _ in range(times(10, scale)):
+        for name, host in asked.items():
+            began = time.perf_counter()
+            make(host, instances[name])
+            samples[name].append(time.perf_counter() - began)
+    return {name: Samples(seconds) for name, seconds in samples.items()}
+
+
+def _verifications(
+    verify: Callable[[Path, int], list[float]],
+    count: int,
+    hosts: Hosts,
+    instances: Instances,
+    scale: float,
+) -> dict[str, Samples]:
+    """Each vtpmd's verifier, which no daemon takes part in."""
+    return {
+        name: Samples(verify(host.commands, times(count, scale)))
+        for name, host in hosts.items()
+        if isinstance(host, VtpmdHost)
+    }
+
+
+def times(count: int, scale: float) -> int:
+    """How many steps of `count` a scaled round has: one at least."""
     return round(count * scale) or 1
 
 
@@ -129,5 +161,19 @@ def measurements(boot: Path) -> list[Measurement]:
             "vtpmctl create, swtpm_setup",
             False,
             partial(_creations, lambda host, name: host.make_by_command(name)),
+        ),
+        Measurement(
+            "ek csr, running TPM",
+            False,
+            partial(_certificates, lambda host, instance: host.request_certificates(instance)),
+        ),
+        Measurement(
+            "ek renew, running TPM",
+            False,
+            partial(_certificates, lambda host, instance: host.renew_certificates(instance)),
+        ),
+        Measurement("verify quote and log, inside", False, partial(_verifications, inside, 200)),
+        Measurement(
+            "vtpmctl verify quote, with log", False, partial(_verifications, by_command, 10)
         ),
     ]

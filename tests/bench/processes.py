@@ -27,6 +27,14 @@ def family(process: int) -> list[int]:
     return found
 
 
+def command_line(process: int) -> bytes:
+    """Its words, each with a NUL behind it; empty for one that has ended."""
+    try:
+        return Path(f"/proc/{process}/cmdline").read_bytes()
+    except FileNotFoundError:
+        return b""
+
+
 def cpu_seconds(process: int) -> float:
     """User and system time so far of a process' threads together. Raises OSError."""
     # The process' clock as clock_getcpuclockid(3) makes it; it is exact, /proc counts in ticks.
@@ -35,17 +43,19 @@ def cpu_seconds(process: int) -> float:
 
 @dataclass(frozen=True)
 class Memory:
-    """MiB: proportional set size, and what nobody shares."""
+    """MiB: proportional set size, what nobody shares, and all that is resident."""
 
     pss: float
     private: float
+    resident: float
 
 
 def memory_of(process: int) -> Memory:
     """Raises PermissionError for another's process, or one's own that is not dumpable."""
     rollup = Path(f"/proc/{process}/smaps_rollup").read_text()
     kib = {key: int(value) for key, value in re.findall(r"(\w+): +(\d+) kB", rollup)}
-    return Memory(kib["Pss"] / 1024, (kib["Private_Clean"] + kib["Private_Dirty"]) / 1024)
+    private = kib["Private_Clean"] + kib["Private_Dirty"]
+    return Memory(kib["Pss"] / 1024, private / 1024, kib["Rss"] / 1024)
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.bench.hosts import VtpmdHost
-from tests.bench.idle import CPU, LIST, PRIVATE, PSS, SUPERVISOR, idle
+from tests.bench.idle import CPU, LIST, PRIVATE, PSS, SUPERVISOR, WAIT, ZYGOTE, idle
 
 pytestmark = pytest.mark.served
 QUICK = ("--scale", "0.01", "--rounds", "1", "--instances", "0")
@@ -90,6 +90,21 @@ def test_creation_is_timed(one_cpu: None) -> None:
         assert row["swtpm"]["median"] > 1
 
 
+def test_certificates_are_timed_where_they_are_given(one_cpu: None) -> None:
+    rows = _rows(_bench("--only", "running TPM", "--json", "-"))["one CPU"]
+    assert list(rows) == ["ek csr, running TPM", "ek renew, running TPM"]
+    for row in rows.values():
+        assert list(row) == ["vtpmd"]
+        assert row["vtpmd"]["median"] > 1
+
+
+def test_a_verifier_is_timed_inside_and_as_a_command(one_cpu: None) -> None:
+    rows = _rows(_bench("--only", "verify", "--json", "-"))["one CPU"]
+    inside, command = rows["verify quote and log, inside"], rows["vtpmctl verify quote, with log"]
+    assert list(inside) == list(command) == ["vtpmd"]
+    assert 0 < inside["vtpmd"]["median"] < command["vtpmd"]["median"]
+
+
 def test_an_earlier_run_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     done = _bench("--read", str(tmp_path / "none.json"))
     assert done.returncode == 2
@@ -105,5 +120,7 @@ def test_idle_instances_are_counted(short_path: Path) -> None:
     finally:
         host.close()
     assert 0 < found[PRIVATE]["vtpmd"] < found[PSS]["vtpmd"]
+    assert found[ZYGOTE]["vtpmd"] > found[PRIVATE]["vtpmd"]
     assert found[LIST]["vtpmd"] > 0
+    assert found[WAIT]["vtpmd"] > 0
     assert {SUPERVISOR, CPU} <= found.keys()

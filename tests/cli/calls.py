@@ -75,13 +75,19 @@ CALLS: dict[tuple[str, ...], list[Any]] = {
     ("provider", "import", "p", "BUNDLE", "--passphrase-fd", "FD"): [
         answer(schema.KeyImportResult)
     ],
+    ("events",): [answer(schema.EventList)],
+    ("top", "--interval", "0.1", "--times", "1"): [
+        answer(schema.UsageList),
+        answer(schema.UsageList),
+    ],
+    ("metrics",): [b"vtpmd_workers 1.0\n"],
     ("doctor", "a"): [answer(schema.Diagnosis)],
     ("capabilities",): [answer(schema.Capabilities)],
     ("version",): [answer(schema.Capabilities)],
 }
 
 
-ALONE = frozenset({"verify"})
+ALONE = frozenset({"logs", "verify"})
 """Verbs that ask no daemon; they have tests of their own."""
 
 

@@ -107,7 +107,11 @@ def with_more(content: Any) -> Any:
 
 @pytest.mark.parametrize(
     "arguments",
-    [each for each in CALLS if len(CALLS[each]) == 1 and not {"OUT", "version"} & set(each)],
+    [
+        each
+        for each in CALLS
+        if len(CALLS[each]) == 1 and not {"OUT", "version", "metrics"} & set(each)
+    ],
     ids=" ".join,
 )
 def test_programs_get_the_document_as_it_is(ctl: Ctl, arguments: tuple[str, ...]) -> None:

@@ -149,6 +149,17 @@ def test_a_ticket_is_written_before_the_migration_is_declared(ctl: Ctl, tmp_path
     assert (result.exit_code, asked) == (13, [])
 
 
+def test_a_migration_that_is_refused_leaves_no_ticket(ctl: Ctl, tmp_path: Path) -> None:
+    file = tmp_path / "ticket"
+    written, _ = CALLS["migrate", "a", "--ticket", "OUT"]
+    refusal = {"code": "handed-over", "detail": "It is away."}
+    call = ["migrate", "a", "--ticket", str(file)]
+    result, asked = ctl(call, [written, refusal], statuses=[200, 409])
+    assert len(asked) == 2
+    assert result.exit_code not in (0, 13)
+    assert not file.exists()
+
+
 def test_one_provider_s_instances_are_unlocked(ctl: Ctl) -> None:
     _, asked = ctl(["unlock", "--provider", "p"], CALLS["unlock", "--all"])
     assert json.loads(asked[0].body) == {"provider": "p"}
@@ -232,6 +243,10 @@ def test_requests_and_public_keys_go_into_files(ctl: Ctl, tmp_path: Path) -> Non
     assert again.exit_code == 13
     result, _ = ctl(["ek", "csr", "a", "--public", "--kind", "rsa-2048"], [known])
     assert result.output == PEM
+    for kinds, report in ((["--kind", "ecc-p384"], known), ([], known | {"keys": []})):
+        refused, _ = ctl(["ek", "csr", "a", "--public", *kinds], [report])
+        assert refused.exit_code == 2
+        assert "keys that are known" in refused.output
 
 
 def test_which_certificates_are_printed(ctl: Ctl) -> None:

@@ -6,6 +6,7 @@ import resource
 import subprocess
 import sys
 import threading
+import time
 import unicodedata
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from tests.attest import authority, made
 from tests.attest.made import NONCE, Machine
 from tests.attest.test_activation import ek, opened
 from vtpmd.api.names import EXIT_STATUSES
+from vtpmd.attest import policy_text
 from vtpmd.attest.verdict import ASSUMPTION, Status
 from vtpmd.cli.vtpmctl import main
 
@@ -232,6 +234,28 @@ def test_files_without_an_end(files: Path) -> None:
             each: "dev/zero" if each == name else str(files / each)[1:]
             for each in ("ak", "message", "signature", "pcrs", "log")
         }).exit_code == 12  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "[" * (policy_text.MAX_SIZE - 1),
+        "cmdline: " + "{x: " * 30_000,
+        "[" + "a," * (policy_text.MAX_SIZE // 2 - 1) + "]",
+        f'cmdline: "{"a|" * (policy_text.MAX_SIZE // 2 - 6)}"',
+        "boot_apps:\n" + "".join(f'- "{number:064x}"\n' for number in range(1890)),
+    ],
+    ids=["deep", "deep mappings", "many", "pattern", "applications"],
+)
+def test_no_policy_takes_long(files: Path, content: str) -> None:
+    policy = files / "long"
+    policy.write_text(content)
+    assert policy.stat().st_size <= policy_text.MAX_SIZE
+    began = time.process_time()
+    assert quote(files, *NAMED, "--policy", str(policy)).exit_code in (12, 24)
+    assert time.process_time() - began < 1
+    policy.write_text(content.ljust(policy_text.MAX_SIZE + 1))
+    assert quote(files, *NAMED, "--policy", str(policy)).exit_code == 12
 
 
 def test_standard_input_is_read_once(files: Path) -> None:

@@ -11,6 +11,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import termios
 import time
 from collections.abc import Iterator
@@ -23,7 +24,7 @@ import pytest
 from click.testing import CliRunner
 
 from tests.api.scripted import document, scripted
-from tests.supervisor.harness import Daemon
+from tests.supervisor.harness import Daemon, running
 from vtpmd.api import names
 from vtpmd.cli.vtpmctl import VERBS, main
 
@@ -102,6 +103,13 @@ def test_without_a_daemon_it_says_so() -> None:
     assert ctl("version") == (0, "vtpmctl 0.1.0\nvtpmd does not answer\n", "")
 
 
+@pytest.fixture(scope="module")
+def empty_daemon() -> Iterator[Daemon]:
+    """One for all tests that leave it without an instance."""
+    with tempfile.TemporaryDirectory(prefix="vtpmd-") as directory, running(Path(directory)) as it:
+        yield it
+
+
 @pytest.mark.parametrize(
     ("arguments", "status", "text"),
     [
@@ -131,13 +139,13 @@ def test_without_a_daemon_it_says_so() -> None:
     ],
 )
 def test_errors_say_what_is_wrong(
-    daemon: Daemon, arguments: list[str], status: int, text: str
+    empty_daemon: Daemon, arguments: list[str], status: int, text: str
 ) -> None:
-    result = daemon.ctl(*arguments)
+    result = empty_daemon.ctl(*arguments)
     assert (result.returncode, result.stdout) == (status, "")
     assert text in result.stderr
     assert "Traceback" not in result.stderr
-    assert daemon.control("list") == {"instances": []}
+    assert empty_daemon.request("GET", "/instances") == (200, {"instances": []})
 
 
 def test_profiles_are_chosen_and_restricted(daemon: Daemon) -> None:
@@ -191,7 +199,7 @@ def test_one_life_of_an_instance(daemon: Daemon) -> None:
 def test_capabilities_name_what_can_be_chosen(daemon: Daemon) -> None:
     content = daemon.control("capabilities")
     assert content["create"] == "available"
-    assert content["profiles"] == ["default-v1", "sha3-v1", "fips-v1"]
+    assert content["profiles"] == ["default-v1", "sha3-v1", "fips-v1", "pqc-v1"]
     assert content["pcr_banks"] == ["sha1", "sha256", "sha384", "sha512"]
     (provider,) = content["key_providers"]
     assert (provider["name"], provider["available"], provider["default"]) == ("local", True, True)

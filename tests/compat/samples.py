@@ -84,7 +84,9 @@ _MESSAGES: tuple[Message, ...] = (
     messages.Stored(3),
     messages.Examine(UUID_A, "web1", bytearray(32), "off"),
     messages.Examined(3, 2, 1),
-    messages.Serve(UUID_A, "web1", KEY, "off", True, True, True, (1000,), (107, 108), "lent", True),
+    messages.Serve(
+        UUID_A, "web1", KEY, "off", True, True, True, (1000,), (107, 108), "lent", True, True
+    ),
     messages.Ready(3, {"mode": "require", "landlock": "abi 4"}, 4321),
     messages.Succeed(UUID_A, "web1", "off"),
     messages.GiveWay(),
@@ -104,6 +106,10 @@ _MESSAGES: tuple[Message, ...] = (
     messages.WakeUp(UUID_A),
     messages.Awake(UUID_A, 4711),
     messages.NotAwake(UUID_A, "fork: Cannot allocate memory"),
+    messages.Bequeath(),
+    messages.ReadBequest(UUID_A),
+    messages.Bequest(UUID_A),
+    messages.ForgetBequest(UUID_A),
     messages.Failed("damaged", "its checksum is wrong"),
     messages.Status(),
     messages.StatusReply(
@@ -126,6 +132,10 @@ _MESSAGES: tuple[Message, ...] = (
         "0.2.0",
         "default-v1",
         ("sha256",),
+        {"success": 95, "lockout": 4},
+        (90, 9),
+        123456,
+        17,
         4713,
     ),
     messages.ReadPcrs(),

@@ -22,7 +22,7 @@ def test_what_is_sent_is_what_its_version_says() -> None:
 def test_every_type_that_is_sent_is_written_down() -> None:
     lines = protocol.read(PROTOCOL).splitlines()
     for expected in (
-        "Serve: by supervisor in new then starting, 6 or 7 descriptors",
+        "Serve: by supervisor in new then starting, 6 or 7 or 9 or 10 descriptors",
         "Serve.key: Key",
         "Serve.startup: bool = False",
         "Key.dek: bytearray",

@@ -99,6 +99,10 @@ def test_a_key_given_twice_is_refused() -> None:
         ("? [a]\n: b", "file:1: a key must be a word"),
         ("- a", "file:1: "),
         ("x: &x [*x]", "file:1: nested too deeply"),
+        ("\n\n" + "[" * 1_000_000, "file:3: nested too deeply"),
+        ("x: " + "{y: " * 21, "file:1: nested too deeply"),
+        ("\n".join("  " * level + "x:" for level in range(30)), "file:21: nested too deeply"),
+        ("x: [" + "a," * 500_000 + "]", "file:1: more than 10000 values"),
     ],
 )
 def test_what_is_no_configuration_is_refused(text: str, start: str) -> None:

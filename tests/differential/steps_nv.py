@@ -23,8 +23,8 @@ def define(world: World, draw: Random) -> None:
     nt, auth = draw.choice(list(NT)), draw.choice(AUTHS)
     attributes = of_type(nt) | sum(option for option in OPTIONS if draw.random() < 0.15)
     attributes |= ALL_RW & draw.getrandbits(32) | TPMA_NV.OWNERREAD | TPMA_NV.OWNERWRITE
-    if nt in (NT.ORDINARY, NT.PIN_PASS, NT.PIN_FAIL):
-        # What is never written of an index is all ones in libtpms and zeros here.
+    if nt in (NT.PIN_PASS, NT.PIN_FAIL):
+        # What is never written of a PIN index is all ones in libtpms and zeros here.
         attributes |= TPMA_NV.WRITEALL
     if by == PLATFORM:
         attributes |= TPMA_NV.PLATFORMCREATE

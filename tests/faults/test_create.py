@@ -11,6 +11,7 @@ import pytest
 
 from tests.faults.bystander import Bystander
 from tests.faults.machine import Machine
+from tests.faults.test_certificates import INDICES, certificates, known, serials
 from tests.faults.tracing import Call, calls, killing, needs_tracing, traced
 from tests.peers.client import PeerError
 from tests.peers.vtpmd import COMMANDS, Vtpmd, identity
@@ -84,7 +85,10 @@ def points_of_a_create(daemon: Vtpmd, log: Path) -> list[Call]:
 @pytest.mark.slow
 @needs_tracing
 def test_daemon_killed_amid_a_create(daemon: Vtpmd, tmp_path: Path) -> None:
-    """After the restart the instance is there and works, or it is not and leaves nothing."""
+    """After the restart the instance is there and works, or it is not and leaves nothing.
+
+    If it is there, its TPM has its certificates, and the ledger knows them.
+    """
     log = tmp_path / "strace"
     points = points_of_a_create(daemon, log)
     assert len({name for name, _ in points}) >= len(ACTS) - 1
@@ -115,6 +119,10 @@ def test_daemon_killed_amid_a_create(daemon: Vtpmd, tmp_path: Path) -> None:
                 expected.append(name)
             instance = daemon.instance(name)
             assert instance.start()[0] == 200
+            held = serials(certificates(daemon, name))
+            assert len(held) == len(INDICES)
+            assert held <= known(daemon)
+            assert daemon.control("info", name)["certificates"] == "valid"
             with Machine(instance) as machine:
                 machine.define_indices()
             bystander.check()

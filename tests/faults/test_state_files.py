@@ -30,7 +30,7 @@ from vtpmd.api.problems import STATE_REFUSED, UNAVAILABLE, Problem
 from vtpmd.storage.envelope import seal
 from vtpmd.storage.record import HEAD_SIZE, size
 from vtpmd.storage.state_file import FILE_SIZE
-from vtpmd.supervisor.serving import READY
+from vtpmd.supervisor.reasons import READY
 
 COSE_ENCRYPT = 96
 FORMAT_VERSION = -70001

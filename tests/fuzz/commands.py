@@ -19,7 +19,9 @@ from tests.fuzz.tpm import (
     EXTENDED,
     HMAC_KEY,
     HMAC_SESSION,
+    KEM_KEY,
     LOCKABLE,
+    MLDSA_KEY,
     MOVABLE_KEY,
     POLICY_SESSION,
     RSA_KEY,
@@ -40,7 +42,8 @@ from vtpmd.tpm.command import COMMANDS
 from vtpmd.tpm.rc import RC
 from vtpmd.tpm.wire.constants import ALG, CAP, CC, ECC_CURVE, EO, PT, RH, SE, ST
 
-_OF_FIRST_PARAMETER, _OF_SECOND_HANDLE, _IN_FIRST_SESSION = 0x140, 0x200, 0x900
+_OF_FIRST_PARAMETER, _OF_THIRD_PARAMETER, _IN_FIRST_SESSION = 0x140, 0x340, 0x900
+_OF_FIRST_HANDLE, _OF_SECOND_HANDLE = 0x100, 0x200
 NEW_INDEX, ACT = INDEX + 9, 0x40000110
 _PCRS = struct.pack(">IHB", 1, ALG.SHA256, 3) + b"\xff\xff\xff"
 _POLICY = sized(bytes(32)) + areas.words(ALG.SHA256)
@@ -52,6 +55,7 @@ _TICKET_SIZE = 2 + 4 + 2 + 64
 _NO_TICKET = struct.pack(">HIH", ST.HASHCHECK, RH.NULL, 0)
 _NAME = _SHA256 + bytes(32)
 _NO_POINT = sized(areas.words(0, 0))
+_MLDSA_SIGNATURE = areas.words(ALG.MLDSA) + sized(bytes(2420))
 
 EXCEPTIONS: dict[int, int] = {
     CC.STARTUP: RC.INITIALIZE,  # it has been started
@@ -61,6 +65,9 @@ EXCEPTIONS: dict[int, int] = {
     CC.POLICY_DUPLICATION_SELECT: RC.COMMAND_CODE,  # the session has another assertion
     CC.EVENT_SEQUENCE_COMPLETE: RC.MODE | _OF_SECOND_HANDLE,  # it is no event sequence
     CC.SET_CAPABILITY: RC.VALUE | _OF_FIRST_PARAMETER,  # there are none that can be set
+    CC.SIGN_SEQUENCE_COMPLETE: RC.MODE | _OF_FIRST_HANDLE,  # it is a hash sequence
+    CC.VERIFY_SEQUENCE_COMPLETE: RC.MODE | _OF_FIRST_HANDLE,
+    CC.VERIFY_DIGEST_SIGNATURE: RC.SIGNATURE | _OF_THIRD_PARAMETER,  # a good one is never the same
 }
 """Commands that need a state in which most others do not work, and what they are answered."""
 
@@ -351,5 +358,16 @@ _ALONE: dict[int, Parts] = {
     CC.SET_CAPABILITY: ((RH.PLATFORM,), sized(CAP.TPM_PROPERTIES.to_bytes(4))),
     CC.READ_ONLY_CONTROL: ((RH.PLATFORM,), b"\1"),
     CC.VENDOR_TCG_TEST: ((), sized(b"data")),
+    CC.ENCAPSULATE: ((KEM_KEY,), b""),
+    CC.DECAPSULATE: ((KEM_KEY,), sized(bytes(1088))),
+    CC.SIGN_SEQUENCE_START: ((MLDSA_KEY,), sized(b"auth") + sized(b"context")),
+    CC.VERIFY_SEQUENCE_START: ((MLDSA_KEY,), _EMPTY * 3),
+    CC.SIGN_SEQUENCE_COMPLETE: ((SEQUENCE, MLDSA_KEY), sized(b"data")),
+    CC.VERIFY_SEQUENCE_COMPLETE: ((SEQUENCE, MLDSA_KEY), _MLDSA_SIGNATURE),
+    CC.SIGN_DIGEST: ((MLDSA_KEY,), _EMPTY + sized(bytes(64)) + _NO_TICKET),
+    CC.VERIFY_DIGEST_SIGNATURE: (
+        (MLDSA_KEY,),
+        _EMPTY + sized(bytes(64)) + _MLDSA_SIGNATURE,
+    ),
 }
 """Handles and parameters of the commands that need nothing of others."""

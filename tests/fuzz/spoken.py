@@ -208,11 +208,11 @@ def _data_channel(data: bytes, *, tcg_form: bool) -> None:
         request = parser.feed(piece, limit)
         if request is None and late:
             request = parser.expire()
-            assert not parser.partial
+            assert not parser.unfinished
         if request is None:
             assert received - taken - parser.dropped < limit + 9
             continue
-        assert not parser.partial
+        assert not parser.unfinished
         assert tcg_form or not (request.tcg or request.tcg_locality)
         answer = judge(request, running=True)
         if request.error is None:

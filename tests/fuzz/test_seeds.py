@@ -8,7 +8,6 @@ from tests.compat.stored import DEK, VM
 from tests.fuzz import archives, commands, seeds
 from tests.fuzz.evidence import NONCE
 from tests.fuzz.octets import Octets
-from tests.fuzz.seeds.making import made
 from tests.fuzz.spoken import KMIP_REQUESTS
 from tests.fuzz.stored import PASSPHRASE
 from tests.fuzz.targets import TARGETS
@@ -58,6 +57,9 @@ ACCEPTING: dict[str, Callable[[bytes], object]] = {
 
 
 def test_they_are_what_is_made() -> None:
+    # Half a second, which who only collects the tests need not wait for.
+    from tests.fuzz.seeds.making import made
+
     assert set(made()) == set(TARGETS)
     assert {target: seeds.read(target) for target in TARGETS} == made()
 

@@ -3,7 +3,6 @@
 import hashlib
 import struct
 from functools import cache
-from typing import Any
 from unittest import mock
 
 from tests.tpm import areas, known_keys
@@ -15,20 +14,20 @@ from tests.tpm.harness import (
     HostClock,
     Password,
     Tester,
-    engine_state,
+    encoded_states,
     sized,
+    unchanged,
 )
 from vtpmd.tpm.engine import Engine
 from vtpmd.tpm.wire.attributes import TPMA_NV
 from vtpmd.tpm.wire.constants import ALG, CC, ECC_CURVE, NT, RH, SE, ST
 
-State = dict[str, Any]
 LOCALITIES = (0, 1, 2, 3, 4, 32)
 SIGNING_KEY, SEQUENCE = 0x80000000, 0x80000001
 """The transient objects, which leave a slot free. All authValues are empty."""
 STORAGE_KEY, RSA_KEY, HMAC_KEY, CIPHER_KEY = range(0x81000001, 0x81000005)
 SEALED, COMMITTING_KEY, EXCHANGE_KEY, MOVABLE_KEY = range(0x81000005, 0x81000009)
-CERTIFYING_KEY = 0x81000009
+CERTIFYING_KEY, KEM_KEY, MLDSA_KEY, MLKEM_PARENT = range(0x81000009, 0x8100000D)
 """The persistent objects. A policy lets MOVABLE_KEY be duplicated, and POLICY_SESSION fulfils it.
 SEALED is a child of STORAGE_KEY, all others are Primary Objects."""
 HMAC_SESSION, POLICY_SESSION = 0x02000000, 0x03000001
@@ -36,7 +35,7 @@ HMAC_SESSION, POLICY_SESSION = 0x02000000, 0x03000001
 COUNTER, BITS, EXTENDED, LOCKABLE, APPROVED = range(INDEX + 1, INDEX + 6)
 """NV indices beside INDEX, read and written by the owner. APPROVED holds the policyDigest of
 POLICY_SESSION."""
-PERSISTENT = range(STORAGE_KEY, CERTIFYING_KEY + 1)
+PERSISTENT = range(STORAGE_KEY, MLKEM_PARENT + 1)
 HANDLES = (
     *(SIGNING_KEY, SEQUENCE, 0x80000002, HMAC_SESSION, POLICY_SESSION, *PERSISTENT),
     *(INDEX, COUNTER, BITS, EXTENDED, LOCKABLE, APPROVED, INDEX + 9),
@@ -52,6 +51,7 @@ PARAMETERS = (
     areas.words(ST.HASHCHECK) + RH.NULL.to_bytes(4) + sized(b""),
     areas.sensitive_create(b"auth"),
     *(sized(area) for area in (areas.storage(), known_keys.ecc_areas(areas.SIGN)[0])),
+    *(sized(areas.mldsa(areas.OWN | areas.SIGN)), sized(bytes(64))),
     sized(known_keys.hmac_areas(areas.SIGN, areas.words(ALG.HMAC, ALG.SHA256))[1]),
     sized(Area(OWNER_RW).marshal()),
     *(handle.to_bytes(4) for handle in HANDLES[:12]),
@@ -85,6 +85,9 @@ def _persistent() -> dict[int, bytes]:
         EXCHANGE_KEY: areas.ecc(own | decrypt),
         MOVABLE_KEY: areas.ecc(movable | sign, policy=policy),
         CERTIFYING_KEY: areas.ecc(own | sign | areas.X509_SIGN),
+        KEM_KEY: areas.mlkem(own | decrypt),
+        MLDSA_KEY: areas.mldsa(own | sign, external_mu=True),
+        MLKEM_PARENT: areas.mlkem(own | areas.STORAGE, symmetric=areas.AES_128_CFB),
     }
 
 
@@ -102,7 +105,7 @@ SIGNING_TEMPLATE = areas.ecc(areas.OWN | areas.SIGN, scheme=areas.words(ALG.ECDS
 @mock.patch("os.urandom", Entropy())
 def furnished() -> tuple[bytes, bytes]:
     """Permanent and volatile state of a TPM with keys, sessions, indices and a sequence."""
-    peer = EnginePeer.manufactured(entropy=Entropy())
+    peer = EnginePeer.manufactured(entropy=Entropy(), profile="pqc-v1")
     tester = Tester(peer)
     assert tester.startup() == 0
     for handle, template in _persistent().items():
@@ -140,29 +143,15 @@ def restored(permanent: bytes, volatile: bytes) -> Engine:
     return engine
 
 
-@cache
-def furnished_state() -> State:
-    """What `engine_state` says of the TPM that is `furnished`."""
-    return engine_state(restored(*furnished()))
-
-
-def check_command(
-    engine: Engine, command: bytes, locality: int, before: State | None
-) -> State | None:
-    """Run a command and check all that has to hold of its answer.
-
-    Returns the state if the command failed, None if it succeeded. `before`: the state, if it is
-    known already; to make it takes longer than most commands.
-    """
-    before = before or engine_state(engine)
+def check_command(engine: Engine, command: bytes, locality: int) -> None:
+    """Run a command and check all that has to hold of its answer."""
+    before = encoded_states(engine)
     reply = engine.execute(command, locality)
     assert engine.defect is None, engine.defect
     tag, size, code = struct.unpack_from(">HII", reply.response)
     assert size == len(reply.response) <= 4096
     if not code:
         assert tag == int.from_bytes(command[:2]) in (ST.SESSIONS, ST.NO_SESSIONS)
-        return None
+        return
     assert (tag, size) == (ST.NO_SESSIONS, 10)
-    after = engine_state(engine)
-    assert after == before
-    return after
+    assert unchanged(before, engine)

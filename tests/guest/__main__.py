@@ -16,12 +16,14 @@ Scenarios:
   reboot        the same, the guest reboots by itself
   coldboot      the same, with a new QEMU process
   crash         the same, QEMU (and what --tpm-command started) killed by SIGKILL
+  worker-crash  who serves the TPM killed by SIGKILL; the guest reboots, and what it sealed opens
   suspend       S3: TPM2_Shutdown(STATE), wake up, TPM2_Startup(STATE)
   snapshot      savevm, change the TPM's state, loadvm
   migrate       live migration to a second QEMU with a second TPM emulator
   migrate-file  save the machine into a file, restore it in a new QEMU
   migrate-resume  save the machine, then let the saved one run on after all
   busy          live migration while the guest keeps the TPM busy
+  post-quantum  keys of ML-DSA and ML-KEM, by octets; wants a TPM of the profile pqc-v1
   ppi           the guest asks the firmware, by PPI, to clear the TPM
   shell         a shell in the guest, fed from standard input until its end
 

@@ -117,6 +117,26 @@ def restless(short_path: Path) -> Iterator[list[Emulator]]:
         daemon.close()
 
 
+@pytest.fixture
+def served(short_path: Path) -> Iterator[list[Emulator]]:
+    """A TPM whose worker can be killed while its machine runs."""
+    daemon = Vtpmd(short_path)
+    try:
+        yield [Served(daemon.create("guest"))]
+    finally:
+        daemon.close()
+
+
+@pytest.fixture
+def with_post_quantum_keys(short_path: Path) -> Iterator[list[Emulator]]:
+    """A TPM of the profile that has ML-KEM and ML-DSA."""
+    daemon = Vtpmd(short_path)
+    try:
+        yield [Served(daemon.create("guest", "--profile", "pqc-v1"))]
+    finally:
+        daemon.close()
+
+
 @pytest.fixture(scope="session")
 def guest_image() -> Path:
     """The image's directory; built, from cached packages, when something of it has changed."""

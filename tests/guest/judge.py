@@ -55,6 +55,13 @@ MOVED = _names(
     vol-update-after vol-sequence-result vol-saved-after pcrread-after getrandom
     """
 )
+POST_QUANTUM = _names(
+    """
+    pqc-sets pqc-signing-key pqc-sign-start pqc-update pqc-sign pqc-signature pqc-verify-start
+    pqc-update-again pqc-verify pqc-quote pqc-quote-size pqc-kem-key pqc-encapsulate pqc-ciphertext
+    pqc-decapsulate pqc-secret getrandom
+    """
+)
 REQUIRED: dict[str, AbstractSet[str]] = {
     "smoke": MEASURED,
     "full": FULL,
@@ -64,6 +71,7 @@ REQUIRED: dict[str, AbstractSet[str]] = {
     "reboot": TWO_BOOTS,
     "coldboot": TWO_BOOTS,
     "crash": TWO_BOOTS,
+    "worker-crash": TWO_BOOTS | {"seal-evict", "tpm-off", "unseal", "getrandom"},
     "suspend": {"suspend", "pcrs-same", "getrandom"},
     "snapshot": MOVED,
     "migrate": MOVED,
@@ -71,6 +79,7 @@ REQUIRED: dict[str, AbstractSet[str]] = {
     "migrate-resume": MOVED,
     "busy": {"busy-errors", "busy-pcr16"},
     "ppi": {"ppi", "ppi-request", "srk-evict", "ppi-response", "srk-cleared"},
+    "post-quantum": POST_QUANTUM,
     "shell": set(),
 }
 """Checks that must have passed in each scenario, beside none having failed."""
@@ -99,7 +108,7 @@ def judge(
     results.problems += [f"marker missing: pass {name}" for name in sorted(missing)]
     if scenario == "full" and endorsement is not None:
         results.problems += endorsement_problems(endorsement, results.boot.blobs)
-    if REQUIRED[scenario] is TWO_BOOTS:
+    if REQUIRED[scenario] >= TWO_BOOTS:
         results.problems += _persistence_problems(results.boots)
 
 

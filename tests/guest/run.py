@@ -70,6 +70,10 @@ class Run:
     def kill(self, machine: Machine) -> None:
         """End a machine and its TPM as a crash would."""
         machine.kill()
+        self.kill_emulator(machine)
+
+    def kill_emulator(self, machine: Machine) -> None:
+        """End a machine's TPM alone as a crash would."""
         self._emulators[machine.number - 1].kill()
 
     def mark(self, text: str) -> None:

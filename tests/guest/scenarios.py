@@ -58,6 +58,15 @@ def crash(run: "Run", machine: Machine) -> Machine:
     return watch(run, run.start_machine(1))
 
 
+def worker_crash(run: "Run", machine: Machine) -> Machine:
+    machine.follow("wait")
+    run.mark("SIGKILL of who serves the TPM")
+    run.kill_emulator(machine)
+    machine.say("killed")
+    machine.follow("done")
+    return _second_boot(machine)
+
+
 def suspend(run: "Run", machine: Machine) -> Machine:
     machine.follow("wait")
     machine.qmp.event("SUSPEND", 60)
@@ -204,6 +213,7 @@ SCENARIOS: dict[str, Callable[["Run", Machine], Machine]] = {
     "reboot": reboot,
     "coldboot": coldboot,
     "crash": crash,
+    "worker-crash": worker_crash,
     "suspend": suspend,
     "snapshot": snapshot,
     "migrate": migrate,
@@ -211,6 +221,7 @@ SCENARIOS: dict[str, Callable[["Run", Machine], Machine]] = {
     "migrate-resume": migrate_resume,
     "busy": busy,
     "ppi": physical_presence,
+    "post-quantum": watch,
     "shell": shell,
 }
 

@@ -56,6 +56,21 @@ def test_a_guest_does_not_notice_who_serves_its_tpm(
     play(scenario, model, guest_image, restless, short_path)
 
 
+@pytest.mark.parametrize("model", ["crb", "tis"])
+def test_keys_of_ml_kem_and_ml_dsa_fit_through_the_interface(
+    model: str, guest_image: Path, with_post_quantum_keys: list[Emulator], short_path: Path
+) -> None:
+    play("post-quantum", model, guest_image, with_post_quantum_keys, short_path)
+
+
+@pytest.mark.parametrize("model", ["crb", "tis"])
+def test_a_machine_outlives_the_crash_of_its_worker(
+    model: str, guest_image: Path, served: list[Emulator], short_path: Path
+) -> None:
+    """QEMU neither ends nor hangs: a reboot of the guest gives it its TPM back."""
+    play("worker-crash", model, guest_image, served, short_path)
+
+
 @pytest.mark.parametrize(
     ("scenario", "model", "rekeyed"),
     [

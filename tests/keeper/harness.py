@@ -14,6 +14,7 @@ from uuid import UUID
 from tests.worker.harness import DEADLINE, make_key
 from vtpmd.ipc.channel import Channel, ChannelClosedError
 from vtpmd.ipc.messages import (
+    PROGRESS_SIZE,
     STATE_FDS,
     GiveBack,
     Keep,
@@ -24,6 +25,7 @@ from vtpmd.ipc.messages import (
 )
 from vtpmd.ipc.rules import Side, State
 from vtpmd.linux import sockets
+from vtpmd.linux.memory import memory_file
 from vtpmd.spawn.process import start_keeper
 from vtpmd.supervisor import serving_lock
 
@@ -107,6 +109,7 @@ class Keeper:
     pidfd: int
     daemon: Channel
     sleepers: list[Sleeper] = field(default_factory=list)
+    held: list[socket.socket] = field(default_factory=list)
 
     def reconnect(self) -> None:
         """Another daemon takes the place of this one."""
@@ -114,13 +117,16 @@ class Keeper:
         self.daemon = Channel.connect(self.path, Side.SUPERVISOR, State.KEEPING)
         self.daemon.set_blocking(True)
 
-    def keep(self, number: int) -> Sleeper:
-        """Tell of an instance whose worker serves."""
+    def keep(self, number: int, held: bool = False) -> Sleeper:
+        """Tell of an instance whose worker serves; the keeper's end may be held here, too."""
         ours, theirs = Channel.pair()
-        lock = os.memfd_create("lock")
-        with theirs:
-            self.daemon.send(Keep(one(number), f"web{number}"), [theirs.fileno(), lock])
-        os.close(lock)
+        order = Keep(one(number), f"web{number}")
+        with memory_file("lock") as lock, memory_file("any", PROGRESS_SIZE) as progress:
+            self.daemon.send(order, [theirs.fileno(), lock, progress])
+        if held:
+            self.held.append(theirs)
+        else:
+            theirs.close()
         sleeper = Sleeper(one(number), Channel(ours, Side.SUCCESSOR, State.SUCCEEDED))
         self.sleepers.append(sleeper)
         return sleeper
@@ -171,6 +177,8 @@ def kept(directory: Path) -> Iterator[Keeper]:
     finally:
         for sleeper in keeper.sleepers:
             sleeper.close()
+        for end in keeper.held:
+            end.close()
         keeper.daemon.close()
         if not keeper.ends(0.5):
             signal.pidfd_send_signal(pidfd, signal.SIGKILL)

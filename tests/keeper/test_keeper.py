@@ -119,22 +119,27 @@ def test_what_could_hold_it_up_is_not_kept(
     assert keeper.asleep() == {one(1)}
 
 
+@pytest.mark.parametrize("held", [False, True], ids=["", "its end is held elsewhere"])
 @pytest.mark.parametrize(
     "packet",
     [b"nonsense", CODEC.encode(WakeUp(one(1))), bytes(100_000)],
     ids=["nonsense", "an order", "too long"],
 )
 def test_a_worker_that_breaks_the_rules_has_no_keeper_any_more(
-    keeper: Keeper, packet: bytes
+    keeper: Keeper, packet: bytes, held: bool
 ) -> None:
     neighbour = keeper.keep(1)
     neighbour.rest()
-    worker = keeper.keep(2)
+    worker = keeper.keep(2, held)
     with socket.socket(fileno=os.dup(worker.channel.fileno())) as sock:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
         sock.send(packet)
-    assert worker.answer() is None
+        sock.send(packet)
+    assert held or worker.answer() is None
     assert keeper.asleep() == {one(1)}
+    assert not keeper.ends(0.1)
+    keeper.keep(2).rest()
+    assert keeper.asleep() == {one(1), one(2)}
 
 
 def test_starved_of_descriptors_it_takes_no_more_and_keeps_what_it_has(keeper: Keeper) -> None:
@@ -172,3 +177,4 @@ def test_nobody_reads_its_memory(keeper: Keeper) -> None:
     assert int(fields["CapEff"], 16) == 0
     assert int(fields["VmLck"].split()[0]) > 0
     assert fields["CoreDumping"].strip() == "0"
+    assert fields["Seccomp"].strip() == "2"

@@ -28,6 +28,7 @@ class Epoll:
         self.watched = set[int]()
         self.room = 100
         self.poll, self.modify = self._epoll.poll, self._epoll.modify
+        self.close = self._epoll.close
 
     def register(self, fd: int, events: int) -> None:
         if len(self.watched) >= self.room:
@@ -41,10 +42,10 @@ class Epoll:
 
 
 @pytest.fixture
-def epoll(monkeypatch: pytest.MonkeyPatch) -> Epoll:
-    epoll = Epoll()
-    monkeypatch.setattr(select, "epoll", lambda: epoll)
-    return epoll
+def epoll(monkeypatch: pytest.MonkeyPatch) -> Iterator[Epoll]:
+    with closing(Epoll()) as epoll:
+        monkeypatch.setattr(select, "epoll", lambda: epoll)
+        yield epoll
 
 
 @pytest.fixture

@@ -154,6 +154,18 @@ async def test_damage_that_no_interrupted_write_explains(stage_of: Staged) -> No
         await delete(stage.fleet, NAME)
 
 
+async def test_a_new_tpm_is_not_compared_with_one_that_had_its_uuid(stage_of: Staged) -> None:
+    stage = await stage_of("enforce")
+    made = await create(stage.fleet, CreateRequest(name=NAME, start=False))
+    await use(stage)
+    anchor = stage.directory / "state" / "anchors" / f"{made.uuid}.json"
+    left = anchor.read_bytes()
+    await delete(stage.fleet, NAME)
+    anchor.write_bytes(left)
+    await create(stage.fleet, CreateRequest(name=NAME, uuid=made.uuid))
+    assert "older" not in (await info(stage.fleet, NAME)).reason
+
+
 async def test_a_deleted_instance_leaves_no_anchor(stage_of: Staged) -> None:
     stage = await stage_of("enforce")
     made, _ = await turned_back(stage)

@@ -1,12 +1,14 @@
 """The own authority: what it revokes, whose it is, and what it does without its files."""
 
 import base64
+import hashlib
 import json
 from pathlib import Path
 
 from cryptography import x509
 
-from tests.operations.certificates import KINDS, REFUSED, keys
+from tests.operations.certificates import KINDS, REFUSED, certificate, keys
+from tests.pki.foreign import public
 from tests.pki.test_authority import openssl
 from tests.supervisor.harness import Daemon, running
 from vtpmd.storage.envelope import Envelope, parse
@@ -22,8 +24,13 @@ def test_revoked_and_told(daemon: Daemon, tmp_path: Path) -> None:
     assert daemon.control("ca", "revoke", "web2")["revoked"] == []
     assert daemon.ctl("ca", "revoke", "nobody").returncode == 5
     assert daemon.ctl("ca", "revoke", "web1", "--reason", "whim").returncode == 2
-    shown = keys(daemon.control("ek", "show", "web1"))
+    info = daemon.control("ek", "show", "web1")
+    shown = keys(info)
     assert [shown[kind]["state"] for kind in KINDS] == ["valid", "valid", "revoked"]
+    assert daemon.control("info", "web1")["certificates"] == "stale: ecc-p384 is revoked"
+    (row,) = [row for row in daemon.text("ca", "list").splitlines() if row.startswith(serial)]
+    digest = hashlib.sha256(public(certificate(info, "ecc-p384").public_key())).hexdigest()
+    assert [digest in row, "never" in row, row.endswith(": superseded")] == [True] * 3
     daemon.control("ca", "crl", str(tmp_path / "crl"))
     (tmp_path / "root.pem").write_text(daemon.text("ca", "show", "--root"))
     (tmp_path / "issuing.pem").write_text(daemon.text("ca", "show", "--issuing"))
@@ -34,6 +41,8 @@ def test_revoked_and_told(daemon: Daemon, tmp_path: Path) -> None:
             tmp_path / "issuing.pem", "-CRLfile", tmp_path / "crl", tmp_path / "ek.pem",
         )  # fmt: skip
         assert (verified.returncode == 0) is (kind != "ecc-p384")
+    daemon.control("ek", "renew", "web1")
+    assert daemon.control("info", "web1")["certificates"] == "valid"
     daemon.restart()
     assert sum(bool(each["revoked"]) for each in daemon.control("ca", "list")["certificates"]) == 4
 

@@ -44,5 +44,5 @@ async def test_defaults_that_cannot_be_made_are_refused(
 
 async def test_capabilities_are_what_the_zygote_reported(stage: Stage) -> None:
     capabilities = await capabilities_of(stage.fleet)
-    assert capabilities.profiles == ("default-v1", "sha3-v1", "fips-v1")
+    assert capabilities.profiles == ("default-v1", "sha3-v1", "fips-v1", "pqc-v1")
     assert capabilities.pcr_banks == ("sha1", "sha256", "sha384", "sha512")

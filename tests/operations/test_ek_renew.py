@@ -105,6 +105,9 @@ def test_another_host_believes_what_certificates_prove(daemon: Daemon, tmp_path:
             assert shown["known"] == known
             status = other.ctl("ek", "renew", "web1").returncode
             assert status == (0 if known else UNCONFIRMED)
+            if not known:
+                told = other.control("info", "web1")["certificates"]
+                assert told.startswith("stale: its keys are not in the ledger here")
             if known:
                 assert other.control("info", "web1")["certificates"] == "valid"
                 serials = [each["serial"] for each in other.control("ca", "list")["certificates"]]

@@ -138,7 +138,9 @@ def test_a_ticket_says_the_rest(
         go_on(there)
         assert come(target, name)["certificates"] == said["certificates"]
         ours, theirs = (each.control("ek", "show", name) for each in (source, target))
-        assert theirs["keys"] == ours["keys"]
+        assert {key["source"] for key in ours["keys"]} == {"own"}
+        assert {key["source"] for key in theirs["keys"]} == {"foreign"}  # another host's authority
+        assert theirs["keys"] == [key | {"source": "foreign"} for key in ours["keys"]]
         assert target.control("migrate-check", "--ticket", file)["present"] == "state"
 
 

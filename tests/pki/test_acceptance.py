@@ -1,11 +1,12 @@
 """Foreign certificates: what is accepted, and every refusal with its reason."""
 
 import os
+import time
 from collections.abc import Mapping
 from typing import Any
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -168,6 +169,66 @@ def test_authorities_that_sign_each_other(tpm: Tpm, keys: dict[str, Any]) -> Non
     assert accepted(tpm, files).chain
 
 
+def test_a_root_that_is_trusted_has_to_be_one(tpm: Tpm, keys: dict[str, Any]) -> None:
+    """Not least because a certificate of no authority is read again as one of an EK."""
+    faults: list[tuple[dict[str, Any], str]] = [
+        ({"ca": False, "key": rsa.generate_private_key(65537, 2048)}, "CA:FALSE"),
+        ({"sign": False}, "does not permit to sign"),
+        ({"begin": -2 * DAY, "end": -DAY}, "has expired"),
+        ({"begin": DAY}, "not valid before"),
+    ]
+    for fault, reason in faults:
+        root = Authority("root", **fault)
+        with pytest.raises(RefusedError, match=f"^r: .*{reason}"):
+            accepted(tpm, {"x": pem(root.certify(keys["ecc-p256"]))}, {"r": pem(root.certificate)})
+    above = Authority("root", path_length=0)
+    issuer = Authority("issuing", above)
+    with pytest.raises(RefusedError, match="r: there are more authorities below it"):
+        accepted(
+            tpm,
+            {"x": pem(issuer.certify(keys["ecc-p256"]), issuer.certificate)},
+            {"r": pem(above.certificate)},
+        )
+
+
+def test_an_authority_may_have_a_newer_certificate(tpm: Tpm, keys: dict[str, Any]) -> None:
+    """Of the same name and key: the one that has expired is in nobody's way, in any order."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    root = Authority("root")
+    issuer = Authority("issuing", root, key=key)
+    current, leaf = issuer.certificate, issuer.certify(keys["ecc-p256"])
+    ended = Authority("issuing", root, key=key, begin=-2 * DAY, end=-DAY).certificate
+    for above in ((ended, current), (current, ended)):
+        whole = {"x": pem(leaf, *above), "r": pem(root.certificate)}
+        assert list(accepted(tpm, whole).chain) == [current, root.certificate]
+        assert list(accepted(tpm, {"x": pem(leaf)}, {"r": pem(*above)}).chain) == [current]
+
+
+def mesh(key: Any, keys: list[Any]) -> bytes:
+    """An EK's certificate below authorities of two names, each signed with the next one's key."""
+    names = ("one", "other")
+    authorities = [Authority(names[len(keys) % 2], key=keys[-1])]
+    for number in reversed(range(len(keys) - 1)):
+        authorities.append(Authority(names[number % 2], authorities[-1], key=keys[number]))
+    return pem(authorities[-1].certify(key), *(each.certificate for each in authorities))
+
+
+def test_what_was_made_to_take_long_is_refused_at_once(tpm: Tpm, keys: dict[str, Any]) -> None:
+    """As many signatures as a request has room for, of which each could be the right one."""
+    many = [ec.generate_private_key(ec.SECP521R1()) for _ in range(200)]
+    octets = mesh(keys["ecc-p256"], many)
+    assert len(octets) > 64 << 10
+    for files, roots in (
+        ({"x": octets}, {}),
+        ({"x": octets}, {"r": octets}),
+        ({"x": mesh(keys["ecc-p256"], many[:20])}, {}),
+    ):
+        began = time.process_time()
+        with pytest.raises(RefusedError, match=r"^[xr]: there are more than"):
+            accepted(tpm, files, roots)
+        assert time.process_time() - began < 1
+
+
 @given(st.binary(max_size=200), st.integers(0, 5000), st.integers(0, 255))
 def test_no_octets_do_more_than_be_refused(noise: bytes, at: int, value: int) -> None:
     for octets in (noise, flipped(SAMPLE, at, value), SAMPLE[: at % len(SAMPLE)]):
@@ -216,7 +277,7 @@ def test_an_issuer_whose_chain_no_tpm_could_hold() -> None:
         above.append(Authority(f"below {number}", above[-1]))
     issuer = Authority("ours", above[-1], key=key)
     chain = pem(*(each.certificate for each in [*above, issuer]))
-    with pytest.raises(RefusedError, match="more than 8"):
+    with pytest.raises(RefusedError, match="f: there are more than 8"):
         accept_issuer(key.public_key(), "f", chain)
     large = Authority("ours", above[0], key=key, padding=2048)
     with pytest.raises(RefusedError, match="larger than 2048"):

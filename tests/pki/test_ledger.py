@@ -49,6 +49,13 @@ REFUSED = Refused(digest=GIVEN.digest, time=WHEN)
 ENTRIES: list[Entry] = [KNOWN, GIVEN, REVOKED]
 
 
+def by_hand(entry: Entry) -> bytes:
+    """A line as somebody writes it who can't compute its check."""
+    content = json.loads(encode(entry))
+    del content["check"]
+    return json.dumps(content).encode() + b"\n"
+
+
 def test_what_was_written_is_known_again(dir_fd: int) -> None:
     Ledger(dir_fd).append(ENTRIES)
     ledger = Ledger(dir_fd)
@@ -163,9 +170,10 @@ def test_a_failed_write_adds_nothing(
         (b'{"version":2,"type":"tpm"}\n', "written by a newer vtpmd"),
         (b'{"version":1,"type":"other"}\n', "no kind of entry"),
         (b'{"version":1,"type":"tpm"}\n', "TypeError"),
-        (encode(KNOWN).replace(b'"made"', b'"guessed"'), "guessed"),
-        (encode(KNOWN).replace(str(ONE).encode(), b"x"), "ValueError"),
-        (encode(REVOKED).replace(b"+00:00", b""), "time zone"),
+        (by_hand(KNOWN).replace(b'"made"', b'"guessed"'), "guessed"),
+        (by_hand(KNOWN).replace(str(ONE).encode(), b"x"), "ValueError"),
+        (by_hand(REVOKED).replace(b"+00:00", b""), "time zone"),
+        (encode(REVOKED).replace(b"1f", b"2f"), "line 2: it was changed after it was written"),
         (b" " * (65 << 10) + b"\n", "longer than"),
     ],
 )
@@ -180,8 +188,35 @@ def test_what_is_not_understood_refuses_all(
     assert (tmp_path / NAME).read_bytes() == content
 
 
+def test_no_flipped_bit_goes_unnoticed(dir_fd: int, tmp_path: Path) -> None:
+    """It is refused, or in a place that says nothing; the file stays as it is."""
+    file = tmp_path / NAME
+    Ledger(dir_fd).append(ENTRIES)
+    whole = file.read_bytes()
+    harmless = 0
+    for bit in range(8 * len(whole)):
+        changed = bytearray(whole)
+        changed[bit // 8] ^= 1 << bit % 8
+        file.write_bytes(changed)
+        try:
+            ledger = Ledger(dir_fd)
+        except DamagedError:
+            pass
+        else:
+            assert ledger.entries(ONE) == ENTRIES
+            harmless += 1
+        assert file.read_bytes() == changed
+    assert harmless <= 8 * len(ENTRIES) * len(b',"check":"')
+
+
+def test_a_line_written_by_hand_needs_no_check() -> None:
+    line = by_hand(GIVEN)
+    assert b"check" not in line
+    assert decode(line, "here") == GIVEN
+
+
 def test_unknown_fields_are_ignored() -> None:
-    line = encode(GIVEN).replace(b'"type"', b'"later":[1],"type"')
+    line = by_hand(GIVEN).replace(b'"type"', b'"later":[1],"type"')
     assert decode(line, "here") == GIVEN
     assert decode_all(encode(KNOWN) + encode(GIVEN), "there") == [KNOWN, GIVEN]
 

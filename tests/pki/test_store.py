@@ -2,6 +2,8 @@
 
 import base64
 import json
+import subprocess
+import sys
 from pathlib import Path
 from uuid import UUID
 
@@ -12,6 +14,8 @@ from cryptography.hazmat.primitives.serialization import (
     PrivateFormat,
 )
 
+from tests.faults.test_secrets import memory
+from tests.users import as_root
 from vtpmd.pki import authority, store
 from vtpmd.pki.errors import DamagedError
 from vtpmd.pki.store import Public, Secrets
@@ -56,6 +60,37 @@ def test_it_is_there_again_and_its_keys_are_sealed(dir_fd: int, tmp_path: Path) 
         assert str(number) not in repr(opened) + repr(secrets) + repr(found)
     with pytest.raises(EnvelopeError):
         found.unseal(bytes(32))
+
+
+UNSEAL = """
+import os, sys
+from vtpmd.pki import store
+stored = store.load(os.open(sys.argv[1], os.O_RDONLY))
+secrets = stored.unseal(bytearray(range(32)))
+print("unsealed", flush=True)
+sys.stdin.read()
+"""
+
+
+@as_root
+def test_unsealing_leaves_no_copy_of_a_key(dir_fd: int, tmp_path: Path) -> None:
+    """Nor is what is held while they sign in the form in which they are written down."""
+    public, secrets = made()
+    store.save(dir_fd, public, secrets, key())
+    numbers = [each.private_numbers().private_value for each in (secrets.root, *secrets.issuers)]
+    with subprocess.Popen(
+        [sys.executable, "-c", UNSEAL, tmp_path],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "unsealed\n"
+        regions = list(memory(process.pid))
+        process.communicate()
+    assert any(b"stored.unseal(" in region for region in regions)
+    for number in numbers:
+        assert not any(number.to_bytes(48) in region for region in regions)
 
 
 def test_a_request_waits_and_becomes_an_issuer(dir_fd: int) -> None:

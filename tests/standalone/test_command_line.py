@@ -3,11 +3,13 @@
 import json
 import os
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
 from tests.standalone.process import PROGRAM, STARTED, Place, command, terminate
+from tests.state_files import content_of
 from tests.supervisor.harness import CMD_STORE_VOLATILE
 from tests.worker.harness import connect, control
 
@@ -39,22 +41,30 @@ def test_it_may_be_called_swtpm(tmp_path: Path) -> None:
 
 
 def test_states_are_told_in_swtpms_words(place: Place) -> None:
-    asked = ("socket", "--print-states", "--tpmstate", f"dir={place.state}")
-    assert json.loads(command(*asked)[1]) == {"type": "swtpm", "states": []}
+    def stored(environment: Mapping[str, str] | None = None) -> dict[str, int]:
+        where = [] if environment else ["--tpmstate", f"dir={place.state}"]
+        told = json.loads(command("socket", "--print-states", *where, environment=environment)[1])
+        assert set(told) == {"type", "states"}
+        assert told["type"] == "swtpm"
+        assert all(set(state) == {"name", "size"} for state in told["states"])
+        return {state["name"]: state["size"] for state in told["states"]}
+
+    assert stored() == {}
     terminate(place.serve())
-    assert json.loads(command(*asked)[1]) == {"type": "swtpm", "states": ["permall"]}
+    assert set(stored()) == {"permall"}
+    assert stored()["permall"] == len(content_of(place.state / "nvram") or b"")
     assert os.path.exists(place.state / "volatile")  # but nothing is in it
     process = place.serve(*STARTED)
     with connect(place.control) as sock:
         assert control(sock, CMD_STORE_VOLATILE) == bytes(4)
     terminate(process)
-    states = json.loads(command(*asked)[1])["states"]
-    assert states == ["permall", "volatilestate"]
+    assert set(stored()) == {"permall", "volatilestate"}
     (place.state / "nvram").write_bytes(b"damaged")  # no reason to make a new TPM
     (place.state / "volatile").unlink()
-    assert json.loads(command(*asked)[1])["states"] == ["permall"]
-    in_environment = command("socket", "--print-states", environment={"TPM_PATH": str(place.state)})
-    assert json.loads(in_environment[1])["states"] == ["permall"]
+    assert stored() == {"permall": 7}
+    assert stored({"TPM_PATH": str(place.state)}) == {"permall": 7}
+    place.state.chmod(0o775)
+    assert stored() == {"permall": 7}
 
 
 @pytest.mark.parametrize(

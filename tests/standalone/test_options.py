@@ -62,6 +62,8 @@ def test_control(text: str, expected: Endpoint) -> None:
         ("startup-clear", Flags("clear")),
         ("not-need-init,startup-state", Flags("state")),
         ("disable-auto-shutdown", Flags(None, auto_shutdown=False)),
+        ("not-need-init=true,startup-clear=1", Flags("clear")),
+        ("not-need-init=TRUE,startup-clear=false,disable-auto-shutdown=0", Flags("none")),
     ],
 )
 def test_flags(text: str, expected: Flags) -> None:
@@ -81,6 +83,8 @@ def test_locality() -> None:
         ("fd=2,level=0", Log(2, "error")),
         ("fd=2,level=4", Log(2, "info")),
         ("file=/l,level=20,prefix=web1: ,truncate", Log(Path("/l"), "debug", "web1: ", True)),
+        ("level=20", Log(2, "debug")),
+        ("level=1,prefix=vm: ", Log(2, "info", "vm: ")),
     ],
 )
 def test_log(text: str, expected: Log) -> None:
@@ -109,7 +113,8 @@ def test_other_words() -> None:
         (options.server, "port=65536", "a number from 1 to 65535 is needed"),
         (options.server, "port=+1", "a number from 1 to 65535 is needed"),
         (options.server, "port", "--server: port needs a value"),
-        (options.server, "port=1,disconnect=yes", "disconnect takes no value"),
+        (options.server, "port=1,disconnect=yes", "disconnect=yes: true or false is needed"),
+        (options.server, "port=1,disconnect=", "disconnect=: true or false is needed"),
         (options.server, "type=tcp", "--server: tcp needs port"),
         (options.server, "type=unixio", "unixio needs path"),
         (options.server, "type=udp,port=1", "type=udp: known are tcp, unixio"),
@@ -126,7 +131,7 @@ def test_other_words() -> None:
         (options.flags, "startup-deactivated", "is for TPM 1.2"),
         (options.flags, "startup-clear,startup-state", "exclude each other"),
         (options.localities, "allow", "--locality: there is no 'allow'"),
-        (options.log, "level=1", "--log needs either file=PATH or fd=NUMBER"),
+        (options.log, "file=/l,fd=2", "--log needs either file=PATH or fd=NUMBER"),
         (options.pid, "file=/p,fd=3", "--pid needs either file=PATH or fd=NUMBER"),
         (options.sandboxed, "action=panic", "action=panic: known are kill, log, none"),
     ],

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.standalone.process import PROGRAM, STARTED, Place, command, ended, terminate
+from tests.standalone.process import STARTED, Place, command, ended, terminate
 from tests.worker.harness import FAILURE, GET_RANDOM_16, SUCCESS, Qemu, connect, control, tpm
 
 pytestmark = pytest.mark.slow
@@ -107,12 +107,11 @@ def test_qemu_brings_its_data_channel(place: Place) -> None:
     assert not place.control.exists()
 
 
-def test_qemu_itself(place: Place) -> None:
+def run_qemu(place: Place) -> subprocess.CompletedProcess[bytes]:
+    """A real QEMU that powers its machine on and is quit at once."""
     if shutil.which("qemu-system-x86_64") is None:
         pytest.skip("QEMU is not installed")
-    ctrl = ("--ctrl", f"type=unixio,path={place.control}")
-    process = place.start(*ctrl, "--terminate", sockets=[place.control])
-    done = subprocess.run(
+    return subprocess.run(
         [
             *("qemu-system-x86_64", "-machine", "q35,accel=tcg", "-nodefaults", "-display", "none"),
             *("-monitor", "stdio", "-chardev", f"socket,id=tpm,path={place.control}"),
@@ -122,27 +121,40 @@ def test_qemu_itself(place: Place) -> None:
         capture_output=True,
         timeout=60,
     )
+
+
+def test_qemu_itself(place: Place) -> None:
+    ctrl = ("--ctrl", f"type=unixio,path={place.control}")
+    process = place.start(*ctrl, "--terminate", "--log", "level=20", sockets=[place.control])
+    done = run_qemu(place)
     assert done.returncode == 0, done.stderr
     assert ended(process) == 0
     assert "powered-on" in place.errors()
+    assert "command=SET_DATAFD" in place.errors()
 
 
-def test_swtpm_setup_sets_it_up(place: Place) -> None:
-    if shutil.which("swtpm_setup") is None:
-        pytest.skip("swtpm_setup is not installed")
-    done = subprocess.run(
-        [
-            *("swtpm_setup", "--tpm2", "--tpm", f"{PROGRAM} socket", "--pcr-banks", "sha256"),
-            *("--tpmstate", place.state, "--log", place.log),
-        ],
-        capture_output=True,
-        timeout=60,
-    )
-    assert done.returncode == 0, place.log.read_text()
-    place.serve(*STARTED)
-    banks = " ".join(tool(f"swtpm:path={place.data}", "getcap pcrs").split())
-    assert "sha1: [ ]" in banks
-    assert "sha256: [ 0, 1" in banks
+def test_qemu_says_so_and_ends_where_the_state_is_damaged(place: Place) -> None:
+    terminate(place.serve(*STARTED))
+    (place.state / "nvram").write_bytes(b"damaged")
+    ctrl = ("--ctrl", f"type=unixio,path={place.control}")
+    process = place.start(*ctrl, "--terminate", sockets=[place.control])
+    done = run_qemu(place)
+    assert done.returncode == 1
+    assert b"TPM result for CMD_INIT: 0x9 operation failed" in done.stderr
+    assert ended(process) == 0
+
+
+def test_who_hears_that_it_ends_finds_its_sockets_free(place: Place) -> None:
+    """Another TPM may be started on them at once, whatever is still to be done here."""
+    process = place.serve(*STARTED)
+    with connect(place.data) as data, connect(place.control) as sock:
+        sock.sendall(CMD_SHUTDOWN.to_bytes(4))
+        assert select.select([sock], [], [], 30)[0]
+        assert not place.control.exists()
+        assert not place.data.exists()
+        assert sock.recv(64) == bytes(4)
+        assert data.recv(1) == b""
+    assert ended(process) == 0
 
 
 def test_connections_may_be_inherited(place: Place) -> None:

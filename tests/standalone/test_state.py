@@ -5,18 +5,27 @@ from pathlib import Path
 
 import pytest
 
-from tests.standalone.process import STARTED, Place, terminate
+from tests.standalone.process import STARTED, Place, ended, terminate
 from tests.state_files import PLACES, content_of, envelope_of, overwrite
-from tests.worker.harness import INSTANCE, connect, directory, tpm
-from vtpmd.storage.state_files import create_state_files
+from tests.worker.harness import FAILURE, INSTANCE, connect, control, directory, tpm
+from vtpmd.kms.local.keys import LocalKeys
+from vtpmd.kms.provider import KeyContext
+from vtpmd.storage.key import Key
+from vtpmd.storage.sealed import SealedState
+from vtpmd.storage.state_files import create_state_files, opened_files
 
 pytestmark = pytest.mark.slow
+
+CMD_INIT, CMD_SHUTDOWN, CMD_GET_TPMESTABLISHED, CMD_SET_STATEBLOB, CMD_STOP = 2, 3, 4, 13, 14
 
 
 def test_files_are_ours_alone_and_hold_no_plaintext(place: Place) -> None:
     terminate(place.serve(*STARTED))
     files = {path.name: path for path in place.state.iterdir()}
-    assert set(files) == {"keyring", "lock", "nvram", "volatile", "incoming"}
+    assert set(files) == {"keyring", "lock", "nvram", "volatile", "incoming", "tpm2-00.permall"}
+    files["tpm2-00.permall"].unlink()
+    del files["tpm2-00.permall"]  # for swtpm's programs; no TPM depends on it
+    terminate(place.serve(*STARTED))
     assert {stat.S_IMODE(path.stat().st_mode) for path in files.values()} == {0o600}
     sealed = content_of(files["nvram"])
     assert sealed is not None
@@ -49,13 +58,52 @@ def test_a_lost_keyring_is_asked_for_not_replaced(place: Place) -> None:
     terminate(place.serve(*STARTED))
 
 
+def init_refused(place: Place) -> str:
+    """Serve what must not be powered on, by anybody; what the log says of it."""
+    before = len(place.errors())
+    process = place.serve()
+    with connect(place.control) as sock:
+        assert control(sock, CMD_INIT, bytes(4)).hex() == "00000009"
+        assert control(sock, CMD_GET_TPMESTABLISHED, length=8)[:4].hex() == "0000000a"
+        blob = (2).to_bytes(4) + (1).to_bytes(4) + (4).to_bytes(4) + b"blob"
+        assert control(sock, CMD_SET_STATEBLOB, blob)[:4] != bytes(4)
+        assert control(sock, CMD_INIT, bytes(4)).hex() == "00000009"
+        assert control(sock, CMD_STOP) == bytes(4)
+    with connect(place.data) as data:
+        assert tpm(data, "80010000000c0000017b0010").hex() == FAILURE
+    with connect(place.control) as sock:
+        assert control(sock, CMD_SHUTDOWN) == bytes(4)
+    assert ended(process) == 0
+    said = place.refused(*place.sockets, "--flags", "not-need-init")
+    assert not place.control.exists()
+    return said + place.errors()[before:]
+
+
 def test_damaged_state_is_refused_and_left_alone(place: Place) -> None:
+    """As swtpm does it: who sends INIT hears an error, who wants no INIT hears it at once."""
     terminate(place.serve(*STARTED))
     nvram = place.state / "nvram"
     damaged = nvram.read_bytes()[:200]
     nvram.write_bytes(damaged)
-    assert "truncated" in place.refused(*place.sockets)
+    said = init_refused(place)
+    assert said.count("truncated") >= 3  # at the start, at INIT, to the command, and the last time
+    assert "TPM_CC_GET_RANDOM" in said
     assert nvram.read_bytes() == damaged
+
+
+def test_a_state_that_is_whole_and_no_tpm_is_refused_too(place: Place) -> None:
+    """What only the engine finds: a state of another kind, sealed as ours."""
+    terminate(place.serve(*STARTED))
+    keys, nvram = LocalKeys("local", place.state / "keyring"), place.state / "nvram"
+    header, slots = envelope_of(nvram).header, envelope_of(nvram).slots
+    dek = keys.unwrap(slots[0], KeyContext(header.uuid, header.dek_id))
+    with directory(place.state) as fd, opened_files(fd) as files:
+        state = SealedState.of(files, header.uuid, Key(dek, header.dek_id, slots))
+        state.load()
+        state.save(b"no TPM")
+    stored = nvram.read_bytes()
+    assert "state-refused" in init_refused(place)
+    assert nvram.read_bytes() == stored
 
 
 def test_an_empty_file_is_no_state_and_a_lost_one_no_empty_file(place: Place) -> None:
@@ -72,7 +120,7 @@ def test_an_empty_file_is_no_state_and_a_lost_one_no_empty_file(place: Place) ->
     assert envelope_of(nvram).header.dek_id != dek_id
     for offset in PLACES:
         overwrite(nvram, bytes(512), offset)
-    assert "neither of its places" in place.refused(*place.sockets)
+    assert "neither of its places" in place.refused(*place.sockets, *STARTED)
 
 
 def test_state_of_an_unreleased_version_is_refused_as_that(place: Place) -> None:
@@ -81,8 +129,29 @@ def test_state_of_an_unreleased_version_is_refused_as_that(place: Place) -> None
     sealed = content_of(nvram)
     assert sealed is not None
     nvram.write_bytes(sealed)
-    assert "layout of an unreleased vtpmd" in place.refused(*place.sockets)
+    assert "layout of an unreleased vtpmd" in place.refused(*place.sockets, *STARTED)
     assert nvram.read_bytes() == sealed
+
+
+def test_a_directory_that_the_group_may_write_to_works_with_a_warning(place: Place) -> None:
+    place.state.chmod(0o775)
+    terminate(place.serve(*STARTED))
+    assert "directory-shared" in place.errors()
+    assert "chmod g-w" in place.errors()
+    place.state.chmod(0o777)
+    assert "has mode 0777; take 0002 away" in place.refused(*place.sockets)
+    place.state.chmod(0o755)
+    before = len(place.errors())
+    terminate(place.serve(*STARTED))
+    assert "directory-shared" not in place.errors()[before:]
+
+
+def test_state_of_swtpm_beside_ours_is_never_touched(place: Place) -> None:
+    terminate(place.serve(*STARTED))
+    beside = place.state / "tpm2-00.permall"
+    beside.write_bytes(b"somebody's TPM")
+    terminate(place.serve(*STARTED))
+    assert beside.read_bytes() == b"somebody's TPM"
 
 
 @pytest.mark.parametrize("name", ["tpm2-00.permall", "tpm-00.permall"])

@@ -42,7 +42,7 @@ class Daemon(Vtpmd):
 
     def until(self, name: str, condition: Callable[[Any], Result | None]) -> Result:
         """Poll an instance until `condition` of its info is true; its value."""
-        return until(lambda: condition(self.control("info", name)))
+        return until(lambda: condition(self.instance(name).info()))
 
 
 def until(condition: Callable[[], Result | None]) -> Result:
@@ -50,6 +50,7 @@ def until(condition: Callable[[], Result | None]) -> Result:
     deadline = time.monotonic() + DEADLINE
     while not (value := condition()):
         assert time.monotonic() < deadline, "the condition did not come true"
+        time.sleep(0.002)
     return value
 
 

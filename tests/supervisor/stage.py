@@ -1,6 +1,7 @@
 """A fleet in this process, with real workers and key providers that can be made to fail."""
 
 import tempfile
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -122,7 +123,21 @@ async def until(condition: Callable[[], object]) -> None:
     """Wait until a condition that nobody tells of is true."""
     with trio.fail_after(DEADLINE):
         while not condition():
-            await trio.lowlevel.checkpoint()
+            await _pause()
+
+
+async def _pause() -> None:
+    """Let other tasks run, and other processes: checkpoints alone would take a whole CPU.
+
+    It is no `trio.sleep`, which would wait for a clock that a test moves, or let it jump.
+    """
+    _leave_cpu()
+    await trio.lowlevel.checkpoint()
+
+
+def _leave_cpu() -> None:
+    if not trio.lowlevel.current_statistics().tasks_runnable:
+        time.sleep(0.001)
 
 
 @dataclass
@@ -136,7 +151,7 @@ class Stage:
     async def until(self, name: str, state: str) -> InstanceInfo:
         with trio.fail_after(DEADLINE):
             while (found := await info(self.fleet, name)).state != state:
-                await trio.lowlevel.checkpoint()
+                await _pause()
         return found
 
 
@@ -164,17 +179,18 @@ async def staged(nursery: trio.Nursery, **settings: object) -> AsyncIterator[Sta
         identities = Identities(configuration.identity, registry.state_fd, authority, audit)
         anchors = Anchors(configuration, registry)
         keeper = Keeper(configuration, nursery)
-        host = Host(configuration, registry, keys, identities, zygote, nursery, anchors, keeper)
+        parts = registry, keys, identities, zygote, nursery, anchors, keeper
+        host = Host(configuration, *parts, keys.metrics)
         fleet = Fleet(host)
         yield Stage(fleet, provider, other, host, Path(directory))
         provider.fault = other.fault = None
         for instance in fleet:
             await instance.stop(True, "the end of a test", force=True)
         keeper.close()
-        if configuration.idle_timeout:
-            await until(lambda: keeper_of(configuration) is None)
+        await until(lambda: keeper_of(configuration) is None)
         nursery.cancel_scope.cancel()
         zygote.close()
         anchors.close()
+        identities.close()
         registry.close()
         assert not any(map(any, (*provider.seen, *other.seen))), "a DEK has not been wiped"

@@ -1,6 +1,8 @@
 """A claim waits a moment for the last holder's files to be closed, and no longer."""
 
 import os
+from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -14,8 +16,9 @@ from vtpmd.supervisor.registry import Registry
 
 
 @pytest.fixture
-def registry(tmp_path: Path) -> Registry:
-    return Registry(tmp_path / "state")
+def registry(tmp_path: Path) -> Iterator[Registry]:
+    with closing(Registry(tmp_path / "state")) as registry:
+        yield registry
 
 
 async def test_a_lock_that_outlives_its_holder_for_a_moment(

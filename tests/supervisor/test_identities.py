@@ -1,8 +1,9 @@
 """Whose keys are certified, whatever a worker says, and in which order things are written."""
 
+import contextlib
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,12 +23,13 @@ from vtpmd.config.schema import Identity as Settings
 from vtpmd.ipc.identity import Identity, Reported
 from vtpmd.operations.endorsement import agrees
 from vtpmd.pki.certificates import Certificates, request_pem
-from vtpmd.pki.entries import Given, Known
+from vtpmd.pki.entries import Entry, Given, Known, Revoked
 from vtpmd.pki.errors import ConflictError, DamagedError, RefusedError
 from vtpmd.storage.errors import StorageError
 from vtpmd.supervisor.authority import Authority
-from vtpmd.supervisor.identities import Identities, known_as
+from vtpmd.supervisor.identities import Identities
 from vtpmd.supervisor.keys import Keys
+from vtpmd.supervisor.told import known_as
 from vtpmd.telemetry.audit import Audit
 
 ONE, OTHER = UUID(int=1), UUID(int=2)
@@ -42,6 +44,9 @@ TOLD = Identity(
 )
 
 
+Made = Callable[..., Identities]
+
+
 @pytest.fixture
 def state(tmp_path: Path) -> Iterator[int]:
     fd = os.open(tmp_path, os.O_RDONLY)
@@ -54,17 +59,23 @@ def provider() -> FakeProvider:
     return FakeProvider()
 
 
-def made(state: int, provider: FakeProvider, **settings: Any) -> Identities:
-    keys = Keys({"main": provider}, "main")
-    authority = Authority(state, keys, Audit())
-    return Identities(Settings(**settings), state, authority, Audit())
+@pytest.fixture
+def made(state: int, provider: FakeProvider) -> Iterator[Made]:
+    with contextlib.ExitStack() as stack:
+
+        def make(**settings: Any) -> Identities:
+            authority = Authority(state, Keys({"main": provider}, "main"), Audit())
+            identities = Identities(Settings(**settings), state, authority, Audit())
+            return stack.enter_context(contextlib.closing(identities))
+
+        yield make
 
 
-async def test_a_new_tpm_is_noted_and_certified(state: int, provider: FakeProvider) -> None:
-    identities = made(state, provider)
+async def test_a_new_tpm_is_noted_and_certified(made: Made) -> None:
+    identities = made()
     certificates = await identities.welcome(ONE, TOLD, "main")
     assert set(certificates.leaves) == {"ecc-p256", "ecc-p384"}
-    ledger = await made(state, provider).ledger()
+    ledger = await made().ledger()
     known = ledger.find(ONE, TOLD.seed)
     assert known is not None
     assert (known.keys, known.names, known.how) == (TOLD.keys, TOLD.names, "made")
@@ -73,8 +84,8 @@ async def test_a_new_tpm_is_noted_and_certified(state: int, provider: FakeProvid
     }
 
 
-async def test_a_key_of_another_is_never_certified(state: int, provider: FakeProvider) -> None:
-    identities = made(state, provider)
+async def test_a_key_of_another_is_never_certified(made: Made) -> None:
+    identities = made()
     await identities.welcome(ONE, TOLD, "main")
     for told in (TOLD, replace(TOLD, seed=b"\1" * 32)):
         with pytest.raises(ConflictError):
@@ -96,19 +107,17 @@ async def test_a_key_of_another_is_never_certified(state: int, provider: FakePro
         {"ecc-p256": public(ec.generate_private_key(ec.SECP256K1()).public_key())},
     ],
 )
-async def test_what_is_no_ek_is_not_certified(
-    state: int, provider: FakeProvider, keys: dict[str, bytes]
-) -> None:
-    identities = made(state, provider)
+async def test_what_is_no_ek_is_not_certified(made: Made, keys: dict[str, bytes]) -> None:
+    identities = made()
     with pytest.raises(DamagedError):
         await identities.welcome(ONE, replace(TOLD, keys=keys), "main")
     assert (await identities.ledger()).entries(ONE) == []
 
 
 async def test_a_certificate_that_cannot_be_noted_is_not_given(
-    state: int, provider: FakeProvider, monkeypatch: pytest.MonkeyPatch
+    made: Made, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    identities = made(state, provider)
+    identities = made()
     await identities.ledger()
 
     def full(fd: int, data: bytes, offset: int = 0) -> None:
@@ -118,23 +127,19 @@ async def test_a_certificate_that_cannot_be_noted_is_not_given(
         patch.setattr("vtpmd.pki.ledger.write_all", full)
         with pytest.raises(StorageError):
             await identities.welcome(ONE, TOLD, "main")
-    assert (await made(state, provider).ledger()).entries(ONE) == []
+    assert (await made().ledger()).entries(ONE) == []
 
 
-async def test_without_the_own_authority_it_is_only_noted(
-    state: int, provider: FakeProvider, tmp_path: Path
-) -> None:
-    identities = made(state, provider, ca="external", keys=["ecc-p256"])
+async def test_without_the_own_authority_it_is_only_noted(made: Made, tmp_path: Path) -> None:
+    identities = made(ca="external", keys=["ecc-p256"])
     assert await identities.welcome(ONE, TOLD, "main") == Certificates()
     assert not (tmp_path / "ca" / "authority").exists()
     assert (await identities.ledger()).find(ONE, TOLD.seed) is not None
-    assert made(state, provider, ca="none").kinds == ()
+    assert made(ca="none").kinds == ()
 
 
-async def test_one_authority_is_made_however_many_want_it(
-    state: int, provider: FakeProvider
-) -> None:
-    identities = made(state, provider)
+async def test_one_authority_is_made_however_many_want_it(made: Made) -> None:
+    identities = made()
     chains = []
 
     async def welcome(number: int) -> None:
@@ -147,7 +152,7 @@ async def test_one_authority_is_made_however_many_want_it(
         for number in range(10):
             nursery.start_soon(welcome, number)
     assert len(set(chains)) == 1
-    assert len((await made(state, provider).ledger()).given()) == 10
+    assert len((await made().ledger()).given()) == 10
 
 
 def test_keys_agree_as_far_as_they_are_known() -> None:
@@ -178,7 +183,7 @@ def test_only_a_request_of_the_known_key_is_passed_on() -> None:
 
 
 async def test_a_bundle_is_believed_as_far_as_a_trusted_root_goes(
-    state: int, provider: FakeProvider, tmp_path: Path
+    made: Made, tmp_path: Path
 ) -> None:
     root = ForeignAuthority("their root")
     (tmp_path / "roots.pem").write_bytes(pem(root.certificate))
@@ -199,9 +204,9 @@ async def test_a_bundle_is_believed_as_far_as_a_trusted_root_goes(
 
     async def noted(identity: UUID, *entries: Known | Given, roots: bool) -> list[Any]:
         path = str(tmp_path / "roots.pem") if roots else None
-        identities = made(state, provider, roots=path)
+        identities = made(roots=path)
         await identities.restore(identity, entries, brought)
-        return (await made(state, provider).ledger()).entries(identity)
+        return (await made().ledger()).entries(identity)
 
     assert await noted(ONE, known, given, roots=False) == []
     assert await noted(OTHER, replace(known, identity=OTHER), given, roots=True) == []
@@ -220,7 +225,70 @@ async def test_a_bundle_is_believed_as_far_as_a_trusted_root_goes(
     assert await noted(OTHER, odd, given, roots=True) == []
 
 
-async def test_a_request_is_needed_for_another_issuer(state: int, provider: FakeProvider) -> None:
-    authority = made(state, provider).authority
+async def test_a_ticket_is_believed_as_far_as_its_certificates_agree(made: Made) -> None:
+    root = ForeignAuthority("the source's root")
+    issuer = ForeignAuthority("the source's issuer", root)
+    leaf = issuer.certify(P256.public_key(), subject=str(ONE))
+    came = Certificates({"ecc-p256": leaf}, (issuer.certificate, root.certificate))
+    known = known_as(ONE, TOLD, "made")
+    given = Given(
+        identity=ONE,
+        seed=known.seed,
+        kind="ecc-p256",
+        key=known.fingerprints["ecc-p256"],
+        serial="1f",
+        issuer="the source's key identifier",
+        source="own",
+        not_after=leaf.not_valid_after_utc,
+        digest=hashlib.sha256(der(leaf)).digest(),
+    )
+    revoked = Revoked(serial=given.serial, issuer=given.issuer, reason="superseded")
+    entries: list[Entry] = [known, given, revoked]
+
+    async def noted(identities: Identities) -> list[Any]:
+        return (await identities.ledger()).entries(ONE)
+
+    stranger = ec.generate_private_key(ec.SECP256R1()).public_key()
+    refused: list[tuple[list[Entry], Certificates]] = [
+        (entries, Certificates({"ecc-p256": issuer.certify(stranger)}, came.chain)),
+        (entries, Certificates({"ecc-p256": leaf}, (root.certificate,))),
+        ([replace(known, identity=OTHER), given], came),
+        ([replace(known, keys={"ecc-p256": b"nonsense"}, names={})], Certificates()),
+        ([replace(known, reported=replace(known.reported, revision=-1))], Certificates()),
+    ]
+    for wrong, certificates in refused:
+        with pytest.raises((RefusedError, DamagedError)):
+            await made().take_over(ONE, wrong, certificates)
+    assert await noted(made()) == []
+    for identities in (made(), made()):  # the other time it has come back
+        await identities.take_over(ONE, entries, came)
+        (believed, certificate, revocation) = await noted(identities)
+        assert believed == replace(known, how="restored")
+        # Of the certificate the source's time is believed, and that it is revoked there: here its
+        # authority is a foreign one, whose revocation lists nobody makes here.
+        serial, name = f"{leaf.serial_number:x}", "CN=the source's issuer"
+        assert certificate == replace(given, serial=serial, issuer=name, source="foreign")
+        assert revocation == replace(revoked, serial=serial, issuer=name)
+    ledger = await made().ledger()
+    assert len(ledger.given()) == len(ledger.revoked()) == 1
+
+
+async def test_what_leaves_with_a_tpm_says_what_was_revoked(made: Made) -> None:
+    identities = made()
+    certificates = await identities.welcome(ONE, TOLD, "main")
+    renewed = await identities.renew((await identities.ledger()).known(ONE)[0])
+    (first, *_, last) = (await identities.ledger()).given(ONE)
+    await identities.revoke([first, last], "superseded")
+    for held, revoked in ((certificates, first), (renewed, last)):
+        told = await identities.told(ONE, held)
+        assert [type(each) for each in told] == [Known, Given, Given, Revoked]
+        assert told[-1] == (await identities.ledger()).revocation(revoked)
+        assert {each.digest for each in told if isinstance(each, Given)} == set(
+            held.leaf_digests.values()
+        )
+
+
+async def test_a_request_is_needed_for_another_issuer(made: Made) -> None:
+    authority = made().authority
     with pytest.raises(RefusedError, match="ca csr"):
         await authority.adopt("f", b"")

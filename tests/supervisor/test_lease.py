@@ -1,10 +1,11 @@
 """Hosts that share a state directory: what one serves, the other does not touch."""
 
 import json
-from collections.abc import Awaitable
+import threading
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 
@@ -28,6 +29,7 @@ from vtpmd.operations.stop import stop
 from vtpmd.operations.take_back import take_back
 from vtpmd.supervisor import lease
 from vtpmd.supervisor.lease import LEASE, Lease, ours
+from vtpmd.supervisor.registry import Registry
 
 NAME = "web1"
 ELSEWHERE = Lease("host\x1b7", "0" * 32, "11111111-2222-3333-4444-555555555555")
@@ -47,6 +49,27 @@ async def refused(act: Awaitable[object]) -> str:
         await act
     assert caught.value.problem is problems.RUNNING_CONFLICT
     return caught.value.detail
+
+
+async def test_a_slow_disk_holds_up_nobody_else(
+    stage: Stage, made: InstanceInfo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever is done with the lease is done aside from the event loop."""
+    threads = set[threading.Thread]()
+    for name in ("renew", "demand_free", "give_up"):
+        monkeypatch.setattr(lease, name, _noted(getattr(lease, name), threads))
+    await start(stage.fleet, NAME)
+    await stop(stage.fleet, NAME, StopRequest())
+    assert threads
+    assert threading.current_thread() not in threads
+
+
+def _noted(function: Callable[..., None], threads: set[threading.Thread]) -> Callable[..., None]:
+    def noting(registry: Registry, uuid: UUID) -> None:
+        threads.add(threading.current_thread())
+        function(registry, uuid)
+
+    return noting
 
 
 async def test_what_another_host_serves_is_left_to_it(stage: Stage, made: InstanceInfo) -> None:

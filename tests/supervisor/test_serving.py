@@ -16,7 +16,7 @@ from vtpmd.operations.create import create
 from vtpmd.operations.info import info
 from vtpmd.operations.start import start
 from vtpmd.storage.errors import StorageError
-from vtpmd.supervisor import serving
+from vtpmd.supervisor import reasons, serving
 from vtpmd.supervisor.metadata import Metadata
 from vtpmd.supervisor.registry import Registry
 from vtpmd.supervisor.worker import Worker
@@ -57,7 +57,7 @@ async def test_a_defect_while_it_runs_leaves_it_to_its_worker(
             await start(stage.fleet, "web1")
     assert (await info(stage.fleet, "web1")).state == "failed"
     with capture_logs() as logs:
-        assert (await start(stage.fleet, made.name)).reason == serving.ADOPTED
+        assert (await start(stage.fleet, made.name)).reason == reasons.ADOPTED
     assert "adopted" in {line["event"] for line in logs}
 
 

@@ -16,10 +16,11 @@ from tests.keeper.harness import readable
 from tests.operations.steps import there, wanted
 from tests.operations.test_upgrade import attached, frozen, pid_of, started
 from tests.supervisor.stage import DEADLINE, Stage, keeper_of, staged, until
-from tests.worker.harness import GET_RANDOM_16
+from tests.worker.harness import GET_RANDOM_16, wait_for
 from vtpmd.api.schema import MigrateRequest, RekeyRequest, StopRequest
 from vtpmd.ipc.messages import Awake
 from vtpmd.kms.errors import KeyUnavailableError
+from vtpmd.linux.descriptors import close_fds
 from vtpmd.operations.create import create
 from vtpmd.operations.info import info as info_of
 from vtpmd.operations.migrate import migrate
@@ -209,7 +210,8 @@ async def test_what_the_keeper_woke_as_it_ended_is_not_woken_twice(dormitory: St
         assert pid is not None
         guest.send(GET_RANDOM_16)
         assert readable(ours._channel)
-        told, _ = ours._channel.receive()  # nobody tells the daemon
+        told, fds = ours._channel.receive()  # nobody tells the daemon
+        close_fds(fds)
         assert isinstance(told, Awake)
         os.kill(pid, signal.SIGKILL)
         await awake(dormitory)
@@ -304,3 +306,40 @@ def starved() -> Iterator[None]:
             yield
         finally:
             resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+
+
+@pytest.mark.parametrize("known", [False, True], ids=["not known to have ended", "known"])
+async def test_who_asks_just_as_it_falls_asleep_is_answered(dormitory: Stage, known: bool) -> None:
+    """Its worker has given it away and ends: another one answers."""
+    info = await create(dormitory.fleet, wanted("web1"))
+    instance, keeper = dormitory.fleet.find("web1"), dormitory.host.keeper
+    assert keeper is not None
+    with attached(info) as guest:
+        await started(guest)
+        await guest.tpm(EXTEND_16 + bytes([7] * 32).hex())
+        await asleep(dormitory)
+        asked = trio.Event()
+
+        async def ask() -> None:
+            assert (await pcr(dormitory.fleet, "web1")).banks["sha256"][16] != 64 * "0"
+            asked.set()
+
+        async with trio.open_nursery() as nursery, keeper._lock:  # which is not asked meanwhile
+            guest.send(GET_RANDOM_16)
+            await awake(dormitory)
+            worker = instance.worker
+            assert worker is not None
+            if known:
+                await until(lambda: instance.worker is None)
+            else:
+                wait_for(lambda: not running(worker.pid))  # nothing else runs here meanwhile
+                assert instance.worker is worker
+            nursery.start_soon(ask)
+            await trio.testing.wait_all_tasks_blocked()
+            assert not asked.is_set()
+        assert asked.is_set()
+
+
+def running(pid: int) -> bool:
+    """Whether this process has not ended."""
+    return os.path.exists(f"/proc/{pid}")

@@ -41,7 +41,7 @@ def end(process: WorkerProcess) -> None:
 
 async def test_it_reports_which_tpms_can_be_made(zygote: Zygote) -> None:
     models = await zygote.models()
-    assert models.profiles == ("default-v1", "sha3-v1", "fips-v1")
+    assert models.profiles == ("default-v1", "sha3-v1", "fips-v1", "pqc-v1")
     assert models.pcr_banks == ("sha1", "sha256", "sha384", "sha512")
     demand_known(models, "default-v1 without SHA1", ["sha384"])
     with pytest.raises(UnknownModelError, match="profile: the profiles are default-v1, sha3-v1"):

@@ -71,14 +71,14 @@ def test_commands_come_out_however_they_are_cut(
             assert (request is None) is bool(octets)
         assert request is not None
         assert (request.command, request.tcg_locality) == (command, locality)
-        assert not parser.partial
+        assert not parser.unfinished
     assert parser.dropped == 0
 
 
 def test_what_comes_behind_a_command_is_dropped_and_counted() -> None:
     parser = _raw()
     assert parser.feed(READ_CLOCK * 3 + b"\x80", LIMIT) == DataRequest(READ_CLOCK)
-    assert (parser.dropped, parser.partial) == (21, False)
+    assert (parser.dropped, parser.unfinished) == (21, bytearray())
     assert parser.feed(READ_CLOCK, LIMIT) == DataRequest(READ_CLOCK)
     assert parser.dropped == 21
 
@@ -90,7 +90,7 @@ def test_the_negotiated_size_is_the_limit(limit: int, more: bytes) -> None:
     assert _raw().feed(longest + more, limit) == DataRequest(longest)
     parser = _raw()
     assert parser.feed(too_long + more, limit) == DataRequest(error=RC.COMMAND_SIZE)
-    assert not parser.partial
+    assert not parser.unfinished
 
 
 @pytest.mark.parametrize("size", [0, 1, 5, 6, 9, LIMIT + 1, 2**31, 2**32 - 1])
@@ -99,7 +99,7 @@ def test_an_impossible_size_is_refused_at_once_with_all_that_came(size: int, cam
     parser = _raw()
     octets = struct.pack(">HII", 0x8001, size, 0x17B).ljust(3968, b"\xee")[:came]
     assert parser.feed(octets, LIMIT) == DataRequest(error=RC.COMMAND_SIZE)
-    assert (parser.partial, parser.dropped) == (False, came)
+    assert (parser.unfinished, parser.dropped) == (bytearray(), came)
     assert parser.feed(READ_CLOCK, LIMIT) == DataRequest(READ_CLOCK)
 
 
@@ -112,7 +112,7 @@ def test_ten_octets_are_a_command_and_nine_are_not() -> None:
 def test_five_octets_say_nothing_yet() -> None:
     parser = _raw()
     assert parser.feed(b"\x80\x01\0\0\0", LIMIT) is None
-    assert parser.partial
+    assert parser.unfinished
     assert parser.feed(b"\x06", LIMIT) == DataRequest(error=RC.COMMAND_SIZE)
 
 
@@ -126,7 +126,7 @@ def test_an_incomplete_command_expires_and_leaves_a_clean_slate(
     made = parser()
     assert made.feed(data, LIMIT) is None
     assert made.expire() == DataRequest(error=RC.COMMAND_SIZE)
-    assert (made.partial, made.dropped) == (False, len(data))
+    assert (made.unfinished, made.dropped) == (bytearray(), len(data))
     assert made.feed(READ_CLOCK, LIMIT) == DataRequest(READ_CLOCK)
     assert made.expire() is None
 
@@ -149,7 +149,7 @@ def test_a_raw_channel_knows_no_tcg_form(locality: int) -> None:
     """Its first octets are a tag and a size field of half a million."""
     parser = _raw()
     assert parser.feed(_tcg(locality, READ_CLOCK), LIMIT) == DataRequest(error=RC.COMMAND_SIZE)
-    assert not parser.partial
+    assert not parser.unfinished
 
 
 def test_the_tcg_form_frames_the_response() -> None:
@@ -215,7 +215,7 @@ def test_arbitrary_octets_never_raise_nor_pile_up(receives: list[bytes], tcg: bo
     for data in receives:
         request = parser.feed(data, LIMIT)
         if request is not None:
-            assert not parser.partial
+            assert not parser.unfinished
             judge(request, running=True)
     parser.expire()
-    assert not parser.partial
+    assert not parser.unfinished

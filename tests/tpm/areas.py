@@ -7,7 +7,7 @@ specification says and not what the engine takes it for.
 import struct
 
 from tests.tpm.harness import Password, Result, Tester, digest, sized
-from vtpmd.tpm.wire.constants import ALG, CC, ECC_CURVE, RH
+from vtpmd.tpm.wire.constants import ALG, CC, ECC_CURVE, MLDSA_PARMS, MLKEM_PARMS, RH
 
 FIXED_TPM, ST_CLEAR, FIXED_PARENT = 1 << 1, 1 << 2, 1 << 4
 ORIGIN, USER_AUTH, ADMIN_POLICY = 1 << 5, 1 << 6, 1 << 7
@@ -89,6 +89,47 @@ def symcipher(
 ) -> bytes:
     """TPMT_PUBLIC of a block cipher key."""
     return _public(ALG.SYMCIPHER, alg, attributes, policy, symmetric + sized(unique))
+
+
+def mlkem(
+    attributes: int,
+    *,
+    alg: int = ALG.SHA256,
+    policy: bytes = b"",
+    symmetric: bytes = NONE,
+    parms: int = MLKEM_PARMS.MLKEM_768,
+    unique: bytes = b"",
+) -> bytes:
+    """TPMT_PUBLIC of an ML-KEM key."""
+    return _public(ALG.MLKEM, alg, attributes, policy, symmetric + words(parms) + sized(unique))
+
+
+def mldsa(
+    attributes: int,
+    *,
+    alg: int = ALG.SHA256,
+    policy: bytes = b"",
+    parms: int = MLDSA_PARMS.MLDSA_44,
+    external_mu: bool = False,
+    unique: bytes = b"",
+) -> bytes:
+    """TPMT_PUBLIC of an ML-DSA key."""
+    rest = words(parms) + bytes((external_mu,)) + sized(unique)
+    return _public(ALG.MLDSA, alg, attributes, policy, rest)
+
+
+def hash_mldsa(
+    attributes: int,
+    *,
+    alg: int = ALG.SHA256,
+    policy: bytes = b"",
+    parms: int = MLDSA_PARMS.MLDSA_44,
+    hash_alg: int = ALG.SHA256,
+    unique: bytes = b"",
+) -> bytes:
+    """TPMT_PUBLIC of a HashML-DSA key."""
+    rest = words(parms, hash_alg) + sized(unique)
+    return _public(ALG.HASH_MLDSA, alg, attributes, policy, rest)
 
 
 def storage(attributes: int = OWN, *, alg: int = ALG.SHA256) -> bytes:

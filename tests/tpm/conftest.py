@@ -49,6 +49,22 @@ def sha3_tester(manufactured_with_sha3: bytes) -> Iterator[Tester]:
     peer.close()
 
 
+@pytest.fixture(scope="session")
+def manufactured_pqc() -> bytes:
+    """The same with the profile of ML-KEM and ML-DSA."""
+    return EnginePeer.manufactured(profile="pqc-v1").stored
+
+
+@pytest.fixture
+def pqc(manufactured_pqc: bytes) -> Iterator[Tester]:
+    """The engine with ML-KEM and ML-DSA, after TPM2_Startup(CLEAR)."""
+    peer = EnginePeer.restored(manufactured_pqc)
+    found = Tester(peer)
+    assert found.startup() == 0
+    yield found
+    peer.close()
+
+
 @pytest.fixture
 def swtpm(short_path: Path) -> Iterator[Tester]:
     """A real swtpm with a state of its own, after TPM2_Startup(CLEAR)."""

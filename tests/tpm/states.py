@@ -5,6 +5,7 @@ A naive reading of the dataclasses, value by value, beside the code that the eng
 
 from collections.abc import Callable
 from dataclasses import fields, is_dataclass
+from functools import cache
 from types import NoneType, UnionType
 from typing import Any, get_args, get_origin, get_type_hints
 
@@ -23,6 +24,7 @@ KINDS: dict[str, Any] = {
 }
 Document = dict[str, Any]
 _ABOUT = ("version", "kind", "profile")
+_hints_of: Callable[[Any], dict[str, Any]] = cache(get_type_hints)
 
 
 def read(data: bytes) -> Document:
@@ -31,7 +33,7 @@ def read(data: bytes) -> Document:
     version = int.from_bytes(data[len(FORMAT) : HEAD_SIZE])
 
     def named(cls: Any, plain: Any) -> Document:
-        hints = get_type_hints(cls)
+        hints = _hints_of(cls)
         values = dict(zip(schema[cls.__name__], plain, strict=True))
         return {name: _walk(hints.get(name), value, named) for name, value in values.items()}
 
@@ -46,14 +48,14 @@ def write(document: Document) -> bytes:
     schema = {cls.__name__: list[str]() for cls in _classes(root)}
 
     def collect(cls: Any, value: Document) -> None:
-        hints, names = get_type_hints(cls), schema[cls.__name__]
+        hints, names = _hints_of(cls), schema[cls.__name__]
         for name, inner in value.items():
             if name not in names:
                 names.append(name)
             _walk(hints.get(name), inner, collect)
 
     def in_order(cls: Any, value: Document) -> list[Any]:
-        hints = get_type_hints(cls)
+        hints = _hints_of(cls)
         return [_walk(hints.get(name), value.get(name), in_order) for name in schema[cls.__name__]]
 
     _walk(root, groups, collect)
@@ -121,7 +123,7 @@ def _classes(root: Any) -> list[Any]:
             visit(part)
         if is_dataclass(hint) and hint not in found:
             found.append(hint)
-            for inner in get_type_hints(hint).values():
+            for inner in _hints_of(hint).values():
                 visit(inner)
 
     visit(root)

@@ -11,7 +11,7 @@ from dataclasses import replace
 import pytest
 
 from tests.guest import eventlog
-from tests.tpm import areas
+from tests.tpm import areas, seeded_keys
 from tests.tpm.areas import DECRYPT, NO_DA, NONE, OWN, SIGN, STORAGE, USER_AUTH, words
 from tests.tpm.commands.test_certify_x509 import certificate_of
 from tests.tpm.crypto import library
@@ -38,11 +38,21 @@ from tests.tpm.hash_walks import (
 from tests.tpm.known_keys import cipher_areas, ecc_areas, rsa_areas
 from tests.tpm.wire import oracle
 from vtpmd.tpm.core.properties import ALGORITHM_ATTRIBUTES
+from vtpmd.tpm.crypto import mldsa, mlkem
 from vtpmd.tpm.crypto.ecc import CURVES
 from vtpmd.tpm.crypto.hashes import HASHES
 from vtpmd.tpm.crypto.symmetric import CIPHERS
 from vtpmd.tpm.profile import PROFILES, Profile, check_implemented
-from vtpmd.tpm.wire.constants import ALG, CC, DIGEST_SIZES, ECC_CURVE, RH, SE
+from vtpmd.tpm.wire.constants import (
+    ALG,
+    CC,
+    DIGEST_SIZES,
+    ECC_CURVE,
+    MLDSA_PARMS,
+    MLKEM_PARMS,
+    RH,
+    SE,
+)
 from vtpmd.tpm.wire.limits import MAX_DIGEST_SIZE
 
 
@@ -145,6 +155,48 @@ def test_block_ciphers(tpm: Tester, cipher: int, bits: int) -> None:
     done(tpm, CC.START_AUTH_SESSION, [RH.NULL, RH.NULL], nonce)
 
 
+@pytest.mark.parametrize(
+    ("profile", "parms"),
+    [
+        pytest.param(name, parms, id=f"{name}-{MLKEM_PARMS(parms).name}")
+        for name, profile in PROFILES.items()
+        for parms in sorted(profile.mlkem_parms)
+    ],
+)
+def test_kem_parameter_sets(tpm: Tester, parms: int) -> None:
+    key = areas.loaded_primary(tpm, areas.mlkem(OWN | DECRYPT | NO_DA, parms=parms))
+    made = done(tpm, CC.ENCAPSULATE, [key])
+    opened = done(tpm, CC.DECAPSULATE, [key], sized(made.sized(1)), 1)
+    assert opened.sized() == made.sized(0)
+    areas.flush(tpm, key)
+    template = areas.mlkem(OWN | STORAGE | NO_DA, symmetric=areas.AES_128_CFB, parms=parms)
+    parent = areas.loaded_primary(tpm, template)
+    areas.loaded_child(tpm, parent, areas.keyedhash(USER_AUTH | NO_DA), data=MESSAGE)
+    done(tpm, CC.MAKE_CREDENTIAL, [parent], sized(MESSAGE) + sized(tpm.name(parent)))
+
+
+@pytest.mark.parametrize(
+    ("profile", "parms"),
+    [
+        pytest.param(name, parms, id=f"{name}-{MLDSA_PARMS(parms).name}")
+        for name, profile in PROFILES.items()
+        for parms in sorted(profile.mldsa_parms)
+    ],
+)
+def test_signing_parameter_sets(tpm: Tester, parms: int) -> None:
+    templates = [areas.mldsa(OWN | SIGN | NO_DA, parms=parms)]
+    templates += [
+        areas.hash_mldsa(OWN | SIGN | NO_DA, parms=parms, hash_alg=alg)
+        for alg in sorted(profile_of(tpm).hash_algs)
+    ]
+    for template in templates:
+        key = areas.loaded_primary(tpm, template)
+        signature = seeded_keys.signed(tpm, key, MESSAGE, b"context")
+        verified = seeded_keys.verified(tpm, key, MESSAGE, signature, b"context")
+        assert verified.rc == 0, hex(verified.rc)
+        areas.flush(tpm, key)
+
+
 @pytest.mark.parametrize("name", PROFILES)
 def test_every_table_has_what_profiles_name(name: str) -> None:
     profile = PROFILES[name]
@@ -155,6 +207,8 @@ def test_every_table_has_what_profiles_name(name: str) -> None:
     assert profile.pcr_banks <= set(eventlog.ALGORITHMS)
     assert profile.ecc_curves <= set(CURVES)
     assert profile.block_ciphers <= set(CIPHERS)
+    assert profile.mlkem_parms <= set(mlkem.PARAMETER_SETS)
+    assert profile.mldsa_parms <= set(mldsa.PARAMETER_SETS)
 
 
 def test_every_row_is_in_a_profile() -> None:
@@ -163,6 +217,10 @@ def test_every_row_is_in_a_profile() -> None:
     assert set(HASHES) == {alg for profile in profiles for alg in profile.hash_algs}
     assert set(CURVES) == {curve for profile in profiles for curve in profile.ecc_curves}
     assert set(CIPHERS) == {alg for profile in profiles for alg in profile.block_ciphers}
+    assert set(mlkem.PARAMETER_SETS) == {n for profile in profiles for n in profile.mlkem_parms}
+    signing = {parms for profile in profiles for parms in profile.mldsa_parms}
+    of_others = {MLDSA_PARMS.MLDSA_87}  # whose quotes the verifier judges
+    assert set(mldsa.PARAMETER_SETS) == signing | of_others
 
 
 @pytest.mark.parametrize("alg", HASHES)
@@ -184,8 +242,10 @@ DEFAULT = PROFILES["default-v1"]
         replace(DEFAULT, pcr_banks=DEFAULT.pcr_banks | {ALG.SM3_256}),
         replace(DEFAULT, key_bits={**DEFAULT.key_bits, ALG.AES: frozenset({128, 512})}),
         replace(DEFAULT, key_bits={**DEFAULT.key_bits, ALG.SM4: frozenset({128})}),
+        replace(DEFAULT, mlkem_parms=frozenset({MLKEM_PARMS.MLKEM_512})),
+        replace(DEFAULT, mldsa_parms=frozenset({4})),
     ],
-    ids=["curve", "bank", "size", "cipher"],
+    ids=["curve", "bank", "size", "cipher", "ML-KEM", "ML-DSA"],
 )
 def test_a_profile_beyond_the_tables_cannot_be_imported(beyond: Profile) -> None:
     with pytest.raises(ImportError, match="is not there"):

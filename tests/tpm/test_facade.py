@@ -55,7 +55,7 @@ def test_facts_of_a_restricted_profile() -> None:
 
 
 def test_names_to_choose_from() -> None:
-    assert profile_names() == ("default-v1", "sha3-v1", "fips-v1")
+    assert profile_names() == ("default-v1", "sha3-v1", "fips-v1", "pqc-v1")
     assert bank_names() == ("sha1", "sha256", "sha384", "sha512")
     assert rsa_key_sizes() == (2048, 3072, 4096)
     for name in profile_names():

@@ -41,9 +41,11 @@ def unseal(tester: Tester, handle: int, auth: Password | Session) -> Result:
 
 
 def test_no_command_with_a_role_runs_without_a_session(
-    tester: Tester, engine_peer: EnginePeer
+    pqc: Tester,
 ) -> None:
     """TPM2_Clear, sent with TPM_ST_NO_SESSIONS, wiped a TPM for anybody."""
+    tester, peer = pqc, pqc.peer
+    assert isinstance(peer, EnginePeer)
     assert define(tester, Area()).rc == 0
     areas.loaded_external(tester, *ecc_areas(SIGN))
     sessions = (tester.start_session(SE.POLICY).handle, tester.start_session().handle)
@@ -55,7 +57,7 @@ def test_no_command_with_a_role_runs_without_a_session(
             if not spec.authorizations:
                 continue
             area = b"".join(handle.to_bytes(4) for handle in handles)
-            answer = code_of(engine_peer.engine.execute(framed(code, area + bytes(64)), 0).response)
+            answer = code_of(peer.engine.execute(framed(code, area + bytes(64)), 0).response)
             assert answer, hex(code)
             if answer == RC.AUTH_MISSING:
                 refused.add(code)

@@ -11,11 +11,11 @@ from tests.tpm.areas import words
 from tests.tpm.harness import EnginePeer, HostClock, Password, Tester, sized
 from vtpmd.tpm.command import COMMANDS, find
 from vtpmd.tpm.engine import Engine
-from vtpmd.tpm.profile import PROFILES, Profile, named
+from vtpmd.tpm.profile import FIRST_VERSION, PROFILES, Profile, named
 from vtpmd.tpm.rc import RC
 from vtpmd.tpm.snapshot import StateError
 from vtpmd.tpm.wire.attributes import TPMA_CC
-from vtpmd.tpm.wire.constants import ALG, CAP, CC, ECC_CURVE, RH, ST
+from vtpmd.tpm.wire.constants import ALG, CAP, CC, ECC_CURVE, MLDSA_PARMS, MLKEM_PARMS, RH, ST
 from vtpmd.tpm.wire.structure import AllowedSets
 
 DEFAULT = PROFILES["default-v1"]
@@ -51,6 +51,47 @@ def test_sha3_is_in_a_profile_of_its_own() -> None:
     more = PROFILES["sha3-v1"].algorithms - DEFAULT.algorithms
     assert more == {ALG.SHA3_256, ALG.SHA3_384, ALG.SHA3_512}
     assert PROFILES["sha3-v1"].hash_algs == DEFAULT.hash_algs | more
+
+
+def test_pqc_has_what_version_185_brought() -> None:
+    profile = PROFILES["pqc-v1"]
+    more = profile.algorithms - DEFAULT.algorithms
+    assert more == {ALG.MLKEM, ALG.MLDSA, ALG.HASH_MLDSA, ALG.HKDF}
+    assert profile.mlkem_parms == {MLKEM_PARMS.MLKEM_768, MLKEM_PARMS.MLKEM_1024}
+    assert profile.mldsa_parms == {MLDSA_PARMS.MLDSA_44, MLDSA_PARMS.MLDSA_65}
+    assert DEFAULT.mlkem_parms == DEFAULT.mldsa_parms == frozenset()
+    newer = {
+        CC.VERIFY_SEQUENCE_COMPLETE,
+        CC.SIGN_SEQUENCE_COMPLETE,
+        CC.VERIFY_DIGEST_SIGNATURE,
+        CC.SIGN_DIGEST,
+        CC.ENCAPSULATE,
+        CC.DECAPSULATE,
+        CC.VERIFY_SEQUENCE_START,
+        CC.SIGN_SEQUENCE_START,
+    }
+    assert {code for code in COMMANDS if find(code, profile) != find(code, DEFAULT)} == newer
+
+
+def test_limits_follow_the_largest_keys() -> None:
+    """Only of profiles that have such keys: others refuse what they refused before."""
+    profile = PROFILES["pqc-v1"]
+    limits = (profile.max_encrypted_secret_size, profile.max_public_size)
+    assert limits == (1568, 604 - 512 + 1952)
+    assert (DEFAULT.max_encrypted_secret_size, DEFAULT.max_public_size) == (512, 604)
+    assert (DEFAULT.max_context_size, DEFAULT.max_context_data_size) == (2680, 2748)
+    assert profile.max_context_data_size - profile.max_context_size == 68
+
+
+def test_parameter_sets_can_be_left_out() -> None:
+    one = named("pqc-v1 without MLKEM_1024 MLDSA_65")
+    assert one.mlkem_parms == {MLKEM_PARMS.MLKEM_768}
+    assert one.mldsa_parms == {MLDSA_PARMS.MLDSA_44}
+    assert one.max_encrypted_secret_size == 1088
+    assert one.max_public_size == 604 - 512 + 1312
+    none = named("pqc-v1 without MLKEM MLDSA HASH_MLDSA")
+    assert none.mlkem_parms == none.mldsa_parms == frozenset()
+    assert named("pqc-v1 without MLDSA").mldsa_parms == PROFILES["pqc-v1"].mldsa_parms
 
 
 def test_profiles_are_filed_under_their_names() -> None:
@@ -132,7 +173,8 @@ def test_fips_has_what_is_approved_and_nothing_else() -> None:
     commands = {
         code & (TPMA_CC.COMMAND_INDEX | TPMA_CC.V) for code in reported(tester, CAP.COMMANDS, 4)
     }
-    assert commands == set(COMMANDS) - {CC.COMMIT, CC.ECC_ENCRYPT, CC.ECC_DECRYPT}
+    newer = {code for code, spec in COMMANDS.items() if spec.version > FIRST_VERSION}
+    assert commands == set(COMMANDS) - {CC.COMMIT, CC.ECC_ENCRYPT, CC.ECC_DECRYPT} - newer
     assert tester.run(CC.COMMIT).rc == RC.COMMAND_CODE
 
 

@@ -404,6 +404,22 @@ def test_what_is_encoded_is_what_the_state_is(furnished: tuple[bytes, bytes]) ->
     assert_encodes(engine)
 
 
+def test_what_is_encoded_again_is_what_the_state_is_by_then(manufactured: bytes) -> None:
+    """Although encodings of what has not changed are kept."""
+    peer = EnginePeer(restored(manufactured), HostClock())
+    tester = Tester(peer)
+    assert tester.startup() == 0
+    for number in range(8):
+        for step in (_primary, _sequence, _define, _use_index, _hierarchy, _session, _policy):
+            step(tester, number)
+            assert_encodes(peer.engine)
+    permanent = peer.engine._tpm.permanent
+    for auth_value in (b"changed", b""):
+        permanent.owner.auth_value = auth_value
+        permanent.dictionary_attack.failed_tries += 1
+        assert_encodes(peer.engine)
+
+
 def _damage(draw: st.DrawFn, value: Any) -> Any:
     """The value with something in it replaced."""
     if isinstance(value, dict) and value and draw(st.integers(0, 9)):

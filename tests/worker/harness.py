@@ -8,7 +8,7 @@ import struct
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -207,12 +207,18 @@ class Host:
         return envelope_of(self.state / role, self.uuid)
 
     def serve(self, *, data: bool = True, **options: object) -> WorkerProcess:
-        worker, answer = self.try_to_serve(data=data, **options)
+        worker, answer = self.try_to_serve((), data=data, **options)
+        assert isinstance(answer, Ready), answer
+        return worker
+
+    def inherit(self, left: Sequence[int]) -> WorkerProcess:
+        """Serve with what a worker that crashed has left."""
+        worker, answer = self.try_to_serve(left, inherits=True)
         assert isinstance(answer, Ready), answer
         return worker
 
     def try_to_serve(
-        self, *, data: bool = True, **options: object
+        self, left: Sequence[int] = (), *, data: bool = True, **options: object
     ) -> tuple[WorkerProcess, Ready | Failed]:
         fields: dict[str, object] = {
             "uuid": self.uuid,
@@ -225,7 +231,7 @@ class Host:
         kinds += [(self.data_path, socket.SOCK_STREAM)] if data else []
         with files(self.state) as state, lock(self.state) as claim:
             listeners = [_listen(path, kind) for path, kind in kinds]
-            fds = [*state, claim, *(listener.fileno() for listener in listeners)]
+            fds = [*state, claim, *(listener.fileno() for listener in listeners), *left]
             answer = worker.ask(Serve(**fields), Ready | Failed, fds)  # type: ignore[arg-type]
             for listener in listeners:
                 listener.close()

@@ -17,6 +17,7 @@ from vtpmd.worker.control_client import ControlClient
 from vtpmd.worker.data_client import DataClient, Dialect
 from vtpmd.worker.drops import Drops
 from vtpmd.worker.instance import Instance
+from vtpmd.worker.tally import Tally
 
 
 class BrokenHost(FakeHost):
@@ -25,7 +26,8 @@ class BrokenHost(FakeHost):
     def __init__(self) -> None:
         super().__init__()
         self.running = True
-        self.execution = self
+        self.execution = self.engine = self
+        self.tally = Tally()
         self.defects: list[Exception] = []
         self.executed: list[bytes] = []
 

@@ -13,7 +13,8 @@ from tests.worker.harness import make_key
 from vtpmd.ipc.channel import Channel, ChannelClosedError
 from vtpmd.ipc.messages import STATE_FDS, GiveBack, Serve, TakenBack
 from vtpmd.ipc.rules import Side, State
-from vtpmd.worker.resting import taken, taken_at_last
+from vtpmd.linux.descriptors import close_fds
+from vtpmd.worker.last_word import answered, answered_at_last
 
 SOON = 0.05
 ORDER = GiveBack(Serve(UUID(int=1), "web1", make_key()))
@@ -29,7 +30,8 @@ class Bed:
 
     def take(self) -> None:
         """The keeper says that it has it."""
-        self.keeper.receive()
+        _, fds = self.keeper.receive()
+        close_fds(fds)
         self.keeper.send(TakenBack())
 
 
@@ -44,7 +46,7 @@ def bed() -> Iterator[Bed]:
 
 
 def test_a_keeper_that_says_nothing_in_time_can_t_have_it_later(bed: Bed) -> None:
-    assert not taken(bed.worker, ORDER, bed.fds, SOON)
+    assert not answered(bed.worker, ORDER, bed.fds, SOON)
     with pytest.raises(ChannelClosedError):
         bed.take()
 
@@ -54,15 +56,15 @@ def test_a_keeper_that_reads_nothing_does_not_hold_the_worker_up(bed: Bed) -> No
         full.setblocking(False)
         with pytest.raises(BlockingIOError):
             deque(iter(lambda: full.send(b"any"), 0), maxlen=0)
-    assert not taken(bed.worker, ORDER, bed.fds, SOON)
+    assert not answered(bed.worker, ORDER, bed.fds, SOON)
 
 
 def test_what_the_keeper_said_in_the_last_moment_counts(bed: Bed) -> None:
     bed.worker.send(ORDER, bed.fds)
     bed.take()
-    assert taken_at_last(bed.worker)
+    assert answered_at_last(bed.worker)
 
 
 def test_a_keeper_that_has_ended_has_nothing(bed: Bed) -> None:
     bed.keeper.close()
-    assert not taken(bed.worker, ORDER, bed.fds, SOON)
+    assert not answered(bed.worker, ORDER, bed.fds, SOON)

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,8 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from tests.worker.harness import files, opened
 from vtpmd.ipc.messages import SandboxMode
 from vtpmd.linux import kernel
+from vtpmd.linux import seccomp as compiler
+from vtpmd.linux.descriptors import close_fds
 from vtpmd.storage.state_file import FILE_SIZE
 from vtpmd.worker import sandbox, seccomp
 from vtpmd.worker.errors import SandboxError
@@ -247,7 +250,9 @@ def test_a_worker_has_its_files_and_no_more_space(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("sealed", [False, True], ids=["Landlock alone", "and seccomp"])
-def test_no_file_can_be_made_opened_renamed_or_removed(tmp_path: Path, sealed: bool) -> None:
+def test_no_file_can_be_made_opened_renamed_or_removed(
+    tmp_path: Path, sealed: bool, request: pytest.FixtureRequest
+) -> None:
     """Not even beneath a directory that is open, nor by the path of a file that is."""
     mine, other = tmp_path / "mine", tmp_path / "other"
     for path in (mine, other):
@@ -255,6 +260,7 @@ def test_no_file_can_be_made_opened_renamed_or_removed(tmp_path: Path, sealed: b
         (path / "nvram").write_bytes(b"secret")
     directory = os.open(mine, os.O_RDONLY | os.O_DIRECTORY)
     own = os.open(mine / "nvram", os.O_RDWR)
+    request.addfinalizer(partial(close_fds, [directory, own]))
     acts: dict[str, Act] = {
         "rename": lambda: os.rename("nvram", "x", src_dir_fd=directory, dst_dir_fd=directory),
         "symlink": lambda: os.symlink("nvram", "x", dir_fd=directory),
@@ -283,8 +289,11 @@ def test_no_file_can_be_made_opened_renamed_or_removed(tmp_path: Path, sealed: b
 
 
 @pytest.mark.parametrize("removing", [False, True])
-def test_a_process_with_sockets_of_its_own_may_remove_those(tmp_path: Path, removing: bool) -> None:
+def test_a_process_with_sockets_of_its_own_may_remove_those(
+    tmp_path: Path, removing: bool, request: pytest.FixtureRequest
+) -> None:
     directory = os.open(tmp_path, os.O_PATH | os.O_DIRECTORY)
+    request.addfinalizer(partial(os.close, directory))
     (tmp_path / "socket").touch()
 
     def work() -> None:
@@ -333,7 +342,7 @@ def test_what_the_zygote_has_compiled_is_loaded_without_the_compiler(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     rules = seccomp.prepare(removing=False).rules
-    monkeypatch.setattr(seccomp, "_library", None)
+    monkeypatch.setattr(compiler, "_library", None)
 
     def work() -> None:
         sandbox = Sandbox("require")
@@ -351,7 +360,7 @@ def test_a_missing_part_is_refused_or_told(
     tmp_path: Path, mode: SandboxMode, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(kernel, "landlock_abi", lambda: 0)
-    monkeypatch.setattr(seccomp, "_library", None)
+    monkeypatch.setattr(compiler, "_library", None)
     seccomp.prepare.cache_clear()
 
     def work() -> None:

@@ -1,8 +1,10 @@
 """One worker goes on where another gives way: clients notice nothing, whoever dies when."""
 
+import fcntl
 import hashlib
 import os
 import select
+import signal
 import struct
 import subprocess
 import threading
@@ -10,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
@@ -36,8 +39,10 @@ from tests.worker.harness import (
 from tests.worker.test_handover import PERMANENT, VOLATILE, read_state
 from tests.worker.test_long_commands import create_primary
 from tests.worker.test_migration import set_blob
-from vtpmd.ipc.channel import Channel
+from vtpmd.ipc.channel import Channel, ChannelClosedError
 from vtpmd.ipc.messages import (
+    PROGRESS_SIZE,
+    Bequeath,
     ChangeHandOver,
     Detained,
     Failed,
@@ -50,11 +55,17 @@ from vtpmd.ipc.messages import (
     ReadPcrs,
     Ready,
     Succeed,
+    Succeeded,
     Succession,
     UseKeeper,
 )
 from vtpmd.ipc.rules import Side, State
+from vtpmd.linux.descriptors import close_fds
+from vtpmd.linux.memory import memory_file
 from vtpmd.tpm.wire.constants import ALG, CC, RH, SE
+from vtpmd.worker import serving_lock
+from vtpmd.worker import successor as successor_module
+from vtpmd.worker.errors import DetainedError
 
 EXTEND_16 = "80020000004100000182000000100000000940000009000000000000000001000b"
 
@@ -337,6 +348,39 @@ def test_a_successor_that_ends_is_forgotten(machine: Machine, prepared: bool) ->
     assert len(tpm(machine.qemu.data, GET_RANDOM_16)) == 28
 
 
+def test_a_successor_that_hangs_is_not_waited_for(machine: Machine) -> None:
+    """Whatever it says later nobody hears."""
+    tpm(machine.qemu.data, STARTUP_CLEAR)
+    with _successor(machine) as successor:
+        successor.send(Prepared())
+        assert isinstance(_receive(successor), Succession)
+        assert len(tpm(machine.qemu.data, GET_RANDOM_16)) == 28
+        with pytest.raises(ChannelClosedError):
+            successor.send(Succeeded())
+    machine.succeed()
+
+
+def test_a_successor_that_nobody_hears_ends_while_its_predecessor_lives(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(successor_module, "_LETS_GO", 100)
+    with (tmp_path / "lock").open("w+") as file:
+        monkeypatch.setattr(serving_lock, "_held", [file.fileno()])
+        reader, writer = os.pipe()
+        if (pid := os.fork()) == 0:
+            fcntl.lockf(file.fileno(), fcntl.LOCK_SH)
+            os.write(writer, b"!")
+            signal.pause()
+        os.close(writer)
+        os.read(reader, 1)
+        os.close(reader)
+        with pytest.raises(DetainedError):
+            successor_module._demand_gone()
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+        successor_module._demand_gone()
+
+
 def test_who_gives_way_does_not_fall_asleep_before(machine: Machine) -> None:
     """A successor may take longer to be prepared than its clients say nothing."""
     with _keeper(machine, idle=100) as keeper:
@@ -458,12 +502,12 @@ def _successor(machine: Machine) -> Iterator[Channel]:
 def _keeper(machine: Machine, idle: int) -> Iterator[Channel]:
     """A keeper in this process, to which the machine's worker may give its TPM."""
     ours, theirs = Channel.pair()
-    memory = os.memfd_create("suspended")
-    with theirs:
-        machine.worker.ask(UseKeeper(idle), KeeperUsed, [theirs.fileno(), memory])
-    os.close(memory)
+    with theirs, memory_file("sealed") as memory, memory_file("noted", PROGRESS_SIZE) as progress:
+        machine.worker.ask(UseKeeper(idle), KeeperUsed, [theirs.fileno(), memory, progress])
     keeper = Channel(ours, Side.PREDECESSOR, State.SUCCEEDED)
-    keeper.meet()
+    left, fds = _receive_all(keeper)
+    close_fds(fds)
+    assert isinstance(left, Bequeath)
     yield keeper
     keeper.close()
 

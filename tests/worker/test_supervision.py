@@ -5,6 +5,7 @@ import selectors
 import signal
 import socket
 import struct
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -26,7 +27,7 @@ from vtpmd.ipc.messages import Event, Pcrs, ReadPcrs, Stop, Stopped
 from vtpmd.ipc.quota import MAX_DETAIL, Quota
 from vtpmd.ipc.rules import CODEC, Side, State
 from vtpmd.linux.peers import PeerPolicy
-from vtpmd.tpm.engine import Engine
+from vtpmd.tpm.engine import Engine, Reply
 from vtpmd.worker.instance import Instance
 from vtpmd.worker.loop import Loop
 from vtpmd.worker.options import Listeners, Options
@@ -179,10 +180,12 @@ def test_the_loop_is_told_of_each_report(tmp_path: Path, monkeypatch: pytest.Mon
     supervision = Supervision(None)
     monkeypatch.setattr(Loop, "attend", lambda loop: told.append(supervision.deadline))
     engine = Engine.manufacture("default-v1", ["sha256"], entropy, now)
-    with opened(tmp_path) as state:
+    with opened(tmp_path) as state, closing(SideThread[Reply]()) as side:
         instance = Instance(engine, state, supervision.report)
         options = Options(INSTANCE, "web1", {}, PeerPolicy())
-        Server(instance, SideThread(), Listeners(None, None), supervision, options)
+        server = Server(instance, side, Listeners(None, None), supervision, options)
+        server.loop.close()
+        server._aside.close()
         for _ in range(21):
             instance.execution.report("shutdown", "")
     assert len(told) == 21

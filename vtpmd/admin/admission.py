@@ -1,6 +1,7 @@
 """Who may use the admin socket, and how many at once: decided when they connect."""
 
 import contextlib
+from collections.abc import Callable
 from typing import Final
 
 import trio
@@ -31,10 +32,14 @@ class Admission:
 
     Whether a peer is one is known without asking anybody: the kernel tells the peer's groups, and
     the id of the admin group is looked up beforehand, again every `LOOKUP_INTERVAL` seconds.
+    `open_to_group` is called with it then, whenever it is another one.
     """
 
-    def __init__(self, group: str | None) -> None:
+    def __init__(
+        self, group: str | None, open_to_group: Callable[[int], None] = lambda group: None
+    ) -> None:
         self._group = group
+        self._open_to_group = open_to_group
         self._policy = administrators(None)
         self._connections = Quota(CONNECTIONS, CONNECTIONS_PER_USER, RESERVED_CONNECTIONS)
 
@@ -48,10 +53,13 @@ class Admission:
         """Find out the id of the admin group. As long as nobody answers, the last one holds."""
         if self._group is None:
             return
+        before = self._policy.gids
         with trio.move_on_after(LOOKUP_TIMEOUT):
             self._policy = await trio.to_thread.run_sync(
                 administrators, self._group, abandon_on_cancel=True
             )
+        for group in self._policy.gids - before:
+            await trio.to_thread.run_sync(self._open_to_group, group)
 
     async def keep_group_current(self) -> None:
         """Look the admin group up again and again, if there is one."""

@@ -21,9 +21,11 @@ from vtpmd.operations.ek_import import ek_import
 from vtpmd.operations.ek_renew import ek_renew
 from vtpmd.operations.ek_requests import ek_requests
 from vtpmd.operations.ek_show import ek_show
+from vtpmd.operations.events import events
 from vtpmd.operations.incoming import create_incoming
 from vtpmd.operations.info import info
 from vtpmd.operations.list import list_
+from vtpmd.operations.metrics import metrics
 from vtpmd.operations.migrate import migrate, ticket
 from vtpmd.operations.migrate_check import migrate_check
 from vtpmd.operations.pcr import pcr
@@ -34,9 +36,11 @@ from vtpmd.operations.set import set_
 from vtpmd.operations.start import start
 from vtpmd.operations.stop import stop
 from vtpmd.operations.take_back import take_back
+from vtpmd.operations.top import top
 from vtpmd.operations.unlock import unlock, unlock_all
 from vtpmd.operations.upgrade import upgrade, upgrade_all
 from vtpmd.telemetry.audit import Audit, acting
+from vtpmd.telemetry.metrics import MEDIA_TYPE
 
 from .conversation import Request, Response
 from .documents import write
@@ -65,6 +69,9 @@ class Handler:
 
 
 HANDLERS: dict[names.Route, Handler] = {
+    names.METRICS: Handler(metrics, media_type=MEDIA_TYPE),
+    names.EVENTS: Handler(events, query=api.EventsRequest),
+    names.TOP: Handler(top),
     names.CAPABILITIES: Handler(capabilities),
     names.DOCTOR: Handler(doctor),
     names.DOCTOR_INSTANCE: Handler(doctor_instance),

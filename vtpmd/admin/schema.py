@@ -23,6 +23,7 @@ from pydantic import (
 from vtpmd.api import problems
 from vtpmd.api.problems import OperationError
 from vtpmd.api.schema import Request
+from vtpmd.api.watching import MAX_WAIT
 from vtpmd.config.schema import ClonePolicy, EkKind, PcrBanks, Profile, socket_mode
 
 SomeRequest = TypeVar("SomeRequest", bound=Request)
@@ -43,6 +44,9 @@ CONSTRAINTS: Final[dict[str, Any]] = {
     "owner": Annotated[str, Field(max_length=256)] | None,
     "mode": Annotated[str, AfterValidator(_octal)] | None,
     "since": AwareDatetime | None,
+    "after": Annotated[int, Field(ge=0, le=1 << 62)],
+    "instance": Annotated[str, Field(max_length=64)] | None,
+    "wait": Annotated[int, Field(ge=0, le=MAX_WAIT)],
     "step": Literal["declare", "cancel", "done"],
     "kinds": Annotated[list[EkKind], AfterValidator(tuple)] | None,
     "files": Annotated[dict[str, str], Field(min_length=1, max_length=16)],

@@ -42,20 +42,33 @@ Dispatch = Callable[[Request], Awaitable[Response]]
 class Server:
     """Answers administrators on a listening socket; everybody else gets a 403, unheard.
 
+    `open_to_group` is called with the GID of the admin group as soon as it is known.
+
     Refusals and failures that others can provoke are recorded once, and counted from then on.
     """
 
-    def __init__(self, dispatch: Dispatch, group: str | None, audit: Audit) -> None:
+    def __init__(
+        self,
+        dispatch: Dispatch,
+        group: str | None,
+        audit: Audit,
+        open_to_group: Callable[[int], None] = lambda group: None,
+    ) -> None:
         self._dispatch = dispatch
         self._audit = audit
-        self.admission = Admission(group)
+        self.admission = Admission(group, open_to_group)
         self._bodies = Quota(BODIES, BODIES_PER_USER, RESERVED_BODIES)
         self._refusals = Coalescer[tuple[int, str]](self._record_refusals)
         self._failures = Coalescer[tuple[str, str]](_log_failures)
 
-    async def serve(self, listener: socket.socket) -> None:
-        """Accept connections until cancelled."""
+    async def serve(
+        self,
+        listener: socket.socket,
+        task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
+    ) -> None:
+        """Accept connections until cancelled; started when administrators can come."""
         await self.admission.look_up_group()
+        task_status.started()
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self.admission.keep_group_current)

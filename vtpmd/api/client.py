@@ -9,9 +9,10 @@ key provider.
 """
 
 import json
+import os
 from typing import TypeVar
 
-from . import codec, http, names, schema
+from . import codec, http, names, problems, schema
 from .errors import UNREACHABLE, ClientError
 from .names import Route
 
@@ -23,6 +24,19 @@ class Client:
 
     def __init__(self, path: str = names.DEFAULT_ADMIN_SOCKET) -> None:
         self.path = path
+
+    def metrics(self) -> bytes:
+        """The daemon's metrics, in Prometheus' text format."""
+        return self._exchange(names.METRICS, "", b"")
+
+    def events(self, request: schema.EventsRequest | None = None) -> schema.EventList:
+        """What has happened to instances; waits for something if that is asked for."""
+        answer = self._exchange(names.EVENTS, "", b"", query=_query(request))
+        return self._read(schema.EventList, answer)
+
+    def top(self) -> schema.UsageList:
+        """How much each instance is used."""
+        return self._ask(names.TOP, schema.UsageList)
 
     def capabilities(self) -> schema.Capabilities:
         """What the daemon can do on its host."""
@@ -246,6 +260,8 @@ class Client:
         target = route.path.format(name=http.quote(name)) + query
         try:
             status, answer = http.exchange(self.path, route.method, target, body, media_type)
+        except PermissionError:
+            raise ClientError(problems.FORBIDDEN, self._kept_out()) from None
         except (OSError, http.AnswerError) as error:
             raise self._unreachable(getattr(error, "strerror", None) or str(error)) from None
         if not 200 <= status < 300:
@@ -263,6 +279,12 @@ class Client:
             return json.loads(answer)
         except (ValueError, RecursionError):
             raise self._unreachable("the answer is not JSON") from None
+
+    def _kept_out(self) -> str:
+        return (
+            f"User {os.geteuid()} may not use the admin socket {self.path}: only root, the "
+            "daemon's user and members of its admin group may."
+        )
 
     def _unreachable(self, reason: str) -> ClientError:
         return ClientError(UNREACHABLE, f"No answer from vtpmd on {self.path}: {reason}.")

@@ -25,6 +25,9 @@ class Route(NamedTuple):
     path: str
 
 
+METRICS: Final = Route("metrics", "GET", "/metrics")
+EVENTS: Final = Route("events", "GET", f"{API}/events")
+TOP: Final = Route("top", "GET", f"{API}/usage")
 CAPABILITIES: Final = Route("capabilities", "GET", f"{API}/capabilities")
 DOCTOR: Final = Route("doctor", "GET", f"{API}/doctor")
 DOCTOR_INSTANCE: Final = Route("doctor", "GET", f"{API}/instances/{{name}}/doctor")
@@ -81,7 +84,7 @@ IMPORT_KEYS: Final = Route("provider import", "POST", f"{API}/providers/{{name}}
 # Requests that only look: the audit log may leave them out.
 READS: Final = frozenset(
     {
-        *(CAPABILITIES, DOCTOR, DOCTOR_INSTANCE, LIST, INFO, PCRS, SNAPSHOTS),
+        *(METRICS, EVENTS, TOP, CAPABILITIES, DOCTOR, DOCTOR_INSTANCE, LIST, INFO, PCRS, SNAPSHOTS),
         *(EK, CA, CA_CERTIFICATES, PROVIDERS),
     }
 )

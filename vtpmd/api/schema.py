@@ -10,7 +10,6 @@ Both sides may be of different versions, so there is one rule for each direction
 `codec` reads and writes them; the daemon's half of the rule for requests is `vtpmd.admin.schema`.
 """
 
-from dataclasses import field
 from datetime import datetime
 from uuid import UUID
 
@@ -37,11 +36,25 @@ from .migration import IncomingRequest as IncomingRequest
 from .migration import MigrateCheck as MigrateCheck
 from .migration import MigrateCheckRequest as MigrateCheckRequest
 from .migration import MigrateRequest as MigrateRequest
+from .providers import BackupNote as BackupNote
+from .providers import BackupRequest as BackupRequest
+from .providers import KeyImportRequest as KeyImportRequest
+from .providers import KeyImportResult as KeyImportResult
+from .providers import KeyringBackup as KeyringBackup
+from .providers import ProviderDetails as ProviderDetails
+from .providers import ProviderInfo as ProviderInfo
+from .providers import ProviderList as ProviderList
+from .providers import RotateResult as RotateResult
 from .snapshots import SnapshotDeleteRequest as SnapshotDeleteRequest
 from .snapshots import SnapshotInfo as SnapshotInfo
 from .snapshots import SnapshotList as SnapshotList
 from .snapshots import SnapshotRequest as SnapshotRequest
 from .snapshots import SnapshotRestoreRequest as SnapshotRestoreRequest
+from .watching import EventInfo as EventInfo
+from .watching import EventList as EventList
+from .watching import EventsRequest as EventsRequest
+from .watching import InstanceUsage as InstanceUsage
+from .watching import UsageList as UsageList
 
 
 class CreateRequest(Request):
@@ -139,25 +152,6 @@ class RestoreRequest(Request):
     replace: bool = False
     start: bool = False
     confirmed: bool = False
-
-
-class BackupRequest(Request):
-    """The passphrase that will open a backup of keys."""
-
-    passphrase: str = field(repr=False)
-
-
-class BackupNote(Request):
-    """Which KEK versions are in a backup that has been written."""
-
-    key_versions: tuple[str, ...]
-
-
-class KeyImportRequest(Request):
-    """A backup of keys (base64) and its passphrase."""
-
-    backup: str = field(repr=False)
-    passphrase: str = field(repr=False)
 
 
 class KeySlot(Report):
@@ -341,17 +335,6 @@ class Digests(Report):
     banks: dict[str, dict[int, str]]
 
 
-class ProviderInfo(Report):
-    """A configured key provider and whether it can be used now."""
-
-    name: str
-    type: str
-    default: bool
-    recovery: bool
-    available: bool
-    reason: str
-
-
 class Capabilities(Report):
     """What this daemon can do. `create`: "available", or "unavailable: …" with the reason."""
 
@@ -362,38 +345,3 @@ class Capabilities(Report):
     key_providers: tuple[ProviderInfo, ...]
     sandbox: str
     states: tuple[str, ...]
-
-
-class ProviderDetails(ProviderInfo):
-    """`instances`: how many have their key there; `description`: what the provider reports."""
-
-    instances: int
-    description: dict[str, object]
-
-
-class ProviderList(Report):
-    """`not_configured`: providers that instances need and the configuration lacks."""
-
-    providers: tuple[ProviderDetails, ...]
-    not_configured: tuple[str, ...]
-
-
-class RotateResult(Report):
-    """The KEK version that wraps from now on; instances get it when they are rekeyed."""
-
-    provider: str
-    key_version: str
-
-
-class KeyringBackup(Report):
-    """The content of a backup file (base64) and the KEK versions in it."""
-
-    backup: str
-    key_versions: tuple[str, ...]
-
-
-class KeyImportResult(Report):
-    """How many KEK versions were new to a provider."""
-
-    provider: str
-    added: int

@@ -9,12 +9,19 @@ from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
 from vtpmd.tpm.crypto.ecc import CURVES, Curve, Point
 from vtpmd.tpm.crypto.hashes import HASHES, digest
+from vtpmd.tpm.crypto.mldsa import is_public_key
 from vtpmd.tpm.crypto.rsa import DEFAULT_EXPONENT, RsaPublicKey
 from vtpmd.tpm.rc import TpmError
 from vtpmd.tpm.wire.algorithms import TPMS_ECC_POINT, TPMS_SCHEME_HASH
 from vtpmd.tpm.wire.attributes import TPMA_OBJECT
 from vtpmd.tpm.wire.constants import ALG
-from vtpmd.tpm.wire.objects import TPMS_ECC_PARMS, TPMS_RSA_PARMS, TPMT_PUBLIC
+from vtpmd.tpm.wire.objects import (
+    TPMS_ECC_PARMS,
+    TPMS_HASH_MLDSA_PARMS,
+    TPMS_MLDSA_PARMS,
+    TPMS_RSA_PARMS,
+    TPMT_PUBLIC,
+)
 
 from .allowed import ACCEPTED
 from .errors import MalformedError
@@ -47,14 +54,26 @@ class EccPublicKey:
     point: Point
 
 
+@dataclass(frozen=True)
+class MldsaPublicKey:
+    """A key of ML-DSA or HashML-DSA, which only signs."""
+
+    scheme: int
+    parms: int
+    octets: bytes
+    hash_alg: int
+    """Of the digest over PCRs: the hash of HashML-DSA, for ML-DSA the key's nameAlg."""
+
+
 PublicKey = RsaPublicKey | EccPublicKey
+SigningKey = PublicKey | MldsaPublicKey
 
 
 @dataclass(frozen=True)
 class Key:
     """A public key, with the public area of the TPM's object where that is known."""
 
-    key: PublicKey
+    key: SigningKey
     public: TPMT_PUBLIC | None = None
 
     @property
@@ -126,7 +145,7 @@ def _from_pem(octets: bytes) -> PublicKey:
         raise MalformedError("no public key in PEM") from None
 
 
-def _from_public(public: TPMT_PUBLIC) -> PublicKey:
+def _from_public(public: TPMT_PUBLIC) -> SigningKey:
     parameters, unique = public.parameters, public.unique
     if isinstance(parameters, TPMS_RSA_PARMS) and isinstance(unique, bytes):
         key = _rsa(int.from_bytes(unique), parameters.exponent or DEFAULT_EXPONENT)
@@ -139,7 +158,16 @@ def _from_public(public: TPMT_PUBLIC) -> PublicKey:
         if not curve.contains(point):
             raise MalformedError("an ECC key that is not a point on its curve")
         return EccPublicKey(curve, point)
-    raise MalformedError("a key that is neither RSA nor ECC")
+    if isinstance(parameters, TPMS_MLDSA_PARMS | TPMS_HASH_MLDSA_PARMS) and isinstance(
+        unique, bytes
+    ):
+        parms, hash_alg = parameters.parameter_set, public.name_alg
+        if isinstance(parameters, TPMS_HASH_MLDSA_PARMS):
+            hash_alg = parameters.hash_alg
+        if not is_public_key(parms, unique) or hash_alg not in HASHES:
+            raise MalformedError("an ML-DSA key of another size, or by a hash not known here")
+        return MldsaPublicKey(public.type, parms, unique, hash_alg)
+    raise MalformedError("a key that is neither RSA, ECC nor ML-DSA")
 
 
 def _rsa(n: int, e: int) -> RsaPublicKey:

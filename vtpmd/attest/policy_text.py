@@ -23,7 +23,7 @@ from .errors import MalformedError
 from .policy import Policy
 
 VERSION: Final = 1
-MAX_SIZE: Final = 1024 * 1024
+MAX_SIZE: Final = 128 * 1024
 _DIGEST_SIZES: Final = frozenset(DIGEST_SIZES.values()) - {0}
 _SHA256_SIZE: Final = frozenset({32})
 

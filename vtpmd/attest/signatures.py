@@ -5,6 +5,7 @@ from typing import Final
 
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 
+from vtpmd.tpm.crypto import mldsa
 from vtpmd.tpm.crypto.ecc_signatures import verify_ecdsa, verify_ecschnorr
 from vtpmd.tpm.crypto.hashes import HASHES, digest
 from vtpmd.tpm.crypto.rsa import RsaPublicKey
@@ -13,17 +14,19 @@ from vtpmd.tpm.rc import TpmError
 from vtpmd.tpm.wire.algorithms import (
     TPMS_SCHEME_HASH,
     TPMS_SIGNATURE_ECC,
+    TPMS_SIGNATURE_HASH_MLDSA,
     TPMS_SIGNATURE_RSA,
     TPMT_SIGNATURE,
 )
 from vtpmd.tpm.wire.constants import ALG
+from vtpmd.tpm.wire.limits import MAX_MLDSA_SIG_SIZE
 from vtpmd.tpm.wire.objects import TPMS_ECC_PARMS, TPMS_RSA_PARMS
 
 from .allowed import ACCEPTED
 from .errors import MalformedError
-from .keys import Key, PublicKey
+from .keys import EccPublicKey, Key, MldsaPublicKey, SigningKey
 
-MAX_SIZE: Final = 1024
+MAX_SIZE: Final = 4 + 2 + MAX_MLDSA_SIG_SIZE
 _DER_SEQUENCE: Final = 0x30
 
 for _structure in TPMT_SIGNATURE, TPMS_SIGNATURE_RSA, TPMS_SIGNATURE_ECC:
@@ -37,7 +40,7 @@ class Signature:
     scheme: int
     hash_alg: int
     value: bytes | tuple[int, int]
-    """Of RSA the octets, of ECC (r, s)."""
+    """Of ECC (r, s), of others the octets."""
 
 
 def parse_signature(octets: bytes, key: Key) -> list[Signature]:
@@ -51,12 +54,12 @@ def parse_signature(octets: bytes, key: Key) -> list[Signature]:
     if isinstance(key.key, RsaPublicKey):
         if len(octets) == key.key.size and not _is_head(octets, key.key.size):
             return [Signature(*scheme, octets) for scheme in _schemes(key, _RSA)]
-    elif octets[:1] == bytes([_DER_SEQUENCE]):
+    elif isinstance(key.key, EccPublicKey) and octets[:1] == bytes([_DER_SEQUENCE]):
         return [Signature(*scheme, _from_der(octets)) for scheme in _schemes(key, _ECC)]
     return _parse_tpm(octets, key.key)
 
 
-def is_valid(signature: Signature, key: PublicKey, message: bytes) -> bool:
+def is_valid(signature: Signature, key: SigningKey, message: bytes) -> bool:
     """Whether the holder of `key` has signed these octets."""
     alg, value = signature.hash_alg, signature.value
     hashed = digest(alg, message)
@@ -65,11 +68,22 @@ def is_valid(signature: Signature, key: PublicKey, message: bytes) -> bool:
             return verify_rsassa(key, alg, hashed, value)
         case ALG.RSAPSS, bytes() if isinstance(key, RsaPublicKey):
             return verify_rsapss(key, alg, hashed, value)
-        case ALG.ECDSA, (int(r), int(s)) if not isinstance(key, RsaPublicKey):
+        case ALG.ECDSA, (int(r), int(s)) if isinstance(key, EccPublicKey):
             return verify_ecdsa(key.curve, key.point, hashed, r, s)
-        case ALG.ECSCHNORR, (int(r), int(s)) if not isinstance(key, RsaPublicKey):
+        case ALG.ECSCHNORR, (int(r), int(s)) if isinstance(key, EccPublicKey):
             return verify_ecschnorr(key.curve, key.point, alg, hashed, r, s)
+        case ALG.MLDSA, bytes() if isinstance(key, MldsaPublicKey):
+            running = mldsa.running_mu(key.octets, b"")
+            running.update(message)
+            return _is_of_mldsa(key, running.digest(), value)
+        case ALG.HASH_MLDSA, bytes() if isinstance(key, MldsaPublicKey):
+            mu = mldsa.mu_of_digest(key.octets, b"", alg, hashed)
+            return _is_of_mldsa(key, mu, value)
     return False
+
+
+def _is_of_mldsa(key: MldsaPublicKey, mu: bytes, signature: bytes) -> bool:
+    return mldsa.verify(mldsa.decoded(key.parms, key.octets), mu, signature)
 
 
 def _is_head(octets: bytes, key_size: int) -> bool:
@@ -101,11 +115,13 @@ def _from_der(octets: bytes) -> tuple[int, int]:
     return r, s
 
 
-def _parse_tpm(octets: bytes, key: PublicKey) -> list[Signature]:
+def _parse_tpm(octets: bytes, key: SigningKey) -> list[Signature]:
     try:
         parsed = TPMT_SIGNATURE.parse(octets, ACCEPTED)
     except TpmError as error:
         raise MalformedError(f"no whole TPMT_SIGNATURE or plain signature: {error}") from None
+    if isinstance(key, MldsaPublicKey):
+        return _of_mldsa(parsed, key)
     of_rsa = isinstance(key, RsaPublicKey)
     match parsed.signature:
         case TPMS_SIGNATURE_RSA(hash=alg, sig=value) if isinstance(key, RsaPublicKey):
@@ -116,3 +132,17 @@ def _parse_tpm(octets: bytes, key: PublicKey) -> list[Signature]:
             pair = int.from_bytes(r), int.from_bytes(s)
             return [Signature(parsed.sig_alg, alg, pair)] if alg in HASHES else []
     return []
+
+
+def _of_mldsa(parsed: TPMT_SIGNATURE, key: MldsaPublicKey) -> list[Signature]:
+    if parsed.sig_alg != key.scheme:
+        return []
+    value = parsed.signature
+    if isinstance(value, TPMS_SIGNATURE_HASH_MLDSA):
+        if value.hash != key.hash_alg:
+            return []
+        value = value.signature
+    assert isinstance(value, bytes)
+    if len(value) != mldsa.PARAMETER_SETS[key.parms].signature_size:
+        raise MalformedError(f"{len(value)} octets are no signature of this ML-DSA key")
+    return [Signature(parsed.sig_alg, key.hash_alg, value)]

@@ -70,6 +70,13 @@ def write(path: Path, content: bytes) -> None:
         raise refused(path, error.strerror or str(error)) from None
 
 
+def remove(path: Path) -> None:
+    """Remove a file that `write` has made, if that is possible."""
+    if not is_standard(path):
+        with contextlib.suppress(OSError):
+            path.unlink()
+
+
 def make_directory(path: Path) -> None:
     """Make a directory (mode 0700) unless it is there. Raises ClientError."""
     try:

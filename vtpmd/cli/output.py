@@ -3,7 +3,8 @@
 import json
 import re
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
+from datetime import datetime
 from pathlib import Path
 
 import click
@@ -75,6 +76,7 @@ json_option = click.option(
     "--json", "as_json", is_flag=True, callback=_note_json, help="Print JSON for programs."
 )
 name_argument = click.argument("name", metavar="NAME|UUID")
+names_argument = click.argument("names", metavar="NAME|UUID…", nargs=-1, required=True)
 
 
 def client() -> Client:
@@ -178,8 +180,18 @@ def show_fields(fields: Sequence[tuple[str, str]]) -> None:
         say(f"{printable(name) + ':':<{width}}  {value}")
 
 
-def show_table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """Print a table: drawn on a terminal, plain columns into a pipe."""
+def end_text(moment: datetime) -> str:
+    """When a certificate ends, for people (RFC 5280, 4.1.2.5: those of the year 9999 don't)."""
+    return "never" if moment.year == datetime.max.year else time_text(moment)
+
+
+def show_table(
+    headings: Sequence[str], rows: Iterable[Sequence[str]], whole: Collection[str] = ()
+) -> None:
+    """Print a table: drawn on a terminal, plain columns into a pipe.
+
+    Cells of the columns that are `whole` are never cut nor broken, however narrow the terminal.
+    """
     lines = [tuple(map(printable, row)) for row in rows]
     if sys.stdout.isatty():
         from rich import box
@@ -187,7 +199,10 @@ def show_table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
         from rich.table import Table
         from rich.text import Text
 
-        table = Table(*headings, box=box.SIMPLE_HEAD)
+        table = Table(box=box.SIMPLE_HEAD)
+        for heading, *cells in zip(headings, *lines, strict=True):
+            width = max(map(len, (heading, *cells))) if heading in whole else None
+            table.add_column(heading, min_width=width, no_wrap=heading in whole, overflow="fold")
         for row in lines:
             table.add_row(*map(Text, row))
         Console().print(table)

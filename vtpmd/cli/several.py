@@ -24,17 +24,36 @@ def each(
     under that name. If something failed, vtpmctl ends with the first failure's exit status.
     Raises ClientError as soon as the daemon cannot be reached.
     """
+    _each([(str(info.uuid), info.name) for info in instances], ask, line, json_name)
+
+
+def each_named(
+    names: Sequence[str],
+    ask: Callable[[str], SomeReport],
+    line: Callable[[SomeReport], str],
+    json_name: str | None,
+) -> None:
+    """The same for instances that somebody has named, each once."""
+    _each([(name, name) for name in dict.fromkeys(names)], ask, line, json_name)
+
+
+def _each(
+    instances: Sequence[tuple[str, str]],
+    ask: Callable[[str], SomeReport],
+    line: Callable[[SomeReport], str],
+    json_name: str | None,
+) -> None:
     done: list[dict[str, object]] = []
     failures: list[tuple[str, ClientError]] = []
-    for number, info in enumerate(instances, 1):
+    for number, (subject, name) in enumerate(instances, 1):
         place = f"[{number}/{len(instances)}]"
         try:
-            report = ask(str(info.uuid))
+            report = ask(subject)
         except ClientError as error:
             if error.problem is UNREACHABLE:
                 raise
-            failures.append((info.name, error))
-            say(f"{place} {info.name}: {error.detail}", err=True)
+            failures.append((name, error))
+            say(f"{place} {name}: {error.detail}", err=True)
             continue
         done.append(report.document)
         if json_name is None:

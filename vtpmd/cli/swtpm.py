@@ -27,6 +27,9 @@ What differs from swtpm:
   Its files have mode 0600, whatever --tpmstate mode=… says; it is no state that swtpm can read.
   The process is sandboxed unless --seccomp action=none is given; what is not permitted fails.
   Only TPM 2.0 and only the socket interface.
+  A new TPM has no persistent EKs: swtpm_setup --createek puts them there.
+  DIRECTORY/tpm2-00.permall holds no state, but tells swtpm_setup that there is one. Where
+  swtpm_setup has removed it (--overwrite), it gets a new TPM; the former is in nvram.replaced.
 """
 
 
@@ -106,8 +109,9 @@ def main() -> None:
 )
 @click.option(
     "--log",
-    **_words(options.log, "file=P | fd=N [,level=N][,prefix=T][,truncate]"),
-    help="Instead of standard error; file=- is nowhere, level 5 and more tells more.",
+    **_words(options.log, "[file=P | fd=N][,level=N][,prefix=T][,truncate]"),
+    help="Where to log instead of standard error (file=- is nowhere), and how much: at level 0 "
+    "what fails, from 5 on every command with its response code.",
 )
 @click.option("--pid", **_words(options.pid, "file=P | fd=N"), help="Write the process id there.")
 @click.option(

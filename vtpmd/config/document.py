@@ -1,6 +1,6 @@
 """YAML as people write it, read strictly: what YAML silently accepts is a problem with its line."""
 
-from typing import Final
+from typing import Any, Final
 
 import yaml
 from yaml.reader import ReaderError
@@ -9,6 +9,8 @@ MAX_SIZE: Final = 1024 * 1024
 MAX_DEPTH: Final = 20
 MAX_VALUES: Final = 10_000
 """As many as there are when each alias is replaced by what it stands for."""
+_TOO_DEEP: Final = "nested too deeply"
+_TOO_MANY: Final = f"more than {MAX_VALUES} values, aliases replaced"
 
 KeyPath = tuple[str | int, ...]
 
@@ -27,10 +29,13 @@ def read(text: bytes, source: str) -> tuple[object, dict[KeyPath, int]]:
     `source` is its name in problems. Raises DocumentError.
     """
     try:
-        root = yaml.compose(text, Loader=yaml.SafeLoader)
+        loader = _Loader(text)
+        root = loader.get_single_node()
         lines: dict[KeyPath, int] = {}
         problems = _survey(root, (), lines) if root is not None else []
-        content = yaml.safe_load(text) if not problems else None
+        content = loader.construct_document(root) if root is not None and not problems else None
+    except _LimitError as error:
+        raise DocumentError([f"{source}:{error.line}: {error}"]) from None
     except yaml.MarkedYAMLError as error:
         line = f":{error.problem_mark.line + 1}" if error.problem_mark else ""
         raise DocumentError([f"{source}{line}: not YAML: {error.problem}"]) from None
@@ -45,6 +50,32 @@ def read(text: bytes, source: str) -> tuple[object, dict[KeyPath, int]]:
     return content, lines
 
 
+class _LimitError(Exception):
+    """There is more of something than is read, in this line."""
+
+    def __init__(self, line: int, reason: str) -> None:
+        super().__init__(reason)
+        self.line = line
+
+
+class _Loader(yaml.SafeLoader):
+    """Stops where a limit is passed: how long the rest takes grows faster than its size."""
+
+    _depth = 0
+    _nodes = 0
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        self._depth += 1
+        self._nodes += 1
+        if self._depth > MAX_DEPTH + 1:
+            raise _LimitError(self.line + 1, _TOO_DEEP)
+        if self._nodes > 2 * MAX_VALUES:  # keys are nodes, too
+            raise _LimitError(self.line + 1, _TOO_MANY)
+        node: yaml.Node | None = super().compose_node(parent, index)
+        self._depth -= 1
+        return node
+
+
 def write(content: object) -> str:
     """A document with this content in ASCII, in which keys stay in their order."""
     return yaml.safe_dump(content, sort_keys=False, width=100)
@@ -54,9 +85,9 @@ def _survey(node: yaml.Node, path: KeyPath, lines: dict[KeyPath, int]) -> list[t
     """Record the line of every path; report mistakes that YAML silently accepts."""
     lines[path] = line = node.start_mark.line + 1
     if len(path) > MAX_DEPTH:
-        return [(line, "nested too deeply")]
+        return [(line, _TOO_DEEP)]
     if len(lines) > MAX_VALUES:
-        return [(line, f"more than {MAX_VALUES} values, aliases replaced")]
+        return [(line, _TOO_MANY)]
     problems: list[tuple[int, str]] = []
     if isinstance(node, yaml.SequenceNode):
         for index, item in enumerate(node.value):

@@ -172,6 +172,16 @@ class Identity(Section):
     roots: ReadFile | None = None
 
 
+class Metrics(Section):
+    """Metrics on a port of the loopback interface, beside the admin socket.
+
+    `per_instance`: also some of each instance, with its UUID and name as labels.
+    """
+
+    port: Annotated[int, Field(ge=1, le=65535)] | None = None
+    per_instance: bool = False
+
+
 class Log(Section):
     """Lines on standard error."""
 
@@ -201,6 +211,7 @@ class Configuration(Section):
     clone: Clone = Clone()
     identity: Identity = Identity()
     audit: Audit = Audit()
+    metrics: Metrics = Metrics()
     log: Log = Log()
 
     @model_validator(mode="after")

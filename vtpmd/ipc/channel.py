@@ -8,13 +8,13 @@ readiness first.
 
 import array
 import contextlib
-import os
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import cast
 
+from vtpmd.linux.descriptors import close_fds
 from vtpmd.linux.peers import CREDENTIALS, Peer
 
 from . import version
@@ -54,6 +54,9 @@ class Channel:
         """The version of the other end, once its greeting has been received."""
         self.sender: Peer | None = None
         """Who sent the packet received last, by the kernel's word; None unless from `connect`."""
+        self.on_close: Callable[[Channel], None] = lambda channel: None
+        """Is given this channel before it is closed, also by `receive`: who waits for it must
+        forget it while it has its descriptor."""
         with contextlib.suppress(OSError):  # whoever is gone is missed when a message is sent
             sock.send(greeting(version.PROTOCOL))
 
@@ -100,6 +103,8 @@ class Channel:
         return cls(sock, side, state)
 
     def close(self) -> None:
+        if self.fileno() >= 0:
+            self.on_close(self)
         self._socket.close()
 
     def send(self, message: Message, fds: Sequence[int] = ()) -> None:
@@ -125,7 +130,7 @@ class Channel:
         """
         if self.peer_version is None:
             packet, fds = self._receive_packet()
-            _close_all(fds)
+            close_fds(fds)
             self.peer_version = None if fds else read_greeting(bytes(packet))
             if self.peer_version is None:
                 self.close()
@@ -151,7 +156,7 @@ class Channel:
             message = self._decode(bytes(packet))
             self.state = self._judge(message, from_us=False, fds=len(fds))
         except (MalformedMessageError, IllegalMessageError) as error:
-            _close_all(fds)
+            close_fds(fds)
             self.close()
             raise IllegalMessageError(str(error)) from None
         finally:
@@ -190,11 +195,11 @@ class Channel:
                 self.sender = Peer(pid, uid, frozenset({gid}))
         del buffer[length:]
         if not buffer:
-            _close_all(fds)
+            close_fds(fds)
             raise ChannelClosedError
         if flags & (socket.MSG_TRUNC | socket.MSG_CTRUNC):
             buffer[:] = bytes(len(buffer))
-            _close_all(fds)
+            close_fds(fds)
             self.close()
             raise IllegalMessageError("message or descriptors truncated")
         return buffer, list(fds)
@@ -209,9 +214,3 @@ class Channel:
         if fds not in rule.fds:
             raise IllegalMessageError(f"{name} carries {rule.fds} file descriptors, not {fds}")
         return rule.then or self.state
-
-
-def _close_all(fds: Sequence[int]) -> None:
-    for fd in fds:
-        with contextlib.suppress(OSError):
-            os.close(fd)

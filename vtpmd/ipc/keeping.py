@@ -5,20 +5,29 @@
 
 To wake it the keeper is the predecessor in a succession (`serving`). What it holds it does not
 read: the TPM is sealed, the key is in the order that it passes on.
+
+A worker that is awake leaves a bequest there, should it crash:
+
+    worker ──Bequeath, QEMU's connections──▶ keeper ──Bequest, the same and more──▶ supervisor
 """
 
 from dataclasses import dataclass
+from typing import Final
 from uuid import UUID
 
 from .serving import Serve
 from .words import SandboxMode
+
+PROGRESS_SIZE: Final = 32
+"""Octets of the file in memory in which a worker notes what QEMU waits for (`worker.progress`)."""
 
 
 @dataclass(frozen=True)
 class UseKeeper:
     """Give the TPM to the keeper when no client has said anything for `idle` milliseconds.
 
-    File descriptors: a channel to the keeper, and a file in memory for what is sealed.
+    Never for 0: then the keeper only has the bequest. File descriptors: a channel to the keeper, a
+    file in memory for what is sealed, and the file of `Keep` in which progress is noted.
     """
 
     idle: int
@@ -47,8 +56,9 @@ class TakenBack:
 class Keep:
     """A worker may give its TPM to the keeper.
 
-    File descriptors: a channel to the worker, and the instance's serving lock, open for reading.
-    `sandbox`: of whoever wakes it; what the worker says of that does not count.
+    File descriptors: a channel to the worker, the instance's serving lock, open for reading, and a
+    file in memory of PROGRESS_SIZE octets, which nobody can shorten. `sandbox`: of whoever wakes
+    it; what the worker says of that does not count.
     """
 
     uuid: UUID
@@ -99,3 +109,32 @@ class NotAwake:
 
     uuid: UUID
     reason: str
+
+
+@dataclass(frozen=True)
+class Bequeath:
+    """QEMU is connected, whose connections another worker shall have should this one crash.
+
+    File descriptors: its control and data connection; none if no QEMU is connected any more.
+    """
+
+
+@dataclass(frozen=True)
+class ReadBequest:
+    """What has the last worker of this instance left, if it has crashed? Answered by Bequest."""
+
+    uuid: UUID
+
+
+@dataclass(frozen=True)
+class Bequest:
+    """What it has left. File descriptors: control and data connection, and progress; or none."""
+
+    uuid: UUID
+
+
+@dataclass(frozen=True)
+class ForgetBequest:
+    """Nobody goes on with this instance: whoever was connected to it finds that out."""
+
+    uuid: UUID

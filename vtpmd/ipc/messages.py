@@ -38,12 +38,17 @@ from .identity import (
     ReadInstalled,
     Recertify,
 )
+from .keeping import PROGRESS_SIZE as PROGRESS_SIZE
 from .keeping import Asleep as Asleep
 from .keeping import Awake as Awake
+from .keeping import Bequeath as Bequeath
+from .keeping import Bequest as Bequest
+from .keeping import ForgetBequest as ForgetBequest
 from .keeping import GiveBack as GiveBack
 from .keeping import Keep as Keep
 from .keeping import KeeperUsed as KeeperUsed
 from .keeping import NotAwake as NotAwake
+from .keeping import ReadBequest as ReadBequest
 from .keeping import ReadSleepers as ReadSleepers
 from .keeping import Sleepers as Sleepers
 from .keeping import TakenBack as TakenBack
@@ -186,7 +191,9 @@ class StatusReply:
     `handover`: "ours", "lent" or "away"; `begun`: how its epoch began, if that is known;
     `declared`: a migration is waited for; `pending`: a restored state waits for its first command.
     `version`: of the vtpmd that the worker belongs to.
-    `profile`, `pcr_banks`: those of the TPM, empty while it is still to come.
+    `profile`, `pcr_banks`: those of the TPM, empty while it is still to come. Of the commands that
+    this worker has answered: `responses` by class (`tally`), `latencies` how many within each bound
+    and beyond, `busy` microseconds all together, `nv_writes` how often something was stored.
     `machine`: the process that has attached a data descriptor; 0: none, -1: one without a number
     here, of another PID namespace.
     """
@@ -210,6 +217,10 @@ class StatusReply:
     version: str = ""
     profile: str = ""
     pcr_banks: tuple[str, ...] = ()
+    responses: dict[str, int] = field(default_factory=dict)
+    latencies: tuple[int, ...] = ()
+    busy: int = 0
+    nv_writes: int = 0
     machine: int = 0
 
 
@@ -351,6 +362,10 @@ Message = (
     | Sleepers
     | Asleep
     | WakeUp
+    | Bequeath
+    | ReadBequest
+    | Bequest
+    | ForgetBequest
     | Awake
     | NotAwake
     | Stop

@@ -23,6 +23,8 @@ from .messages import (
     Admitted,
     Asleep,
     Awake,
+    Bequeath,
+    Bequest,
     ChangeHandOver,
     ChangeStoredHandOver,
     Copy,
@@ -32,6 +34,7 @@ from .messages import (
     Examined,
     Exit,
     Failed,
+    ForgetBequest,
     GiveBack,
     GivesWay,
     GiveWay,
@@ -44,6 +47,7 @@ from .messages import (
     NotUnwrapped,
     Pcrs,
     Prepared,
+    ReadBequest,
     ReadExit,
     ReadPcrs,
     ReadSleepers,
@@ -128,7 +132,11 @@ class Rule:
 MAX_CLIENTS = 16
 """How many clients of each of its two channels a worker serves, besides QEMU."""
 _SERVE_FDS = (STATE_FDS + 3, STATE_FDS + 4)
-_SUCCESSION_FDS = range(1 + _SERVE_FDS[0], 2 + _SERVE_FDS[1] + 2 * (MAX_CLIENTS + 1))
+BEQUEST_FDS = 3
+"""QEMU's control and data connection, and the file in which progress is noted."""
+_INHERITING_FDS = tuple(count + BEQUEST_FDS for count in _SERVE_FDS)
+_GIVE_BACK_FDS = range(1 + _SERVE_FDS[0], 2 + _SERVE_FDS[1] + 2 * (MAX_CLIENTS + 1))
+_SUCCESSION_FDS = range(_GIVE_BACK_FDS.start, _GIVE_BACK_FDS.stop + 1)
 
 
 def _rule(
@@ -158,7 +166,7 @@ RULES: dict[type, Rule] = {
     Examined: _rule(Side.WORKER, State.ORDERED, then=State.ENDED),
     Identify: _rule(Side.SUPERVISOR, State.NEW, then=State.ORDERED, fds=(1,)),
     Identified: _rule(Side.WORKER, State.ORDERED, then=State.ENDED),
-    Serve: _rule(Side.SUPERVISOR, State.NEW, then=State.STARTING, fds=_SERVE_FDS),
+    Serve: _rule(Side.SUPERVISOR, State.NEW, then=State.STARTING, fds=_SERVE_FDS + _INHERITING_FDS),
     Succeed: _rule(Side.SUPERVISOR, State.NEW, then=State.STARTING, fds=(1,)),
     Ready: _rule(Side.WORKER, State.STARTING, then=State.SERVING),
     Failed: _rule(Side.WORKER, State.ORDERED, State.STARTING, then=State.ENDED),
@@ -191,14 +199,18 @@ RULES: dict[type, Rule] = {
     ),
     Detained: _rule(Side.PREDECESSOR, State.GIVING_WAY, then=State.ENDED),
     Succeeded: _rule(Side.SUCCESSOR, State.SUCCEEDING, then=State.SUCCEEDED),
-    GiveBack: _rule(Side.SUCCESSOR, State.SUCCEEDED, then=State.RESTING, fds=_SUCCESSION_FDS),
+    GiveBack: _rule(Side.SUCCESSOR, State.SUCCEEDED, then=State.RESTING, fds=_GIVE_BACK_FDS),
     TakenBack: _rule(Side.PREDECESSOR, State.RESTING, then=State.ENDED),
-    UseKeeper: _rule(Side.SUPERVISOR, State.SERVING, fds=(2,)),
+    UseKeeper: _rule(Side.SUPERVISOR, State.SERVING, fds=(3,)),
     KeeperUsed: _rule(Side.WORKER, State.SERVING, State.STOPPING),
-    Keep: _rule(Side.SUPERVISOR, State.KEEPING, fds=(2,)),
+    Bequeath: _rule(Side.SUCCESSOR, State.SUCCEEDED, fds=(0, BEQUEST_FDS - 1)),
+    Keep: _rule(Side.SUPERVISOR, State.KEEPING, fds=(3,)),
+    ReadBequest: _rule(Side.SUPERVISOR, State.KEEPING),
+    Bequest: _rule(Side.KEEPER, State.KEEPING, fds=(0, BEQUEST_FDS)),
+    ForgetBequest: _rule(Side.SUPERVISOR, State.KEEPING),
     ReadSleepers: _rule(Side.SUPERVISOR, State.KEEPING),
     Sleepers: _rule(Side.KEEPER, State.KEEPING),
-    Asleep: _rule(Side.KEEPER, State.KEEPING, fds=_SUCCESSION_FDS),
+    Asleep: _rule(Side.KEEPER, State.KEEPING, fds=_GIVE_BACK_FDS),
     WakeUp: _rule(Side.SUPERVISOR, State.KEEPING),
     Awake: _rule(Side.KEEPER, State.KEEPING),
     NotAwake: _rule(Side.KEEPER, State.KEEPING),

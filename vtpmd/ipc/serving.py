@@ -28,6 +28,7 @@ class Serve:
     user, `peer_uids` and members of `peer_gids` may connect, otherwise whoever the socket's mode
     lets in. `handover`: what the supervisor remembers of its state of hand-over. `incoming`: no
     state is stored yet, and `key` opens none; the TPM comes in state blobs and brings its key.
+    `inherits`: three more descriptors come last, the `Bequest` of a worker that has crashed.
     """
 
     uuid: UUID
@@ -41,6 +42,7 @@ class Serve:
     peer_gids: tuple[int, ...] = ()
     handover: Handover = "ours"
     incoming: bool = False
+    inherits: bool = False
 
 
 @dataclass(frozen=True)
@@ -88,7 +90,8 @@ class Succession:
 
     File descriptors: the file with the sealed state, those of `order`, and the clients' as the
     sealed state counts them. `data`: there is a data listener among them. `idle`: it is the keeper,
-    which takes the TPM back when no client has said anything for so many milliseconds.
+    which takes the TPM back when no client has said anything for so many milliseconds; the file of
+    `Keep` in which progress is noted comes last then.
     """
 
     order: Serve

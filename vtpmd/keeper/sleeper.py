@@ -1,15 +1,16 @@
-"""One TPM of which the keeper knows: awake, asleep or waking."""
+"""One TPM of which the keeper knows: awake, asleep or waking, or left behind by its worker."""
 
 import os
 import socket
 import stat
-from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 
 from vtpmd.ipc.channel import Channel
 from vtpmd.ipc.messages import STATE_FDS, GiveBack, SandboxMode
+from vtpmd.linux.descriptors import close_fds
 from vtpmd.linux.locked import lock
+from vtpmd.linux.record_locks import lock_holder
 from vtpmd.spawn.spawner import Spawning
 
 _FILES = STATE_FDS + 2
@@ -38,11 +39,7 @@ class Estate:
         Polling is up to whoever has made a descriptor, which may be a guest's file system.
         """
         for fd in self.sockets:
-            if not stat.S_ISSOCK(os.fstat(fd).st_mode):
-                raise UnfitError
-            with socket.socket(fileno=os.dup(fd)) as sock:
-                if sock.family != socket.AF_UNIX:
-                    raise UnfitError
+            _demand_local(fd)
         if not stat.S_ISREG(os.fstat(self.fds[0]).st_mode):
             raise UnfitError
 
@@ -56,33 +53,73 @@ class Estate:
         wipe(self.order)
         with suppress(OSError):
             os.ftruncate(self.fds[0], 0)
-        close_all(self.fds)
+        close_fds(self.fds)
 
 
 @dataclass
 class Sleeper:
     """`channel`: to the worker that serves it, or is about to. `lock`: its serving lock.
 
+    `progress`: the file in which that worker notes what QEMU waits for. `bequest`: QEMU's control
+    and data connection, and progress, should the worker crash; empty while there is none.
     `sandbox`: of the one that wakes it; `failures`: how often it could not be woken lately.
     """
 
     name: str
     lock: int
+    progress: int
     sandbox: SandboxMode
     channel: Channel | None = None
     estate: Estate | None = None
     spawning: Spawning | None = None
     failures: int = 0
+    bequest: list[int] = field(default_factory=list)
+
+    @property
+    def left_data(self) -> int:
+        """The data connection of the bequest."""
+        return self.bequest[1]
+
+    def bequeath(self, fds: list[int]) -> None:
+        """Have these connections, or none, in the place of those there were."""
+        self.forget_bequest()
+        try:
+            for fd in fds:
+                _demand_local(fd, socket.SOCK_STREAM)
+            self.bequest = [*fds, os.dup(self.progress)] if fds else []
+        except (UnfitError, OSError):
+            close_fds(fds)
+
+    def forget_bequest(self) -> None:
+        """Close it."""
+        close_fds(self.bequest)
+        self.bequest = []
+
+    def end_bequest(self) -> None:
+        """Let whoever waits at the other end find out, whoever else has these open."""
+        for fd in self.bequest[:-1]:
+            with suppress(OSError), socket.socket(fileno=os.dup(fd)) as sock:
+                sock.shutdown(socket.SHUT_RDWR)
+
+    @property
+    def served(self) -> bool:
+        """Whether a process holds the serving lock."""
+        try:
+            return lock_holder(self.lock) is not None
+        except OSError:
+            return False
+
+
+def _demand_local(fd: int, kind: socket.SocketKind | None = None) -> None:
+    """Raise UnfitError unless it is a Unix socket, of this kind."""
+    if not stat.S_ISSOCK(os.fstat(fd).st_mode):
+        raise UnfitError
+    with socket.socket(fileno=os.dup(fd)) as sock:
+        if sock.family != socket.AF_UNIX or kind not in (None, sock.type):
+            raise UnfitError
 
 
 def wipe(order: GiveBack) -> None:
     """Overwrite the key in an order."""
     dek = order.order.key.dek
     dek[:] = bytes(len(dek))
-
-
-def close_all(fds: Sequence[int]) -> None:
-    """Close descriptors."""
-    for fd in fds:
-        with suppress(OSError):
-            os.close(fd)

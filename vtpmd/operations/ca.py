@@ -30,8 +30,8 @@ from vtpmd.supervisor.refusals import refusals
 from .describe import key_slots
 
 NONE = (
-    "There is no authority yet: it is made with the first TPM that it certifies, or by "
-    "`vtpmctl ca csr`."
+    "There is no authority yet: it is made when it first signs something, which is the certificate "
+    "of the first TPM, `vtpmctl ca csr` or `vtpmctl ca crl`."
 )
 
 

@@ -38,7 +38,7 @@ async def ek_import(fleet: Fleet, name: str, request: EkImportRequest) -> EkInfo
             uuid = instance.metadata.uuid
             current = await trio.to_thread.run_sync(settle, host.registry, uuid, installed)
             new = current.replaced_by(accepted)
-            check_length(new.chain)
+            check_length(new.chain, files)
             await host.identities.give(known, accepted)
             noted = set(accepted.leaf_digests.values()) - set(current.leaf_digests.values())
             await give(host, instance, worker, known, new, noted)

@@ -44,7 +44,7 @@ def _key(found: Standing, known: Known, kind: str, given: dict[bytes, Given]) ->
     faults = {
         "revoked": entry is not None and found.ledger.revocation(entry) is not None,
         "expired": leaf.not_valid_after_utc < datetime.now(UTC),
-        "stale": found.standing.startswith("stale"),
+        "stale": found.differs,
     }
     return EkKey(
         kind=kind,

@@ -1,8 +1,9 @@
 """What the verbs about EKs share: whose keys they are, and how a TPM is given certificates."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from uuid import UUID
 
 import trio
 
@@ -180,13 +181,15 @@ async def _recertify(
 class Standing:
     """The certificates of an instance, what is known of its TPM, and whether both agree.
 
-    `standing` is for people: "none", "valid" or "stale: …" with the reason.
+    `standing` is for people: "none", "valid" or "stale: …" with the reason. `differs`: the TPM has
+    other keys or holds other certificates.
     """
 
     certificates: Certificates
     ledger: Ledger
     known: Known | None
     standing: str
+    differs: bool
 
 
 async def certified(host: Host, instance: Instance) -> Standing:
@@ -201,17 +204,37 @@ async def certified(host: Host, instance: Instance) -> Standing:
         known = next(reversed(ledger.known(metadata.identity)), None)
     else:
         known = ledger.find(metadata.identity, installed.seed)
-    return Standing(certificates, ledger, known, _standing(certificates, known, installed))
+    noted = known is not None or bool(ledger.known(metadata.identity))
+    difference = _difference(certificates, known, installed, noted)
+    fault = difference or next(_faults(certificates, ledger, metadata.identity), "")
+    standing = f"stale: {fault}" if fault else "valid" if certificates.leaves else "none"
+    return Standing(certificates, ledger, known, standing, bool(difference))
 
 
-def _standing(certificates: Certificates, known: Known | None, installed: Installed | None) -> str:
+def _difference(
+    certificates: Certificates, known: Known | None, installed: Installed | None, noted: bool
+) -> str:
+    """Why the TPM and its certificates do not belong together; empty if they do.
+
+    `noted`: the ledger has any keys of this identity.
+    """
     if installed is not None:
         if certificates.leaves and known is None:
-            return "stale: the endorsement primary seed of the TPM has changed, and so its keys"
+            if noted:
+                return "the endorsement primary seed of the TPM has changed, and so its keys"
+            return "its keys are not in the ledger here; `vtpmctl ek renew --trust-now` notes them"
         if installed.certificates != certificates.digests:
-            return "stale: the TPM holds others; `vtpmctl ek renew` puts new ones in"
-    if not certificates.leaves:
-        return "none"
+            return "the TPM holds others; `vtpmctl ek renew` puts new ones in"
+    return ""
+
+
+def _faults(certificates: Certificates, ledger: Ledger, identity: UUID) -> Iterator[str]:
+    """Why certificates are not to be believed any more."""
     now = datetime.now(UTC)
-    ended = [kind for kind, leaf in certificates.leaves.items() if leaf.not_valid_after_utc < now]
-    return f"stale: {ended[0]} has expired" if ended else "valid"
+    for kind, leaf in certificates.leaves.items():
+        if leaf.not_valid_after_utc < now:
+            yield f"{kind} has expired"
+    kinds = {digest: kind for kind, digest in certificates.leaf_digests.items()}
+    for given in ledger.given(identity):
+        if given.digest in kinds and ledger.revocation(given) is not None:
+            yield f"{kinds[given.digest]} is revoked"

@@ -101,6 +101,6 @@ async def _note(host: Host, ticket: Ticket) -> None:
     """Note what the source knows of its TPM; what can't be noted takes nothing from the TPM."""
     identity = ticket.metadata.identity
     try:
-        await host.identities.take_over(identity, ticket.ledger)
+        await host.identities.take_over(identity, ticket.ledger, ticket.certificates)
     except (PkiError, StorageError) as error:
         log.warning("identity-not-noted", identity=str(identity), reason=str(error))

@@ -90,6 +90,8 @@ async def make(
     async def fill_directory(directory: int) -> None:
         with opened_state(directory) as files:
             await fill(directory, files, key)
+        # One that had this UUID before it may have left an anchor: nothing of it is turned back.
+        await trio.to_thread.run_sync(host.anchors.forget, metadata.uuid)
 
     with fleet.reserved(metadata), refusals():
         key = await host.keys.fresh(metadata.uuid, host.keys.choose(metadata.provider))

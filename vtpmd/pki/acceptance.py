@@ -8,11 +8,10 @@ from typing import Final
 from cryptography import x509
 from cryptography.x509.oid import ExtensionOID
 
-from .certificates import Certificates, der, is_authority, key_of
-from .chains import Found, chain_of, check_common, check_length, found_in
+from .certificates import Certificates, is_authority, key_of
+from .chains import Found, chain_of, check_common, check_length, check_size, found_in
 from .contents import (
     EK_CERTIFICATE,
-    MAX_CERTIFICATE,
     EkKey,
     Reported,
     key_usage,
@@ -52,7 +51,7 @@ def accept(
     """
     moment = now or datetime.now(UTC)
     found = list(found_in(files))
-    anchors = [each.certificate for each in found_in(roots)]
+    anchors = list(found_in(roots))
     authorities = [each for each in found if _is_authority_only(each, tpm)]
     leaves: dict[str, Found] = {}
     for each in found:
@@ -72,7 +71,7 @@ def accept(
         for above in chain_of(leaves[kind], authorities, anchors, moment):
             if above not in chain:
                 chain.append(above)
-    check_length(chain)
+    check_length(chain, files)
     return Certificates({kind: leaves[kind].certificate for kind in sorted(leaves)}, tuple(chain))
 
 
@@ -105,8 +104,7 @@ def _check_leaf(found: Found, reported: Reported, moment: datetime) -> None:
             raise found.refused(
                 f"its subject alternative name has {said!r} where this TPM reports {value!r}"
             )
-    if len(der(certificate)) > MAX_CERTIFICATE:
-        raise found.refused(f"it is larger than {MAX_CERTIFICATE} bytes")
+    check_size(found)
 
 
 def _check_usage(found: Found, extensions: x509.Extensions) -> None:

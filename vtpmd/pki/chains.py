@@ -14,6 +14,8 @@ from .errors import RefusedError
 
 MAX_CHAIN: Final = 8
 """How many certificates NV has room for above those of the EKs."""
+MAX_NAMESAKES: Final = 16
+"""How many certificates of one name are tried with a signature; each costs up to a millisecond."""
 _WEAK: Final = (hashes.SHA1, hashes.MD5)
 
 
@@ -39,50 +41,80 @@ def found_in(files: Mapping[str, bytes]) -> Iterator[Found]:
         yield from (Found(file, certificate) for certificate in certificates)
 
 
-def check_length(chain: Iterable[x509.Certificate]) -> None:
-    """Raise RefusedError for a chain of which NV can't hold all that is not self-signed."""
+def check_length(chain: Iterable[x509.Certificate], files: Iterable[str]) -> None:
+    """Raise RefusedError for a chain of which NV can't hold all that is not self-signed.
+
+    `files` are those that it came from.
+    """
     if len([each for each in chain if not is_self_signed(each)]) > MAX_CHAIN:
-        raise RefusedError(f"there are more than {MAX_CHAIN} certificates of authorities")
+        told = f"there are more than {MAX_CHAIN} certificates of authorities"
+        raise RefusedError(f"{', '.join(files)}: {told}")
 
 
 def chain_of(
     leaf: Found,
     authorities: Sequence[Found],
-    anchors: Sequence[x509.Certificate],
+    anchors: Sequence[Found],
     moment: datetime,
 ) -> list[x509.Certificate]:
     """What is above a certificate, up to one that is trusted. Raises RefusedError."""
     chain: list[x509.Certificate] = []
     current = leaf
     while True:
-        trusted = [each for each in anchors if has_signed(each, current.certificate)]
-        if trusted:
-            if trusted[0] not in (leaf.certificate, *chain):
-                chain.append(trusted[0])
-            return chain
+        below = len(chain) + is_authority(leaf.certificate)
+        if (anchor := _above(current, anchors, moment, below)) is not None:
+            return [*chain, anchor.certificate]
         if is_self_signed(current.certificate):
             break
-        above = next(
-            (
-                each
-                for each in authorities
-                if each.certificate not in (leaf.certificate, *chain)
-                and has_signed(each.certificate, current.certificate)
-            ),
-            None,
-        )
-        if above is None:
+        others = [each for each in authorities if each.certificate not in chain]
+        if (above := _above(current, others, moment, below)) is None:
             break
-        _check_authority(above, moment, below=len(chain) + is_authority(leaf.certificate))
-        if not is_self_signed(above.certificate) and len(der(above.certificate)) > MAX_CERTIFICATE:
-            raise above.refused(f"it is larger than {MAX_CERTIFICATE} bytes")
         chain.append(above.certificate)
+        check_length(chain, [leaf.file])
         current = above
     if anchors:
         raise leaf.refused("it does not chain to any of the root certificates that are trusted")
     if not chain:
         raise leaf.refused("the certificate of its issuer did not come with it")
     return chain
+
+
+def _above(found: Found, candidates: Iterable[Found], moment: datetime, below: int) -> Found | None:
+    """The authority that has signed a certificate and may, None if none of these has signed it.
+
+    An authority may have several certificates with one key. Raises RefusedError if it has, and
+    there is something wrong with each.
+    """
+    refused: RefusedError | None = None
+    for each in _issuers(found, candidates):
+        try:
+            _check_authority(each, moment, below)
+            if not is_self_signed(each.certificate):
+                check_size(each)
+        except RefusedError as error:
+            refused = refused or error
+        else:
+            return each
+    if refused is not None:
+        raise refused
+    return None
+
+
+def _issuers(found: Found, candidates: Iterable[Found]) -> list[Found]:
+    """Those whose key has signed a certificate. Raises RefusedError."""
+    name = found.certificate.issuer
+    named = [each for each in candidates if each.certificate.subject == name]
+    if len(named) > MAX_NAMESAKES:
+        raise named[MAX_NAMESAKES].refused(
+            f"there are more than {MAX_NAMESAKES} certificates of authorities with its name"
+        )
+    return [each for each in named if has_signed(each.certificate, found.certificate)]
+
+
+def check_size(found: Found) -> None:
+    """Raise RefusedError for a certificate that no NV index holds."""
+    if len(der(found.certificate)) > MAX_CERTIFICATE:
+        raise found.refused(f"it is larger than {MAX_CERTIFICATE} bytes")
 
 
 def _check_authority(found: Found, moment: datetime, below: int) -> None:
@@ -135,10 +167,9 @@ def accept_issuer(key: EkKey, file: str, octets: bytes) -> tuple[x509.Certificat
         raise RefusedError(f"{file}: it holds {len(own)} certificates of the requested key")
     moment = datetime.now(UTC)
     _check_authority(own[0], moment, below=0)
-    if len(der(own[0].certificate)) > MAX_CERTIFICATE:
-        raise own[0].refused(f"it is larger than {MAX_CERTIFICATE} bytes")
+    check_size(own[0])
     chain = (own[0].certificate, *chain_of(own[0], found, [], moment))
-    check_length(chain)
+    check_length(chain, [file])
     if not is_self_signed(chain[-1]):
         raise RefusedError(f"{file}: the chain does not end in a root certificate")
     return chain

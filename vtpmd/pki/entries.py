@@ -1,7 +1,9 @@
 """The entries of the ledger, and each as a JSON line.
 
 A line begins with its version, whose place and type never change; within a version a field that is
-missing has its default and one that is unknown is ignored.
+missing has its default and one that is unknown is ignored. It ends with a check, the first octets
+of the SHA-256 of what is before it: a changed octet could have another key certified, or another
+certificate revoked. A line without one, which somebody has written by hand, is read as it is.
 """
 
 import base64
@@ -20,6 +22,10 @@ from .errors import DamagedError
 
 VERSION: Final = 1
 MAX_LINE: Final = 64 << 10
+_CHECK: Final = b',"check":"'
+_CHECKED: Final = 16
+"""Hexadecimal digits of a check."""
+_END: Final = b'"}'
 
 How = typing.Literal["made", "trusted", "restored"]
 """Why the keys of a TPM are believed: the worker that made it said so before any guest could speak,
@@ -115,13 +121,27 @@ def fingerprint(key: bytes) -> bytes:
 def encode(entry: Entry) -> bytes:
     """An entry as a line."""
     document = {"version": VERSION, "type": entry.TYPE, **_plain_fields(entry)}
-    return json.dumps(document, separators=(",", ":")).encode() + b"\n"
+    content = json.dumps(document, separators=(",", ":")).encode().removesuffix(b"}")
+    return content + _check_of(content) + b"\n"
+
+
+def _check_of(content: bytes) -> bytes:
+    """The end of a line with this content."""
+    return _CHECK + hashlib.sha256(content).hexdigest()[:_CHECKED].encode() + _END
+
+
+def is_whole(line: bytes) -> bool:
+    """Whether a line, without its end, is as it was written."""
+    content, check, _ = line.rpartition(_CHECK)
+    return bool(check) and line == content + _check_of(content)
 
 
 def decode(line: bytes, where: str) -> Entry:
     """An entry from a line. Raises DamagedError, which says `where`."""
     if len(line) > MAX_LINE:
         raise DamagedError(f"{where}: longer than {MAX_LINE} bytes")
+    if _CHECK in line and not is_whole(line.removesuffix(b"\n")):
+        raise DamagedError(f"{where}: it was changed after it was written")
     try:
         document = json.loads(line)
     except (ValueError, RecursionError):

@@ -6,7 +6,7 @@ whoever guesses here certifies a key twice.
 """
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
 from sys import intern
 from typing import Final
@@ -18,8 +18,8 @@ from vtpmd.storage.files import open_file, storage_error
 
 from .authority import NO_END
 from .contents import Reported
-from .entries import Entry, Given, Known, Refused, Revoked, decode, encode
-from .errors import ConflictError
+from .entries import Entry, Given, Known, Refused, Revoked, decode, encode, is_whole
+from .errors import ConflictError, DamagedError
 
 NAME: Final = "ledger"
 
@@ -36,6 +36,7 @@ class Ledger:
         self._holders: dict[bytes, UUID] = {}
         self._reports: dict[Reported, Reported] = {}
         self._given: list[Given] = []
+        self._given_to: dict[UUID, list[Given]] = {}
         self._revoked: dict[tuple[str, str], Revoked] = {}
         self._refused: set[bytes] = set()
         fd = self._open()
@@ -57,7 +58,7 @@ class Ledger:
 
     def given(self, identity: UUID | None = None) -> list[Given]:
         """Every certificate that was given out, or those of one identity."""
-        return [each for each in self._given if identity in (None, each.identity)]
+        return list(self._given if identity is None else self._given_to.get(identity, ()))
 
     def revoked(self, issuer: str | None = None) -> list[Revoked]:
         """What was revoked, or what one issuer has."""
@@ -71,11 +72,26 @@ class Ledger:
         """Whether the TPM did not take a certificate when it was last given it."""
         return given.digest in self._refused
 
-    def entries(self, identity: UUID) -> list[Entry]:
-        """All that is known of one identity."""
-        given = self.given(identity)
+    def entries(self, identity: UUID, digests: Collection[bytes] | None = None) -> list[Entry]:
+        """What is known of one identity and its certificates, or of those with these digests."""
+        given = [each for each in self.given(identity) if digests is None or each.digest in digests]
         revoked = [found for each in given if (found := self.revocation(each)) is not None]
         return [*self.known(identity), *given, *revoked]
+
+    def lacking(self, entries: Iterable[Entry]) -> list[Entry]:
+        """Those entries of which nothing like them is here yet."""
+        return [each for each in entries if not self._has(each)]
+
+    def _has(self, entry: Entry) -> bool:
+        match entry:
+            case Known():
+                return (entry.identity, entry.seed) in self._known
+            case Given():
+                return any(each.digest == entry.digest for each in self.given(entry.identity))
+            case Revoked():
+                return (entry.issuer, entry.serial) in self._revoked
+            case Refused():
+                return entry.digest in self._refused
 
     def append(self, entries: Sequence[Entry]) -> None:
         """Add entries, durably, all in one write.
@@ -124,7 +140,9 @@ class Ledger:
                 for key in entry.fingerprints.values():
                     self._holders.setdefault(key, entry.identity)
             case Given():
-                self._given.append(self._lean_given(entry))
+                lean = self._lean_given(entry)
+                self._given.append(lean)
+                self._given_to.setdefault(lean.identity, []).append(lean)
                 self._refused.discard(entry.digest)
                 self._holders.setdefault(entry.key, entry.identity)
             case Revoked():
@@ -168,6 +186,8 @@ def _read(fd: int) -> Iterator[Entry]:
     with open(fd, "rb", closefd=False) as file:
         for number, line in enumerate(file, 1):
             if not line.endswith(b"\n"):
+                if is_whole(line[:-1]):  # no write ends so
+                    raise DamagedError(f"{NAME}, line {number}: its end was changed")
                 break
             yield decode(line, f"{NAME}, line {number}")
             end += len(line)

@@ -168,17 +168,18 @@ def _private(key: authority.Key) -> bytes:
 
 def _keys(octets: bytearray) -> Iterator[authority.Key | None]:
     offset = 0
-    while offset < len(octets):
-        size = int.from_bytes(octets[offset : offset + _LENGTH])
-        offset += _LENGTH
-        if not size:
-            yield None
-            continue
-        key = load_der_private_key(bytes(octets[offset : offset + size]), password=None)
-        if not isinstance(key, ec.EllipticCurvePrivateKey):
-            raise ValueError("no EC key")
-        yield key
-        offset += size
+    with memoryview(octets) as view:  # no copies, which nobody could wipe
+        while offset < len(octets):
+            size = int.from_bytes(view[offset : offset + _LENGTH])
+            offset += _LENGTH
+            if not size:
+                yield None
+                continue
+            key = load_der_private_key(view[offset : offset + size], password=None)
+            if not isinstance(key, ec.EllipticCurvePrivateKey):
+                raise ValueError("no EC key")
+            yield key
+            offset += size
 
 
 def _belongs(key: authority.Key | None, certificate: x509.Certificate) -> bool:

@@ -7,11 +7,8 @@ from vtpmd import __version__
 from vtpmd.storage.errors import EnvelopeError, StorageError
 from vtpmd.storage.files import open_directory
 from vtpmd.storage.record import Role
-from vtpmd.storage.state_files import stored_in
+from vtpmd.storage.state_files import stored_size
 from vtpmd.tpm.engine import rsa_key_sizes
-
-FOREIGN_STATE = ("tpm2-00.permall", "tpm-00.permall")
-"""The files in which swtpm keeps permanent state."""
 
 _STATES: dict[Role, str] = {"nvram": "permall", "volatile": "volatilestate"}
 _FEATURES = (
@@ -35,17 +32,22 @@ def capabilities() -> dict[str, object]:
 
 def states(directory: Path) -> dict[str, object]:
     """The object of `--print-states`, in swtpm's words."""
-    found = [word for role, word in _STATES.items() if _is_stored(directory, role)]
+    sizes = {word: _size(directory, role) for role, word in _STATES.items()}
+    found = [{"name": word, "size": size} for word, size in sizes.items() if size is not None]
     return {"type": "swtpm", "states": found}
 
 
-def _is_stored(directory: Path, role: Role) -> bool:
-    """Whether there is a state; one that can't be read is one: nothing may be made in its place."""
+def _size(directory: Path, role: Role) -> int | None:
+    """How many octets a state has, None without one.
+
+    One that can't be read is one, as large as its file: nothing may be made in its place.
+    """
     try:
-        directory_fd = open_directory(directory)
+        directory_fd = open_directory(directory, group_may_write=True)
         try:
-            return stored_in(directory_fd, role) is not None
+            return stored_size(directory_fd, role)
         finally:
             os.close(directory_fd)
     except (EnvelopeError, StorageError):
-        return os.path.lexists(directory / role)
+        path = directory / role
+        return path.lstat().st_size if os.path.lexists(path) else None

@@ -1,5 +1,6 @@
 """The log of a process that has no daemon to tell."""
 
+import io
 import os
 from contextlib import suppress
 from typing import Any, TextIO
@@ -26,6 +27,10 @@ class _Lines:
 
     def flush(self) -> None:
         pass
+
+    def fileno(self) -> int:
+        """Whoever asks would write past the prefix. Raises OSError."""
+        raise io.UnsupportedOperation
 
 
 def open_log(settings: Log) -> Any:

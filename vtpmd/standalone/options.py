@@ -192,7 +192,7 @@ def log(text: str) -> Log:
     """`--log`: where to, and how much."""
     table = {"file": any_text, "fd": _FD, "level": number(0, 100), "prefix": any_text}
     words: dict[str, Any] = split("--log", text, {**table, "truncate": FLAG})
-    target = _file_or_fd("--log", words)
+    target = 2 if words.keys().isdisjoint(("file", "fd")) else _file_or_fd("--log", words)
     count = words.get("level", 1)
     level: LogLevel = "debug" if count >= _DEBUG_FROM else "info" if count else "error"
     nowhere = target == "-"
@@ -233,6 +233,12 @@ class CommandLine:
     sandboxed: bool = True
     daemon: bool = False
     terminate: bool = False
+
+    @property
+    def sets_up(self) -> bool:
+        """Whether both channels are connections that we inherit: so starts who sets a TPM up."""
+        ends = (self.server, self.control)
+        return all(isinstance(end.address, Inherited) if end else False for end in ends)
 
     def __post_init__(self) -> None:
         if self.server is None and self.control is None:

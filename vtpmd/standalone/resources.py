@@ -38,7 +38,7 @@ class Resources:
 
 def acquire(options: CommandLine, leftovers: Leftovers) -> Resources:
     """Open everything. Raises StorageError, InUseError, OSError or UsageError."""
-    state_fd = open_directory(options.state.directory)
+    state_fd = open_directory(options.state.directory, group_may_write=True)
     with contextlib.ExitStack() as opened:
         server, control = (
             None if endpoint is None else _socket(endpoint, leftovers, opened)

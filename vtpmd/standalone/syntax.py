@@ -12,13 +12,15 @@ class UsageError(Exception):
 
 Converter = Callable[[str], object]
 FLAG: Final = None
-"""In place of a converter: the word stands alone."""
+"""In place of a converter: the word stands alone, or has one of `_BOOLEANS` as its value."""
+_BOOLEANS: Final = {"true": True, "1": True, "false": False, "0": False}
 
 
 def split(option: str, text: str, known: Mapping[str, Converter | None]) -> dict[str, object]:
     """The words of `text` with their values; True for a word that stands alone.
 
-    Raises UsageError for what is not `known`, lacks its value or has one too many.
+    One that is `=false` is as if it was not there. Raises UsageError for what is not `known`,
+    or lacks its value.
     """
     found: dict[str, object] = {}
     for part in text.split(","):
@@ -26,14 +28,19 @@ def split(option: str, text: str, known: Mapping[str, Converter | None]) -> dict
         if word not in known:
             raise UsageError(f"{option}: there is no {word!r}; known are {', '.join(known)}")
         convert = known[word]
-        if (convert is None) is bool(equals):
-            wrong = "needs a value" if convert else "takes no value"
-            raise UsageError(f"{option}: {word} {wrong}")
+        if convert and not equals:
+            raise UsageError(f"{option}: {word} needs a value")
         try:
-            found[word] = True if convert is None else convert(value)
+            found[word] = convert(value) if convert else not equals or _boolean(value)
         except ValueError as error:
             raise UsageError(f"{option}: {word}={value}: {error}") from None
-    return found
+    return {word: value for word, value in found.items() if known[word] or value}
+
+
+def _boolean(value: str) -> bool:
+    if value.lower() not in _BOOLEANS:
+        raise ValueError("true or false is needed")
+    return _BOOLEANS[value.lower()]
 
 
 def number(low: int, high: int) -> Converter:

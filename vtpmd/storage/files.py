@@ -25,6 +25,7 @@ _WORDS = {
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK  # a FIFO must not block us
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _OTHERS_MAY_WRITE = 0o022
+_ALL_MAY_WRITE = 0o002
 
 
 def storage_error(action: str, error: OSError) -> StorageError:
@@ -34,17 +35,21 @@ def storage_error(action: str, error: OSError) -> StorageError:
     return StorageError(kind, f"cannot {action}: {_WORDS.get(number, error.strerror or error)}")
 
 
-def open_directory(path: str | Path, dir_fd: int | None = None) -> int:
+def open_directory(
+    path: str | Path, dir_fd: int | None = None, *, group_may_write: bool = False
+) -> int:
     """Open a directory and return its descriptor, which the caller closes.
 
     Raises StorageError: `missing`; `unsafe` if it is a symbolic link or no directory, belongs
-    to neither this user nor root, or others may write to it.
+    to neither this user nor root, or others may write to it, of whom `group_may_write` excepts the
+    group.
     """
     try:
         fd = os.open(path, _DIRECTORY, dir_fd=dir_fd)
     except OSError as error:
         raise storage_error(f"open directory {path}", error) from None
-    return _checked(fd, str(path), forbidden=_OTHERS_MAY_WRITE)
+    forbidden = _ALL_MAY_WRITE if group_may_write else _OTHERS_MAY_WRITE
+    return _checked(fd, str(path), forbidden)
 
 
 def open_file(

@@ -13,7 +13,7 @@ from .device import FileDevice
 from .errors import StorageError
 from .files import open_file
 from .record import HEAD_SIZE, ROLES, Home, Record, Role, with_headroom
-from .state_file import PLACE_SIZE, StateFile, owner
+from .state_file import PLACE_SIZE, Loaded, StateFile, owner
 
 
 def create_state_file(
@@ -122,16 +122,27 @@ def stored_in(dir_fd: int, role: Role) -> UUID | None:
 
     Raises StorageError; EnvelopeError if no part of it can be read.
     """
+    uuid, found = _loaded(dir_fd, role)
+    return None if found is None or (found.content is None and found.condition == "whole") else uuid
+
+
+def stored_size(dir_fd: int, role: Role) -> int | None:
+    """How many octets the state in this file has, None if there is none. Raises as `stored_in`."""
+    _, found = _loaded(dir_fd, role)
+    return None if found is None or found.content is None else len(found.content)
+
+
+def _loaded(dir_fd: int, role: Role) -> tuple[UUID | None, Loaded | None]:
+    """Whose state file this is and what it holds; None twice if it is missing."""
     try:
         fd = open_state_file(dir_fd, role, writable=False)
     except StorageError as error:
         if error.kind == "missing":
-            return None
+            return None, None
         raise
     try:
         device = FileDevice(fd)
         uuid = owner(device)
-        found = StateFile(device, uuid, role).load()
+        return uuid, StateFile(device, uuid, role).load()
     finally:
         os.close(fd)
-    return None if found.content is None and found.condition == "whole" else uuid

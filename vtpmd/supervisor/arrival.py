@@ -13,8 +13,8 @@ from vtpmd.telemetry.log import get_logger
 
 from .keys import primary
 from .metadata import Metadata, MetadataError
+from .reasons import AWAITING
 from .registry import Registry
-from .serving import AWAITING
 
 log = get_logger("arrival")
 MAX_REASON = 300

@@ -25,9 +25,13 @@ async def claim(registry: Registry, uuid: UUID) -> AsyncIterator[int]:
     """
     given_up = trio.current_time() + _PATIENCE
     with ExitStack() as stack:
-        while (lock := _enter(stack, registry, uuid, trio.current_time() >= given_up)) is None:  # noqa: ASYNC110
+        while True:
+            last = trio.current_time() >= given_up
+            lock = await trio.to_thread.run_sync(_enter, stack, registry, uuid, last)
+            if lock is not None:
+                break
             await trio.sleep(_PAUSE)  # flock(2) tells nobody
-        lease.demand_free(registry, uuid)
+        await trio.to_thread.run_sync(lease.demand_free, registry, uuid)
         yield lock
 
 

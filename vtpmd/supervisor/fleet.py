@@ -15,6 +15,7 @@ from .instance import Instance
 from .metadata import Metadata, as_uuid
 from .naming import check_name
 from .registry import Entry
+from .tally import begin
 
 log = get_logger("fleet")
 
@@ -24,6 +25,7 @@ class Fleet:
 
     def __init__(self, host: Host) -> None:
         self.host = host
+        begin(host.metrics)
         self._instances: dict[UUID, Instance] = {}
         self._names: dict[str, Instance] = {}
         self._identities: dict[UUID, dict[UUID, Instance]] = {}
@@ -45,6 +47,8 @@ class Fleet:
     async def _open(self, instance: Instance, entry: Entry) -> None:
         if await instance.open():
             return
+        if self.host.keeper is not None:
+            await self.host.keeper.disinherit(entry.metadata.uuid)
         if entry.providers and not any(map(self.host.keys.known, entry.providers)):
             missing = ", ".join(sorted(entry.providers))
             instance.lock(f"its key provider is not configured: {missing}")

@@ -1,13 +1,15 @@
 """What all instances of a host share."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import trio
 
 from vtpmd.config.schema import Configuration
+from vtpmd.telemetry.metrics import Metrics
 
 from .anchors import Anchors
 from .identities import Identities
+from .journal import Journal
 from .keeper import Keeper
 from .keys import Keys
 from .registry import Registry
@@ -29,3 +31,5 @@ class Host:
     nursery: trio.Nursery
     anchors: Anchors
     keeper: Keeper | None = None
+    metrics: Metrics = field(default_factory=Metrics)
+    journal: Journal = field(default_factory=Journal)

@@ -1,10 +1,10 @@
 """One instance: started, watched, tried again, stopped. Its failures do not affect the others."""
 
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
 from functools import partial
-from typing import Any, get_args
+from typing import get_args
 
 import trio
 
@@ -22,16 +22,20 @@ from .arrival import CAME, arrived, refusal
 from .endpoints import Endpoints
 from .errors import EndpointError
 from .events import EventLog
+from .happenings import note_event, note_state
 from .host import Host
 from .instance_log import log_of, tell_state
 from .launch import admit, try_key
 from .metadata import Metadata
 from .outliving import outliving
-from .refusals import refusals
+from .reasons import ADOPTED
+from .refusals import refusals, side_by_side
 from .registry import Entry
 from .release import demand_free
-from .serving import ADOPTED, Serving
+from .serving import Serving
 from .states import SERVED, Act, Cause, Condition, Standing
+from .tally import Tally
+from .wakefulness import stay_awake
 from .worker import Worker
 
 
@@ -51,6 +55,7 @@ class Instance:
         self.endpoints = Endpoints.of(host.configuration, self.metadata)
         self.fault = entry.fault
         self._host = host
+        self.tally = Tally(host.metrics, self.metadata.profile)
         self._events: EventLog | None = None  # made with the first: few workers report anything
         self._busy = lazily.Lock()
         self._serving: Serving | None = None
@@ -59,7 +64,7 @@ class Instance:
     @property
     def reason(self) -> str:
         """Why it is in its state, who uses it, and what is wrong, for people."""
-        trouble = "" if self._worker is None else self._worker.trouble
+        trouble = "" if self.worker is None else self.worker.trouble
         return use.told(self.condition, self.machine, self.asleep, trouble)
 
     @property
@@ -69,13 +74,14 @@ class Instance:
 
     def look(self) -> None:
         """Ask the worker now and then how it is, and log when it falls silent or answers again."""
-        if (worker := self._worker) is not None and worker.look():
+        if (worker := self.worker) is not None and worker.look():
             event = "worker-silent" if worker.silent else "worker-answers"
-            self._log.warning(event, pid=worker.pid, reason=self.reason)
+            log_of(self.metadata).warning(event, pid=worker.pid, reason=self.reason)
+        self.tally.take(worker)
 
     def demand(self, act: Act) -> None:
         """Raise OperationError unless the state permits this act."""
-        attempting = self._serving is not None and self._worker is None and not self.asleep
+        attempting = self._serving is not None and self.worker is None and not self.asleep
         known = self._gone, self.fault, attempting, self.metadata.incoming, self.metadata.handover
         Standing(self.condition, *known, self.machine).demand(act, self.metadata.name)
 
@@ -104,22 +110,12 @@ class Instance:
 
     async def _start(self) -> None:
         """Serve it, and note meanwhile that it is to be served. Raises as `start`."""
-        refusals: list[Exception] = []
-
-        async def attempt(act: Callable[[], Awaitable[None]]) -> None:
-            try:
-                await act()
-            except (OperationError, StorageError) as error:
-                refusals.append(error)
-
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(attempt, partial(self.note, autostart=True))
-            nursery.start_soon(attempt, self._try_now)
-        if refusals and self.condition.state in SERVED:
+        refused = await side_by_side(partial(self.note, autostart=True), self._try_now)
+        if refused and self.condition.state in SERVED:
             await self._end("it cannot be noted that it is to be served")
-            self._become(Cause.STOP, f"not started: {refusals[0]}")
-        if refusals:
-            raise refusals[0]
+            self._become(Cause.STOP, f"not started: {refused[0]}")
+        if refused:
+            raise refused[0]
 
     async def unlock(self) -> None:
         """Try now to get the key of a locked instance, and serve it if that is wanted.
@@ -157,7 +153,7 @@ class Instance:
         async with self._busy:
             if not force:
                 await self._wake()  # who is behind what sleeps only a worker can say
-                await use.look(self._worker, self.metadata)
+                await use.look(self.worker, self.metadata)
             self.demand(Act.END if force else Act.STOP)
             if remember and self.fault is None:
                 await self.note(autostart=False)
@@ -174,13 +170,13 @@ class Instance:
         async with self._busy:
             self.demand(act)
             await self._wake()
-            yield self._worker
+            yield self.worker
 
     async def _wake(self) -> None:
-        """Have a worker serve it if it sleeps. Raises OperationError."""
+        """Have a worker serve it that does not sleep soon, if one is to. Raises OperationError."""
         if self._serving is not None:
             with refusals():
-                await self._serving.wake()
+                await stay_awake(self._serving, self._granted())
 
     @property
     def asleep(self) -> bool:
@@ -222,17 +218,17 @@ class Instance:
 
     async def status(self) -> tuple[int, StatusReply] | None:
         """The worker's process id and its report, which says nothing if it is silent, or None."""
-        return await questions.status(self._worker, self.metadata)
+        return await questions.status(self.worker, self.metadata)
 
     async def installed(self) -> Installed | None:
-        """What the worker says of certificates in NV, None if none answers."""
-        return await questions.installed(self._worker)
+        """What the worker says of certificates in NV, or None if no worker answers."""
+        return await questions.installed(self.worker)
 
     async def pcrs(self) -> Pcrs:
         """The PCR values of the running TPM. Raises OperationError."""
         self.demand(Act.READ_PCRS)
         await self._wake()
-        return await questions.pcrs(self._worker)
+        return await questions.pcrs(self.worker)
 
     async def note(self, **changes: object) -> None:
         """Change the metadata, durably. Raises StorageError."""
@@ -243,10 +239,8 @@ class Instance:
             if self._serving is not None:
                 self._serving.metadata = metadata
             elif not changes.keys().isdisjoint(("name", "data_socket")):
-                self.endpoints, self._events = (
-                    Endpoints.of(self._host.configuration, metadata),
-                    None,
-                )
+                self.endpoints = Endpoints.of(self._host.configuration, metadata)
+                self._events = None
 
     @property
     def access(self) -> Access:
@@ -258,7 +252,7 @@ class Instance:
         async with self._busy:
             self.demand(Act.SET)
             await self._wake()
-            worker = self._worker
+            worker = self.worker
             if worker is not None and worker.strange is not None:
                 raise OperationError(problems.UNAVAILABLE, f"{worker.strange}.")
             check_access(self._host.configuration.sockets, replace(self.metadata, **changes))  # type: ignore[arg-type]
@@ -273,25 +267,22 @@ class Instance:
                 with contextlib.suppress(EndpointError, OSError):
                     self.endpoints.grant(self._granted())
                 raise
-            if (worker := self._worker) is not None:
+            if (worker := self.worker) is not None:
                 await admit(worker, self._granted())
 
     def _granted(self) -> Grant:
         return granted(self._host.configuration.sockets, self.metadata)
 
     @property
-    def _log(self) -> Any:
-        return log_of(self.metadata)
-
-    @property
-    def _worker(self) -> Worker | None:
+    def worker(self) -> Worker | None:
+        """What serves it, None while nothing does or it sleeps."""
         return None if self._serving is None else self._serving.worker
 
     async def _outliving(self) -> tuple[Worker | None, str | None]:
         """The worker that outlived the previous daemon, or how the TPM lost its power."""
         worker, lost = await outliving(self._host, self.metadata, self.endpoints, self._on_event)
-        ran = self._ran
-        if worker and ran and (ran.state == names.INCOMING) is not worker.incoming:
+        incoming = None if self._ran is None else self._ran.state == names.INCOMING
+        if worker is not None and incoming is not worker.incoming:
             self._ran = None  # its TPM has come meanwhile
         return worker, lost
 
@@ -337,7 +328,11 @@ class Instance:
             bound = log_of(self.metadata, component="worker")
             self._events = EventLog(self._host.nursery, bound)
         admitted = self._events.write(pid, event)
-        if admitted and event.kind in STORAGE | USES and (worker := self._worker) is not None:
+        if admitted:
+            note_event(self._host, self.metadata, event)
+        if event.kind == "client-connected" and self._host.keeper is not None:
+            self._host.keeper.connected(self.metadata.uuid)
+        if admitted and event.kind in STORAGE | USES and (worker := self.worker) is not None:
             worker.inquire()
         if admitted and event.kind in HAND_OVERS:
             self._host.nursery.start_soon(self._look_at_hand_over)
@@ -366,12 +361,15 @@ class Instance:
             try:
                 await self.note(handover=handover, handover_generation=generation)
             except StorageError as error:
-                self._log.warning("hand-over-not-noted", handover=handover, reason=str(error))
+                log_of(self.metadata).warning(
+                    "hand-over-not-noted", handover=handover, reason=str(error)
+                )
 
     async def _end(self, reason: str, force: bool = False) -> None:
-        await self._wake()
-        if self._serving is not None:
-            await self._serving.end(reason, force)
+        if (serving := self._serving) is not None:
+            with refusals():
+                await serving.wake()
+            await serving.end(reason, force)
 
     def _become(self, cause: Cause, reason: str) -> None:
         self.condition = self.condition.after(cause, reason)
@@ -382,7 +380,8 @@ class Instance:
         self._ran = None
         if cause is Cause.READY and self.metadata.incoming:
             self._host.nursery.start_soon(self._look_at_hand_over)
-        tell_state(self._log, self.condition)
+        tell_state(log_of(self.metadata), self.condition)
+        note_state(self._host, self.metadata, self.condition, cause)
         self._host.nursery.start_soon(self._note_condition)
 
     async def _note_condition(self) -> None:
@@ -396,4 +395,4 @@ class Instance:
                 await trio.to_thread.run_sync(note, self.metadata.uuid, condition)
                 self._noted = condition.since
             except StorageError as error:
-                self._log.warning("condition-not-noted", reason=str(error))
+                log_of(self.metadata).warning("condition-not-noted", reason=str(error))

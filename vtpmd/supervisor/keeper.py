@@ -19,12 +19,16 @@ from vtpmd.api.text import printable
 from vtpmd.config.schema import Configuration
 from vtpmd.ipc.channel import Channel, ChannelClosedError, IllegalMessageError
 from vtpmd.ipc.messages import (
+    PROGRESS_SIZE,
     Asleep,
     Awake,
+    Bequest,
+    ForgetBequest,
     Keep,
     KeeperUsed,
     Message,
     NotAwake,
+    ReadBequest,
     ReadSleepers,
     Sleepers,
     UseKeeper,
@@ -32,6 +36,8 @@ from vtpmd.ipc.messages import (
 )
 from vtpmd.ipc.rules import Side, State
 from vtpmd.linux import sockets
+from vtpmd.linux.descriptors import close_fds
+from vtpmd.linux.memory import memory_file
 from vtpmd.linux.scarcity import is_scarcity
 from vtpmd.spawn.process import start_keeper
 from vtpmd.telemetry.log import get_logger
@@ -47,9 +53,9 @@ from .worker import Worker
 
 ANSWER_TIMEOUT = 10.0
 _PAUSE = 0.1
-_SPARED = 20.0
-"""Seconds that a worker has served before it is told of the keeper, unless it may sleep earlier:
-what is soon stopped again costs no process."""
+_SPARED, _SPARED_CONNECTED = 20.0, 2.0
+"""Seconds until a keeper is started for a worker that serves, and for one to which QEMU is
+connected, unless it may sleep earlier: what is soon stopped again costs no process."""
 _BROKEN = (ChannelClosedError, IllegalMessageError, trio.ClosedResourceError, OSError)
 
 log = get_logger("keeper")
@@ -63,12 +69,22 @@ class Duplicates:
     data: bool
 
     def close(self) -> None:
-        for fd in self.fds:
-            os.close(fd)
+        close_fds(self.fds)
+
+
+@dataclass(eq=False)
+class Offered:
+    """A worker that serves. `connected`: QEMU is, to it; `told`: it knows of the keeper."""
+
+    worker: Worker
+    metadata: Metadata
+    endpoints: Endpoints
+    connected: bool = False
+    told: bool = False
 
 
 class Keeper:
-    """At most one keeper process, none if nothing is to sleep.
+    """At most one keeper process, none if there is nothing to keep.
 
     `run` must be running.
     """
@@ -84,7 +100,8 @@ class Keeper:
         self._duplicates: dict[UUID, Duplicates] = {}
         self._waking: dict[UUID, trio.Event] = {}
         self._woken: dict[UUID, int] = {}  # the process that has woken it and was not met yet
-        self._offered: dict[UUID, tuple[Worker, Metadata, Endpoints]] = {}
+        self._offered: dict[UUID, Offered] = {}
+        self._bequests: dict[UUID, list[int]] = {}
         self._told = set[UUID]()  # of which the keeper has said that they sleep
         self._pid = self._pidfd = -1
         self._closed = False
@@ -131,31 +148,64 @@ class Keeper:
         return None
 
     def offer(self, worker: Worker, metadata: Metadata, endpoints: Endpoints) -> None:
-        """Let a worker that serves give its TPM to the keeper, once it has for a while."""
-        if self._idle:
-            self._offered[metadata.uuid] = worker, metadata, endpoints
-            self._nursery.start_soon(self._offer, worker, metadata, endpoints)
+        """Let a worker that serves leave its bequest with the keeper, and give its TPM to it."""
+        self._offered[metadata.uuid] = offered = Offered(worker, metadata, endpoints)
+        self._offer_soon(offered)
+
+    def connected(self, uuid: UUID) -> None:
+        """QEMU is connected to the worker of this instance."""
+        if (offered := self._offered.get(uuid)) is not None and not offered.connected:
+            offered.connected = True
+            if not offered.told:
+                self._offer_soon(offered)
+
+    def _offer_soon(self, offered: Offered) -> None:
+        """Offer it as soon as that is worth a process, if it will be by itself."""
+        if self._channel is not None:
+            self._nursery.start_soon(self._offer, offered, 0.0)
+        elif self._idle or offered.connected:
+            spared = _SPARED_CONNECTED if offered.connected else _SPARED
+            delay = min(self._idle or spared, spared)
+            self._nursery.start_soon(self._offer, offered, delay)
 
     def withdraw(self, uuid: UUID) -> None:
         """The worker that was offered has ended."""
         self._offered.pop(uuid, None)
 
-    async def _offer(self, worker: Worker, metadata: Metadata, endpoints: Endpoints) -> None:
-        await trio.sleep(min(self._idle, _SPARED))
-        if self._closed or self._offered.get(metadata.uuid, (None,))[0] is not worker:
-            return  # another one serves by now
-        with contextlib.suppress(KeeperLostError, *EXPECTED), _pair() as (ours, theirs):
+    async def _offer(self, offered: Offered, delay: float) -> None:
+        metadata = offered.metadata
+        await trio.sleep(delay)
+        if self._closed or offered.told or self._offered.get(metadata.uuid) is not offered:
+            return  # or another one serves by now
+        offered.told = True
+        with (
+            contextlib.suppress(KeeperLostError, *EXPECTED),
+            _pair() as (ours, theirs),
+            memory_file("progress", PROGRESS_SIZE) as progress,
+            memory_file("suspended") as memory,
+        ):
             async with self._lock:
                 if self._channel is None:
                     self._start()
-                with serving_lock.joined(endpoints.adoption) as lock:
+                with serving_lock.joined(offered.endpoints.adoption) as lock:
                     order = Keep(metadata.uuid, metadata.name, self._sandbox)
-                    await self._send(order, [theirs, lock])
-            memory = os.memfd_create("suspended", os.MFD_CLOEXEC)
-            try:
-                await worker.ask(UseKeeper(round(self._idle * 1000)), KeeperUsed, [ours, memory])
-            finally:
-                os.close(memory)
+                    await self._send(order, [theirs, lock, progress])
+            use = UseKeeper(round(self._idle * 1000))
+            await offered.worker.ask(use, KeeperUsed, [ours, memory, progress])
+
+    async def bequest(self, uuid: UUID) -> list[int]:
+        """What the worker of an instance has left, which has crashed; the caller's descriptors.
+
+        Empty if there is nothing.
+        """
+        with contextlib.suppress(KeeperLostError):
+            await self._ask(ReadBequest(uuid))
+        return self._bequests.pop(uuid, [])
+
+    async def disinherit(self, uuid: UUID) -> None:
+        """Let whoever was connected to the worker of an instance find out that it has ended."""
+        with contextlib.suppress(KeeperLostError):
+            await self._send(ForgetBequest(uuid), [])
 
     async def has(self, uuid: UUID) -> bool:
         """Whether this TPM sleeps. Its worker has ended, or there was never one."""
@@ -257,9 +307,12 @@ class Keeper:
                 self._tell_awake(message.uuid)
             case NotAwake():
                 log.error("not-woken", uuid=str(message.uuid), reason=printable(message.reason))
+            case Bequest():
+                close_fds(self._bequests.pop(message.uuid, []))
+                self._bequests[message.uuid] = fds
+                self._answered()
             case Sleepers():
-                if self._questions:
-                    self._questions.popleft().set()
+                self._answered()
 
     async def _lose(self, reason: str) -> None:
         """Find the keeper once more if it lives, or else have what slept there woken from here."""
@@ -277,8 +330,13 @@ class Keeper:
         log.error("keeper-lost", pid=self._pid, reason=reason, asleep=len(self._duplicates))
         for uuid in list(self._waking):
             self._tell_awake(uuid)
-        for worker, metadata, endpoints in self._offered.values():
-            self._nursery.start_soon(self._offer, worker, metadata, endpoints)
+        for offered in self._offered.values():
+            offered.told = False
+            self._offer_soon(offered)
+
+    def _answered(self) -> None:
+        if self._questions:
+            self._questions.popleft().set()
 
     def _forget_process(self) -> None:
         if self._pidfd >= 0:
@@ -299,9 +357,9 @@ class Keeper:
             self._channel.close()
         self._channel = None
         while self._questions:
-            self._questions.popleft().set()
+            self._answered()
 
-    async def _ask(self, question: ReadSleepers) -> None:
+    async def _ask(self, question: ReadSleepers | ReadBequest) -> None:
         """Ask, and wait until all answers are heeded. Raises KeeperLostError."""
         channel, answered = self._channel, trio.Event()
         await self._send(question, [])

@@ -3,6 +3,7 @@
 import secrets
 from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import product
 from typing import TypeVar
 from uuid import UUID
 
@@ -17,6 +18,7 @@ from vtpmd.storage.slot import Purpose, Slot
 from vtpmd.storage.wipe import wipe
 from vtpmd.telemetry.audit import Audit
 from vtpmd.telemetry.log import get_logger
+from vtpmd.telemetry.metrics import KEY_BOUNDS, Metrics
 
 from .errors import KeyMissingError
 
@@ -50,7 +52,8 @@ class Erasure:
 class Keys:
     """The key providers by name, the default one, and the one for recovery.
 
-    Every use of a key is recorded. With a `recovery` provider every DEK is wrapped twice.
+    Every use of a key is recorded, and counted in `metrics`. With a `recovery` provider every DEK
+    is wrapped twice.
     """
 
     def __init__(
@@ -59,7 +62,11 @@ class Keys:
         default: str | None,
         recovery: str | None = None,
         audit: Audit | None = None,
+        metrics: Metrics | None = None,
     ) -> None:
+        self.metrics = metrics or Metrics()
+        for name, operation, outcome in product(providers, ("wrap", "unwrap"), ("done", "failed")):
+            self.metrics.count("key_uses", name, operation, outcome, by=0)
         self._providers = providers
         self._default = default
         self._recovery = recovery
@@ -264,6 +271,7 @@ class Keys:
     ) -> Result:
         """Await one use of a key and record it. Raises KeyMissingError."""
         outcome, reason = "abandoned", ""
+        begun = trio.current_time()
         try:
             result = await use
             outcome = "done"
@@ -282,6 +290,9 @@ class Keys:
                 retry=True,
             ) from None
         finally:
+            self.metrics.count("key_uses", provider.name, operation, outcome)
+            times = self.metrics.histogram("key_use_seconds", provider.name, KEY_BOUNDS)
+            times.observe(trio.current_time() - begun)
             self._audit.record(
                 "key-use",
                 operation=operation,

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import TypeVar
 from uuid import UUID
 
@@ -18,6 +19,7 @@ from vtpmd.ipc.messages import (
     Ready,
     Serve,
 )
+from vtpmd.linux.descriptors import close_fds
 from vtpmd.storage.header import Handover, Header
 from vtpmd.storage.key import Key
 from vtpmd.storage.wipe import wipe
@@ -30,6 +32,7 @@ from .endpoints import Endpoints
 from .errors import WorkerEndedError, WorkerSilentError
 from .events import OnEvent
 from .host import Host
+from .instance_log import log_of
 from .metadata import Metadata
 from .old_keys import OldKeys
 from .refusals import EXPECTED, NotServedError
@@ -207,17 +210,24 @@ async def _hand_over(
     on_event: OnEvent,
 ) -> Worker:
     control, *data = listening
-    async with claim(host.registry, metadata.uuid) as claimed:
+    async with (
+        claim(host.registry, metadata.uuid) as claimed,
+        lease.taken(host.registry, metadata.uuid),
+    ):
         with (
             host.registry.state_files(metadata.uuid) as files,
             serving_lock.created(endpoints.adoption) as lock,
             endpoints.listen_for_adoption() as adoption,
-            lease.taken(host.registry, metadata.uuid),
         ):
             worker = await spawn(host, metadata, on_event, lock)
             worker.on_unwrap = OldKeys(host, metadata).answer
-            async with dismissed_on_failure(host, metadata, worker):
-                fds = [*files, claimed, control, adoption.fileno(), *data]
+            async with (
+                dismissed_on_failure(host, metadata, worker),
+                _left(host, metadata.uuid) as left,
+            ):
+                if left:
+                    order = replace(order, inherits=True, startup=False)
+                fds = [*files, claimed, control, adoption.fileno(), *data, *left]
                 ready = await worker.ask(order, Ready, fds)
                 worker.incoming = order.incoming
     log.info(
@@ -226,8 +236,19 @@ async def _hand_over(
         pid=worker.pid,
         generation=ready.generation,
         sandbox=ready.sandbox,
+        inherits=order.inherits,
     )
     return worker
+
+
+@asynccontextmanager
+async def _left(host: Host, uuid: UUID) -> AsyncIterator[list[int]]:
+    """Descriptors of the bequest of a worker that has crashed; none if there is none."""
+    fds = [] if host.keeper is None else await host.keeper.bequest(uuid)
+    try:
+        yield fds
+    finally:
+        close_fds(fds)
 
 
 async def admit(worker: Worker, grant: Grant) -> None:
@@ -245,6 +266,20 @@ async def admit(worker: Worker, grant: Grant) -> None:
         ) from None
     except WorkerEndedError:
         return
+
+
+async def renew_access(
+    worker: Worker, endpoints: Endpoints, grant: Grant, metadata: Metadata
+) -> None:
+    """Tell a worker that was not started by us who may connect: that may have changed.
+
+    It serves on also if that fails: who uses the TPM has nothing to do with it.
+    """
+    try:
+        endpoints.grant(grant)
+        await worker.ask(grant.order, Admitted)
+    except EXPECTED as error:
+        log_of(metadata).warning("access-unchanged", reason=str(error))
 
 
 async def _keep_up(worker: Worker, known: Grant, granted: Callable[[], Grant]) -> None:

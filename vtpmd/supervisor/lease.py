@@ -10,13 +10,15 @@ not renewed says nothing of the TPM. A host that has booted since has no worker 
 import json
 import os
 import socket
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 from uuid import UUID
+
+import trio
 
 from vtpmd.api.text import printable
 from vtpmd.encoding.moment import moment
@@ -114,18 +116,19 @@ def demand_free(registry: Registry, uuid: UUID) -> None:
     )
 
 
-@contextmanager
-def taken(registry: Registry, uuid: UUID) -> Iterator[None]:
+@asynccontextmanager
+async def taken(registry: Registry, uuid: UUID) -> AsyncIterator[None]:
     """The lease is this host's from now on, unless the body fails.
 
     That need not outlast a power cut, for the worker does not either. What can't be written is only
     logged: where there is no space, a TPM works all the same.
     """
     try:
-        renew(registry, uuid)
+        await trio.to_thread.run_sync(renew, registry, uuid)
         yield
     except BaseException:
-        give_up(registry, uuid)
+        with trio.CancelScope(shield=True):
+            await trio.to_thread.run_sync(give_up, registry, uuid)
         raise
 
 

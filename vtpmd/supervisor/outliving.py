@@ -9,7 +9,7 @@ from .host import Host
 from .instance_log import log_of
 from .metadata import Metadata
 from .old_keys import OldKeys
-from .serving import POWERED_OFF
+from .reasons import POWERED_OFF
 from .worker import Worker
 
 
@@ -24,6 +24,7 @@ async def outliving(
     except WorkerEndedError as error:
         log_of(metadata).warning("worker-gone", reason=str(error))
         return None, f"its worker ended while no daemon was there; {POWERED_OFF}"
+    worker.fresh = False
     worker.incoming = await awaiting(host.registry, metadata)
     worker.on_unwrap = OldKeys(host, metadata).answer
     log_of(metadata).info("adopted", pid=worker.pid)

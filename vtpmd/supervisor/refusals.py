@@ -1,8 +1,10 @@
 """What errors of lower layers mean: for the state of an instance, and for whoever asked."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
+
+import trio
 
 from vtpmd.api import problems
 from vtpmd.api.problems import OperationError, Problem
@@ -121,3 +123,19 @@ def refusals() -> Iterator[None]:
     except EXPECTED as error:
         where = "The state directory: " if isinstance(error, StorageError) else ""
         raise OperationError(meaning(error).problem, f"{where}{error}.") from None
+
+
+async def side_by_side(*acts: Callable[[], Awaitable[None]]) -> list[OperationError | StorageError]:
+    """Do all of them at the same time; how those ended that were refused or could not be stored."""
+    refused: list[OperationError | StorageError] = []
+
+    async def attempt(act: Callable[[], Awaitable[None]]) -> None:
+        try:
+            await act()
+        except (OperationError, StorageError) as error:
+            refused.append(error)
+
+    async with trio.open_nursery() as nursery:
+        for act in acts:
+            nursery.start_soon(attempt, act)
+    return refused

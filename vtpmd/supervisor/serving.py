@@ -9,7 +9,7 @@ import trio
 from vtpmd.api import problems
 from vtpmd.api.problems import OperationError
 from vtpmd.api.text import printable
-from vtpmd.ipc.messages import Admitted, Event
+from vtpmd.ipc.messages import Event
 from vtpmd.telemetry.audit import acting_alone
 
 from . import lazily, lease
@@ -20,10 +20,11 @@ from .errors import KeeperLostError, WorkerEndedError, WorkerFailedError, Worker
 from .events import OnEvent
 from .host import Host
 from .instance_log import log_of
-from .launch import serve
+from .launch import renew_access, serve
 from .metadata import Metadata
 from .old_keys import OldKeys
-from .refusals import EXPECTED, NotServedError
+from .reasons import ADOPTED, AWAITING, POWERED_OFF, READY, SLEEPS
+from .refusals import NotServedError
 from .states import Cause
 from .succession import revive, succeed
 from .worker import KILL_GRACE, Worker
@@ -38,12 +39,7 @@ BACKOFFS: dict[Cause, Callable[[], Backoff]] = {
     Cause.REFUSED: lambda: Backoff(0.5, 30.0, MAX_CRASHES, SLOW),
     Cause.CRASHED: lambda: Backoff(0.5, 30.0, MAX_CRASHES, SLOW),
 }
-READY = "ready: QEMU can connect"
-AWAITING = "waits for its TPM, which comes with its migrating machine"
-SLEEPS = "asleep, as nobody uses it: whoever does wakes it"
 WAKE_TIMEOUT = 30.0
-ADOPTED = "served on by a worker that outlived its daemon"
-POWERED_OFF = "its TPM is off until QEMU connects again or the instance is stopped and started"
 
 
 class Serving:
@@ -94,7 +90,7 @@ class Serving:
         self._decided: lazily.Event | None = None  # while a succession goes on
         self._successor: Worker | None = None
         self._changed = lazily.Event()
-        """Set as soon as another worker serves it, or none does any more."""
+        """Set as soon as another worker serves it, or none does just now, or any more."""
 
     async def run(self, adopted: Worker | None, asleep: bool = False) -> None:
         """Serve, at first by the `adopted` worker if there is one; or it sleeps."""
@@ -104,16 +100,24 @@ class Serving:
             with self._scope:
                 await self._attempts(adopted, asleep)
             self._endpoints.remove()
+            await self._disinherit()
         except Exception:
             log_of(self.metadata).exception("defect")
             was_served = self._last[0] in (Cause.READY, Cause.AWAITED)
             cause = Cause.CRASHED if was_served else Cause.REFUSED
             self._fail(NotServedError(cause, problems.INTERNAL, "internal error, see the log"))
+            await self._disinherit()
         finally:
             self._endpoints.let_go()
             self._settled.set()
+            self._undecided = False
             self._tell_of_change()
             self._ended.set()
+
+    async def _disinherit(self) -> None:
+        """Nobody goes on with what a worker may have left that has crashed."""
+        if self._host.keeper is not None:
+            await self._host.keeper.disinherit(self.metadata.uuid)
 
     @property
     def user(self) -> int:
@@ -177,6 +181,12 @@ class Serving:
         if self.worker is None:
             raise WorkerSilentError(f"it sleeps and was not woken within {WAKE_TIMEOUT:.0f} s")
 
+    async def decided(self, ended: Worker | None) -> None:
+        """Wait until it is known what follows on a worker, which may be one that has `ended`."""
+        with trio.move_on_after(WAKE_TIMEOUT):
+            while (ended is not None and self.worker is ended) or self._undecided:
+                await self._changed.wait()
+
     async def _sleep(self, reason: str) -> Worker | None:
         """The worker that has woken the TPM, whose last one has ended.
 
@@ -185,10 +195,10 @@ class Serving:
         """
         keeper, uuid = self._host.keeper, self.metadata.uuid
         kept = keeper is not None and await keeper.kept(uuid)
-        self._undecided = False
+        self.asleep, self._undecided = kept, False
+        self._tell_of_change()
         if keeper is None or not kept:
             return None
-        self.asleep = True
         self._tell(Cause.ASLEEP, SLEEPS)
         try:
             if self._stopping:  # it fell asleep when it was asked to stop
@@ -270,9 +280,10 @@ class Serving:
                 while successor := await self._take_successor() or await self._sleep(reason):
                     worker = successor
                     await self._attend_successor(worker)
-                lease.give_up(self._host.registry, self.metadata.uuid)
+                uuid, registry = self.metadata.uuid, self._host.registry
+                await trio.to_thread.run_sync(lease.give_up, registry, uuid)
                 if not self.metadata.incoming:
-                    await trio.to_thread.run_sync(self._host.anchors.note, self.metadata.uuid)
+                    await trio.to_thread.run_sync(self._host.anchors.note, uuid)
                 if self._stopping:
                     return
                 if worker is None:
@@ -366,7 +377,7 @@ class Serving:
             self._host.keeper.offer(worker, self.metadata, self._endpoints)
         try:
             if admit_anew:
-                await self._admit_anew(worker)
+                await renew_access(worker, self._endpoints, self._granted(), self.metadata)
             await worker.ended()
         finally:
             self.worker, self._undecided = None, True
@@ -374,18 +385,6 @@ class Serving:
             if self._host.keeper is not None:
                 self._host.keeper.withdraw(self.metadata.uuid)
             worker.close()
-
-    async def _admit_anew(self, worker: Worker) -> None:
-        """Tell a worker that was not started by us who may connect: that may have changed.
-
-        It serves on also if that fails: who uses the TPM has nothing to do with it.
-        """
-        try:
-            grant = self._granted()
-            self._endpoints.grant(grant)
-            await worker.ask(grant.order, Admitted)
-        except EXPECTED as error:
-            log_of(self.metadata).warning("access-unchanged", reason=str(error))
 
     def _fail(self, failure: NotServedError, outlook: str = "") -> None:
         self.problem = failure.problem

@@ -8,14 +8,12 @@ open nor lock one. What this does not keep out is a process of the daemon's own 
 confined: that one could as well read the daemon's files.
 """
 
-import fcntl
 import os
-import struct
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-_FLOCK = struct.Struct("@hhqqi0q")  # struct flock of fcntl(2): type, whence, start, length, pid
+from vtpmd.linux.record_locks import lock_holder
 
 
 def lock_path(adoption: Path) -> Path:
@@ -50,11 +48,9 @@ def holder(adoption: Path) -> int | None:
     """The process that holds the lock, None if there is none. Raises OSError."""
     fd = os.open(lock_path(adoption), os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
     try:
-        question = _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
-        kind, _, _, _, pid = _FLOCK.unpack(fcntl.fcntl(fd, fcntl.F_GETLK, question))
+        return lock_holder(fd)
     finally:
         os.close(fd)
-    return None if kind == fcntl.F_UNLCK else pid
 
 
 def clear(adoption: Path) -> None:

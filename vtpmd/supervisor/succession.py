@@ -1,14 +1,14 @@
 """A fresh worker goes on where one that serves gives way; clients stay connected."""
 
 import contextlib
-import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 
 import trio
 
 from vtpmd.ipc.channel import Channel, ChannelClosedError, IllegalMessageError
 from vtpmd.ipc.messages import GivesWay, GiveWay, Ready, Succeed, Succession
 from vtpmd.ipc.rules import Side, State
+from vtpmd.linux.memory import memory_file
 from vtpmd.storage.key import Key
 from vtpmd.storage.wipe import wipe
 from vtpmd.telemetry.log import get_logger
@@ -154,17 +154,7 @@ async def _bequeath(host: Host, succession: Succession, fds: Sequence[int], work
 async def _settle(host: Host, metadata: Metadata, worker: Worker, successor: Worker) -> Ready:
     ours, theirs = Channel.pair()
     with ours:
-        with theirs, _memory() as memory:
+        with theirs, memory_file("suspended") as memory:
             await worker.ask(GiveWay(), GivesWay, [theirs.fileno(), memory])
         order = Succeed(metadata.uuid, metadata.name, host.configuration.sandbox)
         return await successor.ask(order, Ready, [ours.fileno()])
-
-
-@contextlib.contextmanager
-def _memory() -> Iterator[int]:
-    """A file in memory for what one worker seals for another."""
-    fd = os.memfd_create("suspended", os.MFD_CLOEXEC)
-    try:
-        yield fd
-    finally:
-        os.close(fd)

@@ -6,7 +6,7 @@ from vtpmd.api.names import RUNNING
 
 from . import questions
 from .metadata import Metadata
-from .serving import READY
+from .reasons import READY
 from .states import Condition, user
 from .worker import Worker
 

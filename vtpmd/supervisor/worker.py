@@ -28,6 +28,7 @@ from vtpmd.ipc.version import PROTOCOL, Version
 from vtpmd.telemetry.log import get_logger
 
 from . import lazily, readiness, waiting
+from .counts import Counts
 from .errors import (
     HandOverRefusedError,
     WorkerEndedError,
@@ -79,6 +80,8 @@ class Worker:
         "_owed",
         "_pidfd",
         "_storage",
+        "counts",
+        "fresh",
         "incoming",
         "machine",
         "on_unwrap",
@@ -95,6 +98,10 @@ class Worker:
         """Whether it was told to wait for a TPM."""
         self.machine = 0
         """Who has attached a data descriptor, as it said last (`StatusReply`)."""
+        self.counts: Counts | None = None
+        """What it said last that it has counted."""
+        self.fresh = True
+        """Whether all that it has counted was under this daemon."""
         self.on_unwrap: Callable[[Worker, UnwrapKey], None] | None = None
         """Answers with `tell`; nobody does while it is None."""
         self._channel = process.channel
@@ -182,6 +189,7 @@ class Worker:
             return self._on_event(self.pid, message)
         if isinstance(message, StatusReply):
             self._storage = printable(message.storage[:MAX_TROUBLE])
+            self.counts = Counts.of(message)
             self.machine = message.machine
         if isinstance(message, UnwrapKey):
             if self.on_unwrap is not None:

@@ -24,10 +24,12 @@ from vtpmd.tpm.engine import RC, refusal
 from .table import MAX_LOCALITY
 
 _HEADER = struct.Struct(">HII")
+_HEADER_SIZE = _HEADER.size
 _TCG_HEADER = struct.Struct(">IBI")
 _SIZE_END = 6
+_unpack = _HEADER.unpack_from
 _TPM_SEND_COMMAND = struct.pack(">I", 8)
-_CC_SET_LOCALITY = 0x20001000
+CC_SET_LOCALITY = 0x20001000
 # swtpm answers a bad locality with this number, which lacks the warning bit of TPM_RC_LOCALITY.
 _VENDOR_BAD_LOCALITY = 0x107
 
@@ -37,12 +39,22 @@ def bounded(response: bytes, limit: int) -> bytes:
     return response if len(response) <= limit else refusal(RC.SIZE)
 
 
-def is_whole(data: bytes, limit: int) -> bool:
-    """Whether octets that begin a command are one bare command of at most `limit` octets.
+def code_of(command: bytes) -> int:
+    """The command code of a whole command."""
+    code: int = _unpack(command)[2]
+    return code
+
+
+def code_if_whole(data: bytes, limit: int) -> int | None:
+    """The command code if octets that begin a command are one bare command within `limit`.
 
     Those of the TCG form are not: what would be their size is beyond any buffer.
     """
-    return _HEADER.size <= len(data) == int.from_bytes(data[2:_SIZE_END]) <= limit
+    received = len(data)
+    if received < _HEADER_SIZE:
+        return None
+    _, size, code = _unpack(data)
+    return code if size == received <= limit else None
 
 
 class DataRequest(NamedTuple):
@@ -66,52 +78,49 @@ class DataRequest(NamedTuple):
 class DataParser:
     """Collects one command, piece by piece.
 
-    `tcg_form`: whether the TCG form is known. `dropped` counts the octets that were no part of a
-    whole command.
+    `tcg_form`: whether the TCG form is known. `unfinished` is the beginning of a command that has
+    not ended. `dropped` counts the octets that were no part of a whole command.
     """
 
     def __init__(self, *, tcg_form: bool) -> None:
         self._tcg_form = tcg_form
-        self._buffer = bytearray()
+        self.unfinished = bytearray()
         self.dropped = 0
-
-    @property
-    def partial(self) -> bool:
-        """Whether a command has begun and not ended."""
-        return bool(self._buffer)
 
     def feed(self, data: bytes, limit: int) -> DataRequest | None:
         """The command that `data` completed, or the refusal of what is no command.
 
         `limit` is the negotiated buffer size, in octets. Nothing is left in the buffer afterwards.
         """
-        self._buffer += data
+        self.unfinished += data
         tcg = self._is_tcg()
         start = _TCG_HEADER.size if tcg else 0
-        if len(self._buffer) < (start or _SIZE_END):
+        if len(self.unfinished) < (start or _SIZE_END):
             return None
-        size = int.from_bytes(self._buffer[start - 4 : start] if tcg else self._buffer[2:_SIZE_END])
+        size = int.from_bytes(
+            self.unfinished[start - 4 : start] if tcg else self.unfinished[2:_SIZE_END]
+        )
         if not _HEADER.size <= size <= limit:
             return self._refuse(tcg)
-        if len(self._buffer) < start + size:
+        if len(self.unfinished) < start + size:
             return None
-        command = bytes(self._buffer[start : start + size])
-        locality = self._buffer[_SIZE_END - 2] if tcg else None
-        self.dropped += len(self._buffer) - start - size
-        self._buffer.clear()
+        command = bytes(self.unfinished[start : start + size])
+        locality = self.unfinished[_SIZE_END - 2] if tcg else None
+        self.dropped += len(self.unfinished) - start - size
+        self.unfinished.clear()
         return DataRequest(command, locality, tcg)
 
     def expire(self) -> DataRequest | None:
         """Give up on an incomplete command; returns its refusal."""
-        return self._refuse(self._is_tcg()) if self.partial else None
+        return self._refuse(self._is_tcg()) if self.unfinished else None
 
     def _refuse(self, tcg: bool) -> DataRequest:
-        self.dropped += len(self._buffer)
-        self._buffer.clear()
+        self.dropped += len(self.unfinished)
+        self.unfinished.clear()
         return DataRequest(tcg=tcg, error=RC.COMMAND_SIZE)
 
     def _is_tcg(self) -> bool:
-        return self._tcg_form and self._buffer.startswith(_TPM_SEND_COMMAND)
+        return self._tcg_form and self.unfinished.startswith(_TPM_SEND_COMMAND)
 
 
 def judge(request: DataRequest, running: bool, max_locality: int = MAX_LOCALITY) -> bytes | None:
@@ -134,8 +143,7 @@ def vendor_set_locality(
     command: bytes, *, permitted: bool, max_locality: int = MAX_LOCALITY
 ) -> VendorResponse | None:
     """Answer the vendor command TPM2_CC_SET_LOCALITY; None for any other command."""
-    _, _, code = _HEADER.unpack_from(command)
-    if code != _CC_SET_LOCALITY:
+    if code_of(command) != CC_SET_LOCALITY:
         return None
     if not permitted:
         return VendorResponse(refusal(RC.FAILURE))

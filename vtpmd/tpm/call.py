@@ -7,6 +7,7 @@ from typing import Any
 
 from .core.authorization import Request
 from .core.command_spec import CommandSpec
+from .crypto.hashes import digest_size
 from .state import Entity, Session
 from .wire.attributes import TPMA_SESSION
 
@@ -14,6 +15,10 @@ HEADER = Struct(">HII")
 """Tag, size, and command or response code."""
 EXTRA_USE = TPMA_SESSION.DECRYPT | TPMA_SESSION.ENCRYPT | TPMA_SESSION.AUDIT
 """What a session can do in addition to, or instead of, authorizing."""
+_SIZE = 4
+"""Octets of parameterSize."""
+_ACKNOWLEDGMENT_SIZE = 2 + 1 + 2
+"""Octets of a TPMS_AUTH_RESPONSE without nonce and HMAC."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +26,11 @@ class PasswordUse:
     """A password in the authorization area."""
 
     proof: bytes = field(repr=False)
+
+    @property
+    def acknowledgment_size(self) -> int:
+        """Octets of its TPMS_AUTH_RESPONSE."""
+        return _ACKNOWLEDGMENT_SIZE
 
 
 @dataclass(slots=True)
@@ -38,6 +48,12 @@ class SessionUse:
     def has(self, attribute: int) -> bool:
         """Whether a TPMA_SESSION bit is SET."""
         return bool(self.attributes & attribute)
+
+    @property
+    def acknowledgment_size(self) -> int:
+        """The most octets that its TPMS_AUTH_RESPONSE can have."""
+        session = self.session
+        return _ACKNOWLEDGMENT_SIZE + len(session.nonce_tpm) + digest_size(session.auth_hash)
 
     @property
     def is_password(self) -> bool:
@@ -97,6 +113,13 @@ class Call:
     response: bytes = b""
     """The response's parameter area."""
     _request: Request | None = None
+
+    @property
+    def framing_size(self) -> int:
+        """The most octets of the response that are neither handle nor parameters."""
+        if not self.has_sessions:
+            return HEADER.size
+        return HEADER.size + _SIZE + sum(use.acknowledgment_size for use in self.uses)
 
     @property
     def request(self) -> Request:

@@ -49,8 +49,8 @@ class ResponseHandle:
 COMMANDS: dict[int, CommandSpec] = {}
 """Every command that is implemented, by command code."""
 
-LONG: set[bytes] = set()
-"""Command codes, in octets, of those that may take more than a few milliseconds."""
+LONG: set[int] = set()
+"""Command codes of those that may take more than a few milliseconds, and can be canceled."""
 
 
 def find(code: int, profile: Profile) -> CommandSpec | None:
@@ -118,7 +118,7 @@ def command(
             | (TPMA_CC.R_HANDLE if response_handle else 0)
         )
         if long:
-            LONG.add(code.to_bytes(4))
+            LONG.add(int(code))
         COMMANDS[int(code)] = CommandSpec(
             code=int(code),
             version=version,

@@ -4,7 +4,7 @@ Each stage is a function that reads and fills a `Call`; `execute` names them in 
 """
 
 from .call import HEADER, Call
-from .command import LONG, find
+from .command import find
 from .core import audit, power, read_only
 from .core.entities import resolve
 from .rc import RC, TpmError
@@ -107,6 +107,7 @@ def run_action(tpm: Tpm, call: Call) -> None:
     """Call the action; marshal what it returns."""
     spec = call.spec
     ends_orderly = power.ends_orderly(tpm, spec)
+    tpm.response_room = tpm.buffer_size - call.framing_size
     try:
         result = spec.action(tpm, *call.handles, *call.arguments)
     except TpmError as error:
@@ -118,8 +119,3 @@ def run_action(tpm: Tpm, call: Call) -> None:
         if spec.response_handle:
             call.handle_area = call.response[:HANDLE_SIZE]
             call.response = call.response[HANDLE_SIZE:]
-
-
-def is_long(command: bytes) -> bool:
-    """Whether a command may take more than a few milliseconds, and can be canceled."""
-    return command[6:10] in LONG

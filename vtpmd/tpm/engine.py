@@ -12,6 +12,7 @@ from typing import Final, Literal
 
 from . import dispatch, endorsement, identity
 from .call import HEADER
+from .command import LONG as LONG_COMMANDS
 from .command import compile_commands
 from .core import pcrs, power
 from .crypto.hashes import HASHES
@@ -19,6 +20,7 @@ from .crypto.resumable import ResumableHash
 from .facts import Facts, bank_names, facts_of, profile_names, rsa_key_sizes
 from .identity import EndorsementKey, IdentityError
 from .manufacture import manufacture
+from .naming import command_name, response_name
 from .profile import Profile, ProfileError, named
 from .rc import RC, EngineError
 from .response import error_response as refusal
@@ -28,6 +30,7 @@ from .wire.attributes import TPMA_NV
 from .wire.constants import CC, RH, ST, SU
 
 __all__ = [
+    "LONG_COMMANDS",
     "RC",
     "EndorsementKey",
     "Engine",
@@ -39,9 +42,11 @@ __all__ = [
     "StartupType",
     "StateError",
     "bank_names",
+    "command_name",
     "compile_ahead",
     "profile_names",
     "refusal",
+    "response_name",
     "rsa_key_sizes",
 ]
 
@@ -76,8 +81,12 @@ class Engine:
         pcr_banks: Sequence[str],
         entropy: Callable[[int], bytes],
         now: Callable[[], int],
+        *,
+        persistent_eks: bool = True,
     ) -> "Engine":
-        """A new TPM with its own seeds and EKs, powered off.
+        """A new TPM with its own seeds, powered off, and with EKs at their persistent handles.
+
+        Without `persistent_eks` those handles are free, for whoever sets the TPM up.
 
         `now` is a monotonic clock in ms. Raises ProfileError for an unknown profile or bank.
         """
@@ -87,7 +96,7 @@ class Engine:
         if unknown or not pcr_banks:
             raise ProfileError(f"PCR banks are chosen from {', '.join(by_name)}, not {unknown}")
         banks = [by_name[name] for name in pcr_banks]
-        return cls(manufacture(profile, banks, entropy, now))
+        return cls(manufacture(profile, banks, entropy, now, persistent_eks=persistent_eks))
 
     @classmethod
     def restore(
@@ -161,6 +170,14 @@ class Engine:
 
     def execute(self, command: bytes, locality: int) -> Reply:
         """Run one command. Never raises, whatever a guest sends."""
+        answer = self.answer(command, locality)
+        return answer if isinstance(answer, Reply) else Reply(answer)
+
+    def answer(self, command: bytes, locality: int) -> bytes | Reply:
+        """The same, without a `Reply` where a response is all there is: as a rule.
+
+        There is more to see to when the state has changed, or the TPM is in failure mode.
+        """
         tpm = self._tpm
         try:
             power.tick(tpm)
@@ -169,7 +186,9 @@ class Engine:
             if tpm.volatile.event_hashes:
                 tpm.volatile.event_hashes = []
             response = dispatch.execute(tpm, command)
-            return Reply(response, self._changed() if tpm.nv_dirty else None)
+            if tpm.nv_dirty or tpm.failed:
+                return Reply(response, self._changed())
+            return response
         except Exception as error:
             self._fail(error)
             return Reply(refusal(RC.FAILURE))
@@ -225,8 +244,6 @@ class Engine:
             return False
         self._tpm.volatile.established = False
         return True
-
-    is_long = staticmethod(dispatch.is_long)
 
     def cancel(self) -> None:
         """End a long command in flight with TPM_RC_CANCELED. May be called from any thread."""

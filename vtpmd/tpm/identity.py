@@ -106,7 +106,7 @@ def certificate_request(tpm: Tpm, kind: str, subject: str) -> bytes:
 
 def _signature(tpm: Tpm, key: LoadedObject, scheme: TPMT_SIG_SCHEME, octets: bytes) -> bytes:
     """A signature in the form that X.509 has for it."""
-    made = signing.sign(tpm, key, scheme, digest(signing.hash_of(scheme), octets)).signature
+    made = signing.sign(tpm, key, scheme, digest(signing.hash_of(key, scheme), octets)).signature
     if isinstance(made, TPMS_SIGNATURE_RSA):
         return made.sig
     assert isinstance(made, TPMS_SIGNATURE_ECC)

@@ -22,8 +22,10 @@ def manufacture(
     banks: Sequence[int],
     entropy: Callable[[int], bytes],
     now: Callable[[], int],
+    *,
+    persistent_eks: bool = True,
 ) -> Tpm:
-    """A TPM as it leaves the factory: powered off, with persistent EKs.
+    """A TPM as it leaves the factory: powered off, with persistent EKs if they are wanted.
 
     `banks` are the TPM_ALG_IDs of the PCR banks.
     """
@@ -50,7 +52,8 @@ def manufacture(
         now=now,
         last_now=now(),
     )
-    provision_endorsement_keys(tpm)
+    if persistent_eks:
+        provision_endorsement_keys(tpm)
     return tpm
 
 

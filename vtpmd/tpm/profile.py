@@ -12,14 +12,24 @@ from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from typing import Final
 
+from .crypto import mldsa, mlkem
 from .crypto.ecc import CURVES
 from .crypto.hashes import HASHES
 from .crypto.symmetric import CIPHERS
 from .rc import EngineError
-from .wire.constants import ALG, CC, ECC_CURVE
+from .wire.constants import ALG, CC, ECC_CURVE, MLDSA_PARMS, MLKEM_PARMS
+from .wire.limits import (
+    MAX_CONTEXT_DATA_SIZE,
+    MAX_CONTEXT_SIZE,
+    MAX_ENCRYPTED_SECRET_SIZE,
+    MAX_PUBLIC_SIZE,
+    MAX_RSA_KEY_BYTES,
+)
 
 FIRST_VERSION: Final = 184
 """Version of the library specification whose commands the first profiles have."""
+MESSAGE_SIGNING_VERSION: Final = 185
+"""The version that brought key encapsulation and the signing of messages."""
 
 _HASHES: Final = frozenset(HASHES)
 _BLOCK_CIPHERS: Final = frozenset(CIPHERS)
@@ -28,6 +38,7 @@ _ECC_SIGNING: Final = frozenset(
     {ALG.ECDSA, ALG.ECDAA, ALG.SM2, ALG.ECSCHNORR, ALG.EDDSA, ALG.HASH_EDDSA}
 )
 _ECC_KEY_EXCHANGES: Final = frozenset({ALG.ECDH, ALG.ECMQV, ALG.SM2})
+_MLDSA: Final = frozenset({ALG.MLDSA, ALG.HASH_MLDSA})
 _RSA_SIGNING: Final = frozenset({ALG.RSASSA, ALG.RSAPSS})
 _RSA_ENCRYPTION: Final = frozenset({ALG.RSAES, ALG.OAEP})
 
@@ -41,8 +52,9 @@ class Profile:
     """Algorithms and commands of a TPM.
 
     `algorithms` are all that GetCapability(ALGS) reports; `key_bits` gives the sizes of RSA and
-    of every block cipher among them. `pcr_banks` are the hashes a PCR bank may have. The
-    commands are those of `version` of the library specification, except `without_commands`.
+    of every block cipher among them, `mlkem_parms` and `mldsa_parms` the parameter sets of ML-KEM
+    and ML-DSA. `pcr_banks` are the hashes a PCR bank may have. The commands are those of `version`
+    of the library specification, except `without_commands`.
     """
 
     name: str
@@ -52,6 +64,8 @@ class Profile:
     pcr_banks: frozenset[int]
     version: int = FIRST_VERSION
     without_commands: frozenset[int] = frozenset()
+    mlkem_parms: frozenset[int] = frozenset()
+    mldsa_parms: frozenset[int] = frozenset()
 
     @cached_property
     def hash_algs(self) -> frozenset[int]:
@@ -66,7 +80,14 @@ class Profile:
     @cached_property
     def object_types(self) -> frozenset[int]:
         """TPMI_ALG_PUBLIC (12.2.2)."""
-        return self.algorithms & {ALG.RSA, ALG.ECC, ALG.KEYEDHASH, ALG.SYMCIPHER}
+        return self.algorithms & {
+            ALG.RSA,
+            ALG.ECC,
+            ALG.KEYEDHASH,
+            ALG.SYMCIPHER,
+            ALG.MLKEM,
+            *_MLDSA,
+        }
 
     @cached_property
     def symmetric_algs(self) -> frozenset[int]:
@@ -112,7 +133,7 @@ class Profile:
     @cached_property
     def sig_schemes(self) -> frozenset[int]:
         """TPMI_ALG_SIG_SCHEME (9.37)."""
-        return self.algorithms & (_RSA_SIGNING | _ECC_SIGNING | {ALG.HMAC})
+        return self.algorithms & (_RSA_SIGNING | _ECC_SIGNING | _MLDSA | {ALG.HMAC})
 
     @cached_property
     def keyedhash_schemes(self) -> frozenset[int]:
@@ -144,6 +165,30 @@ class Profile:
         """TPMI_ECC_KEY_EXCHANGE (9.38)."""
         return self.algorithms & _ECC_KEY_EXCHANGES
 
+    @cached_property
+    def max_encrypted_secret_size(self) -> int:
+        """Octets in a TPM2B_ENCRYPTED_SECRET (11.4.3)."""
+        ciphertexts = (mlkem.PARAMETER_SETS[parms].ciphertext_size for parms in self.mlkem_parms)
+        return max(MAX_ENCRYPTED_SECRET_SIZE, *ciphertexts, 0)
+
+    @cached_property
+    def max_public_size(self) -> int:
+        """Octets of a TPMT_PUBLIC (12.2.4)."""
+        keys = [MAX_RSA_KEY_BYTES]
+        keys += [mlkem.PARAMETER_SETS[parms].public_size for parms in self.mlkem_parms]
+        keys += [mldsa.PARAMETER_SETS[parms].public_size for parms in self.mldsa_parms]
+        return MAX_PUBLIC_SIZE - MAX_RSA_KEY_BYTES + max(keys)
+
+    @cached_property
+    def max_context_size(self) -> int:
+        """Octets of what a saved context protects, as TPM_PT_MAX_OBJECT_CONTEXT reports it."""
+        return MAX_CONTEXT_SIZE + self.max_public_size - MAX_PUBLIC_SIZE
+
+    @cached_property
+    def max_context_data_size(self) -> int:
+        """Octets in a TPM2B_CONTEXT_DATA (14.5)."""
+        return MAX_CONTEXT_DATA_SIZE + self.max_context_size - MAX_CONTEXT_SIZE
+
     def without(self, *names: str) -> "Profile":
         """This profile without some algorithms, key sizes, curves or commands.
 
@@ -166,6 +211,8 @@ class Profile:
                 if alg in algorithms
             },
             ecc_curves=self.ecc_curves - {value for kind, value in gone if kind == "ECC"},
+            mlkem_parms=_left(self.mlkem_parms, "MLKEM", gone, algorithms & {ALG.MLKEM}),
+            mldsa_parms=_left(self.mldsa_parms, "MLDSA", gone, algorithms & _MLDSA),
             pcr_banks=self.pcr_banks & algorithms,
             without_commands=self.without_commands
             | {value for kind, value in gone if kind == "CC"},
@@ -177,11 +224,22 @@ class Profile:
         found: dict[str, tuple[int | str, int]] = {}
         found |= {ALG(alg).name: ("ALG", alg) for alg in self.algorithms}
         found |= {ECC_CURVE(curve).name: ("ECC", curve) for curve in self.ecc_curves}
+        found |= {MLKEM_PARMS(parms).name: ("MLKEM", parms) for parms in self.mlkem_parms}
+        found |= {MLDSA_PARMS(parms).name: ("MLDSA", parms) for parms in self.mldsa_parms}
         commands = set(CC) - self.without_commands
         found |= {f"CC_{code.name}": ("CC", int(code)) for code in commands}
         for alg, sizes in self.key_bits.items():
             found |= {f"{ALG(alg).name}-{bits}": (alg, bits) for bits in sizes}
         return found
+
+
+def _left(
+    parms: frozenset[int], kind: str, gone: set[tuple[int | str, int]], users: frozenset[int]
+) -> frozenset[int]:
+    """The parameter sets that are not gone; none without an algorithm that has any."""
+    if not users:
+        return frozenset()
+    return parms - {value for found, value in gone if found == kind}
 
 
 _ESSENTIAL: Final = frozenset(
@@ -248,6 +306,16 @@ _SHA3_V1: Final = replace(
     algorithms=_DEFAULT_V1.algorithms | {ALG.SHA3_256, ALG.SHA3_384, ALG.SHA3_512},
 )
 
+# The TPM of version 185: what FIPS 203 and 204 brought, and the commands for it.
+_PQC_V1: Final = replace(
+    _DEFAULT_V1,
+    name="pqc-v1",
+    version=MESSAGE_SIGNING_VERSION,
+    algorithms=_DEFAULT_V1.algorithms | {ALG.MLKEM, ALG.MLDSA, ALG.HASH_MLDSA, ALG.HKDF},
+    mlkem_parms=frozenset({MLKEM_PARMS.MLKEM_768, MLKEM_PARMS.MLKEM_1024}),
+    mldsa_parms=frozenset({MLDSA_PARMS.MLDSA_44, MLDSA_PARMS.MLDSA_65}),
+)
+
 # What FIPS 140-3 approves (SP 800-131A, 800-56A and B, 800-57): no SHA-1 for any purpose, none of
 # the anonymous schemes, no PKCS#1 v1.5 encryption, no obfuscation instead of encryption. That does
 # not make it a validated module, and it does not claim to be one (TPM_PT_MODES).
@@ -260,7 +328,7 @@ _FIPS_V1: Final = replace(
 )
 
 PROFILES: Final[Mapping[str, Profile]] = {
-    profile.name: profile for profile in (_DEFAULT_V1, _SHA3_V1, _FIPS_V1)
+    profile.name: profile for profile in (_DEFAULT_V1, _SHA3_V1, _FIPS_V1, _PQC_V1)
 }
 """The profiles an instance can be manufactured with, by name."""
 
@@ -271,11 +339,15 @@ def check_implemented(profile: Profile) -> None:
     Otherwise the first guest to use it would end in failure mode.
     """
     implemented = profile.pcr_banks <= profile.hash_algs and profile.ecc_curves <= set(CURVES)
+    implemented &= profile.mlkem_parms <= set(mlkem.PARAMETER_SETS)
+    implemented &= profile.mldsa_parms <= set(mldsa.PARAMETER_SETS)
     for alg, sizes in profile.key_bits.items():
         if alg != ALG.RSA:
             implemented &= alg in CIPHERS and sizes <= CIPHERS[alg].key_bits
     if not implemented:
-        raise ImportError(f"profile {profile.name} names a hash, cipher or curve that is not there")
+        raise ImportError(
+            f"profile {profile.name} names a hash, cipher, curve or parameter set that is not there"
+        )
 
 
 for _profile in PROFILES.values():

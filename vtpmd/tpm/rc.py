@@ -2,9 +2,9 @@
 
 from enum import IntEnum
 
-_FORMAT_ONE = 0x080
-_PARAMETER = 0x040
-_SESSION = 0x800
+FORMAT_ONE = 0x080
+PARAMETER = 0x040
+SESSION = 0x800
 _POSITION_BITS = 0xF40
 
 
@@ -131,14 +131,14 @@ class TpmError(EngineError):
 
     def parameter(self, number: int) -> "TpmError":
         """This error, positioned at parameter `number` (from 1)."""
-        return self._positioned(_PARAMETER | number << 8)
+        return self._positioned(PARAMETER | number << 8)
 
     def session(self, number: int) -> "TpmError":
         """This error, positioned at session `number` (from 1)."""
-        return self._positioned(_SESSION | number << 8)
+        return self._positioned(SESSION | number << 8)
 
     def _positioned(self, bits: int) -> "TpmError":
-        if self.code & _FORMAT_ONE and not self.code & _POSITION_BITS:
+        if self.code & FORMAT_ONE and not self.code & _POSITION_BITS:
             self.code |= bits
         return self
 

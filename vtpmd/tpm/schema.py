@@ -7,7 +7,9 @@ follows the schema it was written with, field by field: one that is missing take
 unknown one is refused (a newer version wrote it), and so is a value of another type.
 
 A structure that never changes can be declared with the metadata `kept`, which names the field that
-keeps its octets.
+keeps its octets. A dataclass whose values are replaced, and never changed, can keep its encoding in
+a field with the metadata `encoded`, until one of them is another. Such a field is not used while
+one is there that does change.
 
 To change a dataclass: add a field with a default, or list one that is gone in `RETIRED`.
 """
@@ -36,6 +38,17 @@ _LAYOUTS: dict[Any, Any] = {TPMT_PUBLIC: TPMT_PUBLIC_LOADED}
 """Structures whose values in a state include some that a guest can't send."""
 _SIMPLE = (int, bool, str, bytes)
 """What CBOR has a type for."""
+_TRUE, _FALSE, _NULL = map(cbor.encode, (True, False, None))
+_HELPERS = {
+    "small": cbor.INTEGERS,
+    "integer": cbor.encode_integer,
+    "head": cbor.head,
+    "octets": cbor.encode_octets,
+    "text": cbor.encode_text,
+    "array_of": cbor.array_of,
+    "map_of": cbor.map_of,
+}
+"""What generated writers call."""
 _SCHEMAS = 8
 """How many schemas' readers are kept: this version's, and those of states from older ones."""
 
@@ -60,20 +73,30 @@ def schema_of(cls: type) -> bytes:
 
 
 @cache
-def writer(cls: type) -> Callable[[Any], list[object]]:
-    """A function that takes a dataclass apart, into what `reader` of `schema_of` reads.
-
-    Maps are in order.
-    """
+def writer(cls: type) -> Callable[[Any], bytes]:
+    """A function that encodes a dataclass, as `reader` of `schema_of` reads it once decoded."""
     out = Source(f"written {cls.__name__}")
     keep = out.constant("keep", _keep)
+    for name, helper in _HELPERS.items():
+        out.define(name, helper)
     for found in _reachable(cls):
+        stored = _stored_fields(found)
         with out.block(f"def {_writer_name(found)}(whole):"):
-            values = (
-                _written_field(hint, item, keep) for hint, item in _stored_fields(found).values()
-            )
-            out.line(f"return [{', '.join(values)}]")
-    write: Callable[[Any], list[object]] = out.compile()[_writer_name(cls)]
+            values = (_written_field(hint, item, keep) for hint, item in stored.values())
+            parts = (repr(cbor.array_head(len(stored))), *values)
+            encoding = f"b''.join(({', '.join(parts)},))"
+            if (kept := _encoding_field(found)) is None:
+                out.line(f"return {encoding}")
+                continue
+            for name in _changing(found):
+                with out.block(f"if whole.{name} is not None:"):
+                    out.line(f"return {encoding}")
+            out.line(f"values = ({''.join(f'whole.{name}, ' for name in stored)})")
+            out.line(f"kept = whole.{kept}")
+            with out.block("if kept is None or kept[0] != values:"):
+                out.line(f"kept = whole.{kept} = values, {encoding}")
+            out.line("return kept[1]")
+    write: Callable[[Any], bytes] = out.compile()[_writer_name(cls)]
     return write
 
 
@@ -113,6 +136,22 @@ def _stored_fields(cls: Any) -> dict[str, tuple[Any, Field[Any]]]:
     }
 
 
+def _encoding_field(cls: Any) -> str | None:
+    """The field that keeps a dataclass' encoding, with the values that it is of; None without."""
+    return next((item.name for item in fields(cls) if item.metadata.get("encoded")), None)
+
+
+def _changing(cls: Any) -> list[str]:
+    """The fields of such a dataclass whose values may change in place, where they are not None."""
+    found = []
+    for name, (hint, item) in _stored_fields(cls).items():
+        if hint in _SIMPLE or "kept" in item.metadata:
+            continue
+        if _present(hint) not in _SIMPLE:
+            found.append(name)
+    return found
+
+
 @cache
 def _reachable(cls: type) -> tuple[type, ...]:
     """A dataclass and those in its fields, each once."""
@@ -149,8 +188,8 @@ def _written_field(hint: Any, item: Field[Any], keep: str) -> str:
     value, kept = f"whole.{item.name}", item.metadata.get("kept")
     if kept is None:
         return _written(hint, value, 0)
-    octets = f"(whole.{kept} or {keep}(whole, {item.name!r}, {kept!r}))"
-    return f"(None if {value} is None else {octets})"
+    octets = f"octets(whole.{kept} or {keep}(whole, {item.name!r}, {kept!r}))"
+    return f"({_NULL!r} if {value} is None else {octets})"
 
 
 def _keep(whole: Any, name: str, kept: str) -> bytes:
@@ -160,25 +199,31 @@ def _keep(whole: Any, name: str, kept: str) -> bytes:
 
 
 def _written(hint: Any, value: str, depth: int) -> str:
-    """An expression of what is encoded for the expression `value`."""
+    """An expression of the encoding of the expression `value`."""
     origin, item, key = get_origin(hint), f"item_{depth}", f"key_{depth}"
-    if hint in _SIMPLE:
-        return value
+    if hint is bool:
+        return f"({_TRUE!r} if {value} else {_FALSE!r})"
+    if hint is int:
+        return f"(small[{value}] if 0 <= {value} < {len(cbor.INTEGERS)} else integer({value}))"
+    if hint is bytes:
+        return f"octets({value})"
+    if hint is str:
+        return f"text({value})"
     if origin is UnionType:
-        inner = _written(_present(hint), value, depth)
-        return inner if inner == value else f"(None if {value} is None else {inner})"
+        return f"({_NULL!r} if {value} is None else {_written(_present(hint), value, depth)})"
     if origin is list:
         inner = _written(get_args(hint)[0], item, depth + 1)
-        return value if inner == item else f"[{inner} for {item} in {value}]"
+        return f"array_of(*[{inner} for {item} in {value}])"
     if origin is dict:
         # Keys are not negative: their order is that of their encodings, too.
         inner = _written(get_args(hint)[1], item, depth + 1)
-        return f"{{{key}: {inner} for {key}, {item} in sorted({value}.items())}}"
+        entries = f"head(0, {key}) + {inner} for {key}, {item} in sorted({value}.items())"
+        return f"map_of(*[{entries}])"
     if issubclass(hint, Structure):
-        return f"{value}.marshal()"
+        return f"octets({value}.marshal())"
     if is_dataclass(hint):
         return f"{_writer_name(hint)}({value})"
-    return f"{value}.save()"
+    return f"octets({value}.save())"
 
 
 class _ReaderEmitter:

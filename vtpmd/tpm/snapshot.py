@@ -7,6 +7,7 @@ of an array: what kind of state it is, the profile, the schema (as octets) and t
 To rename or reinterpret a field: increment `VERSION` and convert the old form where it is read.
 """
 
+from functools import lru_cache
 from struct import Struct
 from typing import Any, TypeVar, cast
 
@@ -21,6 +22,8 @@ VERSION = 1
 
 _HEAD = Struct(f">{len(FORMAT)}sI")
 _BEGINNING = _HEAD.pack(FORMAT, VERSION)
+_OPENINGS = 8
+"""How many documents' beginnings are kept: of each kind one, for the TPM of this process."""
 _UNRELEASED = b'{"format":"vtpmd-tpm-state"'
 
 T = TypeVar("T")
@@ -29,7 +32,7 @@ T = TypeVar("T")
 def encode(kind: str, profile: str, state: object) -> bytes:
     """Encode a dataclass of `state` as a document of a `kind`."""
     cls: Any = type(state)
-    return _BEGINNING + cbor.encode_ordered([kind, profile, schema_of(cls), writer(cls)(state)])
+    return _opening(kind, profile, cls) + writer(cls)(state)
 
 
 def decode(kind: str, data: bytes, cls: type[T]) -> tuple[Profile, T]:
@@ -60,6 +63,13 @@ def prepare(cls: type) -> None:
     """Compile what encodes and decodes a `cls`, which is else done when it is first needed."""
     writer(cls)
     reader(cls, schema_of(cls))
+
+
+@lru_cache(_OPENINGS)
+def _opening(kind: str, profile: str, cls: type) -> bytes:
+    """A document without the state, its last item."""
+    items = cbor.encode_text(kind), cbor.encode_text(profile), cbor.encode_octets(schema_of(cls))
+    return b"".join((_BEGINNING, cbor.array_head(len(items) + 1), *items))
 
 
 def _demand_version(data: bytes) -> None:

@@ -11,7 +11,7 @@ from vtpmd.linux.peers import PeerPolicy, peer_of
 from vtpmd.linux.scarcity import is_scarcity
 
 from .execution import Report
-from .loop import Loop
+from .loop import Selector
 
 PAUSE: Final = 0.1
 """Seconds for which a listener rests when there was no descriptor or no memory left."""
@@ -45,7 +45,7 @@ class Admission:
 
 
 class Door:
-    """A listener in the loop, of which it is a part: `welcome` is given who is admitted.
+    """A listener; a part of the loop. `welcome` is given who is admitted.
 
     A connection that can't be accepted stays readable. So a door rests for a moment where the host
     is short of something, and what came meanwhile waits in the backlog.
@@ -53,12 +53,12 @@ class Door:
 
     def __init__(
         self,
-        loop: Loop,
+        selector: Selector,
         admission: Admission,
         listener: socket.socket,
         welcome: Callable[[socket.socket], None],
     ) -> None:
-        self._loop = loop
+        self._selector = selector
         self._admission = admission
         self._listener = listener
         self._welcome = welcome
@@ -71,15 +71,21 @@ class Door:
             self.deadline = None
             self._open()
 
+    def close(self) -> None:
+        """Stop listening."""
+        self.deadline = None
+        self._selector.forget(self._listener)
+        self._listener.close()
+
     def _open(self) -> None:
-        self._loop.watch(self._listener, selectors.EVENT_READ, self._accept)
+        self._selector.watch(self._listener, selectors.EVENT_READ, self._accept)
 
     def _accept(self) -> None:
         try:
             sock = self._admission.accept(self._listener)
         except OSError as error:
             if is_scarcity(error):
-                self._loop.forget(self._listener)
+                self._selector.forget(self._listener)
                 self.deadline = time.monotonic() + PAUSE
             return  # or it went away again
         if sock is not None:

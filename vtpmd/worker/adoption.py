@@ -7,9 +7,9 @@ from collections.abc import Callable
 from vtpmd.ipc.channel import Channel, ChannelClosedError, IllegalMessageError
 from vtpmd.ipc.messages import Message
 from vtpmd.ipc.rules import Side, State
+from vtpmd.linux.descriptors import close_fds
 
 from .admission import Admission, Door
-from .connection import close_fds
 from .loop import Loop
 
 _MAX_CANDIDATES = 4
@@ -35,6 +35,7 @@ class Adoption:
             self._dismiss(self._candidates[0])
         sock.setblocking(False)
         candidate = Channel(sock, Side.WORKER, State.SERVING)
+        candidate.on_close = self._loop.forget
         self._candidates.append(candidate)
         self._loop.watch(candidate, selectors.EVENT_READ, lambda: self._hear(candidate))
 

@@ -5,9 +5,10 @@ from abc import abstractmethod
 from collections.abc import Callable
 from typing import Generic, Protocol, TypeVar
 
+from vtpmd.linux.descriptors import close_fds
 from vtpmd.swtpm.table import Turn
 
-from .connection import Connection, close_fds
+from .connection import Connection
 
 HALF_MESSAGE_SECONDS = 0.5
 
@@ -85,6 +86,8 @@ class Client(Connection[R], Generic[R]):
             return
         self.last_heard = now
         self.parse(data, fds)
+        if self.partial:
+            self.take_a_part()
         if not self.partial:
             self.deadline = None
         elif self.deadline is None or self.streaming:

@@ -15,12 +15,13 @@ from vtpmd.linux.peers import peer_of
 from vtpmd.swtpm.host import Connection
 from vtpmd.tpm.engine import Reply
 
+from .aside import Aside
 from .control_client import Attachment, ControlClient
 from .data_client import DataClient, Dialect
 from .drops import Drops
 from .instance import Instance
 from .long_commands import LongCommands
-from .loop import Loop
+from .loop import HasFileno, Loop
 from .options import Ending, Options
 from .side import SideThread
 
@@ -30,12 +31,21 @@ Client = ControlClient | DataClient
 
 
 class Clients:
-    """`on_closed` is called with each client that is gone."""
+    """`on_closed` is called with each client that is gone.
+
+    Control clients are served `aside`, except `first`.
+    """
 
     def __init__(
-        self, loop: Loop, instance: Instance, side: SideThread[Reply], options: Options
+        self,
+        loop: Loop,
+        aside: Aside,
+        instance: Instance,
+        side: SideThread[Reply],
+        options: Options,
     ) -> None:
         self._loop = loop
+        self._aside = aside
         self._instance = instance
         self._ending = options.ending
         self._listener_dialect = Dialect(True, options.set_locality, options.disconnect)
@@ -43,6 +53,7 @@ class Clients:
         self.long_commands: LongCommands[DataClient] = LongCommands(instance.execution, side)
         self.controls: list[ControlClient] = []
         self.datas: list[DataClient] = []
+        self.first: ControlClient | None = None
         self.on_closed: Callable[[Client], None] = lambda client: None
 
     def all(self) -> list[Client]:
@@ -61,6 +72,7 @@ class Clients:
             attachment,
             self.drops.of(str(peer_of(sock))),
             connection,
+            self._instance.observer,
         )
         self.controls.append(client)
         self._begin(client)
@@ -85,14 +97,24 @@ class Clients:
             dialect,
             self.drops.of(str(peer_of(sock))),
             connection,
+            self._instance.observer,
         )
         self.datas.append(client)
         self._begin(client)
         return client
 
     def _begin(self, client: Client) -> None:
-        client.on_close = self._loop.forget
+        client.on_close = self._forget
         self.tend(client)
+
+    def put_first(self, client: ControlClient | None) -> None:
+        """Let this control client, if any, not wait for others; they share what time is left."""
+        moved, self.first = [self.first, client], client
+        self._aside.limited = client is not None
+        for each in moved:
+            if each is not None and not each.closed:
+                self._forget(each)
+                self.tend(each)
 
     def make_room(self, clients: Sequence[Client]) -> None:
         """If there are too many of these, close the one that has been silent longest."""
@@ -113,7 +135,9 @@ class Clients:
     def tend(self, client: Client) -> None:
         """After anything that may have changed a client: wait for the right thing, or forget it."""
         if not client.closed:
-            self._loop.watch(client, client.events, partial(self._serve, client))
+            aside = isinstance(client, ControlClient) and client is not self.first
+            selector = self._aside if aside else self._loop
+            selector.watch(client, client.events, partial(self._serve, client))
             return
         if isinstance(client, ControlClient) and client in self.controls:
             self.controls.remove(client)
@@ -145,6 +169,10 @@ class Clients:
             if client.deadline is not None and client.deadline <= now:
                 client.expire(now)
                 self.tend(client)
+
+    def _forget(self, client: HasFileno) -> None:
+        self._loop.forget(client)
+        self._aside.forget(client)
 
     def _serve(self, client: Client) -> bool:
         if not client.closed and client.ready(time.monotonic()):

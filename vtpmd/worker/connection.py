@@ -4,14 +4,14 @@ The open files behind the sockets may be shared with other processes, so their f
 and each call asks not to block.
 """
 
-import contextlib
-import os
 import select
 import selectors
 import socket
 from collections import deque
 from collections.abc import Callable
 from typing import Generic, TypeVar
+
+from .progress import Step, nowhere
 
 R = TypeVar("R")
 
@@ -22,6 +22,7 @@ _DONTWAIT = int(socket.MSG_DONTWAIT)
 _SEND = int(socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
 _RECEIVE_FDS = int(socket.MSG_DONTWAIT | socket.MSG_CMSG_CLOEXEC)
 _unread = bytearray(_RECEIVE)
+_IDLE, _TAKING, _AMID = int(Step.IDLE), int(Step.TAKING), int(Step.AMID)
 
 
 class Connection(Generic[R]):
@@ -30,7 +31,7 @@ class Connection(Generic[R]):
     `deadline` (monotonic seconds) is when an incomplete request is given up; `last_heard` when
     the client last sent anything. About `MAX_FDS` descriptors are taken with the octets of one
     receive; the kernel drops all others and `truncated` says that it did. `on_close` is given
-    the connection before its socket is closed.
+    the connection before its socket is closed. `step`: where it is noted how far its request is.
     """
 
     MAX_FDS = 0
@@ -45,6 +46,7 @@ class Connection(Generic[R]):
         self.closed = False
         self.on_close: Callable[[Connection[R]], None] = lambda connection: None
         self.truncated = False
+        self.step = nowhere()
         poller = select.poll()
         poller.register(sock, select.POLLIN)
         self._poll = poller.poll
@@ -65,9 +67,12 @@ class Connection(Generic[R]):
         if not self.MAX_FDS:
             octets = self.receive_octets()
             return None if octets is None else (octets, [])
+        if not self.step[0]:
+            self.step[0] = _TAKING
         try:
             data, fds, flags, _ = socket.recv_fds(self.socket, _RECEIVE, self.MAX_FDS, _RECEIVE_FDS)
         except (BlockingIOError, InterruptedError):
+            self.take_nothing()
             return None
         except OSError:
             return b"", []
@@ -76,12 +81,24 @@ class Connection(Generic[R]):
 
     def receive_octets(self) -> bytes | None:
         """As `receive`, where no descriptors are taken."""
+        if not self.step[0]:
+            self.step[0] = _TAKING
         try:
             return self._recv(_RECEIVE, _DONTWAIT)
         except (BlockingIOError, InterruptedError):
+            self.take_nothing()
             return None
         except OSError:
             return b""
+
+    def take_nothing(self) -> None:
+        """Note that no request was taken."""
+        if self.step[0] == _TAKING:
+            self.step[0] = _IDLE
+
+    def take_a_part(self) -> None:
+        """Note that a part of a request was taken."""
+        self.step[0] = _AMID
 
     def drop_unread(self) -> int:
         """Throw away what is there to be received; how many octets.
@@ -106,6 +123,7 @@ class Connection(Generic[R]):
         if self.outgoing:
             self.outgoing += data
             return
+        self.step[0] = _IDLE
         try:
             sent = self.socket.send(data, _SEND)
         except BlockingIOError:
@@ -114,6 +132,7 @@ class Connection(Generic[R]):
             self.close()
             return
         if sent < len(data):
+            self.step[0] = _AMID
             self.outgoing += data[sent:]
 
     def flush(self) -> None:
@@ -138,10 +157,3 @@ class Connection(Generic[R]):
             self.closed = True
             self.on_close(self)
             self.socket.close()
-
-
-def close_fds(fds: list[int]) -> None:
-    """Close descriptors that nobody wants."""
-    for fd in fds:
-        with contextlib.suppress(OSError):
-            os.close(fd)

@@ -6,15 +6,17 @@ import stat
 from collections.abc import Callable
 from typing import Protocol
 
+from vtpmd.linux.descriptors import close_fds
 from vtpmd.swtpm.control import ControlChannel, refuse
 from vtpmd.swtpm.host import Connection, ControlError, Host
 from vtpmd.swtpm.parser import Request, RequestParser
 from vtpmd.swtpm.table import Command, Result, Turn
 
 from .client import Client, Turns
-from .connection import close_fds
 from .drops import ClientDrops
+from .observer import Observer
 from .old_keys import KeyAwaitedError
+from .progress import MAX_REQUEST, Progress
 
 
 class Attachment(Protocol):
@@ -41,6 +43,7 @@ class ControlClient(Client[Request]):
         attachment: Attachment,
         drops: ClientDrops,
         connection: Connection | None = None,
+        observer: Observer | None = None,
     ) -> None:
         super().__init__(sock, heard, self, note_defect)
         self._others = turns
@@ -50,6 +53,9 @@ class ControlClient(Client[Request]):
         self._parser = RequestParser()
         self._channel = ControlChannel(host, self._attach, connection)
         self._fd: int | None = None
+        self._observer = observer
+        self.progress: Progress | None = None
+        """Where its requests are noted, if anybody may go on with this connection after a crash."""
 
     @property
     def partial(self) -> bool:
@@ -67,12 +73,41 @@ class ControlClient(Client[Request]):
     def connection(self) -> Connection:
         return self._channel.connection
 
+    def receive(self) -> tuple[bytes, list[int]] | None:
+        if self.progress is not None and not self.step[0]:
+            self.progress.request = self._glimpse()
+        return super().receive()
+
+    def _glimpse(self) -> bytes:
+        try:
+            return self.socket.recv(MAX_REQUEST, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+        except OSError:
+            return b""
+
+    def repeat(self, octets: bytes, *, again: bool) -> bool:
+        """Answer what a worker had taken that has crashed; False if that is no whole request.
+
+        The TPM is off, so that whatever QEMU asks for when its machine is reset can be done again;
+        unless this is `again` the second time, when it is refused.
+        """
+        requests = self._parser.feed(octets)
+        if len(requests) != 1 or self._parser.partial:
+            return False
+        if again:
+            self.fail(requests[0])
+        else:
+            self.pending.append(requests[0])
+            self.pump()
+        return True
+
     def parse(self, data: bytes, fds: list[int]) -> None:
         if self._fd is None and fds:
             self._fd = fds.pop(0)
         close_fds(fds)
         self._drops.descriptors(len(fds) + self.truncated)
         self.pending.extend(self._parser.feed(data))
+        if not self.pending:  # as behind a request that QEMU pads
+            self.take_nothing()
 
     def turn(self, request: Request) -> Turn:
         if request.error is not None or request.command is None:
@@ -94,7 +129,7 @@ class ControlClient(Client[Request]):
             if request.last:
                 self._attachment.refused(self, command)
             self._drop_fd()
-            self.send(refuse(request, Result.FAIL))
+            self._answer(request, refuse(request, Result.FAIL))
             return
         try:
             response = self._channel.answer(request)
@@ -104,15 +139,15 @@ class ControlClient(Client[Request]):
             return
         if not self.pending and not self._parser.partial:
             self._drop_fd()
-        if response:
-            self.send(response)
-        if request.close:
-            self.closing = True
         if command is Command.SHUTDOWN:
             self._attachment.shut_down(self)
+        if response:
+            self._answer(request, response)
+        if request.close:
+            self.closing = True
 
     def fail(self, request: Request) -> None:
-        self.send(refuse(request, Result.FAIL))
+        self._answer(request, refuse(request, Result.FAIL))
 
     def give_up(self) -> None:
         self.close()
@@ -121,6 +156,12 @@ class ControlClient(Client[Request]):
         self._drop_fd()
         self._channel.close()
         super().close()
+
+    def _answer(self, request: Request, response: bytes) -> None:
+        if response and self._observer is not None:
+            name = "unknown" if request.command is None else request.command.name
+            self._observer.controlled(name, int.from_bytes(response[:4]))
+        self.send(response)
 
     def _attach(self) -> None:
         if self._fd is None:

@@ -3,24 +3,27 @@
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass
+from time import perf_counter_ns
 from typing import Protocol
 
 from vtpmd.swtpm.data import (
     DataParser,
     DataRequest,
     bounded,
-    is_whole,
+    code_if_whole,
+    code_of,
     judge,
     vendor_set_locality,
 )
 from vtpmd.swtpm.host import Connection
 from vtpmd.swtpm.table import Turn
-from vtpmd.tpm.engine import RC, Engine, Reply, refusal
+from vtpmd.tpm.engine import LONG_COMMANDS, RC, Reply, refusal
 
 from .client import Client, Turns
 from .drops import ClientDrops
 from .execution import UnstoredError
 from .instance import Instance
+from .observer import Observer, why_failed
 
 _AFTER = Turn.AFTER  # looking up a member of an Enum takes 0.1 µs in Python 3.11
 
@@ -75,6 +78,7 @@ class DataClient(Client[DataRequest]):
         dialect: Dialect,
         drops: ClientDrops,
         connection: Connection | None = None,
+        observer: Observer | None = None,
     ) -> None:
         super().__init__(sock, heard, long_commands, instance.execution.note_defect)
         self._long_commands = long_commands
@@ -85,30 +89,44 @@ class DataClient(Client[DataRequest]):
         self._bare = not (dialect.extensions or dialect.disconnect)
         self._drops = drops
         self.connection = connection
+        self._observer = observer
+        self._tally = instance.execution.tally
+        self._begun = 0
         self._parser = DataParser(tcg_form=dialect.extensions)
         self._running_aside = False
 
     def ready(self, now: float) -> bool:
         """As in `Client`, with a short way for the usual: one whole command, answered at once."""
-        if self.outgoing or self._parser.partial:
+        if self.outgoing or self._parser.unfinished:
             return super().ready(now)
         data = self.receive_octets()
         if data is None:
             return True
         limit = self._settings.buffer_size
-        if not (self._bare and is_whole(data, limit) and self._is_free_for(data)):
+        execution = self._execution
+        code = code_if_whole(data, limit) if self._bare else None
+        if not (
+            code is not None
+            and code not in LONG_COMMANDS
+            and execution.engine.running
+            and self._turns.free_for(_AFTER)
+        ):
             self.hear(data, [], now)
             self.pump()
             return False
         self.last_heard = now
+        self._begun = perf_counter_ns()
         try:
-            response = self._execution.execute(data, self._settings.locality, self.connection)
+            response = execution.execute(data, self._settings.locality, self.connection)
         except UnstoredError as unstored:
             self._withhold(unstored.reply, DataRequest(data))
             return False
         except Exception as error:  # as in `attempt`
             self._note_defect(error)
             response = refusal(RC.FAILURE)
+        self._tally.add(response, perf_counter_ns() - self._begun)
+        if self._observer is not None:
+            self._observe(data, self._settings.locality, response)
         if self._poll(0):  # `has_sent`
             self._drop_unread()
         self.send(response if len(response) <= limit else bounded(response, limit))
@@ -116,7 +134,7 @@ class DataClient(Client[DataRequest]):
 
     @property
     def partial(self) -> bool:
-        return self._parser.partial
+        return bool(self._parser.unfinished)
 
     @property
     def events(self) -> int:
@@ -129,6 +147,7 @@ class DataClient(Client[DataRequest]):
         return Turn.AT_ONCE if request.error is not None else Turn.AFTER
 
     def handle(self, request: DataRequest) -> None:
+        self._begun = perf_counter_ns()
         response = self._answer_without_tpm(request)
         if response is not None:
             self._respond(request, response)
@@ -136,7 +155,7 @@ class DataClient(Client[DataRequest]):
         execution, locality = self._execution, self._settings.locality
         if request.tcg_locality is not None:
             locality = request.tcg_locality
-        if Engine.is_long(request.command):
+        if code_of(request.command) in LONG_COMMANDS:
             self._running_aside = True
             self._long_commands.run(
                 self, request.command, locality, lambda response: self._respond(request, response)
@@ -165,10 +184,6 @@ class DataClient(Client[DataRequest]):
         self._drop_unread()
         super().flush()
 
-    def _is_free_for(self, command: bytes) -> bool:
-        """Whether all that a command needs is the TPM, which is free."""
-        return self._power.running and self._turns.free_for(_AFTER) and not Engine.is_long(command)
-
     def _take(self, request: DataRequest | None) -> None:
         if request is not None:
             self.pending.append(request)
@@ -191,11 +206,23 @@ class DataClient(Client[DataRequest]):
     def _respond(self, request: DataRequest, response: bytes) -> None:
         """Answer a command; after one that ran on the side thread the client may be gone."""
         self._running_aside = False
+        self._tally.add(response, perf_counter_ns() - self._begun)
         if self.closed:
             return
+        if self._observer is not None:
+            locality = request.tcg_locality
+            self._observe(
+                request.command, self._settings.locality if locality is None else locality, response
+            )
         self._drop_unread()
         self.send(request.frame(bounded(response, self._settings.buffer_size)))
         self.closing = self.closing or self._dialect.disconnect
+
+    def _observe(self, command: bytes, locality: int, response: bytes) -> None:
+        assert self._observer is not None
+        code = int.from_bytes(response[6:10])
+        why = why_failed(self._execution, command) if code == RC.FAILURE else ""
+        self._observer.executed(command[6:10], locality, code, why)
 
     def _drop_unread(self) -> None:
         """A conforming client has sent nothing: its answer is not out."""

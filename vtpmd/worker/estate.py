@@ -14,7 +14,6 @@ from .clients import Clients
 from .instance import Instance
 from .options import Listeners, Options
 from .ownership import Ownership
-from .possession import AWAITED
 from .sources import now
 from .suspension import Links, Suspended, Suspension
 
@@ -60,7 +59,7 @@ class Estate:
         """
         execution = self._instance.execution
         if execution.possession.awaits:
-            return AWAITED
+            return execution.possession.absent
         if self._instance.migration.waiting:
             return "state blobs wait for the machine's INIT"
         execution.tick()

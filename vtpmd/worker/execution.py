@@ -24,7 +24,8 @@ from vtpmd.tpm.engine import RC, Engine, Reply, refusal
 from . import rest
 from .errors import frames_of
 from .patience import LONGEST
-from .possession import AWAITED, PROBE, Possession
+from .possession import PROBE, Possession
+from .tally import Tally
 
 WAITS = "a restored state waits for its machine's first command"
 LAST_PATIENCE = 0.5
@@ -62,12 +63,13 @@ class Execution:
         report: Report,
         handover: Handover = "ours",
         *,
-        incoming: bool = False,
+        absent: str = "",
     ) -> None:
         self.engine = engine
         self.state = state
         self.report = report
         self.commands = 0
+        self.tally = Tally()
         self.canceling = threading.Event()
         """Set by `cancel`: whoever runs a command aside repeats it until the command ends."""
         self.stale = False
@@ -75,7 +77,7 @@ class Execution:
         self._trouble = ""  # why the last save failed
         self._failure_told = False
         self._findings_told: set[Finding] = set()
-        self.possession = Possession(self, handover, awaits=incoming)
+        self.possession = Possession(self, handover, absent=absent)
 
     @property
     def storage(self) -> str:
@@ -107,6 +109,7 @@ class Execution:
         if reply.nv is not None and self.possession.pending is None:
             try:
                 self.state.save(reply.nv)
+                self.tally.nv_writes += 1
             except StorageError as error:
                 self._keep(reply.nv, str(error))
                 raise UnstoredError(reply) from None
@@ -154,10 +157,8 @@ class Execution:
         refused = self.prepare(command, connection)
         if refused is not None:
             return refused
-        reply = self.engine.execute(command, locality)
-        if reply.nv is None and not self.engine.failed:  # as a rule there is nothing to settle
-            return reply.response
-        return self.settle(reply)
+        answer = self.engine.answer(command, locality)
+        return self.settle(answer) if isinstance(answer, Reply) else answer
 
     def cancel(self) -> None:
         """End the command on the side thread, if one is there."""
@@ -224,7 +225,7 @@ class Execution:
         Raises StorageError, EnvelopeError or ValueError: the old key stays in force.
         """
         if self.possession.awaits:
-            raise ValueError(AWAITED)
+            raise ValueError(self.possession.absent)
         if self.possession.handover.state == "away":
             raise ValueError("its state was handed over to another host")
         if self.stale and self.engine.running:

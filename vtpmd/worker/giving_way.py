@@ -1,8 +1,9 @@
 """The predecessor's end of a succession: it serves until its successor is prepared, then ends.
 
 `GivingWay` is a part of the loop. While it hands the TPM over it blocks: nothing is served after
-the state is sealed, and if the successor ends before it has said that it serves, this worker goes
-on as if nothing had been, for sealing changes nothing.
+the state is sealed, and if the successor ends before it has said that it serves, or takes too long,
+this worker goes on as if nothing had been, for sealing changes nothing. A successor that is late
+finds nobody who hears it, and the serving lock held: then it ends.
 """
 
 import contextlib
@@ -15,14 +16,18 @@ from typing import Protocol
 from vtpmd.ipc.channel import Channel, ChannelClosedError, IllegalMessageError
 from vtpmd.ipc.messages import Detained, Succession
 from vtpmd.ipc.rules import Side, State
+from vtpmd.linux.descriptors import close_fds
 
 from . import serving_lock
-from .connection import close_fds
+from .last_word import answered
 from .loop import Loop
 from .sources import now
 
 PATIENCE = 10_000
 """Milliseconds within which a prepared successor gets the TPM, or is told why it does not."""
+
+_ANSWER = 5.0
+"""Seconds within which a successor says that it serves; nobody does meanwhile."""
 
 
 class Estate(Protocol):
@@ -67,6 +72,7 @@ class GivingWay:
             return
         sock.setblocking(False)
         self._channel = Channel(sock, Side.PREDECESSOR, State.AWAITED)
+        self._channel.on_close = self._loop.forget
         self._loop.watch(self._channel, selectors.EVENT_READ, self._hear)
 
     def tick(self, _now: float) -> None:
@@ -97,7 +103,7 @@ class GivingWay:
         self._given_up = now() + PATIENCE
 
     def _hand_over(self, channel: Channel) -> str:
-        """Let the successor go on, and wait until it does; why it can't, if that has a reason.
+        """Let the successor go on, and wait for it to; why it can't, if that has a reason.
 
         The channel is closed when this process has let go of what only one may have.
         """
@@ -105,12 +111,8 @@ class GivingWay:
             succession, fds = self._estate.seal(self._memory)
         except (OSError, ValueError) as error:
             return f"what its TPM has in memory could not be sealed: {error}"
-        channel.set_blocking(True)
-        try:
-            channel.send(succession, [self._memory, *fds])
-            channel.receive()
-        except (ChannelClosedError, IllegalMessageError, OSError):  # it has ended before it served
-            return ""
+        if not answered(channel, succession, [self._memory, *fds], _ANSWER):
+            return ""  # it has ended before it served
         serving_lock.let_go()
         channel.close()
         self.done = True
@@ -120,7 +122,6 @@ class GivingWay:
     def _cancel(self) -> None:
         """Forget the successor, whatever it waits for."""
         if self._channel is not None:
-            self._loop.forget(self._channel)
             self._channel.close()
         if self._memory >= 0:
             os.close(self._memory)

@@ -26,12 +26,14 @@ def manufacture(
     profile: str,
     pcr_banks: Sequence[str],
     complete: Callable[[Engine], None] = lambda engine: None,
+    *,
+    persistent_eks: bool = True,
 ) -> None:
-    """Make a TPM, `complete` it and store it.
+    """Make a TPM, with EKs at their persistent handles or not, `complete` it and store it.
 
     Raises ValueError for an unknown profile or bank, StorageError and EnvelopeError.
     """
-    engine = Engine.manufacture(profile, pcr_banks, entropy, now)
+    engine = Engine.manufacture(profile, pcr_banks, entropy, now, persistent_eks=persistent_eks)
     complete(engine)
     state.create(engine.permanent())
 
@@ -76,7 +78,7 @@ def prepare(
 ) -> Server:
     """A server of the TPM in its state files, about to serve. Takes and raises as `serve`."""
     state = SealedState.of(files[: len(ROLES)], options.uuid, key)
-    if options.incoming:
+    if options.absent:
         state.await_first()
         engine = Engine.manufacture(*STAND_IN, entropy, now)
     else:
@@ -89,7 +91,8 @@ def prepare(
         max_locality=options.max_locality,
         auto_shutdown=options.auto_shutdown,
         handover=options.handover,
-        incoming=options.incoming,
+        absent=options.absent,
+        observer=options.observer,
     )
     instance.execution.possession.begin()
     instance.execution.tell_findings()

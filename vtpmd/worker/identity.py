@@ -21,7 +21,6 @@ from vtpmd.tpm.engine import Engine, IdentityError, Reply
 
 from .handover import AWAY
 from .instance import Instance
-from .possession import AWAITED
 
 
 def of(
@@ -85,7 +84,7 @@ def certify(order: Certify, instance: Instance) -> Message:
     execution = instance.execution
     possession = execution.possession
     if possession.awaits:
-        return NotCertified("certificates", AWAITED)
+        return NotCertified("certificates", possession.absent)
     if possession.handover.state == "away":
         return NotCertified("certificates", AWAY)
     if possession.pending is not None:

@@ -10,11 +10,15 @@ from vtpmd.tpm.engine import Engine
 from .execution import Execution, Report
 from .measurement import Measurement
 from .migration import Migration
+from .observer import Observer
 from .power import Power
 
 
 class Instance:
-    """Implements `swtpm.host.Host`; `execution` takes the commands of the data channels."""
+    """Implements `swtpm.host.Host`; `execution` takes the commands of the data channels.
+
+    `observer` is told of each request and its answer.
+    """
 
     def __init__(
         self,
@@ -25,10 +29,12 @@ class Instance:
         max_locality: int = MAX_LOCALITY,
         auto_shutdown: bool = True,
         handover: Handover = "ours",
-        incoming: bool = False,
+        absent: str = "",
+        observer: Observer | None = None,
     ) -> None:
         self.settings = ChannelSettings(max_locality=max_locality)
-        self.execution = Execution(engine, state, report, handover, incoming=incoming)
+        self.execution = Execution(engine, state, report, handover, absent=absent)
+        self.observer = observer
         self.migration = Migration(self.execution)
         self.power = Power(
             self.execution, self.migration, self.settings, auto_shutdown=auto_shutdown

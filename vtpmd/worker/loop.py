@@ -35,16 +35,13 @@ class Part(Protocol):
     def tick(self, now: float) -> None: ...
 
 
-class Loop:
-    """Calls back for whatever is ready. `ending` is set by `request_end`, for a part to act on."""
+class Selector:
+    """Descriptors that are waited for, and what is called back for each."""
 
     def __init__(self) -> None:
         self._epoll = select.epoll()
         self._watched: dict[HasFileno | int, tuple[int, int]] = {}
         self._callbacks: dict[int, Callback] = {}
-        self._attention = False
-        self.ending = False
-        self._ended = False
 
     def watch(self, what: HasFileno | int, events: int, callback: Callback) -> None:
         """Wait for exactly `events` (of `selectors`) of `what` from now on."""
@@ -73,6 +70,21 @@ class Loop:
             with contextlib.suppress(OSError):  # closed already
                 self._epoll.unregister(fd)
 
+    def close(self) -> None:
+        """Wait for nothing any more."""
+        self._watched.clear()
+        self._epoll.close()
+
+
+class Loop(Selector):
+    """Calls back for whatever is ready. `ending` is set by `request_end`, for a part to act on."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._attention = False
+        self.ending = False
+        self._ended = False
+
     def attend(self) -> None:
         """Look after all parts before the loop waits again, whatever the callbacks return."""
         self._attention = True
@@ -87,8 +99,7 @@ class Loop:
                 if self._ended:
                     break
                 self._serve(_earliest(parts))
-        self._watched.clear()
-        self._epoll.close()
+        self.close()
 
     def _serve(self, deadline: float | None) -> None:
         """Wait and call back, until there may be something to look after or `deadline`."""

@@ -2,7 +2,8 @@
 
 import signal
 import socket
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from enum import Flag, auto
 from uuid import UUID
 
@@ -10,6 +11,8 @@ from vtpmd.linux.peers import PeerPolicy
 from vtpmd.storage.header import Handover
 from vtpmd.swtpm.table import MAX_LOCALITY
 
+from .inheritance import Inheritance
+from .observer import Observer
 from .power import Startup
 
 
@@ -17,7 +20,8 @@ from .power import Startup
 class Listeners:
     """Listening sockets, already bound, and clients that are connected already.
 
-    `adoption` is for a daemon that was started anew, `data` for tools.
+    `adoption` is for a daemon that was started anew, `data` for tools. `remove_names` is called
+    where nobody shall connect any more. `inheritance`: what a worker that crashed has left.
     """
 
     control: socket.socket | None
@@ -25,6 +29,8 @@ class Listeners:
     data: socket.socket | None = None
     control_client: socket.socket | None = None
     data_client: socket.socket | None = None
+    remove_names: Callable[[], None] = field(default=lambda: None, kw_only=True)
+    inheritance: Inheritance | None = field(default=None, kw_only=True)
 
 
 class Ending(Flag):
@@ -44,7 +50,8 @@ class Options:
 
     `startup`: power the TPM on at once, and how; None leaves that to a client's INIT.
     `disconnect`: a data connection ends with its first response. `handover`: what the supervisor
-    remembers of it. `incoming`: its TPM is still to come, in state blobs. `signals` end serving.
+    remembers of it. `absent`: why there is no TPM to serve yet. `observer` is told of each request
+    and its answer. `signals` end serving.
     """
 
     uuid: UUID
@@ -57,6 +64,7 @@ class Options:
     auto_shutdown: bool = True
     disconnect: bool = False
     handover: Handover = "ours"
-    incoming: bool = False
+    absent: str = ""
+    observer: Observer | None = None
     ending: Ending = NEVER
     signals: tuple[signal.Signals, ...] = (signal.SIGTERM,)

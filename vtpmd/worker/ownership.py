@@ -39,22 +39,27 @@ ASKING: Final = frozenset(
 
 
 class Ownership:
-    """`restart` is called after a SHUTDOWN that does not end the worker."""
+    """`close_doors` is called at a SHUTDOWN that ends the worker, `restart` at any other."""
 
     def __init__(
         self,
         loop: Loop,
         clients: Clients,
         report: Report,
+        close_doors: Callable[[], None],
         restart: Callable[[], None],
     ) -> None:
         self._loop = loop
         self._clients = clients
         self._report = report
+        self._close_doors = close_doors
         self._restart = restart
         self.attached: DataClient | None = None
-        self._owner: ControlClient | None = None
         clients.on_closed = self._closed
+
+    @property
+    def _owner(self) -> ControlClient | None:
+        return self._clients.first
 
     def add(self, sock: socket.socket) -> None:
         """Serve a control connection."""
@@ -70,8 +75,19 @@ class Ownership:
     def resume(self, owner: int, attached: int) -> None:
         """Go on with the clients that these were for a predecessor, as `suspend` counts them."""
         controls, datas = self._clients.controls, self._clients.datas
-        self._owner = controls[owner - 1] if owner else None
+        self._clients.put_first(controls[owner - 1] if owner else None)
         self.attached = datas[attached - 1] if attached else None
+
+    def inherit(self, owner: ControlClient, attached: DataClient) -> None:
+        """Go on with QEMU where a worker has crashed."""
+        self._clients.put_first(owner)
+        self.attached = attached
+
+    @property
+    def pair(self) -> tuple[ControlClient, DataClient] | None:
+        """QEMU's connections; None while there is no owner."""
+        owner, attached = self._owner, self.attached
+        return None if owner is None or attached is None else (owner, attached)
 
     def permits(self, client: ControlClient, command: Command) -> bool:
         """Whether this client may send this command now."""
@@ -90,7 +106,7 @@ class Ownership:
             if self._owner_lives():
                 raise ControlError(Result.IOERROR)
             self._clients.close(self.attached)
-        self._owner = client
+        self._clients.put_first(client)
         self.attached = self._clients.add_descriptor(data, client.connection)
         self._report("client-connected", str(peer_of(client.socket)))
 
@@ -102,12 +118,17 @@ class Ownership:
         return peer_of(self._owner.socket).pid or -1
 
     def shut_down(self, client: ControlClient) -> None:
-        """SHUTDOWN: swtpm ends here; we part with this client and, as a rule, await the next."""
+        """SHUTDOWN, before it is answered: swtpm ends here, and is followed by another one.
+
+        We part with this client and, as a rule, await the next.
+        """
         client.closing = True
         if client is self._owner and self.attached is not None:
             self._clients.close(self.attached)
         self._clients.end_if(Ending.ON_SHUTDOWN)
-        if not self._loop.ending:
+        if self._loop.ending:
+            self._close_doors()
+        else:
             self._restart()
 
     def _owner_lives(self) -> bool:
@@ -119,5 +140,5 @@ class Ownership:
 
     def _closed(self, client: Client) -> None:
         if self._owner is not None and (client is self._owner or client is self.attached):
-            self._owner = None
+            self._clients.put_first(None)
             self._report("client-disconnected", "")

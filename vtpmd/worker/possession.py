@@ -45,15 +45,13 @@ class Pending:
 class Possession:
     """Asked before each command. `pending` is what the engine in use was made from, if any.
 
-    `awaits`: nothing is stored, and the engine only stands in for the TPM that is still to come.
+    `absent`: why there is no TPM to use here, and the engine only stands in for one; else empty.
     `resting`: what is stored is at rest, and what is in use is not.
     """
 
-    def __init__(
-        self, execution: InUse, at_least: Handover = "ours", *, awaits: bool = False
-    ) -> None:
+    def __init__(self, execution: InUse, at_least: Handover = "ours", *, absent: str = "") -> None:
         self._execution = execution
-        self.awaits = awaits
+        self.absent = absent
         self.resting = False
         self._stored = execution.state
         self.handover = HandOver(self._stored, execution.permanent, execution.report, at_least)
@@ -75,6 +73,11 @@ class Possession:
         if pending and received is None:
             raise damaged("no received state is there, where some was pending")
         self.pending = None if received is None else Pending(received, links.at(owner))
+
+    @property
+    def awaits(self) -> bool:
+        """Whether the engine in use only stands in for a TPM."""
+        return bool(self.absent)
 
     @property
     def certain(self) -> bool:
@@ -108,9 +111,9 @@ class Possession:
             )
 
     def demand_present(self) -> None:
-        """Raise HandedOverError while the TPM is still to come."""
-        if self.awaits:
-            raise HandedOverError(AWAITED)
+        """Raise HandedOverError while there is no TPM."""
+        if self.absent:
+            raise HandedOverError(self.absent)
 
     def receive(self, received: Received, connection: Connection) -> None:
         """Keep received state beside our own, or as our own where there is none.
@@ -170,7 +173,7 @@ class Possession:
         header = received.header.anew(os.urandom(BRANCH_SIZE), received.header)
         self.handover.record(at_rest(received.permanent, received.volatile).permanent(), header)
         self.handover.begun = "it came from another host"
-        self.awaits, self.resting = False, True
+        self.absent, self.resting = "", True
         with suppress(StorageError):  # so that no place says that there was never one
             self._stored.repeat()
         self._execution.report(

@@ -8,16 +8,17 @@ from functools import partial
 
 from vtpmd.ipc.channel import Channel, ChannelClosedError, IllegalMessageError
 from vtpmd.ipc.messages import STATE_FDS, Failed, FailureKind, Message, Ready, Serve, Succeed
-from vtpmd.ipc.rules import Side, State
+from vtpmd.ipc.rules import BEQUEST_FDS, Side, State
+from vtpmd.linux.descriptors import close_fds
 from vtpmd.linux.hardening import forbid_tracing
 from vtpmd.storage.errors import EnvelopeError, StorageError
 from vtpmd.tpm.engine import IdentityError, StateError
 
-from . import hosting, orders, successor
+from . import hosting, inheritance, orders, successor
 from .admission import policy_of
-from .connection import close_fds
 from .errors import EXIT_FAILED, DetainedError, SandboxError, UnknownModelError, frames_of
 from .options import Listeners, Options
+from .possession import AWAITED
 from .sandbox import Sandbox
 from .supervision import Supervision
 
@@ -100,7 +101,7 @@ def _serve(channel: Channel, supervision: Supervision, order: Serve, fds: Sequen
         fds[: STATE_FDS + 1],
         order.key,
         sandbox,
-        listeners_of(fds),
+        listeners_of(fds, inherits=order.inherits),
         supervision,
         options_of(order, sandbox.active),
         ready,
@@ -126,15 +127,17 @@ def _succeed(
     )
 
 
-def listeners_of(fds: Sequence[int]) -> Listeners:
+def listeners_of(fds: Sequence[int], *, inherits: bool = False) -> Listeners:
     """Those that came with an order to serve, behind the state files and the instance's lock.
 
-    The lock stays open as long as this process lives.
+    The lock stays open as long as this process lives. `inherits`: as the order says.
     """
-    listeners = [socket.socket(fileno=fd) for fd in fds[STATE_FDS + 1 :]]
+    end = len(fds) - BEQUEST_FDS if inherits else len(fds)
+    listeners = [socket.socket(fileno=fd) for fd in fds[STATE_FDS + 1 : end]]
     for each in listeners:
         each.setblocking(False)
-    return Listeners(*listeners)
+    left = inheritance.inherited(fds[end:]) if inherits else None
+    return Listeners(*listeners, inheritance=left)
 
 
 def options_of(order: Serve, sandbox: dict[str, str]) -> Options:
@@ -147,5 +150,5 @@ def options_of(order: Serve, sandbox: dict[str, str]) -> Options:
         startup="clear" if order.startup else None,
         set_locality=order.set_locality,
         handover=order.handover,
-        incoming=order.incoming,
+        absent=AWAITED if order.incoming else "",
     )

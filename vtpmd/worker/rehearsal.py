@@ -17,6 +17,7 @@ from vtpmd.ipc.channel import Channel
 from vtpmd.ipc.identity import ReadInstalled
 from vtpmd.ipc.messages import STATE_FDS, Ready, Serve, Status, Stop
 from vtpmd.ipc.rules import Side, State
+from vtpmd.linux.descriptors import close_fds
 from vtpmd.storage.envelope import DEK_ID_SIZE, DEK_SIZE, Header, seal
 from vtpmd.storage.key import Key
 from vtpmd.storage.slot import Slot
@@ -24,7 +25,6 @@ from vtpmd.storage.state_files import state_files_in_memory
 from vtpmd.tpm.engine import Engine, Reply
 
 from . import hosting
-from .connection import close_fds
 from .loop import HasFileno
 from .process import listeners_of, options_of
 from .sandbox import Sandbox

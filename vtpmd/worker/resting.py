@@ -11,15 +11,17 @@ import socket
 import time
 from collections.abc import Sequence
 
-from vtpmd.ipc.channel import Channel, ChannelClosedError, IllegalMessageError
+from vtpmd.ipc.channel import Channel
 from vtpmd.ipc.messages import GiveBack
 from vtpmd.ipc.rules import Side, State
+from vtpmd.linux.descriptors import close_fds
 from vtpmd.storage.errors import EnvelopeError, StorageError
 
 from . import serving_lock
-from .connection import close_fds
+from .bequest import Bequest
 from .estate import Estate
 from .giving_way import GivingWay
+from .last_word import answered
 from .loop import Loop
 from .supervision import Supervision
 
@@ -31,12 +33,18 @@ class Resting:
     """Gives the `estate` to the keeper; without one this worker stays awake."""
 
     def __init__(
-        self, loop: Loop, estate: Estate, supervision: Supervision, giving_way: GivingWay
+        self,
+        loop: Loop,
+        estate: Estate,
+        supervision: Supervision,
+        giving_way: GivingWay,
+        bequest: Bequest,
     ) -> None:
         self._loop = loop
         self._estate = estate
         self._supervision = supervision
         self._giving_way = giving_way
+        self._bequest = bequest
         self._channel: Channel | None = None
         self._memory = -1
         self._idle = 0.0
@@ -46,23 +54,24 @@ class Resting:
 
     def use(self, fds: Sequence[int], idle: int) -> None:
         """Use the keeper at the other end of a fresh channel, as `UseKeeper` passes it."""
-        channel, memory = fds
+        channel, memory, progress = fds
         try:
             sock = socket.socket(fileno=channel)
         except OSError:
             close_fds(list(fds))
             return
-        self.keep(Channel(sock, Side.SUCCESSOR, State.SUCCEEDED), memory, idle)
+        self.keep(Channel(sock, Side.SUCCESSOR, State.SUCCEEDED), memory, progress, idle)
 
-    def keep(self, channel: Channel, memory: int, idle: int) -> None:
-        """Use the keeper on this channel, and the file in memory for what is sealed."""
+    def keep(self, channel: Channel, memory: int, progress: int, idle: int) -> None:
+        """Use the keeper on this channel, and the files in memory for what is sealed and noted."""
         self._forget()
+        self._bequest.use(channel, progress)
         self._channel, self._memory, self._idle = channel, memory, idle / 1000
         self._not_before = time.monotonic() + self._idle
 
     @property
     def deadline(self) -> float | None:
-        if self._channel is None:
+        if self._channel is None or not self._idle:
             return None
         heard = max(self._estate.last_heard, self._supervision.last_heard)
         return max(self._not_before, heard + self._idle)
@@ -86,7 +95,7 @@ class Resting:
         except (StorageError, EnvelopeError, OSError, ValueError):
             return  # awake is no worse than asleep
         message = GiveBack(succession.order, succession.data, round(self._idle * 1000))
-        if not taken(channel, message, [self._memory, *fds]):
+        if not answered(channel, message, [self._memory, *fds], PATIENCE):
             self._forget()
             return
         serving_lock.let_go()
@@ -94,35 +103,8 @@ class Resting:
         self._loop.end()
 
     def _forget(self) -> None:
+        self._bequest.lose()
         if self._channel is not None:
             self._channel.close()
             os.close(self._memory)
         self._channel, self._memory = None, -1
-
-
-def taken(
-    channel: Channel, message: GiveBack, fds: Sequence[int], patience: float = PATIENCE
-) -> bool:
-    """Give a TPM to the keeper; whether it has it. If not, it can't have it later either."""
-    channel.set_patience(patience)
-    try:
-        channel.send(message, fds)
-        channel.receive()
-    except TimeoutError:
-        return taken_at_last(channel)
-    except (ChannelClosedError, IllegalMessageError, OSError):
-        return False
-    return True
-
-
-def taken_at_last(channel: Channel) -> bool:
-    """Wait no longer: whether the keeper has said that it has it.
-
-    The kernel decides: the keeper's word has arrived by now, or the keeper fails to send it.
-    """
-    try:
-        channel.stop_hearing()
-        channel.receive()
-    except (ChannelClosedError, IllegalMessageError, OSError):
-        return False
-    return True

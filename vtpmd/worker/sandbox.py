@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from vtpmd.ipc.messages import SandboxMode
 from vtpmd.linux import kernel
 from vtpmd.linux.hardening import forbid_tracing
+from vtpmd.linux.landlock import close_files
 from vtpmd.storage.state_file import FILE_SIZE
 
 from . import seccomp
@@ -35,13 +36,6 @@ _LIMITS = {
     resource.RLIMIT_NOFILE: 96,
     resource.RLIMIT_MSGQUEUE: 0,
 }
-
-# Landlock access bits (linux/landlock.h). What each ABI can refuse; all of it is.
-_FS_BITS = {1: 13, 2: 14, 3: 15, 4: 15}
-_FS_BITS_NEWEST = 16
-_REMOVE_FILE = 1 << 5
-_NET_ALL, _NET_ABI = 0b11, 4
-_SCOPE_ALL, _SCOPE_ABI = 0b11, 6
 
 
 class Sandbox:
@@ -67,7 +61,7 @@ class Sandbox:
         if self._mode == "off":
             return
         self._part("no-new-privileges", lambda: _prctl(_PR_SET_NO_NEW_PRIVS, 1))
-        self._part("landlock", lambda: _landlock(self._removable))
+        self._part("landlock", lambda: f"ABI {close_files(self._removable)}")
         self._part(
             "no-executable-memory",
             lambda: _prctl(_PR_SET_MDWE, _MDWE_REFUSE_EXEC_GAIN),
@@ -114,17 +108,3 @@ def _prctl(option: int, argument: int) -> str:
 def _drop_capabilities() -> str:
     kernel.drop_capabilities()
     return "none" if os.geteuid() else "none, though root"
-
-
-def _landlock(removable: Sequence[int]) -> str:
-    abi = kernel.landlock_abi()
-    if not abi:
-        raise OSError(0, "the kernel has no Landlock")
-    filesystem = (1 << _FS_BITS.get(abi, _FS_BITS_NEWEST)) - 1
-    handled: tuple[int, ...] = (filesystem,)
-    if abi >= _NET_ABI:
-        handled += (_NET_ALL,)
-    if abi >= _SCOPE_ABI:
-        handled += (_SCOPE_ALL,)
-    kernel.landlock(handled, [(fd, _REMOVE_FILE) for fd in removable])
-    return f"ABI {abi}"

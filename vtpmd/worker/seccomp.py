@@ -1,29 +1,16 @@
-"""The system calls a worker may make, as an allow-list that libseccomp compiles (ctypes).
+"""The system calls a worker may make.
 
-Whatever is not listed fails with EPERM, in every thread: no new process or thread, no new socket,
-no exec, no signal to anybody, no memory that is executable, no file but those that are open. A call
-of another architecture (int 0x80 in a process of x86-64) ends the whole process: a thread alone
-would leave a zombie behind.
+No new process or thread, no new socket, no exec, no signal to anybody, no memory that is
+executable, no file but those that are open.
 
 The zygote compiles the program, so that a worker has one system call left to make.
 """
 
-import ctypes
-import errno
 import fcntl
 import functools
-import mmap
-import os
-from dataclasses import dataclass
 
-from vtpmd.linux import kernel
-
-_ALLOW = 0x7FFF0000
-_ERRNO_EPERM = 0x00050000 | errno.EPERM
-_EQUAL, _MASKED_EQUAL = 4, 7
-_KILL_PROCESS = 0x80000000
-_ATTRIBUTE_BAD_ARCHITECTURE = 2
-_FIONBIO = 0x5421
+from vtpmd.linux.seccomp import EQUAL, FIONBIO, NO_CODE, Program, Rule, compiled
+from vtpmd.linux.seccomp import load as load_program
 
 _PLAIN = """
     accept4 brk clock_getres clock_gettime clock_nanosleep close close_range dup epoll_create1
@@ -39,73 +26,15 @@ _FCNTL = [
     fcntl.F_GETFD,
     fcntl.F_SETFD,
     fcntl.F_GETFL,
+    fcntl.F_GETLK,
     fcntl.F_SETFL,
     fcntl.F_DUPFD_CLOEXEC,
 ]
-
-
-@dataclass(frozen=True)
-class _Rule:
-    name: str
-    argument: int
-    comparison: int
-    value: int
-    value_2: int = 0
-
-
 _CONDITIONAL = [
-    *(_Rule(name, 2, _MASKED_EQUAL, mmap.PROT_EXEC, 0) for name in ("mmap", "mprotect")),
-    *(_Rule("fcntl", 1, _EQUAL, command) for command in _FCNTL),
-    _Rule("ioctl", 1, _EQUAL, _FIONBIO),
+    *NO_CODE,
+    *(Rule("fcntl", 1, EQUAL, command) for command in _FCNTL),
+    Rule("ioctl", 1, EQUAL, FIONBIO),
 ]
-
-
-class _Comparison(ctypes.Structure):
-    _fields_ = [
-        ("argument", ctypes.c_uint),
-        ("comparison", ctypes.c_int),
-        ("value", ctypes.c_uint64),
-        ("value_2", ctypes.c_uint64),
-    ]
-
-
-def _load_library() -> ctypes.CDLL | None:
-    try:
-        library = ctypes.CDLL("libseccomp.so.2")
-    except OSError:
-        return None
-    library.seccomp_init.restype = ctypes.c_void_p
-    library.seccomp_init.argtypes = [ctypes.c_uint32]
-    library.seccomp_rule_add_array.argtypes = [
-        ctypes.c_void_p,
-        ctypes.c_uint32,
-        ctypes.c_int,
-        ctypes.c_uint,
-        ctypes.POINTER(_Comparison),
-    ]
-    library.seccomp_attr_set.argtypes = [ctypes.c_void_p, ctypes.c_int, ctypes.c_uint32]
-    library.seccomp_syscall_resolve_name.argtypes = [ctypes.c_char_p]
-    library.seccomp_export_bpf.argtypes = [ctypes.c_void_p, ctypes.c_int]
-    library.seccomp_release.argtypes = [ctypes.c_void_p]
-    library.seccomp_release.restype = None
-    return library
-
-
-_library = _load_library()
-
-
-def available() -> bool:
-    """Whether libseccomp 2 is installed."""
-    return _library is not None
-
-
-@dataclass(frozen=True)
-class Program:
-    """The list as instructions for the kernel. `call` is the number of seccomp(2)."""
-
-    instructions: bytes
-    rules: int
-    call: int
 
 
 def load(*, removing: bool = False) -> int:
@@ -113,9 +42,7 @@ def load(*, removing: bool = False) -> int:
 
     `removing`: files may be removed, where Landlock lets them.
     """
-    program = prepare(removing=removing)
-    kernel.filter_system_calls(program.call, program.instructions)
-    return program.rules
+    return load_program(prepare(removing=removing))
 
 
 @functools.cache
@@ -124,49 +51,4 @@ def prepare(*, removing: bool) -> Program:
 
     Raises OSError.
     """
-    if _library is None:
-        raise OSError(errno.ENOENT, "libseccomp.so.2 is not installed")
-    context = _library.seccomp_init(_ERRNO_EPERM)
-    if not context:
-        raise OSError(errno.ENOMEM, "seccomp_init failed")
-    try:
-        _check(
-            _library.seccomp_attr_set(context, _ATTRIBUTE_BAD_ARCHITECTURE, _KILL_PROCESS),
-            "seccomp: other architectures",
-        )
-        rules = 0
-        for name in [*_PLAIN.split(), *([_REMOVING] if removing else [])]:
-            rules += _allow(_library, context, name, None)
-        for rule in _CONDITIONAL:
-            comparison = _Comparison(rule.argument, rule.comparison, rule.value, rule.value_2)
-            rules += _allow(_library, context, rule.name, comparison)
-        instructions = _exported(_library, context)
-    finally:
-        _library.seccomp_release(context)
-    return Program(instructions, rules, _library.seccomp_syscall_resolve_name(b"seccomp"))
-
-
-def _exported(library: ctypes.CDLL, context: int) -> bytes:
-    with open(os.memfd_create("seccomp"), "r+b") as file:  # noqa: PTH123
-        _check(library.seccomp_export_bpf(context, file.fileno()), "seccomp_export_bpf")
-        file.seek(0)
-        return file.read()
-
-
-def _allow(library: ctypes.CDLL, context: int, name: str, comparison: _Comparison | None) -> int:
-    number = library.seccomp_syscall_resolve_name(name.encode())
-    if number < 0:
-        return 0  # this architecture has no such call
-    arguments = None if comparison is None else ctypes.pointer(comparison)
-    _check(
-        library.seccomp_rule_add_array(
-            context, _ALLOW, number, int(comparison is not None), arguments
-        ),
-        f"seccomp rule for {name}",
-    )
-    return 1
-
-
-def _check(result: int, what: str) -> None:
-    if result:
-        raise OSError(-result, f"{what}: {os.strerror(-result)}")
+    return compiled([*_PLAIN.split(), *([_REMOVING] if removing else [])], _CONDITIONAL)

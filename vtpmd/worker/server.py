@@ -13,6 +13,8 @@ from vtpmd.tpm.engine import Reply
 
 from .admission import Admission, Door
 from .adoption import Adoption
+from .aside import Aside
+from .bequest import Bequest
 from .clients import Clients
 from .estate import Estate
 from .giving_way import GivingWay
@@ -46,16 +48,23 @@ class Server:
         self._supervision = supervision
         self._options = options
         self.loop = Loop()
-        self._clients = Clients(self.loop, instance, side, options)
+        self._aside = Aside(self.loop)
+        self._clients = Clients(self.loop, self._aside, instance, side, options)
         self._admission = Admission(options.peers, supervision.report)
-        self._ownership = Ownership(self.loop, self._clients, supervision.report, self.start_up)
+        self._ownership = Ownership(
+            self.loop, self._clients, supervision.report, self._close_doors, self.start_up
+        )
         self._doors: list[Door] = []
         self._estate = Estate(
             instance, self._clients, self._ownership, self._admission, listeners, options, kept
         )
         self._giving_way = GivingWay(self.loop, self._estate)
-        self._resting = Resting(self.loop, self._estate, supervision, self._giving_way)
-        supervision.on_detach = self.loop.forget
+        self._bequest = Bequest(self._clients, self._ownership, instance.settings)
+        self._resting = Resting(
+            self.loop, self._estate, supervision, self._giving_way, self._bequest
+        )
+        if supervision.channel is not None:
+            supervision.channel.on_close = self.loop.forget
         supervision.on_report = self.loop.attend
         instance.migration.old_keys.ask = supervision.ask
 
@@ -72,9 +81,12 @@ class Server:
         """Serve until Stop, a signal or `Options.ending`; then the state is durable."""
         self._open()
         parts: list[Part] = [self._clients, self._clients.long_commands, *self._doors, self]
-        self.loop.run([*parts, self._giving_way, self._resting], self._options.signals)
+        parts += [self._aside, self._bequest, self._giving_way, self._resting]
+        self.loop.run(parts, self._options.signals)
+        self._bequest.revoke()
         for client in self._clients.all():
             client.close()
+        self._aside.close()
 
     def free_for(self, turn: Turn) -> bool:
         return self._clients.long_commands.free_for(turn)
@@ -101,6 +113,10 @@ class Server:
             pending=execution.possession.pending is not None,
             profile="" if execution.possession.awaits else execution.engine.facts.profile,
             pcr_banks=() if execution.possession.awaits else execution.engine.pcr_banks,
+            responses=dict(execution.tally.responses),
+            latencies=tuple(execution.tally.latencies),
+            busy=execution.tally.nanoseconds // 1000,
+            nv_writes=execution.tally.nv_writes,
             machine=self._ownership.machine,
         )
 
@@ -111,9 +127,9 @@ class Server:
     def use_keeper(self, fds: Sequence[int], idle: int) -> None:
         self._resting.use(fds, idle)
 
-    def get_up(self, channel: Channel, memory: int, idle: int) -> None:
+    def get_up(self, channel: Channel, memory: int, progress: int, idle: int) -> None:
         """Go on after a sleep, and use the same keeper again."""
-        self._resting.keep(channel, memory, idle)
+        self._resting.keep(channel, memory, progress, idle)
 
     def give_way(self, fds: Sequence[int]) -> None:
         self._giving_way.begin(fds)
@@ -166,11 +182,19 @@ class Server:
             (listeners.data, self._add_data),
         ):
             if listener is not None:
-                self._doors.append(Door(self.loop, self._admission, listener, welcome))
+                self._doors.append(Door(self._aside, self._admission, listener, welcome))
         if listeners.control_client is not None:
             self._ownership.add(listeners.control_client)
         if listeners.data_client is not None:
             self._clients.add_data(listeners.data_client)
+        if listeners.inheritance is not None:
+            self._bequest.inherit(listeners.inheritance)
+
+    def _close_doors(self) -> None:
+        """Let nobody connect any more: where somebody knows that we end, another may listen."""
+        for door in self._doors:
+            door.close()
+        self._listeners.remove_names()
 
     def _go_on(self) -> None:
         self._supervision.pump(self)

@@ -7,6 +7,8 @@ it go before it ends, for its successor holds it, too, and one of them shall be 
 import fcntl
 import os
 
+from vtpmd.linux.record_locks import lock_holder
+
 _held: list[int] = []
 
 
@@ -14,6 +16,11 @@ def hold(fd: int) -> None:
     """Hold the lock from now on. Raises OSError."""
     fcntl.lockf(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
     _held.append(fd)
+
+
+def held_by_others() -> bool:
+    """Whether another process holds it, too. Raises OSError."""
+    return any(lock_holder(fd) is not None for fd in _held)
 
 
 def let_go() -> None:

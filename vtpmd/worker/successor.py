@@ -5,7 +5,6 @@ import select
 import socket
 import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 
 from vtpmd.ipc.channel import Channel, ChannelClosedError
 from vtpmd.ipc.messages import STATE_FDS, Detained, Prepared, Succeeded, Succession
@@ -14,7 +13,7 @@ from vtpmd.storage.sealed import SealedState
 from vtpmd.storage.wipe import wipe
 from vtpmd.tpm.engine import Engine, Reply
 
-from . import suspension
+from . import serving_lock, suspension
 from .errors import DetainedError
 from .instance import Instance
 from .options import Listeners, Options
@@ -26,6 +25,7 @@ from .supervision import Supervision
 from .suspension import Suspension
 
 _LETS_GO = 1000  # milliseconds within which a predecessor has let go
+_PAUSE = 0.01  # seconds
 
 MakeOptions = Callable[[Succession], Options]
 
@@ -52,13 +52,16 @@ def succeed(
     if isinstance(succession, Detained):
         raise DetainedError(succession.reason)
     assert isinstance(succession, Succession)
+    progress = fds.pop() if succession.idle else -1
     server, sealed = _resumed(succession, fds, side, supervision, options(succession))
     if succession.idle:
-        server.get_up(channel, fds[0], succession.idle)
+        server.get_up(channel, fds[0], progress, succession.idle)
     else:
         os.close(fds[0])
-    with suppress(ChannelClosedError):  # it has ended after it had sealed all it had
+    try:
         channel.send(Succeeded())
+    except ChannelClosedError:
+        _demand_gone()
     if not succession.idle:
         _await_let_go(channel)
     ready(server.instance.generation, time.monotonic_ns() // 1000 - sealed)
@@ -94,6 +97,18 @@ def _engine(left: Suspension) -> Engine:
     if left.use.running:
         engine.power_on(left.volatile, left.use.sealed // 1000)
     return engine
+
+
+def _demand_gone() -> None:
+    """Raise DetainedError if the predecessor lives, which hears nothing more from us.
+
+    One that has ended after it had sealed all it had lets its lock go within a moment.
+    """
+    end = time.monotonic() + _LETS_GO / 1000
+    while serving_lock.held_by_others():
+        if time.monotonic() > end:
+            raise DetainedError("it took too long to go on, so that the other worker does")
+        time.sleep(_PAUSE)
 
 
 def _await_let_go(channel: Channel) -> None:

@@ -44,13 +44,13 @@ from vtpmd.ipc.messages import (
     UseKeeper,
 )
 from vtpmd.ipc.quota import MAX_DETAIL, workers_quota
+from vtpmd.linux.descriptors import close_fds
 from vtpmd.linux.peers import PeerPolicy
 from vtpmd.storage.errors import EnvelopeError, StorageError
 from vtpmd.swtpm.table import Turn
 
 from . import identity
 from .admission import policy_of
-from .connection import close_fds
 from .execution import Report
 from .handover import HandedOverError
 from .instance import Instance
@@ -87,15 +87,14 @@ _TURNS = {
 class Supervision:
     """Owns the channel; `channel` is None while there is no supervisor.
 
-    `unheard` is told what there is no supervisor for; `on_detach` is given a channel before it
-    is closed; `on_report` is called after each report, for `events` and `deadline` may be others.
+    `unheard` is told what there is no supervisor for; `on_report` is called after each report, for
+    `events` and `deadline` may be others.
     """
 
     def __init__(
         self, channel: Channel | None, unheard: Report = lambda kind, detail: None
     ) -> None:
         self.channel = channel
-        self.on_detach: Callable[[Channel], None] = lambda channel: None
         self.on_report: Callable[[], None] = lambda: None
         self.last_heard = 0.0
         """When the supervisor wanted more than to look, in monotonic seconds."""
@@ -175,7 +174,6 @@ class Supervision:
     def detach(self) -> None:
         """The supervisor is gone."""
         if self.channel is not None:
-            self.on_detach(self.channel)
             self.channel.close()
         self.channel = None
         self._pending.clear()

@@ -23,12 +23,12 @@ from vtpmd.ipc.channel import Channel, ChannelClosedError, IllegalMessageError
 from vtpmd.ipc.messages import Exit, ReadExit, Spawn, Spawned, SpawnFailed, ZygoteReady
 from vtpmd.ipc.rules import Side, State
 from vtpmd.linux import merging, oom
+from vtpmd.linux.descriptors import close_fds
 from vtpmd.linux.streams import silence_streams
 from vtpmd.tpm.engine import bank_names, compile_ahead, profile_names
 
 from . import immortal, layout, process, seccomp, serving_lock
 from .blanks import Blanks
-from .connection import close_fds
 from .errors import NotSingleThreadedError
 from .rehearsal import Rehearsal
 from .sandbox import Sandbox

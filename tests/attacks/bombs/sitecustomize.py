@@ -1,7 +1,7 @@
 """On the path of a zygote, this gives its workers a TPM command that takes all memory it can get.
 
-The octet behind the header says how: "s" many small pieces, "l" one large piece, "t" small pieces
-on the side thread, where long commands run, "n" a number that a library in C makes.
+The octet behind the header says how: "s" many small pieces, "l" one large piece, "n" a number that
+a library in C makes. There is another command code for the side thread, where long commands run.
 """
 
 import sys
@@ -9,10 +9,10 @@ import sys
 if "vtpmd.worker.zygote" in sys.orig_argv:
     import gmpy2
 
-    from vtpmd.tpm.engine import Engine, Reply
+    from vtpmd.tpm.engine import LONG_COMMANDS, Engine, Reply
 
-    BOMB = bytes.fromhex("20000000")
-    _execute, _is_long = Engine.execute, Engine.is_long
+    BOMB, LONG_BOMB = bytes.fromhex("20000000"), bytes.fromhex("20000001")
+    _answer = Engine.answer
 
     def _explode(kind: bytes) -> None:
         hoard: list[object] = []
@@ -24,13 +24,10 @@ if "vtpmd.worker.zygote" in sys.orig_argv:
         while True:
             hoard.append(bytearray(4096))
 
-    def _execute_or_explode(self: Engine, command: bytes, locality: int) -> Reply:
-        if command[6:10] == BOMB:
+    def _answer_or_explode(self: Engine, command: bytes, locality: int) -> bytes | Reply:
+        if command[6:10] in (BOMB, LONG_BOMB):
             _explode(command[10:11])
-        return _execute(self, command, locality)
+        return _answer(self, command, locality)
 
-    def _is_long_or_bomb(command: bytes) -> bool:
-        return command[6:11] == BOMB + b"t" or _is_long(command)
-
-    Engine.execute = _execute_or_explode  # type: ignore[method-assign]
-    Engine.is_long = staticmethod(_is_long_or_bomb)
+    Engine.answer = _answer_or_explode  # type: ignore[method-assign]
+    LONG_COMMANDS.add(int.from_bytes(LONG_BOMB))

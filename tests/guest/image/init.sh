@@ -32,7 +32,7 @@ export TPM2TOOLS_TCTI=$RM
 SRK=0x81000001
 NVDATA=0x01500020             # what must survive a reset
 
-for part in report boot functions attest windows volatile scenarios; do . /lib/guest/$part.sh; done
+for part in report boot functions attest windows volatile post_quantum scenarios; do . /lib/guest/$part.sh; done
 
 say "start $scenario $(uname -r)"
 if detect; then
@@ -52,7 +52,9 @@ if detect; then
         fi ;;
     coldboot) persist_boot ;;   # the host starts the machine anew
     reboot) persist_boot && end=reboot ;;
+    worker-crash) worker_crash ;;
     suspend) suspend; random ;;
+    post-quantum) post_quantum; random ;;
     migrate | migrate-file | migrate-resume | snapshot) moved "$scenario"; random ;;
     busy) busy ;;
     ppi) physical_presence ;;

@@ -12,7 +12,16 @@ import sys
 from pathlib import Path
 from typing import BinaryIO
 
-PARTS = ("report", "boot", "functions", "attest", "windows", "volatile", "scenarios")
+PARTS = (
+    "report",
+    "boot",
+    "functions",
+    "attest",
+    "windows",
+    "volatile",
+    "post_quantum",
+    "scenarios",
+)
 DIRECTORIES = ("dev", "proc", "sys", "tmp", "run", "etc", "root", "sbin", "usr/bin", "usr/sbin")
 LIBRARIES = "lib/x86_64-linux-gnu"
 

@@ -28,6 +28,21 @@ persist_boot() {
     return 1
 }
 
+# The host kills who serves the TPM: that is off until the machine is reset, and lost nothing.
+worker_crash() {
+    SEALED=0x81000002
+    if persist_boot; then
+        check seal-evict sh -c "echo sealed-secret | tpm2 create -C $SRK -i - -u s.pub -r s.priv && tpm2 load -C $SRK -u s.pub -r s.priv -c s.ctx && tpm2 evictcontrol -C o -c s.ctx $SEALED"
+        wait_host worker-crash
+        refuse tpm-off 0x101 tpm2 getrandom --hex 8
+        dmesg -c >/dev/null     # the kernel has told of it, too
+        end=reboot
+    else
+        check unseal sh -c "[ \"\$(tpm2 unseal -c $SEALED)\" = sealed-secret ]"
+        random
+    fi
+}
+
 # The TPM is kept busy while the host migrates; PCR 16 must have seen each extend once.
 busy() {
     tpm2 createprimary -C o -G ecc256 -c prim.ctx >/dev/null

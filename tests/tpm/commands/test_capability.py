@@ -8,12 +8,14 @@ import pytest
 from tests.tpm import areas
 from tests.tpm.agreement import agreed, parameter_error
 from tests.tpm.harness import EnginePeer, Password, Result, Tester, sized
-from vtpmd.tpm.command import COMMANDS
+from vtpmd.tpm.command import attributes_of_commands
+from vtpmd.tpm.profile import PROFILES
 from vtpmd.tpm.rc import RC
 from vtpmd.tpm.wire.attributes import TPMA_CC
 from vtpmd.tpm.wire.constants import ALG, CAP, CC, ECC_CURVE, PT, RH, SE
 
 Both = tuple[Tester, Tester]
+COMMANDS = attributes_of_commands(PROFILES["default-v1"])
 CODE = TPMA_CC.COMMAND_INDEX | TPMA_CC.V
 
 ELEMENT_SIZES = {

@@ -142,8 +142,9 @@ REFUSED: dict[int, tuple[int, ...]] = {
 """The commands of Part 3, table 207, that are not permitted whatever they are used with."""
 
 
-def test_what_read_only_mode_refuses_whatever_it_is_used_with(tester: Tester) -> None:
+def test_what_read_only_mode_refuses_whatever_it_is_used_with(pqc: Tester) -> None:
     """Before any authorization is checked (Part 1, 42.2), and nothing else."""
+    tester = pqc
     assert define(tester, OWNER_READ_WRITE) == 0
     assert areas.loaded_primary(tester, areas.storage()) == OBJECT
     assert read_only(tester, 1) == 0

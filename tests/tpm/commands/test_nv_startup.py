@@ -95,12 +95,17 @@ def stop_and_start(tester: Tester, shutdown: int | None, startup: int) -> None:
 
 
 @pytest.fixture
-def pair(tester: Tester, short_path: Path) -> Iterator[tuple[Tester, Tester]]:
-    """The engine and a swtpm that may be replaced by its successor."""
+def swtpm(short_path: Path) -> Iterator[Tester]:
+    """A swtpm that may be replaced by its successor."""
     theirs = Tester(SwtpmPeer(short_path))
     assert theirs.startup() == 0
-    yield tester, theirs
+    yield theirs
     theirs.peer.close()
+
+
+@pytest.fixture
+def pair(tester: Tester, swtpm: Tester) -> tuple[Tester, Tester]:
+    return tester, swtpm
 
 
 @pytest.mark.parametrize("orderly", [0, TPMA_NV.ORDERLY])

@@ -1,5 +1,6 @@
 """Tickets are HMACs under a hierarchy's proof, and nothing else passes for one (Part 2, 10.6)."""
 
+import hashlib
 import hmac
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -19,6 +20,8 @@ from vtpmd.tpm.wire.base import (
 from vtpmd.tpm.wire.constants import ALG, RH, ST
 
 DIGEST, NAME = b"d" * 32, b"\0\x0b" + b"n" * 32
+MESSAGE = b"the message that was signed"
+HASHES = {ALG.SHA256: "sha256", ALG.SHA384: "sha384"}
 
 
 @dataclass(frozen=True)
@@ -77,6 +80,9 @@ def test_values(tpm: Tpm) -> None:
     assert creation.digest == proof(tpm, b"\x80\x21" + NAME + DIGEST)
     verified = tickets.verified(tpm, RH.OWNER, DIGEST, NAME)
     assert verified.hmac == proof(tpm, b"\x80\x22" + DIGEST + NAME)
+    of_digest = tickets.digest_verified(tpm, RH.OWNER, ALG.SHA384, DIGEST, NAME)
+    assert of_digest.hmac == proof(tpm, b"\x80\x27" + DIGEST + NAME + b"\0\x0c")
+    assert message_ticket(tpm, MESSAGE).hmac == proof(tpm, b"\x80\x26" + MESSAGE + NAME)
     hash_check = tickets.hash_check(tpm, RH.OWNER, ALG.SHA256, DIGEST, safe=True)
     assert hash_check.digest == proof(tpm, b"\x80\x24\0\x0b" + DIGEST)
     head = b"\x80\x25cp" + NAME
@@ -104,20 +110,55 @@ def test_creation(tpm: Tpm) -> None:
     assert not refused(check, tpm, of_null, NAME, DIGEST, "ticket")
 
 
+def message_ticket(tpm: Tpm, message: bytes, hierarchy: int = RH.OWNER) -> TPMT_TK_VERIFIED:
+    """A ticket for a message that comes in two pieces."""
+    running = tickets.running_message(tpm, hierarchy)
+    if running is not None:
+        running.update(message[:5])
+        running.update(message[5:])
+    return tickets.message_verified(hierarchy, running, NAME)
+
+
 def test_verified(tpm: Tpm) -> None:
-    ticket = tickets.verified(tpm, RH.OWNER, DIGEST, NAME)
+    """Each kind of ticket proves its own message, and no other kind's."""
+    digests = {alg: hashlib.new(name, MESSAGE).digest() for alg, name in HASHES.items()}
+    made = (
+        tickets.verified(tpm, RH.OWNER, digests[ALG.SHA256], NAME),
+        tickets.digest_verified(tpm, RH.OWNER, ALG.SHA384, digests[ALG.SHA384], NAME),
+        message_ticket(tpm, MESSAGE),
+    )
+    check, sha256, sha384 = tickets.check_verified, ALG.SHA256, ALG.SHA384
+    for ticket in made:
+        assert not refused(check, tpm, ticket, MESSAGE, sha256, NAME, "ticket")
+        assert refused(check, tpm, ticket, MESSAGE, sha256, NAME[:-1] + b"x", "ticket")
+        assert refused(check, tpm, ticket, MESSAGE + b"x", sha256, NAME, "ticket")
+        empty = TPMT_TK_VERIFIED(ticket.tag, RH.OWNER, ticket.metadata, b"")
+        assert refused(check, tpm, empty, MESSAGE, sha256, NAME, "ticket")
+        for other in made:
+            mixed = TPMT_TK_VERIFIED(ticket.tag, RH.OWNER, ticket.metadata, other.hmac)
+            assert refused(check, tpm, mixed, MESSAGE, sha256, NAME, "ticket") == (
+                other is not ticket
+            )
+    # Only a ticket that does not say its hash is looked at with that of the Name.
+    assert refused(check, tpm, made[0], MESSAGE, sha384, NAME, "ticket")
+    assert not refused(check, tpm, made[1], MESSAGE, sha384, NAME, "ticket")
+    as_other = TPMT_TK_VERIFIED(ST.DIGEST_VERIFIED, RH.OWNER, ALG.SHA256, made[1].hmac)
+    assert refused(check, tpm, as_other, MESSAGE, sha256, NAME, "ticket")
+
+
+def test_null_tickets_prove_nothing(tpm: Tpm) -> None:
     check = tickets.check_verified
-    assert not refused(check, tpm, ticket, DIGEST, NAME, "ticket")
-    assert refused(check, tpm, ticket, DIGEST, NAME[:-1] + b"x", "ticket")
     null = tickets.verified(tpm, RH.NULL, DIGEST, NAME)
     assert null == TPMT_TK_VERIFIED(ST.VERIFIED, RH.NULL, None, b"")
-    assert refused(check, tpm, null, DIGEST, NAME, "ticket")
-    empty = TPMT_TK_VERIFIED(ST.VERIFIED, RH.OWNER, None, b"")
-    assert refused(check, tpm, empty, DIGEST, NAME, "ticket")
-    message = TPMT_TK_VERIFIED(ST.MESSAGE_VERIFIED, RH.OWNER, None, ticket.hmac)
-    assert refused(check, tpm, message, DIGEST, NAME, "ticket")
-    of_digest = TPMT_TK_VERIFIED(ST.DIGEST_VERIFIED, RH.OWNER, ALG.SHA256, ticket.hmac)
-    assert refused(check, tpm, of_digest, DIGEST, NAME, "ticket")
+    of_digest = tickets.digest_verified(tpm, RH.NULL, ALG.SHA256, DIGEST, NAME)
+    assert of_digest == TPMT_TK_VERIFIED(ST.DIGEST_VERIFIED, RH.NULL, ALG.SHA256, b"")
+    of_message = message_ticket(tpm, MESSAGE, RH.NULL)
+    assert of_message == TPMT_TK_VERIFIED(ST.MESSAGE_VERIFIED, RH.NULL, None, b"")
+    for ticket in (null, of_digest, of_message):
+        assert refused(check, tpm, ticket, MESSAGE, ALG.SHA256, NAME, "ticket")
+    # mu is no digest of the message alone (errata 1, 2.5).
+    of_mu = tickets.digest_verified(tpm, RH.OWNER, ALG.NULL, bytes(64), NAME)
+    assert (of_mu.hierarchy, of_mu.hmac) == (RH.NULL, b"")
 
 
 def test_hash_check(tpm: Tpm) -> None:

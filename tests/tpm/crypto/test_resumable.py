@@ -1,5 +1,6 @@
 """Hashes and HMACs, saved and restored anywhere, against hashlib."""
 
+import hashlib
 import hmac
 
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 
 from tests.tpm.crypto import library
 from vtpmd.tpm.crypto.hashes import HASHES
-from vtpmd.tpm.crypto.resumable import MAX_LAG, ResumableHash, ResumableHmac
+from vtpmd.tpm.crypto.resumable import MAX_LAG, ResumableHash, ResumableHmac, ResumableShake256
 from vtpmd.tpm.wire.constants import ALG
 
 algs = st.sampled_from(list(library.HASHES))
@@ -105,3 +106,54 @@ def test_hmac_state_of_another_kind_is_refused() -> None:
     for saved in (ResumableHash(ALG.SHA256).save(), hmac_state[2:], b"\0\0" + hmac_state[66:]):
         with pytest.raises(ValueError, match="state"):
             ResumableHmac.restore(saved)
+
+
+@settings(deadline=None)
+@given(pieces=pieces)
+def test_shake_survives_saving_anywhere(pieces: list[tuple[bytes, bool]]) -> None:
+    running, data = ResumableShake256(), b""
+    for piece, saved in pieces:
+        running.update(piece)
+        data += piece
+        if saved:
+            running = ResumableShake256.restore(running.save())
+        assert running.digest() == hashlib.shake_256(data).digest(64)
+
+
+def test_boundaries_of_the_padding_of_shake() -> None:
+    for size in (0, 1, 134, 135, 136, 137, 271, 272):
+        running = ResumableShake256.restore(ResumableShake256().save())
+        running.update(bytes(136))
+        resumed = ResumableShake256.restore(running.save())
+        resumed.update(bytes(size))
+        assert resumed.digest() == hashlib.shake_256(bytes(136 + size)).digest(64)
+
+
+@pytest.mark.parametrize("saved", [b"", bytes(8), ResumableShake256().save()[:-1]])
+def test_states_that_no_shake_can_have(saved: bytes) -> None:
+    with pytest.raises(ValueError, match="hash state"):
+        ResumableShake256.restore(saved)
+
+
+@pytest.mark.parametrize("restored", [False, True])
+def test_copies_go_on_by_themselves(restored: bool) -> None:
+    """Before and after their state was saved, when they no longer have hashlib's help."""
+    one, mac, shake = (
+        ResumableHash(ALG.SHA256),
+        ResumableHmac(ALG.SHA256, b"k"),
+        ResumableShake256(),
+    )
+    for running in (one, mac, shake):
+        running.update(b"a" * 200)
+    if restored:
+        one, mac = ResumableHash.restore(one.save()), ResumableHmac.restore(mac.save())
+        shake = ResumableShake256.restore(shake.save())
+    before = one.digest(), mac.digest(), shake.digest()
+    copies = one.copy(), mac.copy(), shake.copy()
+    for duplicate in copies:
+        duplicate.update(b"b")
+    assert (one.digest(), mac.digest(), shake.digest()) == before
+    data = b"a" * 200 + b"b"
+    assert copies[0].digest() == hashlib.sha256(data).digest()
+    assert copies[1].digest() == hmac.digest(b"k", data, "sha256")
+    assert copies[2].digest() == hashlib.shake_256(data).digest(64)

@@ -17,7 +17,7 @@ from vtpmd.tpm.wire import (
 )
 from vtpmd.tpm.wire.structure import Structure, kind_of
 
-PROFILE = PROFILES["default-v1"]
+PROFILE = PROFILES["pqc-v1"]
 
 MODULES = (
     algorithms,

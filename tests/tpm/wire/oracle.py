@@ -83,7 +83,8 @@ def read(kind: Kind, cursor: Cursor, profile: AllowedSets, before: dict[str, Any
             return number
         case Sized():
             size = cursor.integer(2)
-            if size > kind.limit:
+            limit = getattr(profile, kind.limit) if isinstance(kind.limit, str) else kind.limit
+            if size > limit or size < kind.minimum:
                 raise TpmError(RC.SIZE)
             return cursor.take(size)
         case PcrSelect():

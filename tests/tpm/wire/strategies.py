@@ -64,7 +64,8 @@ def value(kind: Kind, profile: AllowedSets, before: dict[str, Any]) -> st.Search
         case UInt():
             return integers(kind, profile)
         case Sized():
-            return st.binary(max_size=min(kind.limit, MOST_OCTETS))
+            limit = kind.limit if isinstance(kind.limit, int) else MOST_OCTETS
+            return st.binary(min_size=kind.minimum, max_size=min(limit, MOST_OCTETS))
         case PcrSelect():
             return st.binary(min_size=kind.minimum, max_size=kind.maximum)
         case Digest():

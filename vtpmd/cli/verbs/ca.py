@@ -8,7 +8,17 @@ import click
 from vtpmd.api.schema import CaCertificate, CaImportRequest, CaRekeyRequest, CaRevokeRequest
 
 from .. import files
-from ..output import client, held_by, json_option, say, show_json, show_pem, show_saved, show_table
+from ..output import (
+    client,
+    end_text,
+    held_by,
+    json_option,
+    say,
+    show_json,
+    show_pem,
+    show_saved,
+    show_table,
+)
 
 MAX_CHAIN = 64 << 10
 
@@ -30,7 +40,7 @@ def command() -> None:
 def show(part: str | None, as_json: bool) -> None:
     """Print the authority's certificates (PEM).
 
-    It is made with the first TPM that it certifies, or by `vtpmctl ca csr`.
+    It is made when it first signs something: for the first TPM, or for `vtpmctl ca csr` or `crl`.
     """
     found = client().ca()
     if as_json:
@@ -47,16 +57,25 @@ def show_list(as_json: bool) -> None:
     if as_json:
         show_json(found.document)
         return
-    headings = ("SERIAL", "IDENTITY", "KEY", "SOURCE", "ISSUED", "STATE")
+    headings = ("SERIAL", "IDENTITY", "KEY", "ITS SHA-256", "SOURCE", "ISSUED", "END", "STATE")
     show_table(headings, map(_row, found.certificates))
 
 
 def _row(given: CaCertificate) -> tuple[str, ...]:
-    identity, issued = str(given.identity), given.issued.date().isoformat()
     state = "refused by the TPM" if given.refused else "given"
     if given.revoked:
-        state = f"revoked: {given.revoked}"
-    return given.serial, identity, given.kind, given.source, issued, state
+        since = "" if given.revoked_at is None else f" on {given.revoked_at.date().isoformat()}"
+        state = f"revoked{since}: {given.revoked}"
+    return (
+        given.serial,
+        str(given.identity),
+        given.kind,
+        given.key,
+        given.source,
+        given.issued.date().isoformat(),
+        end_text(given.not_after),
+        state,
+    )
 
 
 @command.command

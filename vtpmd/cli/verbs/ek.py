@@ -1,13 +1,13 @@
 """vtpmctl ek: the endorsement keys of instances, and their certificates."""
 
 import base64
-from datetime import datetime
 from functools import partial
 from pathlib import Path
 
 import click
 
-from vtpmd.api.codec import time_text
+from vtpmd.api import problems
+from vtpmd.api.errors import ClientError
 from vtpmd.api.schema import (
     EkImportRequest,
     EkInfo,
@@ -18,6 +18,7 @@ from vtpmd.api.schema import (
 from .. import files
 from ..output import (
     client,
+    end_text,
     json_option,
     name_argument,
     say,
@@ -29,7 +30,6 @@ from ..output import (
 from ..several import each
 
 MAX_CERTIFICATES = 64 << 10
-_NO_END = 9999
 
 trust_option = click.option(
     "--trust-now",
@@ -71,7 +71,16 @@ def _show(found: EkInfo) -> None:
             ("keys are believed because", _REASONS.get(found.known, "they are not known")),
         ]
     )
-    rows = [(key.kind, key.state, _end(key.not_after), key.issuer, key.name) for key in found.keys]
+    rows = [
+        (
+            key.kind,
+            key.state,
+            "" if key.not_after is None else end_text(key.not_after),
+            key.issuer,
+            key.name,
+        )
+        for key in found.keys
+    ]
     show_table(("KEY", "CERTIFICATE", "END", "ISSUER", "NAME"), rows)
 
 
@@ -80,12 +89,6 @@ _REASONS = {
     "trusted": "an administrator trusted its worker later",
     "restored": "certificates in a backup prove them",
 }
-
-
-def _end(moment: datetime | None) -> str:
-    if moment is None:
-        return ""
-    return "never" if moment.year == _NO_END else time_text(moment)
 
 
 @command.command
@@ -112,8 +115,13 @@ def csr(
     Each is signed by its endorsement key and names all extensions that the certificate should have.
     """
     if public:
-        keys = client().ek(name).keys
-        texts = {key.kind: key.public_key for key in keys if not kinds or key.kind in kinds}
+        known = {key.kind: key.public_key for key in client().ek(name).keys}
+        wanted = kinds or known.keys()
+        if not known or not known.keys() >= set(wanted):
+            raise ClientError(
+                problems.INVALID, f"{name} has {' and '.join(known) or 'no'} keys that are known."
+            )
+        texts = {kind: known[kind] for kind in wanted}
         document: dict[str, object] = {"public_keys": texts}
     else:
         request = EkRequestsRequest(kinds=kinds or None, trust_now=trust_now)

@@ -2,12 +2,13 @@
 
 import click
 
-from ..output import client, json_option, name_argument, show_instance
+from ..output import client, json_option, names_argument, show_instance
 
 
 @click.command
-@name_argument
+@names_argument
 @json_option
-def command(name: str, as_json: bool) -> None:
-    """Show everything about one instance."""
-    show_instance(client().info(name), as_json)
+def command(names: tuple[str, ...], as_json: bool) -> None:
+    """Show everything about instances."""
+    for name in names:
+        show_instance(client().info(name), as_json)

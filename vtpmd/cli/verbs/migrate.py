@@ -4,6 +4,7 @@ from pathlib import Path
 
 import click
 
+from vtpmd.api.errors import ClientError
 from vtpmd.api.schema import MigrateRequest
 
 from .. import files
@@ -37,7 +38,12 @@ def command(name: str, done: bool, cancel: bool, ticket: Path | None, as_json: b
         files.check_absent(ticket)
         files.write(ticket, client().ticket(name))
     step = "done" if done else "cancel" if cancel else "declare"
-    info = client().migrate(name, MigrateRequest(step=step))
+    try:
+        info = client().migrate(name, MigrateRequest(step=step))
+    except ClientError:
+        if ticket is not None:
+            files.remove(ticket)
+        raise
     if ticket is not None and files.is_standard(ticket):
         return
     if as_json:

@@ -36,7 +36,8 @@ _MAX_KEYRING = 1 << 20
 class LocalKeys:
     """Wraps DEKs with AES-256-GCM under the active KEK of a keyring.
 
-    `keyring` is the file; if `credential` exists, it is used instead.
+    `keyring` is the file; if `credential` exists, it is used instead. `group_may_write`: into the
+    directory of the file.
     With `require_backup` only a KEK that has been saved wraps; which those are is in the file
     `<keyring>.saved`, one id on each line.
 
@@ -51,11 +52,13 @@ class LocalKeys:
         keyring: Path,
         credential: Path | None = None,
         require_backup: bool = False,
+        group_may_write: bool = False,
     ) -> None:
         self.name = name
         self.keyring = keyring
         self._credential = credential
         self._require_backup = require_backup
+        self._group_may_write = group_may_write
 
     def create(self) -> str | None:
         """Create the keyring file if there is neither file nor credential."""
@@ -65,7 +68,7 @@ class LocalKeys:
             return None
         data = Keyring().rotated(int(time.time())).encode()
         try:
-            with _directory_of(self.keyring) as directory:
+            with self._directory() as directory:
                 create_file(directory, self.keyring.name, data)
         except StorageError as error:
             if error.kind == "exists":
@@ -201,10 +204,18 @@ class LocalKeys:
     def _write(self, name: str, content: bytes) -> None:
         path = self.keyring.with_name(name)
         try:
-            with _directory_of(path) as directory:
+            with self._directory() as directory:
                 write_file(directory, name, content)
         except StorageError as error:
             raise KeyProviderError(f"the keyring {path} cannot be written: {error}") from None
+
+    @contextmanager
+    def _directory(self) -> Iterator[int]:
+        dir_fd = open_directory(self.keyring.parent, group_may_write=self._group_may_write)
+        try:
+            yield dir_fd
+        finally:
+            os.close(dir_fd)
 
     def load(self) -> tuple[Keyring, Path]:
         """The keyring, and the file it came from."""
@@ -261,12 +272,3 @@ def _parsed(data: bytes, source: Path) -> Keyring:
             "restore it from its backup",
             retry=False,
         ) from None
-
-
-@contextmanager
-def _directory_of(path: Path) -> Iterator[int]:
-    dir_fd = open_directory(path.parent)
-    try:
-        yield dir_fd
-    finally:
-        os.close(dir_fd)

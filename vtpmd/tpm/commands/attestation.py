@@ -216,6 +216,7 @@ def certify_x509(
     if reserved:
         raise TpmError(RC.SIZE, at="reserved")
     scheme = attestation.choose_scheme(sign_handle, in_scheme)
+    signing.require_deprecated(sign_handle, at="sign_handle")
     subject_key = x509.public_key_info(object_handle.public, at="object_handle")
     certificate = x509.read_partial(partial_certificate, at="partial_certificate")
     algorithm = certificate.signature_algorithm
@@ -225,7 +226,7 @@ def certify_x509(
     if sign_handle.public.name_alg == ALG.NULL:
         raise TpmError(RC.HASH, at="sign_handle")
     added, tbs = x509.complete(certificate, algorithm, subject_key, object_handle, sign_handle)
-    tbs_digest = digest(signing.hash_of(scheme), tbs)
+    tbs_digest = digest(signing.hash_of(sign_handle, scheme), tbs)
     signature = signing.sign(tpm, sign_handle, scheme, tbs_digest)
     return CertifyX509Response(added, tbs_digest, signature)
 

@@ -227,7 +227,8 @@ def make_credential(
 
 def _require_credential_key(key: LoadedObject, at: str) -> None:
     """Require a restricted asymmetric key: no other has a symmetric algorithm."""
-    if key.public.type not in (ALG.RSA, ALG.ECC) or not objects.has(key.public, objects.STORAGE):
+    shares = key.public.type in objects.SHARING_SEEDS
+    if not shares or not objects.has(key.public, objects.STORAGE):
         raise TpmError(RC.TYPE, at=at)
 
 

@@ -226,9 +226,11 @@ def policy_authorize(
     if not policy_session.is_trial:
         if approved_policy != policy.state_of(policy_session).digest:
             raise TpmError(RC.VALUE, at="approved_policy")
-        signed = digest(name_alg, approved_policy, policy_ref)
+        message = approved_policy + policy_ref
         try:
-            tickets.check_verified(tpm, check_ticket, signed, key_sign, at="check_ticket")
+            tickets.check_verified(
+                tpm, check_ticket, message, name_alg, key_sign, at="check_ticket"
+            )
         except TpmError:
             raise TpmError(RC.VALUE, at="check_ticket") from None
     policy.clear(policy_session)

@@ -6,11 +6,10 @@ from typing import Annotated
 from ..command import Auth, ReadOnly, command
 from ..core import nv_pin, policy, signing, tickets
 from ..core.entities import hierarchy_of
-from ..crypto.hashes import digest
 from ..rc import RC, TpmError
 from ..state import Entity, LoadedObject, Session, Tpm
-from ..wire.algorithms import TPMS_SIGNATURE_ECC, TPMS_SIGNATURE_RSA, TPMT_SIGNATURE
-from ..wire.base import TPM2B_DIGEST, TPM2B_NAME, TPM2B_NONCE, TPM2B_TIMEOUT, TPMT_HA, TPMT_TK_AUTH
+from ..wire.algorithms import TPMT_SIGNATURE
+from ..wire.base import TPM2B_DIGEST, TPM2B_NAME, TPM2B_NONCE, TPM2B_TIMEOUT, TPMT_TK_AUTH
 from ..wire.constants import CC, RH, ST
 from ..wire.interface import INT32, TPMI_DH_ENTITY, TPMI_DH_OBJECT, TPMI_SH_POLICY
 from ..wire.structure import Structure
@@ -61,8 +60,7 @@ def policy_signed(
     given = _Qualifiers(nonce_tpm, cp_hash_a, policy_ref, expiration)
     timeout = _check(tpm, policy_session, given)
     if not policy_session.is_trial:
-        signed_digest = digest(_hash_of(auth), given.to_be_signed)
-        signing.verify(auth_object, auth, signed_digest, at="auth")
+        signing.verify_message(auth_object, auth, given.to_be_signed, at="auth")
     return _authorize(tpm, policy_session, ST.AUTH_SIGNED, auth_object, given, timeout)
 
 
@@ -115,17 +113,6 @@ def policy_ticket(
     policy.record_authorization(
         policy_session, _COMMANDS[ticket.tag], auth_name, policy_ref, cp_hash_a, expires
     )
-
-
-def _hash_of(signature: TPMT_SIGNATURE) -> int:
-    """The hash that was signed."""
-    match signature.signature:
-        case TPMS_SIGNATURE_RSA() | TPMS_SIGNATURE_ECC() as signed:
-            return signed.hash
-        case TPMT_HA() as mac:
-            return mac.hash_alg
-        case _:
-            raise TpmError(RC.SCHEME, at="auth")
 
 
 def _check(tpm: Tpm, session: Session, given: _Qualifiers) -> int:

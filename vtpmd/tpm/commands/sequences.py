@@ -3,9 +3,13 @@
 from typing import Annotated
 
 from ..command import Auth, ResponseHandle, command
-from ..core import macs, pcrs, sequences, tickets
+from ..core import macs, pcrs, sequences, signature_sequences, signing, tickets
+from ..core.objects import has
+from ..profile import MESSAGE_SIGNING_VERSION
 from ..rc import RC, TpmError
 from ..state import LoadedObject, Pcr, Tpm
+from ..wire.algorithms import TPM2B_SIGNATURE_CTX, TPM2B_SIGNATURE_HINT
+from ..wire.attributes import TPMA_OBJECT
 from ..wire.base import (
     TPM2B_AUTH,
     TPM2B_DIGEST,
@@ -58,6 +62,58 @@ def hash_sequence_start(
     return HashSequenceStartResponse(sequences.start_hash(tpm, auth, hash_alg))
 
 
+class SignSequenceStartResponse(Structure):
+    sequence_handle: Annotated[TPMI_DH_OBJECT, ResponseHandle]
+
+
+@command(CC.SIGN_SEQUENCE_START, version=MESSAGE_SIGNING_VERSION)
+def sign_sequence_start(
+    tpm: Tpm,
+    key_handle: Annotated[LoadedObject, TPMI_DH_OBJECT],
+    /,
+    auth: TPM2B_AUTH,
+    context: TPM2B_SIGNATURE_CTX,
+) -> SignSequenceStartResponse:
+    """Start a sequence that signs a message by the scheme of a key (17.5).
+
+    A restricted HMAC key would sign a digest and so has none (20.6). x509sign is looked at here
+    and not only at the end (errata 1, 2.2).
+    """
+    scheme = signature_sequences.scheme_of(key_handle, context)
+    restricted = has(key_handle.public, TPMA_OBJECT.RESTRICTED)
+    is_mac = scheme.scheme == ALG.HMAC
+    if has(key_handle.public, TPMA_OBJECT.X509_SIGN) or (is_mac and restricted):
+        raise TpmError(RC.ATTRIBUTES, at="key_handle")
+    handle = signature_sequences.start(tpm, key_handle, auth, context, verifies=False)
+    return SignSequenceStartResponse(handle)
+
+
+class VerifySequenceStartResponse(Structure):
+    sequence_handle: Annotated[TPMI_DH_OBJECT, ResponseHandle]
+
+
+@command(CC.VERIFY_SEQUENCE_START, version=MESSAGE_SIGNING_VERSION)
+def verify_sequence_start(
+    tpm: Tpm,
+    key_handle: Annotated[LoadedObject, TPMI_DH_OBJECT],
+    /,
+    auth: TPM2B_AUTH,
+    hint: TPM2B_SIGNATURE_HINT,
+    context: TPM2B_SIGNATURE_CTX,
+) -> VerifySequenceStartResponse:
+    """Start a sequence that verifies a signature over a message (17.6).
+
+    Only EdDSA has a hint. The TPM can't verify signatures of anonymous schemes (Part 1, 44.3.3.1).
+    """
+    scheme = signature_sequences.scheme_of(key_handle, context)
+    if signing.is_anonymous(scheme.scheme):
+        raise TpmError(RC.SCHEME, at="key_handle")
+    if hint:
+        raise TpmError(RC.SIZE, at="hint")
+    handle = signature_sequences.start(tpm, key_handle, auth, context, verifies=True)
+    return VerifySequenceStartResponse(handle)
+
+
 @command(CC.SEQUENCE_UPDATE)
 def sequence_update(tpm: Tpm, sequence_handle: SequenceHandle, /, buffer: TPM2B_MAX_BUFFER) -> None:
     """Add data to a sequence (17.7)."""
@@ -78,7 +134,7 @@ def sequence_complete(
     hierarchy: TPMI_RH_HIERARCHY,
 ) -> SequenceCompleteResponse:
     """Add the last data to a hash or MAC sequence, return its result and end it (17.8)."""
-    sequence = sequences.find(sequence_handle)
+    sequence = sequences.find_unsigned(sequence_handle)
     if sequence.is_event:
         raise TpmError(RC.MODE, at="sequence_handle")
     sequences.update(sequence, buffer)
@@ -105,7 +161,7 @@ def event_sequence_complete(
     buffer: TPM2B_MAX_BUFFER,
 ) -> EventSequenceCompleteResponse:
     """Add the last data to an event sequence, extend a PCR with its digests, and end it (17.9)."""
-    sequence = sequences.find(sequence_handle)
+    sequence = sequences.find_unsigned(sequence_handle)
     if not sequence.is_event:
         raise TpmError(RC.MODE, at="sequence_handle")
     pcrs.require_extendable(tpm, pcr_handle)

@@ -3,7 +3,7 @@
 from typing import Annotated
 
 from ..command import ResponseHandle, command
-from ..core import nv_pin, sessions, shared_seeds
+from ..core import nv_pin, objects, sessions, shared_seeds
 from ..crypto.hashes import digest_size
 from ..crypto.kdf import kdfa
 from ..crypto.labelled import SECRET
@@ -77,7 +77,7 @@ def _salt(tpm: Tpm, key: LoadedObject | None, encrypted_salt: bytes) -> bytes:
         if encrypted_salt:
             raise TpmError(RC.VALUE, at="encrypted_salt")
         return b""
-    if key.public.type not in (ALG.RSA, ALG.ECC):
+    if key.public.type not in objects.SHARING_SEEDS:
         raise TpmError(RC.KEY, at="tpm_key")
     if not encrypted_salt:
         raise TpmError(RC.VALUE, at="encrypted_salt")

@@ -34,9 +34,12 @@ def content_hash(
 ) -> int:
     """The hash of the attested contents: the signature's or, without a key, that of `in_scheme`.
 
+    A key that signs by a scheme without a hash has its nameAlg instead (errata 1, 2.6 and 2.7).
     Raises RC.SCHEME at `in_scheme` if there is none.
     """
-    hash_alg = signing.hash_of(in_scheme if key is None else scheme)
+    hash_alg = signing.hash_of(key, in_scheme if key is None else scheme)
+    if hash_alg == ALG.NULL and key is not None and key.public.type == ALG.MLDSA:
+        hash_alg = key.public.name_alg
     if hash_alg == ALG.NULL:
         raise TpmError(RC.SCHEME, at="in_scheme")
     return hash_alg
@@ -58,7 +61,8 @@ def attest(
     """Fill in a TPMS_ATTEST around `attested` (the arm of `kind`), marshal and sign it.
 
     Without a key the signature is the NULL one. An anonymous scheme hides the signer and hashes
-    `qualifying_data` instead of showing it. Raises as `signing.sign`.
+    `qualifying_data` instead of showing it. Raises as `signing.sign`, and RC.SIZE, at `size` if the
+    command has that (errata 1, 2.8), if the response would not fit into the host's buffer.
     """
     qualified_name = RH.NULL.to_bytes(4) if key is None else key.qualified_name
     clock, firmware = clock_info(tpm), firmware_version()
@@ -72,8 +76,11 @@ def attest(
     octets = TPMS_ATTEST(GENERATED_VALUE, kind, signer, extra, clock, firmware, attested).marshal()
     if key is None:
         return octets, signing.NULL_SIGNATURE
-    hash_alg = signing.hash_of(scheme)
-    signed = digest(hash_alg, octets)
+    size = signing.signature_size(key)
+    if size and 2 + len(octets) + size > tpm.response_room:
+        raise TpmError(RC.SIZE, at="size")
+    hash_alg = signing.hash_of(key, scheme)
+    signed = signing.representative(key, hash_alg, octets)
     if anonymous and qualifying_data:
         signed = digest(hash_alg, qualifying_data, signed)
     return octets, signing.sign(tpm, key, scheme, signed)

@@ -6,7 +6,7 @@ not for others.
 
 from hmac import compare_digest
 
-from ..crypto import ecc
+from ..crypto import ecc, mldsa, mlkem
 from ..crypto.hashes import block_size, digest, digest_size, hmac
 from ..rc import RC, TpmError
 from ..state import LoadedObject
@@ -14,7 +14,7 @@ from ..wire.algorithms import TPMS_ECC_POINT, TPMS_SYMCIPHER_PARMS
 from ..wire.constants import ALG
 from ..wire.limits import MAX_SYM_DATA
 from ..wire.objects import TPMS_KEYEDHASH_PARMS, TPMS_RSA_PARMS, TPMT_PUBLIC, TPMT_SENSITIVE
-from .keys import ecc_curve, ecc_public
+from .keys import ecc_curve, ecc_public, encoded, mldsa_parms, mlkem_parms
 from .objects import STORAGE, has
 from .templates import check_attributes, check_schemes
 
@@ -64,6 +64,8 @@ def check_areas(
             _check_rsa(public, sensitive, public_at, sensitive_at)
         case ALG.ECC:
             _check_ecc(public, sensitive, public_at)
+        case ALG.MLKEM | ALG.MLDSA | ALG.HASH_MLDSA:
+            _check_seeded(public, sensitive, public_at)
         case _:
             _check_symmetric(public, sensitive, public_at, sensitive_at)
     protects = has(public, STORAGE) and public.name_alg != ALG.NULL
@@ -102,6 +104,19 @@ def _check_ecc(public: TPMT_PUBLIC, sensitive: TPMT_SENSITIVE | None, public_at:
             raise TpmError(RC.KEY_SIZE)
         if named:
             ecc.check_pair(curve, private, point)
+
+
+def _check_seeded(public: TPMT_PUBLIC, sensitive: TPMT_SENSITIVE | None, public_at: str) -> None:
+    """An ML-KEM or ML-DSA key; unlike others, its areas belong together without a Name, too."""
+    is_kem = public.type == ALG.MLKEM
+    parms = mlkem_parms(public) if is_kem else mldsa_parms(public)
+    is_public_key = mlkem.is_public_key if is_kem else mldsa.is_public_key
+    if not is_public_key(parms, encoded(public)):
+        raise TpmError(RC.KEY, at=public_at)
+    if sensitive is not None:
+        public_key = mlkem.public_key if is_kem else mldsa.public_key
+        if public_key(parms, sensitive.sensitive) != encoded(public):
+            raise TpmError(RC.BINDING)
 
 
 def _check_symmetric(

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from math import isqrt
 
-from ..crypto import ecc, rsa
+from ..crypto import ecc, mldsa, mlkem, rsa
 from ..crypto.ecc import Curve
 from ..crypto.hashes import block_size, digest_size
 from ..crypto.primary import PrimaryDerivation
@@ -14,7 +14,10 @@ from ..wire.algorithms import TPMS_ECC_POINT, TPMS_SYMCIPHER_PARMS
 from ..wire.attributes import TPMA_OBJECT
 from ..wire.objects import (
     TPMS_ECC_PARMS,
+    TPMS_HASH_MLDSA_PARMS,
     TPMS_KEYEDHASH_PARMS,
+    TPMS_MLDSA_PARMS,
+    TPMS_MLKEM_PARMS,
     TPMS_RSA_PARMS,
     TPMT_PUBLIC,
     TPMT_SENSITIVE,
@@ -101,6 +104,12 @@ def generate(
             private = source.ecc(curve)
             secret = curve.octets(private)
             unique = coordinates(curve, ecc.public_point(curve, private))
+        case TPMS_MLKEM_PARMS():
+            secret = source.octets(mlkem.SEED_SIZE)
+            unique = mlkem.public_key(parameters.parameter_set, secret)
+        case TPMS_MLDSA_PARMS() | TPMS_HASH_MLDSA_PARMS():
+            secret = source.octets(mldsa.SEED_SIZE)
+            unique = mldsa.public_key(parameters.parameter_set, secret)
         case TPMS_SYMCIPHER_PARMS():
             secret = _symmetric_key(parameters, data, source)
         case _:

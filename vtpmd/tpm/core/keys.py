@@ -1,11 +1,19 @@
 """The keys in objects, in the form that `crypto` works with."""
 
+from ..crypto import mldsa, mlkem
 from ..crypto.ecc import CURVES, Curve, Point
 from ..crypto.rsa import DEFAULT_EXPONENT, RsaKey, RsaPublicKey
 from ..rc import RC, TpmError
 from ..state import LoadedObject
 from ..wire.algorithms import TPMS_ECC_POINT, TPMS_SYMCIPHER_PARMS, TPMT_SYM_DEF_OBJECT
-from ..wire.objects import TPMS_ECC_PARMS, TPMS_RSA_PARMS, TPMT_PUBLIC
+from ..wire.objects import (
+    TPMS_ECC_PARMS,
+    TPMS_HASH_MLDSA_PARMS,
+    TPMS_MLDSA_PARMS,
+    TPMS_MLKEM_PARMS,
+    TPMS_RSA_PARMS,
+    TPMT_PUBLIC,
+)
 
 
 def rsa_exponent(public: TPMT_PUBLIC) -> int:
@@ -71,13 +79,72 @@ def coordinates(curve: Curve, point: Point | None) -> TPMS_ECC_POINT:
     return TPMS_ECC_POINT(curve.octets(point.x), curve.octets(point.y))
 
 
+def mlkem_parms(public: TPMT_PUBLIC) -> int:
+    """The parameter set of an ML-KEM key."""
+    assert isinstance(public.parameters, TPMS_MLKEM_PARMS)
+    return public.parameters.parameter_set
+
+
+def mldsa_parms(public: TPMT_PUBLIC) -> int:
+    """The parameter set of an ML-DSA or HashML-DSA key."""
+    assert isinstance(public.parameters, TPMS_MLDSA_PARMS | TPMS_HASH_MLDSA_PARMS)
+    return public.parameters.parameter_set
+
+
+def encoded(public: TPMT_PUBLIC) -> bytes:
+    """The public key of an ML-KEM, ML-DSA or HashML-DSA key, valid or not."""
+    assert isinstance(public.unique, bytes)
+    return public.unique
+
+
+def mlkem_public(key: LoadedObject) -> mlkem.PublicKey:
+    """The encapsulation key of an ML-KEM key. RC.KEY if it is none."""
+    public, private = key.mlkem_keys
+    if public is None:
+        public = mlkem.decoded(mlkem_parms(key.public), encoded(key.public))
+        key.mlkem_keys = public, private
+    return public
+
+
+def mlkem_private(key: LoadedObject) -> mlkem.PrivateKey:
+    """The decapsulation key of an ML-KEM key whose sensitive area is loaded (Part 1, 47.2)."""
+    public, private = key.mlkem_keys
+    if private is None:
+        private = mlkem.private_key(mlkem_parms(key.public), _seed(key))
+        key.mlkem_keys = public, private
+    return private
+
+
+def mldsa_public(key: LoadedObject) -> mldsa.PublicKey:
+    """The verification key of an ML-DSA or HashML-DSA key."""
+    public, private = key.mldsa_keys
+    if public is None:
+        public = mldsa.decoded(mldsa_parms(key.public), encoded(key.public))
+        key.mldsa_keys = public, private
+    return public
+
+
+def mldsa_private(key: LoadedObject) -> mldsa.PrivateKey:
+    """The signing key of such a key whose sensitive area is loaded (Part 1, 46.2)."""
+    public, private = key.mldsa_keys
+    if private is None:
+        private = mldsa.private_key(mldsa_parms(key.public), _seed(key))
+        key.mldsa_keys = public, private
+    return private
+
+
+def _seed(key: LoadedObject) -> bytes:
+    assert key.sensitive is not None
+    return key.sensitive.sensitive
+
+
 def symmetric(public: TPMT_PUBLIC) -> TPMT_SYM_DEF_OBJECT | None:
     """The block cipher of a SYMCIPHER or asymmetric object; None for a keyedHash object."""
     parameters = public.parameters
     match parameters:
         case TPMS_SYMCIPHER_PARMS():
             return parameters.sym
-        case TPMS_RSA_PARMS() | TPMS_ECC_PARMS():
+        case TPMS_RSA_PARMS() | TPMS_ECC_PARMS() | TPMS_MLKEM_PARMS():
             return parameters.symmetric
         case _:
             return None

@@ -5,10 +5,12 @@ from ..state import Hierarchy, LoadedObject
 from ..wire.constants import ALG
 from ..wire.objects import TPMT_PUBLIC
 
+_NO_ALGORITHM = int(ALG.NULL)  # looking up a member of an Enum takes 0.1 µs in Python 3.11
+
 
 def object_name(public: TPMT_PUBLIC) -> bytes:
     """nameAlg || H(public area); empty if the object has no nameAlg."""
-    if public.name_alg == ALG.NULL:
+    if public.name_alg == _NO_ALGORITHM:
         return b""
     return public.name_alg.to_bytes(2) + digest(public.name_alg, public.marshal())
 

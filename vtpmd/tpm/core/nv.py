@@ -46,10 +46,11 @@ def _require_authority(authority: Entity, index: NvIndex, table: dict[int, int])
 
 def check_read(authority: Entity, index: NvIndex) -> None:
     """Check what every read requires. RC.NV_LOCKED, RC.NV_AUTHORIZATION, RC.NV_UNINITIALIZED."""
-    if index.has(TPMA_NV.READLOCKED):
+    attributes = index.public.attributes
+    if attributes & TPMA_NV.READLOCKED:
         raise TpmError(RC.NV_LOCKED)
     require_read_authority(authority, index)
-    if not index.has(TPMA_NV.WRITTEN):
+    if not attributes & TPMA_NV.WRITTEN:
         raise TpmError(RC.NV_UNINITIALIZED)
 
 
@@ -68,8 +69,16 @@ def read_range(index: NvIndex, size: int, offset: int) -> bytes:
 
 
 def contents(index: NvIndex) -> bytes:
-    """The contents to modify: zeros before the first write."""
-    return index.data if index.has(TPMA_NV.WRITTEN) else bytes(index.public.data_size)
+    """The contents to modify. Before the first write: zeros, or all ones of an ordinary index.
+
+    Of that the specification permits either (Part 1, 34.2.6.2); libtpms has ones unless the index
+    is an orderly one.
+    """
+    if index.has(TPMA_NV.WRITTEN):
+        return index.data
+    ordinary = index.nt == NT.ORDINARY and not index.has(TPMA_NV.ORDERLY)
+    unwritten = b"\xff" if ordinary else b"\0"
+    return unwritten * index.public.data_size
 
 
 def next_count(tpm: Tpm, index: NvIndex) -> int:

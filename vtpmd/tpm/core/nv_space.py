@@ -9,11 +9,12 @@ from collections.abc import Mapping
 from ..rc import RC, TpmError
 from ..state import NvIndex, Tpm
 from ..wire.constants import NT
+from ..wire.limits import MAX_PUBLIC_SIZE
 
 CAPACITY = 128 * 1024
 """Octets for NV indices and persistent objects together."""
-OBJECT_SIZE = 2048
-"""What a persistent object counts for, in octets."""
+_OBJECT_SIZE = 2048
+"""What a persistent object counts for, in octets, where public areas are no larger than RSA's."""
 INDEX_OVERHEAD = 128
 """Fixed overhead per index, in octets."""
 MIN_PERSISTENT_OBJECTS = 7
@@ -29,7 +30,12 @@ def free(tpm: Tpm) -> int:
 def _left(tpm: Tpm, indices: Mapping[int, NvIndex]) -> int:
     """What objects leave unused with these indices, in octets."""
     taken = sum(INDEX_OVERHEAD + index.public.data_size for index in indices.values())
-    return CAPACITY - taken - OBJECT_SIZE * len(tpm.permanent.objects)
+    return CAPACITY - taken - _object_size(tpm) * len(tpm.permanent.objects)
+
+
+def _object_size(tpm: Tpm) -> int:
+    """What every persistent object counts for, in octets."""
+    return _OBJECT_SIZE + tpm.profile.max_public_size - MAX_PUBLIC_SIZE
 
 
 def counters(tpm: Tpm) -> int:
@@ -44,7 +50,7 @@ def counters_available(tpm: Tpm) -> int:
 
 def objects_available(tpm: Tpm) -> int:
     """How many further objects can be made persistent (TPM_PT_HR_PERSISTENT_AVAIL)."""
-    return max(0, free(tpm) - _kept_for_counters(tpm)) // OBJECT_SIZE
+    return max(0, free(tpm) - _kept_for_counters(tpm)) // _object_size(tpm)
 
 
 def require_for_index(tpm: Tpm, data_size: int, *, counter: bool) -> None:
@@ -67,7 +73,7 @@ def require_for_object(tpm: Tpm) -> None:
 
 
 def _kept_for_objects(tpm: Tpm) -> int:
-    return OBJECT_SIZE * max(0, MIN_PERSISTENT_OBJECTS - len(tpm.permanent.objects))
+    return _object_size(tpm) * max(0, MIN_PERSISTENT_OBJECTS - len(tpm.permanent.objects))
 
 
 def _kept_for_counters(tpm: Tpm) -> int:

@@ -6,7 +6,7 @@ from typing import Final
 
 from ..crypto.hashes import HASHES
 from ..crypto.symmetric import CIPHERS
-from ..profile import PROFILES, Profile
+from ..profile import MESSAGE_SIGNING_VERSION, PROFILES, Profile
 from ..state import (
     MAX_ACTIVE_SESSIONS,
     MAX_LOADED_OBJECTS,
@@ -19,6 +19,7 @@ from ..wire.attributes import (
     TPMA_ALGORITHM,
     TPMA_CC,
     TPMA_MEMORY,
+    TPMA_ML_PARAMETER_SET,
     TPMA_PERMANENT,
     TPMA_STARTUP_CLEAR,
 )
@@ -60,6 +61,10 @@ ALGORITHM_ATTRIBUTES: Final[dict[int, int]] = {
     ALG.KDF2: _HASH | _METHOD,
     ALG.KDF1_SP800_108: _HASH | _METHOD,
     ALG.ECC: _ASYMMETRIC | _OBJECT,
+    ALG.MLKEM: _ASYMMETRIC | _OBJECT | _ENCRYPTING,
+    ALG.MLDSA: _ASYMMETRIC | _OBJECT | _SIGNING,
+    ALG.HASH_MLDSA: _ASYMMETRIC | _OBJECT | _SIGNING,
+    ALG.HKDF: _HASH | _METHOD,
     ALG.SYMCIPHER: _OBJECT,
     ALG.CMAC: _SYMMETRIC | _SIGNING,
     ALG.CTR: _SYMMETRIC | _ENCRYPTING,
@@ -119,7 +124,6 @@ _FIXED: Final[dict[int, int]] = {
     PT.CONTEXT_SYM_SIZE: 256,
     PT.ORDERLY_COUNT: nv.MAX_ORDERLY_COUNT,
     PT.MAX_DIGEST: limits.MAX_DIGEST_SIZE,
-    PT.MAX_OBJECT_CONTEXT: limits.MAX_CONTEXT_SIZE,
     PT.MAX_SESSION_CONTEXT: limits.MAX_CONTEXT_SIZE,
     PT.PS_FAMILY_INDICATOR: PS.PC,
     PT.PS_LEVEL: 0,
@@ -158,6 +162,14 @@ def _startup_clear(tpm: Tpm) -> int:
     )
 
 
+def _parameter_sets(profile: Profile) -> int:
+    """TPMA_ML_PARAMETER_SET; each set has the bit with its number in its algorithm's part."""
+    kems = sum(TPMA_ML_PARAMETER_SET.MLKEM_512 << parms - 1 for parms in profile.mlkem_parms)
+    signing = sum(TPMA_ML_PARAMETER_SET.MLDSA_44 << parms - 1 for parms in profile.mldsa_parms)
+    external_mu = TPMA_ML_PARAMETER_SET.EXT_MU if ALG.MLDSA in profile.algorithms else 0
+    return kems | signing | external_mu
+
+
 def _active_sessions(tpm: Tpm) -> int:
     return len({*tpm.volatile.sessions, *tpm.reset.saved_sessions})
 
@@ -165,6 +177,8 @@ def _active_sessions(tpm: Tpm) -> int:
 _VARIABLE: Final[dict[int, Callable[[Tpm], int]]] = {
     PT.MAX_COMMAND_SIZE: lambda tpm: tpm.buffer_size,
     PT.MAX_RESPONSE_SIZE: lambda tpm: tpm.buffer_size,
+    PT.MAX_OBJECT_CONTEXT: lambda tpm: tpm.profile.max_context_size,
+    PT.ML_PARAMETER_SETS: lambda tpm: _parameter_sets(tpm.profile),
     PT.PERMANENT: _permanent,
     PT.STARTUP_CLEAR: _startup_clear,
     PT.HR_NV_INDEX: lambda tpm: len(tpm.permanent.nv),
@@ -206,6 +220,8 @@ def tpm_properties(tpm: Tpm, commands: Collection[int], first: int) -> Iterator[
     group = max(first // _GROUP, 1)
     end = bisect_left(_TAGS, (group + 1) * _GROUP)
     for tag in _TAGS[bisect_left(_TAGS, first) : end]:
+        if tag == PT.ML_PARAMETER_SETS and tpm.profile.version < MESSAGE_SIGNING_VERSION:
+            continue
         if tag in _VARIABLE:
             yield tag, _VARIABLE[tag](tpm)
         elif tag in _COUNTS_OF_COMMANDS:

@@ -13,23 +13,24 @@ from . import objects, tickets
 
 def start_hash(tpm: Tpm, auth: bytes, hash_alg: int) -> int:
     """Start a hash sequence; returns its handle. RC.OBJECT_MEMORY."""
-    return _add(tpm, Sequence(auth, [ResumableHash(hash_alg)]))
+    return add(tpm, Sequence(auth, [ResumableHash(hash_alg)]))
 
 
 def start_event(tpm: Tpm, auth: bytes) -> int:
     """Start an event sequence; returns its handle. RC.OBJECT_MEMORY."""
     hashes = [ResumableHash(bank) for bank in sorted(tpm.profile.pcr_banks)]
-    return _add(tpm, Sequence(auth, hashes, is_event=True))
+    return add(tpm, Sequence(auth, hashes, is_event=True))
 
 
 def start_mac(tpm: Tpm, auth: bytes, running: ResumableHmac | Cmac) -> int:
     """Start a MAC sequence; returns its handle. RC.OBJECT_MEMORY."""
     if isinstance(running, Cmac):
-        return _add(tpm, Sequence(auth, cmac=running))
-    return _add(tpm, Sequence(auth, hmac=running))
+        return add(tpm, Sequence(auth, cmac=running))
+    return add(tpm, Sequence(auth, hmac=running))
 
 
-def _add(tpm: Tpm, sequence: Sequence) -> int:
+def add(tpm: Tpm, sequence: Sequence) -> int:
+    """Put a new sequence into a slot; returns its handle. RC.OBJECT_MEMORY."""
     sequence.auth_value = sequence.auth_value.rstrip(b"\0")
     public = TPMT_PUBLIC(
         ALG.NULL,
@@ -50,6 +51,14 @@ def find(loaded: LoadedObject) -> Sequence:
     return loaded.sequence
 
 
+def find_unsigned(loaded: LoadedObject) -> Sequence:
+    """The same of one that is for no signature; RC.MODE for those that are."""
+    sequence = find(loaded)
+    if sequence.signature is not None:
+        raise TpmError(RC.MODE, at="sequence_handle")
+    return sequence
+
+
 def update(sequence: Sequence, data: bytes) -> None:
     """Add a piece of data; the first one decides whether the digest is safe to sign."""
     if not sequence.started:
@@ -58,6 +67,10 @@ def update(sequence: Sequence, data: bytes) -> None:
     for running in (*sequence.hashes, sequence.hmac, sequence.cmac):
         if running is not None:
             running.update(data)
+    if sequence.signature is not None:
+        for proving in (sequence.signature.mu, sequence.signature.ticket):
+            if proving is not None:
+                proving.update(data)
 
 
 def flush(tpm: Tpm, loaded: LoadedObject) -> None:

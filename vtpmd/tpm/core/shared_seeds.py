@@ -14,7 +14,7 @@ from . import keys
 
 
 def encapsulate(tpm: Tpm, key: LoadedObject, label: bytes) -> tuple[bytes, bytes]:
-    """(seed, TPM2B_ENCRYPTED_SECRET) for the holder of an RSA or ECC decryption key.
+    """(seed, TPM2B_ENCRYPTED_SECRET) for the holder of an RSA, ECC or ML-KEM decryption key.
 
     Only the public area of `key` is used. Raises RC.VALUE for a key without nameAlg, which can't
     protect anything, and RC.VALUE or RC.HASH for an RSA key too short for its nameAlg.
@@ -24,21 +24,33 @@ def encapsulate(tpm: Tpm, key: LoadedObject, label: bytes) -> tuple[bytes, bytes
         raise TpmError(RC.VALUE)
     if public.type == ALG.RSA:
         return labelled.rsa_encapsulate(keys.rsa_public(public), name_alg, label, tpm.random)
+    if public.type == ALG.MLKEM:
+        encapsulation_key = keys.mlkem_public(key)
+        return labelled.mlkem_encapsulate(encapsulation_key, name_alg, label, keys.encoded(public))
     curve, recipient = keys.ecc_curve(public), keys.ecc_public(public)
     seed, ephemeral = labelled.ecc_encapsulate(curve, name_alg, label, recipient, tpm.random)
     return seed, keys.coordinates(curve, ephemeral).marshal()
 
 
 def decapsulate(tpm: Tpm, key: LoadedObject, label: bytes, secret: bytes) -> bytes:
-    """The seed in a TPM2B_ENCRYPTED_SECRET, by an RSA or ECC key whose sensitive area is loaded.
+    """The seed in a TPM2B_ENCRYPTED_SECRET, by a key whose sensitive area is loaded.
 
     Raises RC.SCHEME, RC.SIZE, RC.VALUE, RC.BINDING for RSA; RC.INSUFFICIENT, RC.SIZE,
-    RC.ECC_POINT, RC.NO_RESULT for ECC.
+    RC.ECC_POINT, RC.NO_RESULT for ECC; RC.SIZE for ML-KEM.
     """
     public = key.public
     if public.type == ALG.RSA:
         private = keys.rsa_private(key)
         return labelled.rsa_decapsulate(private, _oaep_hash(public), label, secret, tpm.random)
+    if public.type == ALG.MLKEM:
+        return labelled.mlkem_decapsulate(
+            keys.mlkem_parms(public),
+            public.name_alg,
+            label,
+            keys.mlkem_private(key),
+            keys.encoded(public),
+            secret,
+        )
     # As in libtpms, octets after the point don't matter.
     ephemeral, _ = TPMS_ECC_POINT.unmarshal(secret, 0, tpm.profile)
     return labelled.ecc_decapsulate(

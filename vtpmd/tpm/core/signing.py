@@ -1,4 +1,4 @@
-"""Schemes, signatures and their verification, for keys in objects (Part 1, 43 and 44; Part 3, 20).
+"""Schemes, signatures and their verification, for keys in objects (Part 1, 43 to 46; Part 3, 20).
 
 A table says which schemes a key type allows; a given scheme is never trusted to fit.
 """
@@ -6,7 +6,7 @@ A table says which schemes a key type allows; a given scheme is never trusted to
 from hmac import compare_digest
 from typing import Final
 
-from ..crypto import ecc_signatures, rsa_schemes
+from ..crypto import ecc_signatures, hashes, mldsa, rsa_schemes
 from ..crypto.hashes import hmac
 from ..rc import RC, TpmError
 from ..state import LoadedObject, Tpm
@@ -14,6 +14,7 @@ from ..wire.algorithms import (
     TPMS_SCHEME_ECDAA,
     TPMS_SCHEME_HASH,
     TPMS_SIGNATURE_ECC,
+    TPMS_SIGNATURE_HASH_MLDSA,
     TPMS_SIGNATURE_RSA,
     TPMT_SIG_SCHEME,
     TPMT_SIGNATURE,
@@ -21,21 +22,42 @@ from ..wire.algorithms import (
 from ..wire.attributes import TPMA_OBJECT
 from ..wire.base import TPMT_HA
 from ..wire.constants import ALG
-from ..wire.objects import TPMS_ECC_PARMS, TPMS_KEYEDHASH_PARMS, TPMS_RSA_PARMS, TPMT_PUBLIC
+from ..wire.objects import (
+    TPMS_ECC_PARMS,
+    TPMS_HASH_MLDSA_PARMS,
+    TPMS_KEYEDHASH_PARMS,
+    TPMS_MLDSA_PARMS,
+    TPMS_RSA_PARMS,
+    TPMT_PUBLIC,
+)
 from . import commitments
-from .keys import ecc_curve, ecc_private, ecc_public, rsa_private, rsa_public
+from .keys import (
+    ecc_curve,
+    ecc_private,
+    ecc_public,
+    encoded,
+    mldsa_parms,
+    mldsa_private,
+    mldsa_public,
+    rsa_private,
+    rsa_public,
+)
 from .objects import has
 
 NULL_SIGNATURE: Final = TPMT_SIGNATURE(ALG.NULL, None)
 """The signature that an attestation command returns without a key."""
 
 _NO_SCHEME: Final = TPMT_SIG_SCHEME(ALG.NULL, None)
-_SCHEMES: Final[dict[int, frozenset[int]]] = {
+SCHEMES: Final[dict[int, frozenset[int]]] = {
     ALG.RSA: frozenset({ALG.RSASSA, ALG.RSAPSS}),
     ALG.ECC: frozenset({ALG.ECDSA, ALG.ECDAA, ALG.ECSCHNORR}),
     ALG.KEYEDHASH: frozenset({ALG.HMAC}),
+    ALG.MLDSA: frozenset({ALG.MLDSA}),
+    ALG.HASH_MLDSA: frozenset({ALG.HASH_MLDSA}),
 }
 """The schemes that each type of key can sign with."""
+_DEPRECATED_COMMANDS: Final = frozenset({ALG.RSA, ALG.ECC, ALG.KEYEDHASH})
+"""Types of keys that TPM2_Sign and TPM2_VerifySignature are for (Part 3, table 115)."""
 
 
 def is_anonymous(scheme: int) -> bool:
@@ -60,23 +82,31 @@ def select_scheme(key: LoadedObject | None, in_scheme: TPMT_SIG_SCHEME) -> TPMT_
     """
     if key is None:
         return _NO_SCHEME
-    own = _scheme_of(key.public)
+    own = own_scheme(key.public)
     if own.scheme == ALG.NULL:
         chosen = in_scheme
     elif in_scheme.scheme == ALG.NULL:
         chosen = _NO_SCHEME if is_anonymous(own.scheme) else own
-    elif own.scheme == in_scheme.scheme and hash_of(own) == hash_of(in_scheme):
+    elif own.scheme == in_scheme.scheme and _details_hash(own) == _details_hash(in_scheme):
         chosen = in_scheme
     else:
         chosen = _NO_SCHEME
-    if chosen.scheme not in _SCHEMES.get(key.public.type, ()):
+    if chosen.scheme not in SCHEMES.get(key.public.type, ()):
         raise TpmError(RC.SCHEME, at="in_scheme")
     return chosen
 
 
-def _scheme_of(public: TPMT_PUBLIC) -> TPMT_SIG_SCHEME:
+def require_deprecated(key: LoadedObject, at: str) -> None:
+    """Raise RC.SCHEME at `at` for a key that the deprecated commands can't sign or verify with."""
+    if key.public.type not in _DEPRECATED_COMMANDS:
+        raise TpmError(RC.SCHEME, at=at)
+
+
+def own_scheme(public: TPMT_PUBLIC) -> TPMT_SIG_SCHEME:
     """The scheme of a key as a signing scheme; `select_scheme` checks that it is one."""
     parameters = public.parameters
+    if isinstance(parameters, TPMS_MLDSA_PARMS | TPMS_HASH_MLDSA_PARMS):
+        return TPMT_SIG_SCHEME(public.type, None)
     if not isinstance(parameters, TPMS_RSA_PARMS | TPMS_ECC_PARMS | TPMS_KEYEDHASH_PARMS):
         return _NO_SCHEME
     scheme, details = parameters.scheme.scheme, parameters.scheme.details
@@ -85,20 +115,52 @@ def _scheme_of(public: TPMT_PUBLIC) -> TPMT_SIG_SCHEME:
     return TPMT_SIG_SCHEME(scheme, None)
 
 
-def hash_of(scheme: TPMT_SIG_SCHEME) -> int:
-    """The hash of a scheme; TPM_ALG_NULL if it has none."""
+def hash_of(key: LoadedObject | None, scheme: TPMT_SIG_SCHEME) -> int:
+    """The hash that `key` signs digests of by a scheme; TPM_ALG_NULL if there is none."""
+    if key is not None and isinstance(key.public.parameters, TPMS_HASH_MLDSA_PARMS):
+        return key.public.parameters.hash_alg
+    return _details_hash(scheme)
+
+
+def _details_hash(scheme: TPMT_SIG_SCHEME) -> int:
     details = scheme.details
     return ALG.NULL if details is None else details.hash_alg
 
 
-def sign(tpm: Tpm, key: LoadedObject, scheme: TPMT_SIG_SCHEME, digest: bytes) -> TPMT_SIGNATURE:
-    """Sign a digest of the scheme's hash, as `select_scheme` chose it.
+def representative(key: LoadedObject, hash_alg: int, message: bytes) -> bytes:
+    """What of a message `key` signs: a digest or, without a hash, mu of ML-DSA."""
+    if key.public.type == ALG.MLDSA:
+        running = mldsa.running_mu(encoded(key.public), b"")
+        running.update(message)
+        return running.digest()
+    return hashes.digest(hash_alg, message)
 
-    With an anonymous scheme, the commitment is used up. Raises RC.BINDING for an RSA key that
-    does not work and RC.VALUE for a commitment that is not outstanding.
+
+def signature_size(key: LoadedObject) -> int:
+    """Octets of a TPMT_SIGNATURE by an ML-DSA or HashML-DSA key; 0 for others, which always fit."""
+    if key.public.type not in (ALG.MLDSA, ALG.HASH_MLDSA):
+        return 0
+    head = 2 if key.public.type == ALG.MLDSA else 4
+    return head + 2 + mldsa.PARAMETER_SETS[mldsa_parms(key.public)].signature_size
+
+
+def sign(
+    tpm: Tpm, key: LoadedObject, scheme: TPMT_SIG_SCHEME, digest: bytes, context: bytes = b""
+) -> TPMT_SIGNATURE:
+    """Sign a digest of the scheme's hash, as `select_scheme` chose it; for ML-DSA mu of a message.
+
+    `context` is that of HashML-DSA; mu includes it already. With an anonymous scheme, the
+    commitment is used up. Raises RC.BINDING for an RSA key that does not work, RC.VALUE for a
+    commitment that is not outstanding, RC.NO_RESULT for ML-DSA.
     """
-    alg, hash_alg = scheme.scheme, hash_of(scheme)
+    alg, hash_alg = scheme.scheme, hash_of(key, scheme)
     match alg:
+        case ALG.MLDSA:
+            return TPMT_SIGNATURE(alg, mldsa.sign(mldsa_private(key), digest))
+        case ALG.HASH_MLDSA:
+            mu = mldsa.mu_of_digest(encoded(key.public), context, hash_alg, digest)
+            octets = mldsa.sign(mldsa_private(key), mu)
+            return TPMT_SIGNATURE(alg, TPMS_SIGNATURE_HASH_MLDSA(hash_alg, octets))
         case ALG.RSASSA | ALG.RSAPSS:
             rsa_sign = rsa_schemes.sign_rsassa if alg == ALG.RSASSA else rsa_schemes.sign_rsapss
             octets = rsa_sign(rsa_private(key), hash_alg, digest)
@@ -114,7 +176,7 @@ def sign(tpm: Tpm, key: LoadedObject, scheme: TPMT_SIG_SCHEME, digest: bytes) ->
 def _sign_ecc(
     tpm: Tpm, key: LoadedObject, scheme: TPMT_SIG_SCHEME, digest: bytes
 ) -> TPMS_SIGNATURE_ECC:
-    curve, d, hash_alg = ecc_curve(key.public), ecc_private(key), hash_of(scheme)
+    curve, d, hash_alg = ecc_curve(key.public), ecc_private(key), _details_hash(scheme)
     details = scheme.details
     if isinstance(details, TPMS_SCHEME_ECDAA):
         value = commitments.committed(tpm, curve, key.name, details.count)
@@ -128,22 +190,50 @@ def _sign_ecc(
     return TPMS_SIGNATURE_ECC(hash_alg, curve.octets(r), curve.octets(s))
 
 
+def verify_message(key: LoadedObject, signature: TPMT_SIGNATURE, message: bytes, at: str) -> None:
+    """Verify a signature of a message, whose hash it says. Raises as `verify`."""
+    hash_alg = hash_in(signature)
+    if hash_alg == ALG.NULL and key.public.type != ALG.MLDSA:
+        raise TpmError(RC.SCHEME, at=at)
+    verify(key, signature, representative(key, hash_alg, message), at)
+
+
+def hash_in(signature: TPMT_SIGNATURE) -> int:
+    """The hash that a signature says; TPM_ALG_NULL if it says none."""
+    match signature.signature:
+        case TPMS_SIGNATURE_RSA() | TPMS_SIGNATURE_ECC() | TPMS_SIGNATURE_HASH_MLDSA() as signed:
+            return signed.hash
+        case TPMT_HA() as mac:
+            return mac.hash_alg
+        case _:
+            return ALG.NULL
+
+
 def verify(
-    key: LoadedObject, signature: TPMT_SIGNATURE, digest: bytes, at: str | None = None
+    key: LoadedObject,
+    signature: TPMT_SIGNATURE,
+    digest: bytes,
+    at: str | None = None,
+    context: bytes = b"",
 ) -> None:
     """Verify that `signature` is one of `digest` by `key`; errors are positioned `at`.
 
-    Only the public area of an asymmetric key is used. Raises RC.SIGNATURE if it is not genuine,
-    RC.SCHEME if the key can't verify its kind, RC.HANDLE if an HMAC key's sensitive area is not
-    loaded.
+    `digest` and `context` are as for `sign`. Only the public area of an asymmetric key is used.
+    Raises RC.SIGNATURE if it is not genuine, RC.SCHEME if the key can't verify its kind,
+    RC.HANDLE if an HMAC key's sensitive area is not loaded.
     """
     public = key.public
     if public.type == ALG.KEYEDHASH and key.sensitive is None:
         raise TpmError(RC.HANDLE, at=at)
     kind = signature.sig_alg
-    if kind not in _SCHEMES.get(public.type, ()) or is_anonymous(kind):
+    if kind not in SCHEMES.get(public.type, ()) or is_anonymous(kind):
         raise TpmError(RC.SCHEME, at=at)
-    if not _is_genuine(key, kind, signature.signature, digest):
+    signed = signature.signature
+    if isinstance(signed, TPMS_SIGNATURE_HASH_MLDSA):
+        if signed.hash != hash_of(key, own_scheme(public)):
+            raise TpmError(RC.SCHEME, at=at)
+        digest = mldsa.mu_of_digest(encoded(public), context, signed.hash, digest)
+    if not _is_genuine(key, kind, signed, digest):
         raise TpmError(RC.SIGNATURE, at=at)
 
 
@@ -164,14 +254,16 @@ def _is_genuine(key: LoadedObject, kind: int, signature: object, digest: bytes) 
             return ecc_signatures.verify_ecschnorr(curve, point, signature.hash, digest, r, s)
         case TPMT_HA():
             return _is_genuine_mac(key, signature, digest)
+        case TPMS_SIGNATURE_HASH_MLDSA(signature=octets) | (bytes() as octets):
+            return mldsa.verify(mldsa_public(key), digest, octets)
         case _:
             return False
 
 
 def _is_genuine_mac(key: LoadedObject, signature: TPMT_HA, digest: bytes) -> bool:
-    own = _scheme_of(key.public)
+    own = own_scheme(key.public)
     # A key with a scheme must not confirm MACs made with a weaker hash.
-    if own.scheme != ALG.NULL and hash_of(own) != signature.hash_alg:
+    if own.scheme != ALG.NULL and _details_hash(own) != signature.hash_alg:
         return False
     assert key.sensitive is not None
     expected = hmac(signature.hash_alg, key.sensitive.sensitive, digest)

@@ -7,9 +7,10 @@ SHA-512. A NULL Ticket proves nothing, and no check accepts it.
 from hmac import compare_digest
 from typing import Final
 
-from ..crypto.hashes import hmac
+from ..crypto.hashes import digest, hmac
+from ..crypto.resumable import ResumableHmac
 from ..rc import RC, TpmError
-from ..state import Tpm
+from ..state import LoadedObject, Tpm
 from ..wire.base import TPMT_TK_AUTH, TPMT_TK_CREATION, TPMT_TK_HASHCHECK, TPMT_TK_VERIFIED
 from ..wire.constants import ALG, GENERATED_VALUE, RH, ST
 from .entities import hierarchy as hierarchy_of
@@ -41,10 +42,60 @@ def creation(tpm: Tpm, hierarchy: int, name: bytes, creation_hash: bytes) -> TPM
 
 def verified(tpm: Tpm, hierarchy: int, digest: bytes, key_name: bytes) -> TPMT_TK_VERIFIED:
     """Proof that a signature over `digest` was verified; a NULL Ticket for TPM_RH_NULL."""
+    return _verified(tpm, ST.VERIFIED, hierarchy, digest, key_name, None)
+
+
+def digest_verified(
+    tpm: Tpm, hierarchy: int, hash_alg: int, digest: bytes, key_name: bytes
+) -> TPMT_TK_VERIFIED:
+    """The same of a digest whose hash is known.
+
+    A NULL Ticket for mu of ML-DSA, which is no digest of the message: `hash_alg` is TPM_ALG_NULL
+    then (errata 1, 2.5).
+    """
+    if hash_alg == ALG.NULL:
+        hierarchy = RH.NULL
+    return _verified(tpm, ST.DIGEST_VERIFIED, hierarchy, digest, key_name, hash_alg)
+
+
+def _verified(
+    tpm: Tpm, tag: int, hierarchy: int, signed: bytes, key_name: bytes, hash_alg: int | None
+) -> TPMT_TK_VERIFIED:
+    metadata = b"" if hash_alg is None else hash_alg.to_bytes(2)
     proof = b""
     if hierarchy != RH.NULL:
-        proof = _prove(tpm, hierarchy, ST.VERIFIED, digest, key_name)
-    return TPMT_TK_VERIFIED(ST.VERIFIED, hierarchy, None, proof)
+        proof = _prove(tpm, hierarchy, tag, signed, key_name, metadata)
+    return TPMT_TK_VERIFIED(tag, hierarchy, hash_alg, proof)
+
+
+def running_message(tpm: Tpm, hierarchy: int) -> ResumableHmac | None:
+    """What proves a message that is added to it, once `message_verified` ends it.
+
+    None for TPM_RH_NULL.
+    """
+    if hierarchy == RH.NULL:
+        return None
+    running = ResumableHmac(CONTEXT_HASH, hierarchy_of(tpm, hierarchy).proof)
+    running.update(ST.MESSAGE_VERIFIED.to_bytes(2))
+    return running
+
+
+def message_verified(
+    hierarchy: int, running: ResumableHmac | None, key_name: bytes
+) -> TPMT_TK_VERIFIED:
+    """Proof that a signature over a message was verified; a NULL Ticket for TPM_RH_NULL."""
+    if running is None:
+        return TPMT_TK_VERIFIED(ST.MESSAGE_VERIFIED, RH.NULL, None, b"")
+    running.update(key_name)
+    return TPMT_TK_VERIFIED(ST.MESSAGE_VERIFIED, hierarchy, None, running.digest())
+
+
+def vouching(key: LoadedObject) -> int:
+    """TPM_RH_* of the hierarchy whose proof is in tickets about what a key has signed.
+
+    TPM_RH_NULL for a key without a Name (Part 3, 12.3).
+    """
+    return key.hierarchy if key.public.name_alg != ALG.NULL else RH.NULL
 
 
 def hash_check(
@@ -92,15 +143,17 @@ def check_creation(
 
 
 def check_verified(
-    tpm: Tpm, ticket: TPMT_TK_VERIFIED, digest: bytes, key_name: bytes, at: str
+    tpm: Tpm, ticket: TPMT_TK_VERIFIED, message: bytes, name_alg: int, key_name: bytes, at: str
 ) -> None:
-    """Raise RC.TICKET at `at` unless `verified` made this ticket.
+    """Raise RC.TICKET at `at` unless a signature of `message` was verified for this ticket.
 
-    Tickets with the other tags of the structure (Part 2, table 112) are not made by any command.
+    `name_alg`: what the message was hashed with if the ticket does not say it (Part 3, 23.16.2).
     """
-    if ticket.tag != ST.VERIFIED:
-        raise TpmError(RC.TICKET, at=at)
-    _require(ticket.hmac, verified(tpm, ticket.hierarchy, digest, key_name).hmac, at)
+    signed = message
+    if ticket.tag != ST.MESSAGE_VERIFIED:
+        signed = digest(name_alg if ticket.metadata is None else ticket.metadata, message)
+    expected = _verified(tpm, ticket.tag, ticket.hierarchy, signed, key_name, ticket.metadata)
+    _require(ticket.hmac, expected.hmac, at)
 
 
 def check_hash_check(

@@ -146,7 +146,7 @@ def public_key_info(public: TPMT_PUBLIC, at: str) -> bytes:
 
 def signature_algorithm(key: LoadedObject, scheme: TPMT_SIG_SCHEME, at: str) -> bytes:
     """AlgorithmIdentifier of a scheme. RC.SCHEME at `at` if it has none."""
-    hash_alg = hash_of(scheme)
+    hash_alg = hash_of(key, scheme)
     if scheme.scheme == ALG.RSAPSS:
         return der.sequence(_RSAPSS, _pss_parameters(key, hash_alg))
     identifier = _SIGNATURES.get((scheme.scheme, hash_alg))

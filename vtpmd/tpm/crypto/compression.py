@@ -150,14 +150,17 @@ def _merkle_damgard_padding(block_size: int) -> Callable[[int], bytes]:
     return pad
 
 
-def _sha3(digest_size: int) -> Compression:
-    """SHA-3, whose capacity is twice the size of the digest (FIPS 202, 6.1)."""
-    rate = 8 * keccak.LANES - 2 * digest_size
+def _sponge(strength: int, suffix: int) -> Compression:
+    """A function whose capacity is twice its strength in octets (FIPS 202, 6.1 and 6.2).
+
+    Its digest is shorter than the rate, so that it is squeezed out at once.
+    """
+    rate = 8 * keccak.LANES - 2 * strength
     return Compression(
         (0,) * keccak.LANES,
         Struct(f"<{keccak.LANES}Q"),
         partial(keccak.absorb, rate),
-        partial(keccak.padding, rate),
+        partial(keccak.padding, rate, suffix),
     )
 
 
@@ -167,4 +170,5 @@ SHA1 = Compression(_SHA1_INITIAL, Struct(">5I"), fold_sha1, _pad_64)
 SHA256 = Compression(_SHA256_INITIAL, Struct(">8I"), fold_sha256, _pad_64)
 SHA384 = Compression(_SHA384_INITIAL, Struct(">8Q"), fold_sha512, _pad_128)
 SHA512 = Compression(_SHA512_INITIAL, Struct(">8Q"), fold_sha512, _pad_128)
-SHA3_256, SHA3_384, SHA3_512 = map(_sha3, (32, 48, 64))
+SHA3_256, SHA3_384, SHA3_512 = (_sponge(size, keccak.SHA3_SUFFIX) for size in (32, 48, 64))
+SHAKE256 = _sponge(32, keccak.SHAKE_SUFFIX)

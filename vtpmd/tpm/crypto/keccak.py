@@ -3,6 +3,9 @@
 from struct import iter_unpack
 
 LANES = 25
+SHA3_SUFFIX = 0x06
+SHAKE_SUFFIX = 0x1F
+"""The bits that set the functions apart, and the first bit of the padding."""
 _MASK = (1 << 64) - 1
 _State = tuple[int, ...]
 
@@ -72,7 +75,9 @@ def absorb(rate: int, state: _State, blocks: bytes) -> _State:
     return tuple(lanes)
 
 
-def padding(rate: int, total: int) -> bytes:
-    """What follows a message of `total` octets: SHA-3 suffix and pad10*1 (5.1 and 6.1)."""
-    size = rate - total % rate
-    return b"\x86" if size == 1 else b"\x06" + bytes(size - 2) + b"\x80"
+def padding(rate: int, suffix: int, total: int) -> bytes:
+    """What follows a message of `total` octets: suffix and pad10*1 (5.1, 6.1 and 6.2)."""
+    octets = bytearray(rate - total % rate)
+    octets[0] = suffix
+    octets[-1] |= 0x80
+    return bytes(octets)

@@ -7,9 +7,10 @@ hashed and is added here. A seed is as long as a digest of the hash given.
 from typing import Final
 
 from ..rc import RC, TpmError
+from . import mlkem
 from .ecc import Curve, Octets, Point, multiply, private_key, public_point
 from .hashes import digest_size
-from .kdf import kdfe
+from .kdf import kdfa, kdfe
 from .rsa import Entropy, RsaKey, RsaPublicKey
 from .rsa_schemes import decrypt_oaep, encrypt_oaep
 
@@ -80,3 +81,26 @@ def _ecc_seed(
         curve.octets(recipient.x),
         digest_size(alg) * 8,
     )
+
+
+def mlkem_encapsulate(
+    key: mlkem.PublicKey, alg: int, label: bytes, public: bytes
+) -> tuple[bytes, bytes]:
+    """(seed, ciphertext) (47.4); `alg` is the nameAlg of the key, `public` its octets."""
+    shared, ciphertext = mlkem.encapsulate(key)
+    return _mlkem_seed(alg, label, shared, ciphertext, public), ciphertext
+
+
+def mlkem_decapsulate(
+    parms: int, alg: int, label: bytes, key: mlkem.PrivateKey, public: bytes, ciphertext: bytes
+) -> bytes:
+    """The seed for the holder of a private key, whose encapsulation key is `public`.
+
+    Raises TPM_RC_SIZE for a ciphertext of the wrong size.
+    """
+    shared = mlkem.decapsulate(parms, key, ciphertext)
+    return _mlkem_seed(alg, label, shared, ciphertext, public)
+
+
+def _mlkem_seed(alg: int, label: bytes, shared: bytes, ciphertext: bytes, public: bytes) -> bytes:
+    return kdfa(alg, shared, label, ciphertext, public, digest_size(alg) * 8)

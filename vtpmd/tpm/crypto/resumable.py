@@ -6,28 +6,47 @@ to save grows with what a guest sends: when it is full, every update folds as mu
 """
 
 import hashlib
-from typing import Final
+from collections.abc import Callable
+from copy import copy
+from functools import partial
+from typing import Final, Protocol, Self
 
+from .compression import SHAKE256, Compression
 from .hashes import HASHES, digest, new
 from .kdf import xor
 
 MAX_LAG: Final = 64
 """Blocks that may wait to be folded: about 4 ms of work with SHA-2, three times that with SHA-3."""
 
+SHAKE256_SIZE: Final = 64
+
 _MAX_TOTAL = (1 << 61) - 1
-_HEADER = 10
 _IPAD = b"\x36"
 _OPAD = b"\x5c"
 
 
-class ResumableHash:
-    """A running digest of `alg`."""
+class _Live(Protocol):
+    def update(self, data: bytes, /) -> None: ...
+    def digest(self) -> bytes: ...
+    def copy(self) -> Self: ...
 
-    def __init__(self, alg: int) -> None:
-        self.alg = alg
-        self._compression = HASHES[alg].compression
-        self._live: hashlib._Hash | None = new(alg)
-        self._chain = self._compression.initial
+
+class _Resumable:
+    """A running digest; subclasses say of what function."""
+
+    def __init__(
+        self,
+        compression: Compression,
+        block_size: int,
+        digest_size: int,
+        start: Callable[[], _Live],
+    ) -> None:
+        self._compression = compression
+        self._block_size = block_size
+        self._digest_size = digest_size
+        self._start = start
+        self._live: _Live | None = start()
+        self._chain = compression.initial
         self._waiting = bytearray()
         self._total = 0
 
@@ -37,7 +56,7 @@ class ResumableHash:
             self._live.update(data)
         self._total += len(data)
         self._waiting += data
-        self._fold(len(self._waiting) - MAX_LAG * HASHES[self.alg].block_size)
+        self._fold(len(self._waiting) - MAX_LAG * self._block_size)
 
     def digest(self) -> bytes:
         """The digest of everything added so far; more data may follow."""
@@ -45,44 +64,102 @@ class ResumableHash:
             return self._live.digest()
         rest = bytes(self._waiting) + self._compression.pad(self._total)
         state = self._compression.fold(self._chain, rest)
-        return self._compression.words.pack(*state)[: HASHES[self.alg].digest_size]
+        return self._compression.words.pack(*state)[: self._digest_size]
+
+    def copy(self) -> Self:
+        """One that goes on from here by itself."""
+        duplicate = copy(self)
+        duplicate._live = None if self._live is None else self._live.copy()
+        duplicate._waiting = self._waiting[:]
+        return duplicate
+
+    def _saved(self) -> bytes:
+        """The state: u64 total octets, chaining value, octets of the unfinished block."""
+        self._fold(len(self._waiting) - len(self._waiting) % self._block_size)
+        total = self._total.to_bytes(8, "big")
+        return total + self._compression.words.pack(*self._chain) + self._waiting
+
+    def _resume(self, saved: bytes) -> None:
+        """Take over what `_saved` returned. ValueError if it cannot be that."""
+        total = int.from_bytes(saved[:8], "big")
+        rest = 8 + self._compression.words.size
+        if total > _MAX_TOTAL or len(saved) != rest + total % self._block_size:
+            raise ValueError("hash state of the wrong size")
+        chain = self._compression.words.unpack(saved[8:rest])
+        if total < self._block_size and chain != self._compression.initial:
+            raise ValueError("hash state with data that was never added")
+        self._chain, self._total = chain, total
+        self._waiting[:] = saved[rest:]
+        live = self._start()
+        live.update(saved[rest:])
+        self._live = live if total < self._block_size else None
+
+    def _fold(self, size: int) -> None:
+        """Fold at least `size` of the waiting octets, in whole blocks."""
+        block = self._block_size
+        size = min(-(-size // block), len(self._waiting) // block) * block
+        if size > 0:
+            self._chain = self._compression.fold(self._chain, bytes(self._waiting[:size]))
+            del self._waiting[:size]
+
+
+class ResumableHash(_Resumable):
+    """A running digest of `alg`."""
+
+    def __init__(self, alg: int) -> None:
+        hash_ = HASHES[alg]
+        super().__init__(hash_.compression, hash_.block_size, hash_.digest_size, partial(new, alg))
+        self.alg = alg
 
     def save(self) -> bytes:
-        """The state: u16 alg, u64 total octets, chaining value, octets of the unfinished block."""
-        block = HASHES[self.alg].block_size
-        self._fold(len(self._waiting) - len(self._waiting) % block)
-        header = self.alg.to_bytes(2, "big") + self._total.to_bytes(8, "big")
-        return header + self._compression.words.pack(*self._chain) + self._waiting
+        """The state, after u16 alg."""
+        return self.alg.to_bytes(2, "big") + self._saved()
 
     @classmethod
     def restore(cls, saved: bytes) -> "ResumableHash":
         """The hash that `save` was called on. ValueError if `saved` cannot be a state."""
         alg = int.from_bytes(saved[:2], "big")
-        total = int.from_bytes(saved[2:_HEADER], "big")
-        if len(saved) < _HEADER or alg not in HASHES or total > _MAX_TOTAL:
+        if alg not in HASHES:
             raise ValueError("not a hash state")
-        compression, block = HASHES[alg].compression, HASHES[alg].block_size
-        rest = _HEADER + compression.words.size
-        if len(saved) != rest + total % block:
-            raise ValueError("hash state of the wrong size")
-        chain = compression.words.unpack(saved[_HEADER:rest])
-        if total < block and chain != compression.initial:
-            raise ValueError("hash state with data that was never added")
         restored = cls(alg)
-        restored._chain, restored._total = chain, total
-        restored._waiting += saved[rest:]
-        live = new(alg)
-        live.update(saved[rest:])
-        restored._live = live if total < block else None
+        restored._resume(saved[2:])
         return restored
 
-    def _fold(self, size: int) -> None:
-        """Fold at least `size` of the waiting octets, in whole blocks."""
-        block = HASHES[self.alg].block_size
-        size = min(-(-size // block), len(self._waiting) // block) * block
-        if size > 0:
-            self._chain = self._compression.fold(self._chain, bytes(self._waiting[:size]))
-            del self._waiting[:size]
+
+class _Shake256:
+    """The first 64 octets of SHAKE256."""
+
+    def __init__(self) -> None:
+        self._shake = hashlib.shake_256()
+
+    def update(self, data: bytes, /) -> None:
+        self._shake.update(data)
+
+    def digest(self) -> bytes:
+        return self._shake.digest(SHAKE256_SIZE)
+
+    def copy(self) -> "_Shake256":
+        duplicate = copy(self)
+        duplicate._shake = self._shake.copy()
+        return duplicate
+
+
+class ResumableShake256(_Resumable):
+    """A running SHAKE256 of 64 octets of output, as ML-DSA needs it (FIPS 204, 3.7)."""
+
+    def __init__(self) -> None:
+        super().__init__(SHAKE256, hashlib.shake_256().block_size, SHAKE256_SIZE, _Shake256)
+
+    def save(self) -> bytes:
+        """The state."""
+        return self._saved()
+
+    @classmethod
+    def restore(cls, saved: bytes) -> "ResumableShake256":
+        """The function that `save` was called on. ValueError if `saved` cannot be a state."""
+        restored = cls()
+        restored._resume(saved)
+        return restored
 
 
 class ResumableHmac:
@@ -102,6 +179,12 @@ class ResumableHmac:
         """The HMAC of everything added so far; more data may follow."""
         outer = xor(self._key, _OPAD * len(self._key))
         return digest(self._inner.alg, outer, self._inner.digest())
+
+    def copy(self) -> "ResumableHmac":
+        """One that goes on from here by itself."""
+        duplicate = copy(self)
+        duplicate._inner = self._inner.copy()
+        return duplicate
 
     def save(self) -> bytes:
         """The key and the state of the inner hash; it has to be kept secret."""

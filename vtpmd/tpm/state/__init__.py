@@ -13,6 +13,7 @@ from .entities import (
     NvIndex,
     Pcr,
     Sequence,
+    SignatureSequence,
 )
 from .lifetimes import (
     MAX_ACTIVE_SESSIONS,
@@ -50,6 +51,7 @@ __all__ = [
     "ResetState",
     "Sequence",
     "Session",
+    "SignatureSequence",
     "StoredState",
     "SuspendedState",
     "Tpm",

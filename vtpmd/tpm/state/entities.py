@@ -3,10 +3,11 @@
 from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
+from ..crypto import mldsa, mlkem
 from ..crypto.cmac import Cmac
 from ..crypto.hashes import HmacKey, digest
 from ..crypto.primes import LEVEL
-from ..crypto.resumable import ResumableHash, ResumableHmac
+from ..crypto.resumable import ResumableHash, ResumableHmac, ResumableShake256
 from ..crypto.rsa import RsaKey
 from ..wire.attributes import TPMA_NV, TPMA_OBJECT
 from ..wire.constants import ALG, RH
@@ -15,6 +16,9 @@ from ..wire.objects import TPMT_PUBLIC, TPMT_SENSITIVE
 
 # Looking up a member of an Enum takes 0.1 µs in Python 3.11: many commands need this.
 _LOCKOUT = int(RH.LOCKOUT)
+
+Encoding = tuple[tuple[object, ...], bytes] | None
+"""What values a dataclass had when it was encoded last, and the octets; kept by `schema`."""
 
 
 @dataclass(slots=True)
@@ -29,6 +33,9 @@ class Hierarchy:
     seed_level: int = LEVEL
     """libtpms' seed compatibility level: 0 only for seeds taken over from old instances."""
     proof: bytes = field(default=b"", repr=False)
+    encoding: Encoding = field(
+        default=None, repr=False, compare=False, metadata={"cache": True, "encoded": True}
+    )
 
     @property
     def name(self) -> bytes:
@@ -71,8 +78,22 @@ class CountdownTimer:
 
 
 @dataclass(slots=True)
+class SignatureSequence:
+    """What a sequence has for signing a message or verifying its signature (Part 1, 29.4.5)."""
+
+    key: bytes
+    """A digest of the key that it was started with."""
+    verifies: bool
+    context: bytes = b""
+    mu: ResumableShake256 | None = None
+    """Of the message, for ML-DSA; other schemes need its digest or HMAC."""
+    ticket: ResumableHmac | None = field(default=None, repr=False)
+    """What proves the message when it is verified."""
+
+
+@dataclass(slots=True)
 class Sequence:
-    """A hash, HMAC or event sequence (Part 1, 29.4)."""
+    """A hash, HMAC, event or signature sequence (Part 1, 29.4)."""
 
     auth_value: bytes = field(repr=False)
     hashes: list[ResumableHash] = field(default_factory=list)
@@ -84,6 +105,7 @@ class Sequence:
     """It has received its first block of data."""
     ticket_safe: bool = False
     """The first block shows that the data is not a structure made by the TPM."""
+    signature: SignatureSequence | None = None
 
 
 @dataclass(slots=True)
@@ -109,11 +131,21 @@ class LoadedObject:
     rsa_key: RsaKey | None = field(
         default=None, repr=False, compare=False, metadata={"cache": True}
     )
+    mlkem_keys: tuple[mlkem.PublicKey | None, mlkem.PrivateKey | None] = field(
+        default=(None, None), repr=False, compare=False, metadata={"cache": True}
+    )
+    mldsa_keys: tuple[mldsa.PublicKey | None, mldsa.PrivateKey | None] = field(
+        default=(None, None), repr=False, compare=False, metadata={"cache": True}
+    )
+    """Of its areas, in the library's form; kept by `core.keys`."""
     public_octets: bytes | None = field(
         default=None, repr=False, compare=False, metadata={"cache": True}
     )
     sensitive_octets: bytes | None = field(
         default=None, repr=False, compare=False, metadata={"cache": True}
+    )
+    encoding: Encoding = field(
+        default=None, repr=False, compare=False, metadata={"cache": True, "encoded": True}
     )
     integrity_key: HmacKey | None = field(
         default=None, repr=False, compare=False, metadata={"cache": True}

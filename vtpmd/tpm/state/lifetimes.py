@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 from ..crypto.resumable import ResumableHash
 from ..wire.constants import ALG, CC
-from .entities import Hierarchy, LoadedObject, NvIndex
+from .entities import Encoding, Hierarchy, LoadedObject, NvIndex
 from .sessions import Session
 
 MAX_LOADED_OBJECTS = 3
@@ -24,6 +24,9 @@ class DictionaryAttack:
     lockout_recovery: int = 1000
     """Seconds until lockoutAuth may be tried again; 0: a reset is needed."""
     lockout_auth_enabled: bool = True
+    encoding: Encoding = field(
+        default=None, repr=False, compare=False, metadata={"cache": True, "encoded": True}
+    )
 
 
 @dataclass(slots=True)

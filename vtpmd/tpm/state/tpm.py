@@ -30,6 +30,8 @@ class Tpm:
     """Of the command in flight."""
     buffer_size: int = limits.MAX_COMMAND_SIZE
     """Longest command and response that the host's interface passes on, in octets."""
+    response_room: int = limits.MAX_RESPONSE_SIZE
+    """How many octets of handles and parameters the response to the command in flight can have."""
     nv_available: bool = True
     nv_dirty: bool = False
     failed: bool = False

@@ -3,7 +3,7 @@
 from typing import Annotated
 
 from .base import TPM2B_AUTH, TPMT_HA
-from .constants import ALG
+from .constants import ALG, MLDSA_PRIVATE_SIZE, MLKEM_PRIVATE_SIZE
 from .interface import (
     TPM_ECC_CURVE,
     TPMI_AES_KEY_BITS,
@@ -34,7 +34,9 @@ from .limits import (
     LABEL_MAX_BUFFER,
     MAX_DERIVE_SIZE,
     MAX_ECC_KEY_BYTES,
-    MAX_ENCRYPTED_SECRET_SIZE,
+    MAX_MLDSA_PUB_SIZE,
+    MAX_MLDSA_SIG_SIZE,
+    MAX_MLKEM_PUB_SIZE,
     MAX_RSA_KEY_BYTES,
     MAX_SIGNATURE_CTX_SIZE,
     MAX_SYM_DATA,
@@ -171,6 +173,8 @@ _ECC_SIGNING = {
     ALG.EDDSA: None,
     ALG.HASH_EDDSA: None,
 }
+_MLDSA_SIGNING = {ALG.MLDSA: None, ALG.HASH_MLDSA: None}
+"""Without details: errata 1, 2.3."""
 # TPMU_ECC_SCHEME (11.2.5.6) leaves these out although TPMI_ALG_ECC_SCHEME allows them.
 _ECC_EXCHANGE = {ALG.ECDH: TPMS_SCHEME_HASH, ALG.ECMQV: TPMS_SCHEME_HASH}
 
@@ -183,7 +187,13 @@ class TPMT_SIG_SCHEME(Structure):
         TPMS_SCHEME_HASH | TPMS_SCHEME_ECDAA | None,
         Union(
             "scheme",
-            {**_RSA_SIGNING, **_ECC_SIGNING, ALG.HMAC: TPMS_SCHEME_HASH, ALG.NULL: None},
+            {
+                **_RSA_SIGNING,
+                **_ECC_SIGNING,
+                **_MLDSA_SIGNING,
+                ALG.HMAC: TPMS_SCHEME_HASH,
+                ALG.NULL: None,
+            },
         ),
     ]
 
@@ -283,6 +293,15 @@ class TPMS_ALGORITHM_DETAIL_ECC(Structure):
     h: TPM2B_ECC_PARAMETER
 
 
+TPM2B_PUBLIC_KEY_MLKEM = Annotated[bytes, Sized(MAX_MLKEM_PUB_SIZE)]
+TPM2B_PRIVATE_KEY_MLKEM = Annotated[
+    bytes, Sized(MLKEM_PRIVATE_SIZE, minimum=MLKEM_PRIVATE_SIZE, secret=True)
+]
+TPM2B_PUBLIC_KEY_MLDSA = Annotated[bytes, Sized(MAX_MLDSA_PUB_SIZE)]
+TPM2B_PRIVATE_KEY_MLDSA = Annotated[
+    bytes, Sized(MLDSA_PRIVATE_SIZE, minimum=MLDSA_PRIVATE_SIZE, secret=True)
+]
+
 # 11.3 Signatures
 
 
@@ -301,6 +320,16 @@ class TPMS_SIGNATURE_ECC(Structure):
     signature_s: TPM2B_ECC_PARAMETER
 
 
+TPM2B_SIGNATURE_MLDSA = Annotated[bytes, Sized(MAX_MLDSA_SIG_SIZE)]
+
+
+class TPMS_SIGNATURE_HASH_MLDSA(Structure):
+    """A HashML-DSA signature with the hash of the message (11.2.7.2)."""
+
+    hash: TPMI_ALG_HASH
+    signature: TPM2B_SIGNATURE_MLDSA
+
+
 TPM2B_SIGNATURE_EDDSA = Annotated[bytes, Sized(2 * MAX_ECC_KEY_BYTES)]
 TPM2B_SIGNATURE_CTX = Annotated[bytes, Sized(MAX_SIGNATURE_CTX_SIZE)]
 TPM2B_SIGNATURE_HINT = Annotated[bytes, Sized(MAX_ECC_KEY_BYTES)]
@@ -311,7 +340,12 @@ class TPMT_SIGNATURE(Structure):
 
     sig_alg: TPMI_ALG_SIG_SCHEME
     signature: Annotated[
-        TPMS_SIGNATURE_RSA | TPMS_SIGNATURE_ECC | TPMT_HA | bytes | None,
+        TPMS_SIGNATURE_RSA
+        | TPMS_SIGNATURE_ECC
+        | TPMS_SIGNATURE_HASH_MLDSA
+        | TPMT_HA
+        | bytes
+        | None,
         Union(
             "sig_alg",
             {
@@ -323,6 +357,8 @@ class TPMT_SIGNATURE(Structure):
                 ALG.ECSCHNORR: TPMS_SIGNATURE_ECC,
                 ALG.EDDSA: TPM2B_SIGNATURE_EDDSA,
                 ALG.HASH_EDDSA: TPM2B_SIGNATURE_EDDSA,
+                ALG.MLDSA: TPM2B_SIGNATURE_MLDSA,
+                ALG.HASH_MLDSA: TPMS_SIGNATURE_HASH_MLDSA,
                 ALG.HMAC: TPMT_HA,
                 ALG.NULL: None,
             },
@@ -336,4 +372,4 @@ TPMT_SIGNATURE_NULL = Annotated[
 
 # 11.4 Key/secret exchange
 
-TPM2B_ENCRYPTED_SECRET = Annotated[bytes, Sized(MAX_ENCRYPTED_SECRET_SIZE)]
+TPM2B_ENCRYPTED_SECRET = Annotated[bytes, Sized("max_encrypted_secret_size")]

@@ -144,6 +144,19 @@ class TPMA_ACT:
     RESERVED: Final = 0xFFFFFFFC
 
 
+class TPMA_ML_PARAMETER_SET:
+    """Which parameter sets of ML-KEM and ML-DSA there are, and external mu (8.13)."""
+
+    MLKEM_512: Final = 1 << 0
+    MLKEM_768: Final = 1 << 1
+    MLKEM_1024: Final = 1 << 2
+    MLDSA_44: Final = 1 << 3
+    MLDSA_65: Final = 1 << 4
+    MLDSA_87: Final = 1 << 5
+    EXT_MU: Final = 1 << 6
+    RESERVED: Final = 0xFFFFFF80
+
+
 class TPMA_NV:
     """What may be done with an NV Index, and its state (13.4). `NT` holds a constants.NT."""
 

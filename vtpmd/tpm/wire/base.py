@@ -18,9 +18,9 @@ from .limits import (
     MAX_ALG_LIST_SIZE,
     MAX_CAP_CC,
     MAX_DIGEST_SIZE,
-    MAX_ECC_POINT_SIZE,
     MAX_EVENT_SIZE,
     MAX_HA_SIZE,
+    MAX_KEM_CIPHERTEXT_SIZE,
     MAX_NAME_SIZE,
     MAX_NV_BUFFER_SIZE,
     MAX_POLICY_DIGESTS,
@@ -42,7 +42,7 @@ TPM2B_MAX_NV_BUFFER = Annotated[bytes, Sized(MAX_NV_BUFFER_SIZE)]
 TPM2B_TIMEOUT = Annotated[bytes, Sized(8)]
 TPM2B_IV = Annotated[bytes, Sized(MAX_SYM_BLOCK_SIZE)]
 TPM2B_SHARED_SECRET = Annotated[bytes, Sized(MAX_SHARED_SECRET_SIZE, secret=True)]
-TPM2B_KEM_CIPHERTEXT = Annotated[bytes, Sized(MAX_ECC_POINT_SIZE)]
+TPM2B_KEM_CIPHERTEXT = Annotated[bytes, Sized(MAX_KEM_CIPHERTEXT_SIZE)]
 TPM2B_NAME = Annotated[bytes, Sized(MAX_NAME_SIZE)]
 
 

@@ -21,7 +21,7 @@ from .constants import DIGEST_SIZES
 
 
 class AllowedSets(Protocol):
-    """The sets of a profile that input is checked against.
+    """The sets and limits of a profile that input is checked against.
 
     Kinds refer to these by name (`UInt(2, listed="hash_algs")`). None of the sets holds ALG.NULL.
     """
@@ -62,6 +62,16 @@ class AllowedSets(Protocol):
     def ecc_key_exchanges(self) -> frozenset[int]: ...
     @property
     def ecc_curves(self) -> frozenset[int]: ...
+    @property
+    def mlkem_parms(self) -> frozenset[int]: ...
+    @property
+    def mldsa_parms(self) -> frozenset[int]: ...
+    @property
+    def max_encrypted_secret_size(self) -> int: ...
+    @property
+    def max_public_size(self) -> int: ...
+    @property
+    def max_context_data_size(self) -> int: ...
 
 
 Reader = Callable[[bytes, int, AllowedSets], tuple[Any, int]]
@@ -127,6 +137,10 @@ class Source:
         name = f"{label}_{len(self._namespace) - len(_NAMESPACE) + 1}"
         self._namespace[name] = value
         return name
+
+    def define(self, name: str, value: object) -> None:
+        """Make `value` available to the generated code under this name."""
+        self._namespace[name] = value
 
     def read_fields(self, prefix: str, fields: Mapping[str, "Kind"]) -> str:
         """Add lines that read these fields into variables; returns their names as arguments."""

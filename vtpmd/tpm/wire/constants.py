@@ -86,6 +86,39 @@ class ECC_CURVE(IntEnum):
     CURVE_448 = 0x0041
 
 
+class MLKEM_PARMS(IntEnum):
+    """Parameter sets of ML-KEM (11.2.6.1)."""
+
+    MLKEM_512 = 0x0001
+    MLKEM_768 = 0x0002
+    MLKEM_1024 = 0x0003
+
+
+class MLDSA_PARMS(IntEnum):
+    """Parameter sets of ML-DSA (11.2.7.1)."""
+
+    MLDSA_44 = 0x0001
+    MLDSA_65 = 0x0002
+    MLDSA_87 = 0x0003
+
+
+MLKEM_PRIVATE_SIZE: Final = 64
+MLDSA_PRIVATE_SIZE: Final = 32
+"""Octets of the seeds that private keys are (11.2.6.3 and 11.2.7.4)."""
+MLKEM_SIZES: Final[dict[int, tuple[int, int]]] = {
+    MLKEM_PARMS.MLKEM_512: (800, 768),
+    MLKEM_PARMS.MLKEM_768: (1184, 1088),
+    MLKEM_PARMS.MLKEM_1024: (1568, 1568),
+}
+"""Octets of a public key and of a ciphertext (11.2.6.1)."""
+MLDSA_SIZES: Final[dict[int, tuple[int, int]]] = {
+    MLDSA_PARMS.MLDSA_44: (1312, 2420),
+    MLDSA_PARMS.MLDSA_65: (1952, 3309),
+    MLDSA_PARMS.MLDSA_87: (2592, 4627),
+}
+"""Octets of a public key and of a signature (11.2.7.1)."""
+
+
 class CC(IntEnum):
     """Command codes (6.5.2)."""
 

@@ -3,10 +3,9 @@
 from typing import Annotated
 
 from .interface import TPMI_DH_SAVED, TPMI_RH_HIERARCHY, UINT64
-from .limits import MAX_CONTEXT_DATA_SIZE
 from .structure import Sized, Structure
 
-TPM2B_CONTEXT_DATA = Annotated[bytes, Sized(MAX_CONTEXT_DATA_SIZE)]
+TPM2B_CONTEXT_DATA = Annotated[bytes, Sized("max_context_data_size")]
 
 
 class TPMS_CONTEXT(Structure):

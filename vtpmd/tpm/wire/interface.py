@@ -142,6 +142,10 @@ TPMI_CAMELLIA_KEY_BITS = Annotated[int, UInt(2, listed="symmetric_key_bits", und
 TPMI_RSA_KEY_BITS = Annotated[int, UInt(2, listed="rsa_key_bits")]
 TPMI_ECC_CURVE = Annotated[int, UInt(2, listed="ecc_curves", error=RC.CURVE)]
 
+# 11.2.6.1 and 11.2.7.1
+TPMI_MLKEM_PARMS = Annotated[int, UInt(2, listed="mlkem_parms", error=RC.PARMS)]
+TPMI_MLDSA_PARMS = Annotated[int, UInt(2, listed="mldsa_parms", error=RC.PARMS)]
+
 TPMI_ST_COMMAND_TAG = Annotated[int, UInt(2, extra=(ST.NO_SESSIONS, ST.SESSIONS), error=RC.BAD_TAG)]
 TPMI_ST_ATTEST = Annotated[
     int,

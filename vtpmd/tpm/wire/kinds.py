@@ -77,15 +77,23 @@ def _emit_octets(out: Source, var: str, length: str) -> None:
 
 
 class Sized(Kind):
-    """TPM2B_* of octets, at most `limit` of them."""
+    """TPM2B_* of octets, between `minimum` and `limit` of them.
 
-    def __init__(self, limit: int, *, secret: bool = False) -> None:
+    A `limit` that is a name stands for that number of the profile.
+    """
+
+    def __init__(self, limit: int | str, *, minimum: int = 0, secret: bool = False) -> None:
         self.limit = limit
+        self.minimum = minimum
         self.secret = secret
 
     def emit_read(self, out: Source, var: str) -> None:
         UInt(2).emit_read(out, f"{var}_size")
-        with out.block(f"if {var}_size > {self.limit}:"):
+        limit = f"profile.{self.limit}" if isinstance(self.limit, str) else self.limit
+        condition = f"{var}_size > {limit}"
+        if self.minimum:
+            condition = f"not {self.minimum} <= {var}_size <= {limit}"
+        with out.block(f"if {condition}:"):
             out.line("raise TpmError(RC.SIZE)")
         _emit_octets(out, var, f"{var}_size")
 

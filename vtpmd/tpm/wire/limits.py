@@ -6,6 +6,8 @@ none that is smaller. The size of a structure is that of its longest marshalled 
 
 from typing import Final
 
+from .constants import MLDSA_SIZES, MLKEM_SIZES
+
 IMPLEMENTATION_PCR: Final = 24
 PCR_SELECT_MIN: Final = 3
 PCR_SELECT_MAX: Final = 3
@@ -25,6 +27,12 @@ MAX_RSA_KEY_BYTES: Final = 512
 MAX_ECC_KEY_BYTES: Final = 66
 RSA_PRIVATE_SIZE: Final = MAX_RSA_KEY_BYTES // 2 * 5
 """A prime and four more values that libtpms stores with it in keys of fixedTPM parents."""
+
+MAX_MLKEM_PUB_SIZE: Final = max(public for public, _ in MLKEM_SIZES.values())
+MAX_MLKEM_CT_SIZE: Final = max(ciphertext for _, ciphertext in MLKEM_SIZES.values())
+MAX_MLDSA_PUB_SIZE: Final = max(public for public, _ in MLDSA_SIZES.values())
+MAX_MLDSA_SIG_SIZE: Final = max(signature for _, signature in MLDSA_SIZES.values())
+"""Those of the largest parameter set, of which a profile may lack some."""
 
 MAX_2B_BUFFER_SIZE: Final = 1024
 MAX_EVENT_SIZE: Final = 1024
@@ -46,7 +54,9 @@ MAX_NAME_SIZE: Final = 68
 
 MAX_DERIVE_SIZE: Final = 2 * (2 + LABEL_MAX_BUFFER)
 MAX_ECC_POINT_SIZE: Final = 2 * (2 + MAX_ECC_KEY_BYTES)
+MAX_KEM_CIPHERTEXT_SIZE: Final = max(MAX_ECC_POINT_SIZE, MAX_MLKEM_CT_SIZE)
 MAX_ENCRYPTED_SECRET_SIZE: Final = max(MAX_RSA_KEY_BYTES, MAX_ECC_POINT_SIZE)
+"""Of profiles without ML-KEM, as the next ones are those of profiles without ML-KEM and ML-DSA."""
 MAX_PUBLIC_SIZE: Final = (
     2 + 2 + 4 + _SIZED_DIGEST + (_SYM_DEF_OBJECT + 4 + 2 + 4) + (2 + MAX_RSA_KEY_BYTES)
 )

@@ -4,7 +4,11 @@ from typing import Annotated
 
 from .algorithms import (
     TPM2B_ECC_PARAMETER,
+    TPM2B_PRIVATE_KEY_MLDSA,
+    TPM2B_PRIVATE_KEY_MLKEM,
     TPM2B_PRIVATE_KEY_RSA,
+    TPM2B_PUBLIC_KEY_MLDSA,
+    TPM2B_PUBLIC_KEY_MLKEM,
     TPM2B_PUBLIC_KEY_RSA,
     TPM2B_SENSITIVE_DATA,
     TPM2B_SYM_KEY,
@@ -26,10 +30,13 @@ from .interface import (
     TPMI_ALG_PUBLIC,
     TPMI_ALG_PUBLIC_NULL,
     TPMI_ECC_CURVE,
+    TPMI_MLDSA_PARMS,
+    TPMI_MLKEM_PARMS,
     TPMI_RSA_KEY_BITS,
+    TPMI_YES_NO,
     UINT32,
 )
-from .limits import MAX_DIGEST_SIZE, MAX_ID_OBJECT_SIZE, MAX_PRIVATE_SIZE, MAX_PUBLIC_SIZE
+from .limits import MAX_DIGEST_SIZE, MAX_ID_OBJECT_SIZE, MAX_PRIVATE_SIZE
 from .structure import Nested, Rest, Sized, SizedStructure, Structure, Union
 
 
@@ -57,8 +64,35 @@ class TPMS_ECC_PARMS(Structure):
     kdf: TPMT_KDF_SCHEME_NULL
 
 
+class TPMS_MLDSA_PARMS(Structure):
+    """Parameters of an ML-DSA key (12.2.3.6)."""
+
+    parameter_set: TPMI_MLDSA_PARMS
+    allow_external_mu: TPMI_YES_NO
+
+
+class TPMS_HASH_MLDSA_PARMS(Structure):
+    """Parameters of a HashML-DSA key (12.2.3.7)."""
+
+    parameter_set: TPMI_MLDSA_PARMS
+    hash_alg: TPMI_ALG_HASH
+
+
+class TPMS_MLKEM_PARMS(Structure):
+    """Parameters of an ML-KEM key (12.2.3.8)."""
+
+    symmetric: TPMT_SYM_DEF_OBJECT_NULL
+    parameter_set: TPMI_MLKEM_PARMS
+
+
 TPMU_PUBLIC_PARMS = Annotated[
-    TPMS_KEYEDHASH_PARMS | TPMS_SYMCIPHER_PARMS | TPMS_RSA_PARMS | TPMS_ECC_PARMS,
+    TPMS_KEYEDHASH_PARMS
+    | TPMS_SYMCIPHER_PARMS
+    | TPMS_RSA_PARMS
+    | TPMS_ECC_PARMS
+    | TPMS_MLDSA_PARMS
+    | TPMS_HASH_MLDSA_PARMS
+    | TPMS_MLKEM_PARMS,
     Union(
         "type",
         {
@@ -66,6 +100,9 @@ TPMU_PUBLIC_PARMS = Annotated[
             ALG.SYMCIPHER: TPMS_SYMCIPHER_PARMS,
             ALG.RSA: TPMS_RSA_PARMS,
             ALG.ECC: TPMS_ECC_PARMS,
+            ALG.MLDSA: TPMS_MLDSA_PARMS,
+            ALG.HASH_MLDSA: TPMS_HASH_MLDSA_PARMS,
+            ALG.MLKEM: TPMS_MLKEM_PARMS,
             ALG.NULL: TPMS_KEYEDHASH_PARMS,  # of a sequence object, which is never sent
         },
     ),
@@ -99,6 +136,9 @@ class TPMT_PUBLIC(Structure):
                 ALG.SYMCIPHER: TPM2B_DIGEST,
                 ALG.RSA: TPM2B_PUBLIC_KEY_RSA,
                 ALG.ECC: TPMS_ECC_POINT,
+                ALG.MLDSA: TPM2B_PUBLIC_KEY_MLDSA,
+                ALG.HASH_MLDSA: TPM2B_PUBLIC_KEY_MLDSA,
+                ALG.MLKEM: TPM2B_PUBLIC_KEY_MLKEM,
                 ALG.NULL: TPM2B_DIGEST,
             },
         ),
@@ -115,7 +155,7 @@ TPMT_PUBLIC_LOADED = Annotated[
 
 TPM2B_PUBLIC = Annotated[TPMT_PUBLIC, SizedStructure(TPMT_PUBLIC)]
 TPM2B_PUBLIC_NULL = Annotated[TPMT_PUBLIC, SizedStructure(TPMT_PUBLIC_NULL)]
-TPM2B_TEMPLATE = Annotated[bytes, Sized(MAX_PUBLIC_SIZE)]
+TPM2B_TEMPLATE = Annotated[bytes, Sized("max_public_size")]
 
 
 class TPMT_SENSITIVE(Structure):
@@ -133,6 +173,9 @@ class TPMT_SENSITIVE(Structure):
                 ALG.ECC: TPM2B_ECC_PARAMETER,
                 ALG.KEYEDHASH: TPM2B_SENSITIVE_DATA,
                 ALG.SYMCIPHER: TPM2B_SYM_KEY,
+                ALG.MLDSA: TPM2B_PRIVATE_KEY_MLDSA,
+                ALG.HASH_MLDSA: TPM2B_PRIVATE_KEY_MLDSA,
+                ALG.MLKEM: TPM2B_PRIVATE_KEY_MLKEM,
             },
             secret=True,
         ),

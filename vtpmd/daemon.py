@@ -234,10 +234,10 @@ def _admin_listener(configuration: Configuration) -> Iterator[socket.socket]:
             path.unlink(missing_ok=True)
 
 
-def _open_to_group(path: Path, group: int) -> None:
-    """Let the kernel admit the members of a group; everybody else it keeps away from us."""
+def _open_to_group(path: Path, group: int | None) -> None:
+    """Let the kernel admit the members of a group, if any; everybody else it keeps away from us."""
     try:
-        sockets.grant_anew(path, 0o660, None, group)
+        sockets.grant_anew(path, 0o600 if group is None else 0o660, None, group)
     except OSError as error:
         log.warning(
             "admin-group-kept-out",
@@ -284,7 +284,7 @@ async def _reload(
         return "The configuration has faults; it is as it was"
     configure(new.log.level, new.log.format)
     routes.record_reads(new.audit.reads)
-    if new.admin != before.admin:
+    if new.admin.group != before.admin.group:
         await server.admission.follow(new.admin.group)
     later = await take_over(fleet, new)
     if later:

@@ -50,7 +50,7 @@ async def test_the_group_is_looked_up_beforehand(monkeypatch: pytest.MonkeyPatch
 async def test_a_group_that_changes_is_noticed(
     monkeypatch: pytest.MonkeyPatch, nursery: trio.Nursery, autojump_clock: trio.testing.MockClock
 ) -> None:
-    opened_to: list[int] = []
+    opened_to: list[int | None] = []
     admitting = Admission("some-group", opened_to.append)
     await admitting.look_up_group()
     nursery.start_soon(admitting.keep_group_current)
@@ -69,6 +69,44 @@ async def test_a_group_that_changes_is_noticed(
     assert refusal(admitting, MEMBER) is None
     assert opened_to == [GROUP.gr_gid]
     nursery.cancel_scope.cancel()
+
+
+async def test_another_group_is_admitted_and_the_last_one_kept_out() -> None:
+    opened_to: list[int | None] = []
+    admitting = Admission(GROUP.gr_name, opened_to.append)
+    await admitting.look_up_group()
+    await admitting.follow(None)
+    assert refusal(admitting, MEMBER) is problems.FORBIDDEN
+    assert opened_to == [GROUP.gr_gid, None]
+    await admitting.follow(GROUP.gr_name)
+    assert refusal(admitting, MEMBER) is None
+    assert opened_to[2:] == [None, GROUP.gr_gid]
+
+
+async def test_a_late_answer_about_the_last_group_says_nothing(
+    monkeypatch: pytest.MonkeyPatch, nursery: trio.Nursery
+) -> None:
+    opened_to: list[int | None] = []
+    asked, answered = threading.Event(), threading.Event()
+
+    def made(_group: str) -> PeerPolicy:
+        asked.set()
+        assert answered.wait(30)
+        return PeerPolicy(gids=frozenset({GROUP.gr_gid}))
+
+    monkeypatch.setattr(admission, "administrators", lambda _: PeerPolicy())
+    admitting = Admission("some-group", opened_to.append)
+    monkeypatch.setattr(admission, "administrators", made)
+    nursery.start_soon(admitting.look_up_group)
+    await trio.to_thread.run_sync(asked.wait, 30)
+    monkeypatch.setattr(admission, "administrators", lambda _: PeerPolicy())
+    await admitting.follow(None)
+    answered.set()
+    with trio.fail_after(30):
+        while nursery.child_tasks:
+            await trio.lowlevel.checkpoint()
+    assert refusal(admitting, MEMBER) is problems.FORBIDDEN
+    assert opened_to == [None]
 
 
 async def test_a_lookup_without_an_answer_changes_nothing(

@@ -1,7 +1,11 @@
 """A configuration that is read anew while the daemon runs."""
 
+import grp
 import os
 import signal
+import stat
+from functools import partial
+from pathlib import Path
 
 import pytest
 
@@ -59,3 +63,22 @@ def test_a_daemon_reloads_on_its_signal(daemon: Daemon) -> None:
     assert daemon.control("create", "a", "--no-start")["pcr_banks"] == ["sha512"]
     reload(f"{right}\nidle_timeout: 5\n", '"settings": ["idle_timeout"]')
     daemon.configuration.write_text(right)
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="giving files away takes root")
+def test_the_admin_socket_follows_its_group(daemon: Daemon) -> None:
+    right = daemon.configuration.read_text()
+    socket = daemon.runtime / "admin.sock"
+    groups = grp.getgrall()[-2:]
+    for group in groups:
+        daemon.configuration.write_text(f"{right}\nadmin: {{group: {group.gr_name}}}\n")
+        os.kill(daemon.process(), signal.SIGHUP)
+        assert until(partial(is_shared, socket, 0o660, group.gr_gid))
+    daemon.configuration.write_text(right)
+    os.kill(daemon.process(), signal.SIGHUP)
+    assert until(partial(is_shared, socket, 0o600, os.getegid()))
+
+
+def is_shared(socket: Path, mode: int, group: int) -> bool:
+    found = socket.stat()
+    return (stat.S_IMODE(found.st_mode), found.st_gid) == (mode, group)

@@ -32,11 +32,12 @@ class Admission:
 
     Whether a peer is one is known without asking anybody: the kernel tells the peer's groups, and
     the id of the admin group is looked up beforehand, again every `LOOKUP_INTERVAL` seconds.
-    `open_to_group` is called with it then, whenever it is another one.
+    `open_to_group` is called with it then, whenever it is another one, and with None when a group
+    is no longer the admin group.
     """
 
     def __init__(
-        self, group: str | None, open_to_group: Callable[[int], None] = lambda group: None
+        self, group: str | None, open_to_group: Callable[[int | None], None] = lambda group: None
     ) -> None:
         self._group = group
         self._open_to_group = open_to_group
@@ -47,18 +48,20 @@ class Admission:
         """Admit the members of another group from now on; who is connected stays so."""
         self._group = group
         self._policy = administrators(None)
+        await trio.to_thread.run_sync(self._open_to_group, None)
         await self.look_up_group()
 
     async def look_up_group(self) -> None:
         """Find out the id of the admin group. As long as nobody answers, the last one holds."""
-        if self._group is None:
+        if (name := self._group) is None:
             return
-        before = self._policy.gids
+        found = None
         with trio.move_on_after(LOOKUP_TIMEOUT):
-            self._policy = await trio.to_thread.run_sync(
-                administrators, self._group, abandon_on_cancel=True
-            )
-        for group in self._policy.gids - before:
+            found = await trio.to_thread.run_sync(administrators, name, abandon_on_cancel=True)
+        if found is None or name != self._group:  # another one is the admin group meanwhile
+            return
+        before, self._policy = self._policy.gids, found
+        for group in found.gids - before:
             await trio.to_thread.run_sync(self._open_to_group, group)
 
     async def keep_group_current(self) -> None:

@@ -42,7 +42,8 @@ Dispatch = Callable[[Request], Awaitable[Response]]
 class Server:
     """Answers administrators on a listening socket; everybody else gets a 403, unheard.
 
-    `open_to_group` is called with the GID of the admin group as soon as it is known.
+    `open_to_group` is called with the GID of the admin group as soon as it is known, and with None
+    when that group is to be kept out again.
 
     Refusals and failures that others can provoke are recorded once, and counted from then on.
     """
@@ -52,7 +53,7 @@ class Server:
         dispatch: Dispatch,
         group: str | None,
         audit: Audit,
-        open_to_group: Callable[[int], None] = lambda group: None,
+        open_to_group: Callable[[int | None], None] = lambda group: None,
     ) -> None:
         self._dispatch = dispatch
         self._audit = audit

@@ -150,7 +150,7 @@ class VtpmdHost:
 
     def stop(self, instance: Instance) -> None:
         assert isinstance(instance, VtpmdInstance)
-        self._request("POST", f"/{instance.name}/stop", {})
+        self._request("POST", f"/{instance.name}/stop", {"force": True})
 
     def start(self, instance: Instance) -> None:
         assert isinstance(instance, VtpmdInstance)
@@ -165,7 +165,7 @@ class VtpmdHost:
         self._daemon.control("create", name)
 
     def unmake(self, name: str) -> None:
-        self._request("POST", f"/{name}/stop", {})
+        self._request("POST", f"/{name}/stop", {"force": True})
         self._request("DELETE", f"/{name}")
 
     def request_certificates(self, instance: Instance) -> None:

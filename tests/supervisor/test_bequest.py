@@ -145,7 +145,7 @@ async def test_an_instance_that_is_stopped_in_order_leaves_nothing(stage: Stage)
     with attached(info) as guest:
         await started(guest)
         await left(stage, info)
-        await stop(stage.fleet, "web1", StopRequest())
+        await stop(stage.fleet, "web1", StopRequest(force=True))
         assert await guest.answer() == b""
     keeper = stage.host.keeper
     assert keeper is not None

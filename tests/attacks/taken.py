@@ -7,9 +7,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tests.attacks.takeover.sitecustomize import COMMAND
-from tests.bench.encoding import command, response
+from tests.bench.encoding import RefusedError, command, response
 from tests.faults.machine import Machine
-from tests.peers.client import Data
+from tests.peers.client import Data, PeerError
 from tests.peers.vtpmd import Vtpmd, VtpmdInstance
 
 TAKEOVER = Path(__file__).with_name("takeover")
@@ -29,8 +29,12 @@ for number in range(64):
         found = socket.socket(fileno=os.dup(number))
         if found.type == socket.SOCK_SEQPACKET and not found.getsockname():
             channel = found
+            break
 """
-"""Text that finds the supervisor's `channel`, and `encode` of messages, which are in `m`."""
+"""Text that finds the supervisor's `channel`, and `encode` of messages, which are in `m`.
+
+The one to the keeper comes later, so its number is higher.
+"""
 
 
 class TakenOver:
@@ -40,12 +44,18 @@ class TakenOver:
         self._data = data
 
     def run(self, text: str) -> str:
-        """Execute statements; what they assign to `answer`, or the name of the error they got."""
+        """Execute statements; what they assign to `answer`, or the name of the error they got.
+
+        Raises PeerError if they have ended the worker, also where the next one says so.
+        """
         message = command(COMMAND, (), text.encode())
         assert len(message) <= LONGEST
         self._data.send(message)
         assert select.select([self._data], [], [], DEADLINE)[0], "it neither answers nor ends"
-        return response(self._data.receive()).parameters.decode()
+        try:
+            return response(self._data.receive()).parameters.decode()
+        except RefusedError as error:
+            raise PeerError(f"the worker has ended: {error}") from None
 
     def put(self, name: str, octets: bytes) -> None:
         """Assign octets to a variable, however many."""

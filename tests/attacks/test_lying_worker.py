@@ -35,7 +35,6 @@ MEMORY_OF_A_MESSAGE = 32 << 20
 @pytest.fixture(scope="module")
 def daemon() -> Iterator[Vtpmd]:
     directory = Path(tempfile.mkdtemp(prefix="vtpm."))
-    # Without a keeper: a descriptor to it appears when one is needed, and here they are counted.
     daemon = daemon_with_hole(directory, "idle_timeout: 0\n")
     try:
         yield daemon
@@ -52,8 +51,10 @@ def other(daemon: Vtpmd) -> VtpmdInstance:
 
 
 @pytest.fixture(scope="module")
-def neighbour(other: VtpmdInstance) -> Iterator[Bystander]:
+def neighbour(daemon: Vtpmd, other: VtpmdInstance) -> Iterator[Bystander]:
     with Bystander(other) as neighbour:
+        # It has descriptors of the daemon, which are counted here.
+        wait_until(lambda: "keeper-started" in daemon.log(), "a keeper")
         yield neighbour
 
 

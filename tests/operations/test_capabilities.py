@@ -38,7 +38,7 @@ async def test_defaults_that_cannot_be_made_are_refused(
     await _check_defaults(Configuration(), stage.host.zygote)
     defaults = Defaults.model_construct(**(Defaults().model_dump() | fields))
     configuration = Configuration().model_copy(update={"defaults": defaults})
-    with pytest.raises(ConfigurationError, match=f"defaults: {reason}"):
+    with pytest.raises(ConfigurationError, match=f"defaults[.]{reason}"):
         await _check_defaults(configuration, stage.host.zygote)
 
 

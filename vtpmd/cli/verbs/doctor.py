@@ -4,7 +4,6 @@ What needs no daemon is looked at by a process of its own, which may go on as th
 """
 
 import json
-import subprocess
 import sys
 from pathlib import Path
 
@@ -77,6 +76,8 @@ def _about_daemon(verdict: str, reason: str, remedy: str = "") -> Finding:
 
 def _process(part: str, path: Path) -> tuple[Finding, ...]:
     """What `python -m vtpmd.doctor` finds; that it failed, if it did."""
+    import subprocess  # takes a while to load, and no other verb needs it
+
     try:
         done = subprocess.run(
             [sys.executable, "-P", "-m", "vtpmd.doctor", part, str(path)],

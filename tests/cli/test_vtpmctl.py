@@ -337,6 +337,12 @@ def test_stop_all_tells_what_it_could_not_stop(tmp_path: Path) -> None:
     assert result.stderr == "[2/3] b: the worker did not answer\n"
 
 
+def hear_interrupts() -> None:
+    """Let the terminal at standard input send ^C, also where the tests run in the background."""
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @pytest.mark.parametrize(
     ("typed", "status", "gone"), [("y\n", 0, True), ("n\n", 11, False), ("\x03", 130, False)]
 )
@@ -350,7 +356,7 @@ def test_on_a_terminal_delete_asks(daemon: Daemon, typed: str, status: int, gone
         stdout=secondary,
         stderr=secondary,
         start_new_session=True,
-        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),  # so that ^C is heard
+        preexec_fn=hear_interrupts,
     ) as process:
         shown = b""
         while b"[y/N]" not in shown:

@@ -128,7 +128,7 @@ EXIT_STATUSES: Final = {
     4: "not permitted",
     5: "no such instance, snapshot, key provider or authority",
     6: "an instance of this name or UUID exists",
-    7: "the instance is in use, runs, does not run, was handed over or is to come",
+    7: "the instance is in use, running, stopped, handed over or to come",
     8: "the key is missing or its provider is unavailable (state locked)",
     9: "the stored TPM state was refused (state failed)",
     10: "the host cannot do this now",

@@ -191,7 +191,7 @@ async def test_one_that_is_stopped_just_as_it_falls_asleep_is_woken_for_that(
                 await awake(dormitory)
                 while await instance.status() is not None:
                     await trio.lowlevel.checkpoint()
-                nursery.start_soon(stop, dormitory.fleet, "web1", StopRequest())
+                nursery.start_soon(stop, dormitory.fleet, "web1", StopRequest(force=True))
                 await trio.testing.wait_all_tasks_blocked()
             with trio.fail_after(STOPS):
                 await until(lambda: instance.condition.state == "stopped")

@@ -113,7 +113,7 @@ def test_a_tpm_moves_to_a_host_that_has_nothing_of_it(
         assert len(tpm(there.data, GET_RANDOM_16)) == 28
     target.control("stop", name)
     assert target.control("start", name)["reason"] == "ready: QEMU can connect"
-    source.control("stop", name)
+    source.control("stop", name, "--force")
     assert source.ctl("backup", name, "-").returncode == 7
     (key,) = source.control("delete", name, "--yes")["keys"]
     assert not key["destroyed"]

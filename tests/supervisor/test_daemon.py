@@ -126,7 +126,7 @@ def test_a_workers_crash_concerns_its_instance_alone(daemon: Daemon) -> None:
     )
     assert again["worker"]["tpm"] == "off"
     assert "ended unexpectedly (SIGKILL)" in again["reason"]
-    assert "its TPM is off until QEMU connects again" in again["reason"]
+    assert "its TPM is off until its machine is reset" in again["reason"]
     assert execute(again, GET_RANDOM_8)[0] == RC_FAILURE
     power_on(again)
     assert execute(again, STARTUP_CLEAR)[0] == RC_SUCCESS

@@ -148,7 +148,12 @@ def _tell(findings: Sequence[Finding]) -> None:
 
 async def _tell_of_keys(fleet: Fleet) -> None:
     """The same of the key providers, which may take their time to answer."""
-    _tell(await key_checks.judge(fleet.host.keys, fleet))
+    try:
+        findings = await key_checks.judge(fleet.host.keys, fleet)
+    except Exception:  # a key provider may be a foreign package, and this is but advice
+        log.exception("keys-not-judged")
+        return
+    _tell(findings)
 
 
 async def _metrics_listener(port: int | None) -> trio.SocketListener | None:

@@ -35,6 +35,7 @@ def instance(host: Vtpmd) -> VtpmdInstance:
     with Machine(instance) as machine:
         machine.define_indices()
         machine.write(b"\x44" * INDEX_SIZE)
+        until(lambda: keeps_progress(instance.process()))
     return instance
 
 
@@ -62,6 +63,15 @@ def until(condition: object) -> None:
     deadline = time.monotonic() + DEADLINE
     while not condition():
         assert time.monotonic() < deadline
+
+
+def keeps_progress(pid: int) -> bool:
+    """Whether a worker has what it shares with the keeper: it comes once, and stays."""
+    try:
+        links = [os.readlink(entry.path) for entry in os.scandir(f"/proc/{pid}/fd")]
+    except PermissionError:
+        return True
+    return any("memfd:suspended" in link for link in links)
 
 
 def descriptors(pid: int) -> int:

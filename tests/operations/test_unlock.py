@@ -60,10 +60,12 @@ async def test_an_instance_whose_provider_is_configured_no_more_is_locked(stage:
     with capture_logs() as logs:
         await without.open(entries)
     assert {
-        "event": "key-provider-not-configured",
+        "log_level": "warning",
         "provider": "other",
         "instances": ["web1"],
-    }.items() <= next(entry for entry in logs if entry["log_level"] == "warning").items()
+    }.items() <= next(
+        entry for entry in logs if entry["event"] == "key-provider-not-configured"
+    ).items()
     info = await info_of(without, "web1")
     assert (info.state, info.reason) == ("locked", "its key provider is not configured: other")
     with pytest.raises(OperationError, match="there is no key provider other"):

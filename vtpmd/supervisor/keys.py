@@ -219,6 +219,9 @@ class Keys:
                 await provider.check()
             except KeyProviderError as error:
                 fault = str(error)
+            except Exception as error:  # as in `_use`
+                log.exception("key-provider-defect", provider=name, operation="check")
+                fault = f"it failed unexpectedly ({type(error).__name__}): see the log"
             default, recovery = name == self._default, name == self._recovery
             states.append(ProviderState(provider, default, recovery, fault))
         return states

@@ -56,7 +56,8 @@ def test_a_daemon_that_is_away_is_not_missed(daemon: Daemon) -> None:
             until(lambda: serving_lock.holder(adoption) is None)
             daemon.start()
             after = asleep(daemon)
-            assert (after["reason"], after["since"]) == (before["reason"], before["since"])
+            assert after["since"] == before["since"]
+            assert str(before["reason"]).startswith(str(after["reason"]))  # but for who uses it
             assert len(tpm(qemu.data, GET_RANDOM_8.hex())) == 20
             until(lambda: serving_lock.holder(adoption) is None)
             asleep(daemon)

@@ -122,8 +122,7 @@ class Serving:
     @property
     def user(self) -> int:
         """Who uses the TPM, or stays connected while it sleeps; 0: nobody is known."""
-        asleep = self._machine if self.asleep else 0
-        return asleep if self.worker is None else self.worker.machine
+        return self.worker.machine if self.worker else self._machine if self.asleep else 0
 
     async def settled(self) -> None:
         """Wait until the present attempt has succeeded or failed."""
@@ -174,10 +173,12 @@ class Serving:
         if not self.asleep or self._host.keeper is None:
             return
         woken = self._changed
-        with suppress(KeeperLostError):  # then it is woken from here
-            await self._host.keeper.wake(self.metadata.uuid)
         with trio.move_on_after(WAKE_TIMEOUT):
-            await woken.wait()
+            while not woken.is_set():  # it may sleep again before it was met here
+                with suppress(KeeperLostError):  # then it is woken from here
+                    await self._host.keeper.wake(self.metadata.uuid)
+                with trio.move_on_after(1.0):
+                    await woken.wait()
         if self.worker is None:
             raise WorkerSilentError(f"it sleeps and was not woken within {WAKE_TIMEOUT:.0f} s")
 
@@ -249,14 +250,14 @@ class Serving:
             worker.kill()
             with trio.move_on_after(KILL_GRACE):
                 await self._ended.wait()
-        if self.worker is not worker:  # it has ended; what is noted of that may take a moment
-            await self._ended.wait()
-            return
-        raise OperationError(
-            problems.UNAVAILABLE,
-            f"It is not stopped: its worker (process {worker.pid}) was killed and has not ended. "
-            "As a rule it waits for its storage, in the kernel: stop it again when that answers.",
-        )
+        if self.worker is worker:
+            raise OperationError(
+                problems.UNAVAILABLE,
+                f"It is not stopped: its worker (process {worker.pid}) was killed and has not "
+                "ended. As a rule it waits for its storage, in the kernel: stop it again when that "
+                "answers.",
+            )
+        await self._ended.wait()  # what is noted of its end may take a moment
 
     async def _ask_to_stop(self, worker: Worker, reason: str, force: bool) -> None:
         try:

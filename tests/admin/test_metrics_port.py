@@ -1,6 +1,7 @@
 """The loopback port: metrics and nothing else, to several at once."""
 
 import trio
+import trio.testing
 
 from vtpmd.admin import metrics_port
 from vtpmd.telemetry.metrics import MEDIA_TYPE
@@ -49,4 +50,23 @@ async def test_a_client_that_says_nothing_holds_up_nobody(
         assert (await asked(port, "GET /metrics")).endswith(TEXT)
     for stream in silent:
         await stream.aclose()
+    nursery.cancel_scope.cancel()
+
+
+async def test_many_connections_take_few_descriptors(
+    nursery: trio.Nursery, autojump_clock: trio.testing.MockClock
+) -> None:
+    listener = await metrics_port.listen(0)
+    port = listener.socket.getsockname()[1]
+    nursery.start_soon(metrics_port.serve, listener, metrics)
+    most = metrics_port.MOST + metrics_port.WAITING
+    silent = [await trio.open_tcp_stream("127.0.0.1", port) for _ in range(most)]
+    await trio.testing.wait_all_tasks_blocked()
+    async with await trio.open_tcp_stream("127.0.0.1", port) as further:
+        with trio.fail_after(1):
+            assert await further.receive_some() == b""
+    for stream in silent:
+        await stream.aclose()
+    with trio.fail_after(60):
+        assert (await asked(port, "GET /metrics")).endswith(TEXT)
     nursery.cancel_scope.cancel()

@@ -17,7 +17,9 @@ from .quota import Quota
 
 HOST: Final = "127.0.0.1"
 MOST: Final = 8
-"""Connections at once; others wait."""
+"""Connections that are answered at once; others wait."""
+WAITING: Final = 64
+"""So many may wait, and further ones are closed: nobody takes all of the daemon's descriptors."""
 _ANYBODY: Final = Peer(0, 0xFFFFFFFE, frozenset())
 _NO_BODIES: Final = Quota(0, 0, 0)
 
@@ -31,8 +33,9 @@ async def serve(listener: trio.SocketListener, metrics: Metrics) -> None:
     places = trio.CapacityLimiter(MOST)
 
     async def attend(stream: trio.SocketStream) -> None:
-        async with places:
-            await _attend(stream, metrics)
+        if places.statistics().tasks_waiting < WAITING:
+            async with places:
+                await _attend(stream, metrics)
 
     await trio.serve_listeners(attend, [listener])
 

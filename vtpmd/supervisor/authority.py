@@ -40,7 +40,12 @@ def authority_directory(state_fd: int) -> int:
     except StorageError as error:
         if error.kind != "missing":
             raise
-    return make_directory(CA, state_fd)
+    try:
+        return make_directory(CA, state_fd)
+    except StorageError as refused:
+        if refused.kind != "exists":
+            raise
+    return open_directory(CA, state_fd)  # another thread was faster
 
 
 class Authority:

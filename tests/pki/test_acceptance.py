@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.pki.foreign import DAY, FAULTS, REPORTED, Authority, der, pem, public
-from vtpmd.pki import authority
+from tests.pki.made import new_key
 from vtpmd.pki.acceptance import Tpm, accept
 from vtpmd.pki.certificates import Certificates
 from vtpmd.pki.chains import accept_issuer
@@ -249,7 +249,7 @@ SAMPLE_TPM = Tpm({"ecc-p256": public(_KEY)}, REPORTED)
 
 
 def test_an_issuer_for_the_own_authority() -> None:
-    key = authority.new_key()
+    key = new_key()
     root = Authority("root")
     issuer = Authority("ours", root, path_length=0, key=key)
     chain = accept_issuer(key.public_key(), "f", pem(root.certificate, issuer.certificate))
@@ -271,7 +271,7 @@ def test_an_issuer_for_the_own_authority() -> None:
 
 def test_an_issuer_whose_chain_no_tpm_could_hold() -> None:
     """Else each TPM that is made from then on would refuse it."""
-    key = authority.new_key()
+    key = new_key()
     above = [Authority("root")]
     for number in range(8):
         above.append(Authority(f"below {number}", above[-1]))

@@ -70,6 +70,7 @@ class Engine:
 
     def __init__(self, tpm: Tpm) -> None:
         self._tpm = tpm
+        self.buffer_size = tpm.buffer_size
         self.running = False
         self.defect: str | None = None
         """The frames of an internal failure, which put the TPM into failure mode."""
@@ -118,7 +119,7 @@ class Engine:
 
     @property
     def profile(self) -> Profile:
-        """What this TPM has implemented since it was manufactured."""
+        """What this TPM has, of what it was manufactured with, with this buffer."""
         return self._tpm.profile
 
     @property
@@ -280,7 +281,15 @@ class Engine:
 
     @buffer_size.setter
     def buffer_size(self, size: int) -> None:
-        self._tpm.buffer_size = size
+        tpm = self._tpm
+        profile = named(tpm.profile.name)
+        tpm.buffer_size = min(size, profile.buffer_sizes[1])
+        tpm.profile = profile.within(tpm.buffer_size)
+
+    @property
+    def buffer_sizes(self) -> tuple[int, int]:
+        """The smallest and the largest `buffer_size` that it works with."""
+        return named(self._tpm.profile.name).buffer_sizes
 
     def enter_failure_mode(self) -> None:
         """Enter failure mode, because the host could not store: only TPM_RC_FAILURE from now on."""

@@ -1,5 +1,6 @@
 """The supervisor's side of one worker: requests and answers, events, and its end."""
 
+import math
 import os
 import signal
 from collections.abc import Callable, Sequence
@@ -298,6 +299,13 @@ class Worker:
             self.inquire()
         known, self._known_silent = self._known_silent, self.silent
         return known is not self._known_silent
+
+    @property
+    def due(self) -> float:
+        """When to look next: to ask again, or at an answer that is overdue then."""
+        if self._owed:
+            return math.inf if self._known_silent else self._overdue
+        return self._due if self.strange is None else math.inf
 
     async def _meet(self) -> None:
         """Meet a worker that was silent when it was adopted."""

@@ -14,7 +14,7 @@ from . import dispatch, endorsement, identity
 from .call import HEADER
 from .command import LONG as LONG_COMMANDS
 from .command import compile_commands
-from .core import pcrs, power
+from .core import countdown, pcrs, power
 from .crypto.hashes import HASHES
 from .crypto.resumable import ResumableHash
 from .facts import Facts, bank_names, facts_of, profile_names, rsa_key_sizes
@@ -198,6 +198,11 @@ class Engine:
         if self.running and not self.failed:
             power.tick(self._tpm)
         return Reply(b"", self._changed())
+
+    @property
+    def next_timer_end(self) -> int | None:
+        """Milliseconds, from the last `tick` on, until a countdown timer ends; None: none runs."""
+        return countdown.next_end(self._tpm)
 
     def startup(self, kind: StartupType, locality: int = 0) -> Reply:
         """Run TPM2_Startup on behalf of the guest."""

@@ -18,7 +18,8 @@ def command(name: str | None, everything: bool, as_json: bool) -> None:
     """Let a fresh worker, of the daemon's version, go on with a running TPM.
 
     The virtual machine keeps running and stays connected; its next TPM command waits for some
-    milliseconds. What can't be handed over just now is served on as before.
+    milliseconds. What can't be handed over just now is served on as before. With --all a
+    TPM that sleeps is not woken: whoever wakes it is of the daemon's version then.
     """
     if (name is not None) is everything:
         raise click.UsageError("Give the name of an instance, or --all.")
@@ -37,7 +38,9 @@ def command(name: str | None, everything: bool, as_json: bool) -> None:
             say(_line(each))
         for failure in results.failed:
             say(f"{failure.name} is served on by its old worker: {failure.detail}", err=True)
-        if not (results.upgraded or results.failed):
+        for name in results.asleep:
+            say(f"{name} sleeps on, and will be woken by a fresh worker")
+        if not (results.upgraded or results.failed or results.asleep):
             say("nothing is running")
     if results.failed:
         sys.exit(problem_of(results.failed[0].code).exit_status)

@@ -50,6 +50,7 @@ VERBS = {
     "metrics": "metrics",
     "doctor": "doctor",
     "capabilities": "capabilities",
+    "completion": "completion",
     "version": "version",
 }
 

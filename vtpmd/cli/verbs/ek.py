@@ -16,6 +16,7 @@ from vtpmd.api.schema import (
 )
 
 from .. import files
+from ..completion import INSTANCE
 from ..output import (
     client,
     end_text,
@@ -176,7 +177,7 @@ def _contents(paths: tuple[Path, ...]) -> dict[str, str]:
 
 
 @command.command
-@click.argument("name", metavar="NAME|UUID", required=False)
+@click.argument("name", metavar="NAME|UUID", type=INSTANCE, required=False)
 @click.option("--all", "everything", is_flag=True, help="Every instance.")
 @trust_option
 @json_option

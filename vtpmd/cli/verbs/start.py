@@ -4,12 +4,13 @@ import click
 
 from vtpmd.api.names import AWAY, INCOMING, RUNNING
 
+from ..completion import INSTANCE
 from ..output import client, json_option, show_state, state_line
 from ..several import each, each_named
 
 
 @click.command
-@click.argument("names", metavar="NAME|UUID…", nargs=-1)
+@click.argument("names", metavar="NAME|UUID…", type=INSTANCE, nargs=-1)
 @click.option("--all", "everything", is_flag=True, help="Every instance that is not served.")
 @json_option
 def command(names: tuple[str, ...], everything: bool, as_json: bool) -> None:

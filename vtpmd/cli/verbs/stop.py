@@ -7,12 +7,13 @@ import click
 from vtpmd.api import names
 from vtpmd.api.schema import StopRequest
 
+from ..completion import INSTANCE
 from ..output import client, json_option, show_state, state_line
 from ..several import each
 
 
 @click.command
-@click.argument("name", metavar="NAME|UUID", required=False)
+@click.argument("name", metavar="NAME|UUID", type=INSTANCE, required=False)
 @click.option("--all", "everything", is_flag=True, help="Stop every instance.")
 @click.option(
     "--temporary", is_flag=True, help="Until the daemon starts next, as for host maintenance."

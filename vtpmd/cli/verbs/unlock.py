@@ -7,13 +7,16 @@ import click
 from vtpmd.api.errors import problem_of
 from vtpmd.api.schema import UnlockRequest
 
+from ..completion import INSTANCE, PROVIDER
 from ..output import client, json_option, say, show_json, show_state
 
 
 @click.command
-@click.argument("name", metavar="NAME|UUID", required=False)
+@click.argument("name", metavar="NAME|UUID", type=INSTANCE, required=False)
 @click.option("--all", "everything", is_flag=True, help="Every locked instance.")
-@click.option("--provider", help="Every locked instance whose key this key provider holds.")
+@click.option(
+    "--provider", type=PROVIDER, help="Every locked instance whose key this key provider holds."
+)
 @json_option
 def command(name: str | None, everything: bool, provider: str | None, as_json: bool) -> None:
     """Try at once to get the key of a locked instance, and serve it if it should be served.

@@ -7,11 +7,12 @@ import click
 from vtpmd.api.errors import problem_of
 from vtpmd.api.schema import Upgraded
 
+from ..completion import INSTANCE
 from ..output import client, json_option, say, show_json
 
 
 @click.command
-@click.argument("name", metavar="NAME|UUID", required=False)
+@click.argument("name", metavar="NAME|UUID", type=INSTANCE, required=False)
 @click.option("--all", "everything", is_flag=True, help="Every running instance.")
 @json_option
 def command(name: str | None, everything: bool, as_json: bool) -> None:

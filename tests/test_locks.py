@@ -10,7 +10,8 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parents[1]
-LOCKS = sorted((ROOT / "packaging" / "locks").glob("*.txt"))
+DIRECTORY = ROOT / "packaging" / "locks"
+LOCKS = sorted(DIRECTORY.glob("*.txt"))
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 
 
@@ -64,11 +65,10 @@ def test_a_lock_holds_what_the_project_asks_for(file: Path) -> None:
     assert missing == [], "run scripts/lock"
 
 
-@pytest.mark.parametrize("lock", ["runtime", "package"])
-def test_what_is_tested_is_what_is_installed(lock: str) -> None:
-    installed, tested = (
+@pytest.mark.parametrize("installed", ["runtime", "package"])
+def test_what_is_tested_is_what_is_installed(installed: str) -> None:
+    versions, tested = (
         {f"{requirement.name}{requirement.specifier}" for requirement, _ in locked(file)}
-        for file in LOCKS
-        if file.stem in ("test", lock)
+        for file in (DIRECTORY / f"{installed}.txt", DIRECTORY / "test.txt")
     )
-    assert installed - tested == set(), "run scripts/lock"
+    assert versions - tested == set(), "run scripts/lock"

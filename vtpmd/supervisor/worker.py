@@ -16,6 +16,7 @@ from vtpmd.ipc.messages import (
     Event,
     Failed,
     HandOverRefused,
+    LockoutNotReset,
     Message,
     ReadPcrs,
     RekeyFailed,
@@ -225,7 +226,7 @@ class Worker:
             raise WorkerEndedError("the worker ended unexpectedly") from None
         except trio.TooSlowError:
             raise WorkerSilentError(f"the worker did not answer in {patience:.1f} s") from None
-        if isinstance(answer, Failed | NotCertified):
+        if isinstance(answer, Failed | NotCertified | LockoutNotReset):
             raise WorkerFailedError(answer.kind, answer.reason)
         if isinstance(answer, HandOverRefused):
             raise HandOverRefusedError(answer.reason)

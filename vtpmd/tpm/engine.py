@@ -14,7 +14,7 @@ from . import dispatch, endorsement, identity
 from .call import HEADER
 from .command import LONG as LONG_COMMANDS
 from .command import compile_commands
-from .core import pcrs, power
+from .core import dictionary_attack, pcrs, power
 from .crypto.hashes import HASHES
 from .crypto.resumable import ResumableHash
 from .facts import Facts, bank_names, facts_of, profile_names, rsa_key_sizes
@@ -70,6 +70,7 @@ class Engine:
 
     def __init__(self, tpm: Tpm) -> None:
         self._tpm = tpm
+        self.buffer_size = tpm.buffer_size
         self.running = False
         self.defect: str | None = None
         """The frames of an internal failure, which put the TPM into failure mode."""
@@ -118,7 +119,7 @@ class Engine:
 
     @property
     def profile(self) -> Profile:
-        """What this TPM has implemented since it was manufactured."""
+        """What this TPM has, of what it was manufactured with, with this buffer."""
         return self._tpm.profile
 
     @property
@@ -280,7 +281,15 @@ class Engine:
 
     @buffer_size.setter
     def buffer_size(self, size: int) -> None:
-        self._tpm.buffer_size = size
+        tpm = self._tpm
+        profile = named(tpm.profile.name)
+        tpm.buffer_size = min(size, profile.buffer_sizes[1])
+        tpm.profile = profile.within(tpm.buffer_size)
+
+    @property
+    def buffer_sizes(self) -> tuple[int, int]:
+        """The smallest and the largest `buffer_size` that it works with."""
+        return named(self._tpm.profile.name).buffer_sizes
 
     def enter_failure_mode(self) -> None:
         """Enter failure mode, because the host could not store: only TPM_RC_FAILURE from now on."""
@@ -298,6 +307,27 @@ class Engine:
         return sum(
             not index.has(TPMA_NV.PLATFORMCREATE) for index in self._tpm.permanent.nv.values()
         )
+
+    @property
+    def failed_tries(self) -> int:
+        """How many authorizations have failed that count (Part 1, 16.8)."""
+        return self._tpm.permanent.dictionary_attack.failed_tries
+
+    @property
+    def in_lockout(self) -> bool:
+        """Whether they are so many that no more are allowed, or lockoutAuth has failed."""
+        enabled = self._tpm.permanent.dictionary_attack.lockout_auth_enabled
+        return dictionary_attack.in_lockout(self._tpm) or not enabled
+
+    def reset_lockout(self) -> Reply:
+        """Do what TPM2_DictionaryAttackLockReset does, for whoever needs no lockoutAuth for it.
+
+        It is no command: a TPM2_Shutdown that is in force stays so (Part 3, 25.2).
+        """
+        if self.failed_tries or self.in_lockout:
+            self._tpm.nv_dirty = True
+            dictionary_attack.reset(self._tpm)
+        return Reply(b"", self._changed())
 
     def pcr_values(self) -> dict[str, dict[int, bytes]]:
         """Bank name to PCR to value; empty before TPM2_Startup."""

@@ -4,15 +4,17 @@
 """
 
 import os
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from uuid import UUID
 
 from tests.compat import protocol
+from tests.pki.made import make_with_secrets
 from vtpmd.ipc import identity, messages
 from vtpmd.ipc.messages import Message
 from vtpmd.ipc.rules import CODEC
-from vtpmd.pki import authority, store
+from vtpmd.pki import private_key, store
 from vtpmd.pki.contents import Reported
 from vtpmd.pki.entries import Entry, Given, Known, Refused, Revoked, encode, fingerprint
 from vtpmd.storage.anchor import Anchor
@@ -147,6 +149,10 @@ _MESSAGES: tuple[Message, ...] = (
     messages.ChangeHandOver("declare"),
     messages.HandOverChanged("away", 2, 6),
     messages.HandOverRefused("nothing was migrated"),
+    messages.ResetLockout(),
+    messages.ResetStoredLockout(UUID_A, "web1", KEY, "off", "lent"),
+    messages.LockoutReset(32, True, True),
+    messages.LockoutNotReset("storage", "No space left on device"),
     messages.UnwrapKey(DEK_ID, tuple(slot.encode() for slot in SLOTS)),
     messages.Unwrapped(DEK_ID, bytearray(32)),
     messages.NotUnwrapped(DEK_ID),
@@ -240,9 +246,9 @@ def main() -> None:
 
 
 def _make_authority() -> None:
-    root, root_key, issuer = authority.make(UUID_B)
-    secrets = store.Secrets(root_key, (issuer.key,), authority.new_key())
-    public = store.Public(UUID_B, root, (issuer.chain,), requested=True)
+    public, secrets = make_with_secrets(UUID_B)
+    public = replace(public, requested=True)
+    secrets = replace(secrets, request=private_key.generate())
     directory = os.open(HERE, os.O_RDONLY)
     try:
         store.save(directory, public, secrets, Key(bytearray(AUTHORITY_DEK), DEK_ID, SLOTS))

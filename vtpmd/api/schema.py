@@ -323,6 +323,19 @@ class UpgradeResult(Report):
     failed: tuple[Failure, ...]
 
 
+class LockoutResult(Report):
+    """`failed_tries` were forgotten; `lockout`: the TPM was in lockout.
+
+    `remains`: it still is, as its owner permits no tries at all.
+    """
+
+    name: str
+    uuid: UUID
+    failed_tries: int
+    lockout: bool
+    remains: bool
+
+
 class InstanceList(Report):
     """All instances, by name."""
 

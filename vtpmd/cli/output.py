@@ -25,6 +25,7 @@ HINTS = {
     ),
     "forbidden": "Run vtpmctl as root, or configure admin.group, join that group and log in again.",
     "not-found": "`vtpmctl list` shows every instance.",
+    "no-such-certificate": "`vtpmctl ca list` shows every certificate that was given out.",
     "no-such-provider": "`vtpmctl provider list` shows every key provider.",
     "exists": "Nothing was changed. `vtpmctl info` shows the instance.",
     "running": "`vtpmctl stop` it first, after shutting its virtual machine down.",
@@ -76,6 +77,7 @@ json_option = click.option(
     "--json", "as_json", is_flag=True, callback=_note_json, help="Print JSON for programs."
 )
 name_argument = click.argument("name", metavar="NAME|UUID")
+some_names_argument = click.argument("names", metavar="NAME|UUID…", nargs=-1)
 names_argument = click.argument("names", metavar="NAME|UUID…", nargs=-1, required=True)
 
 

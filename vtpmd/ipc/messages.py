@@ -54,6 +54,10 @@ from .keeping import Sleepers as Sleepers
 from .keeping import TakenBack as TakenBack
 from .keeping import UseKeeper as UseKeeper
 from .keeping import WakeUp as WakeUp
+from .lockout import LockoutNotReset as LockoutNotReset
+from .lockout import LockoutReset as LockoutReset
+from .lockout import ResetLockout as ResetLockout
+from .lockout import ResetStoredLockout as ResetStoredLockout
 from .serving import Detained as Detained
 from .serving import GivesWay as GivesWay
 from .serving import GiveWay as GiveWay
@@ -342,6 +346,10 @@ Message = (
     | ChangeHandOver
     | HandOverChanged
     | HandOverRefused
+    | ResetLockout
+    | ResetStoredLockout
+    | LockoutReset
+    | LockoutNotReset
     | UnwrapKey
     | Unwrapped
     | NotUnwrapped

@@ -34,7 +34,7 @@ from ..wire.constants import (
     SPEC_VERSION,
     SPEC_YEAR,
 )
-from . import commitments, nv, nv_space, pcrs, power, tickets
+from . import commitments, dictionary_attack, nv, nv_space, pcrs, power, tickets
 
 _ASYMMETRIC, _SYMMETRIC = TPMA_ALGORITHM.ASYMMETRIC, TPMA_ALGORITHM.SYMMETRIC
 _HASH, _OBJECT = TPMA_ALGORITHM.HASH, TPMA_ALGORITHM.OBJECT
@@ -139,14 +139,12 @@ _FIXED: Final[dict[int, int]] = {
 
 def _permanent(tpm: Tpm) -> int:
     permanent = tpm.permanent
-    attack = permanent.dictionary_attack
-    in_lockout = attack.failed_tries >= attack.max_tries
     return (
         (TPMA_PERMANENT.OWNER_AUTH_SET if permanent.owner.auth_value else 0)
         | (TPMA_PERMANENT.ENDORSEMENT_AUTH_SET if permanent.endorsement.auth_value else 0)
         | (TPMA_PERMANENT.LOCKOUT_AUTH_SET if permanent.lockout.auth_value else 0)
         | (TPMA_PERMANENT.DISABLE_CLEAR if permanent.disable_clear else 0)
-        | (TPMA_PERMANENT.IN_LOCKOUT if in_lockout else 0)
+        | (TPMA_PERMANENT.IN_LOCKOUT if dictionary_attack.in_lockout(tpm) else 0)
         | TPMA_PERMANENT.TPM_GENERATED_EPS
     )
 

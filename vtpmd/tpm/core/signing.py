@@ -136,12 +136,17 @@ def representative(key: LoadedObject, hash_alg: int, message: bytes) -> bytes:
     return hashes.digest(hash_alg, message)
 
 
-def signature_size(key: LoadedObject) -> int:
-    """Octets of a TPMT_SIGNATURE by an ML-DSA or HashML-DSA key; 0 for others, which always fit."""
+def require_room(tpm: Tpm, key: LoadedObject, beside: int = 0, at: str | None = None) -> None:
+    """Raise RC.SIZE at `at` if a signature does not fit into the response to the command in flight.
+
+    `beside`: octets of the other parameters. Only those of ML-DSA can be too long (errata 1, 2.8).
+    """
     if key.public.type not in (ALG.MLDSA, ALG.HASH_MLDSA):
-        return 0
+        return
     head = 2 if key.public.type == ALG.MLDSA else 4
-    return head + 2 + mldsa.PARAMETER_SETS[mldsa_parms(key.public)].signature_size
+    signature_size = mldsa.PARAMETER_SETS[mldsa_parms(key.public)].signature_size
+    if beside + head + 2 + signature_size > tpm.response_room:
+        raise TpmError(RC.SIZE, at=at)
 
 
 def sign(
@@ -151,8 +156,9 @@ def sign(
 
     `context` is that of HashML-DSA; mu includes it already. With an anonymous scheme, the
     commitment is used up. Raises RC.BINDING for an RSA key that does not work, RC.VALUE for a
-    commitment that is not outstanding, RC.NO_RESULT for ML-DSA.
+    commitment that is not outstanding, RC.NO_RESULT for ML-DSA, and as `require_room`.
     """
+    require_room(tpm, key)
     alg, hash_alg = scheme.scheme, hash_of(key, scheme)
     match alg:
         case ALG.MLDSA:

@@ -50,7 +50,7 @@ def outline(fleet: Fleet, instance: Instance) -> InstanceInfo:
         provider=metadata.provider,
         profile=metadata.profile,
         pcr_banks=metadata.pcr_banks,
-        control_socket=str(instance.endpoints.control),
+        control_socket=instance.endpoints.control_socket,
         data_socket=None if data is None else str(data),
         access=_access(instance),
         shares_identity_with=fleet.sharing_identity(metadata),

@@ -7,7 +7,7 @@ message wipes them. State files are passed as open descriptors, in the order of 
 """
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Final, Literal
 from uuid import UUID
 
 from vtpmd.storage.header import Handover
@@ -184,6 +184,10 @@ class Status:
     pass
 
 
+UNNUMBERED: Final = 0xFFFF_FFFF
+"""In place of the number of a process that has none here; no process has this one."""
+
+
 @dataclass(frozen=True)
 class StatusReply:
     """What a worker says of itself; it is shown to people, and nothing is decided by it but how
@@ -198,8 +202,8 @@ class StatusReply:
     `profile`, `pcr_banks`: those of the TPM, empty while it is still to come. Of the commands that
     this worker has answered: `responses` by class (`tally`), `latencies` how many within each bound
     and beyond, `busy` microseconds all together, `nv_writes` how often something was stored.
-    `machine`: the process that has attached a data descriptor; 0: none, -1: one without a number
-    here, of another PID namespace.
+    `machine`: the process that has attached a data descriptor; 0: none; UNNUMBERED: one of another
+    PID namespace.
     """
 
     uuid: UUID

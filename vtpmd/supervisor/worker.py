@@ -12,6 +12,7 @@ from vtpmd.api.text import printable
 from vtpmd.ipc.channel import ChannelClosedError, IllegalMessageError
 from vtpmd.ipc.identity import NotCertified, ReadInstalled
 from vtpmd.ipc.messages import (
+    UNNUMBERED,
     Admit,
     Event,
     Failed,
@@ -192,7 +193,7 @@ class Worker:
         if isinstance(message, StatusReply):
             self._storage = printable(message.storage[:MAX_TROUBLE])
             self.counts = Counts.of(message)
-            self.machine = message.machine
+            self.machine = -1 if message.machine == UNNUMBERED else message.machine
         if isinstance(message, UnwrapKey):
             if self.on_unwrap is not None:
                 self.on_unwrap(self, message)

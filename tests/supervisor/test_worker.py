@@ -10,7 +10,7 @@ import trio
 import trio.testing
 
 from vtpmd.ipc.channel import Channel
-from vtpmd.ipc.messages import UNNUMBERED, Pcrs, ReadPcrs, Status, StatusReply, Stop, Stopped
+from vtpmd.ipc.messages import NO_NUMBER, Pcrs, ReadPcrs, Status, StatusReply, Stop, Stopped
 from vtpmd.ipc.rules import Side, State
 from vtpmd.supervisor.errors import WorkerEndedError
 from vtpmd.supervisor.worker import Worker
@@ -67,7 +67,7 @@ def serving() -> tuple[Worker, Channel, subprocess.Popen[bytes]]:
     return Worker(described, lambda pid, event: True), peer, process
 
 
-@pytest.mark.parametrize(("said", "known"), [(0, 0), (17, 17), (UNNUMBERED, -1)])
+@pytest.mark.parametrize(("said", "known"), [(0, 0), (17, 17), (NO_NUMBER, -1)])
 async def test_who_uses_it_is_known_as_its_worker_says(
     nursery: trio.Nursery, said: int, known: int
 ) -> None:

@@ -21,7 +21,7 @@ from tests.worker.harness import (
     tpm,
 )
 from tests.worker.test_long_commands import create_primary
-from vtpmd.ipc.messages import UNNUMBERED
+from vtpmd.ipc.messages import NO_NUMBER
 from vtpmd.swtpm.table import Command
 
 REFUSED = bytes.fromhex("00000009")
@@ -100,7 +100,7 @@ def test_a_machine_of_another_pid_namespace_is_told_without_a_number(
     worker = host.serve()
     assert worker.status().machine == 0
     with Qemu(host.control_path):
-        assert worker.status().machine == UNNUMBERED
+        assert worker.status().machine == NO_NUMBER
     worker.stop()
     for each in host.workers:
         each.close()

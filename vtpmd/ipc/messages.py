@@ -7,7 +7,7 @@ message wipes them. State files are passed as open descriptors, in the order of 
 """
 
 from dataclasses import dataclass, field
-from typing import Final, Literal
+from typing import Literal
 from uuid import UUID
 
 from vtpmd.storage.header import Handover
@@ -38,6 +38,13 @@ from .identity import (
     ReadInstalled,
     Recertify,
 )
+from .keepers import HandedOn as HandedOn
+from .keepers import HandOn as HandOn
+from .keepers import KeeperNotReplaced as KeeperNotReplaced
+from .keepers import KeeperPrepared as KeeperPrepared
+from .keepers import KeeperReplaced as KeeperReplaced
+from .keepers import KeeperSucceeded as KeeperSucceeded
+from .keepers import ReplaceKeeper as ReplaceKeeper
 from .keeping import PROGRESS_SIZE as PROGRESS_SIZE
 from .keeping import Asleep as Asleep
 from .keeping import Awake as Awake
@@ -73,6 +80,7 @@ from .spawning import Spawn as Spawn
 from .spawning import Spawned as Spawned
 from .spawning import SpawnFailed as SpawnFailed
 from .spawning import ZygoteReady as ZygoteReady
+from .words import NO_NUMBER as NO_NUMBER
 from .words import FailureKind as FailureKind
 from .words import SandboxMode as SandboxMode
 
@@ -184,10 +192,6 @@ class Status:
     pass
 
 
-UNNUMBERED: Final = 0xFFFF_FFFF
-"""In place of the number of a process that has none here; no process has this one."""
-
-
 @dataclass(frozen=True)
 class StatusReply:
     """What a worker says of itself; it is shown to people, and nothing is decided by it but how
@@ -202,8 +206,7 @@ class StatusReply:
     `profile`, `pcr_banks`: those of the TPM, empty while it is still to come. Of the commands that
     this worker has answered: `responses` by class (`tally`), `latencies` how many within each bound
     and beyond, `busy` microseconds all together, `nv_writes` how often something was stored.
-    `machine`: the process that has attached a data descriptor; 0: none; UNNUMBERED: one of another
-    PID namespace.
+    `machine`: the process that has attached a data descriptor, or NO_NUMBER; 0: none.
     """
 
     uuid: UUID
@@ -380,6 +383,13 @@ Message = (
     | ForgetBequest
     | Awake
     | NotAwake
+    | ReplaceKeeper
+    | KeeperReplaced
+    | KeeperNotReplaced
+    | KeeperPrepared
+    | HandOn
+    | HandedOn
+    | KeeperSucceeded
     | Stop
     | Stopped
     | Event

@@ -12,7 +12,6 @@ from vtpmd.api.text import printable
 from vtpmd.ipc.channel import ChannelClosedError, IllegalMessageError
 from vtpmd.ipc.identity import NotCertified, ReadInstalled
 from vtpmd.ipc.messages import (
-    UNNUMBERED,
     Admit,
     Event,
     Failed,
@@ -40,6 +39,7 @@ from .errors import (
     WorkerSilentError,
 )
 from .events import OnEvent
+from .machines import process
 from .zygote import WorkerProcess
 
 KILL_TIMEOUT = 5.0
@@ -193,7 +193,7 @@ class Worker:
         if isinstance(message, StatusReply):
             self._storage = printable(message.storage[:MAX_TROUBLE])
             self.counts = Counts.of(message)
-            self.machine = -1 if message.machine == UNNUMBERED else message.machine
+            self.machine = process(message.machine)
         if isinstance(message, UnwrapKey):
             if self.on_unwrap is not None:
                 self.on_unwrap(self, message)

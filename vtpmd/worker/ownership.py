@@ -16,7 +16,7 @@ import socket
 from collections.abc import Callable
 from typing import Final
 
-from vtpmd.ipc.messages import UNNUMBERED
+from vtpmd.ipc.messages import NO_NUMBER
 from vtpmd.linux.peers import peer_of
 from vtpmd.swtpm.host import ControlError
 from vtpmd.swtpm.table import Command, Result
@@ -113,10 +113,10 @@ class Ownership:
 
     @property
     def machine(self) -> int:
-        """The process that has the channel, as StatusReply says it; 0 if nobody has it."""
+        """The process that has the channel, as the kernel names it; 0 if nobody has it."""
         if self._owner is None or not self._owner_lives():
             return 0
-        return peer_of(self._owner.socket).pid or UNNUMBERED
+        return peer_of(self._owner.socket).pid or NO_NUMBER
 
     def shut_down(self, client: ControlClient) -> None:
         """SHUTDOWN, before it is answered: swtpm ends here, and is followed by another one.

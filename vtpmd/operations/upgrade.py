@@ -4,10 +4,12 @@ import trio
 
 from vtpmd.api import names
 from vtpmd.api.problems import OperationError
-from vtpmd.api.schema import Failure, Upgraded, UpgradeResult
+from vtpmd.api.schema import Upgraded, UpgradeResult
 from vtpmd.supervisor.fleet import Fleet
 from vtpmd.supervisor.instance import Instance
 from vtpmd.supervisor.refusals import refusals
+
+from .progress import Tell, Tracker, silent
 
 _AT_ONCE = 2
 """How many instances are upgraded side by side: more would only lengthen each one's pause."""
@@ -18,27 +20,29 @@ async def upgrade(fleet: Fleet, name: str) -> Upgraded:
     return await _upgrade(fleet.find(name))
 
 
-async def upgrade_all(fleet: Fleet) -> UpgradeResult:
+async def upgrade_all(fleet: Fleet, tell: Tell = silent) -> UpgradeResult:
     """Replace the workers of all running instances."""
     upgraded: list[Upgraded] = []
-    failed: list[Failure] = []
+    running = [each for each in fleet if each.condition.state == names.RUNNING]
+    tracker = Tracker(len(running), tell)
     limit = trio.CapacityLimiter(_AT_ONCE)
 
     async def attempt(instance: Instance) -> None:
         try:
             async with limit:
-                upgraded.append(await _upgrade(instance))
+                result = await _upgrade(instance)
         except OperationError as refused:
-            name = instance.metadata.name
-            failed.append(Failure(name=name, code=refused.problem.code, detail=refused.detail))
+            tracker.done(instance.metadata.name, refused)
+        else:
+            upgraded.append(result)
+            tracker.done(result.name)
 
     async with trio.open_nursery() as nursery:
-        for instance in fleet:
-            if instance.condition.state == names.RUNNING:
-                nursery.start_soon(attempt, instance)
+        for instance in running:
+            nursery.start_soon(attempt, instance)
     return UpgradeResult(
         upgraded=tuple(sorted(upgraded, key=lambda each: each.name)),
-        failed=tuple(sorted(failed, key=lambda each: each.name)),
+        failed=tuple(sorted(tracker.failed, key=lambda each: each.name)),
     )
 
 

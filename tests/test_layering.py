@@ -74,7 +74,7 @@ DIRECT = [
     Rule("vtpmd.operations", never=("vtpmd.admin", "pydantic", "h11")),
     # Reads what others' TPMs say: structures and cryptography, and `rc` for the errors of both.
     Rule("vtpmd.attest", only=(f"{TPM}.wire", f"{TPM}.crypto", f"{TPM}.rc"),
-         third_party=("cryptography",)),
+         third_party=("cryptography", "re2")),
     # The keeper parses nothing, and asks for workers as the supervisor does.
     Rule("vtpmd.keeper", only=("vtpmd.ipc", "vtpmd.linux", "vtpmd.spawn"), third_party=()),
     Rule("vtpmd.spawn", only=("vtpmd.ipc", "vtpmd.linux"), third_party=()),
@@ -103,6 +103,7 @@ VTPMCTL = (
     "vtpmd.cli.vtpmctl",
     "vtpmd.cli.verbs",
     "vtpmd.cli.access",
+    "vtpmd.cli.completion",
     "vtpmd.cli.output",
     "vtpmd.cli.refreshing",
     "vtpmd.cli.files",
@@ -138,7 +139,7 @@ REACH = [
     *(Rule(module, but=VERIFIER, third_party=("click", "rich"),
            only=("vtpmd.api", "vtpmd.client", *VTPMCTL))
       for module in VTPMCTL),
-    *(Rule(module, third_party=("click", "cryptography", "gmpy2", "rich", "yaml"),
+    *(Rule(module, third_party=("click", "cryptography", "gmpy2", "re2", "rich", "yaml"),
            only=("vtpmd.api", "vtpmd.client", "vtpmd.attest", "vtpmd.config.document",
                  f"{TPM}.wire",
                  f"{TPM}.crypto", f"{TPM}.rc", *VTPMCTL, *VERIFIER))

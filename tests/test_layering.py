@@ -102,6 +102,7 @@ VTPMCTL = (
     "vtpmd.cli.vtpmctl",
     "vtpmd.cli.verbs",
     "vtpmd.cli.access",
+    "vtpmd.cli.completion",
     "vtpmd.cli.output",
     "vtpmd.cli.refreshing",
     "vtpmd.cli.files",

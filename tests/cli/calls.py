@@ -88,7 +88,7 @@ CALLS: dict[tuple[str, ...], list[Any]] = {
 }
 
 
-ALONE = frozenset({"logs", "verify"})
+ALONE = frozenset({"completion", "logs", "verify"})
 """Verbs that ask no daemon; they have tests of their own."""
 
 

@@ -43,6 +43,9 @@ IDENTITY = identity.Identity(
     {"ecc-p384": b"a request"},
     {"ecc-p384": bytes(32)},
 )
+GIVEN_BACK = messages.GiveBack(
+    messages.Serve(UUID_A, "web1", KEY, "off", True, True), True, 600000, 7000, 4713
+)
 _MESSAGES: tuple[Message, ...] = (
     messages.ZygoteReady(("default-v1", "fips-v1"), ("sha1", "sha256")),
     messages.Spawn(UUID_A, "web1"),
@@ -99,15 +102,23 @@ _MESSAGES: tuple[Message, ...] = (
     messages.Detained("a client is in the middle of a request"),
     messages.UseKeeper(600000),
     messages.KeeperUsed(),
-    messages.GiveBack(messages.Serve(UUID_A, "web1", KEY, "off", True, True), True, 600000),
+    GIVEN_BACK,
     messages.TakenBack(),
     messages.Keep(UUID_A, "web1", "best-effort"),
     messages.ReadSleepers((UUID_A, UUID_B)),
-    messages.Sleepers(7),
-    messages.Asleep(UUID_A, True),
+    messages.Sleepers(7, "0.2.0"),
+    messages.Asleep(UUID_A, True, 4713),
     messages.WakeUp(UUID_A),
     messages.Awake(UUID_A, 4711),
     messages.NotAwake(UUID_A, "fork: Cannot allocate memory"),
+    messages.ReplaceKeeper(),
+    messages.KeeperReplaced("0.2.0"),
+    messages.KeeperNotReplaced("the other keeper ended, or took too long"),
+    messages.KeeperPrepared(),
+    messages.HandOn(UUID_A, "web1", "off", False, (), False, (GIVEN_BACK,), 5000, 2),
+    messages.HandOn(UUID_A, "web1", "off", True, (1, 0), True),
+    messages.HandedOn(7, (1, 0), True),
+    messages.KeeperSucceeded(),
     messages.Bequeath(),
     messages.ReadBequest(UUID_A),
     messages.Bequest(UUID_A),

@@ -56,7 +56,12 @@ def test_sha3_is_in_a_profile_of_its_own() -> None:
 def test_pqc_has_what_version_185_brought() -> None:
     profile = PROFILES["pqc-v1"]
     more = profile.algorithms - DEFAULT.algorithms
-    assert more == {ALG.MLKEM, ALG.MLDSA, ALG.HASH_MLDSA, ALG.HKDF}
+    assert more == {
+        *(ALG.MLKEM, ALG.MLDSA, ALG.HASH_MLDSA, ALG.HKDF),
+        *(ALG.EDDSA, ALG.HASH_EDDSA),
+    }
+    curves = {ECC_CURVE.CURVE_25519, ECC_CURVE.CURVE_448}
+    assert profile.ecc_curves == DEFAULT.ecc_curves | curves
     assert profile.mlkem_parms == {MLKEM_PARMS.MLKEM_768, MLKEM_PARMS.MLKEM_1024}
     assert profile.mldsa_parms == set(MLDSA_PARMS)
     assert DEFAULT.mlkem_parms == DEFAULT.mldsa_parms == frozenset()

@@ -317,10 +317,14 @@ class Upgraded(Report):
 
 
 class UpgradeResult(Report):
-    """Which of the running instances are served by fresh workers now, and which are not."""
+    """Which of the running instances are served by fresh workers now, and which are not.
+
+    `asleep`: those that sleep, and will be woken by a fresh one.
+    """
 
     upgraded: tuple[Upgraded, ...]
     failed: tuple[Failure, ...]
+    asleep: tuple[str, ...] = ()
 
 
 class LockoutResult(Report):

@@ -51,6 +51,7 @@ VERBS = {
     "metrics": "metrics",
     "doctor": "doctor",
     "capabilities": "capabilities",
+    "completion": "completion",
     "version": "version",
 }
 

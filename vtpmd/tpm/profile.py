@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from typing import Final
 
-from .crypto import mldsa, mlkem
+from .crypto import mldsa, mlkem, montgomery
 from .crypto.ecc import CURVES
 from .crypto.hashes import HASHES
 from .crypto.symmetric import CIPHERS
@@ -334,7 +334,9 @@ _PQC_V1: Final = replace(
     _DEFAULT_V1,
     name="pqc-v1",
     version=MESSAGE_SIGNING_VERSION,
-    algorithms=_DEFAULT_V1.algorithms | {ALG.MLKEM, ALG.MLDSA, ALG.HASH_MLDSA, ALG.HKDF},
+    algorithms=_DEFAULT_V1.algorithms
+    | {ALG.MLKEM, ALG.MLDSA, ALG.HASH_MLDSA, ALG.HKDF, ALG.EDDSA, ALG.HASH_EDDSA},
+    ecc_curves=_DEFAULT_V1.ecc_curves | {ECC_CURVE.CURVE_25519, ECC_CURVE.CURVE_448},
     mlkem_parms=frozenset({MLKEM_PARMS.MLKEM_768, MLKEM_PARMS.MLKEM_1024}),
     mldsa_parms=frozenset({MLDSA_PARMS.MLDSA_44, MLDSA_PARMS.MLDSA_65, MLDSA_PARMS.MLDSA_87}),
 )
@@ -361,7 +363,8 @@ def check_implemented(profile: Profile) -> None:
 
     Otherwise the first guest to use it would end in failure mode.
     """
-    implemented = profile.pcr_banks <= profile.hash_algs and profile.ecc_curves <= set(CURVES)
+    implemented = profile.pcr_banks <= profile.hash_algs
+    implemented &= profile.ecc_curves <= {*CURVES, *montgomery.CURVES}
     implemented &= profile.mlkem_parms <= set(mlkem.PARAMETER_SETS)
     implemented &= profile.mldsa_parms <= set(mldsa.PARAMETER_SETS)
     for alg, sizes in profile.key_bits.items():

@@ -38,7 +38,7 @@ def content_hash(
     Raises RC.SCHEME at `in_scheme` if there is none.
     """
     hash_alg = signing.hash_of(key, in_scheme if key is None else scheme)
-    if hash_alg == ALG.NULL and key is not None and key.public.type == ALG.MLDSA:
+    if hash_alg == ALG.NULL and key is not None and signing.names_no_hash(scheme.scheme):
         hash_alg = key.public.name_alg
     if hash_alg == ALG.NULL:
         raise TpmError(RC.SCHEME, at="in_scheme")

@@ -110,7 +110,6 @@ class Call:
     """The response's parameter area."""
     _request: Request | None = None
 
-    @property
     def framing_size(self) -> int:
         """The most octets of the response that are neither handle nor parameters."""
         if not self.has_sessions:

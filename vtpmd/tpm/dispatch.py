@@ -106,7 +106,7 @@ def run_action(tpm: Tpm, call: Call) -> None:
     """Call the action; marshal what it returns."""
     spec = call.spec
     ends_orderly = tpm.permanent.orderly is not None and power.ends_orderly(tpm, spec)
-    tpm.response_room = tpm.buffer_size - call.framing_size
+    tpm.response_room = tpm.buffer_size - call.framing_size()
     try:
         result = spec.action(tpm, *call.handles, *call.arguments)
     except TpmError as error:

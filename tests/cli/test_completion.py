@@ -69,7 +69,7 @@ class Terminal:
     def close(self) -> None:
         os.kill(
             self._process, signal.SIGKILL
-        )  # SIGHUP might be ignored, as by whoever is below nohup
+        )  # it may ignore SIGHUP
         os.waitpid(self._process, 0)
         os.close(self._terminal)
 

@@ -14,6 +14,7 @@ import os
 import re
 import select
 import shutil
+import signal
 import statistics
 import sys
 import tempfile
@@ -24,18 +25,19 @@ from pathlib import Path
 from typing import Any
 
 from tests.bench.idle import allow_descriptors
-from tests.bench.processes import command_line, family, memory_of
+from tests.bench.processes import memory_of
 from tests.bench.run import tell
 from tests.bench.target import Target
 from tests.peers.client import PeerError
 from tests.peers.swtpm import SwtpmInstance
 from tests.peers.vtpmd import Vtpmd, VtpmdInstance
+from vtpmd.linux.record_locks import lock_holder
 
 GET_RANDOM = bytes.fromhex("80010000000c0000017b0010")
 _AT_ONCE = 4  # requests
 _DEADLINE = 120.0
-_WAKES = 300  # one after the other
-_UPGRADES = 100
+_WAKES = 200  # one after the other
+_UPGRADES = 50
 
 
 def main() -> int:
@@ -67,24 +69,23 @@ def _measured(
     daemon = _Daemon(directory, state, idle)
     try:
         began = time.monotonic()
-        daemon.make(count)
-        tell(f"{count} are served after {time.monotonic() - began:.0f} s")
+        targets = daemon.connected(range(1))
         daemon.sleep(1)
         before = daemon.memory()
-        targets = daemon.connect(count)
+        targets += daemon.connected(range(1, count))
+        tell(f"{count} are served and connected after {time.monotonic() - began:.0f} s")
         daemon.sleep(count)
-        tell(f"{count} are connected and asleep after {time.monotonic() - began:.0f} s")
+        tell(f"{count} are asleep after {time.monotonic() - began:.0f} s")
         for part, kib in daemon.memory().items():
-            yield f"{part}, kB for each", f"{(kib - before[part]) / (count - 1):.1f}"
+            yield f"{part}, kB for each", f"{(kib - before[part]) / max(1, count - 1):.1f}"
         yield from _restarts(daemon)
-        yield "keeper replaced, s", f"{daemon.replace_keeper():.2f}"
+        yield "upgrade --all of those that sleep, s", f"{daemon.replace_keeper():.2f}"
         yield from _wakes(daemon, targets, count)
-        if count > 1:
-            yield from _all_at_once(targets)
+        yield from _all_at_once(targets)
         pauses = daemon.upgrade(min(count, _UPGRADES))
         yield "pause of an upgrade, ms, p50 and p99", f"{_middle(pauses)} {_most(pauses)}"
     finally:
-        daemon.close()
+        daemon.kill()
 
 
 def _restarts(daemon: "_Daemon") -> Iterator[tuple[str, str]]:
@@ -128,36 +129,25 @@ class _Daemon:
         if state is not None:
             state.mkdir(exist_ok=True)
         self.process = Vtpmd(directory, more=f"idle_timeout: {idle}\n", state=state)
-        self._instances: list[VtpmdInstance] = []
 
-    def make(self, count: int) -> None:
-        """Have so many instances, and serve them."""
+    def connected(self, numbers: range) -> list[Target]:
+        """A machine for each of these, whose TPM is started; new ones where there are none."""
         _, listed = self.process.request("GET", "/instances")
-        known = {info["name"]: info for info in listed["instances"]}
+        known = {info["name"] for info in listed["instances"]}
 
-        def one(number: int) -> VtpmdInstance:
+        def one(number: int) -> Target:
             name = f"vm{number}"
-            if name in known:
-                status, answer = self.process.request("POST", f"/instances/{name}/start", {})
-            else:
-                status, answer = self.process.request("POST", "/instances", {"name": name})
+            path = f"/instances/{name}/start" if name in known else "/instances"
+            content = {} if name in known else {"name": name}
+            status, answer = self.process.request("POST", path, content)
             if status >= 300:
                 raise PeerError(f"{name}: {status} {answer}")
-            return VtpmdInstance(self.process, answer)
-
-        with ThreadPoolExecutor(_AT_ONCE) as pool:
-            self._instances = list(pool.map(one, range(count)))
-
-    def connect(self, count: int) -> list[Target]:
-        """A machine for each, which has started its TPM."""
-
-        def one(instance: VtpmdInstance) -> Target:
-            target = Target(instance)
+            target = Target(VtpmdInstance(self.process, answer))
             target.startup()
             return target
 
         with ThreadPoolExecutor(_AT_ONCE) as pool:
-            return list(pool.map(one, self._instances[:count]))
+            return list(pool.map(one, numbers))
 
     def sleep(self, count: int) -> None:
         """Wait until so many sleep."""
@@ -180,21 +170,13 @@ class _Daemon:
         return found
 
     def _keeper(self) -> int:
-        for path in Path("/proc").glob("[0-9]*"):
-            words = command_line(int(path.name)).split(b"\0")
-            with contextlib.suppress(OSError):
-                if b"vtpmd.keeper" in words and self._is_ours(int(path.name)):
-                    return int(path.name)
-        raise PeerError("there is no keeper")
-
-    def _is_ours(self, pid: int) -> bool:
-        lock = os.stat(self.process.runtime / "workers/keeper.lock")
-        held = f":{lock.st_ino} "
-        locks = Path("/proc/locks").read_text().splitlines()
-        return any(held in line and f" {pid} " in line for line in locks)
+        with (self.process.runtime / "workers/keeper.lock").open() as lock:
+            if (pid := lock_holder(lock.fileno())) is None:
+                raise PeerError("there is no keeper")
+            return pid
 
     def replace_keeper(self) -> float:
-        """Seconds for which the old one did nothing: all that sleeps is handed on."""
+        """Seconds until another one has all that sleeps; it is started first."""
         keeper = self._keeper()
         began = time.monotonic()
         status, answer = self.process.request("POST", "/upgrade")
@@ -205,20 +187,22 @@ class _Daemon:
     def upgrade(self, count: int) -> list[float]:
         """Milliseconds for which nobody served, of so many that are awake."""
         pauses = list[float]()
-        for instance in self._instances[:count]:
-            status, answer = self.process.request("POST", f"/instances/{instance.name}/upgrade")
+        for number in range(count):
+            status, answer = self.process.request("POST", f"/instances/vm{number}/upgrade")
             if status >= 300:
-                raise PeerError(f"{instance.name}: {status} {answer}")
+                raise PeerError(f"vm{number}: {status} {answer}")
         for line in self.process.log().splitlines():
             if '"succeeded"' in line and (found := re.search(r'"pause_ms": ?([\d.]+)', line)):
                 pauses.append(float(found[1]))
         return pauses[-count:]
 
-    def close(self) -> None:
-        self.process.close()
-        left = [pid for pid in family(os.getpid())[1:] if b"vtpmd" in command_line(pid)]
-        if left:
-            tell(f"still there: {left}")
+    def kill(self) -> None:
+        """Leave no process behind; to stop each in order would wake them all."""
+        self.process.end(signal.SIGKILL)
+        for path in (self.process.runtime / "workers").glob("*.lock"):
+            with path.open() as file:
+                if (pid := lock_holder(file.fileno())) is not None:
+                    os.kill(pid, signal.SIGKILL)
 
 
 def _files_of(pid: int) -> Iterator[int]:

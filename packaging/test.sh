@@ -15,6 +15,7 @@ test_deb() {
 
     [ "$now" ] || now=$(deb "$suite")
     [ "$before" ] || before=$(deb_before "$suite")
+    ! command -v lintian >/dev/null || step "lintian knows no error" lintian --fail-on error "$now"
     fresh=$(fresh_root "$suite")
     rm -rf "$here"
     mkdir -p "$here"
@@ -35,6 +36,37 @@ test_deb() {
     step "purge keeps keyring and states" purge_package
     step "installed again, the TPM is there" install_again
     step "nothing in the journal is an error" quiet_journal
+    finish
+}
+
+# test_image [PACKAGE.deb]: the image's daemon serves a guest that is outside.
+test_image() {
+    local archive here=$out/test-image
+    [ "$(id -u)" = 0 ] || die "only root can start a container of its own"
+    need_packages "${guest_packages[@]}" systemd-container
+    need_package_lists
+    need_venv test
+    tests/guest/image/build.sh build/guest
+
+    archive=$(image "$1")
+    rm -rf "$here"
+    mkdir -p "$here/layout"
+    tar -x -C "$here/layout" -f "$archive"
+    umoci unpack --image "$here/layout:latest" "$here/bundle"
+    install -d -o "$(stat -c %u "$here/bundle/rootfs/var/lib/vtpmd")" "$here/run"
+    "${nspawn[@]}" --directory="$here/bundle/rootfs" --private-network --user=vtpmd \
+        --bind="$here/run:/run/vtpmd" --system-call-filter="$landlock" /usr/bin/vtpmd \
+        </dev/null >"$here/vtpmd.log" 2>&1 &
+    container=$!
+    trap 'kill "$container"' EXIT
+    for _ in $(seq 150); do
+        [ ! -S "$here/run/admin.sock" ] || break
+        kill -0 "$container" 2>/dev/null || break
+        sleep 0.2
+    done
+    leader=$(pgrep -P "$container") || die "the image does not start: see $here/vtpmd.log"
+    step "the first TPM" first_tpm
+    step "a guest boots with it, and top shows it" boot_guest "$here"
     finish
 }
 

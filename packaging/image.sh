@@ -1,4 +1,4 @@
-# Sourced by scripts/package: an OCI image, made without a daemon, and without root where users may have namespaces.
+# Sourced by scripts/package: an OCI image, made without a daemon.
 # shellcheck shell=bash
 
 image_packages=(mmdebstrap umoci)

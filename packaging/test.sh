@@ -29,6 +29,7 @@ test_deb() {
     step "the first TPM, by the steps that the package has named" first_tpm
     step "doctor finds nothing bad" doctor
     step "a guest boots with it, and top shows it" boot_guest "$here"
+    step "the audit log is rotated" rotate
     hold "$here"
     step "this commit's package, while a machine uses its TPM" upgrade_package
     step "removal, while a machine uses its TPM" remove_package
@@ -147,6 +148,14 @@ boot_guest() {
         --log "$1/serial.log" || return 1
     kill "$top" 2>/dev/null || true
     grep -q '^web1  *running' "$1/top.log" && grep -m 1 -B 1 '^web1' "$1/top.log"
+}
+
+rotate() {
+    local log=/var/log/vtpmd/audit.log
+    apt install --no-install-recommends logrotate &&
+        inside setpriv --reuid=vtpmd --regid=vtpmd --clear-groups sh -c "echo line >$log" &&
+        inside logrotate --force /etc/logrotate.d/vtpmd && inside zcat "$log.1.gz" &&
+        inside test ! -e "$log"
 }
 
 hold() {

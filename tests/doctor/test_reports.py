@@ -74,9 +74,8 @@ def info(name: str = "web1", **more: Any) -> InstanceInfo:
 
 def worker(**more: Any) -> WorkerInfo:
     sample: WorkerInfo = filled(WorkerInfo)[0]
-    return replace(
-        sample, **({"storage": "available", "tpm": "on", "version": "", "lockout": False} | more)
-    )
+    well: dict[str, Any] = {"storage": "available", "tpm": "on", "version": "", "lockout": False}
+    return replace(sample, **(well | more))
 
 
 @pytest.mark.parametrize(

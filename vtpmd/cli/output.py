@@ -12,9 +12,9 @@ import click
 from vtpmd.api import names, problems
 from vtpmd.api.codec import time_text
 from vtpmd.api.errors import ClientError
-from vtpmd.api.schema import InstanceInfo, KeySlot, ProviderInfo, SocketAccess, WorkerInfo
+from vtpmd.api.schema import InstanceInfo, KeySlot, Progress, ProviderInfo, SocketAccess, WorkerInfo
 from vtpmd.api.text import printable
-from vtpmd.client import Client
+from vtpmd.client import Client, Tell
 
 from . import files
 from .completion import INSTANCE
@@ -102,6 +102,15 @@ def demand_printable(*texts: str) -> None:
 def say(line: str, err: bool = False) -> None:
     """Print one line, on standard error if `err`; whatever is in it stays in this line."""
     click.echo(printable(line), err=err)
+
+
+def progress(as_json: bool) -> Tell | None:
+    """Shows a person at a terminal how far an operation on several instances is."""
+    return None if as_json or not sys.stderr.isatty() else _show_progress
+
+
+def _show_progress(told: Progress) -> None:
+    say(f"[{told.done}/{told.all}] {told.name}", err=True)
 
 
 def say_wrapped(first: str, text: str) -> None:

@@ -187,6 +187,7 @@ METADATA = Metadata(
     profile="default-v1 without SHA1",
     pcr_banks=("sha256", "sha384"),
     labels=(("tier", "web"),),
+    made_for=f"{bytes(32).hex()}:{bytes(range(32)).hex()}",
     identity=UUID_B,
     data_socket=True,
     autostart=True,

@@ -316,6 +316,15 @@ class Upgraded(Report):
     pause_ms: int
 
 
+class Progress(Report):
+    """One of several instances is done: the `done`th of all. `failure`: why it is not as asked."""
+
+    done: int
+    all: int
+    name: str
+    failure: Failure | None = None
+
+
 class UpgradeResult(Report):
     """Which of the running instances are served by fresh workers now, and which are not.
 

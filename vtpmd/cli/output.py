@@ -10,11 +10,11 @@ from pathlib import Path
 import click
 
 from vtpmd.api import names, problems
-from vtpmd.api.client import Client
 from vtpmd.api.codec import time_text
 from vtpmd.api.errors import ClientError
 from vtpmd.api.schema import InstanceInfo, KeySlot, ProviderInfo, SocketAccess, WorkerInfo
 from vtpmd.api.text import printable
+from vtpmd.client import Client
 
 from . import files
 from .completion import INSTANCE

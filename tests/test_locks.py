@@ -26,9 +26,18 @@ def locked(file: Path) -> Iterator[tuple[Requirement, int]]:
 def wanted(extra: str) -> list[Requirement]:
     """What pyproject.toml asks for, the build included."""
     project = PROJECT["project"]
-    extras = project["optional-dependencies"].get(extra, [])
     requires = PROJECT["build-system"]["requires"]
-    return [Requirement(text) for text in (*project["dependencies"], *extras, *requires)]
+    return [Requirement(text) for text in (*project["dependencies"], *extras(extra), *requires)]
+
+
+def extras(name: str) -> Iterator[str]:
+    """What an extra asks for, also by the names of others."""
+    for text in PROJECT["project"]["optional-dependencies"].get(name, []):
+        if text.startswith(f"{PROJECT['project']['name']}["):
+            for other in Requirement(text).extras:
+                yield from extras(other)
+        else:
+            yield text
 
 
 def test_there_is_a_lock_for_whatever_scripts_install() -> None:
@@ -49,8 +58,7 @@ def test_a_lock_holds_what_the_project_asks_for(file: Path) -> None:
     missing = [
         str(requirement)
         for requirement in wanted(file.stem)
-        if canonicalize_name(requirement.name) != PROJECT["project"]["name"]  # with its own extras
-        and not requirement.specifier.contains(
+        if not requirement.specifier.contains(
             versions.get(canonicalize_name(requirement.name), "0")
         )
     ]

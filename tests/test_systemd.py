@@ -19,6 +19,7 @@ ACCEPTED = {
     "PrivateNetwork=": "key services are in the network",
     "IPAddressDeny=": "where key services are only the administrator knows: README.md",
     "PrivateUsers=": "the admin socket tells users apart by their UIDs",
+    "ProcSubset=": "which boot of the host serves an instance: /proc/sys/kernel/random/boot_id",
     "DeviceAllow=": "from ProtectClock=: char-rtc to read, of which PrivateDevices= has no node",
 }
 """What systemd-analyze names and stays so, and why. Workers have none of it: their own sandbox."""

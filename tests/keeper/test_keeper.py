@@ -175,6 +175,23 @@ def test_nobody_reads_its_memory(keeper: Keeper) -> None:
     fields = dict(line.split(":", 1) for line in status.splitlines())
     assert fields["NoNewPrivs"].strip() == "1"
     assert int(fields["CapEff"], 16) == 0
-    assert int(fields["VmLck"].split()[0]) > 0
+    assert int(fields["VmLck"].split()[0]) > 0  # in secret memory, or in memory that is locked
     assert fields["CoreDumping"].strip() == "0"
     assert fields["Seccomp"].strip() == "2"
+
+
+def test_it_wakes_by_itself_what_is_due(keeper: Keeper) -> None:
+    """A countdown timer of the TPM ends; the daemon may be away."""
+    keeper.keep(1).rest(due=60_000)
+    keeper.keep(2).rest(due=50)
+    keeper.keep(3).rest()
+    keeper.daemon.close()
+    keeper.reconnect()
+    assert keeper.told(NotAwake).uuid == one(2)  # nothing was sealed here
+    assert keeper.asleep() == {one(1), one(2), one(3)}
+
+
+def test_what_is_due_stays_so_when_the_keeper_is_replaced(keeper: Keeper) -> None:
+    keeper.keep(1).rest(due=3000)
+    keeper.replace()
+    assert keeper.told(NotAwake).uuid == one(1)

@@ -316,11 +316,24 @@ class Upgraded(Report):
     pause_ms: int
 
 
+class Progress(Report):
+    """One of several instances is done: the `done`th of all. `failure`: why it is not as asked."""
+
+    done: int
+    all: int
+    name: str
+    failure: Failure | None = None
+
+
 class UpgradeResult(Report):
-    """Which of the running instances are served by fresh workers now, and which are not."""
+    """Which of the running instances are served by fresh workers now, and which are not.
+
+    `asleep`: those that sleep, and will be woken by a fresh one.
+    """
 
     upgraded: tuple[Upgraded, ...]
     failed: tuple[Failure, ...]
+    asleep: tuple[str, ...] = ()
 
 
 class LockoutResult(Report):

@@ -10,13 +10,14 @@ from pathlib import Path
 import click
 
 from vtpmd.api import names, problems
-from vtpmd.api.client import Client
 from vtpmd.api.codec import time_text
 from vtpmd.api.errors import ClientError
 from vtpmd.api.schema import InstanceInfo, KeySlot, ProviderInfo, SocketAccess, WorkerInfo
 from vtpmd.api.text import printable
+from vtpmd.client import Client
 
 from . import files
+from .completion import INSTANCE
 
 HINTS = {
     "unreachable": (
@@ -76,9 +77,11 @@ def _note_json(context: click.Context, _: click.Parameter, value: bool) -> bool:
 json_option = click.option(
     "--json", "as_json", is_flag=True, callback=_note_json, help="Print JSON for programs."
 )
-name_argument = click.argument("name", metavar="NAME|UUID")
-some_names_argument = click.argument("names", metavar="NAME|UUID…", nargs=-1)
-names_argument = click.argument("names", metavar="NAME|UUID…", nargs=-1, required=True)
+name_argument = click.argument("name", metavar="NAME|UUID", type=INSTANCE)
+some_names_argument = click.argument("names", metavar="NAME|UUID…", type=INSTANCE, nargs=-1)
+names_argument = click.argument(
+    "names", metavar="NAME|UUID…", type=INSTANCE, nargs=-1, required=True
+)
 
 
 def client() -> Client:

@@ -329,8 +329,8 @@ class Instance:
         admitted = self._events.write(pid, event)
         if admitted:
             note_event(self._host, self.metadata, event)
-        if event.kind == "client-connected" and self._host.keeper is not None:
-            self._host.keeper.connected(self.metadata.uuid)
+        if self._host.keeper is not None:
+            self._host.keeper.offers.heed(self.metadata.uuid, event.kind)
         if admitted and event.kind in STORAGE | USES and (worker := self.worker) is not None:
             worker.inquire()
         if admitted and event.kind in HAND_OVERS:

@@ -39,6 +39,7 @@ from .errors import (
     WorkerSilentError,
 )
 from .events import OnEvent
+from .machines import process
 from .zygote import WorkerProcess
 
 KILL_TIMEOUT = 5.0
@@ -192,7 +193,7 @@ class Worker:
         if isinstance(message, StatusReply):
             self._storage = printable(message.storage[:MAX_TROUBLE])
             self.counts = Counts.of(message)
-            self.machine = message.machine
+            self.machine = process(message.machine)
         if isinstance(message, UnwrapKey):
             if self.on_unwrap is not None:
                 self.on_unwrap(self, message)

@@ -14,6 +14,7 @@ from .wire.constants import ST
 
 HEADER = Struct(">HII")
 """Tag, size, and command or response code."""
+_HEADER_SIZE = HEADER.size
 EXTRA_USE = TPMA_SESSION.DECRYPT | TPMA_SESSION.ENCRYPT | TPMA_SESSION.AUDIT
 """What a session can do in addition to, or instead of, authorizing."""
 _SIZE = 4
@@ -33,11 +34,6 @@ class PasswordUse:
 
     proof: bytes = field(repr=False)
 
-    @property
-    def acknowledgment_size(self) -> int:
-        """Octets of its TPMS_AUTH_RESPONSE."""
-        return _ACKNOWLEDGMENT_SIZE
-
 
 @dataclass(slots=True)
 class SessionUse:
@@ -54,12 +50,6 @@ class SessionUse:
     def has(self, attribute: int) -> bool:
         """Whether a TPMA_SESSION bit is SET."""
         return bool(self.attributes & attribute)
-
-    @property
-    def acknowledgment_size(self) -> int:
-        """The most octets that its TPMS_AUTH_RESPONSE can have."""
-        session = self.session
-        return _ACKNOWLEDGMENT_SIZE + len(session.nonce_tpm) + digest_size(session.auth_hash)
 
     @property
     def is_password(self) -> bool:
@@ -124,8 +114,11 @@ class Call:
     def framing_size(self) -> int:
         """The most octets of the response that are neither handle nor parameters."""
         if not self.has_sessions:
-            return HEADER.size
-        return HEADER.size + _SIZE + sum(use.acknowledgment_size for use in self.uses)
+            return _HEADER_SIZE
+        size = _HEADER_SIZE + _SIZE + _ACKNOWLEDGMENT_SIZE * len(self.uses)
+        for use in self.sessions:
+            size += len(use.session.nonce_tpm) + digest_size(use.session.auth_hash)
+        return size
 
     @property
     def request(self) -> Request:

@@ -105,7 +105,7 @@ def parse_parameters(tpm: Tpm, call: Call) -> None:
 def run_action(tpm: Tpm, call: Call) -> None:
     """Call the action; marshal what it returns."""
     spec = call.spec
-    ends_orderly = power.ends_orderly(tpm, spec)
+    ends_orderly = tpm.permanent.orderly is not None and power.ends_orderly(tpm, spec)
     tpm.response_room = tpm.buffer_size - call.framing_size
     try:
         result = spec.action(tpm, *call.handles, *call.arguments)

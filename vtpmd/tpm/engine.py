@@ -12,7 +12,7 @@ from typing import Final, Literal
 from . import dispatch, endorsement, identity
 from .call import command_without_handles
 from .command import LONG as LONG_COMMANDS
-from .core import dictionary_attack, pcrs, power
+from .core import countdown, dictionary_attack, pcrs, power
 from .crypto.hashes import HASHES
 from .crypto.resumable import ResumableHash
 from .defect import describe
@@ -199,6 +199,11 @@ class Engine:
         if self.running and not self.failed:
             power.tick(self._tpm)
         return Reply(b"", self._changed())
+
+    @property
+    def next_timer_end(self) -> int | None:
+        """Milliseconds, from the last `tick` on, until a countdown timer ends; None: none runs."""
+        return countdown.next_end(self._tpm)
 
     def startup(self, kind: StartupType, locality: int = 0) -> Reply:
         """Run TPM2_Startup on behalf of the guest."""

@@ -11,8 +11,8 @@ from .wire.base import TPMS_AUTH_COMMAND
 from .wire.constants import ALG, RH
 
 MAX_SESSIONS = 3
-# Looking up a member of an Enum takes 0.1 µs in Python 3.11: many commands need this.
-_PASSWORD = int(RH.RS_PW)
+# Looking up a member of an Enum takes 0.1 µs in Python 3.11: many commands need these.
+_PASSWORD, _NO_ROLE = int(RH.RS_PW), Auth.NONE
 MINIMUM_SIZE = 9
 """Octets of an authorization without nonce and proof."""
 _EMPTY_PASSWORDS = frozenset(
@@ -132,7 +132,7 @@ def authorize_handles(tpm: Tpm, call: Call) -> None:
     position = 0
     try:
         for position, use in enumerate(call.uses):
-            entity, role = None, Auth.NONE
+            entity, role = None, _NO_ROLE
             if position < spec.authorizations:
                 entity, role = call.entities[position], spec.handles[position].auth
             if isinstance(use, PasswordUse):

@@ -82,8 +82,12 @@ class Possession:
     @property
     def certain(self) -> bool:
         """Whether the TPM is ours and what is in use is what is stored as our own."""
-        settled = self.pending is None and not self.awaits and not self.resting
-        return settled and self.handover.state == "ours"
+        return (
+            self.pending is None
+            and not self.absent
+            and not self.resting
+            and self.handover.state == "ours"
+        )
 
     def claim(self, command: bytes, connection: Connection | None) -> bytes | None:
         """Before a command: a refusal, or None when whoever sends it may go on here."""

@@ -10,6 +10,7 @@ from vtpmd.api import names
 from vtpmd.api.codec import time_text
 from vtpmd.api.schema import InstanceInfo
 
+from ..completion import PROVIDER
 from ..output import client, json_option, show_json, show_table
 from ..refreshing import again_and_again, interval_option, times_option
 
@@ -78,7 +79,9 @@ def _labels(
     type=click.Choice((*names.STATES, ASLEEP)),
     help="Only those in this state; may be repeated.",
 )
-@click.option("--provider", metavar="NAME", help="Only those whose key this key provider has.")
+@click.option(
+    "--provider", type=PROVIDER, metavar="NAME", help="Only those whose key this key provider has."
+)
 @click.option(
     "--label",
     "labels",

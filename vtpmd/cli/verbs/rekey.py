@@ -11,6 +11,7 @@ from vtpmd.api.codec import time_text
 from vtpmd.api.names import EXIT_INTERRUPTED
 from vtpmd.api.schema import RekeyRequest, RekeyResult
 
+from ..completion import PROVIDER
 from ..output import client, held_by, json_option, say, some_names_argument
 from ..several import each, one_or_each
 
@@ -35,9 +36,11 @@ class Moment(click.ParamType[datetime]):
 @click.command
 @some_names_argument
 @click.option("--all", "everything", is_flag=True, help="Every instance.")
-@click.option("--provider", help="Every instance whose key this key provider holds.")
+@click.option("--provider", type=PROVIDER, help="Every instance whose key this key provider holds.")
 @click.option("--deep", is_flag=True, help="Also encrypt the state under a new key.")
-@click.option("--to-provider", metavar="PROVIDER", help="Move the key to this key provider.")
+@click.option(
+    "--to-provider", type=PROVIDER, metavar="PROVIDER", help="Move the key to this key provider."
+)
 @click.option(
     "--since",
     type=Moment(),

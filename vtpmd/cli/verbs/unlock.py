@@ -7,6 +7,7 @@ import click
 from vtpmd.api.errors import problem_of
 from vtpmd.api.schema import UnlockRequest
 
+from ..completion import PROVIDER
 from ..output import client, json_option, say, show_json, some_names_argument, state_line
 from ..several import one_or_each
 
@@ -14,7 +15,9 @@ from ..several import one_or_each
 @click.command
 @some_names_argument
 @click.option("--all", "everything", is_flag=True, help="Every locked instance.")
-@click.option("--provider", help="Every locked instance whose key this key provider holds.")
+@click.option(
+    "--provider", type=PROVIDER, help="Every locked instance whose key this key provider holds."
+)
 @json_option
 def command(names: tuple[str, ...], everything: bool, provider: str | None, as_json: bool) -> None:
     """Try at once to get the key of a locked instance, and serve it if it should be served.

@@ -19,7 +19,8 @@ def command(names: tuple[str, ...], everything: bool, as_json: bool) -> None:
     """Let a fresh worker, of the daemon's version, go on with a running TPM.
 
     The virtual machine keeps running and stays connected; its next TPM command waits for some
-    milliseconds. What can't be handed over just now is served on as before.
+    milliseconds. What can't be handed over just now is served on as before. With --all a
+    TPM that sleeps is not woken: whoever wakes it is of the daemon's version then.
     """
     if everything is bool(names):
         raise click.UsageError("Give names of instances, or --all.")
@@ -34,7 +35,9 @@ def command(names: tuple[str, ...], everything: bool, as_json: bool) -> None:
             say(_line(each))
         for failure in results.failed:
             say(f"{failure.name} is served on by its old worker: {failure.detail}", err=True)
-        if not (results.upgraded or results.failed):
+        for name in results.asleep:
+            say(f"{name} sleeps on, and will be woken by a fresh worker")
+        if not (results.upgraded or results.failed or results.asleep):
             say("nothing is running")
     if results.failed:
         sys.exit(problem_of(results.failed[0].code).exit_status)

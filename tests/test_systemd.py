@@ -47,6 +47,20 @@ def test_the_unit_is_valid() -> None:
 
 
 @analyze
+def test_a_machine_of_the_example_is_a_valid_unit_that_wants_the_daemon(tmp_path: Path) -> None:
+    template = UNITS.parent / "examples/systemd/qemu@.service"
+    unit = tmp_path / "qemu@web1.service"
+    unit.write_text(template.read_text())
+    complaints = [
+        line
+        for line in _analyze("verify", unit).splitlines()
+        if unit.name in line and "is not executable" not in line  # not installed here
+    ]
+    assert complaints == []
+    assert "Wants=vtpmd.service\nAfter=vtpmd.service" in unit.read_text()
+
+
+@analyze
 def test_the_unit_is_confined() -> None:
     report = _analyze("security", "--offline=yes", "--no-pager", UNITS / "vtpmd.service")
     exposure = re.search(r"exposure level for vtpmd\.service: ([0-9.]+)", report)

@@ -42,7 +42,9 @@ IDENTITY = identity.Identity(
     {"ecc-p384": bytes(32)},
 )
 _MESSAGES: tuple[Message, ...] = (
-    messages.ZygoteReady(("default-v1", "fips-v1"), ("sha1", "sha256")),
+    messages.ZygoteReady(
+        ("default-v1", "fips-v1"), ("sha1", "sha256"), 1, ("NvIndex.data",), ("NvIndex.gone",)
+    ),
     messages.Spawn(UUID_A, "web1"),
     messages.Spawned(4711),
     messages.SpawnFailed("fork: Cannot allocate memory"),

@@ -24,6 +24,8 @@ from .naming import command_name, response_name
 from .profile import Profile, ProfileError, named
 from .rc import RC, EngineError
 from .response import error_response as refusal
+from .schema import field_names, retired_names
+from .snapshot import VERSION as STATE_VERSION
 from .snapshot import StateError, decode, encode, prepare
 from .state import LoadedObject, Session, StoredState, SuspendedState, Tpm, VolatileState
 from .wire.attributes import TPMA_NV
@@ -32,6 +34,7 @@ from .wire.constants import CC, RH, ST, SU
 __all__ = [
     "LONG_COMMANDS",
     "RC",
+    "STATE_VERSION",
     "EndorsementKey",
     "Engine",
     "EngineError",
@@ -47,7 +50,9 @@ __all__ = [
     "profile_names",
     "refusal",
     "response_name",
+    "retired_fields",
     "rsa_key_sizes",
+    "state_fields",
 ]
 
 StartupType = Literal["clear", "state"]
@@ -358,6 +363,16 @@ class Engine:
         self.defect = f"{type(error).__name__} at " + " < ".join(reversed(where))
         self._tpm.failed = True
         self._tpm.nv_dirty = False
+
+
+def state_fields() -> tuple[str, ...]:
+    """The fields of permanent and volatile state as this version writes it, as `Class.field`."""
+    return tuple(sorted(field_names(StoredState) | field_names(SuspendedState)))
+
+
+def retired_fields() -> tuple[str, ...]:
+    """Fields of older states, which this version reads and passes over."""
+    return tuple(sorted(retired_names()))
 
 
 def compile_ahead() -> None:

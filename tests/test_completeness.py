@@ -32,7 +32,7 @@ REQUESTS = {
 }
 SHARED = {
     *("bundle", "bundling", "describe", "ek_report", "endorsement", "examine", "hand_over", "new"),
-    *("restoring", "turning_back", "announced", "ticket"),
+    *("restoring", "turning_back", "announced", "stored", "ticket"),
 }
 """Modules of operations that are no verb, but what several of them have in common."""
 

@@ -73,7 +73,7 @@ DIRECT = [
     Rule("vtpmd.operations", never=("vtpmd.admin", "pydantic", "h11")),
     # Reads what others' TPMs say: structures and cryptography, and `rc` for the errors of both.
     Rule("vtpmd.attest", only=(f"{TPM}.wire", f"{TPM}.crypto", f"{TPM}.rc"),
-         third_party=("cryptography",)),
+         third_party=("cryptography", "re2")),
     # The keeper parses nothing, and asks for workers as the supervisor does.
     Rule("vtpmd.keeper", only=("vtpmd.ipc", "vtpmd.linux", "vtpmd.spawn"), third_party=()),
     Rule("vtpmd.spawn", only=("vtpmd.ipc", "vtpmd.linux"), third_party=()),
@@ -102,6 +102,7 @@ VTPMCTL = (
     "vtpmd.cli.vtpmctl",
     "vtpmd.cli.verbs",
     "vtpmd.cli.access",
+    "vtpmd.cli.completion",
     "vtpmd.cli.output",
     "vtpmd.cli.refreshing",
     "vtpmd.cli.files",
@@ -136,7 +137,7 @@ REACH = [
          third_party=("structlog", "prometheus_client")),
     *(Rule(module, only=("vtpmd.api", *VTPMCTL), third_party=("click", "rich"), but=VERIFIER)
       for module in VTPMCTL),
-    *(Rule(module, third_party=("click", "cryptography", "gmpy2", "rich", "yaml"),
+    *(Rule(module, third_party=("click", "cryptography", "gmpy2", "re2", "rich", "yaml"),
            only=("vtpmd.api", "vtpmd.attest", "vtpmd.config.document", f"{TPM}.wire",
                  f"{TPM}.crypto", f"{TPM}.rc", *VTPMCTL, *VERIFIER))
       for module in VERIFIER),

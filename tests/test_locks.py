@@ -10,7 +10,8 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parents[1]
-LOCKS = sorted((ROOT / "packaging" / "locks").glob("*.txt"))
+DIRECTORY = ROOT / "packaging" / "locks"
+LOCKS = sorted(DIRECTORY.glob("*.txt"))
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 
 
@@ -25,13 +26,22 @@ def locked(file: Path) -> Iterator[tuple[Requirement, int]]:
 def wanted(extra: str) -> list[Requirement]:
     """What pyproject.toml asks for, the build included."""
     project = PROJECT["project"]
-    extras = project["optional-dependencies"].get(extra, [])
     requires = PROJECT["build-system"]["requires"]
-    return [Requirement(text) for text in (*project["dependencies"], *extras, *requires)]
+    return [Requirement(text) for text in (*project["dependencies"], *extras(extra), *requires)]
+
+
+def extras(name: str) -> Iterator[str]:
+    """What an extra asks for, also by the names of others."""
+    for text in PROJECT["project"]["optional-dependencies"].get(name, []):
+        if text.startswith(f"{PROJECT['project']['name']}["):
+            for other in Requirement(text).extras:
+                yield from extras(other)
+        else:
+            yield text
 
 
 def test_there_is_a_lock_for_whatever_scripts_install() -> None:
-    assert [file.stem for file in LOCKS] == ["fuzz", "runtime", "test"]
+    assert [file.stem for file in LOCKS] == ["fuzz", "package", "runtime", "test"]
 
 
 @pytest.mark.parametrize("file", LOCKS, ids=lambda file: file.stem)
@@ -55,9 +65,10 @@ def test_a_lock_holds_what_the_project_asks_for(file: Path) -> None:
     assert missing == [], "run scripts/lock"
 
 
-def test_what_is_tested_is_what_is_installed() -> None:
-    tested, installed = (
+@pytest.mark.parametrize("installed", ["runtime", "package"])
+def test_what_is_tested_is_what_is_installed(installed: str) -> None:
+    versions, tested = (
         {f"{requirement.name}{requirement.specifier}" for requirement, _ in locked(file)}
-        for file in (LOCKS[2], LOCKS[1])
+        for file in (DIRECTORY / f"{installed}.txt", DIRECTORY / "test.txt")
     )
-    assert installed - tested == set(), "run scripts/lock"
+    assert versions - tested == set(), "run scripts/lock"

@@ -66,6 +66,7 @@ CALLS: dict[names.Route, tuple[Call, Any, object]] = {
         schema.InstanceInfo,
         {"remember": False},
     ),
+    names.DA_RESET: (lambda c: c.da_reset("a b"), schema.LockoutResult, None),
     names.PCRS: (lambda c: c.pcrs("a b"), schema.Digests, None),
     names.UNLOCK: (lambda c: c.unlock("a b"), schema.InstanceInfo, None),
     names.UNLOCK_ALL: (

@@ -24,6 +24,8 @@ CPU = "CPU while idle, ms per second"
 
 _LISTS = 20
 _SECONDS = 5.0
+_SETTLING = 5.0
+"""What soon follows a start has been done by then: blank workers are forked, a keeper is begun."""
 _DESCRIPTORS = 4  # of ours, for an instance
 
 
@@ -61,13 +63,15 @@ def _of(host: Host, served: list[Instance], count: int, scale: float) -> dict[st
             targets.append(_started(served[-1]))
             if supervisor is not None and len(served) == few:
                 private_before = memory_of(supervisor).private
+        shortened = min(1.0, 10 * scale)
+        time.sleep(_SETTLING * shortened)
         workers = [instance.process() for instance in served]
         common = [pid for pid in host.common_processes() if pid not in workers]
         each = [memory_of(process) for process in workers]
         found = {
             PRIVATE: statistics.mean(memory.private for memory in each),
             PSS: statistics.mean(memory.pss for memory in each),
-            CPU: _cpu_of([*workers, *common], _SECONDS * scale) * 1e3,
+            CPU: _cpu_of([*workers, *common], _SECONDS * shortened) * 1e3,
         }
         if common:
             found[COMMON] = sum(memory_of(process).private for process in common)

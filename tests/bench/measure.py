@@ -1,7 +1,9 @@
 """What is timed, one round of all hosts at a time: commands, a recorded boot, start, creation,
 certificates."""
 
+import os
 import re
+import tempfile
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -16,6 +18,8 @@ from tests.bench.workloads import WORKLOADS, Workload
 from tests.peers.client import STARTUP_CLEAR
 from tests.peers.instance import Instance
 
+_SAVE = 6 << 10
+"""Octets that a TPM with endorsement keys and certificates writes for a change."""
 GET_RANDOM = bytes.fromhex("80010000000c0000017b0010")
 Hosts = Mapping[str, Host]
 Instances = Mapping[str, Instance]
@@ -76,6 +80,24 @@ def _recorded_boot(
     for target in targets.values():
         target.close()
     return {name: Samples(samples[name], target.cpu) for name, target in targets.items()}
+
+
+def _synced_writes(hosts: Hosts, instances: Instances, scale: float) -> dict[str, Samples]:
+    """What durability alone costs there: as much as a save, to the file system of the states."""
+    data = os.urandom(_SAVE)
+    samples: dict[str, Samples] = {}
+    for name in (name for name, host in hosts.items() if isinstance(host, VtpmdHost)):
+        with tempfile.TemporaryFile(dir=instances[name].control.parent) as file:
+            os.posix_fallocate(file.fileno(), 0, _SAVE)
+            os.fsync(file.fileno())
+            seconds = []
+            for _ in range(max(3, round(200 * scale))):
+                began = time.perf_counter()
+                os.pwrite(file.fileno(), data, 0)
+                os.fdatasync(file.fileno())
+                seconds.append(time.perf_counter() - began)
+        samples[name] = Samples(seconds)
+    return samples
 
 
 def _starts(hosts: Hosts, instances: Instances, scale: float) -> dict[str, Samples]:
@@ -151,6 +173,7 @@ def measurements(boot: Path) -> list[Measurement]:
         found.append(Measurement(name, True, partial(_recorded_boot, commands)))
     return [
         *found,
+        Measurement("NV_Write 64, its sync alone", True, _synced_writes),
         Measurement("start to first answer", False, _starts),
         Measurement(
             "API create, swtpm_setup",

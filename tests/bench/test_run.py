@@ -49,7 +49,10 @@ def test_both_are_measured_in_each_placement(tmp_path: Path) -> None:
     assert list(run["latency"]) == list(run["geometric_mean"]) == places
     for place in places:
         assert f"\n{place}\n" in done.stdout
-        assert list(run["latency"][place]) == ["NV_Read 64", "NV_Write 64 (durable)"]
+        *commands, sync = run["latency"][place]
+        assert commands == ["NV_Read 64", "NV_Write 64 (durable)"]
+        (synced,) = run["latency"][place].pop(sync).values()
+        assert 0 < synced["median"] < run["latency"][place][commands[1]]["vtpmd"]["p99"]
         for results in run["latency"][place].values():
             for row in (results["vtpmd"], results["swtpm"]):
                 assert len(row["rounds"]) == 2

@@ -38,6 +38,7 @@ CALLS: dict[tuple[str, ...], list[Any]] = {
     ("upgrade", "a"): [answer(schema.Upgraded)],
     ("upgrade", "--all"): [answer(schema.UpgradeResult)],
     ("rekey", "a"): [REKEYED],
+    ("da-reset", "a"): [answer(schema.LockoutResult)],
     ("migrate", "a"): [INFO],
     ("migrate", "a", "--ticket", "OUT"): [b"ticket", INFO],
     ("migrate-check", "--ticket", "BUNDLE"): [answer(schema.MigrateCheck)],
@@ -87,7 +88,7 @@ CALLS: dict[tuple[str, ...], list[Any]] = {
 }
 
 
-ALONE = frozenset({"logs", "verify"})
+ALONE = frozenset({"completion", "logs", "verify"})
 """Verbs that ask no daemon; they have tests of their own."""
 
 

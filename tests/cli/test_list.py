@@ -15,7 +15,7 @@ import pytest
 
 from tests.api.samples import filled
 from tests.api.scripted import http, scripted
-from tests.cli.calls import octets
+from tests.cli.calls import CALLS, octets
 from tests.cli.conftest import Ctl
 from vtpmd.api import schema
 from vtpmd.cli.verbs.list import COLUMNS
@@ -24,17 +24,29 @@ UUIDS = [f"0000000{number}-0000-4000-8000-000000000000" for number in range(4)]
 
 
 def instance(number: int, **fields: object) -> dict[str, Any]:
-    known = filled(schema.InstanceInfo)[1]
+    known = filled(schema.InstanceInfo)[1] | {"labels": {}}
     names = {"name": f"vm{number}", "uuid": UUIDS[number], "asleep": False, "handover": "ours"}
     return {**known, **names, "shares_identity_with": [], **fields}
 
 
 FLEET = {
     "instances": [
-        instance(0, state="running", provider="a", since="2026-01-03T00:00:00Z"),
+        instance(
+            0,
+            state="running",
+            provider="a",
+            since="2026-01-03T00:00:00Z",
+            labels={"tier": "web", "rack": "4"},
+        ),
         instance(1, state="running", provider="b", since="2026-01-01T00:00:00Z", asleep=True),
         instance(2, state="locked", provider="b", since="2026-01-02T00:00:00Z"),
-        instance(3, state="failed", provider="a", since="2026-01-04T00:00:00Z"),
+        instance(
+            3,
+            state="failed",
+            provider="a",
+            since="2026-01-04T00:00:00Z",
+            labels={"tier": "db"},
+        ),
     ]
 }
 
@@ -51,6 +63,11 @@ FLEET = {
         ("--sort since", "1203"),
         ("--sort provider", "0312"),
         ("--provider c", ""),
+        ("--label tier=web", "0"),
+        ("--label tier", "03"),
+        ("--label tier --label rack=4", "0"),
+        ("--label tier=", ""),
+        ("--sort labels --label tier", "03"),
     ],
 )
 @pytest.mark.parametrize("as_json", [False, True])
@@ -76,6 +93,10 @@ def test_columns_are_chosen(ctl: Ctl) -> None:
     result, _ = ctl(["list", "-o", "colour"], [])
     assert result.exit_code == 2
     assert "there is no 'colour'; known are name, uuid," in result.output
+    result, _ = ctl(["list", "--label", "=x"], [])
+    assert result.exit_code == 2
+    result, _ = ctl(["list", "-o", "labels", "--state", "running"], [FLEET])
+    assert "rack=4,tier=web" in result.output.splitlines()
 
 
 def test_watching_asks_again(ctl: Ctl) -> None:
@@ -123,6 +144,35 @@ def test_several_are_started_and_a_failure_stops_none(ctl: Ctl) -> None:
     assert result.exit_code == 0
     assert UUIDS[0] in result.output
     assert UUIDS[1] in result.output
+
+
+@pytest.mark.parametrize("verb", ["start", "stop", "unlock", "upgrade", "rekey", "da-reset"])
+def test_each_of_several_is_asked_for_once(ctl: Ctl, verb: str) -> None:
+    report = CALLS["start" if verb == "start" else verb, "a"][0]
+    result, asked = ctl([verb, "vm0", "vm1", "vm0"], [report, report])
+    assert result.exit_code == 0
+    assert [each.target for each in asked] == [f"/v1/instances/vm{n}/{verb}" for n in (0, 1)]
+    assert result.output.splitlines()[1].startswith("[2/2] ")
+    result, asked = ctl([verb, "vm0", "vm1", "--all"], [])
+    assert (result.exit_code, asked) == (2, [])
+
+
+def test_several_have_settings_changed_and_certificates_renewed(ctl: Ctl) -> None:
+    instance = FLEET["instances"][0]
+    result, asked = ctl(["set", "vm0", "vm1", "--label", "a=b"], [instance, instance])
+    assert [json.loads(each.body) for each in asked] == [{"labels": {"a": "b"}}] * 2
+    renewed = CALLS["ek", "renew", "a"][0]
+    result, asked = ctl(["ek", "renew", "vm0", "vm1", "--json"], [renewed, renewed])
+    assert json.loads(result.output) == {"renewed": [renewed, renewed], "failed": []}
+
+
+def test_several_are_deleted_after_one_question(ctl: Ctl) -> None:
+    result, asked = ctl(["delete", "vm0", "vm1"], [])
+    assert (result.exit_code, asked) == (11, [])
+    assert "Deleting vm0, vm1 destroys" in result.output
+    done = CALLS["delete", "a", "--yes"][0]
+    result, asked = ctl(["delete", "vm0", "vm1", "--yes"], [done, done])
+    assert (result.exit_code, len(asked)) == (0, 2)
 
 
 # --- events ---------------------------------------------------------------------------------------

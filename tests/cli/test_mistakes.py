@@ -199,7 +199,7 @@ COMMANDS: dict[str, tuple[int, tuple[str, ...]]] = {
     "info web2": (5, ("There is no instance 'web2'", "`vtpmctl list` shows every instance")),
     "backup resting ROOT/file": (13, ("it exists, and is not overwritten",)),
     "provider backup local ROOT/keys": (2, ("There is no terminal", "give --passphrase-fd")),
-    "start": (2, ("Give either the name of an instance or --all",)),
+    "start": (2, ("Give names of instances, or --all",)),
 }
 
 

@@ -4,15 +4,17 @@
 """
 
 import os
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from uuid import UUID
 
 from tests.compat import protocol
+from tests.pki.made import make_with_secrets
 from vtpmd.ipc import identity, messages
 from vtpmd.ipc.messages import Message
 from vtpmd.ipc.rules import CODEC
-from vtpmd.pki import authority, store
+from vtpmd.pki import private_key, store
 from vtpmd.pki.contents import Reported
 from vtpmd.pki.entries import Entry, Given, Known, Refused, Revoked, encode, fingerprint
 from vtpmd.storage.anchor import Anchor
@@ -40,6 +42,9 @@ IDENTITY = identity.Identity(
     {"ecc-p384": b"\x00\x0c" + bytes(48)},
     {"ecc-p384": b"a request"},
     {"ecc-p384": bytes(32)},
+)
+GIVEN_BACK = messages.GiveBack(
+    messages.Serve(UUID_A, "web1", KEY, "off", True, True), True, 600000, 7000, 4713
 )
 _MESSAGES: tuple[Message, ...] = (
     messages.ZygoteReady(
@@ -99,15 +104,23 @@ _MESSAGES: tuple[Message, ...] = (
     messages.Detained("a client is in the middle of a request"),
     messages.UseKeeper(600000),
     messages.KeeperUsed(),
-    messages.GiveBack(messages.Serve(UUID_A, "web1", KEY, "off", True, True), True, 600000),
+    GIVEN_BACK,
     messages.TakenBack(),
     messages.Keep(UUID_A, "web1", "best-effort"),
     messages.ReadSleepers((UUID_A, UUID_B)),
-    messages.Sleepers(7),
-    messages.Asleep(UUID_A, True),
+    messages.Sleepers(7, "0.2.0"),
+    messages.Asleep(UUID_A, True, 4713),
     messages.WakeUp(UUID_A),
     messages.Awake(UUID_A, 4711),
     messages.NotAwake(UUID_A, "fork: Cannot allocate memory"),
+    messages.ReplaceKeeper(),
+    messages.KeeperReplaced("0.2.0"),
+    messages.KeeperNotReplaced("the other keeper ended, or took too long"),
+    messages.KeeperPrepared(),
+    messages.HandOn(UUID_A, "web1", "off", False, (), False, (GIVEN_BACK,), 5000, 2),
+    messages.HandOn(UUID_A, "web1", "off", True, (1, 0), True),
+    messages.HandedOn(7, (1, 0), True),
+    messages.KeeperSucceeded(),
     messages.Bequeath(),
     messages.ReadBequest(UUID_A),
     messages.Bequest(UUID_A),
@@ -149,6 +162,10 @@ _MESSAGES: tuple[Message, ...] = (
     messages.ChangeHandOver("declare"),
     messages.HandOverChanged("away", 2, 6),
     messages.HandOverRefused("nothing was migrated"),
+    messages.ResetLockout(),
+    messages.ResetStoredLockout(UUID_A, "web1", KEY, "off", "lent"),
+    messages.LockoutReset(32, True, True),
+    messages.LockoutNotReset("storage", "No space left on device"),
     messages.UnwrapKey(DEK_ID, tuple(slot.encode() for slot in SLOTS)),
     messages.Unwrapped(DEK_ID, bytearray(32)),
     messages.NotUnwrapped(DEK_ID),
@@ -242,9 +259,9 @@ def main() -> None:
 
 
 def _make_authority() -> None:
-    root, root_key, issuer = authority.make(UUID_B)
-    secrets = store.Secrets(root_key, (issuer.key,), authority.new_key())
-    public = store.Public(UUID_B, root, (issuer.chain,), requested=True)
+    public, secrets = make_with_secrets(UUID_B)
+    public = replace(public, requested=True)
+    secrets = replace(secrets, request=private_key.generate())
     directory = os.open(HERE, os.O_RDONLY)
     try:
         store.save(directory, public, secrets, Key(bytearray(AUTHORITY_DEK), DEK_ID, SLOTS))

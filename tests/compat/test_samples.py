@@ -167,7 +167,7 @@ def test_an_authority_is_read_as_ever(tmp_path: Path) -> None:
         os.close(directory)
     assert stored is not None
     assert (stored.public.uuid, stored.public.requested) == (UUID_B, True)
-    assert stored.unseal(AUTHORITY_DEK).request is not None
+    assert stored.unseal(AUTHORITY_DEK).request
 
 
 @pytest.mark.parametrize("request_", REQUESTS, ids=lambda kind: kind.__name__)

@@ -8,7 +8,7 @@ from unittest import mock
 
 from tests.fuzz.demand import demand
 from tests.fuzz.octets import Octets
-from tests.swtpm.fake_host import FakeHost
+from tests.swtpm.fake_host import BUFFER_SIZES, FakeHost
 from vtpmd.api import codec as reports
 from vtpmd.api import http, schema
 from vtpmd.api.client import Client
@@ -24,7 +24,7 @@ from vtpmd.kms.pkcs11 import messages as children
 from vtpmd.swtpm.control import ControlChannel
 from vtpmd.swtpm.data import DataParser, bounded, judge, vendor_set_locality
 from vtpmd.swtpm.parser import RequestParser
-from vtpmd.swtpm.table import MAX_BUFFER, MAX_LOCALITY, MIN_BUFFER
+from vtpmd.swtpm.table import MAX_LOCALITY
 
 QUESTIONS: tuple[Callable[[Client], schema.Report | bytes], ...] = (
     *(Client.list, Client.capabilities, Client.providers, Client.unlock_all),
@@ -199,10 +199,11 @@ def data_listener(data: bytes) -> None:
 def _data_channel(data: bytes, *, tcg_form: bool) -> None:
     """Each write has one answer at most; every octet is in a command, dropped or owed."""
     octets, parser = Octets(data), DataParser(tcg_form=tcg_form)
-    limit = MIN_BUFFER + octets.number(2) % (MAX_BUFFER + 1 - MIN_BUFFER)
+    smallest, largest = BUFFER_SIZES
+    limit = smallest + octets.number(2) % (largest + 1 - smallest)
     received = taken = 0
     while octets:
-        piece = octets.take(octets.number(2) % (MAX_BUFFER + 64))
+        piece = octets.take(octets.number(2) % (largest + 64))
         late = octets.number() & 0x80
         received += len(piece)
         request = parser.feed(piece, limit)
@@ -237,7 +238,8 @@ def control(data: bytes) -> None:
         answers = channel.receive(piece)
         assert not answers or len(answers) >= 4
         assert channel.host.locality <= channel.host.max_locality
-        assert MIN_BUFFER <= channel.host.buffer_size <= MAX_BUFFER
+        smallest, largest = BUFFER_SIZES
+        assert smallest <= channel.host.buffer_size <= largest
 
 
 class _ControlChannel:

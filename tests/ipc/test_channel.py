@@ -167,6 +167,7 @@ def test_the_table_names_every_message_and_reaches_every_state() -> None:
         State.NEW,
         State.AWAITED,
         State.KEEPING,
+        State.KEEPER_AWAITED,
     }
     for cls, rule in RULES.items():
         assert rule.states, cls

@@ -6,7 +6,7 @@ import signal
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar
 from uuid import UUID
@@ -18,8 +18,10 @@ from vtpmd.ipc.messages import (
     STATE_FDS,
     GiveBack,
     Keep,
+    KeeperReplaced,
     Message,
     ReadSleepers,
+    ReplaceKeeper,
     Serve,
     TakenBack,
 )
@@ -44,6 +46,11 @@ def one(number: int) -> UUID:
     return UUID(int=number)
 
 
+def order_of(uuid: UUID) -> GiveBack:
+    """What a worker says that gives this TPM back."""
+    return GiveBack(Serve(uuid, f"web{uuid.int}", make_key()), idle=60_000)
+
+
 @dataclass
 class Sleeper:
     """A worker's end of its channel to the keeper, and what its clients hold."""
@@ -52,16 +59,13 @@ class Sleeper:
     channel: Channel
     clients: list[socket.socket] = field(default_factory=list)
 
-    def order(self) -> GiveBack:
-        return GiveBack(Serve(self.uuid, f"web{self.uuid.int}", make_key()), idle=60_000)
+    def give_back(self, fds: list[int], due: int = 0) -> None:
+        self.channel.send(replace(order_of(self.uuid), due=due), fds)
 
-    def give_back(self, fds: list[int]) -> None:
-        self.channel.send(self.order(), fds)
-
-    def rest(self, clients: int = 2) -> None:
+    def rest(self, clients: int = 2, due: int = 0) -> None:
         """Give back a TPM with so many clients; the keeper has taken it."""
         with estate(clients) as (fds, connected):
-            self.give_back(fds)
+            self.give_back(fds, due)
             assert isinstance(self.answer(), TakenBack)
             self.clients = [client.dup() for client in connected]
 
@@ -110,12 +114,39 @@ class Keeper:
     daemon: Channel
     sleepers: list[Sleeper] = field(default_factory=list)
     held: list[socket.socket] = field(default_factory=list)
+    pending: tuple[int, int] = (0, -1)
+    """Process id and pidfd of the keeper that is to go on."""
 
     def reconnect(self) -> None:
         """Another daemon takes the place of this one."""
         self.daemon.close()
         self.daemon = Channel.connect(self.path, Side.SUPERVISOR, State.KEEPING)
         self.daemon.set_blocking(True)
+
+    def replace(self) -> None:
+        """Another keeper process goes on in the place of this one."""
+        with self.successor() as theirs:
+            self.daemon.send(ReplaceKeeper(), [theirs])
+        self.told(KeeperReplaced)
+        self.follow()
+
+    def follow(self) -> None:
+        """The other process is the keeper now."""
+        assert self.ends()
+        os.waitpid(self.pid, 0)
+        os.close(self.pidfd)
+        self.pid, self.pidfd = self.pending
+
+    @contextmanager
+    def successor(self) -> Iterator[int]:
+        """The other keeper's end of a channel to it; it is prepared."""
+        ours, theirs = Channel.pair()
+        with ours:
+            with theirs:
+                pid = start_keeper([theirs.fileno()])
+            self.pending = pid, os.pidfd_open(pid)
+            assert readable(ours.fileno())
+            yield ours.fileno()
 
     def keep(self, number: int, held: bool = False) -> Sleeper:
         """Tell of an instance whose worker serves; the keeper's end may be held here, too."""
@@ -181,6 +212,6 @@ def kept(directory: Path) -> Iterator[Keeper]:
             end.close()
         keeper.daemon.close()
         if not keeper.ends(0.5):
-            signal.pidfd_send_signal(pidfd, signal.SIGKILL)
-        os.waitpid(pid, 0)
-        os.close(pidfd)
+            signal.pidfd_send_signal(keeper.pidfd, signal.SIGKILL)
+        os.waitpid(keeper.pid, 0)
+        os.close(keeper.pidfd)

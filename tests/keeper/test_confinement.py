@@ -55,6 +55,11 @@ def test_it_can_t(act: Callable[[], object]) -> None:
     assert _in_child(act, system_calls.forbid_others).startswith("PermissionError")
 
 
+def _close() -> None:
+    confinement.confine()
+    confinement.seal()
+
+
 def test_what_it_is_for_it_can() -> None:
     lock = os.memfd_create("lock")
     parent = os.pidfd_open(os.getpid())
@@ -73,7 +78,7 @@ def test_what_it_is_for_it_can() -> None:
         signal.pidfd_send_signal(parent, 0)
 
     try:
-        assert not _in_child(work, confinement.confine)
+        assert not _in_child(work, _close)
     finally:
         os.close(lock)
         os.close(parent)

@@ -54,7 +54,8 @@ def keeper(epoll: Epoll, short_path: Path) -> Iterator[Keeper]:
     path = short_path / "keeper"
     ours, theirs = Channel.pair()
     with theirs, sockets.listen(path, mode=0o600, kind=socket.SOCK_SEQPACKET) as listener:
-        thread = threading.Thread(target=Loop(listener, Spawner(ours)).run, daemon=True)
+        loop = Loop(listener, -1, Spawner(ours))
+        thread = threading.Thread(target=loop.run, daemon=True)
         thread.start()
         with closing(Channel.connect(path, Side.SUPERVISOR, State.KEEPING)) as daemon:
             daemon.set_blocking(True)

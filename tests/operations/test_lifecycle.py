@@ -15,7 +15,7 @@ from vtpmd.operations.delete import delete
 from vtpmd.operations.info import info as info_of
 from vtpmd.operations.start import start
 from vtpmd.operations.stop import stop
-from vtpmd.supervisor import serving
+from vtpmd.supervisor import pauses
 from vtpmd.supervisor.fleet import Fleet
 
 
@@ -36,7 +36,7 @@ async def test_a_locked_instance_can_be_stopped_and_deleted(stage: Stage) -> Non
 async def test_a_worker_that_keeps_crashing_is_tried_again_slowly(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(serving, "MAX_CRASHES", 1)
+    monkeypatch.setattr(pauses, "MAX_CRASHES", 1)
     await create(stage.fleet, wanted("web1"))
     await create(stage.fleet, wanted("web2"))
     for attempts in (1, 0):

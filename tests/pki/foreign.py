@@ -83,6 +83,8 @@ class Authority:
     end: timedelta = 365 * DAY
     key: Any = field(default_factory=lambda: ec.generate_private_key(ec.SECP256R1()))
     padding: int = 0
+    more: tuple[tuple[x509.ExtensionType, bool], ...] = ()
+    """Further extensions, and whether they are critical."""
 
     def __post_init__(self) -> None:
         above = self.above or self
@@ -102,6 +104,8 @@ class Authority:
         if self.padding:
             blob = x509.UnrecognizedExtension(STRANGE, bytes(self.padding))
             builder = builder.add_extension(blob, critical=False)
+        for extension, critical in self.more:
+            builder = builder.add_extension(extension, critical)
         self.certificate = builder.sign(above.key, hashes.SHA256())
         if self.weak is not None:
             self.certificate = above.sign_weakly(self.certificate, self.weak)

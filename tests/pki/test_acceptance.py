@@ -3,15 +3,17 @@
 import os
 import time
 from collections.abc import Mapping
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
+from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.pki.foreign import DAY, FAULTS, REPORTED, Authority, der, pem, public
-from vtpmd.pki import authority
+from tests.pki.foreign import DAY, FAULTS, REPORTED, STRANGE, Authority, der, name, pem, public
+from tests.pki.made import new_key
 from vtpmd.pki.acceptance import Tpm, accept
 from vtpmd.pki.certificates import Certificates
 from vtpmd.pki.chains import accept_issuer
@@ -249,7 +251,7 @@ SAMPLE_TPM = Tpm({"ecc-p256": public(_KEY)}, REPORTED)
 
 
 def test_an_issuer_for_the_own_authority() -> None:
-    key = authority.new_key()
+    key = new_key()
     root = Authority("root")
     issuer = Authority("ours", root, path_length=0, key=key)
     chain = accept_issuer(key.public_key(), "f", pem(root.certificate, issuer.certificate))
@@ -269,9 +271,38 @@ def test_an_issuer_for_the_own_authority() -> None:
             accept_issuer(key.public_key(), "f", octets)
 
 
+DIRECTORY = x509.DirectoryName(name("somebody"))
+CONSTRAINTS: dict[str, tuple[x509.ExtensionType, bool, str]] = {
+    "unknown and critical": (x509.UnrecognizedExtension(STRANGE, b""), True, "not understood"),
+    "unknown": (x509.UnrecognizedExtension(STRANGE, b""), False, ""),
+    "other kinds of names": (x509.NameConstraints([x509.DNSName("a.example")], None), True, ""),
+    "permitted names": (x509.NameConstraints([DIRECTORY], None), True, "constrained"),
+    "excluded names": (x509.NameConstraints(None, [DIRECTORY]), False, "constrained"),
+    "policies": (x509.PolicyConstraints(0, None), True, ""),
+}
+
+
+@pytest.mark.parametrize("constraint", CONSTRAINTS)
+def test_what_an_authority_is_constrained_to(
+    tpm: Tpm, keys: dict[str, Any], constraint: str
+) -> None:
+    """Of its own authority, of an issuer between, and of an issuer for the own authority."""
+    extension, critical, reason = CONSTRAINTS[constraint]
+    more = ((extension, critical),)
+    root, own = Authority("root"), new_key()
+    for chain in ([Authority("a", more=more)], [root, Authority("between", root, more=more)]):
+        files = {"f": pem(*(each.certificate for each in chain))}
+        files["x"] = pem(chain[-1].certify(keys["ecc-p256"]))
+        with pytest.raises(RefusedError, match=reason) if reason else nullcontext():
+            accepted(tpm, files)
+    issuer = Authority("ours", root, key=own, more=more)
+    with pytest.raises(RefusedError, match=reason) if reason else nullcontext():
+        accept_issuer(own.public_key(), "f", pem(root.certificate, issuer.certificate))
+
+
 def test_an_issuer_whose_chain_no_tpm_could_hold() -> None:
     """Else each TPM that is made from then on would refuse it."""
-    key = authority.new_key()
+    key = new_key()
     above = [Authority("root")]
     for number in range(8):
         above.append(Authority(f"below {number}", above[-1]))

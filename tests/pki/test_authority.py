@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import ExtensionOID, NameOID
 
 from tests.pki.foreign import REPORTED, pem
+from tests.pki.made import make, new_key
 from vtpmd.pki import authority
 from vtpmd.pki.authority import Issuer, Terms
 from vtpmd.pki.certificates import Certificates
@@ -29,8 +30,7 @@ def openssl(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
 
 @pytest.fixture
 def made() -> tuple[x509.Certificate, Issuer]:
-    root, _, issuer = authority.make(AUTHORITY)
-    return root, issuer
+    return make(AUTHORITY)
 
 
 @pytest.fixture
@@ -126,7 +126,7 @@ def test_a_revocation_list(
 
 
 def test_a_subordinate_authority_of_openssl(tmp_path: Path, keys: dict[str, Any]) -> None:
-    key = authority.new_key()
+    key = new_key()
     request = authority.request(AUTHORITY, key)
     (tmp_path / "sub.csr").write_bytes(request.public_bytes(Encoding.PEM))
     made = openssl(
@@ -156,7 +156,7 @@ def test_a_subordinate_authority_of_openssl(tmp_path: Path, keys: dict[str, Any]
 
 
 def test_two_hosts_have_authorities_of_other_names() -> None:
-    one, other = authority.make(UUID(int=1 << 100))[0], authority.make(UUID(int=2 << 100))[0]
+    one, other = make(UUID(int=1 << 100))[0], make(UUID(int=2 << 100))[0]
     assert one.subject != other.subject
     assert one.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
 

@@ -11,6 +11,7 @@ from cryptography.hazmat.primitives.hashes import SHA384
 from cryptography.x509.oid import ExtensionOID
 
 from tests.pki.foreign import REPORTED, pem
+from tests.pki.made import make
 from tests.pki.test_authority import AUTHORITY, KINDS, TPM, URLS
 from vtpmd.pki import authority
 from vtpmd.pki.authority import Terms
@@ -29,7 +30,7 @@ def findings(file: Path, certificate: x509.Certificate) -> str:
 
 
 def test_the_authority(tmp_path: Path) -> None:
-    root, _, issuer = authority.make(AUTHORITY)
+    root, issuer = make(AUTHORITY)
     for certificate in (root, issuer.certificate):
         assert findings(tmp_path / "ca.pem", certificate) == ""
 
@@ -37,7 +38,7 @@ def test_the_authority(tmp_path: Path) -> None:
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("form", FORMS)
 def test_ek_certificates(tmp_path: Path, keys: dict[str, Any], kind: str, form: str) -> None:
-    _, _, issuer = authority.make(AUTHORITY)
+    _, issuer = make(AUTHORITY)
     subject, terms = FORMS[form]
     certificate = authority.issue(issuer, keys[kind], REPORTED, subject, terms)
     assert findings(tmp_path / "ek.pem", certificate) == ""
@@ -45,7 +46,7 @@ def test_ek_certificates(tmp_path: Path, keys: dict[str, Any], kind: str, form: 
 
 def test_it_finds_what_is_wrong(tmp_path: Path, keys: dict[str, Any]) -> None:
     """Without a subject, and its alternative name not critical (RFC 5280, 4.1.2.6)."""
-    _, _, issuer = authority.make(AUTHORITY)
+    _, issuer = make(AUTHORITY)
     good = authority.issue(issuer, keys["ecc-p256"], REPORTED, "", Terms())
     builder = x509.CertificateBuilder(
         good.issuer,

@@ -19,7 +19,7 @@ from vtpmd.operations.create import create
 from vtpmd.operations.info import info as info_of
 from vtpmd.operations.stop import stop
 from vtpmd.operations.upgrade import upgrade
-from vtpmd.supervisor import keeper as keeper_module
+from vtpmd.supervisor import keeper_offers
 
 _PASSWORD = "00000009" + "40000009" + "0000" + "00" + "0000"
 _INDEX = "01500000"
@@ -35,7 +35,7 @@ NV_READ = "8002000000230000014e" + "40000001" + _INDEX + _PASSWORD + "0008" + "0
 @pytest.fixture
 async def stage(nursery: trio.Nursery, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Stage]:
     """Nothing sleeps; the keeper is there as soon as QEMU is."""
-    monkeypatch.setattr(keeper_module, "_SPARED_CONNECTED", 0.0)
+    monkeypatch.setattr(keeper_offers, "_SPARED_CONNECTED", 0.0)
     async with staged(nursery) as stage:
         yield stage
 
@@ -104,6 +104,21 @@ async def test_after_an_upgrade_too(stage: Stage) -> None:
         await started(guest)
         await left(stage, info)
         await upgrade(stage.fleet, "web1")
+        await left(stage, info)
+        await crash(stage, info)
+        await reset(guest)
+
+
+async def test_after_the_keeper_was_replaced_too(stage: Stage) -> None:
+    """What a worker has left with one keeper is with the next, and what it leaves later as well."""
+    info, keeper = await create(stage.fleet, wanted("web1")), stage.host.keeper
+    assert keeper is not None
+    with attached(info) as guest:
+        await started(guest)
+        await left(stage, info)
+        await keeper.replace()
+        await crash(stage, info)
+        await reset(guest)
         await left(stage, info)
         await crash(stage, info)
         await reset(guest)

@@ -16,7 +16,7 @@ from vtpmd.operations.create import create
 from vtpmd.operations.info import info
 from vtpmd.operations.start import start
 from vtpmd.storage.errors import StorageError
-from vtpmd.supervisor import reasons, serving
+from vtpmd.supervisor import pauses, reasons, serving
 from vtpmd.supervisor.metadata import Metadata
 from vtpmd.supervisor.registry import Registry
 from vtpmd.supervisor.worker import Worker
@@ -64,7 +64,7 @@ async def test_a_defect_while_it_runs_leaves_it_to_its_worker(
 async def test_a_start_begins_anew_to_count_crashes(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(serving, "MAX_CRASHES", 1)
+    monkeypatch.setattr(pauses, "MAX_CRASHES", 1)
     found = await create(stage.fleet, CreateRequest(name="web1"))
     assert "next attempt in" in await crash(stage, found)
     found = await stage.until("web1", "running")
@@ -79,7 +79,7 @@ async def test_whoever_connects_to_what_keeps_crashing_is_turned_away_and_told_i
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The socket stays: a machine is refused at once, and served again without anybody's help."""
-    monkeypatch.setattr(serving, "MAX_CRASHES", 0)
+    monkeypatch.setattr(pauses, "MAX_CRASHES", 0)
     found = await create(stage.fleet, CreateRequest(name="web1"))
     await crash(stage, found)
     with capture_logs() as logs:
@@ -94,8 +94,8 @@ async def test_whoever_connects_to_what_keeps_crashing_is_turned_away_and_told_i
 async def test_what_keeps_crashing_is_tried_again_slowly(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(serving, "MAX_CRASHES", 0)
-    monkeypatch.setattr(serving, "SLOW", 0.05)
+    monkeypatch.setattr(pauses, "MAX_CRASHES", 0)
+    monkeypatch.setattr(pauses, "SLOW", 0.05)
     found = await create(stage.fleet, CreateRequest(name="web1"))
     for _ in range(3):
         assert found.worker is not None

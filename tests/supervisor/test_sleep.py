@@ -1,5 +1,6 @@
 """TPMs that nobody uses sleep, and wake for whoever wants them, whatever ends meanwhile."""
 
+import errno
 import hashlib
 import os
 import resource
@@ -27,8 +28,8 @@ from vtpmd.operations.migrate import migrate
 from vtpmd.operations.pcr import pcr
 from vtpmd.operations.rekey import rekey
 from vtpmd.operations.stop import stop
-from vtpmd.operations.upgrade import upgrade
-from vtpmd.supervisor import serving_lock
+from vtpmd.operations.upgrade import upgrade, upgrade_all
+from vtpmd.supervisor import keeper_process, serving_lock
 
 IDLE = 0.3
 STOPS = 20  # seconds, of which a stop takes a part of one
@@ -56,6 +57,11 @@ async def asleep(stage: Stage, name: str = "web1") -> None:
 async def awake(stage: Stage, name: str = "web1") -> None:
     instance = stage.fleet.find(name)
     await until(lambda: not instance.asleep)
+
+
+async def other_keeper(stage: Stage, before: int | None) -> None:
+    """Wait until the kernel says that another process than `before` is the keeper."""
+    await until(lambda: keeper_of(stage.host.configuration) not in (None, before))
 
 
 async def test_what_nobody_uses_sleeps_until_somebody_does(dormitory: Stage) -> None:
@@ -99,6 +105,68 @@ async def test_one_that_sleeps_is_upgraded(dormitory: Stage) -> None:
     upgraded = await upgrade(dormitory.fleet, "web1")
     assert pid_of(await info_of(dormitory.fleet, "web1")) == upgraded.pid
     await asleep(dormitory)
+
+
+async def test_all_are_upgraded_while_one_sleeps_on(dormitory: Stage) -> None:
+    """Another keeper has it, which wakes it; neither the KMS nor its machine is asked."""
+    info = await create(dormitory.fleet, wanted("web1"))
+    with attached(info) as guest:
+        await started(guest)
+        event = bytes([7] * 32)
+        await guest.tpm(EXTEND_16 + event.hex())
+        await asleep(dormitory)
+        dormitory.provider.fault = KeyUnavailableError("the KMS is down", retry=True)
+        for _ in range(2):
+            before = keeper_of(dormitory.host.configuration)
+            result = await upgrade_all(dormitory.fleet)
+            assert (result.upgraded, result.failed, result.asleep) == ((), (), ("web1",))
+            await other_keeper(dormitory, before)
+            info = await info_of(dormitory.fleet, "web1")
+            assert info.asleep
+            assert f"QEMU (pid {os.getpid()}) stays connected" in info.reason
+        value = hashlib.sha256(bytes(32) + event).hexdigest()
+        assert (await pcr(dormitory.fleet, "web1")).banks["sha256"][16] == value
+        assert len(await guest.tpm(GET_RANDOM_16)) == 28
+        await asleep(dormitory)
+
+
+async def test_where_the_keeper_can_t_be_replaced_sleepers_are_woken(
+    dormitory: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await create(dormitory.fleet, wanted("web1"))
+    await asleep(dormitory)
+    keeper = keeper_of(dormitory.host.configuration)
+
+    def start(fds: object) -> int:
+        raise OSError(errno.EAGAIN, "no process")
+
+    monkeypatch.setattr(keeper_process, "start_keeper", start)
+    result = await upgrade_all(dormitory.fleet)
+    assert [each.name for each in result.upgraded] == ["web1"]
+    assert result.asleep == ()
+    assert keeper_of(dormitory.host.configuration) == keeper
+    await asleep(dormitory)
+
+
+async def test_who_wakes_while_the_keeper_is_replaced_is_answered(dormitory: Stage) -> None:
+    names = [f"web{number}" for number in range(3)]
+    infos = [await create(dormitory.fleet, wanted(name)) for name in names]
+    keeper = dormitory.host.keeper
+    assert keeper is not None
+    with ExitStack() as machines:
+        guests = [machines.enter_context(attached(info)) for info in infos]
+        for guest in guests:
+            await started(guest)
+        for name in names:
+            await asleep(dormitory, name)
+        before = keeper_of(dormitory.host.configuration)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(keeper.replace)
+            while keeper_of(dormitory.host.configuration) == before:
+                for guest in guests:
+                    assert len(await guest.tpm(GET_RANDOM_16)) == 28
+        for guest in guests:
+            assert len(await guest.tpm(GET_RANDOM_16)) == 28
 
 
 async def test_without_the_keeper_what_slept_goes_on_from_duplicates(dormitory: Stage) -> None:

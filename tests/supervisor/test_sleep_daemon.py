@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.compat.test_workers import OTHER_VERSION
 from tests.supervisor.harness import (
     GET_RANDOM_8,
     STARTUP_CLEAR,
@@ -18,6 +19,7 @@ from tests.supervisor.harness import (
     until,
 )
 from tests.worker.harness import READ_CLOCK, Qemu, tpm
+from vtpmd import __version__
 from vtpmd.supervisor import serving_lock
 
 IDLE = "idle_timeout: 0.3\nsockets: {data_socket: true}"
@@ -62,6 +64,35 @@ def test_a_daemon_that_is_away_is_not_missed(daemon: Daemon) -> None:
             until(lambda: serving_lock.holder(adoption) is None)
             asleep(daemon)
         assert " asleep " in daemon.ctl("list").stdout
+
+
+def test_a_keeper_of_another_version_is_replaced_while_what_sleeps_sleeps_on(root: Path) -> None:
+    """By the next daemon, unasked. Who wakes then is served by a worker of the new version."""
+    other = {"PYTHONPATH": str(OTHER_VERSION), "PYTHON_VTPMD": "older"}
+    daemon = Daemon(root, IDLE.replace("0.3", "2"), other)
+    try:
+        info = daemon.control("create", "web1")
+        assert info["worker"]["version"] == "0.0.9"
+        assert "of vtpmd 0.0.9" in daemon.ctl("info", "web1").stdout
+        power_on(info)
+        assert execute(info, STARTUP_CLEAR)[0] == 0
+        asleep(daemon)
+        before = keeper_of(daemon)
+        daemon.end()
+        daemon.environment.pop("PYTHON_VTPMD")
+        daemon.environment.pop("PYTHONPATH")
+        daemon.start()
+        until(lambda: keeper_of(daemon) not in (None, before))
+        assert daemon.control("info", "web1")["asleep"]
+        assert execute(info, GET_RANDOM_8)[0] == 0
+        assert daemon.until("web1", lambda info: info["worker"])["version"] == __version__
+        daemon.end()  # the same version finds the same keeper
+        keeper = keeper_of(daemon)
+        daemon.start()
+        asleep(daemon)
+        assert keeper_of(daemon) == keeper
+    finally:
+        daemon.clean_up()
 
 
 def test_a_host_that_goes_down_has_cut_nobody_off_who_sleeps(daemon: Daemon) -> None:

@@ -51,6 +51,9 @@ CELLS: dict[Act, tuple[Problem | None, ...]] = {
     Act.SET: (None, None, None, None, None, None, DAMAGED, ABSENT, None, None, None, None),
     Act.IDENTIFY: (None, None, None, None, HOST, KEY, DAMAGED, ABSENT, COMES, None, None, None),
     Act.CERTIFY: (None, None, None, None, HOST, KEY, DAMAGED, ABSENT, COMES, None, GOES, None),
+    Act.RESET_LOCKOUT: (
+        *(None, None, None, None, HOST, KEY, DAMAGED, ABSENT, COMES, None, GOES, None),
+    ),
     Act.UPGRADE: (RESTS, None, RESTS, RESTS, HOST, KEY, DAMAGED, ABSENT, COMES, None, None, None),
     Act.READ_PCRS: (RESTS, None, RESTS, RESTS, None, None, None, ABSENT, COMES, None, None, None),
 }

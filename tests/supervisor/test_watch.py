@@ -3,7 +3,7 @@
 import os
 import signal
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import pytest
 import trio
@@ -130,6 +130,68 @@ async def test_what_it_says_of_its_storage_is_shown_as_a_text(
             peer.send(StatusReply(REPLY.uuid, "web1", storage=said))
             await trio.testing.wait_all_tasks_blocked()
             assert worker.trouble == shown
+        _end(worker)
+    peer.close()
+
+
+class Idle:
+    """An instance that has to be looked at every half a minute, as one does that answers."""
+
+    def __init__(self, due: float) -> None:
+        self._due = due
+        self.late = 0.0
+
+    def look(self) -> float:
+        now = trio.current_time()
+        if now >= self._due:
+            self.late = max(self.late, now - self._due)
+            self._due = now + INTERVAL
+        return self._due
+
+
+class Rounds(list[Idle]):
+    """`rounds`: how often somebody goes has gone through them."""
+
+    rounds = 0
+
+    def __iter__(self) -> Iterator[Idle]:
+        self.rounds += 1
+        return super().__iter__()
+
+
+@pytest.mark.parametrize(("instances", "most"), [(0, 12), (1, 14), (5, 20), (1000, 60)])
+async def test_an_idle_host_is_left_alone(
+    instances: int, most: int, nursery: trio.Nursery, autojump_clock: trio.testing.MockClock
+) -> None:
+    """A minute of a daemon whose TPMs nobody uses; yet none is looked at late."""
+    began = trio.current_time()
+    idle = Rounds(Idle(began + number * INTERVAL / instances) for number in range(instances))
+    nursery.start_soon(watch, idle)
+    await trio.sleep(2 * INTERVAL)
+    assert idle.rounds <= most
+    assert max((each.late for each in idle), default=0.0) <= watching.ROUND
+
+
+async def test_who_answers_is_due_when_it_is_asked_again(
+    nursery: trio.Nursery, autojump_clock: trio.testing.MockClock
+) -> None:
+    worker, peer, process = serving()
+    with process:
+        nursery.start_soon(worker.run)
+        await trio.sleep(INTERVAL)
+        worker.look()
+        asked = trio.current_time()
+        assert worker.due == asked + PATIENCE
+        peer.receive()
+        peer.send(REPLY)
+        await trio.testing.wait_all_tasks_blocked()
+        assert worker.due == asked + INTERVAL
+        await trio.sleep(INTERVAL)
+        worker.look()
+        await trio.sleep(PATIENCE)
+        worker.look()
+        assert worker.silent
+        assert worker.due > trio.current_time()
         _end(worker)
     peer.close()
 

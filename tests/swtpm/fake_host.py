@@ -3,6 +3,8 @@
 from vtpmd.swtpm.host import ChannelSettings, Connection, ControlError
 from vtpmd.swtpm.table import BlobType, Result
 
+BUFFER_SIZES = (2808, 4096)
+
 
 class FakeHost(ChannelSettings):
     """Implements every role of `swtpm.host.Host`; `calls` is what happened to the TPM."""
@@ -12,6 +14,7 @@ class FakeHost(ChannelSettings):
         self.settings = self
         self.power = self.measurement = self.migration = self
         self.running = False
+        self.buffer_sizes = BUFFER_SIZES
         self.established = False
         self.calls: list[object] = []
         self.blobs: dict[BlobType, bytes] = {}

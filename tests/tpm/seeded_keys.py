@@ -3,7 +3,7 @@
 The oracles are implementations in pure Python.
 """
 
-from dilithium_py.ml_dsa import ML_DSA_44, ML_DSA_65
+from dilithium_py.ml_dsa import ML_DSA_44, ML_DSA_65, ML_DSA_87
 from kyber_py.ml_kem import ML_KEM_768, ML_KEM_1024
 
 from tests.tpm import areas
@@ -12,7 +12,11 @@ from tests.tpm.harness import Password, Result, Tester, sized
 from vtpmd.tpm.wire.constants import ALG, CC, MLDSA_PARMS, MLKEM_PARMS
 
 KEMS = {MLKEM_PARMS.MLKEM_768: ML_KEM_768, MLKEM_PARMS.MLKEM_1024: ML_KEM_1024}
-SIGNERS = {MLDSA_PARMS.MLDSA_44: ML_DSA_44, MLDSA_PARMS.MLDSA_65: ML_DSA_65}
+SIGNERS = {
+    MLDSA_PARMS.MLDSA_44: ML_DSA_44,
+    MLDSA_PARMS.MLDSA_65: ML_DSA_65,
+    MLDSA_PARMS.MLDSA_87: ML_DSA_87,
+}
 KEM_SEED, SIGNING_SEED = bytes(range(64)), bytes(range(32))
 ATTRIBUTES = USER_AUTH | NO_DA
 H1, H2 = 0x100, 0x200

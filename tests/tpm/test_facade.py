@@ -8,7 +8,7 @@ from pkgutil import walk_packages
 import pytest
 
 from tests.tpm import areas
-from tests.tpm.harness import EnginePeer, HostClock, Tester
+from tests.tpm.harness import EnginePeer, HostClock, Password, Tester
 from tests.tpm.raw import code_of, framed
 from vtpmd import tpm
 from vtpmd.tpm.engine import (
@@ -24,7 +24,7 @@ from vtpmd.tpm.engine import (
     rsa_key_sizes,
 )
 from vtpmd.tpm.rc import RC, TpmError
-from vtpmd.tpm.wire.constants import ALG, CAP, CC, PT
+from vtpmd.tpm.wire.constants import ALG, CAP, CC, PT, RH, SU
 
 
 def test_facts_are_those_that_the_guest_is_told(tester: Tester, engine_peer: EnginePeer) -> None:
@@ -115,3 +115,43 @@ def test_what_the_engine_raises_is_one_tree() -> None:
     for error in raised:
         assert issubclass(error, EngineError)
         assert error.__name__.endswith("Error")
+
+
+def test_lockout_is_reset_as_the_command_does_it(tester: Tester, engine_peer: EnginePeer) -> None:
+    """The same state as after TPM2_DictionaryAttackLockReset; a Shutdown stays in force."""
+    handle = areas.loaded_primary(tester, areas.sealed(), auth=b"secret", data=b"data")
+    engine = engine_peer.engine
+    assert (engine.failed_tries, engine.in_lockout) == (0, False)
+    assert engine.reset_lockout().nv is None
+    for count in range(3):
+        assert not engine.in_lockout
+        tester.run(CC.UNSEAL, [handle], auths=[Password(b"guess")])
+        assert engine.failed_tries == count + 1
+    assert engine.in_lockout
+    restored = EnginePeer.restored(engine.permanent())
+    other = Tester(restored)
+    other.run(CC.STARTUP, params=SU.CLEAR.to_bytes(2))
+    assert other.run(CC.DICTIONARY_ATTACK_LOCK_RESET, [RH.LOCKOUT], auths=[Password()]).rc == 0
+    reply = engine.reset_lockout()
+    assert reply.nv == engine.permanent()
+    assert (engine.failed_tries, engine.in_lockout) == (0, False)
+    assert (restored.engine.failed_tries, restored.engine.in_lockout) == (0, False)
+    engine.shutdown("clear")
+    engine.power_on()
+    engine.startup("clear")
+    assert engine.failed_tries == 0
+
+
+def test_lockout_is_reset_in_a_tpm_that_is_off_and_stays_orderly(
+    tester: Tester, engine_peer: EnginePeer
+) -> None:
+    handle = areas.loaded_primary(tester, areas.sealed(), auth=b"secret", data=b"data")
+    tester.run(CC.UNSEAL, [handle], auths=[Password(b"guess")])
+    engine_peer.engine.shutdown("clear")
+    stored = Engine.restore(engine_peer.engine.permanent(), os.urandom, HostClock())
+    reply = stored.reset_lockout()
+    assert reply.nv is not None
+    again = Engine.restore(reply.nv, os.urandom, HostClock())
+    again.power_on()
+    assert again.startup("clear").response[6:10] == bytes(4)
+    assert again.failed_tries == 0  # a disorderly one would have counted as a try

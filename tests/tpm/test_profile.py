@@ -56,9 +56,14 @@ def test_sha3_is_in_a_profile_of_its_own() -> None:
 def test_pqc_has_what_version_185_brought() -> None:
     profile = PROFILES["pqc-v1"]
     more = profile.algorithms - DEFAULT.algorithms
-    assert more == {ALG.MLKEM, ALG.MLDSA, ALG.HASH_MLDSA, ALG.HKDF}
+    assert more == {
+        *(ALG.MLKEM, ALG.MLDSA, ALG.HASH_MLDSA, ALG.HKDF),
+        *(ALG.EDDSA, ALG.HASH_EDDSA),
+    }
+    curves = {ECC_CURVE.CURVE_25519, ECC_CURVE.CURVE_448}
+    assert profile.ecc_curves == DEFAULT.ecc_curves | curves
     assert profile.mlkem_parms == {MLKEM_PARMS.MLKEM_768, MLKEM_PARMS.MLKEM_1024}
-    assert profile.mldsa_parms == {MLDSA_PARMS.MLDSA_44, MLDSA_PARMS.MLDSA_65}
+    assert profile.mldsa_parms == set(MLDSA_PARMS)
     assert DEFAULT.mlkem_parms == DEFAULT.mldsa_parms == frozenset()
     newer = {
         CC.VERIFY_SEQUENCE_COMPLETE,
@@ -77,14 +82,15 @@ def test_limits_follow_the_largest_keys() -> None:
     """Only of profiles that have such keys: others refuse what they refused before."""
     profile = PROFILES["pqc-v1"]
     limits = (profile.max_encrypted_secret_size, profile.max_public_size)
-    assert limits == (1568, 604 - 512 + 1952)
+    assert limits == (1568, 604 - 512 + 2592)
+    assert profile.within(4096).max_public_size == 604 - 512 + 1952
     assert (DEFAULT.max_encrypted_secret_size, DEFAULT.max_public_size) == (512, 604)
     assert (DEFAULT.max_context_size, DEFAULT.max_context_data_size) == (2680, 2748)
     assert profile.max_context_data_size - profile.max_context_size == 68
 
 
 def test_parameter_sets_can_be_left_out() -> None:
-    one = named("pqc-v1 without MLKEM_1024 MLDSA_65")
+    one = named("pqc-v1 without MLKEM_1024 MLDSA_65 MLDSA_87")
     assert one.mlkem_parms == {MLKEM_PARMS.MLKEM_768}
     assert one.mldsa_parms == {MLDSA_PARMS.MLDSA_44}
     assert one.max_encrypted_secret_size == 1088
@@ -92,6 +98,19 @@ def test_parameter_sets_can_be_left_out() -> None:
     none = named("pqc-v1 without MLKEM MLDSA HASH_MLDSA")
     assert none.mlkem_parms == none.mldsa_parms == frozenset()
     assert named("pqc-v1 without MLDSA").mldsa_parms == PROFILES["pqc-v1"].mldsa_parms
+
+
+def test_a_large_parameter_set_needs_a_large_buffer() -> None:
+    profile = PROFILES["pqc-v1"]
+    assert profile.buffer_sizes == (3968, 8192)
+    small = profile.within(8191)
+    assert small.mldsa_parms == {MLDSA_PARMS.MLDSA_44, MLDSA_PARMS.MLDSA_65}
+    assert replace(small, mldsa_parms=profile.mldsa_parms) == profile
+    assert profile.within(8192) is profile
+    assert named("pqc-v1 without MLDSA_87").buffer_sizes == (3968, 4096)
+    assert named("pqc-v1 without MLDSA HASH_MLDSA").buffer_sizes == DEFAULT.buffer_sizes
+    assert DEFAULT.buffer_sizes == (2808, 4096)
+    assert DEFAULT.within(2808) is DEFAULT
 
 
 def test_profiles_are_filed_under_their_names() -> None:

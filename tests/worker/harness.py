@@ -185,9 +185,9 @@ class Host:
         self.workers.append(worker)
         return worker
 
-    def manufacture(self, banks: tuple[str, ...] = ("sha256",)) -> int:
+    def manufacture(self, banks: tuple[str, ...] = ("sha256",), profile: str = "default-v1") -> int:
         prepare(self.state, self.uuid)
-        order = Manufacture(self.uuid, "web1", "default-v1", banks, make_key())
+        order = Manufacture(self.uuid, "web1", profile, banks, make_key())
         worker = self.spawn()
         with files(self.state) as fds:
             generation = worker.ask(order, Stored, fds).generation
@@ -355,7 +355,7 @@ def get_blob(sock: socket.socket, kind: int, offset: int = 0) -> bytes:
 def tpm(sock: socket.socket, command: str) -> bytes:
     """Send a TPM command (hexadecimal) and read its whole response in one read."""
     sock.sendall(bytes.fromhex(command))
-    response = sock.recv(4096)
+    response = sock.recv(8192)
     assert len(response) == int.from_bytes(response[2:6]), response.hex()
     return response
 

@@ -11,10 +11,10 @@ import pytest
 
 from tests.worker.harness import make_key
 from vtpmd.ipc.channel import Channel, ChannelClosedError
+from vtpmd.ipc.last_word import answered, answered_at_last
 from vtpmd.ipc.messages import STATE_FDS, GiveBack, Serve, TakenBack
 from vtpmd.ipc.rules import Side, State
 from vtpmd.linux.descriptors import close_fds
-from vtpmd.worker.last_word import answered, answered_at_last
 
 SOON = 0.05
 ORDER = GiveBack(Serve(UUID(int=1), "web1", make_key()))

@@ -8,6 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.tpm import areas
+from tests.tpm.areas import NO_DA, OWN, SIGN
+from tests.tpm.harness import sized
+from tests.tpm.raw import authorization, with_sessions
+from tests.tpm.seeded_keys import NULL_TICKET
 from tests.worker.harness import (
     DEADLINE,
     FAILURE,
@@ -25,6 +30,7 @@ from tests.worker.harness import (
     wait_for,
 )
 from vtpmd.ipc.messages import Pcrs, ReadPcrs
+from vtpmd.tpm.wire.constants import CC, MLDSA_PARMS, RH
 
 BAD_ORDINAL = bytes.fromhex("0000000a")
 
@@ -201,6 +207,37 @@ def test_the_properties_of_the_tpm_follow_the_buffer(
             tpm(qemu.data, STARTUP_CLEAR)
             response = tpm(qemu.data, "8001000000160000017a000000060000011e00000002")
             assert struct.unpack(">IIII", response[-16:]) == (0x11E, given, 0x11F, given)
+
+
+def test_a_large_buffer_carries_what_needs_it(host: Host) -> None:
+    """Only where the client asks for it, of a TPM that has such keys; a reset keeps it."""
+    host.forget()
+    host.manufacture(profile="pqc-v1")
+    host.serve()
+    template = areas.mldsa(OWN | SIGN | NO_DA, parms=MLDSA_PARMS.MLDSA_87, external_mu=True)
+    parameters = areas.create_parameters(template)
+    creation = with_sessions(CC.CREATE_PRIMARY, RH.NULL.to_bytes(4), [authorization()], parameters)
+    signing = with_sessions(
+        CC.SIGN_DIGEST,
+        (0x80000000).to_bytes(4),
+        [authorization()],
+        sized(b"") + sized(bytes(64)) + NULL_TICKET,
+    )
+    with Qemu(host.control_path) as qemu:
+        assert qemu.attached == bytes(4)
+        for wanted, given, size in ((0, 4096, 10), (1, 3968, 10), (1 << 20, 8192, 4650)):
+            control(qemu.control, 0x0E)
+            sizes = control(qemu.control, 0x11, struct.pack(">I", wanted), 16)
+            assert struct.unpack(">IIII", sizes) == (0, given, 3968, 8192)
+            for _ in range(2):
+                control(qemu.control, 0x02, bytes(4))
+                tpm(qemu.data, STARTUP_CLEAR)
+                made = tpm(qemu.data, creation.hex())
+                signed = transact(qemu.data, signing, size)
+                if size == 10:
+                    assert made[6:].hex() == "000002ea", "TPM_RC_PARMS"
+                else:
+                    assert signed[:10] == struct.pack(">HII", 0x8002, size, 0)
 
 
 def test_startup_option_serves_cloud_hypervisor(host: Host) -> None:

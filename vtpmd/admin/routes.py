@@ -15,6 +15,7 @@ from vtpmd.operations.backup import backup
 from vtpmd.operations.capabilities import capabilities
 from vtpmd.operations.clone import clone
 from vtpmd.operations.create import create
+from vtpmd.operations.da_reset import da_reset
 from vtpmd.operations.delete import delete
 from vtpmd.operations.doctor import doctor, doctor_instance
 from vtpmd.operations.ek_import import ek_import
@@ -95,6 +96,7 @@ HANDLERS: dict[names.Route, Handler] = {
     names.TAKE_BACK: Handler(take_back),
     names.ACCEPT_ROLLBACK: Handler(accept_rollback),
     names.REKEY: Handler(rekey, body=api.RekeyRequest),
+    names.DA_RESET: Handler(da_reset),
     names.CLONE: Handler(clone, body=api.CloneRequest),
     names.BACKUP: Handler(backup),
     names.SNAPSHOTS: Handler(snapshot.list_),

@@ -136,6 +136,10 @@ class Client:
         """Wrap the key of an instance anew, which may be running."""
         return self._ask(names.REKEY, schema.RekeyResult, name, request)
 
+    def da_reset(self, name: str) -> schema.LockoutResult:
+        """Let a TPM out of lockout, which may be running."""
+        return self._ask(names.DA_RESET, schema.LockoutResult, name)
+
     def clone(self, name: str, request: schema.CloneRequest) -> schema.InstanceInfo:
         """Make a new instance from another one."""
         return self._ask(names.CLONE, schema.InstanceInfo, name, request)

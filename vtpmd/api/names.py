@@ -53,6 +53,7 @@ ACCEPT_ROLLBACK: Final = Route(
     "accept-rollback", "POST", f"{API}/instances/{{name}}/accept-rollback"
 )
 REKEY: Final = Route("rekey", "POST", f"{API}/instances/{{name}}/rekey")
+DA_RESET: Final = Route("da-reset", "POST", f"{API}/instances/{{name}}/da-reset")
 CLONE: Final = Route("clone", "POST", f"{API}/instances/{{name}}/clone")
 BACKUP: Final = Route("backup", "GET", f"{API}/instances/{{name}}/backup")
 SNAPSHOTS: Final = Route("snapshot list", "GET", f"{API}/instances/{{name}}/snapshots")
@@ -126,7 +127,7 @@ EXIT_STATUSES: Final = {
     2: "the command line or the request is not valid",
     EXIT_UNREACHABLE: "the daemon cannot be reached",
     4: "not permitted",
-    5: "no such instance, snapshot, key provider or authority",
+    5: "no such instance, snapshot, key provider, certificate or authority",
     6: "an instance of this name or UUID exists",
     7: "the instance is in use, running, stopped, handed over or to come",
     8: "the key is missing or its provider is unavailable (state locked)",

@@ -17,6 +17,8 @@ FORBIDDEN: Final = Problem("forbidden", 403, 4, "Not permitted")
 NOT_FOUND: Final = Problem("not-found", 404, 5, "No such instance")
 NO_PROVIDER: Final = Problem("no-such-provider", 404, 5, "No such key provider")
 NO_SNAPSHOT: Final = Problem("no-such-snapshot", 404, 5, "No such snapshot")
+NO_AUTHORITY: Final = Problem("no-such-authority", 404, 5, "There is no own authority")
+NO_CERTIFICATE: Final = Problem("no-such-certificate", 404, 5, "No such certificate")
 NO_ROUTE: Final = Problem("no-such-operation", 404, 2, "No such operation")
 NO_METHOD: Final = Problem("no-such-method", 405, 2, "The operation has no such method")
 TOO_LARGE: Final = Problem("too-large", 413, 2, "The request is too large")
@@ -48,6 +50,8 @@ PROBLEMS: Final = {
         NOT_FOUND,
         NO_PROVIDER,
         NO_SNAPSHOT,
+        NO_AUTHORITY,
+        NO_CERTIFICATE,
         NO_ROUTE,
         NO_METHOD,
         TOO_LARGE,

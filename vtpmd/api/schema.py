@@ -317,10 +317,27 @@ class Upgraded(Report):
 
 
 class UpgradeResult(Report):
-    """Which of the running instances are served by fresh workers now, and which are not."""
+    """Which of the running instances are served by fresh workers now, and which are not.
+
+    `asleep`: those that sleep, and will be woken by a fresh one.
+    """
 
     upgraded: tuple[Upgraded, ...]
     failed: tuple[Failure, ...]
+    asleep: tuple[str, ...] = ()
+
+
+class LockoutResult(Report):
+    """`failed_tries` were forgotten; `lockout`: the TPM was in lockout.
+
+    `remains`: it still is, as its owner permits no tries at all.
+    """
+
+    name: str
+    uuid: UUID
+    failed_tries: int
+    lockout: bool
+    remains: bool
 
 
 class InstanceList(Report):

@@ -3,13 +3,13 @@
 A rule about what is not proven is broken. How policies are written: `policy_text`.
 """
 
-import re
 from collections.abc import Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
 from .eventlog.boot import Boot
 from .eventlog.secure_boot import SecureBoot
+from .pattern import Pattern
 from .pcrs import PcrValues
 
 _SHOWN = 3
@@ -46,7 +46,7 @@ class Policy:
     """Each of these is in dbx."""
     boot_apps: frozenset[bytes] | None = None
     """Everything that was started is one of these."""
-    cmdline: re.Pattern[str] | None = None
+    cmdline: Pattern | None = None
     """It matches every kernel's command line, the whole of it."""
     firmware_version: frozenset[str] | None = None
     """The version of the S-CRTM is one of these."""
@@ -93,7 +93,7 @@ class Policy:
             yield Rule("boot_apps", kept, detail if found else "what was started is not proven")
         if self.cmdline is not None:
             lines = boot.command_lines if boot else ()
-            wrong = [line for line in lines if not self.cmdline.fullmatch(line)]
+            wrong = [line for line in lines if not self.cmdline.matches(line)]
             detail = f"it does not match {wrong[0]!a}" if wrong else f"{len(lines)} match"
             kept = bool(lines) and not wrong
             yield Rule("cmdline", kept, detail if lines else "no command line is proven")

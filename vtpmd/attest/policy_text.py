@@ -4,7 +4,7 @@
     pcrs: {7: ["<hex>", …], 4: ["<hex>"]}
     secure_boot: {enabled: true, db_certs: ["<sha256>"], dbx_contains: ["<sha256>"]}
     boot_apps: ["<digest>"]
-    cmdline: "<regular expression>"
+    cmdline: "<regular expression>"      as RE2 has them: without backreferences and lookaround
     firmware_version: ["<text>"]
     tpm_firmware_version: ["0x<hex>"]
 
@@ -20,6 +20,7 @@ from vtpmd.tpm.wire.constants import DIGEST_SIZES
 from vtpmd.tpm.wire.limits import IMPLEMENTATION_PCR
 
 from .errors import MalformedError
+from .pattern import Pattern
 from .policy import Policy
 
 VERSION: Final = 1
@@ -98,15 +99,13 @@ def _flag(where: str, content: object) -> bool:
     return content
 
 
-def _pattern(where: str, content: object) -> re.Pattern[str]:
+def _pattern(where: str, content: object) -> Pattern:
+    if not isinstance(content, str):
+        raise MalformedError(f"{where} is no regular expression")
     try:
-        return re.compile(content) if isinstance(content, str) else _refuse(where)
-    except (re.error, OverflowError, RecursionError):
-        return _refuse(where)
-
-
-def _refuse(where: str) -> re.Pattern[str]:
-    raise MalformedError(f"{where} is no regular expression")
+        return Pattern.parse(content)
+    except MalformedError as error:
+        raise MalformedError(f"{where} {error}") from None
 
 
 def _texts(where: str, content: object) -> frozenset[str]:

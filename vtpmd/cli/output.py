@@ -17,6 +17,7 @@ from vtpmd.api.schema import InstanceInfo, KeySlot, ProviderInfo, SocketAccess, 
 from vtpmd.api.text import printable
 
 from . import files
+from .completion import INSTANCE
 
 HINTS = {
     "unreachable": (
@@ -25,6 +26,7 @@ HINTS = {
     ),
     "forbidden": "Run vtpmctl as root, or configure admin.group, join that group and log in again.",
     "not-found": "`vtpmctl list` shows every instance.",
+    "no-such-certificate": "`vtpmctl ca list` shows every certificate that was given out.",
     "no-such-provider": "`vtpmctl provider list` shows every key provider.",
     "exists": "Nothing was changed. `vtpmctl info` shows the instance.",
     "running": "`vtpmctl stop` it first, after shutting its virtual machine down.",
@@ -75,8 +77,11 @@ def _note_json(context: click.Context, _: click.Parameter, value: bool) -> bool:
 json_option = click.option(
     "--json", "as_json", is_flag=True, callback=_note_json, help="Print JSON for programs."
 )
-name_argument = click.argument("name", metavar="NAME|UUID")
-names_argument = click.argument("names", metavar="NAME|UUID…", nargs=-1, required=True)
+name_argument = click.argument("name", metavar="NAME|UUID", type=INSTANCE)
+some_names_argument = click.argument("names", metavar="NAME|UUID…", type=INSTANCE, nargs=-1)
+names_argument = click.argument(
+    "names", metavar="NAME|UUID…", type=INSTANCE, nargs=-1, required=True
+)
 
 
 def client() -> Client:

@@ -37,6 +37,23 @@ def each_named(
     _each([(name, name) for name in dict.fromkeys(names)], ask, line, json_name)
 
 
+def one_or_each(
+    names: Sequence[str],
+    ask: Callable[[str], SomeReport],
+    line: Callable[[SomeReport], str],
+    json_name: str | None,
+) -> None:
+    """`each_named`, and of a single instance its report alone. Raises ClientError for that."""
+    if len(names) > 1:
+        each_named(names, ask, line, json_name)
+        return
+    report = ask(names[0])
+    if json_name is None:
+        say(line(report))
+    else:
+        show_json(report.document)
+
+
 def _each(
     instances: Sequence[tuple[str, str]],
     ask: Callable[[str], SomeReport],

@@ -26,6 +26,7 @@ VERBS = {
     "unlock": "unlock",
     "upgrade": "upgrade",
     "rekey": "rekey",
+    "da-reset": "da_reset",
     "migrate": "migrate",
     "migrate-check": "migrate_check",
     "take-back": "take_back",
@@ -50,6 +51,7 @@ VERBS = {
     "metrics": "metrics",
     "doctor": "doctor",
     "capabilities": "capabilities",
+    "completion": "completion",
     "version": "version",
 }
 

@@ -12,6 +12,7 @@ from pydantic import (
     BeforeValidator,
     Field,
     PlainValidator,
+    WithJsonSchema,
     model_validator,
 )
 
@@ -103,7 +104,11 @@ def _group(name: str) -> str:
     return name
 
 
-SocketMode = Annotated[int, BeforeValidator(socket_mode)]
+SocketMode = Annotated[
+    int,
+    BeforeValidator(socket_mode),
+    WithJsonSchema({"type": "string", "format": "octal mode"}),
+]
 UserName = Annotated[str, AfterValidator(_user)]
 GroupName = Annotated[str, AfterValidator(_group)]
 Profile = Annotated[str, Field(max_length=1000), AfterValidator(_profile)]

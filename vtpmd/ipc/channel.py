@@ -43,22 +43,32 @@ class VersionError(IllegalMessageError):
 class Channel:
     """Owns `sock`, which is connected, and greets the other end.
 
-    `side` says who we are and `state` where the conversation stands.
+    `side` says who we are and `state` where the conversation stands. `greeted`: another process has
+    greeted on it before, in whose place we go on; then the other end's version may be `met`.
     """
 
-    def __init__(self, sock: socket.socket, side: Side, state: State) -> None:
+    def __init__(
+        self,
+        sock: socket.socket,
+        side: Side,
+        state: State,
+        *,
+        greeted: bool = False,
+        met: Version | None = None,
+    ) -> None:
         self._socket = sock
         self._side = side
         self.state = state
-        self.peer_version: Version | None = None
+        self.peer_version: Version | None = met
         """The version of the other end, once its greeting has been received."""
         self.sender: Peer | None = None
         """Who sent the packet received last, by the kernel's word; None unless from `connect`."""
         self.on_close: Callable[[Channel], None] = lambda channel: None
         """Is given this channel before it is closed, also by `receive`: who waits for it must
         forget it while it has its descriptor."""
-        with contextlib.suppress(OSError):  # whoever is gone is missed when a message is sent
-            sock.send(greeting(version.PROTOCOL))
+        if not greeted:
+            with contextlib.suppress(OSError):  # whoever is gone is missed when something is sent
+                sock.send(greeting(version.PROTOCOL))
 
     @classmethod
     def pair(cls) -> tuple[socket.socket, socket.socket]:

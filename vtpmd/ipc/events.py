@@ -24,6 +24,7 @@ EventKind = Literal[
     "migration-in",
     "taken-back",
     "begun-anew",
+    "keeper-lost",
     "events-suppressed",
 ]
 

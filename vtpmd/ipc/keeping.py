@@ -40,11 +40,17 @@ class KeeperUsed:
 
 @dataclass(frozen=True)
 class GiveBack:
-    """Keep this TPM until somebody wants it. As `Succession`, and with the same descriptors."""
+    """Keep this TPM until somebody wants it. As `Succession`, and with the same descriptors.
+
+    `due`: in so many milliseconds it is to be awake, nobody having come before; 0: never.
+    `machine`: as in `StatusReply`.
+    """
 
     order: Serve
     data: bool = False
     idle: int = 0
+    due: int = 0
+    machine: int = 0
 
 
 @dataclass(frozen=True)
@@ -75,17 +81,25 @@ class ReadSleepers:
 
 @dataclass(frozen=True)
 class Sleepers:
-    """Those that were told of are all; of all instances, how many are known to the keeper."""
+    """Those that were told of are all.
+
+    `known`: of all instances, how many are known to the keeper; `version`: of vtpmd, the keeper's.
+    """
 
     known: int = 0
+    version: str = ""
 
 
 @dataclass(frozen=True)
 class Asleep:
-    """A TPM sleeps. File descriptors: duplicates of those of GiveBack, should the keeper end."""
+    """A TPM sleeps. File descriptors: duplicates of those of GiveBack, should the keeper end.
+
+    `machine`: the process that stays connected, as its worker has said; 0: none.
+    """
 
     uuid: UUID
     data: bool = False
+    machine: int = 0
 
 
 @dataclass(frozen=True)

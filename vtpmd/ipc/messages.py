@@ -38,6 +38,13 @@ from .identity import (
     ReadInstalled,
     Recertify,
 )
+from .keepers import HandedOn as HandedOn
+from .keepers import HandOn as HandOn
+from .keepers import KeeperNotReplaced as KeeperNotReplaced
+from .keepers import KeeperPrepared as KeeperPrepared
+from .keepers import KeeperReplaced as KeeperReplaced
+from .keepers import KeeperSucceeded as KeeperSucceeded
+from .keepers import ReplaceKeeper as ReplaceKeeper
 from .keeping import PROGRESS_SIZE as PROGRESS_SIZE
 from .keeping import Asleep as Asleep
 from .keeping import Awake as Awake
@@ -54,6 +61,10 @@ from .keeping import Sleepers as Sleepers
 from .keeping import TakenBack as TakenBack
 from .keeping import UseKeeper as UseKeeper
 from .keeping import WakeUp as WakeUp
+from .lockout import LockoutNotReset as LockoutNotReset
+from .lockout import LockoutReset as LockoutReset
+from .lockout import ResetLockout as ResetLockout
+from .lockout import ResetStoredLockout as ResetStoredLockout
 from .serving import Detained as Detained
 from .serving import GivesWay as GivesWay
 from .serving import GiveWay as GiveWay
@@ -69,6 +80,7 @@ from .spawning import Spawn as Spawn
 from .spawning import Spawned as Spawned
 from .spawning import SpawnFailed as SpawnFailed
 from .spawning import ZygoteReady as ZygoteReady
+from .words import NO_NUMBER as NO_NUMBER
 from .words import FailureKind as FailureKind
 from .words import SandboxMode as SandboxMode
 
@@ -194,8 +206,7 @@ class StatusReply:
     `profile`, `pcr_banks`: those of the TPM, empty while it is still to come. Of the commands that
     this worker has answered: `responses` by class (`tally`), `latencies` how many within each bound
     and beyond, `busy` microseconds all together, `nv_writes` how often something was stored.
-    `machine`: the process that has attached a data descriptor; 0: none, -1: one without a number
-    here, of another PID namespace.
+    `machine`: the process that has attached a data descriptor, or NO_NUMBER; 0: none.
     """
 
     uuid: UUID
@@ -342,6 +353,10 @@ Message = (
     | ChangeHandOver
     | HandOverChanged
     | HandOverRefused
+    | ResetLockout
+    | ResetStoredLockout
+    | LockoutReset
+    | LockoutNotReset
     | UnwrapKey
     | Unwrapped
     | NotUnwrapped
@@ -368,6 +383,13 @@ Message = (
     | ForgetBequest
     | Awake
     | NotAwake
+    | ReplaceKeeper
+    | KeeperReplaced
+    | KeeperNotReplaced
+    | KeeperPrepared
+    | HandOn
+    | HandedOn
+    | KeeperSucceeded
     | Stop
     | Stopped
     | Event

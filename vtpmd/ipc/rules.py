@@ -17,6 +17,15 @@ from .identity import (
     ReadInstalled,
     Recertify,
 )
+from .keepers import (
+    HandedOn,
+    HandOn,
+    KeeperNotReplaced,
+    KeeperPrepared,
+    KeeperReplaced,
+    KeeperSucceeded,
+    ReplaceKeeper,
+)
 from .messages import (
     STATE_FDS,
     Admit,
@@ -42,6 +51,8 @@ from .messages import (
     HandOverRefused,
     Keep,
     KeeperUsed,
+    LockoutNotReset,
+    LockoutReset,
     Manufacture,
     NotAwake,
     NotUnwrapped,
@@ -56,6 +67,8 @@ from .messages import (
     Rekeyed,
     RekeyFailed,
     Reseal,
+    ResetLockout,
+    ResetStoredLockout,
     Rewrap,
     Serve,
     Sleepers,
@@ -83,7 +96,7 @@ class State(Enum):
     """Where a channel is.
 
     An adopted worker's begins in SERVING, that between two in AWAITED, a worker's to the keeper in
-    SUCCEEDED and the supervisor's in KEEPING.
+    SUCCEEDED and the supervisor's in KEEPING, that between two keepers in KEEPER_AWAITED.
     """
 
     WARMING = "warming"
@@ -100,6 +113,9 @@ class State(Enum):
     SUCCEEDED = "succeeded"
     RESTING = "resting"
     KEEPING = "keeping"
+    KEEPER_AWAITED = "keeper awaited"
+    HANDING_ON = "handing on"
+    HANDED_ON = "handed on"
     ENDED = "ended"
 
 
@@ -137,6 +153,7 @@ BEQUEST_FDS = 3
 _INHERITING_FDS = tuple(count + BEQUEST_FDS for count in _SERVE_FDS)
 _GIVE_BACK_FDS = range(1 + _SERVE_FDS[0], 2 + _SERVE_FDS[1] + 2 * (MAX_CLIENTS + 1))
 _SUCCESSION_FDS = range(_GIVE_BACK_FDS.start, _GIVE_BACK_FDS.stop + 1)
+_HAND_ON_FDS = range(2, 2 + BEQUEST_FDS + _GIVE_BACK_FDS.stop)
 
 
 def _rule(
@@ -186,6 +203,10 @@ RULES: dict[type, Rule] = {
     ChangeHandOver: _rule(Side.SUPERVISOR, State.SERVING),
     HandOverChanged: _rule(Side.WORKER, State.ORDERED, State.SERVING, State.STOPPING),
     HandOverRefused: _rule(Side.WORKER, State.ORDERED, State.SERVING, State.STOPPING),
+    ResetLockout: _rule(Side.SUPERVISOR, State.SERVING),
+    ResetStoredLockout: _rule(Side.SUPERVISOR, State.NEW, then=State.ORDERED, fds=(STATE_FDS + 1,)),
+    LockoutReset: _rule(Side.WORKER, State.ORDERED, State.SERVING, State.STOPPING),
+    LockoutNotReset: _rule(Side.WORKER, State.ORDERED, State.SERVING, State.STOPPING),
     UnwrapKey: _rule(Side.WORKER, State.SERVING, State.STOPPING),
     Unwrapped: _rule(Side.SUPERVISOR, State.SERVING, State.STOPPING),
     NotUnwrapped: _rule(Side.SUPERVISOR, State.SERVING, State.STOPPING),
@@ -214,6 +235,13 @@ RULES: dict[type, Rule] = {
     WakeUp: _rule(Side.SUPERVISOR, State.KEEPING),
     Awake: _rule(Side.KEEPER, State.KEEPING),
     NotAwake: _rule(Side.KEEPER, State.KEEPING),
+    ReplaceKeeper: _rule(Side.SUPERVISOR, State.KEEPING, fds=(1,)),
+    KeeperReplaced: _rule(Side.KEEPER, State.KEEPING),
+    KeeperNotReplaced: _rule(Side.KEEPER, State.KEEPING),
+    KeeperPrepared: _rule(Side.SUCCESSOR, State.KEEPER_AWAITED, then=State.HANDING_ON),
+    HandOn: _rule(Side.PREDECESSOR, State.HANDING_ON, fds=_HAND_ON_FDS),
+    HandedOn: _rule(Side.PREDECESSOR, State.HANDING_ON, then=State.HANDED_ON, fds=(2, 3)),
+    KeeperSucceeded: _rule(Side.SUCCESSOR, State.HANDED_ON, then=State.ENDED),
     Stop: _rule(Side.SUPERVISOR, State.SERVING, then=State.STOPPING),
     Stopped: _rule(Side.WORKER, State.STOPPING, then=State.ENDED),
     Event: _rule(Side.WORKER, State.STARTING, State.SERVING, State.STOPPING),

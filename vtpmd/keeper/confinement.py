@@ -14,9 +14,10 @@ _PR_SET_NO_NEW_PRIVS = 38
 
 
 def confine() -> None:
-    """Close it, as far as the kernel has the means: a sleeping TPM is better kept than lost.
+    """Close it before there is any secret, as far as the kernel has the means.
 
-    Core files and tracing are refused in any case. Raises OSError.
+    A sleeping TPM is better kept than lost; core files and tracing are refused in any case. Raises
+    OSError.
     """
     forbid_core_files()
     forbid_tracing()
@@ -30,5 +31,9 @@ def confine() -> None:
     kernel.drop_capabilities()
     with suppress(OSError, ValueError):
         resource.setrlimit(resource.RLIMIT_NPROC, (0, 0))
+
+
+def seal() -> None:
+    """Let it make no system call any more but those of its loop, where the kernel has the means."""
     with suppress(OSError):
         system_calls.forbid_others()

@@ -76,6 +76,22 @@ class Sleeper:
     bequest: list[int] = field(default_factory=list)
 
     @property
+    def waking(self) -> bool:
+        """Whether a worker is about to go on with it."""
+        return self.estate is not None and self.channel is not None
+
+    @property
+    def left(self) -> bool:
+        """Whether its worker has crashed, and what that has left waits for an heir."""
+        return bool(self.bequest) and self.channel is None
+
+    def silence(self) -> None:
+        """Hear its worker no more."""
+        if self.channel is not None:
+            self.channel.close()
+        self.channel = None
+
+    @property
     def left_data(self) -> int:
         """The data connection of the bequest."""
         return self.bequest[1]

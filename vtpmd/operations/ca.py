@@ -40,7 +40,7 @@ async def show(fleet: Fleet) -> CaInfo:
     with refusals():
         found = await fleet.host.identities.authority.existing()
     if found is None:
-        raise OperationError(problems.NOT_FOUND, NONE)
+        raise OperationError(problems.NO_AUTHORITY, NONE)
     return _info(found)
 
 
@@ -72,7 +72,7 @@ async def revoke(fleet: Fleet, request: CaRevokeRequest) -> CaRevocation:
         meant = _meant(fleet, ledger, request.subject)
         if not meant:
             raise OperationError(
-                problems.NOT_FOUND,
+                problems.NO_CERTIFICATE,
                 f"{request.subject} is neither the serial number of a certificate of the own "
                 "authority nor an instance that has any.",
             )
@@ -105,7 +105,7 @@ async def rekey(fleet: Fleet, request: CaRekeyRequest) -> CaRekeyResult:
     with refusals():
         slots = await fleet.host.identities.authority.rekey(request.provider)
     if slots is None:
-        raise OperationError(problems.NOT_FOUND, NONE)
+        raise OperationError(problems.NO_AUTHORITY, NONE)
     return CaRekeyResult(keys=key_slots(slots))
 
 

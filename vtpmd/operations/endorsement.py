@@ -23,10 +23,8 @@ from vtpmd.ipc.messages import Stored
 from vtpmd.pki.certificates import Certificates, moduli
 from vtpmd.pki.entries import Known
 from vtpmd.pki.ledger import Ledger
-from vtpmd.storage.key import Key
 from vtpmd.storage.wipe import wipe
 from vtpmd.supervisor.certificates import settle, stage, withdraw
-from vtpmd.supervisor.claim import claim
 from vtpmd.supervisor.errors import WorkerFailedError
 from vtpmd.supervisor.host import Host
 from vtpmd.supervisor.instance import Instance
@@ -34,6 +32,7 @@ from vtpmd.supervisor.launch import carry_out
 from vtpmd.supervisor.worker import Worker
 
 from .examine import unlocked
+from .stored import opened
 
 UNKNOWN = (
     "The keys of {name} were not noted when its TPM was made, and it may have been used since: "
@@ -156,25 +155,18 @@ async def _recertify(
     chain: tuple[bytes, ...],
 ) -> None:
     metadata = instance.metadata
-    uuid = metadata.uuid
-    async with claim(host.registry, uuid) as claimed:
-        envelope = await trio.to_thread.run_sync(host.registry.envelope, uuid)
-        dek = await host.keys.unlock(envelope, uuid)
-        try:
-            order = Recertify(
-                uuid=uuid,
-                name=metadata.name,
-                key=Key(dek, envelope.header.dek_id, envelope.slots),
-                seed=seed,
-                certificates=certificates,
-                chain=chain,
-                sandbox=host.configuration.sandbox,
-                handover=metadata.remembered(envelope.header),
-            )
-            with host.registry.state_files(uuid) as files:
-                await carry_out(host, metadata, order, Stored, [*files, claimed])
-        finally:
-            wipe(dek)
+    async with opened(host, metadata) as (envelope, key, fds):
+        order = Recertify(
+            uuid=metadata.uuid,
+            name=metadata.name,
+            key=key,
+            seed=seed,
+            certificates=certificates,
+            chain=chain,
+            sandbox=host.configuration.sandbox,
+            handover=metadata.remembered(envelope.header),
+        )
+        await carry_out(host, metadata, order, Stored, fds)
 
 
 @dataclass(frozen=True)

@@ -9,10 +9,7 @@ from vtpmd.ipc.messages import (
     HandOverAct,
     HandOverChanged,
 )
-from vtpmd.storage.key import Key
-from vtpmd.storage.wipe import wipe
 from vtpmd.supervisor import lease
-from vtpmd.supervisor.claim import claim
 from vtpmd.supervisor.fleet import Fleet
 from vtpmd.supervisor.host import Host
 from vtpmd.supervisor.instance import Instance
@@ -22,6 +19,7 @@ from vtpmd.supervisor.states import Act
 from vtpmd.telemetry.log import get_logger
 
 from .describe import describe
+from .stored import opened
 
 log = get_logger("hand-over")
 
@@ -57,20 +55,13 @@ async def _change_stored(host: Host, instance: Instance, act: HandOverAct) -> Ha
     if act == "take-back":
         await trio.to_thread.run_sync(lease.clear, host.registry, metadata.uuid)
     await demand_newest(host, metadata)
-    async with claim(host.registry, metadata.uuid) as claimed:
-        envelope = await trio.to_thread.run_sync(host.registry.envelope, metadata.uuid)
-        dek = await host.keys.unlock(envelope, metadata.uuid)
-        try:
-            order = ChangeStoredHandOver(
-                uuid=metadata.uuid,
-                name=metadata.name,
-                key=Key(dek, envelope.header.dek_id, envelope.slots),
-                act=act,
-                handover=metadata.remembered(envelope.header),
-                sandbox=host.configuration.sandbox,
-            )
-            with host.registry.state_files(metadata.uuid) as files:
-                fds = [*files, claimed]
-                return await carry_out(host, metadata, order, HandOverChanged, fds)
-        finally:
-            wipe(dek)
+    async with opened(host, metadata) as (envelope, key, fds):
+        order = ChangeStoredHandOver(
+            uuid=metadata.uuid,
+            name=metadata.name,
+            key=key,
+            act=act,
+            handover=metadata.remembered(envelope.header),
+            sandbox=host.configuration.sandbox,
+        )
+        return await carry_out(host, metadata, order, HandOverChanged, fds)

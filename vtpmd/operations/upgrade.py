@@ -1,13 +1,17 @@
-"""Upgrade: fresh workers, of the daemon's version, go on with what is served."""
+"""Upgrade: fresh processes, of the daemon's version, go on with what is served and what sleeps."""
 
 import trio
 
 from vtpmd.api import names
 from vtpmd.api.problems import OperationError
 from vtpmd.api.schema import Failure, Upgraded, UpgradeResult
+from vtpmd.supervisor.errors import KeeperLostError
 from vtpmd.supervisor.fleet import Fleet
 from vtpmd.supervisor.instance import Instance
 from vtpmd.supervisor.refusals import refusals
+from vtpmd.telemetry.log import get_logger
+
+log = get_logger("upgrade")
 
 _AT_ONCE = 2
 """How many instances are upgraded side by side: more would only lengthen each one's pause."""
@@ -19,9 +23,14 @@ async def upgrade(fleet: Fleet, name: str) -> Upgraded:
 
 
 async def upgrade_all(fleet: Fleet) -> UpgradeResult:
-    """Replace the workers of all running instances."""
+    """Replace the keeper, and the workers of all running instances.
+
+    What sleeps goes on sleeping where its keeper could be replaced, and is woken otherwise.
+    """
     upgraded: list[Upgraded] = []
     failed: list[Failure] = []
+    asleep: list[str] = []
+    replaced = await _replace_keeper(fleet)
     limit = trio.CapacityLimiter(_AT_ONCE)
 
     async def attempt(instance: Instance) -> None:
@@ -34,12 +43,27 @@ async def upgrade_all(fleet: Fleet) -> UpgradeResult:
 
     async with trio.open_nursery() as nursery:
         for instance in fleet:
-            if instance.condition.state == names.RUNNING:
+            if instance.asleep and replaced:
+                asleep.append(instance.metadata.name)
+            elif instance.condition.state == names.RUNNING:
                 nursery.start_soon(attempt, instance)
     return UpgradeResult(
         upgraded=tuple(sorted(upgraded, key=lambda each: each.name)),
         failed=tuple(sorted(failed, key=lambda each: each.name)),
+        asleep=tuple(asleep),
     )
+
+
+async def _replace_keeper(fleet: Fleet) -> bool:
+    """Whether what sleeps is kept by a fresh keeper."""
+    if fleet.host.keeper is None:
+        return False
+    try:
+        await fleet.host.keeper.replace()
+    except KeeperLostError as error:
+        log.warning("keeper-not-replaced", reason=str(error))
+        return False
+    return True
 
 
 async def _upgrade(instance: Instance) -> Upgraded:

@@ -3,10 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Final
 
 from cryptography import x509
-from cryptography.x509.oid import ExtensionOID
 
 from .certificates import Certificates, is_authority, key_of
 from .chains import Found, chain_of, check_common, check_length, check_size, found_in
@@ -17,17 +15,6 @@ from .contents import (
     key_usage,
 )
 from .errors import RefusedError
-
-_UNDERSTOOD: Final = frozenset(
-    {
-        ExtensionOID.BASIC_CONSTRAINTS,
-        ExtensionOID.KEY_USAGE,
-        ExtensionOID.EXTENDED_KEY_USAGE,
-        ExtensionOID.SUBJECT_ALTERNATIVE_NAME,
-        ExtensionOID.CERTIFICATE_POLICIES,
-    }
-)
-"""Extensions that may be critical."""
 
 
 @dataclass(frozen=True)
@@ -93,9 +80,6 @@ def _check_leaf(found: Found, reported: Reported, moment: datetime) -> None:
         raise found.refused("it is one of an authority (CA:TRUE)")
     check_common(found, moment)
     extensions = certificate.extensions
-    strange = [each.oid for each in extensions if each.critical and each.oid not in _UNDERSTOOD]
-    if strange:
-        raise found.refused(f"the critical extension {strange[0].dotted_string} is not understood")
     _check_usage(found, extensions)
     names = _names(extensions)
     for oid, value in reported.name.items():

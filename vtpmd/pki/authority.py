@@ -16,6 +16,7 @@ from cryptography.x509.oid import AuthorityInformationAccessOID, NameOID
 
 from .contents import EkKey, Reported, extensions
 from .entries import Revoked
+from .private_key import Key
 
 NO_END: Final = datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)
 """What RFC 5280, 4.1.2.5, has for certificates that do not expire."""
@@ -25,8 +26,6 @@ NEXT_UPDATE: Final = timedelta(days=30)
 """How long a revocation list is current."""
 _ORGANIZATION: Final = "vtpmd"
 _HASH: Final = SHA384()
-
-Key = ec.EllipticCurvePrivateKey
 
 
 @dataclass(frozen=True)
@@ -52,23 +51,17 @@ class Issuer:
         return (self.certificate, *self.above)
 
 
-def new_key() -> Key:
-    """A key for an authority."""
-    return ec.generate_private_key(ec.SECP384R1())
-
-
 def key_id(certificate: x509.Certificate) -> str:
     """The subject key identifier of an authority, in hexadecimal: what the ledger calls it."""
     return _key_identifier(certificate).digest.hex()
 
 
-def make(uuid: UUID) -> tuple[x509.Certificate, Key, Issuer]:
-    """A root, its key, and an issuing CA below it; `uuid` tells them from other hosts'."""
-    root_key, key = new_key(), new_key()
+def make(uuid: UUID, root_key: Key, key: Key) -> tuple[x509.Certificate, Issuer]:
+    """A root, and an issuing CA below it; `uuid` tells them from other hosts'."""
     root_name, name = _name("root CA", uuid), _name("EK CA", uuid)
     root = _authority(root_name, root_key, root_name, root_key, path_length=1)
     certificate = _authority(name, key, root_name, root_key, path_length=0)
-    return root, root_key, Issuer(certificate, (root,), key)
+    return root, Issuer(certificate, (root,), key)
 
 
 def request(uuid: UUID, key: Key) -> x509.CertificateSigningRequest:

@@ -7,6 +7,7 @@ from typing import Final
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
+from cryptography.x509.oid import ExtensionOID
 
 from .certificates import der, is_authority, is_self_signed, read
 from .contents import MAX_CERTIFICATE, EkKey
@@ -16,6 +17,21 @@ MAX_CHAIN: Final = 8
 """How many certificates NV has room for above those of the EKs."""
 MAX_NAMESAKES: Final = 16
 """How many certificates of one name are tried with a signature; each costs up to a millisecond."""
+_UNDERSTOOD: Final = frozenset(
+    {
+        ExtensionOID.BASIC_CONSTRAINTS,
+        ExtensionOID.KEY_USAGE,
+        ExtensionOID.EXTENDED_KEY_USAGE,
+        ExtensionOID.SUBJECT_ALTERNATIVE_NAME,
+        ExtensionOID.CERTIFICATE_POLICIES,
+        ExtensionOID.NAME_CONSTRAINTS,
+        # No policy is asked for, so what constrains them is not looked at.
+        ExtensionOID.POLICY_MAPPINGS,
+        ExtensionOID.POLICY_CONSTRAINTS,
+        ExtensionOID.INHIBIT_ANY_POLICY,
+    }
+)
+"""Extensions that may be critical."""
 _WEAK: Final = (hashes.SHA1, hashes.MD5)
 
 
@@ -120,6 +136,7 @@ def check_size(found: Found) -> None:
 def _check_authority(found: Found, moment: datetime, below: int) -> None:
     """Check a certificate that others are signed with, `below` authorities being under it."""
     check_common(found, moment)
+    _check_constraints(found)
     extensions = found.certificate.extensions
     if not is_authority(found.certificate):
         raise found.refused("it is not one of an authority (CA:FALSE)")
@@ -134,11 +151,28 @@ def _check_authority(found: Found, moment: datetime, below: int) -> None:
         raise found.refused("its key usage does not permit to sign certificates")
 
 
+def _check_constraints(found: Found) -> None:
+    """Check that it may issue for the names of TPMs, which are directory names."""
+    try:
+        extensions = found.certificate.extensions
+        constraints = extensions.get_extension_for_class(x509.NameConstraints).value
+    except x509.ExtensionNotFound:
+        return
+    trees = [*(constraints.permitted_subtrees or ()), *(constraints.excluded_subtrees or ())]
+    if any(isinstance(each, x509.DirectoryName) for each in trees):
+        raise found.refused("it is constrained to directory names that are not those of TPMs")
+
+
 def check_common(found: Found, moment: datetime) -> None:
-    """Check what holds for every certificate: its time, and how it is signed. RefusedError."""
+    """Check what holds for every certificate. Raises RefusedError."""
     certificate = found.certificate
     if not is_self_signed(certificate):
         _check_signature_hash(found)
+    for each in certificate.extensions:
+        if each.critical and each.oid not in _UNDERSTOOD:
+            raise found.refused(
+                f"the critical extension {each.oid.dotted_string} is not understood"
+            )
     if moment < certificate.not_valid_before_utc:
         raise found.refused(
             f"it is not valid before {certificate.not_valid_before_utc.isoformat()}"

@@ -14,13 +14,6 @@ from typing import Any, Final
 from uuid import UUID
 
 from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import (
-    Encoding,
-    NoEncryption,
-    PrivateFormat,
-    load_der_private_key,
-)
 
 from vtpmd.storage import envelope
 from vtpmd.storage.atomic import write_file
@@ -31,7 +24,7 @@ from vtpmd.storage.header import Header
 from vtpmd.storage.key import Key
 from vtpmd.storage.wipe import wipe
 
-from . import authority
+from . import private_key
 from .authority import Issuer
 from .certificates import pem
 from .errors import DamagedError
@@ -64,11 +57,17 @@ class Public:
 
 @dataclass(frozen=True)
 class Secrets:
-    """The keys of an authority; whoever has them lets go of them when they have signed."""
+    """The keys of an authority as they are written; whoever has them wipes them."""
 
-    root: authority.Key = field(repr=False)
-    issuers: tuple[authority.Key, ...] = field(repr=False)
-    request: authority.Key | None = field(default=None, repr=False)
+    root: bytearray = field(repr=False)
+    issuers: tuple[bytearray, ...] = field(repr=False)
+    request: bytearray = field(default_factory=bytearray, repr=False)
+    """Empty if no request is out."""
+
+    def wipe(self) -> None:
+        """Overwrite all of them."""
+        for each in (self.root, self.request, *self.issuers):
+            wipe(each)
 
 
 @dataclass(frozen=True)
@@ -82,22 +81,23 @@ class Stored:
         """Its keys. Raises EnvelopeError; DamagedError if they aren't those of its certificates."""
         octets = self.envelope.unseal(dek, self.public.uuid, "authority")
         try:
-            root, request, *issuers = _keys(octets)
+            root, request, *issuers = _split(octets)
         except ValueError:
             raise DamagedError(f"{NAME}: what is sealed in it are no keys") from None
         finally:
             wipe(octets)
-        certified = [self.public.root, *(chain[0] for chain in self.public.issuers)]
-        if root is None or len(issuers) + 1 != len(certified):
-            raise DamagedError(f"{NAME}: it has not a key for each of its certificates")
-        if not all(map(_belongs, [root, *issuers], certified)):
-            raise DamagedError(f"{NAME}: its keys are not those of its certificates")
-        return Secrets(root, tuple(key for key in issuers if key is not None), request)
+        secrets = Secrets(root, tuple(issuers), request)
+        try:
+            _check(self.public, secrets)
+        except DamagedError:
+            secrets.wipe()
+            raise
+        return secrets
 
 
 def issuers(public: Public, secrets: Secrets) -> list[Issuer]:
-    """The issuers with their keys, the current one last."""
-    pairs = zip(public.issuers, secrets.issuers, strict=True)
+    """The issuers with their keys, the current one last; the secrets may be wiped then."""
+    pairs = zip(public.issuers, map(private_key.load, secrets.issuers), strict=True)
     return [Issuer(chain[0], chain[1:], key) for chain, key in pairs]
 
 
@@ -126,10 +126,13 @@ def load(dir_fd: int) -> Stored | None:
 
 def save(dir_fd: int, public: Public, secrets: Secrets, key: Key, generation: int = 1) -> None:
     """Put an authority in the place of what there is, durably. Raises StorageError."""
-    octets = bytearray()
-    for each in (secrets.root, secrets.request, *secrets.issuers):
-        own = b"" if each is None else _private(each)
-        octets += len(own).to_bytes(_LENGTH) + own
+    written = (secrets.root, secrets.request, *secrets.issuers)
+    octets = bytearray(sum(_LENGTH + len(each) for each in written))  # grown, it would leave copies
+    offset = 0
+    for each in written:
+        octets[offset : offset + _LENGTH] = len(each).to_bytes(_LENGTH)
+        octets[offset + _LENGTH : offset + _LENGTH + len(each)] = each
+        offset += _LENGTH + len(each)
     header = Header(public.uuid, generation, "authority", key.dek_id)
     try:
         sealed = envelope.seal(key.dek, header, key.slots, octets)
@@ -162,35 +165,38 @@ def _certificates(text: str) -> Chain:
     return tuple(x509.load_pem_x509_certificates(text.encode()))
 
 
-def _private(key: authority.Key) -> bytes:
-    return key.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
-
-
-def _keys(octets: bytearray) -> Iterator[authority.Key | None]:
+def _split(octets: bytearray) -> Iterator[bytearray]:
+    """What `save` has put behind one another."""
     offset = 0
-    with memoryview(octets) as view:  # no copies, which nobody could wipe
+    with memoryview(octets) as view:  # no copies but those that are handed out
         while offset < len(octets):
             size = int.from_bytes(view[offset : offset + _LENGTH])
             offset += _LENGTH
-            if not size:
-                yield None
-                continue
-            key = load_der_private_key(view[offset : offset + size], password=None)
-            if not isinstance(key, ec.EllipticCurvePrivateKey):
-                raise ValueError("no EC key")
-            yield key
+            yield bytearray(view[offset : offset + size])
             offset += size
 
 
-def _belongs(key: authority.Key | None, certificate: x509.Certificate) -> bool:
-    return key is not None and key.public_key() == certificate.public_key()
+def _check(public: Public, secrets: Secrets) -> None:
+    """Raises DamagedError."""
+    certified = [public.root, *(chain[0] for chain in public.issuers)]
+    if len(secrets.issuers) + 1 != len(certified):
+        raise DamagedError(f"{NAME}: it has not a key for each of its certificates")
+    try:
+        keys = [private_key.load(each) for each in (secrets.root, *secrets.issuers)]
+        if secrets.request:
+            private_key.load(secrets.request)
+    except ValueError:
+        raise DamagedError(f"{NAME}: what is sealed in it are no keys") from None
+    pairs = zip(keys, certified, strict=True)
+    if any(key.public_key() != certificate.public_key() for key, certificate in pairs):
+        raise DamagedError(f"{NAME}: its keys are not those of its certificates")
 
 
 def replace_issuer(
     public: Public, secrets: Secrets, chain: Sequence[x509.Certificate]
 ) -> tuple[Public, Secrets]:
     """The authority with the issuer that a request has led to as its newest."""
-    assert secrets.request is not None
+    assert secrets.request
     return (
         Public(public.uuid, public.root, (*public.issuers, tuple(chain))),
         Secrets(secrets.root, (*secrets.issuers, secrets.request)),

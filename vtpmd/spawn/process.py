@@ -28,7 +28,7 @@ def start_zygote(fd: int, options: Sequence[str] = ()) -> "subprocess.Popen[byte
 def start_keeper(fds: Sequence[int]) -> int:
     """Start a keeper that has these descriptors, and outlives this process; its process id.
 
-    Raises OSError.
+    They are those of `vtpmd.keeper.__main__`. Raises OSError.
     """
     return os.posix_spawn(
         sys.executable,

@@ -52,9 +52,19 @@ class Spawner:
         ours.close()
         raise SpawnError(answer.reason if isinstance(answer, SpawnFailed) else "out of turn")
 
-    def _ask(self, order: Spawn, fds: Sequence[int]) -> tuple[object, list[int]]:
+    def await_zygote(self) -> None:
+        """Wait until the zygote is loaded. Raises SpawnError."""
+        try:
+            self._meet()
+        except (ChannelClosedError, IllegalMessageError, OSError) as error:
+            raise ZygoteLostError(f"no answer ({type(error).__name__})") from None
+
+    def _meet(self) -> None:
         if not self._ready:
             report, _ = self._channel.receive()
             self._ready = isinstance(report, ZygoteReady)
+
+    def _ask(self, order: Spawn, fds: Sequence[int]) -> tuple[object, list[int]]:
+        self._meet()
         self._channel.send(order, fds)
         return self._channel.receive()

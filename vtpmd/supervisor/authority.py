@@ -11,7 +11,7 @@ from uuid import uuid4
 import trio
 from cryptography import x509
 
-from vtpmd.pki import authority, chains, store
+from vtpmd.pki import authority, chains, private_key, store
 from vtpmd.pki.authority import Issuer
 from vtpmd.pki.entries import Revoked
 from vtpmd.pki.errors import DamagedError, RefusedError
@@ -76,12 +76,13 @@ class Authority:
     async def request(self) -> x509.CertificateSigningRequest:
         """A request for an issuing CA below somebody else's; its key is kept until `adopt`."""
         async with self._changing() as stored, self._unsealed(stored) as (secrets, key):
-            wanted = secrets.request
-            if wanted is None:
-                wanted = await trio.to_thread.run_sync(authority.new_key)
-            public = replace(stored.public, requested=True)
-            await self._save(stored, public, Secrets(secrets.root, secrets.issuers, wanted), key)
-            made = authority.request(public.uuid, wanted)
+            wanted = secrets.request or private_key.generate()
+            try:
+                public = replace(stored.public, requested=True)
+                await self._save(stored, public, replace(secrets, request=wanted), key)
+                made = authority.request(public.uuid, private_key.load(wanted))
+            finally:
+                wipe(wanted)
         self._audit.record("authority-requested", uuid=str(public.uuid))
         return made
 
@@ -91,9 +92,9 @@ class Authority:
         Raises RefusedError for `octets`, which are those of `file`.
         """
         async with self._changing() as stored, self._unsealed(stored) as (secrets, key):
-            if secrets.request is None:
+            if not secrets.request:
                 raise RefusedError("no certificate was requested: `vtpmctl ca csr` comes first")
-            wanted = secrets.request.public_key()
+            wanted = private_key.load(secrets.request).public_key()
             chain = await trio.to_thread.run_sync(chains.accept_issuer, wanted, file, octets)
             public, changed = store.replace_issuer(stored.public, secrets, chain)
             await self._save(stored, public, changed, key)
@@ -125,12 +126,12 @@ class Authority:
         stored = await self._stored(None)
         async with self._unsealed(stored) as (secrets, _):
             issuers = store.issuers(stored.public, secrets)[::-1]
-            return [
-                await trio.to_thread.run_sync(
-                    authority.revocation_list, each, revoked(authority.key_id(each.certificate))
-                )
-                for each in issuers
-            ]
+        return [
+            await trio.to_thread.run_sync(
+                authority.revocation_list, each, revoked(authority.key_id(each.certificate))
+            )
+            for each in issuers
+        ]
 
     async def _stored(self, provider: str | None) -> Stored:
         return (await self._present(provider))[0]
@@ -158,13 +159,17 @@ class Authority:
 
     async def _make(self, provider: str | None) -> Issuer:
         uuid = uuid4()
-        root, root_key, issuer = await trio.to_thread.run_sync(authority.make, uuid)
         key = await self._keys.fresh(uuid, self._keys.choose(provider))
+        secrets = Secrets(private_key.generate(), (private_key.generate(),))
         try:
+            root_key, issuing_key = map(private_key.load, (secrets.root, *secrets.issuers))
+            root, issuer = await trio.to_thread.run_sync(
+                authority.make, uuid, root_key, issuing_key
+            )
             public = Public(uuid, root, (issuer.chain,))
-            secrets = Secrets(root_key, (issuer.key,))
             await self._in_directory(partial(store.save, public=public, secrets=secrets, key=key))
         finally:
+            secrets.wipe()
             wipe(key.dek)
         self._audit.record("authority-made", uuid=str(uuid), root=authority.key_id(root))
         return issuer
@@ -177,7 +182,7 @@ class Authority:
 
     @asynccontextmanager
     async def _unsealed(self, stored: Stored) -> AsyncIterator[tuple[Secrets, Key]]:
-        """The keys, and what they are sealed under."""
+        """The keys, and what they are sealed under; both are wiped afterwards."""
         uuid, header = stored.public.uuid, stored.envelope.header
         dek = bytearray()
         try:
@@ -188,7 +193,10 @@ class Authority:
                 raise KeyMissingError(f"the keys of the authority: {error}", error.retry) from None
             except EnvelopeError as error:
                 raise DamagedError(f"the keys of the authority: {error}") from None
-            yield secrets, Key(dek, header.dek_id, stored.envelope.slots)
+            try:
+                yield secrets, Key(dek, header.dek_id, stored.envelope.slots)
+            finally:
+                secrets.wipe()
         finally:
             wipe(dek)
 

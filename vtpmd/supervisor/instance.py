@@ -36,6 +36,7 @@ from .serving import Serving
 from .states import SERVED, Act, Cause, Condition, Standing
 from .tally import Tally
 from .wakefulness import stay_awake
+from .watch import look_after
 from .worker import Worker
 
 
@@ -72,12 +73,10 @@ class Instance:
         """The process that uses its TPM, as its worker said last; 0: none is known."""
         return 0 if self._serving is None else self._serving.user
 
-    def look(self) -> None:
-        """Ask the worker now and then how it is, and log when it falls silent or answers again."""
-        if (worker := self.worker) is not None and worker.look():
-            event = "worker-silent" if worker.silent else "worker-answers"
-            log_of(self.metadata).warning(event, pid=worker.pid, reason=self.reason)
-        self.tally.take(worker)
+    def look(self) -> float:
+        """Look after the worker; when that has to be done again, on trio's clock."""
+        self.tally.take(self.worker)
+        return look_after(self.worker, self.metadata, lambda: self.reason)
 
     def demand(self, act: Act) -> None:
         """Raise OperationError unless the state permits this act."""
@@ -330,8 +329,8 @@ class Instance:
         admitted = self._events.write(pid, event)
         if admitted:
             note_event(self._host, self.metadata, event)
-        if event.kind == "client-connected" and self._host.keeper is not None:
-            self._host.keeper.connected(self.metadata.uuid)
+        if self._host.keeper is not None:
+            self._host.keeper.offers.heed(self.metadata.uuid, event.kind)
         if admitted and event.kind in STORAGE | USES and (worker := self.worker) is not None:
             worker.inquire()
         if admitted and event.kind in HAND_OVERS:

@@ -1,61 +1,52 @@
-"""The supervisor's side of the keeper: workers are told of it, and sleeping TPMs woken.
+"""The supervisor's side of the keeper: what sleeps there, and who is woken.
 
 The keeper outlives the daemon. It is started when the first worker could sleep, and the next daemon
-finds it on its socket. Duplicates of what it holds lie here, so that its end loses nothing.
+finds it on its socket; one of another version has another keeper go on in its place. Duplicates of
+what it holds lie here, so that its end loses nothing.
 """
 
 import contextlib
-import os
-import signal
-import socket
 from collections import deque
-from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from uuid import UUID
 
 import trio
 
+from vtpmd import __version__
 from vtpmd.api.text import printable
 from vtpmd.config.schema import Configuration
 from vtpmd.ipc.channel import Channel, ChannelClosedError, IllegalMessageError
 from vtpmd.ipc.messages import (
-    PROGRESS_SIZE,
     Asleep,
     Awake,
     Bequest,
     ForgetBequest,
     Keep,
-    KeeperUsed,
+    KeeperNotReplaced,
+    KeeperReplaced,
     Message,
     NotAwake,
     ReadBequest,
     ReadSleepers,
+    ReplaceKeeper,
     Sleepers,
-    UseKeeper,
     WakeUp,
 )
-from vtpmd.ipc.rules import Side, State
-from vtpmd.linux import sockets
 from vtpmd.linux.descriptors import close_fds
-from vtpmd.linux.memory import memory_file
-from vtpmd.linux.scarcity import is_scarcity
-from vtpmd.spawn.process import start_keeper
 from vtpmd.telemetry.log import get_logger
 
-from . import serving_lock, waiting
+from . import keeper_process, waiting
 from .adoption import adopt
 from .endpoints import Endpoints
 from .errors import KeeperLostError, WorkerEndedError
 from .events import OnEvent
-from .metadata import Metadata
-from .refusals import EXPECTED
+from .keeper_offers import KeeperOffers
+from .keeper_process import ANSWER_TIMEOUT, KeeperProcess, NoKeeperError
+from .machines import process
 from .worker import Worker
 
-ANSWER_TIMEOUT = 10.0
 _PAUSE = 0.1
-_SPARED, _SPARED_CONNECTED = 20.0, 2.0
-"""Seconds until a keeper is started for a worker that serves, and for one to which QEMU is
-connected, unless it may sleep earlier: what is soon stopped again costs no process."""
+_REPLACED = 30.0  # seconds in which one keeper gives way to another, or does not
 _BROKEN = (ChannelClosedError, IllegalMessageError, trio.ClosedResourceError, OSError)
 
 log = get_logger("keeper")
@@ -63,68 +54,72 @@ log = get_logger("keeper")
 
 @dataclass(frozen=True)
 class Duplicates:
-    """Of the descriptors of one that sleeps; `data`: a data listener is among them."""
+    """Of the descriptors of one that sleeps; `data`: a data listener is among them.
+
+    `machine`: the process that stays connected; 0: none.
+    """
 
     fds: list[int]
     data: bool
+    machine: int
 
     def close(self) -> None:
         close_fds(self.fds)
 
 
 @dataclass(eq=False)
-class Offered:
-    """A worker that serves. `connected`: QEMU is, to it; `told`: it knows of the keeper."""
+class Outcome:
+    """Why a keeper was not replaced by another, empty if it was, once that is `known`."""
 
-    worker: Worker
-    metadata: Metadata
-    endpoints: Endpoints
-    connected: bool = False
-    told: bool = False
+    reason: str = "no answer came"
+    known: trio.Event = field(default_factory=trio.Event)
+
+    def become(self, reason: str) -> None:
+        """It is known now, if it was not before."""
+        if not self.known.is_set():
+            self.reason = reason
+        self.known.set()
 
 
 class Keeper:
     """At most one keeper process, none if there is nothing to keep.
 
-    `run` must be running.
+    `offers`: which workers know of it.
     """
 
     def __init__(self, configuration: Configuration, nursery: trio.Nursery) -> None:
         self._path = configuration.keeper_socket
-        self._idle = configuration.idle_timeout
-        self._sandbox = configuration.sandbox
         self._nursery = nursery
-        self._channel: Channel | None = None
+        self._process: KeeperProcess | None = None  # which may have ended
+        self._there = False  # whether it hears us
+        self._version = ""
         self._lock = trio.Lock()
         self._questions = deque[trio.Event]()  # each is set when it is answered, or nobody will
         self._duplicates: dict[UUID, Duplicates] = {}
         self._waking: dict[UUID, trio.Event] = {}
         self._woken: dict[UUID, int] = {}  # the process that has woken it and was not met yet
-        self._offered: dict[UUID, Offered] = {}
         self._bequests: dict[UUID, list[int]] = {}
         self._told = set[UUID]()  # of which the keeper has said that they sleep
-        self._pid = self._pidfd = -1
-        self._closed = False
+        self._replacement = trio.Lock()
+        self._outcome = Outcome()  # of the last one
+        self._strange = -1  # the process that was asked to give way and does not know how
+        self.offers = KeeperOffers(configuration, nursery, self)
+
+    @property
+    def there(self) -> bool:
+        """Whether there is a keeper process that hears us."""
+        return self._there
 
     async def connect(self) -> None:
         """Find the keeper that a daemon before this one has left, and what sleeps there."""
-        if (channel := await self._reach()) is None:
-            return
-        pidfd = -1
         try:
-            with trio.fail_after(ANSWER_TIMEOUT):
-                await waiting.meet(channel)
-                if (sender := channel.sender) is not None:
-                    pidfd = os.pidfd_open(sender.pid)
-                if sender is None or serving_lock.holder(self._path) != sender.pid:
-                    raise IllegalMessageError("whoever listens there is not the keeper")
-        except (*_BROKEN, trio.TooSlowError) as error:
-            channel.close()
-            if pidfd >= 0:
-                os.close(pidfd)
+            found = await keeper_process.find(self._path)
+        except NoKeeperError as error:
             log.error("keeper-not-adopted", reason=printable(str(error)))
             return
-        self._begin(channel, sender.pid, pidfd)
+        if found is None:
+            return
+        self._begin(found)
         self._told = set()
         try:
             await self._ask(ReadSleepers())
@@ -133,65 +128,54 @@ class Keeper:
         for uuid in self._duplicates.keys() - self._told:
             self._drop(uuid)
             self._tell_awake(uuid)
-        log.info("keeper-adopted", pid=sender.pid, asleep=len(self._duplicates))
+        log.info(
+            "keeper-adopted",
+            pid=found.pid,
+            version=self._version,
+            asleep=len(self._duplicates),
+        )
+        if self._version != __version__ and found.pid != self._strange:
+            self._strange = found.pid
+            self._nursery.start_soon(self._replace_other_version)
 
-    async def _reach(self) -> Channel | None:
-        """A channel to whoever listens, None if nobody does; a scarcity here is waited for."""
-        with trio.move_on_after(ANSWER_TIMEOUT):
-            while True:
-                try:
-                    return Channel.connect(self._path, Side.SUPERVISOR, State.KEEPING)
-                except OSError as error:
-                    if not is_scarcity(error):
-                        return None
-                await trio.sleep(_PAUSE)
-        return None
+    async def introduce(self, order: Keep, fds: list[int]) -> None:
+        """Tell the keeper of a worker that serves, and start one for that if there is none.
 
-    def offer(self, worker: Worker, metadata: Metadata, endpoints: Endpoints) -> None:
-        """Let a worker that serves leave its bequest with the keeper, and give its TPM to it."""
-        self._offered[metadata.uuid] = offered = Offered(worker, metadata, endpoints)
-        self._offer_soon(offered)
+        Raises KeeperLostError, OSError, InUseError.
+        """
+        async with self._lock:
+            if not self._there:
+                started = keeper_process.start(self._path)
+                log.info("keeper-started", pid=started.pid)
+                self._begin(started)
+                self._version = __version__
+            await self._send(order, fds)
 
-    def connected(self, uuid: UUID) -> None:
-        """QEMU is connected to the worker of this instance."""
-        if (offered := self._offered.get(uuid)) is not None and not offered.connected:
-            offered.connected = True
-            if not offered.told:
-                self._offer_soon(offered)
+    async def replace(self) -> None:
+        """Have a new keeper, of this daemon's version, go on in the place of the one there is.
 
-    def _offer_soon(self, offered: Offered) -> None:
-        """Offer it as soon as that is worth a process, if it will be by itself."""
-        if self._channel is not None:
-            self._nursery.start_soon(self._offer, offered, 0.0)
-        elif self._idle or offered.connected:
-            spared = _SPARED_CONNECTED if offered.connected else _SPARED
-            delay = min(self._idle or spared, spared)
-            self._nursery.start_soon(self._offer, offered, delay)
+        Nothing happens if there is none. Who sleeps there goes on sleeping. Raises KeeperLostError:
+        the one there is goes on, if it has not ended.
+        """
+        async with self._replacement:
+            if not self._there:
+                return
+            outcome = self._outcome = Outcome()
+            try:
+                async with keeper_process.successor(self._nursery) as channel:
+                    await self._send(ReplaceKeeper(), [channel])
+            except (NoKeeperError, OSError) as error:
+                raise KeeperLostError(f"no other keeper can be had: {error}") from None
+            with trio.move_on_after(_REPLACED):
+                await outcome.known.wait()
+            if outcome.reason:
+                raise KeeperLostError(f"the keeper was not replaced: {outcome.reason}")
 
-    def withdraw(self, uuid: UUID) -> None:
-        """The worker that was offered has ended."""
-        self._offered.pop(uuid, None)
-
-    async def _offer(self, offered: Offered, delay: float) -> None:
-        metadata = offered.metadata
-        await trio.sleep(delay)
-        if self._closed or offered.told or self._offered.get(metadata.uuid) is not offered:
-            return  # or another one serves by now
-        offered.told = True
-        with (
-            contextlib.suppress(KeeperLostError, *EXPECTED),
-            _pair() as (ours, theirs),
-            memory_file("progress", PROGRESS_SIZE) as progress,
-            memory_file("suspended") as memory,
-        ):
-            async with self._lock:
-                if self._channel is None:
-                    self._start()
-                with serving_lock.joined(offered.endpoints.adoption) as lock:
-                    order = Keep(metadata.uuid, metadata.name, self._sandbox)
-                    await self._send(order, [theirs, lock, progress])
-            use = UseKeeper(round(self._idle * 1000))
-            await offered.worker.ask(use, KeeperUsed, [ours, memory, progress])
+    async def _replace_other_version(self) -> None:
+        try:
+            await self.replace()
+        except KeeperLostError as error:
+            log.warning("keeper-not-replaced", version=self._version, reason=str(error))
 
     async def bequest(self, uuid: UUID) -> list[int]:
         """What the worker of an instance has left, which has crashed; the caller's descriptors.
@@ -210,7 +194,7 @@ class Keeper:
     async def has(self, uuid: UUID) -> bool:
         """Whether this TPM sleeps. Its worker has ended, or there was never one."""
         async with self._lock:
-            while self._pidfd >= 0:  # it lives, and knows
+            while self._process is not None:  # it lives, and knows
                 with contextlib.suppress(KeeperLostError):
                     await self._ask(ReadSleepers((uuid,)))
                     break
@@ -220,6 +204,13 @@ class Keeper:
     async def kept(self, uuid: UUID) -> bool:
         """Whether a TPM sleeps, or has and was woken by a worker that was not met yet."""
         return await self.has(uuid) or uuid in self._woken
+
+    def machine(self, uuid: UUID, otherwise: int) -> int:
+        """The process that stays connected to a TPM that sleeps, 0 if none does.
+
+        For one that was woken it is as it was `otherwise`.
+        """
+        return self._duplicates[uuid].machine if uuid in self._duplicates else otherwise
 
     def met(self, uuid: UUID, pid: int) -> None:
         """It is known that this process serves it."""
@@ -243,7 +234,7 @@ class Keeper:
     async def awake(self, uuid: UUID) -> None:
         """Wait until a worker goes on with a TPM that sleeps. Raises KeeperLostError."""
         while uuid in self._duplicates:
-            if self._pidfd < 0:
+            if self._process is None:
                 raise KeeperLostError("the keeper of sleeping TPMs has ended")
             await self._waking.setdefault(uuid, trio.Event()).wait()
 
@@ -251,46 +242,31 @@ class Keeper:
         """Have the keeper wake it; `awake` tells when it is. Raises KeeperLostError."""
         await self._send(WakeUp(uuid), [])
 
-    def take(self, uuid: UUID) -> "Duplicates":
+    def take(self, uuid: UUID) -> Duplicates:
         """The duplicates of the descriptors of one whose keeper has ended; the caller's now."""
         return self._duplicates.pop(uuid)
 
     def close(self) -> None:
         """Leave the keeper alone."""
-        self._closed = True
+        self.offers.close()
         self._part()
         self._forget_process()
         for uuid in list(self._duplicates):
             self._drop(uuid)
 
-    def _start(self) -> None:
-        """Start a keeper process and connect to it. Raises OSError, InUseError."""
-        with (
-            serving_lock.created(self._path) as lock,
-            sockets.listen(self._path, mode=0o600, kind=socket.SOCK_SEQPACKET) as listener,
-        ):
-            pid = start_keeper([listener.fileno(), lock])
-            pidfd = os.pidfd_open(pid)
-            try:
-                channel = Channel.connect(self._path, Side.SUPERVISOR, State.KEEPING)
-            except OSError:
-                os.close(pidfd)
-                raise
-        log.info("keeper-started", pid=pid)
-        self._begin(channel, pid, pidfd)
-
-    def _begin(self, channel: Channel, pid: int, pidfd: int) -> None:
+    def _begin(self, found: KeeperProcess) -> None:
         self._forget_process()
-        self._channel, self._pid, self._pidfd = channel, pid, pidfd
-        self._nursery.start_soon(self._listen, channel)
+        self._process, self._there = found, True
+        self._nursery.start_soon(self._listen, found)
 
-    async def _listen(self, channel: Channel) -> None:
+    async def _listen(self, found: KeeperProcess) -> None:
+        channel = found.channel
         try:
             while True:
                 message, fds = await waiting.receive(channel)
                 self._heed(message, fds)
         except _BROKEN as error:
-            if self._channel is channel:
+            if self._there and self._process is not None and self._process.channel is channel:
                 await self._lose(printable(str(error)))
 
     def _heed(self, message: Message, fds: list[int]) -> None:
@@ -298,9 +274,10 @@ class Keeper:
             case Asleep():
                 self._told.add(message.uuid)
                 self._drop(message.uuid)
-                self._offered.pop(message.uuid, None)
+                self.offers.withdraw(message.uuid)
                 self._woken.pop(message.uuid, None)
-                self._duplicates[message.uuid] = Duplicates(fds, message.data)
+                machine = process(message.machine)
+                self._duplicates[message.uuid] = Duplicates(fds, message.data, machine)
             case Awake():
                 self._drop(message.uuid)
                 self._woken[message.uuid] = message.pid
@@ -312,36 +289,47 @@ class Keeper:
                 self._bequests[message.uuid] = fds
                 self._answered()
             case Sleepers():
+                self._version = printable(message.version)
                 self._answered()
+            case KeeperReplaced():
+                self._follow(printable(message.version))
+            case KeeperNotReplaced():
+                self._outcome.become(printable(message.reason))
+
+    def _follow(self, version: str) -> None:
+        """Another process is the keeper now, at the other end of the same channel."""
+        assert self._process is not None
+        former, self._process = self._process, self._process.replaced()
+        self._version = version
+        self._nursery.start_soon(former.ends)
+        log.info("keeper-replaced", pid=self._process.pid, predecessor=former.pid, version=version)
+        self._outcome.become("")
 
     async def _lose(self, reason: str) -> None:
         """Find the keeper once more if it lives, or else have what slept there woken from here."""
         self._part()
         await trio.sleep(_PAUSE)  # what it was short of may be there again
-        if self._channel is None:
+        if not self._there:
             await self.connect()
-        if self._channel is not None or self._pidfd < 0:
+        self._outcome.become(f"it was lost, {reason}")
+        if self._there or self._process is None:
             return
-        with contextlib.suppress(ProcessLookupError):  # two would wake a TPM twice
-            signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
-        self._forget_process()
-        with contextlib.suppress(OSError):
-            os.waitpid(self._pid, os.WNOHANG)  # noqa: ASYNC222
-        log.error("keeper-lost", pid=self._pid, reason=reason, asleep=len(self._duplicates))
+        lost, self._process = self._process, None
+        lost.kill()
+        self._nursery.start_soon(lost.ends)
+        log.error("keeper-lost", pid=lost.pid, reason=reason, asleep=len(self._duplicates))
         for uuid in list(self._waking):
             self._tell_awake(uuid)
-        for offered in self._offered.values():
-            offered.told = False
-            self._offer_soon(offered)
+        self.offers.all_lost()
 
     def _answered(self) -> None:
         if self._questions:
             self._questions.popleft().set()
 
     def _forget_process(self) -> None:
-        if self._pidfd >= 0:
-            os.close(self._pidfd)
-        self._pidfd = -1
+        if self._process is not None:
+            self._process.forget()
+        self._process = None
 
     def _drop(self, uuid: UUID) -> None:
         if (duplicates := self._duplicates.pop(uuid, None)) is not None:
@@ -352,16 +340,16 @@ class Keeper:
             event.set()
 
     def _part(self) -> None:
-        if self._channel is not None:
-            trio.lowlevel.notify_closing(self._channel.fileno())
-            self._channel.close()
-        self._channel = None
+        if self._there and self._process is not None:
+            trio.lowlevel.notify_closing(self._process.channel.fileno())
+            self._process.channel.close()
+        self._there = False
         while self._questions:
             self._answered()
 
     async def _ask(self, question: ReadSleepers | ReadBequest) -> None:
         """Ask, and wait until all answers are heeded. Raises KeeperLostError."""
-        channel, answered = self._channel, trio.Event()
+        asked, answered = self._channel, trio.Event()
         await self._send(question, [])
         self._questions.append(answered)
         try:
@@ -369,22 +357,19 @@ class Keeper:
                 await answered.wait()
         except trio.TooSlowError:
             await self._lose("it does not answer")
-        if self._channel is not channel:
+        if self._channel is not asked:
             raise KeeperLostError("the keeper has not answered")
 
+    @property
+    def _channel(self) -> Channel | None:
+        return self._process.channel if self._there and self._process is not None else None
+
     async def _send(self, message: Message, fds: list[int]) -> None:
-        if self._channel is None:
+        if not self._there or self._process is None:
             raise KeeperLostError("there is no keeper")
         try:
             with trio.fail_after(ANSWER_TIMEOUT):
-                await waiting.send(self._channel, message, fds)
+                await waiting.send(self._process.channel, message, fds)
         except (*_BROKEN, trio.TooSlowError):
             await self._lose("it does not listen")
             raise KeeperLostError("the keeper does not listen") from None
-
-
-@contextlib.contextmanager
-def _pair() -> Iterator[tuple[int, int]]:
-    ours, theirs = Channel.pair()
-    with ours, theirs:
-        yield ours.fileno(), theirs.fileno()

@@ -14,7 +14,6 @@ from vtpmd.telemetry.audit import acting_alone
 
 from . import lazily, lease
 from .access import Grant
-from .backoff import Backoff
 from .endpoints import Endpoints
 from .errors import KeeperLostError, WorkerEndedError, WorkerFailedError, WorkerSilentError
 from .events import OnEvent
@@ -23,6 +22,7 @@ from .instance_log import log_of
 from .launch import renew_access, serve
 from .metadata import Metadata
 from .old_keys import OldKeys
+from .pauses import Pauses
 from .reasons import ADOPTED, AWAITING, POWERED_OFF, READY, SLEEPS
 from .refusals import NotServedError
 from .states import Cause
@@ -31,14 +31,7 @@ from .worker import KILL_GRACE, Worker
 
 STOP_GRACE = 1.5  # seconds after which a worker that is asked to stop is killed
 SUCCESSION_GRACE = 2.0  # seconds within which a worker that gave way has ended
-MAX_CRASHES = 5
-SLOW = 60.0  # seconds between attempts after that many in ten minutes
 MAX_DAMAGE = 300  # characters of what a worker says of damaged state
-BACKOFFS: dict[Cause, Callable[[], Backoff]] = {
-    Cause.KEY_UNAVAILABLE: lambda: Backoff(1.0, 60.0),
-    Cause.REFUSED: lambda: Backoff(0.5, 30.0, MAX_CRASHES, SLOW),
-    Cause.CRASHED: lambda: Backoff(0.5, 30.0, MAX_CRASHES, SLOW),
-}
 WAKE_TIMEOUT = 30.0
 
 
@@ -86,7 +79,7 @@ class Serving:
         self._settled = lazily.Event()
         self._retry = lazily.Event()
         self._ended = lazily.Event()
-        self._pauses: dict[Cause, Backoff] = {}
+        self._pauses = Pauses()
         self._decided: lazily.Event | None = None  # while a succession goes on
         self._successor: Worker | None = None
         self._changed = lazily.Event()
@@ -200,6 +193,7 @@ class Serving:
         self._tell_of_change()
         if keeper is None or not kept:
             return None
+        self._machine = keeper.machine(uuid, self._machine)
         self._tell(Cause.ASLEEP, SLEEPS)
         try:
             if self._stopping:  # it fell asleep when it was asked to stop
@@ -298,7 +292,7 @@ class Serving:
             if self._stopping:
                 return
             worker = None
-            pauses = self._pauses_of(failure.cause)
+            pauses = self._pauses.of(failure.cause)
             delay = pauses.next() if failure.again else None
             slow = pauses.exhausted or failure.cause is Cause.KEY_UNAVAILABLE
             self._fail(failure, "" if delay is None else pauses.outlook(delay))
@@ -311,12 +305,6 @@ class Serving:
             if self._retry.is_set() and pauses.exhausted:  # somebody knows better: anew
                 self._pauses.clear()
             self._retry = lazily.Event()
-
-    def _pauses_of(self, cause: Cause) -> Backoff:
-        """What counts these failures, made with the first: most instances have none."""
-        if cause not in self._pauses:
-            self._pauses[cause] = BACKOFFS[cause]()
-        return self._pauses[cause]
 
     async def _serve(self) -> tuple[Worker, str]:
         """A new worker that serves the instance, and why. Raises NotServedError."""
@@ -372,10 +360,10 @@ class Serving:
         self.worker, self._undecided = worker, False
         worker.inquire()
         self._tell_of_change()
-        if self._host.keeper is not None:
-            self._host.keeper.met(self.metadata.uuid, worker.pid)
-        if self._host.keeper is not None and worker.strange is None:
-            self._host.keeper.offer(worker, self.metadata, self._endpoints)
+        if (keeper := self._host.keeper) is not None:
+            keeper.met(self.metadata.uuid, worker.pid)
+            if worker.strange is None:
+                keeper.offers.offer(worker, self.metadata, self._endpoints)
         try:
             if admit_anew:
                 await renew_access(worker, self._endpoints, self._granted(), self.metadata)
@@ -383,8 +371,8 @@ class Serving:
         finally:
             self.worker, self._undecided = None, True
             self._machine = worker.machine
-            if self._host.keeper is not None:
-                self._host.keeper.withdraw(self.metadata.uuid)
+            if keeper is not None:
+                keeper.offers.withdraw(self.metadata.uuid)
             worker.close()
 
     def _fail(self, failure: NotServedError, outlook: str = "") -> None:

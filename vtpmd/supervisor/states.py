@@ -80,6 +80,7 @@ class Act(Enum):
     SET = "changed"
     IDENTIFY = "asked for requests"
     CERTIFY = "given certificates"
+    RESET_LOCKOUT = "let out of lockout"
     READ_PCRS = "asked for its PCR values"
     UPGRADE = "upgraded"
 
@@ -98,7 +99,7 @@ def _each(acts: Iterable[Act], problem: Problem) -> dict[Act, Problem]:
 
 
 _HAND_OVER = (Act.MIGRATE, Act.CANCEL, Act.MIGRATED)
-_IDENTITY = (Act.IDENTIFY, Act.CERTIFY)
+_CHANGES = (Act.IDENTIFY, Act.CERTIFY, Act.RESET_LOCKOUT)
 _STORED = (
     Act.BACK_UP,
     Act.SNAPSHOT,
@@ -108,11 +109,11 @@ _STORED = (
     Act.ACCEPT,
     Act.UPGRADE,
     *_HAND_OVER,
-    *_IDENTITY,
+    *_CHANGES,
 )
 _SETTLED = (
     *(Act.MOVE, Act.RECEIVE, Act.CLONE, Act.REKEY, Act.UPGRADE, Act.TAKE_BACK),
-    *(*_HAND_OVER, *_IDENTITY),
+    *(*_HAND_OVER, *_CHANGES),
 )
 _LIVE = (Act.READ_PCRS, Act.MIGRATE, Act.RECEIVE, Act.UPGRADE)
 REFUSALS: dict[str, dict[Act, Problem]] = {
@@ -130,7 +131,10 @@ REFUSALS: dict[str, dict[Act, Problem]] = {
     USED: _each((Act.STOP,), problems.IN_USE),
     LENT: _each((Act.MIGRATE,), problems.HANDED_OVER),
     AWAY: _each(
-        (Act.BACK_UP, Act.SNAPSHOT, Act.CLONE, Act.REKEY, Act.MIGRATE, Act.CERTIFY),
+        (
+            *(Act.BACK_UP, Act.SNAPSHOT, Act.CLONE, Act.REKEY, Act.MIGRATE, Act.CERTIFY),
+            Act.RESET_LOCKOUT,
+        ),
         problems.HANDED_OVER,
     ),
 }

@@ -1,5 +1,6 @@
 """The supervisor's side of one worker: requests and answers, events, and its end."""
 
+import math
 import os
 import signal
 from collections.abc import Callable, Sequence
@@ -15,6 +16,7 @@ from vtpmd.ipc.messages import (
     Event,
     Failed,
     HandOverRefused,
+    LockoutNotReset,
     Message,
     ReadPcrs,
     RekeyFailed,
@@ -37,6 +39,7 @@ from .errors import (
     WorkerSilentError,
 )
 from .events import OnEvent
+from .machines import process
 from .zygote import WorkerProcess
 
 KILL_TIMEOUT = 5.0
@@ -190,7 +193,7 @@ class Worker:
         if isinstance(message, StatusReply):
             self._storage = printable(message.storage[:MAX_TROUBLE])
             self.counts = Counts.of(message)
-            self.machine = message.machine
+            self.machine = process(message.machine)
         if isinstance(message, UnwrapKey):
             if self.on_unwrap is not None:
                 self.on_unwrap(self, message)
@@ -224,7 +227,7 @@ class Worker:
             raise WorkerEndedError("the worker ended unexpectedly") from None
         except trio.TooSlowError:
             raise WorkerSilentError(f"the worker did not answer in {patience:.1f} s") from None
-        if isinstance(answer, Failed | NotCertified):
+        if isinstance(answer, Failed | NotCertified | LockoutNotReset):
             raise WorkerFailedError(answer.kind, answer.reason)
         if isinstance(answer, HandOverRefused):
             raise HandOverRefusedError(answer.reason)
@@ -297,6 +300,13 @@ class Worker:
             self.inquire()
         known, self._known_silent = self._known_silent, self.silent
         return known is not self._known_silent
+
+    @property
+    def due(self) -> float:
+        """When to look next: to ask again, or at an answer that is overdue then."""
+        if self._owed:
+            return math.inf if self._known_silent else self._overdue
+        return self._due if self.strange is None else math.inf
 
     async def _meet(self) -> None:
         """Meet a worker that was silent when it was adopted."""

@@ -14,10 +14,8 @@ from .table import (
     BLOB_ENCRYPTED,
     CAPABILITIES,
     INIT_DELETE_VOLATILE,
-    MAX_BUFFER,
     MAX_INFO_CHUNK,
     MAX_LOCALITY,
-    MIN_BUFFER,
     BlobType,
     Command,
     Requires,
@@ -194,12 +192,13 @@ def _set_datafd(channel: ControlChannel, _request: Request) -> Answer:
 
 def _set_buffersize(channel: ControlChannel, request: Request) -> Answer:
     (wanted,) = request.fields
-    settings = channel.host.settings
+    settings, power = channel.host.settings, channel.host.power
+    smallest, largest = power.buffer_sizes
     if wanted:
-        if channel.host.power.running:
+        if power.running:
             raise ControlError(Result.BAD_ORDINAL)
-        settings.buffer_size = min(max(wanted, MIN_BUFFER), MAX_BUFFER)
-    return (settings.buffer_size, MIN_BUFFER, MAX_BUFFER), b""
+        settings.buffer_size = min(max(wanted, smallest), largest)
+    return (settings.buffer_size, smallest, largest), b""
 
 
 def _get_info(channel: ControlChannel, request: Request) -> Answer:

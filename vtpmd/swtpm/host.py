@@ -3,7 +3,9 @@
 from dataclasses import dataclass
 from typing import Protocol
 
-from .table import MAX_BUFFER, MAX_LOCALITY, BlobType, Result
+from .table import MAX_LOCALITY, BlobType, Result
+
+DEFAULT_BUFFER = 4096
 
 
 class ControlError(Exception):
@@ -24,7 +26,7 @@ class ChannelSettings:
 
     locality: int = 0
     max_locality: int = MAX_LOCALITY
-    buffer_size: int = MAX_BUFFER
+    buffer_size: int = DEFAULT_BUFFER
 
 
 @dataclass(eq=False)
@@ -44,6 +46,10 @@ class Power(Protocol):
 
     @property
     def running(self) -> bool: ...
+    @property
+    def buffer_sizes(self) -> tuple[int, int]:
+        """The smallest and the largest buffer that the TPM works with, in octets."""
+
     def init(self, connection: Connection, *, delete_volatile: bool) -> None: ...
     def stop(self) -> None: ...
     def shutdown(self, connection: Connection) -> None: ...

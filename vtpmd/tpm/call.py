@@ -10,6 +10,7 @@ from .core.command_spec import CommandSpec
 from .crypto.hashes import digest_size
 from .state import Entity, Session
 from .wire.attributes import TPMA_SESSION
+from .wire.constants import ST
 
 HEADER = Struct(">HII")
 """Tag, size, and command or response code."""
@@ -19,6 +20,11 @@ _SIZE = 4
 """Octets of parameterSize."""
 _ACKNOWLEDGMENT_SIZE = 2 + 1 + 2
 """Octets of a TPMS_AUTH_RESPONSE without nonce and HMAC."""
+
+
+def command_without_handles(code: int, parameters: bytes) -> bytes:
+    """The octets of a command that has neither handles nor sessions."""
+    return HEADER.pack(ST.NO_SESSIONS, HEADER.size + len(parameters), code) + parameters
 
 
 @dataclass(frozen=True, slots=True)

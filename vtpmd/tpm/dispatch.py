@@ -12,7 +12,6 @@ from .response import error_response, frame_response
 from .session_area import authorize_handles, decrypt_parameter, parse_sessions
 from .state import Tpm
 from .wire.constants import RH, ST
-from .wire.limits import MAX_COMMAND_SIZE
 
 HANDLE_SIZE = 4
 # Looking up a member of an Enum takes 0.1 µs in Python 3.11: every command needs these.
@@ -55,7 +54,7 @@ def parse_header(tpm: Tpm, command: bytes) -> Call:
     has_sessions = _HAS_SESSIONS.get(tag)
     if has_sessions is None:
         raise TpmError(RC.BAD_TAG)
-    if not size == received <= MAX_COMMAND_SIZE:
+    if not size == received <= tpm.buffer_size:
         raise TpmError(RC.COMMAND_SIZE)
     spec = find(code, tpm.profile)
     if tpm.failed:

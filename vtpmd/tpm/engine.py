@@ -4,37 +4,34 @@ The host passes in octets, the time and entropy, and gets octets; it stores `Rep
 releases `Reply.response`.
 """
 
-import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Final, Literal
 
 from . import dispatch, endorsement, identity
-from .call import HEADER
+from .call import command_without_handles
 from .command import LONG as LONG_COMMANDS
-from .command import compile_commands
-from .core import pcrs, power
+from .core import countdown, dictionary_attack, pcrs, power
 from .crypto.hashes import HASHES
 from .crypto.resumable import ResumableHash
-from .facts import Facts, bank_names, facts_of, profile_names, rsa_key_sizes
+from .defect import describe
+from .facts import Facts, bank_names, facts_of, profile_names, rsa_key_sizes, state_format
 from .identity import EndorsementKey, IdentityError
 from .manufacture import manufacture
 from .naming import command_name, response_name
 from .profile import Profile, ProfileError, named
 from .rc import RC, EngineError
 from .response import error_response as refusal
-from .schema import field_names, retired_names
-from .snapshot import VERSION as STATE_VERSION
-from .snapshot import StateError, decode, encode, prepare
-from .state import LoadedObject, Session, StoredState, SuspendedState, Tpm, VolatileState
+from .snapshot import StateError, decode, encode
+from .state import StoredState, SuspendedState, Tpm, VolatileState
+from .warm_up import compile_ahead
 from .wire.attributes import TPMA_NV
-from .wire.constants import CC, RH, ST, SU
+from .wire.constants import CC, RH, SU
 
 __all__ = [
     "LONG_COMMANDS",
     "RC",
-    "STATE_VERSION",
     "EndorsementKey",
     "Engine",
     "EngineError",
@@ -50,9 +47,8 @@ __all__ = [
     "profile_names",
     "refusal",
     "response_name",
-    "retired_fields",
     "rsa_key_sizes",
-    "state_fields",
+    "state_format",
 ]
 
 StartupType = Literal["clear", "state"]
@@ -75,6 +71,7 @@ class Engine:
 
     def __init__(self, tpm: Tpm) -> None:
         self._tpm = tpm
+        self.buffer_size = tpm.buffer_size
         self.running = False
         self.defect: str | None = None
         """The frames of an internal failure, which put the TPM into failure mode."""
@@ -123,7 +120,7 @@ class Engine:
 
     @property
     def profile(self) -> Profile:
-        """What this TPM has implemented since it was manufactured."""
+        """What this TPM has, of what it was manufactured with, with this buffer."""
         return self._tpm.profile
 
     @property
@@ -204,13 +201,18 @@ class Engine:
             power.tick(self._tpm)
         return Reply(b"", self._changed())
 
+    @property
+    def next_timer_end(self) -> int | None:
+        """Milliseconds, from the last `tick` on, until a countdown timer ends; None: none runs."""
+        return countdown.next_end(self._tpm)
+
     def startup(self, kind: StartupType, locality: int = 0) -> Reply:
         """Run TPM2_Startup on behalf of the guest."""
-        return self.execute(_command(CC.STARTUP, _SU[kind].to_bytes(2)), locality)
+        return self.execute(command_without_handles(CC.STARTUP, _SU[kind].to_bytes(2)), locality)
 
     def shutdown(self, kind: StartupType) -> Reply:
         """Run TPM2_Shutdown on behalf of the guest."""
-        return self.execute(_command(CC.SHUTDOWN, _SU[kind].to_bytes(2)), 0)
+        return self.execute(command_without_handles(CC.SHUTDOWN, _SU[kind].to_bytes(2)), 0)
 
     def hash_start(self) -> Reply:
         """_TPM_Hash_Start: a D-RTM event, or an H-CRTM event before TPM2_Startup.
@@ -285,7 +287,15 @@ class Engine:
 
     @buffer_size.setter
     def buffer_size(self, size: int) -> None:
-        self._tpm.buffer_size = size
+        tpm = self._tpm
+        profile = named(tpm.profile.name)
+        tpm.buffer_size = min(size, profile.buffer_sizes[1])
+        tpm.profile = profile.within(tpm.buffer_size)
+
+    @property
+    def buffer_sizes(self) -> tuple[int, int]:
+        """The smallest and the largest `buffer_size` that it works with."""
+        return named(self._tpm.profile.name).buffer_sizes
 
     def enter_failure_mode(self) -> None:
         """Enter failure mode, because the host could not store: only TPM_RC_FAILURE from now on."""
@@ -303,6 +313,27 @@ class Engine:
         return sum(
             not index.has(TPMA_NV.PLATFORMCREATE) for index in self._tpm.permanent.nv.values()
         )
+
+    @property
+    def failed_tries(self) -> int:
+        """How many authorizations have failed that count (Part 1, 16.8)."""
+        return self._tpm.permanent.dictionary_attack.failed_tries
+
+    @property
+    def in_lockout(self) -> bool:
+        """Whether they are so many that no more are allowed, or lockoutAuth has failed."""
+        enabled = self._tpm.permanent.dictionary_attack.lockout_auth_enabled
+        return dictionary_attack.in_lockout(self._tpm) or not enabled
+
+    def reset_lockout(self) -> Reply:
+        """Do what TPM2_DictionaryAttackLockReset does, for whoever needs no lockoutAuth for it.
+
+        It is no command: a TPM2_Shutdown that is in force stays so (Part 3, 25.2).
+        """
+        if self.failed_tries or self.in_lockout:
+            self._tpm.nv_dirty = True
+            dictionary_attack.reset(self._tpm)
+        return Reply(b"", self._changed())
 
     def pcr_values(self) -> dict[str, dict[int, bytes]]:
         """Bank name to PCR to value; empty before TPM2_Startup."""
@@ -357,30 +388,6 @@ class Engine:
         return self.permanent()
 
     def _fail(self, error: Exception) -> None:
-        # Frames only: an exception's text may hold values of the guest.
-        frames = traceback.extract_tb(error.__traceback__)
-        where = [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in frames]
-        self.defect = f"{type(error).__name__} at " + " < ".join(reversed(where))
+        self.defect = describe(error)
         self._tpm.failed = True
         self._tpm.nv_dirty = False
-
-
-def state_fields() -> tuple[str, ...]:
-    """The fields of permanent and volatile state as this version writes it, as `Class.field`."""
-    return tuple(sorted(field_names(StoredState) | field_names(SuspendedState)))
-
-
-def retired_fields() -> tuple[str, ...]:
-    """Fields of older states, which this version reads and passes over."""
-    return tuple(sorted(retired_names()))
-
-
-def compile_ahead() -> None:
-    """Generate what is otherwise generated on first use, for a process that will fork."""
-    for encoded in (StoredState, SuspendedState, LoadedObject, Session):
-        prepare(encoded)
-    compile_commands()
-
-
-def _command(code: int, parameters: bytes = b"") -> bytes:
-    return HEADER.pack(ST.NO_SESSIONS, HEADER.size + len(parameters), code) + parameters

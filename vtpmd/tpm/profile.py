@@ -12,18 +12,22 @@ from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from typing import Final
 
-from .crypto import mldsa, mlkem
+from .crypto import mldsa, mlkem, montgomery
 from .crypto.ecc import CURVES
 from .crypto.hashes import HASHES
 from .crypto.symmetric import CIPHERS
 from .rc import EngineError
 from .wire.constants import ALG, CC, ECC_CURVE, MLDSA_PARMS, MLKEM_PARMS
 from .wire.limits import (
+    CRB_BUFFER_SIZE,
+    DEFAULT_BUFFER_SIZE,
+    MAX_BUFFER_SIZE,
     MAX_CONTEXT_DATA_SIZE,
     MAX_CONTEXT_SIZE,
     MAX_ENCRYPTED_SECRET_SIZE,
     MAX_PUBLIC_SIZE,
     MAX_RSA_KEY_BYTES,
+    MIN_BUFFER_SIZE,
 )
 
 FIRST_VERSION: Final = 184
@@ -39,6 +43,8 @@ _ECC_SIGNING: Final = frozenset(
 )
 _ECC_KEY_EXCHANGES: Final = frozenset({ALG.ECDH, ALG.ECMQV, ALG.SM2})
 _MLDSA: Final = frozenset({ALG.MLDSA, ALG.HASH_MLDSA})
+_LARGE: Final = frozenset({MLDSA_PARMS.MLDSA_87})
+"""Parameter sets whose signatures fit into the largest buffers only."""
 _RSA_SIGNING: Final = frozenset({ALG.RSASSA, ALG.RSAPSS})
 _RSA_ENCRYPTION: Final = frozenset({ALG.RSAES, ALG.OAEP})
 
@@ -180,6 +186,23 @@ class Profile:
         return MAX_PUBLIC_SIZE - MAX_RSA_KEY_BYTES + max(keys)
 
     @cached_property
+    def buffer_sizes(self) -> tuple[int, int]:
+        """The smallest and the largest buffer for commands and responses, in octets."""
+        smallest = CRB_BUFFER_SIZE if self.mldsa_parms else MIN_BUFFER_SIZE
+        largest = MAX_BUFFER_SIZE if self.mldsa_parms & _LARGE else DEFAULT_BUFFER_SIZE
+        return smallest, largest
+
+    def within(self, buffer_size: int) -> "Profile":
+        """What of this profile there is with a buffer of this size: large keys need a large one."""
+        return self if buffer_size >= self.buffer_sizes[1] else self._without_large
+
+    @cached_property
+    def _without_large(self) -> "Profile":
+        if not self.mldsa_parms & _LARGE:
+            return self
+        return replace(self, mldsa_parms=self.mldsa_parms - _LARGE)
+
+    @cached_property
     def max_context_size(self) -> int:
         """Octets of what a saved context protects, as TPM_PT_MAX_OBJECT_CONTEXT reports it."""
         return MAX_CONTEXT_SIZE + self.max_public_size - MAX_PUBLIC_SIZE
@@ -311,9 +334,11 @@ _PQC_V1: Final = replace(
     _DEFAULT_V1,
     name="pqc-v1",
     version=MESSAGE_SIGNING_VERSION,
-    algorithms=_DEFAULT_V1.algorithms | {ALG.MLKEM, ALG.MLDSA, ALG.HASH_MLDSA, ALG.HKDF},
+    algorithms=_DEFAULT_V1.algorithms
+    | {ALG.MLKEM, ALG.MLDSA, ALG.HASH_MLDSA, ALG.HKDF, ALG.EDDSA, ALG.HASH_EDDSA},
+    ecc_curves=_DEFAULT_V1.ecc_curves | {ECC_CURVE.CURVE_25519, ECC_CURVE.CURVE_448},
     mlkem_parms=frozenset({MLKEM_PARMS.MLKEM_768, MLKEM_PARMS.MLKEM_1024}),
-    mldsa_parms=frozenset({MLDSA_PARMS.MLDSA_44, MLDSA_PARMS.MLDSA_65}),
+    mldsa_parms=frozenset({MLDSA_PARMS.MLDSA_44, MLDSA_PARMS.MLDSA_65, MLDSA_PARMS.MLDSA_87}),
 )
 
 # What FIPS 140-3 approves (SP 800-131A, 800-56A and B, 800-57): no SHA-1 for any purpose, none of
@@ -338,7 +363,8 @@ def check_implemented(profile: Profile) -> None:
 
     Otherwise the first guest to use it would end in failure mode.
     """
-    implemented = profile.pcr_banks <= profile.hash_algs and profile.ecc_curves <= set(CURVES)
+    implemented = profile.pcr_banks <= profile.hash_algs
+    implemented &= profile.ecc_curves <= {*CURVES, *montgomery.CURVES}
     implemented &= profile.mlkem_parms <= set(mlkem.PARAMETER_SETS)
     implemented &= profile.mldsa_parms <= set(mldsa.PARAMETER_SETS)
     for alg, sizes in profile.key_bits.items():

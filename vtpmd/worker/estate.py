@@ -75,6 +75,18 @@ class Estate:
         return max((client.last_heard for client in self._clients.all()), default=0.0)
 
     @property
+    def machine(self) -> int:
+        """The process that has attached a data descriptor, as the kernel names it; 0: none."""
+        return self._ownership.machine
+
+    @property
+    def due(self) -> int:
+        """In how many milliseconds a countdown timer of the TPM ends; 0 while none runs."""
+        engine = self._instance.execution.engine
+        left = engine.next_timer_end if engine.running else None
+        return 0 if left is None else max(1, left)
+
+    @property
     def awaited(self) -> bool:
         """Whether anybody has sent something, or wants to connect, that was not looked at yet."""
         listeners = self._listeners

@@ -14,12 +14,12 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from vtpmd.ipc.channel import Channel, ChannelClosedError, IllegalMessageError
+from vtpmd.ipc.last_word import answered
 from vtpmd.ipc.messages import Detained, Succession
 from vtpmd.ipc.rules import Side, State
 from vtpmd.linux.descriptors import close_fds
 
 from . import serving_lock
-from .last_word import answered
 from .loop import Loop
 from .sources import now
 

@@ -16,9 +16,11 @@ from vtpmd.ipc.messages import (
     Examined,
     HandOverChanged,
     HandOverRefused,
+    LockoutReset,
     Manufacture,
     Message,
     Reseal,
+    ResetStoredLockout,
     SandboxMode,
     Stored,
 )
@@ -29,7 +31,7 @@ from vtpmd.storage.sealed import SealedState, read_sealed
 from vtpmd.storage.wipe import wipe
 from vtpmd.tpm.engine import Engine, IdentityError
 
-from . import hosting, identity
+from . import hosting, identity, lockout
 from .errors import UnknownModelError
 from .execution import WAITS
 from .handover import AWAY, HandedOverError, HandOver
@@ -136,6 +138,23 @@ def _recertify(order: Recertify, fds: Sequence[int], _: Ask) -> Stored:
         return Stored(state.generation)
 
 
+def _reset_lockout(
+    order: ResetStoredLockout, fds: Sequence[int], _: Ask
+) -> LockoutReset | HandOverRefused:
+    *files, _lock = fds
+    with _confined(order.sandbox, order.key.dek):
+        state = SealedState.of(files, order.uuid, order.key)
+        engine = Engine.restore(state.load(), entropy, now)
+        if stricter(state.header.handover, order.handover) == "away":
+            return HandOverRefused(AWAY)
+        if state.newer_waits:
+            raise StorageError("failed", WAITS)
+        report, reply = lockout.reset(engine)
+        if reply.nv is not None:
+            state.save(reply.nv)
+        return report
+
+
 def _stored(nvram: int, uuid: UUID, dek: bytearray) -> tuple[Engine, Header]:
     """The TPM in a file that another process may be writing, and the header of its state."""
     envelope, _ = read_sealed(nvram, uuid)
@@ -154,6 +173,7 @@ ORDERS: dict[type, Callable[..., Message]] = {
     Examine: _examine,
     Identify: _identify,
     Recertify: _recertify,
+    ResetStoredLockout: _reset_lockout,
 }
 """What carries each order out: with the order, the descriptors that came with it, and `ask`."""
 

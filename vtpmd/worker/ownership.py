@@ -16,6 +16,7 @@ import socket
 from collections.abc import Callable
 from typing import Final
 
+from vtpmd.ipc.messages import NO_NUMBER
 from vtpmd.linux.peers import peer_of
 from vtpmd.swtpm.host import ControlError
 from vtpmd.swtpm.table import Command, Result
@@ -115,7 +116,7 @@ class Ownership:
         """The process that has the channel, as the kernel names it; 0 if nobody has it."""
         if self._owner is None or not self._owner_lives():
             return 0
-        return peer_of(self._owner.socket).pid or -1
+        return peer_of(self._owner.socket).pid or NO_NUMBER
 
     def shut_down(self, client: ControlClient) -> None:
         """SHUTDOWN, before it is answered: swtpm ends here, and is followed by another one.

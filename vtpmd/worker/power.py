@@ -53,6 +53,10 @@ class Power:
         self._auto_shutdown = auto_shutdown
 
     @property
+    def buffer_sizes(self) -> tuple[int, int]:
+        return self._execution.engine.buffer_sizes
+
+    @property
     def state(self) -> TpmPower:
         if self._execution.engine.failed:
             return "failed"

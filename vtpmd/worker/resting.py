@@ -12,6 +12,7 @@ import time
 from collections.abc import Sequence
 
 from vtpmd.ipc.channel import Channel
+from vtpmd.ipc.last_word import answered
 from vtpmd.ipc.messages import GiveBack
 from vtpmd.ipc.rules import Side, State
 from vtpmd.linux.descriptors import close_fds
@@ -21,7 +22,6 @@ from . import serving_lock
 from .bequest import Bequest
 from .estate import Estate
 from .giving_way import GivingWay
-from .last_word import answered
 from .loop import Loop
 from .supervision import Supervision
 
@@ -94,9 +94,16 @@ class Resting:
             succession, fds = self._estate.seal(self._memory)
         except (StorageError, EnvelopeError, OSError, ValueError):
             return  # awake is no worse than asleep
-        message = GiveBack(succession.order, succession.data, round(self._idle * 1000))
+        message = GiveBack(
+            succession.order,
+            succession.data,
+            round(self._idle * 1000),
+            due=self._estate.due,
+            machine=self._estate.machine,
+        )
         if not answered(channel, message, [self._memory, *fds], PATIENCE):
             self._forget()
+            self._supervision.report("keeper-lost", "it did not say that it has the TPM")
             return
         serving_lock.let_go()
         self.done = True

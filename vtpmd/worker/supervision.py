@@ -34,6 +34,7 @@ from vtpmd.ipc.messages import (
     Rekey,
     Rekeyed,
     RekeyFailed,
+    ResetLockout,
     Rewrap,
     Status,
     StatusReply,
@@ -49,7 +50,7 @@ from vtpmd.linux.peers import PeerPolicy
 from vtpmd.storage.errors import EnvelopeError, StorageError
 from vtpmd.swtpm.table import Turn
 
-from . import identity
+from . import identity, lockout
 from .admission import policy_of
 from .execution import Report
 from .handover import HandedOverError
@@ -80,6 +81,7 @@ _TURNS = {
     Rekey: Turn.AFTER,
     Rewrap: Turn.AFTER,
     ChangeHandOver: Turn.AFTER,
+    ResetLockout: Turn.AFTER,
     Stop: Turn.CANCELS,
 }
 
@@ -224,6 +226,8 @@ class Supervision:
                 self.send(_rekey(message, worker.instance))
             case ChangeHandOver():
                 self.send(_change_hand_over(message, worker.instance))
+            case ResetLockout():
+                self.send(lockout.reset_served(worker.instance))
             case Unwrapped() | NotUnwrapped():
                 worker.instance.migration.old_keys.answer(message)
                 worker.go_on()

@@ -25,14 +25,7 @@ from vtpmd.ipc.rules import Side, State
 from vtpmd.linux import merging, oom
 from vtpmd.linux.descriptors import close_fds
 from vtpmd.linux.streams import silence_streams
-from vtpmd.tpm.engine import (
-    STATE_VERSION,
-    bank_names,
-    compile_ahead,
-    profile_names,
-    retired_fields,
-    state_fields,
-)
+from vtpmd.tpm.engine import bank_names, compile_ahead, profile_names, state_format
 
 from . import immortal, layout, process, seccomp, serving_lock
 from .blanks import Blanks
@@ -108,9 +101,8 @@ def _added(blanks: Blanks) -> bool:
 
 
 def _engine() -> ZygoteReady:
-    return ZygoteReady(
-        profile_names(), bank_names(), STATE_VERSION, state_fields(), retired_fields()
-    )
+    state = state_format()
+    return ZygoteReady(profile_names(), bank_names(), state.version, state.fields, state.retired)
 
 
 def _warm() -> Rehearsal:

@@ -44,9 +44,8 @@ def restricted(kind: str, alg: int = ALG.SHA256, parms: int = MLDSA_PARMS.MLDSA_
 def accepted(public: bytes, attested: Attested) -> bool:
     """Whether an implementation of FIPS 204 accepts the signature of what was attested."""
     pure = int.from_bytes(public[:2]) == ALG.MLDSA
-    size = 1952 if public[-1954:-1952] == words(1952) else 1312
-    parms = MLDSA_PARMS.MLDSA_65 if size == 1952 else MLDSA_PARMS.MLDSA_44
-    oracle, key = SIGNERS[parms], public[-size:]
+    parms = MLDSA_PARMS(int.from_bytes(public[10:12]))
+    oracle, key = SIGNERS[parms], Result(0, None, public[12 + (1 if pure else 2) :]).sized()
     if pure:
         assert attested.signature[:2] == words(ALG.MLDSA)
         signature = Result(0, None, attested.signature[2:]).sized()

@@ -7,7 +7,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from tests.tpm.crypto import library
-from vtpmd.tpm.crypto import dhkem
+from vtpmd.tpm.crypto import dhkem, montgomery
 from vtpmd.tpm.crypto.ecc import CURVES, Point
 from vtpmd.tpm.rc import RC, TpmError
 from vtpmd.tpm.wire.constants import ALG, ECC_CURVE
@@ -101,3 +101,23 @@ def test_only_what_the_rfc_defines_is_supported() -> None:
         if dhkem.is_supported(curve, alg)
     }
     assert supported == set(KEMS)
+
+
+def test_x25519_is_that_of_the_rfc() -> None:
+    """A.1.1: DHKEM(X25519, HKDF-SHA256), base mode."""
+    ephemeral, recipient = map(
+        bytes.fromhex,
+        (
+            "52c4a758a802cd8b936eceea314432798d5baf2d7e9235dc084ab1b9cfa2f736",
+            "4612c550263fc8ad58375df3f557aac531d26850903e55a9f23f21d8534e8ac8",
+        ),
+    )
+    curve = montgomery.CURVES[ECC_CURVE.CURVE_25519]
+    public = montgomery.public_key(curve, recipient)
+    made = dhkem.encapsulate_in_octets(curve, ALG.SHA256, public, lambda size: ephemeral[:size])
+    assert [octets.hex() for octets in made] == [
+        "fe0e18c9f024ce43799ae393c7e8fe8fce9d218875e8227b0187c04e7d2ea1fc",
+        "37fda3567bdbd628e88668c3c8d7e97d1d1253b6d4ea6d44c150f741f1bf4431",
+    ]
+    found = dhkem.decapsulate_in_octets(curve, ALG.SHA256, recipient, public, made[1])
+    assert found == made[0]

@@ -129,9 +129,22 @@ def test_boundaries_of_the_padding_of_shake() -> None:
         assert resumed.digest() == hashlib.shake_256(bytes(136 + size)).digest(64)
 
 
-@pytest.mark.parametrize("saved", [b"", bytes(8), ResumableShake256().save()[:-1]])
+@pytest.mark.parametrize("size", [1, 114, 135])
+def test_other_sizes_of_output(size: int) -> None:
+    running = ResumableShake256(size)
+    running.update(bytes(200))
+    for resumed in (running, ResumableShake256.restore(running.save())):
+        resumed.update(b"more")
+        assert resumed.digest() == hashlib.shake_256(bytes(200) + b"more").digest(size)
+        running = resumed
+
+
+@pytest.mark.parametrize(
+    "saved",
+    [b"", bytes(8), b"\x88" + ResumableShake256().save()[1:], ResumableShake256().save()[:-1]],
+)
 def test_states_that_no_shake_can_have(saved: bytes) -> None:
-    with pytest.raises(ValueError, match="hash state"):
+    with pytest.raises(ValueError, match="state"):
         ResumableShake256.restore(saved)
 
 

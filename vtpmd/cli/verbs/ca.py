@@ -8,6 +8,7 @@ import click
 from vtpmd.api.schema import CaCertificate, CaImportRequest, CaRekeyRequest, CaRevokeRequest
 
 from .. import files
+from ..completion import INSTANCE, PROVIDER
 from ..output import (
     client,
     end_text,
@@ -94,7 +95,7 @@ def crl(file: Path, as_json: bool) -> None:
 
 
 @command.command
-@click.argument("subject", metavar="NAME|SERIAL")
+@click.argument("subject", metavar="NAME|SERIAL", type=INSTANCE)
 @click.option("--reason", default="unspecified", show_default=True, help="As RFC 5280 has them.")
 @json_option
 def revoke(subject: str, reason: str, as_json: bool) -> None:
@@ -139,7 +140,9 @@ def import_(chain: Path, as_json: bool) -> None:
 
 
 @command.command
-@click.option("--to-provider", metavar="PROVIDER", help="Move the key to this key provider.")
+@click.option(
+    "--to-provider", type=PROVIDER, metavar="PROVIDER", help="Move the key to this key provider."
+)
 @json_option
 def rekey(to_provider: str | None, as_json: bool) -> None:
     """Seal the authority's keys under a new key, of its key provider or another.

@@ -7,11 +7,12 @@ import click
 from vtpmd.api.schema import CloneRequest
 
 from ..access import mode_option, owner_option
+from ..completion import INSTANCE, PROVIDER
 from ..output import client, json_option, show_instance
 
 
 @click.command
-@click.argument("original", metavar="NAME|UUID")
+@click.argument("original", metavar="NAME|UUID", type=INSTANCE)
 @click.argument("name", metavar="NEW-NAME")
 @click.option(
     "--policy",
@@ -19,7 +20,7 @@ from ..output import client, json_option, show_instance
     help="Copy the secrets, or replace them by new ones; the default is configured.",
 )
 @click.option("--uuid", type=click.UUID, help="The virtual machine's UUID; a new one otherwise.")
-@click.option("--provider", help="The key provider, if not that of the original.")
+@click.option("--provider", type=PROVIDER, help="The key provider, if not that of the original.")
 @click.option(
     "--data-socket/--no-data-socket",
     default=None,

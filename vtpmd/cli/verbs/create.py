@@ -10,6 +10,7 @@ from vtpmd.api.schema import CreateRequest, IncomingRequest
 
 from .. import files
 from ..access import mode_option, owner_option
+from ..completion import PROVIDER
 from ..output import client, json_option, show_instance
 
 
@@ -22,7 +23,9 @@ from ..output import client, json_option, show_instance
     help="What the TPM offers, such as 'fips-v1' or 'default-v1 without SHA1 CC_CLEAR'; "
     "frozen when it is made.",
 )
-@click.option("--provider", help="The key provider that protects the instance's key.")
+@click.option(
+    "--provider", type=PROVIDER, help="The key provider that protects the instance's key."
+)
 @click.option(
     "--data-socket/--no-data-socket",
     default=None,

@@ -1,4 +1,4 @@
-"""vtpmctl delete: remove a TPM for good."""
+"""vtpmctl delete: remove TPMs for good."""
 
 import sys
 from collections.abc import Iterator
@@ -10,28 +10,32 @@ from vtpmd.api.errors import ClientError
 from vtpmd.api.schema import Deletion
 from vtpmd.api.text import printable
 
-from ..output import client, json_option, name_argument, say, show_json
+from ..output import client, json_option, names_argument, say, show_json
+from ..several import each_named
 
 WARNING = (
-    "Deleting {name} destroys its keys. Whatever the virtual machine has sealed to this TPM, such "
-    "as BitLocker or LUKS keys, becomes unrecoverable without a recovery key kept elsewhere. "
+    "Deleting {names} destroys its keys. Whatever a virtual machine has sealed to such a TPM, as "
+    "BitLocker or LUKS keys, becomes unrecoverable without a recovery key kept elsewhere. "
     "Backups of its state, if there are any, can still be opened unless its key provider keeps a "
     "key for each instance: that key is destroyed."
 )
 
 
 @click.command
-@name_argument
-@click.option("--yes", is_flag=True, help="Delete it without asking; needed where no terminal is.")
+@names_argument
+@click.option("--yes", is_flag=True, help="Delete without asking; needed where no terminal is.")
 @json_option
-def command(name: str, yes: bool, as_json: bool) -> None:
-    """Remove an instance and its secrets; it must not be running.
+def command(names: tuple[str, ...], yes: bool, as_json: bool) -> None:
+    """Remove instances and their secrets; they must not be running.
 
     Reports what was destroyed and what was not.
     """
     if not yes:
-        _confirm(name, asking=not as_json and sys.stdin.isatty())
-    deletion = client().delete(name)
+        _confirm(", ".join(names), asking=not as_json and sys.stdin.isatty())
+    if len(names) > 1:
+        each_named(names, client().delete, _line, "deleted" if as_json else None)
+        return
+    deletion = client().delete(names[0])
     if as_json:
         show_json(deletion.document)
         return
@@ -39,14 +43,18 @@ def command(name: str, yes: bool, as_json: bool) -> None:
         say(line)
 
 
-def _confirm(name: str, asking: bool) -> None:
+def _confirm(names: str, asking: bool) -> None:
     """Go on if the person at the terminal, where there is one, says so. Raises ClientError."""
-    warning = WARNING.format(name=name)
+    warning = WARNING.format(names=names)
     if not asking:
         raise ClientError(problems.UNCONFIRMED, warning)
     say(warning, err=True)
-    if not click.confirm(printable(f"Delete {name}?"), err=True):
-        raise ClientError(problems.UNCONFIRMED, f"{name} is not deleted.")
+    if not click.confirm(printable(f"Delete {names}?"), err=True):
+        raise ClientError(problems.UNCONFIRMED, "Nothing is deleted.")
+
+
+def _line(deletion: Deletion) -> str:
+    return " ".join(_lines(deletion))
 
 
 def _lines(deletion: Deletion) -> Iterator[str]:

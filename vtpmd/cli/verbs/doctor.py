@@ -15,13 +15,14 @@ from vtpmd.api.errors import UNREACHABLE, ClientError
 from vtpmd.api.problems import FORBIDDEN
 from vtpmd.api.schema import Diagnosis, Finding
 
+from ..completion import INSTANCE
 from ..output import HINTS, client, json_option, say, show_json
 
 _TIMEOUT = 120.0
 
 
 @click.command
-@click.argument("name", metavar="[NAME|UUID]", required=False)
+@click.argument("name", metavar="[NAME|UUID]", type=INSTANCE, required=False)
 @click.option(
     "--config",
     type=click.Path(path_type=Path),

@@ -26,8 +26,9 @@ from ..output import (
     show_json,
     show_pem,
     show_table,
+    some_names_argument,
 )
-from ..several import each
+from ..several import each, one_or_each
 
 MAX_CERTIFICATES = 64 << 10
 
@@ -176,20 +177,20 @@ def _contents(paths: tuple[Path, ...]) -> dict[str, str]:
 
 
 @command.command
-@click.argument("name", metavar="NAME|UUID", required=False)
+@some_names_argument
 @click.option("--all", "everything", is_flag=True, help="Every instance.")
 @trust_option
 @json_option
-def renew(name: str | None, everything: bool, trust_now: bool, as_json: bool) -> None:
+def renew(names: tuple[str, ...], everything: bool, trust_now: bool, as_json: bool) -> None:
     """Give an instance new certificates of the own authority; it may be running."""
-    if (name is not None) is everything:
-        raise click.UsageError("Give the name of an instance, or --all.")
-    request = EkRenewRequest(trust_now=trust_now)
-    if name is not None:
-        _print(client().ek_renew(name, request), as_json)
-        return
-    ask = partial(client().ek_renew, request=request)
-    each(client().list().instances, ask, _line, "renewed" if as_json else None)
+    if everything is bool(names):
+        raise click.UsageError("Give names of instances, or --all.")
+    ask = partial(client().ek_renew, request=EkRenewRequest(trust_now=trust_now))
+    json_name = "renewed" if as_json else None
+    if names:
+        one_or_each(names, ask, _line, json_name)
+    else:
+        each(client().list().instances, ask, _line, json_name)
 
 
 def _print(found: EkInfo, as_json: bool) -> None:

@@ -8,11 +8,12 @@ from vtpmd.api.codec import time_text
 from vtpmd.api.schema import EventInfo, EventsRequest
 from vtpmd.api.watching import MAX_WAIT
 
+from ..completion import INSTANCE
 from ..output import client, json_option, say, show_json
 
 
 @click.command
-@click.argument("name", metavar="[NAME|UUID]", required=False)
+@click.argument("name", metavar="[NAME|UUID]", type=INSTANCE, required=False)
 @click.option("-f", "--follow", is_flag=True, help="Go on with what happens, until Ctrl-C.")
 @json_option
 def command(name: str | None, follow: bool, as_json: bool) -> None:

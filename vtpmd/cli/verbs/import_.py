@@ -11,6 +11,7 @@ from vtpmd.api.schema import CreateRequest
 
 from .. import files
 from ..access import mode_option, owner_option
+from ..completion import PROVIDER
 from ..output import client, json_option, show_instance
 from .export import FORMAT, VERSION, Template
 
@@ -21,7 +22,9 @@ MAX_TEMPLATE = 64 * 1024
 @click.argument("file", type=click.Path(path_type=Path))
 @click.argument("name")
 @click.option("--uuid", type=click.UUID, help="The virtual machine's UUID; a new one otherwise.")
-@click.option("--provider", help="The key provider that protects the instance's key.")
+@click.option(
+    "--provider", type=PROVIDER, help="The key provider that protects the instance's key."
+)
 @owner_option
 @mode_option
 @click.option("--start/--no-start", default=True, help="Serve it at once (the default) or not.")

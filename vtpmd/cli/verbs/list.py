@@ -10,6 +10,7 @@ from vtpmd.api import names
 from vtpmd.api.codec import time_text
 from vtpmd.api.schema import InstanceInfo
 
+from ..completion import PROVIDER
 from ..output import client, json_option, show_json, show_table
 from ..refreshing import again_and_again, interval_option, times_option
 
@@ -41,6 +42,7 @@ COLUMNS: Final[Mapping[str, Callable[[InstanceInfo], str]]] = {
     "profile": lambda info: info.profile,
     "pcr-banks": lambda info: ",".join(info.pcr_banks),
     "handover": lambda info: info.handover,
+    "labels": lambda info: ",".join(f"{key}={value}" for key, value in sorted(info.labels.items())),
     "autostart": lambda info: "yes" if info.autostart else "no",
     "control-socket": lambda info: info.control_socket,
     "data-socket": lambda info: info.data_socket or "",
@@ -59,6 +61,16 @@ def _columns(_: click.Context, __: click.Parameter, value: str | None) -> tuple[
     return wanted
 
 
+def _labels(
+    _: click.Context, __: click.Parameter, words: tuple[str, ...]
+) -> tuple[tuple[str, str | None], ...]:
+    """Names of labels, each with the value that is looked for or None for any."""
+    pairs = [word.partition("=") for word in words]
+    if any(not name for name, _, _ in pairs):
+        raise click.BadParameter("a label is NAME=VALUE, or NAME for any value")
+    return tuple((name, value if equals else None) for name, equals, value in pairs)
+
+
 @click.command
 @click.option(
     "--state",
@@ -67,7 +79,17 @@ def _columns(_: click.Context, __: click.Parameter, value: str | None) -> tuple[
     type=click.Choice((*names.STATES, ASLEEP)),
     help="Only those in this state; may be repeated.",
 )
-@click.option("--provider", metavar="NAME", help="Only those whose key this key provider has.")
+@click.option(
+    "--provider", type=PROVIDER, metavar="NAME", help="Only those whose key this key provider has."
+)
+@click.option(
+    "--label",
+    "labels",
+    metavar="NAME[=VALUE]",
+    multiple=True,
+    callback=_labels,
+    help="Only those with this label; may be repeated, and all are demanded.",
+)
 @click.option(
     "-o",
     "--columns",
@@ -85,6 +107,7 @@ def _columns(_: click.Context, __: click.Parameter, value: str | None) -> tuple[
 def command(
     states: tuple[str, ...],
     provider: str | None,
+    labels: tuple[tuple[str, str | None], ...],
     columns: tuple[str, ...],
     sort: str,
     watch: bool,
@@ -96,7 +119,10 @@ def command(
 
     def wanted(info: InstanceInfo) -> bool:
         here = not states or info.state in states or _word(info) in states
-        return here and provider in (None, info.provider)
+        labelled = all(
+            name in info.labels and value in (None, info.labels[name]) for name, value in labels
+        )
+        return here and labelled and provider in (None, info.provider)
 
     show = partial(_show, wanted, columns, COLUMNS[sort], as_json)
     if watch:

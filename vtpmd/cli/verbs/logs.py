@@ -11,13 +11,14 @@ import click
 
 from vtpmd.api import names
 
+from ..completion import INSTANCE
 from ..output import json_option, say
 
 _JOURNAL = ("journalctl", "--unit", "vtpmd", "--output", "cat", "--no-pager")
 
 
 @click.command
-@click.argument("name", metavar="NAME|UUID")
+@click.argument("name", metavar="NAME|UUID", type=INSTANCE)
 @click.option("-f", "--follow", is_flag=True, help="Go on with what is logged, until Ctrl-C.")
 @click.option(
     "--file",

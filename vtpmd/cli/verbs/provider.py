@@ -12,12 +12,13 @@ from vtpmd.api.errors import FILE, ClientError
 from vtpmd.api.schema import BackupNote, BackupRequest, KeyImportRequest, ProviderDetails
 
 from .. import files
+from ..completion import PROVIDER
 from ..output import client, json_option, provider_roles, say, show_json, show_saved, show_table
 
 MAX_PASSPHRASE = 1024
 MAX_KEYS = 160 * 1024  # in base64 it must fit into a request
 
-provider_argument = click.argument("provider")
+provider_argument = click.argument("provider", type=PROVIDER)
 passphrase_option = click.option(
     "--passphrase-fd",
     metavar="FD",

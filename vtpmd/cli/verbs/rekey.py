@@ -7,12 +7,13 @@ from typing import Any
 
 import click
 
-from vtpmd.api import names
 from vtpmd.api.codec import time_text
+from vtpmd.api.names import EXIT_INTERRUPTED
 from vtpmd.api.schema import RekeyRequest, RekeyResult
 
-from ..output import client, held_by, json_option, say, show_json
-from ..several import each
+from ..completion import PROVIDER
+from ..output import client, held_by, json_option, say, some_names_argument
+from ..several import each, one_or_each
 
 
 class Moment(click.ParamType[datetime]):
@@ -33,11 +34,13 @@ class Moment(click.ParamType[datetime]):
 
 
 @click.command
-@click.argument("name", metavar="NAME|UUID", required=False)
+@some_names_argument
 @click.option("--all", "everything", is_flag=True, help="Every instance.")
-@click.option("--provider", help="Every instance whose key this key provider holds.")
+@click.option("--provider", type=PROVIDER, help="Every instance whose key this key provider holds.")
 @click.option("--deep", is_flag=True, help="Also encrypt the state under a new key.")
-@click.option("--to-provider", metavar="PROVIDER", help="Move the key to this key provider.")
+@click.option(
+    "--to-provider", type=PROVIDER, metavar="PROVIDER", help="Move the key to this key provider."
+)
 @click.option(
     "--since",
     type=Moment(),
@@ -45,7 +48,7 @@ class Moment(click.ParamType[datetime]):
 )
 @json_option
 def command(
-    name: str | None,
+    names: tuple[str, ...],
     everything: bool,
     provider: str | None,
     deep: bool,
@@ -58,26 +61,22 @@ def command(
     An instance that is under the current key already is skipped unless --deep is given, so the
     same command continues an interrupted one. The state always opens with the old or the new key.
     """
-    if [name is not None, everything, provider is not None].count(True) != 1:
-        raise click.UsageError("Give the name of an instance, or --all, or --provider.")
+    if [bool(names), everything, provider is not None].count(True) != 1:
+        raise click.UsageError("Give names of instances, or --all, or --provider.")
     begun = datetime.now(UTC).replace(microsecond=0)
     request = RekeyRequest(deep=deep, provider=to_provider, since=since)
-    if name is not None:
-        result = client().rekey(name, request)
-        if as_json:
-            show_json(result.document)
-        else:
-            say(_line(result))
-        return
-    every = client().list().instances
-    instances = [info for info in every if provider in (None, info.provider)]
-    ask = partial(client().rekey, request=request)
+    ask, json_name = partial(client().rekey, request=request), "rekeyed" if as_json else None
     try:
-        each(instances, ask, _line, "rekeyed" if as_json else None)
+        if names:
+            one_or_each(names, ask, _line, json_name)
+            return
+        every = client().list().instances
+        chosen = [info for info in every if provider in (None, info.provider)]
+        each(chosen, ask, _line, json_name)
     except KeyboardInterrupt:
         again = f" with --since {time_text(since or begun)}" if deep else ""
         say(f"vtpmctl: interrupted; the same command{again} goes on from here", err=True)
-        sys.exit(names.EXIT_INTERRUPTED)
+        sys.exit(EXIT_INTERRUPTED)
 
 
 def _line(result: RekeyResult) -> str:

@@ -1,11 +1,14 @@
 """vtpmctl set: change settings of an instance."""
 
+from functools import partial
+
 import click
 
 from vtpmd.api.schema import SetRequest
 
 from ..access import mode_option, owner_option
-from ..output import client, json_option, name_argument, show_instance
+from ..output import client, json_option, names_argument, show_instance, state_line
+from ..several import each_named
 
 
 def _labels(_: click.Context, __: click.Parameter, words: tuple[str, ...]) -> dict[str, str]:
@@ -17,7 +20,7 @@ def _labels(_: click.Context, __: click.Parameter, words: tuple[str, ...]) -> di
 
 
 @click.command("set")
-@name_argument
+@names_argument
 @owner_option
 @mode_option
 @click.option(
@@ -38,7 +41,7 @@ def _labels(_: click.Context, __: click.Parameter, words: tuple[str, ...]) -> di
 )
 @json_option
 def command(
-    name: str,
+    names: tuple[str, ...],
     owner: str | None,
     mode: str | None,
     autostart: bool | None,
@@ -46,7 +49,7 @@ def command(
     labels: dict[str, str],
     as_json: bool,
 ) -> None:
-    """Change settings of an instance at once, most of them also while it runs.
+    """Change settings of instances at once, most of them also while they run.
 
     Who is connected stays connected: shut the machine down first to part it from its TPM.
     """
@@ -61,4 +64,8 @@ def command(
         data_socket=data_socket,
         labels=labels or None,
     )
-    show_instance(client().set(name, request), as_json)
+    if len(names) == 1:
+        show_instance(client().set(names[0], request), as_json)
+    else:
+        ask = partial(client().set, request=request)
+        each_named(names, ask, state_line, "instances" if as_json else None)

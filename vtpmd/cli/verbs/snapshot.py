@@ -10,9 +10,10 @@ from vtpmd.api.schema import (
     SnapshotRestoreRequest,
 )
 
+from ..completion import SNAPSHOT
 from ..output import client, json_option, name_argument, say, show_json, show_table
 
-snapshot_argument = click.argument("snapshot")
+snapshot_argument = click.argument("snapshot", type=SNAPSHOT)
 
 
 @click.group
@@ -22,7 +23,7 @@ def command() -> None:
 
 @command.command
 @name_argument
-@click.argument("snapshot", required=False)
+@click.argument("snapshot", type=SNAPSHOT, required=False)
 @json_option
 def create(name: str, snapshot: str | None, as_json: bool) -> None:
     """Keep the state of an instance as of now, called SNAPSHOT (or the time).

@@ -4,12 +4,12 @@ import click
 
 from vtpmd.api.names import AWAY, INCOMING, RUNNING
 
-from ..output import client, json_option, show_state, state_line
-from ..several import each, each_named
+from ..output import client, json_option, some_names_argument, state_line
+from ..several import each, one_or_each
 
 
 @click.command
-@click.argument("names", metavar="NAME|UUID…", nargs=-1)
+@some_names_argument
 @click.option("--all", "everything", is_flag=True, help="Every instance that is not served.")
 @json_option
 def command(names: tuple[str, ...], everything: bool, as_json: bool) -> None:
@@ -19,13 +19,10 @@ def command(names: tuple[str, ...], everything: bool, as_json: bool) -> None:
     what was handed over to another host.
     """
     if everything is bool(names):
-        raise click.UsageError("Give either the name of an instance or --all.")
-    if len(names) == 1:
-        show_state(client().start(names[0]), as_json)
-        return
+        raise click.UsageError("Give names of instances, or --all.")
     json_name = "instances" if as_json else None
     if names:
-        each_named(names, client().start, state_line, json_name)
+        one_or_each(names, client().start, state_line, json_name)
         return
     waiting = [
         info

@@ -4,15 +4,15 @@ from functools import partial
 
 import click
 
-from vtpmd.api import names
+from vtpmd.api.names import STOPPED
 from vtpmd.api.schema import StopRequest
 
-from ..output import client, json_option, show_state, state_line
-from ..several import each
+from ..output import client, json_option, some_names_argument, state_line
+from ..several import each, one_or_each
 
 
 @click.command
-@click.argument("name", metavar="NAME|UUID", required=False)
+@some_names_argument
 @click.option("--all", "everything", is_flag=True, help="Stop every instance.")
 @click.option(
     "--temporary", is_flag=True, help="Until the daemon starts next, as for host maintenance."
@@ -25,18 +25,19 @@ from ..several import each
 )
 @json_option
 def command(
-    name: str | None, everything: bool, temporary: bool, force: bool, as_json: bool
+    names: tuple[str, ...], everything: bool, temporary: bool, force: bool, as_json: bool
 ) -> None:
     """Power a TPM off in good order, store its state and close its socket.
 
     Shut the virtual machine down first: what a machine uses is not stopped without --force, which
     leaves its guest without a TPM until the machine is started anew.
     """
-    if (name is None) is not everything:
-        raise click.UsageError("Give either the name of an instance or --all.")
+    if everything is bool(names):
+        raise click.UsageError("Give names of instances, or --all.")
     ask = partial(client().stop, request=StopRequest(remember=not temporary, force=force))
-    if name is not None:
-        show_state(ask(name), as_json)
+    json_name = "instances" if as_json else None
+    if names:
+        one_or_each(names, ask, state_line, json_name)
         return
-    served = [info for info in client().list().instances if info.state != names.STOPPED]
-    each(served, ask, state_line, "instances" if as_json else None)
+    served = [info for info in client().list().instances if info.state != STOPPED]
+    each(served, ask, state_line, json_name)

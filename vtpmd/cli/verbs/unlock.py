@@ -7,23 +7,27 @@ import click
 from vtpmd.api.errors import problem_of
 from vtpmd.api.schema import UnlockRequest
 
-from ..output import client, json_option, say, show_json, show_state
+from ..completion import PROVIDER
+from ..output import client, json_option, say, show_json, some_names_argument, state_line
+from ..several import one_or_each
 
 
 @click.command
-@click.argument("name", metavar="NAME|UUID", required=False)
+@some_names_argument
 @click.option("--all", "everything", is_flag=True, help="Every locked instance.")
-@click.option("--provider", help="Every locked instance whose key this key provider holds.")
+@click.option(
+    "--provider", type=PROVIDER, help="Every locked instance whose key this key provider holds."
+)
 @json_option
-def command(name: str | None, everything: bool, provider: str | None, as_json: bool) -> None:
+def command(names: tuple[str, ...], everything: bool, provider: str | None, as_json: bool) -> None:
     """Try at once to get the key of a locked instance, and serve it if it should be served.
 
     Instances that are not locked are not changed.
     """
-    if [name is not None, everything, provider is not None].count(True) != 1:
-        raise click.UsageError("Give the name of an instance, or --all, or --provider.")
-    if name is not None:
-        show_state(client().unlock(name), as_json)
+    if [bool(names), everything, provider is not None].count(True) != 1:
+        raise click.UsageError("Give names of instances, or --all, or --provider.")
+    if names:
+        one_or_each(names, client().unlock, state_line, "instances" if as_json else None)
         return
     result = client().unlock_all(UnlockRequest(provider=provider))
     if as_json:

@@ -7,27 +7,25 @@ import click
 from vtpmd.api.errors import problem_of
 from vtpmd.api.schema import Upgraded
 
-from ..output import client, json_option, say, show_json
+from ..output import client, json_option, say, show_json, some_names_argument
+from ..several import one_or_each
 
 
 @click.command
-@click.argument("name", metavar="NAME|UUID", required=False)
+@some_names_argument
 @click.option("--all", "everything", is_flag=True, help="Every running instance.")
 @json_option
-def command(name: str | None, everything: bool, as_json: bool) -> None:
+def command(names: tuple[str, ...], everything: bool, as_json: bool) -> None:
     """Let a fresh worker, of the daemon's version, go on with a running TPM.
 
     The virtual machine keeps running and stays connected; its next TPM command waits for some
-    milliseconds. What can't be handed over just now is served on as before.
+    milliseconds. What can't be handed over just now is served on as before. With --all a
+    TPM that sleeps is not woken: whoever wakes it is of the daemon's version then.
     """
-    if (name is not None) is everything:
-        raise click.UsageError("Give the name of an instance, or --all.")
-    if name is not None:
-        result = client().upgrade(name)
-        if as_json:
-            show_json(result.document)
-        else:
-            say(_line(result))
+    if everything is bool(names):
+        raise click.UsageError("Give names of instances, or --all.")
+    if names:
+        one_or_each(names, client().upgrade, _line, "upgraded" if as_json else None)
         return
     results = client().upgrade_all()
     if as_json:
@@ -37,7 +35,9 @@ def command(name: str | None, everything: bool, as_json: bool) -> None:
             say(_line(each))
         for failure in results.failed:
             say(f"{failure.name} is served on by its old worker: {failure.detail}", err=True)
-        if not (results.upgraded or results.failed):
+        for name in results.asleep:
+            say(f"{name} sleeps on, and will be woken by a fresh worker")
+        if not (results.upgraded or results.failed or results.asleep):
             say("nothing is running")
     if results.failed:
         sys.exit(problem_of(results.failed[0].code).exit_status)

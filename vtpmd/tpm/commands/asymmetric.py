@@ -6,8 +6,8 @@ from typing import Annotated
 from ..command import Auth, command
 from ..core import commitments, keys
 from ..core.objects import has
-from ..crypto import ecc, hashes, kdf, rsa_schemes
-from ..rc import RC, TpmError
+from ..crypto import ecc, hashes, kdf, montgomery, rsa_schemes
+from ..rc import RC, TpmError, located
 from ..state import LoadedObject, Tpm
 from ..wire.algorithms import (
     TPM2B_ECC_POINT,
@@ -132,6 +132,16 @@ def ecdh_key_gen(tpm: Tpm, key_handle: PublicKey, /) -> EcdhKeyGenResponse:
     """Make an ephemeral key and the secret it shares with the holder of another (14.4)."""
     if key_handle.public.type != ALG.ECC:
         raise TpmError(RC.KEY, at="key_handle")
+    if keys.is_in_octets(key_handle.public):
+        if has(key_handle.public, TPMA_OBJECT.SIGN_ENCRYPT):  # a point in another form
+            raise TpmError(RC.KEY, at="key_handle")
+        form = keys.montgomery_curve(key_handle.public)
+        private = montgomery.private_key(form, tpm.random)
+        recipient = keys.public_octets(key_handle.public)
+        return EcdhKeyGenResponse(
+            keys.octets_point(montgomery.exchange(form, private, recipient)),
+            keys.octets_point(montgomery.public_key(form, private)),
+        )
     curve, peer = keys.ecc_curve(key_handle.public), keys.ecc_public(key_handle.public)
     if not curve.contains(peer):
         raise TpmError(RC.KEY, at="key_handle")
@@ -152,6 +162,11 @@ def ecdh_zgen(tpm: Tpm, key_handle: PrivateKey, /, in_point: TPM2B_ECC_POINT) ->
     scheme = _exchange_key_scheme(key_handle, at="key_handle")
     if scheme not in (ALG.ECDH, ALG.NULL):
         raise TpmError(RC.SCHEME, at="key_handle")
+    if keys.is_in_octets(key_handle.public):
+        form, private = keys.montgomery_curve(key_handle.public), keys.private_octets(key_handle)
+        with located("in_point"):
+            shared = montgomery.exchange(form, private, keys.octets_of(in_point))
+        return EcdhZGenResponse(keys.octets_point(shared))
     curve = keys.ecc_curve(key_handle.public)
     point = keys.point_on(curve, in_point, at="in_point")
     product = ecc.multiply(curve, keys.ecc_private(key_handle), point)
@@ -172,7 +187,9 @@ class EccParametersResponse(Structure):
 
 @command(CC.ECC_PARAMETERS, keeps_orderly=True)
 def ecc_parameters(tpm: Tpm, /, curve_id: TPMI_ECC_CURVE) -> EccParametersResponse:
-    """Return the parameters of a curve (14.6)."""
+    """Return the parameters of a curve (14.6): those of X25519 and X448 of the Montgomery form."""
+    if curve_id in montgomery.CURVES:
+        return EccParametersResponse(_montgomery_detail(montgomery.CURVES[curve_id]))
     curve = ecc.CURVES[curve_id]
     detail = TPMS_ALGORITHM_DETAIL_ECC(
         curve_id=curve_id,
@@ -188,6 +205,22 @@ def ecc_parameters(tpm: Tpm, /, curve_id: TPMI_ECC_CURVE) -> EccParametersRespon
         h=bytes((curve.h,)),
     )
     return EccParametersResponse(detail)
+
+
+def _montgomery_detail(curve: montgomery.MontgomeryCurve) -> TPMS_ALGORITHM_DETAIL_ECC:
+    return TPMS_ALGORITHM_DETAIL_ECC(
+        curve_id=curve.curve_id,
+        key_size=curve.key_bits,
+        kdf=TPMT_KDF_SCHEME(ALG.KDF1_SP800_56A, TPMS_SCHEME_HASH(curve.hash_alg)),
+        sign=TPMT_ECC_SCHEME(ALG.NULL, None),
+        p=curve.octets(curve.p),
+        a=curve.octets(curve.a),
+        b=curve.octets(1),
+        g_x=curve.octets(curve.u),
+        g_y=curve.octets(curve.v),
+        n=curve.octets(curve.n),
+        h=bytes((curve.h,)),
+    )
 
 
 class ZGen2PhaseResponse(Structure):
@@ -208,6 +241,7 @@ def zgen_2phase(
     """Exchange keys with a static key and the one of TPM2_EC_Ephemeral (14.7)."""
     if _exchange_key_scheme(key_a, at="key_a") not in (ALG.NULL, in_scheme):
         raise TpmError(RC.SCHEME, at="in_scheme")
+    _require_coordinates(key_a, at="key_a")
     curve = keys.ecc_curve(key_a.public)
     static = keys.point_on(curve, in_qs_b, at="in_qs_b")
     ephemeral = keys.point_on(curve, in_qe_b, at="in_qe_b")
@@ -236,6 +270,7 @@ def ecc_encrypt(
     """Encrypt to the holder of an ECC key (14.8)."""
     if key_handle.public.type != ALG.ECC:
         raise TpmError(RC.KEY, at="key_handle")
+    _require_coordinates(key_handle, at="key_handle")
     hash_alg = _kdf2_hash(key_handle, in_scheme)
     curve, peer = keys.ecc_curve(key_handle.public), keys.ecc_public(key_handle.public)
     if not curve.contains(peer):
@@ -267,6 +302,7 @@ def ecc_decrypt(
     if key_handle.public.type != ALG.ECC:
         raise TpmError(RC.KEY, at="key_handle")
     _require_decryption(key_handle, at="key_handle")
+    _require_coordinates(key_handle, at="key_handle")
     hash_alg = _kdf2_hash(key_handle, in_scheme)
     curve = keys.ecc_curve(key_handle.public)
     ephemeral = keys.point_on(curve, c1, at="c1")
@@ -275,6 +311,12 @@ def ecc_decrypt(
     if not compare_digest(hashes.digest(hash_alg, x, plain_text, y), c3):
         raise TpmError(RC.VALUE)
     return EccDecryptResponse(plain_text)
+
+
+def _require_coordinates(key: LoadedObject, at: str) -> None:
+    """Raise RC.KEY for an ECC key whose curve does not give both coordinates, which are needed."""
+    if keys.is_in_octets(key.public):
+        raise TpmError(RC.KEY, at=at)
 
 
 def _kdf2_hash(key: LoadedObject, in_scheme: TPMT_KDF_SCHEME) -> int:

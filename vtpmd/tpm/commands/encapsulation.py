@@ -32,6 +32,9 @@ def encapsulate(
     if public.type == ALG.MLKEM:
         return EncapsulateResponse(*mlkem.encapsulate(keys.mlkem_public(key_handle)))
     hash_alg = _dhkem_hash(key_handle)
+    if keys.is_in_octets(public):
+        form, known = keys.montgomery_curve(public), keys.public_octets(public)
+        return EncapsulateResponse(*dhkem.encapsulate_in_octets(form, hash_alg, known, tpm.random))
     curve, recipient = keys.ecc_curve(public), keys.ecc_public(public)
     if not curve.contains(recipient):
         raise TpmError(RC.KEY, at="key_handle")
@@ -59,6 +62,11 @@ def decapsulate(
         if public.type == ALG.MLKEM:
             parms, private = keys.mlkem_parms(public), keys.mlkem_private(key_handle)
             return DecapsulateResponse(mlkem.decapsulate(parms, private, ciphertext))
+        if keys.is_in_octets(public):
+            form, known = keys.montgomery_curve(public), keys.public_octets(public)
+            octets = keys.private_octets(key_handle)
+            secret = dhkem.decapsulate_in_octets(form, hash_alg, octets, known, ciphertext)
+            return DecapsulateResponse(secret)
         curve, recipient = keys.ecc_curve(public), keys.ecc_public(public)
         d = keys.ecc_private(key_handle)
         return DecapsulateResponse(dhkem.decapsulate(curve, hash_alg, d, recipient, ciphertext))

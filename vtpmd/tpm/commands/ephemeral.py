@@ -84,6 +84,8 @@ class EcEphemeralResponse(Structure):
 @command(CC.EC_EPHEMERAL)
 def ec_ephemeral(tpm: Tpm, /, curve_id: TPMI_ECC_CURVE) -> EcEphemeralResponse:
     """Make an ephemeral key for TPM2_ZGen_2Phase (19.3)."""
-    curve = ecc.CURVES[curve_id]
+    curve = ecc.CURVES.get(curve_id)
+    if curve is None:  # for ZGen_2Phase only, which Curve25519 and Curve448 don't have
+        raise TpmError(RC.CURVE, at="curve_id")
     q = ecc.public_point(curve, commitments.fresh(tpm, curve, b""))
     return EcEphemeralResponse(keys.coordinates(curve, q), commitments.commit(tpm))

@@ -103,14 +103,15 @@ def verify_sequence_start(
 ) -> VerifySequenceStartResponse:
     """Start a sequence that verifies a signature over a message (17.6).
 
-    Only EdDSA has a hint. The TPM can't verify signatures of anonymous schemes (Part 1, 44.3.3.1).
+    The hint is R of a signature by EdDSA; others have none. The TPM can't verify signatures of
+    anonymous schemes (Part 1, 44.3.3.1).
     """
     scheme = signature_sequences.scheme_of(key_handle, context)
     if signing.is_anonymous(scheme.scheme):
         raise TpmError(RC.SCHEME, at="key_handle")
-    if hint:
+    if len(hint) != signing.hint_size(key_handle, scheme):
         raise TpmError(RC.SIZE, at="hint")
-    handle = signature_sequences.start(tpm, key_handle, auth, context, verifies=True)
+    handle = signature_sequences.start(tpm, key_handle, auth, context, verifies=True, hint=hint)
     return VerifySequenceStartResponse(handle)
 
 

@@ -108,7 +108,7 @@ def verify_digest_signature(
     """Verify a signature over a digest, or over mu of ML-DSA, and return a ticket (20.4)."""
     scheme = _digest_scheme(key_handle, context)
     signature_sequences.require_own_scheme(key_handle, signature)
-    hash_alg = signing.hash_of(key_handle, scheme)
+    hash_alg = signing.digest_hash(key_handle, scheme)
     _check_digest_size(hash_alg, digest)
     signing.verify(key_handle, signature, digest, "signature", context)
     hierarchy = tickets.vouching(key_handle)
@@ -159,7 +159,7 @@ def sign_digest(
         raise TpmError(RC.ATTRIBUTES, at="key_handle")
     if restricted and scheme.scheme == ALG.MLDSA:
         raise TpmError(RC.ATTRIBUTES, at="key_handle")
-    hash_alg = signing.hash_of(key_handle, scheme)
+    hash_alg = signing.digest_hash(key_handle, scheme)
     _check_digest_size(hash_alg, digest)
     if validation.digest or restricted:
         tickets.check_hash_check(tpm, validation, hash_alg, digest, at="validation")
@@ -173,7 +173,7 @@ def _digest_scheme(key: LoadedObject, context: bytes) -> TPMT_SIG_SCHEME:
     does not permit it, RC.SIZE at `context` for one that mu includes already.
     """
     scheme = signature_sequences.scheme_of(key, context)
-    if scheme.scheme == ALG.HMAC:
+    if scheme.scheme in (ALG.HMAC, ALG.EDDSA):
         raise TpmError(RC.SCHEME, at="key_handle")
     if isinstance(key.public.parameters, TPMS_MLDSA_PARMS):
         if not key.public.parameters.allow_external_mu:

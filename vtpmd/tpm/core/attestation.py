@@ -38,7 +38,7 @@ def content_hash(
     Raises RC.SCHEME at `in_scheme` if there is none.
     """
     hash_alg = signing.hash_of(key, in_scheme if key is None else scheme)
-    if hash_alg == ALG.NULL and key is not None and key.public.type == ALG.MLDSA:
+    if hash_alg == ALG.NULL and key is not None and signing.names_no_hash(scheme.scheme):
         hash_alg = key.public.name_alg
     if hash_alg == ALG.NULL:
         raise TpmError(RC.SCHEME, at="in_scheme")
@@ -76,9 +76,7 @@ def attest(
     octets = TPMS_ATTEST(GENERATED_VALUE, kind, signer, extra, clock, firmware, attested).marshal()
     if key is None:
         return octets, signing.NULL_SIGNATURE
-    size = signing.signature_size(key)
-    if size and 2 + len(octets) + size > tpm.response_room:
-        raise TpmError(RC.SIZE, at="size")
+    signing.require_room(tpm, key, 2 + len(octets), at="size")
     hash_alg = signing.hash_of(key, scheme)
     signed = signing.representative(key, hash_alg, octets)
     if anonymous and qualifying_data:

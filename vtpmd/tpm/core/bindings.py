@@ -6,15 +6,25 @@ not for others.
 
 from hmac import compare_digest
 
-from ..crypto import ecc, mldsa, mlkem
+from ..crypto import ecc, eddsa, mldsa, mlkem, montgomery
 from ..crypto.hashes import block_size, digest, digest_size, hmac
 from ..rc import RC, TpmError
 from ..state import LoadedObject
 from ..wire.algorithms import TPMS_ECC_POINT, TPMS_SYMCIPHER_PARMS
+from ..wire.attributes import TPMA_OBJECT
 from ..wire.constants import ALG
 from ..wire.limits import MAX_SYM_DATA
 from ..wire.objects import TPMS_KEYEDHASH_PARMS, TPMS_RSA_PARMS, TPMT_PUBLIC, TPMT_SENSITIVE
-from .keys import ecc_curve, ecc_public, encoded, mldsa_parms, mlkem_parms
+from .keys import (
+    curve_id,
+    ecc_curve,
+    ecc_public,
+    encoded,
+    is_in_octets,
+    mldsa_parms,
+    mlkem_parms,
+    montgomery_curve,
+)
 from .objects import STORAGE, has
 from .templates import check_attributes, check_schemes
 
@@ -62,6 +72,8 @@ def check_areas(
     match public.type:
         case ALG.RSA:
             _check_rsa(public, sensitive, public_at, sensitive_at)
+        case ALG.ECC if is_in_octets(public):
+            _check_octets(public, sensitive, public_at)
         case ALG.ECC:
             _check_ecc(public, sensitive, public_at)
         case ALG.MLKEM | ALG.MLDSA | ALG.HASH_MLDSA:
@@ -104,6 +116,26 @@ def _check_ecc(public: TPMT_PUBLIC, sensitive: TPMT_SENSITIVE | None, public_at:
             raise TpmError(RC.KEY_SIZE)
         if named:
             ecc.check_pair(curve, private, point)
+
+
+def _check_octets(public: TPMT_PUBLIC, sensitive: TPMT_SENSITIVE | None, public_at: str) -> None:
+    """A key on Curve25519 or Curve448."""
+    point = public.unique
+    assert isinstance(point, TPMS_ECC_POINT)
+    signs = has(public, TPMA_OBJECT.SIGN_ENCRYPT)
+    curve, form = curve_id(public), montgomery_curve(public)
+    if sensitive is None:
+        whole = eddsa.is_public_key(curve, point.x) if signs else len(point.x) == form.size
+        if point.y or not whole:
+            raise TpmError(RC.ECC_POINT, at=public_at)
+        return
+    private = sensitive.sensitive
+    if len(private) != (eddsa.size(curve) if signs else form.size):
+        raise TpmError(RC.KEY_SIZE)
+    if public.name_alg != ALG.NULL:
+        own = eddsa.public_key(curve, private) if signs else montgomery.public_key(form, private)
+        if (point.x, point.y) != (own, b""):
+            raise TpmError(RC.BINDING)
 
 
 def _check_seeded(public: TPMT_PUBLIC, sensitive: TPMT_SENSITIVE | None, public_at: str) -> None:

@@ -54,6 +54,13 @@ def remaining(tpm: Tpm, countdown: Countdown) -> int:
     return -(-left // 1000) if countdown.ends and left > 0 else 0
 
 
+def next_end(tpm: Tpm) -> int | None:
+    """Milliseconds until the first of the timers ends; None while none runs."""
+    running = (each.ends for each in tpm.clear.countdowns.values() if each.ends)
+    first = min(running, default=None)
+    return None if first is None else max(0, first - tpm.volatile.time)
+
+
 def tick(tpm: Tpm) -> None:
     """Signal the timers that have ended."""
     for countdown in tpm.clear.countdowns.values():

@@ -10,6 +10,12 @@ from ..state import Entity, Session, Tpm
 from ..wire.constants import RH
 
 
+def in_lockout(tpm: Tpm) -> bool:
+    """Whether so many tries have failed that no more are allowed."""
+    attack = tpm.permanent.dictionary_attack
+    return attack.failed_tries >= attack.max_tries
+
+
 def begin_use(tpm: Tpm, *, is_lockout: bool) -> None:
     """Allow a try with a DA-protected authValue, unless the TPM is in lockout.
 
@@ -25,7 +31,7 @@ def begin_use(tpm: Tpm, *, is_lockout: bool) -> None:
         if not attack.lockout_auth_enabled:
             raise TpmError(RC.LOCKOUT)
         return
-    if attack.failed_tries >= attack.max_tries:
+    if in_lockout(tpm):
         raise TpmError(RC.LOCKOUT)
     if not permanent.da_used or permanent.orderly is not None:
         tpm.begin_nv_update()

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from math import isqrt
 
-from ..crypto import ecc, mldsa, mlkem, rsa
+from ..crypto import ecc, eddsa, mldsa, mlkem, montgomery, rsa
 from ..crypto.ecc import Curve
 from ..crypto.hashes import block_size, digest_size
 from ..crypto.primary import PrimaryDerivation
@@ -23,7 +23,15 @@ from ..wire.objects import (
     TPMT_SENSITIVE,
 )
 from .bindings import symmetric_unique
-from .keys import coordinates, ecc_curve, rsa_exponent
+from .keys import (
+    coordinates,
+    curve_id,
+    ecc_curve,
+    is_in_octets,
+    montgomery_curve,
+    octets_point,
+    rsa_exponent,
+)
 from .objects import STORAGE, has
 
 ShouldStop = Callable[[], bool]
@@ -99,6 +107,8 @@ def generate(
             rsa_key = source.rsa(parameters.key_bits, e, sign=sign, should_stop=should_stop)
             secret = rsa_key.p.to_bytes(parameters.key_bits // 16)
             unique = rsa_key.public.n.to_bytes(parameters.key_bits // 8)
+        case TPMS_ECC_PARMS() if is_in_octets(template):
+            secret, unique = _octets_pair(template, source.octets)
         case TPMS_ECC_PARMS():
             curve = ecc_curve(template)
             private = source.ecc(curve)
@@ -120,6 +130,20 @@ def generate(
     elif not has(template, STORAGE):
         seed_value = b""
     return KeyMaterial(unique, secret, seed_value, rsa_key)
+
+
+def _octets_pair(template: TPMT_PUBLIC, octets: ecc.Octets) -> tuple[bytes, TPMS_ECC_POINT]:
+    """A key of Curve25519 or Curve448: of EdDSA if it signs, else of X25519 or X448.
+
+    Part 1, 44.6 is about other curves: a private key is as many octets as the RFCs say.
+    """
+    if has(template, TPMA_OBJECT.SIGN_ENCRYPT):
+        curve = curve_id(template)
+        private = eddsa.private_key(curve, octets)
+        return private, octets_point(eddsa.public_key(curve, private))
+    form = montgomery_curve(template)
+    private = montgomery.private_key(form, octets)
+    return private, octets_point(montgomery.public_key(form, private))
 
 
 def _symmetric_key(

@@ -1,6 +1,6 @@
 """The keys in objects, in the form that `crypto` works with."""
 
-from ..crypto import mldsa, mlkem
+from ..crypto import mldsa, mlkem, montgomery
 from ..crypto.ecc import CURVES, Curve, Point
 from ..crypto.rsa import DEFAULT_EXPONENT, RsaKey, RsaPublicKey
 from ..rc import RC, TpmError
@@ -36,6 +36,50 @@ def rsa_private(key: LoadedObject) -> RsaKey:
         prime = int.from_bytes(key.sensitive.sensitive)
         key.rsa_key = RsaKey.from_prime(public.n, public.e, prime)
     return key.rsa_key
+
+
+def is_in_octets(public: TPMT_PUBLIC) -> bool:
+    """Whether an ECC key is on Curve25519 or Curve448, whose keys and points are octets (44.5).
+
+    The functions about other ECC keys are not for these.
+    """
+    assert isinstance(public.parameters, TPMS_ECC_PARMS)
+    return public.parameters.curve_id in montgomery.CURVES
+
+
+def curve_id(public: TPMT_PUBLIC) -> int:
+    """TPM_ECC_CURVE of an ECC key."""
+    assert isinstance(public.parameters, TPMS_ECC_PARMS)
+    return public.parameters.curve_id
+
+
+def montgomery_curve(public: TPMT_PUBLIC) -> montgomery.MontgomeryCurve:
+    """The curve of such a key that exchanges keys."""
+    return montgomery.CURVES[curve_id(public)]
+
+
+def octets_point(octets: bytes) -> TPMS_ECC_POINT:
+    """Such a point: the only coordinate of X25519 and X448, an encoded point of EdDSA (44.5.1)."""
+    return TPMS_ECC_POINT(octets, b"")
+
+
+def public_octets(public: TPMT_PUBLIC) -> bytes:
+    """The public key of such a key, valid or not."""
+    assert isinstance(public.unique, TPMS_ECC_POINT)
+    return public.unique.x
+
+
+def private_octets(key: LoadedObject) -> bytes:
+    """The private key of such a key whose sensitive area is loaded."""
+    assert key.sensitive is not None
+    return key.sensitive.sensitive
+
+
+def octets_of(coordinates: TPMS_ECC_POINT) -> bytes:
+    """Such a point that a caller gave. RC.ECC_POINT for one that has a second coordinate."""
+    if coordinates.y:
+        raise TpmError(RC.ECC_POINT)
+    return coordinates.x
 
 
 def ecc_curve(public: TPMT_PUBLIC) -> Curve:

@@ -34,7 +34,7 @@ from ..wire.constants import (
     SPEC_VERSION,
     SPEC_YEAR,
 )
-from . import commitments, nv, nv_space, pcrs, power, tickets
+from . import commitments, dictionary_attack, nv, nv_space, pcrs, power, tickets
 
 _ASYMMETRIC, _SYMMETRIC = TPMA_ALGORITHM.ASYMMETRIC, TPMA_ALGORITHM.SYMMETRIC
 _HASH, _OBJECT = TPMA_ALGORITHM.HASH, TPMA_ALGORITHM.OBJECT
@@ -57,6 +57,8 @@ ALGORITHM_ATTRIBUTES: Final[dict[int, int]] = {
     ALG.ECDH: _ASYMMETRIC | _METHOD,
     ALG.ECDAA: _ASYMMETRIC | _SIGNING,
     ALG.ECSCHNORR: _ASYMMETRIC | _SIGNING,
+    ALG.EDDSA: _ASYMMETRIC | _SIGNING,
+    ALG.HASH_EDDSA: _ASYMMETRIC | _SIGNING,
     ALG.KDF1_SP800_56A: _HASH | _METHOD,
     ALG.KDF2: _HASH | _METHOD,
     ALG.KDF1_SP800_108: _HASH | _METHOD,
@@ -139,14 +141,12 @@ _FIXED: Final[dict[int, int]] = {
 
 def _permanent(tpm: Tpm) -> int:
     permanent = tpm.permanent
-    attack = permanent.dictionary_attack
-    in_lockout = attack.failed_tries >= attack.max_tries
     return (
         (TPMA_PERMANENT.OWNER_AUTH_SET if permanent.owner.auth_value else 0)
         | (TPMA_PERMANENT.ENDORSEMENT_AUTH_SET if permanent.endorsement.auth_value else 0)
         | (TPMA_PERMANENT.LOCKOUT_AUTH_SET if permanent.lockout.auth_value else 0)
         | (TPMA_PERMANENT.DISABLE_CLEAR if permanent.disable_clear else 0)
-        | (TPMA_PERMANENT.IN_LOCKOUT if in_lockout else 0)
+        | (TPMA_PERMANENT.IN_LOCKOUT if dictionary_attack.in_lockout(tpm) else 0)
         | TPMA_PERMANENT.TPM_GENERATED_EPS
     )
 

@@ -27,6 +27,10 @@ def encapsulate(tpm: Tpm, key: LoadedObject, label: bytes) -> tuple[bytes, bytes
     if public.type == ALG.MLKEM:
         encapsulation_key = keys.mlkem_public(key)
         return labelled.mlkem_encapsulate(encapsulation_key, name_alg, label, keys.encoded(public))
+    if keys.is_in_octets(public):
+        form, known = keys.montgomery_curve(public), keys.public_octets(public)
+        seed, octets = labelled.octets_encapsulate(form, name_alg, label, known, tpm.random)
+        return seed, keys.octets_point(octets).marshal()
     curve, recipient = keys.ecc_curve(public), keys.ecc_public(public)
     seed, ephemeral = labelled.ecc_encapsulate(curve, name_alg, label, recipient, tpm.random)
     return seed, keys.coordinates(curve, ephemeral).marshal()
@@ -53,6 +57,15 @@ def decapsulate(tpm: Tpm, key: LoadedObject, label: bytes, secret: bytes) -> byt
         )
     # As in libtpms, octets after the point don't matter.
     ephemeral, _ = TPMS_ECC_POINT.unmarshal(secret, 0, tpm.profile)
+    if keys.is_in_octets(public):
+        return labelled.octets_decapsulate(
+            keys.montgomery_curve(public),
+            public.name_alg,
+            label,
+            keys.private_octets(key),
+            keys.public_octets(public),
+            keys.octets_of(ephemeral),
+        )
     return labelled.ecc_decapsulate(
         keys.ecc_curve(public),
         public.name_alg,

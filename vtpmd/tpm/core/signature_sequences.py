@@ -2,7 +2,7 @@
 
 from hmac import compare_digest
 
-from ..crypto import mldsa
+from ..crypto import eddsa, mldsa
 from ..crypto.hashes import digest
 from ..crypto.resumable import ResumableHash, ResumableHmac, ResumableShake256
 from ..rc import RC, TpmError
@@ -16,7 +16,7 @@ from ..wire.attributes import TPMA_OBJECT
 from ..wire.base import TPMT_HA, TPMT_TK_VERIFIED
 from ..wire.constants import ALG
 from . import sequences, signing, tickets
-from .keys import encoded
+from .keys import curve_id, encoded
 from .objects import has
 from .tickets import CONTEXT_HASH
 
@@ -33,7 +33,7 @@ def scheme_of(key: LoadedObject, context: bytes) -> TPMT_SIG_SCHEME:
     """
     signing.require_signing_key(key, at="key_handle")
     scheme = signing.own_scheme(key.public)
-    if scheme.scheme not in signing.SCHEMES[key.public.type]:
+    if scheme.scheme not in signing.schemes(key.public):
         raise TpmError(RC.SCHEME, at="key_handle")
     if scheme.scheme in _TAKING_CONTEXT:
         return scheme
@@ -47,9 +47,18 @@ def scheme_of(key: LoadedObject, context: bytes) -> TPMT_SIG_SCHEME:
     return TPMT_SIG_SCHEME(scheme.scheme, TPMS_SCHEME_ECDAA(scheme.details.hash_alg, count))
 
 
-def start(tpm: Tpm, key: LoadedObject, auth: bytes, context: bytes, *, verifies: bool) -> int:
+def start(
+    tpm: Tpm,
+    key: LoadedObject,
+    auth: bytes,
+    context: bytes,
+    *,
+    verifies: bool,
+    hint: bytes = b"",
+) -> int:
     """Start a sequence for a key that `scheme_of` has accepted; returns its handle.
 
+    `hint`: R of the signature by EdDSA that is to be verified.
     Raises RC.HANDLE at `key_handle` for an HMAC key whose sensitive area is not loaded, and
     RC.OBJECT_MEMORY.
     """
@@ -58,7 +67,13 @@ def start(tpm: Tpm, key: LoadedObject, auth: bytes, context: bytes, *, verifies:
     scheme = signing.own_scheme(key.public)
     match scheme.scheme:
         case ALG.MLDSA:
-            signature.mu = mldsa.running_mu(encoded(key.public), context)
+            signature.xof = mldsa.running_mu(encoded(key.public), context)
+        case ALG.EDDSA if verifies:
+            _keep(sequence, signature, signing.eddsa_challenge(key, hint))
+        case ALG.EDDSA:
+            pass  # the message is needed twice, and comes in one piece
+        case ALG.HASH_EDDSA:
+            _keep(sequence, signature, eddsa.running_digest(curve_id(key.public)))
         case ALG.HMAC:
             if key.sensitive is None:
                 raise TpmError(RC.HANDLE, at="key_handle")
@@ -71,11 +86,21 @@ def start(tpm: Tpm, key: LoadedObject, auth: bytes, context: bytes, *, verifies:
     return sequences.add(tpm, sequence)
 
 
+def _keep(
+    sequence: Sequence, signature: SignatureSequence, running: ResumableHash | ResumableShake256
+) -> None:
+    if isinstance(running, ResumableHash):
+        sequence.hashes = [running]
+    else:
+        signature.xof = running
+
+
 def sign(tpm: Tpm, loaded: LoadedObject, key: LoadedObject, rest: bytes) -> TPMT_SIGNATURE:
     """Sign a sequence's message, which `rest` completes, and end the sequence.
 
     Raises RC.MODE at `sequence_handle`, RC.SIGN_CONTEXT_KEY at `key_handle`, RC.VALUE at `buffer`
-    for a message that a restricted key must not sign, and as `signing.sign`.
+    for a message that a restricted key must not sign, RC.ONE_SHOT_SIGNATURE at `sequence_handle`
+    for one that should have come in one piece, and as `signing.sign`.
     """
     sequence, signature = _find(loaded, key, verifies=False)
     safe = sequence.ticket_safe if sequence.started else tickets.is_safe(rest)
@@ -86,6 +111,10 @@ def sign(tpm: Tpm, loaded: LoadedObject, key: LoadedObject, rest: bytes) -> TPMT
         mac = sequence.hmac.copy()
         mac.update(rest)
         signed = TPMT_SIGNATURE(ALG.HMAC, TPMT_HA(signing.hash_of(key, scheme), mac.digest()))
+    elif scheme.scheme == ALG.EDDSA:
+        if sequence.started:
+            raise TpmError(RC.ONE_SHOT_SIGNATURE, at="sequence_handle")
+        signed = signing.sign(tpm, key, scheme, rest)
     else:
         # A copy: a command that fails changes nothing.
         running = _running(sequence, signature).copy()
@@ -145,7 +174,7 @@ def _identity(key: LoadedObject) -> bytes:
 
 def _running(sequence: Sequence, signature: SignatureSequence) -> ResumableHash | ResumableShake256:
     """What becomes that of the message that is signed."""
-    if signature.mu is not None:
-        return signature.mu
+    if signature.xof is not None:
+        return signature.xof
     (running,) = sequence.hashes
     return running

@@ -6,8 +6,9 @@ A table says which schemes a key type allows; a given scheme is never trusted to
 from hmac import compare_digest
 from typing import Final
 
-from ..crypto import ecc_signatures, hashes, mldsa, rsa_schemes
+from ..crypto import ecc_signatures, eddsa, hashes, mldsa, rsa_schemes
 from ..crypto.hashes import hmac
+from ..crypto.resumable import ResumableHash, ResumableShake256
 from ..rc import RC, TpmError
 from ..state import LoadedObject, Tpm
 from ..wire.algorithms import (
@@ -32,13 +33,17 @@ from ..wire.objects import (
 )
 from . import commitments
 from .keys import (
+    curve_id,
     ecc_curve,
     ecc_private,
     ecc_public,
     encoded,
+    is_in_octets,
     mldsa_parms,
     mldsa_private,
     mldsa_public,
+    private_octets,
+    public_octets,
     rsa_private,
     rsa_public,
 )
@@ -56,8 +61,12 @@ SCHEMES: Final[dict[int, frozenset[int]]] = {
     ALG.HASH_MLDSA: frozenset({ALG.HASH_MLDSA}),
 }
 """The schemes that each type of key can sign with."""
-_DEPRECATED_COMMANDS: Final = frozenset({ALG.RSA, ALG.ECC, ALG.KEYEDHASH})
-"""Types of keys that TPM2_Sign and TPM2_VerifySignature are for (Part 3, table 115)."""
+_EDDSA: Final = frozenset({ALG.EDDSA, ALG.HASH_EDDSA})
+"""The same of ECC keys on Curve25519 and Curve448."""
+_NEWER: Final = frozenset({ALG.MLDSA, ALG.HASH_MLDSA}) | _EDDSA
+"""Schemes that TPM2_Sign and TPM2_VerifySignature are not for (Part 3, table 115)."""
+_WITHOUT_HASH: Final = frozenset({ALG.MLDSA}) | _EDDSA
+"""Schemes that name no hash."""
 
 
 def is_anonymous(scheme: int) -> bool:
@@ -91,14 +100,26 @@ def select_scheme(key: LoadedObject | None, in_scheme: TPMT_SIG_SCHEME) -> TPMT_
         chosen = in_scheme
     else:
         chosen = _NO_SCHEME
-    if chosen.scheme not in SCHEMES.get(key.public.type, ()):
+    if chosen.scheme not in schemes(key.public):
         raise TpmError(RC.SCHEME, at="in_scheme")
     return chosen
 
 
+def schemes(public: TPMT_PUBLIC) -> frozenset[int]:
+    """The schemes that a key can sign with."""
+    if public.type == ALG.ECC and is_in_octets(public):
+        return _EDDSA
+    return SCHEMES.get(public.type, frozenset())
+
+
+def names_no_hash(scheme: int) -> bool:
+    """Whether signatures by a scheme do not say which hash they were made with."""
+    return scheme in _WITHOUT_HASH
+
+
 def require_deprecated(key: LoadedObject, at: str) -> None:
     """Raise RC.SCHEME at `at` for a key that the deprecated commands can't sign or verify with."""
-    if key.public.type not in _DEPRECATED_COMMANDS:
+    if own_scheme(key.public).scheme in _NEWER:
         raise TpmError(RC.SCHEME, at=at)
 
 
@@ -122,41 +143,64 @@ def hash_of(key: LoadedObject | None, scheme: TPMT_SIG_SCHEME) -> int:
     return _details_hash(scheme)
 
 
+def digest_hash(key: LoadedObject, scheme: TPMT_SIG_SCHEME) -> int:
+    """The same, with the hash that HashEdDSA does not name but has, if the TPM has that."""
+    if scheme.scheme == ALG.HASH_EDDSA:
+        return eddsa.digest_alg(curve_id(key.public))
+    return hash_of(key, scheme)
+
+
 def _details_hash(scheme: TPMT_SIG_SCHEME) -> int:
     details = scheme.details
     return ALG.NULL if details is None else details.hash_alg
 
 
 def representative(key: LoadedObject, hash_alg: int, message: bytes) -> bytes:
-    """What of a message `key` signs: a digest or, without a hash, mu of ML-DSA."""
-    if key.public.type == ALG.MLDSA:
-        running = mldsa.running_mu(encoded(key.public), b"")
-        running.update(message)
-        return running.digest()
-    return hashes.digest(hash_alg, message)
+    """What of a message `key` signs: a digest, mu of ML-DSA, or all of it for EdDSA."""
+    match own_scheme(key.public).scheme:
+        case ALG.EDDSA:
+            return message
+        case ALG.MLDSA:
+            running: ResumableHash | ResumableShake256 = mldsa.running_mu(encoded(key.public), b"")
+        case ALG.HASH_EDDSA:
+            running = eddsa.running_digest(curve_id(key.public))
+        case _:
+            return hashes.digest(hash_alg, message)
+    running.update(message)
+    return running.digest()
 
 
-def signature_size(key: LoadedObject) -> int:
-    """Octets of a TPMT_SIGNATURE by an ML-DSA or HashML-DSA key; 0 for others, which always fit."""
+def require_room(tpm: Tpm, key: LoadedObject, beside: int = 0, at: str | None = None) -> None:
+    """Raise RC.SIZE at `at` if a signature does not fit into the response to the command in flight.
+
+    `beside`: octets of the other parameters. Only those of ML-DSA can be too long (errata 1, 2.8).
+    """
     if key.public.type not in (ALG.MLDSA, ALG.HASH_MLDSA):
-        return 0
+        return
     head = 2 if key.public.type == ALG.MLDSA else 4
-    return head + 2 + mldsa.PARAMETER_SETS[mldsa_parms(key.public)].signature_size
+    signature_size = mldsa.PARAMETER_SETS[mldsa_parms(key.public)].signature_size
+    if beside + head + 2 + signature_size > tpm.response_room:
+        raise TpmError(RC.SIZE, at=at)
 
 
 def sign(
     tpm: Tpm, key: LoadedObject, scheme: TPMT_SIG_SCHEME, digest: bytes, context: bytes = b""
 ) -> TPMT_SIGNATURE:
-    """Sign a digest of the scheme's hash, as `select_scheme` chose it; for ML-DSA mu of a message.
+    """Sign a digest of the scheme's hash, as `select_scheme` chose it; as `representative` is.
 
     `context` is that of HashML-DSA; mu includes it already. With an anonymous scheme, the
     commitment is used up. Raises RC.BINDING for an RSA key that does not work, RC.VALUE for a
-    commitment that is not outstanding, RC.NO_RESULT for ML-DSA.
+    commitment that is not outstanding, RC.NO_RESULT for ML-DSA, and as `require_room`.
     """
+    require_room(tpm, key)
     alg, hash_alg = scheme.scheme, hash_of(key, scheme)
     match alg:
         case ALG.MLDSA:
             return TPMT_SIGNATURE(alg, mldsa.sign(mldsa_private(key), digest))
+        case ALG.EDDSA | ALG.HASH_EDDSA:
+            sign_it = eddsa.sign if alg == ALG.EDDSA else eddsa.sign_digest
+            octets = sign_it(curve_id(key.public), private_octets(key), digest)
+            return TPMT_SIGNATURE(alg, octets)
         case ALG.HASH_MLDSA:
             mu = mldsa.mu_of_digest(encoded(key.public), context, hash_alg, digest)
             octets = mldsa.sign(mldsa_private(key), mu)
@@ -192,10 +236,29 @@ def _sign_ecc(
 
 def verify_message(key: LoadedObject, signature: TPMT_SIGNATURE, message: bytes, at: str) -> None:
     """Verify a signature of a message, whose hash it says. Raises as `verify`."""
-    hash_alg = hash_in(signature)
-    if hash_alg == ALG.NULL and key.public.type != ALG.MLDSA:
-        raise TpmError(RC.SCHEME, at=at)
-    verify(key, signature, representative(key, hash_alg, message), at)
+    _require_kind(key, signature, at)
+    if signature.sig_alg == ALG.EDDSA:
+        running = eddsa_challenge(key, nonce_of(key, signature))
+        running.update(message)
+        verify(key, signature, running.digest(), at)
+    else:
+        verify(key, signature, representative(key, hash_in(signature), message), at)
+
+
+def eddsa_challenge(key: LoadedObject, nonce: bytes) -> ResumableHash | ResumableShake256:
+    """What becomes the challenge of a message when that is added to it; `nonce` is R."""
+    return eddsa.running_challenge(curve_id(key.public), nonce, public_octets(key.public))
+
+
+def hint_size(key: LoadedObject, scheme: TPMT_SIG_SCHEME) -> int:
+    """Octets of the hint with which the verification of a message begins (Part 2, 11.3.9)."""
+    return eddsa.size(curve_id(key.public)) if scheme.scheme == ALG.EDDSA else 0
+
+
+def nonce_of(key: LoadedObject, signature: TPMT_SIGNATURE) -> bytes:
+    """R of a signature by EdDSA or HashEdDSA."""
+    assert isinstance(signature.signature, bytes)
+    return eddsa.nonce(curve_id(key.public), signature.signature)
 
 
 def hash_in(signature: TPMT_SIGNATURE) -> int:
@@ -218,23 +281,34 @@ def verify(
 ) -> None:
     """Verify that `signature` is one of `digest` by `key`; errors are positioned `at`.
 
-    `digest` and `context` are as for `sign`. Only the public area of an asymmetric key is used.
+    `digest` and `context` are as for `sign`, but for EdDSA `digest` is the challenge of a message.
+    Only the public area of an asymmetric key is used.
     Raises RC.SIGNATURE if it is not genuine, RC.SCHEME if the key can't verify its kind,
     RC.HANDLE if an HMAC key's sensitive area is not loaded.
     """
-    public = key.public
-    if public.type == ALG.KEYEDHASH and key.sensitive is None:
-        raise TpmError(RC.HANDLE, at=at)
-    kind = signature.sig_alg
-    if kind not in SCHEMES.get(public.type, ()) or is_anonymous(kind):
-        raise TpmError(RC.SCHEME, at=at)
-    signed = signature.signature
+    _require_kind(key, signature, at)
+    public, kind, signed = key.public, signature.sig_alg, signature.signature
     if isinstance(signed, TPMS_SIGNATURE_HASH_MLDSA):
         if signed.hash != hash_of(key, own_scheme(public)):
             raise TpmError(RC.SCHEME, at=at)
         digest = mldsa.mu_of_digest(encoded(public), context, signed.hash, digest)
+    elif kind == ALG.HASH_EDDSA:
+        nonce, octets = nonce_of(key, signature), public_octets(public)
+        digest = eddsa.challenge_of_digest(curve_id(public), nonce, octets, digest)
     if not _is_genuine(key, kind, signed, digest):
         raise TpmError(RC.SIGNATURE, at=at)
+
+
+def _require_kind(key: LoadedObject, signature: TPMT_SIGNATURE, at: str | None) -> None:
+    """Raise as `verify` for a signature that the key could not have made, whatever it signs."""
+    public, kind = key.public, signature.sig_alg
+    if public.type == ALG.KEYEDHASH and key.sensitive is None:
+        raise TpmError(RC.HANDLE, at=at)
+    possible = schemes(public)
+    if kind in _EDDSA:  # one key must not be used with both (Part 1, 44.3.2.1)
+        possible &= {own_scheme(public).scheme}
+    if kind not in possible or is_anonymous(kind):
+        raise TpmError(RC.SCHEME, at=at)
 
 
 def _is_genuine(key: LoadedObject, kind: int, signature: object, digest: bytes) -> bool:
@@ -254,6 +328,9 @@ def _is_genuine(key: LoadedObject, kind: int, signature: object, digest: bytes) 
             return ecc_signatures.verify_ecschnorr(curve, point, signature.hash, digest, r, s)
         case TPMT_HA():
             return _is_genuine_mac(key, signature, digest)
+        case bytes() if kind in _EDDSA:
+            public = public_octets(key.public)
+            return eddsa.verify(curve_id(key.public), public, signature, digest)
         case TPMS_SIGNATURE_HASH_MLDSA(signature=octets) | (bytes() as octets):
             return mldsa.verify(mldsa_public(key), digest, octets)
         case _:

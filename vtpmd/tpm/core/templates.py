@@ -20,7 +20,7 @@ from ..wire.objects import (
     TPMS_RSA_PARMS,
     TPMT_PUBLIC,
 )
-from .keys import symmetric
+from .keys import is_in_octets, symmetric
 from .objects import FIXED, LIMITED, STORAGE, has, is_derivation_parent
 
 # Looking up a member of an Enum takes 0.1 µs in Python 3.11: what loads objects needs these.
@@ -32,10 +32,13 @@ def _algorithms(*algorithms: ALG) -> frozenset[int]:
 
 
 _NONE: Final = frozenset({_NO_ALGORITHM})
+_NOTHING: Final = frozenset[int]()
 _SIGNING: Final[dict[int, frozenset[int]]] = {
     _RSA: _algorithms(ALG.RSASSA, ALG.RSAPSS),
     _ECC: _algorithms(ALG.ECDSA, ALG.ECDAA, ALG.ECSCHNORR, ALG.SM2),
 }
+_EDDSA: Final = _algorithms(ALG.EDDSA, ALG.HASH_EDDSA)
+_EXCHANGE_IN_OCTETS: Final = _algorithms(ALG.ECDH)
 _FOR_ONE_USE: Final[dict[int, int]] = {
     ALG.MLDSA: TPMA_OBJECT.SIGN_ENCRYPT,
     ALG.HASH_MLDSA: TPMA_OBJECT.SIGN_ENCRYPT,
@@ -158,14 +161,24 @@ def check_schemes(parent: LoadedObject | None, public: TPMT_PUBLIC, at: str) -> 
 
 
 def _asymmetric_schemes(public: TPMT_PUBLIC) -> frozenset[int]:
-    signs = _signs(public)
+    signs, restricted = _signs(public), has(public, TPMA_OBJECT.RESTRICTED)
+    if public.type == _ECC and is_in_octets(public):
+        return _schemes_in_octets(signs, _decrypts(public), restricted)
     if signs == _decrypts(public):
         return _NONE
-    restricted = has(public, TPMA_OBJECT.RESTRICTED)
     if signs:
         signing = _SIGNING[public.type]
         return signing if restricted else signing | _NONE
     return _NONE if restricted else _DECRYPTION[public.type] | _NONE
+
+
+def _schemes_in_octets(signs: bool, decrypts: bool, restricted: bool) -> frozenset[int]:
+    """Those of a key on Curve25519 or Curve448: all but a storage key needs one."""
+    if signs == decrypts:
+        return _NOTHING
+    if signs:
+        return _EDDSA
+    return _NONE if restricted else _EXCHANGE_IN_OCTETS
 
 
 def _kdf_allowed(public: TPMT_PUBLIC, parameters: TPMS_ECC_PARMS) -> bool:

@@ -128,7 +128,8 @@ def public_key_info(public: TPMT_PUBLIC, at: str) -> bytes:
     """SubjectPublicKeyInfo.
 
     Raises, at `at`, RC.ASYMMETRIC for a key that is not asymmetric, and RC.KEY for one that is
-    not on its curve, which is not checked earlier for keys without a nameAlg.
+    not on its curve, which is not checked earlier for keys without a nameAlg, or that is on
+    Curve25519 or Curve448.
     """
     if public.type == ALG.RSA:
         key = keys.rsa_public(public)
@@ -136,6 +137,8 @@ def public_key_info(public: TPMT_PUBLIC, at: str) -> bytes:
         return der.sequence(der.sequence(_RSA_KEY, _NULL), der.bit_string(pair))
     if public.type != ALG.ECC:
         raise TpmError(RC.ASYMMETRIC, at=at)
+    if keys.is_in_octets(public):
+        raise TpmError(RC.KEY, at=at)
     curve, point = keys.ecc_curve(public), keys.ecc_public(public)
     if not curve.contains(point):
         raise TpmError(RC.KEY, at=at)

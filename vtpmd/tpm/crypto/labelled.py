@@ -7,7 +7,7 @@ hashed and is added here. A seed is as long as a digest of the hash given.
 from typing import Final
 
 from ..rc import RC, TpmError
-from . import mlkem
+from . import mlkem, montgomery
 from .ecc import Curve, Octets, Point, multiply, private_key, public_point
 from .hashes import digest_size
 from .kdf import kdfa, kdfe
@@ -68,6 +68,29 @@ def ecc_decapsulate(
     """
     shared = multiply(curve, d, ephemeral)
     return _ecc_seed(curve, alg, label, shared, ephemeral, recipient)
+
+
+def octets_encapsulate(
+    curve: montgomery.MontgomeryCurve, alg: int, label: bytes, recipient: bytes, octets: Octets
+) -> tuple[bytes, bytes]:
+    """(seed, ephemeral public key) on Curve25519 and Curve448. Raises as `montgomery.exchange`."""
+    private = montgomery.private_key(curve, octets)
+    ephemeral = montgomery.public_key(curve, private)
+    shared = montgomery.exchange(curve, private, recipient)
+    return kdfe(alg, shared, label, ephemeral, recipient, digest_size(alg) * 8), ephemeral
+
+
+def octets_decapsulate(
+    curve: montgomery.MontgomeryCurve,
+    alg: int,
+    label: bytes,
+    private: bytes,
+    recipient: bytes,
+    ephemeral: bytes,
+) -> bytes:
+    """The seed for the holder of a private key. Raises as `montgomery.exchange`."""
+    shared = montgomery.exchange(curve, private, ephemeral)
+    return kdfe(alg, shared, label, ephemeral, recipient, digest_size(alg) * 8)
 
 
 def _ecc_seed(

@@ -127,16 +127,17 @@ class ResumableHash(_Resumable):
 
 
 class _Shake256:
-    """The first 64 octets of SHAKE256."""
+    """The first octets of SHAKE256."""
 
-    def __init__(self) -> None:
+    def __init__(self, size: int) -> None:
+        self._size = size
         self._shake = hashlib.shake_256()
 
     def update(self, data: bytes, /) -> None:
         self._shake.update(data)
 
     def digest(self) -> bytes:
-        return self._shake.digest(SHAKE256_SIZE)
+        return self._shake.digest(self._size)
 
     def copy(self) -> "_Shake256":
         duplicate = copy(self)
@@ -145,20 +146,24 @@ class _Shake256:
 
 
 class ResumableShake256(_Resumable):
-    """A running SHAKE256 of 64 octets of output, as ML-DSA needs it (FIPS 204, 3.7)."""
+    """A running SHAKE256 with less than a block of output: 64 octets for ML-DSA (FIPS 204, 3.7)."""
 
-    def __init__(self) -> None:
-        super().__init__(SHAKE256, hashlib.shake_256().block_size, SHAKE256_SIZE, _Shake256)
+    def __init__(self, size: int = SHAKE256_SIZE) -> None:
+        block_size = hashlib.shake_256().block_size
+        super().__init__(SHAKE256, block_size, size, partial(_Shake256, size))
 
     def save(self) -> bytes:
-        """The state."""
-        return self._saved()
+        """The state, after u8 octets of output."""
+        return self._digest_size.to_bytes(1) + self._saved()
 
     @classmethod
     def restore(cls, saved: bytes) -> "ResumableShake256":
         """The function that `save` was called on. ValueError if `saved` cannot be a state."""
-        restored = cls()
-        restored._resume(saved)
+        size = int.from_bytes(saved[:1])
+        if not 0 < size < hashlib.shake_256().block_size:
+            raise ValueError("not a state of SHAKE256")
+        restored = cls(size)
+        restored._resume(saved[1:])
         return restored
 
 

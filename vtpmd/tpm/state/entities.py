@@ -85,8 +85,8 @@ class SignatureSequence:
     """A digest of the key that it was started with."""
     verifies: bool
     context: bytes = b""
-    mu: ResumableShake256 | None = None
-    """Of the message, for ML-DSA; other schemes need its digest or HMAC."""
+    xof: ResumableShake256 | None = None
+    """SHAKE256 of the message, for ML-DSA and Curve448; other schemes need its digest or HMAC."""
     ticket: ResumableHmac | None = field(default=None, repr=False)
     """What proves the message when it is verified."""
 

@@ -18,6 +18,7 @@ class Tpm:
     """One TPM: its state, its profile, and the ports to the outside."""
 
     profile: Profile
+    """What there is with `buffer_size`."""
     permanent: PermanentState
     reset: ResetState
     clear: ClearState
@@ -28,9 +29,9 @@ class Tpm:
     """The host's monotonic clock in ms."""
     locality: int = 0
     """Of the command in flight."""
-    buffer_size: int = limits.MAX_COMMAND_SIZE
+    buffer_size: int = limits.DEFAULT_BUFFER_SIZE
     """Longest command and response that the host's interface passes on, in octets."""
-    response_room: int = limits.MAX_RESPONSE_SIZE
+    response_room: int = limits.DEFAULT_BUFFER_SIZE
     """How many octets of handles and parameters the response to the command in flight can have."""
     nv_available: bool = True
     nv_dirty: bool = False

@@ -17,8 +17,13 @@ MAX_LOADED_SESSIONS: Final = 3
 MAX_ACTIVE_SESSIONS: Final = 64
 MAX_SESSION_NUM: Final = 3
 
-MAX_COMMAND_SIZE: Final = 4096
-MAX_RESPONSE_SIZE: Final = 4096
+MIN_BUFFER_SIZE: Final = 2808
+DEFAULT_BUFFER_SIZE: Final = 4096
+"""Of commands and responses; the largest buffer of TPMs that have no keys which need more."""
+CRB_BUFFER_SIZE: Final = 3968
+"""The command response buffer of a PC Client TPM; an attestation by ML-DSA-65 fits into it."""
+MAX_BUFFER_SIZE: Final = 8192
+"""Into which one by ML-DSA-87 fits."""
 
 MAX_DIGEST_SIZE: Final = 64
 MAX_SYM_BLOCK_SIZE: Final = 16

@@ -1,4 +1,4 @@
-"""Giving a TPM to somebody who has to say that it has it, and waiting for that, but not for ever.
+"""Giving something to somebody who has to say that it has it, and waiting for that, not for ever.
 
 Two must not have it. So who waits no longer hears nothing any more, and the kernel decides: the
 other's word has arrived by then, or the other fails to send it.
@@ -6,13 +6,11 @@ other's word has arrived by then, or the other fails to send it.
 
 from collections.abc import Sequence
 
-from vtpmd.ipc.channel import Channel, ChannelClosedError, IllegalMessageError
-from vtpmd.ipc.messages import GiveBack, Succession
+from .channel import Channel, ChannelClosedError, IllegalMessageError
+from .messages import Message
 
 
-def answered(
-    channel: Channel, message: GiveBack | Succession, fds: Sequence[int], patience: float
-) -> bool:
+def answered(channel: Channel, message: Message, fds: Sequence[int], patience: float) -> bool:
     """Give it away, and wait so many seconds; whether the other has it.
 
     If not, it can't have it later either.

@@ -1,0 +1,1 @@
+"""What is installed: packages, the wheel, man pages, completions."""

@@ -1,0 +1,1 @@
+"""Man pages, from what `--help` shows, the configuration's schema and the sample configuration."""

@@ -74,28 +74,27 @@ def create_rsa(parent: int, bits: int) -> bytes:
 class Machine:
     """A machine that has just been reset and whose firmware has sent TPM2_Startup.
 
-    With `state`, it is one that has come from another host with that, and has sent nothing yet.
+    With `incoming`, it is one that waits for what it will `take_in`.
     """
 
     def __init__(
-        self,
-        instance: VtpmdInstance,
-        timeout: float = 30.0,
-        state: Mapping[int, bytes] | None = None,
+        self, instance: VtpmdInstance, timeout: float = 30.0, *, incoming: bool = False
     ) -> None:
         with contextlib.ExitStack() as stack:
             self.control = stack.enter_context(Control(instance.control, timeout))
-            if state is None:
+            if not incoming:
                 self.control.power_on()
             self.data = self.control.data_channel()
             stack.callback(self.data.close)
-            if state is None:
+            if not incoming:
                 self.succeed(STARTUP_CLEAR)
-            else:
-                self.control.command(CMD_STOP)
-                self.control.write_state(state)
-                self.control.command(CMD_INIT, bytes(4))
             self._open = stack.pop_all()
+
+    def take_in(self, state: Mapping[int, bytes]) -> None:
+        """Go on where a machine on another host was, or this one when it was saved."""
+        self.control.command(CMD_STOP)
+        self.control.write_state(state)
+        self.control.command(CMD_INIT, bytes(4))
 
     def __enter__(self) -> Self:
         return self

@@ -37,4 +37,10 @@ class Move:
 
     def arrive(self, timeout: float) -> Machine:
         """The machine at the target, which has taken the state in and sent nothing yet."""
-        return Machine(self.target_instance, timeout, self._state)
+        machine = Machine(self.target_instance, timeout, incoming=True)
+        try:
+            machine.take_in(self._state)
+        except BaseException:
+            machine.close()
+            raise
+        return machine

@@ -150,6 +150,8 @@ _MESSAGES: tuple[Message, ...] = (
         123456,
         17,
         4713,
+        32,
+        True,
     ),
     messages.ReadPcrs(),
     messages.Pcrs({"sha256": {0: bytes(32), 23: b"\xff" * 32}}),

@@ -89,6 +89,7 @@ class Worker:
         "counts",
         "fresh",
         "incoming",
+        "lockout",
         "machine",
         "on_unwrap",
         "pid",
@@ -102,6 +103,8 @@ class Worker:
         self.strange = strange
         self.incoming = False
         """Whether it was told to wait for a TPM."""
+        self.lockout = False
+        """Whether its TPM is in lockout, as it said last."""
         self.machine = 0
         """Who has attached a data descriptor, as it said last (`StatusReply`)."""
         self.counts: Counts | None = None
@@ -200,6 +203,7 @@ class Worker:
             self.machine = process(message.machine)
             ours = message.version == __version__
             self._other_version = "" if ours else printable(message.version[:MAX_VERSION])
+            self.lockout = message.lockout
         if isinstance(message, UnwrapKey):
             if self.on_unwrap is not None:
                 self.on_unwrap(self, message)
@@ -289,9 +293,7 @@ class Worker:
         if self._storage not in ("available", "unknown"):
             return f"its state cannot be stored: {self._storage}"
         if self._other_version:
-            return (
-                f"its worker is of vtpmd {self._other_version}: `vtpmctl upgrade` it"
-            )
+            return f"its worker is of vtpmd {self._other_version}: `vtpmctl upgrade` it"
         return ""
 
     def inquire(self) -> None:

@@ -42,7 +42,7 @@ _SERVED = [
         *("cli/test_vtpmd.py", "storage/test_crash.py", "storage/test_state_file_killed.py"),
         *("worker/test_blanks.py", "worker/test_succession.py", "worker/test_zygote.py"),
         *("keeper/test_keeper.py", "supervisor/test_processes.py", "supervisor/test_sleep.py"),
-        "supervisor/test_zygote.py",
+        *("supervisor/test_zygote.py", "docs/test_commands.py"),
         *("operations/test_accept_rollback.py", "operations/test_incoming.py"),
     )
 ]

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from vtpmd.admin.routes import HANDLERS
+from vtpmd.admin.handlers import HANDLERS
 from vtpmd.api.schema import InstanceInfo, Request
 from vtpmd.ipc.messages import StatusReply
 from vtpmd.supervisor.metadata import Metadata
@@ -32,6 +32,7 @@ REQUESTS = {
 }
 SHARED = {
     *("bundle", "bundling", "describe", "ek_report", "endorsement", "examine", "hand_over", "new"),
+    *("idempotency", "progress"),
     *("restoring", "turning_back", "announced", "stored", "ticket"),
 }
 """Modules of operations that are no verb, but what several of them have in common."""

@@ -67,6 +67,7 @@ DIRECT = [
                "vtpmd.telemetry", "vtpmd.linux", f"{TPM}.engine", "vtpmd.worker")),
     # The ground floors: what programs share, and what everybody asks of the kernel.
     Rule("vtpmd.api", only=(), third_party=()),
+    Rule("vtpmd.client", only=("vtpmd.api",), third_party=()),
     # On top of operations only; what they work on passes through unseen.
     Rule("vtpmd.admin", only=("vtpmd.api", "vtpmd.operations", "vtpmd.telemetry", "vtpmd.linux",
                               "vtpmd.config.schema"), third_party=("h11", "pydantic", "trio")),
@@ -135,10 +136,12 @@ REACH = [
     Rule("vtpmd.doctor", never=("vtpmd.cli", "vtpmd.daemon", "vtpmd.admin")),
     Rule("vtpmd.telemetry", only=("vtpmd.api.text",),
          third_party=("structlog", "prometheus_client")),
-    *(Rule(module, only=("vtpmd.api", *VTPMCTL), third_party=("click", "rich"), but=VERIFIER)
+    *(Rule(module, but=VERIFIER, third_party=("click", "rich"),
+           only=("vtpmd.api", "vtpmd.client", *VTPMCTL))
       for module in VTPMCTL),
     *(Rule(module, third_party=("click", "cryptography", "gmpy2", "re2", "rich", "yaml"),
-           only=("vtpmd.api", "vtpmd.attest", "vtpmd.config.document", f"{TPM}.wire",
+           only=("vtpmd.api", "vtpmd.client", "vtpmd.attest", "vtpmd.config.document",
+                 f"{TPM}.wire",
                  f"{TPM}.crypto", f"{TPM}.rc", *VTPMCTL, *VERIFIER))
       for module in VERIFIER),
 ]  # fmt: skip

@@ -19,6 +19,7 @@ ACCEPTED = {
     "PrivateNetwork=": "key services are in the network",
     "IPAddressDeny=": "where key services are only the administrator knows: README.md",
     "PrivateUsers=": "the admin socket tells users apart by their UIDs",
+    "ProcSubset=": "which boot of the host serves an instance: /proc/sys/kernel/random/boot_id",
     "DeviceAllow=": "from ProtectClock=: char-rtc to read, of which PrivateDevices= has no node",
 }
 """What systemd-analyze names and stays so, and why. Workers have none of it: their own sandbox."""
@@ -43,6 +44,20 @@ def test_the_unit_is_valid() -> None:
         if "vtpmd.service" in line and "is not executable" not in line  # not installed here
     ]
     assert complaints == []
+
+
+@analyze
+def test_a_machine_of_the_example_is_a_valid_unit_that_wants_the_daemon(tmp_path: Path) -> None:
+    template = UNITS.parent / "examples/systemd/qemu@.service"
+    unit = tmp_path / "qemu@web1.service"
+    unit.write_text(template.read_text())
+    complaints = [
+        line
+        for line in _analyze("verify", unit).splitlines()
+        if unit.name in line and "is not executable" not in line  # not installed here
+    ]
+    assert complaints == []
+    assert "Wants=vtpmd.service\nAfter=vtpmd.service" in unit.read_text()
 
 
 @analyze

@@ -110,3 +110,50 @@ def test_the_last_answer_is_whole(problem: problems.Problem) -> None:
     } | ({"Retry-After": "1"} if problem is problems.BUSY else {})
     document = json.loads(body)
     assert (document["code"], document["detail"]) == (problem.code, "Ä reason.")
+
+
+async def test_lines_are_sent_as_they_come() -> None:
+    ours, theirs = trio.testing.memory_stream_pair()
+    await theirs.send_all(post(0))
+    talk = Conversation(ours, ADMINISTRATOR, bodies())
+    await talk.request()
+    more = trio.Event()
+
+    async def work(put: conversation.Put) -> None:
+        put(b"one\n")
+        await more.wait()
+        put(b"two\n")
+
+    async def respond() -> None:
+        assert await talk.respond(conversation.Response(200, media_type="x/y", work=work))
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(respond)
+        received = b""
+        while b"one" not in received:
+            received += await theirs.receive_some()
+        assert b"two" not in received
+        assert b"content-length" not in received.lower()
+        assert b"content-type: x/y" in received.lower()
+        more.set()
+    while not received.endswith(b"0\r\n\r\n"):
+        received += await theirs.receive_some()
+    assert received.endswith(b"4\r\none\n\r\n4\r\ntwo\n\r\n0\r\n\r\n")
+
+
+async def test_work_goes_on_when_nobody_reads_of_it() -> None:
+    ours, theirs = trio.testing.memory_stream_pair()
+    await theirs.send_all(post(0))
+    talk = Conversation(ours, ADMINISTRATOR, bodies())
+    await talk.request()
+    await theirs.aclose()
+    done = []
+
+    async def work(put: conversation.Put) -> None:
+        for number in range(3):
+            put(b"line\n")
+            await trio.testing.wait_all_tasks_blocked()
+            done.append(number)
+
+    assert not await talk.respond(conversation.Response(200, work=work))
+    assert done == [0, 1, 2]

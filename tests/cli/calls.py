@@ -84,6 +84,7 @@ CALLS: dict[tuple[str, ...], list[Any]] = {
     ("metrics",): [b"vtpmd_workers 1.0\n"],
     ("doctor", "a"): [answer(schema.Diagnosis)],
     ("capabilities",): [answer(schema.Capabilities)],
+    ("capabilities", "--openapi"): [{"openapi": "3.1.0"}],
     ("version",): [answer(schema.Capabilities)],
 }
 

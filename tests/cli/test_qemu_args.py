@@ -8,12 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vtpmd.api import problems
-from vtpmd.api.client import Client
 from vtpmd.api.codec import decode
 from vtpmd.api.schema import InstanceInfo
 from vtpmd.cli.verbs import qemu_args
 from vtpmd.cli.verbs.libvirt_xml import element
 from vtpmd.cli.vtpmctl import main
+from vtpmd.client import Client
 
 PATHS = st.text(st.characters(min_codepoint=32, exclude_categories=["Cs", "Cc"]), min_size=1)
 

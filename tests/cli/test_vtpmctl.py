@@ -86,7 +86,7 @@ def test_it_loads_nothing_that_takes_time(arguments: list[str]) -> None:
     loaded = set(done.stderr.splitlines()[-1].split())
     ours = {name for name in loaded if name.startswith("vtpmd.")}
     assert ours, done.stderr
-    assert {name.split(".")[1] for name in ours} == {"api", "cli"}
+    assert {name.split(".")[1] for name in ours} == {"api", "cli", "client"}
     foreign = {name.partition(".")[0] for name in loaded} - sys.stdlib_module_names
     assert foreign <= {"vtpmd", "click"}
     assert loaded & {"asyncio", "http", "email", "ssl", "logging", "subprocess"} == set()

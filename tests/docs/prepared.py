@@ -199,6 +199,7 @@ def _swtpm(_directory: Path, _stack: ExitStack) -> Preparation:
 PREPARED: dict[str, Prepare] = {
     "docs/backup.md": _backup,
     "docs/from-swtpm.md": _swtpm,
+    "docs/CONTRIBUTING.md": _bare,
     "docs/installation.md": _bare,
     "docs/quick-start.md": _bare,
     "docs/kms/aws.md": _aws,

@@ -2,6 +2,9 @@
 
 import lzma
 import platform
+import re
+import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -14,6 +17,7 @@ from vtpmd.doctor.machine import CHECKS, Machine
 from vtpmd.linux import clock, kernel
 
 RUN = Path("/run/vtpmd")
+PACKAGED = Path(__file__).parents[2] / "packaging/apparmor/vtpmd"
 
 
 def found(name: str) -> list[tuple[str, str, str]]:
@@ -166,6 +170,44 @@ def test_apparmor(profiles: Path, rule: str, verdict: str) -> None:
         line = judged.remedy.split("`")[1]
         local.write_text(f"{line}\n")
         assert look_at_apparmor(profiles, RUN).verdict == "ok"
+
+
+@pytest.mark.parametrize(
+    ("line", "verdict"),
+    [
+        ("  include if exists <abstractions/libvirt-qemu.d>", "ok"),
+        ("  #include <abstractions/libvirt-qemu.d>", "ok"),  # an old spelling, no comment
+        ("  # include <abstractions/libvirt-qemu.d>", "bad"),
+        ("", "bad"),  # libvirt of Debian 12
+    ],
+)
+def test_the_package_s_rule_counts_where_it_is_included(
+    profiles: Path, line: str, verdict: str
+) -> None:
+    directory = profiles / "etc/apparmor.d/abstractions/libvirt-qemu.d"
+    directory.mkdir()
+    shutil.copy(PACKAGED, directory)
+    with (profiles / "etc/apparmor.d/abstractions/libvirt-qemu").open("a") as file:
+        file.write(f"{line}\n")
+    assert look_at_apparmor(profiles, RUN).verdict == verdict
+
+
+@pytest.mark.skipif(
+    shutil.which("apparmor_parser", path="/usr/sbin:/sbin") is None,
+    reason="apparmor is not installed",
+)
+def test_apparmor_reads_the_package_s_rule(tmp_path: Path) -> None:
+    profile = tmp_path / "profile"
+    included = f'#include <tunables/global>\nprofile machine {{\n  include "{PACKAGED}"\n}}\n'
+    profile.write_text(included)
+    shown = subprocess.run(
+        ["/usr/sbin/apparmor_parser", "--skip-kernel-load", "--skip-cache", "--debug", profile],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    assert re.search(r"rwa?:\S+\s+Name:\s+\(\S*/vtpmd/\*\.sock\.ctrl\)", shown.stdout)
 
 
 def test_apparmor_that_is_off_or_has_no_profiles(profiles: Path) -> None:

@@ -20,9 +20,13 @@ UUID = "6f1f7f5e-0d0b-4b8e-9a53-2f5a44f3b009"
 MIGRATE, RELEASE = ("migrate", "begin", "-"), ("release", "end", "migrated")
 
 
-def description(tpm: str) -> str:
+PREPARE = ("prepare", "begin", "-")
+
+
+def description(tpm: str, demands: str = "") -> str:
+    metadata = f"<metadata><v:tpm xmlns:v='urn:vtpmd:libvirt:1' {demands}/></metadata>"
     return (
-        f"<domain type='kvm'><name>guest</name><uuid>{UUID}</uuid>"
+        f"<domain type='kvm'><name>guest</name><uuid>{UUID}</uuid>{metadata if demands else ''}"
         f"<devices><emulator>/usr/bin/qemu-system-x86_64</emulator>{tpm}</devices></domain>"
     )
 
@@ -143,3 +147,35 @@ def test_so_are_machines_without_a_tpm_of_vtpmd(daemon: Daemon, found: str) -> N
     for arguments in (MIGRATE, RELEASE):
         assert hook(daemon, arguments, description(found)).returncode == 0
     assert daemon.control("list")["instances"] == []
+
+
+def asking(daemon: Daemon, demands: str) -> str:
+    return description(element(f"{daemon.runtime}/web1.sock.ctrl", "crb"), demands)
+
+
+def test_a_tpm_is_made_and_removed_with_its_machine(daemon: Daemon) -> None:
+    xml = asking(daemon, "create='yes' remove='yes'")
+    assert hook(daemon, PREPARE, xml).returncode == 0
+    made = daemon.control("info", "web1")
+    assert (made["state"], made["uuid"]) == ("running", UUID)
+    for reason in ("saved", "migrated", "failed", "-"):
+        hook(daemon, ("release", "end", reason), xml)
+        assert daemon.control("info", "web1")["uuid"] == UUID
+    assert hook(daemon, PREPARE, xml).returncode == 0  # it starts again, with the same
+    assert daemon.control("info", "web1")["created"] == made["created"]
+    assert hook(daemon, ("release", "end", "shutdown"), xml).returncode == 0
+    assert daemon.ctl("info", "web1").returncode == 5
+
+
+def test_a_tpm_is_neither_made_nor_removed_unless_that_is_asked_for(
+    daemon: Daemon, xml: str
+) -> None:
+    for description_ in (xml, asking(daemon, "create='no'")):
+        assert hook(daemon, PREPARE, description_).returncode == 0
+        assert daemon.ctl("info", "web1").returncode == 5
+    daemon.control("create", "web1", "--no-start")
+    assert hook(daemon, PREPARE, xml).returncode == 0
+    assert daemon.control("info", "web1")["state"] == "running"
+    for ended in ("shutdown", "destroyed", "crashed"):
+        assert hook(daemon, ("release", "end", ended), xml).returncode == 0
+    assert daemon.control("info", "web1")["state"] == "running"

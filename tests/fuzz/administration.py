@@ -59,7 +59,7 @@ async def _converse(stream: "_Stream") -> None:
 
 async def _accept(_fleet: object, *arguments: object) -> None:
     for argument in arguments:
-        assert isinstance(argument, str | bytes | Request)
+        assert argument is None or callable(argument) or isinstance(argument, str | bytes | Request)
         if isinstance(argument, Request):
             document = json.dumps(codec.encode_request(argument)).encode()
             assert parse(type(argument), document) == argument

@@ -3,6 +3,7 @@
 import os
 import socket
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 from unittest import mock
 
@@ -11,8 +12,8 @@ from tests.fuzz.octets import Octets
 from tests.swtpm.fake_host import BUFFER_SIZES, FakeHost
 from vtpmd.api import codec as reports
 from vtpmd.api import http, schema
-from vtpmd.api.client import Client
 from vtpmd.api.errors import ClientError
+from vtpmd.client import Client
 from vtpmd.ipc.channel import MAX_FDS, Channel, ChannelClosedError, IllegalMessageError
 from vtpmd.ipc.codec import UNKNOWN, Codec, MalformedMessageError
 from vtpmd.ipc.messages import Event
@@ -165,16 +166,31 @@ def kmip_reply(data: bytes) -> None:
         assert len(repr(result)) <= 16 * len(data) + 200
 
 
+class _Answer:
+    """A connection on which this has come, in pieces, and nothing more will."""
+
+    def __init__(self, octets: bytes) -> None:
+        self._left = octets
+
+    def settimeout(self, _: float | None) -> None:
+        """It never waits."""
+
+    def recv(self, size: int) -> bytes:
+        piece, self._left = self._left[: min(size, 100)], self._left[min(size, 100) :]
+        return piece
+
+
 def report(data: bytes) -> None:
     """An answer of the daemon as a client meets it: whole HTTP, behind the number of a question."""
     octets = Octets(data)
     ask = octets.choice(QUESTIONS)
     answer = octets.take(len(data))
 
-    def exchange(*_: object) -> tuple[int, bytes]:
-        return http._parse(answer)
+    @contextmanager
+    def sent(*_: object) -> Iterator[_Answer]:
+        yield _Answer(answer)
 
-    with mock.patch.object(http, "exchange", exchange):
+    with mock.patch.object(http, "_sent", sent):
         try:
             read = ask(Client("/nowhere"))
         except ClientError as error:

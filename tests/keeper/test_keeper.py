@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.keeper.harness import Keeper, estate, kept, one
-from vtpmd.ipc.messages import Asleep, NotAwake, WakeUp
+from tests.keeper.harness import Keeper, estate, kept, one, order_of
+from vtpmd.ipc.messages import Asleep, NotAwake, TakenBack, WakeUp
 from vtpmd.ipc.rules import CODEC
 from vtpmd.supervisor import serving_lock
 
@@ -142,6 +142,19 @@ def test_a_worker_that_breaks_the_rules_has_no_keeper_any_more(
     assert keeper.asleep() == {one(1), one(2)}
 
 
+def test_whoever_gives_back_another_s_tpm_has_given_back_its_own(keeper: Keeper) -> None:
+    """What a taken-over worker says of itself is passed on to who wakes it, and decides nothing."""
+    keeper.keep(1).rest()
+    liar = keeper.keep(2)
+    with estate() as (fds, _):
+        liar.channel.send(order_of(one(1)), fds)
+        assert isinstance(liar.answer(), TakenBack)
+    assert keeper.asleep() == {one(1), one(2)}
+    keeper.daemon.send(WakeUp(one(2)))
+    assert keeper.told(NotAwake).uuid == one(2)
+    assert keeper.asleep() == {one(1), one(2)}
+
+
 def test_starved_of_descriptors_it_takes_no_more_and_keeps_what_it_has(keeper: Keeper) -> None:
     """The worker that could not rest goes on; the next time it can."""
     keeper.keep(1).rest()
@@ -175,6 +188,23 @@ def test_nobody_reads_its_memory(keeper: Keeper) -> None:
     fields = dict(line.split(":", 1) for line in status.splitlines())
     assert fields["NoNewPrivs"].strip() == "1"
     assert int(fields["CapEff"], 16) == 0
-    assert int(fields["VmLck"].split()[0]) > 0
+    assert int(fields["VmLck"].split()[0]) > 0  # in secret memory, or in memory that is locked
     assert fields["CoreDumping"].strip() == "0"
     assert fields["Seccomp"].strip() == "2"
+
+
+def test_it_wakes_by_itself_what_is_due(keeper: Keeper) -> None:
+    """A countdown timer of the TPM ends; the daemon may be away."""
+    keeper.keep(1).rest(due=60_000)
+    keeper.keep(2).rest(due=50)
+    keeper.keep(3).rest()
+    keeper.daemon.close()
+    keeper.reconnect()
+    assert keeper.told(NotAwake).uuid == one(2)  # nothing was sealed here
+    assert keeper.asleep() == {one(1), one(2), one(3)}
+
+
+def test_what_is_due_stays_so_when_the_keeper_is_replaced(keeper: Keeper) -> None:
+    keeper.keep(1).rest(due=3000)
+    keeper.replace()
+    assert keeper.told(NotAwake).uuid == one(1)

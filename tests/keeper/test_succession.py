@@ -34,6 +34,7 @@ from vtpmd.ipc.messages import (
 )
 from vtpmd.ipc.rules import Side, State
 from vtpmd.keeper import succession
+from vtpmd.keeper.deks import Deks
 from vtpmd.linux.descriptors import close_fds
 from vtpmd.supervisor import serving_lock
 
@@ -229,7 +230,7 @@ def predecessor() -> Iterator[Predecessor]:
     ours, theirs = Channel.pair()
     channel = Channel(ours, Side.PREDECESSOR, State.KEEPER_AWAITED)
     with theirs, ThreadPoolExecutor(1) as pool:
-        answer = pool.submit(succession.succeed, theirs)
+        answer = pool.submit(succession.succeed, theirs, Deks())
         assert isinstance(_hear(channel), KeeperPrepared)
         yield Predecessor(channel, answer)
         channel.close()
@@ -246,9 +247,10 @@ def test_all_that_was_handed_on_is_there(predecessor: Predecessor) -> None:
     found = predecessor.found()
     assert found is not None
     assert [(uuid, due) for uuid, _, due in found.known] == [(one(1), None), (one(2), None)]
-    for _, sleeper, _ in found.known:
+    for uuid, sleeper, _ in found.known:
         assert sleeper.estate is not None
-        assert sleeper.estate.order == order_of(sleeper.estate.order.order.uuid)
+        with sleeper.estate.whole_order() as order:
+            assert order == order_of(uuid)
         assert len(sleeper.estate.sockets) == 4
 
 

@@ -15,6 +15,7 @@ from tests.keeper.harness import Keeper, estate
 from tests.worker.harness import DEADLINE, wait_for
 from vtpmd.ipc.channel import Channel
 from vtpmd.ipc.rules import Side, State
+from vtpmd.keeper.deks import Deks
 from vtpmd.keeper.keeper import Keeper as Loop
 from vtpmd.linux import sockets
 from vtpmd.spawn.spawner import Spawner
@@ -54,7 +55,7 @@ def keeper(epoll: Epoll, short_path: Path) -> Iterator[Keeper]:
     path = short_path / "keeper"
     ours, theirs = Channel.pair()
     with theirs, sockets.listen(path, mode=0o600, kind=socket.SOCK_SEQPACKET) as listener:
-        loop = Loop(listener, -1, Spawner(ours))
+        loop = Loop(listener, -1, Spawner(ours), Deks())
         thread = threading.Thread(target=loop.run, daemon=True)
         thread.start()
         with closing(Channel.connect(path, Side.SUPERVISOR, State.KEEPING)) as daemon:

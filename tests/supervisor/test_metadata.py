@@ -29,6 +29,7 @@ SAMPLE = Metadata(
     handover_generation=3,
     incoming=True,
     labels=(("tier", "web"),),
+    made_for="a1:b2",
 )
 
 
@@ -101,6 +102,7 @@ def test_a_missing_field_has_its_default_or_is_refused_by_name(name: str) -> Non
         "handover_generation": 0,
         "incoming": False,
         "labels": (),
+        "made_for": "",
     }
     if name in defaults:
         assert Metadata.decode(without(name)) == replace(

@@ -2,15 +2,18 @@
 
 import grp
 import os
+import shutil
 import signal
 import stat
 from functools import partial
 from pathlib import Path
 
 import pytest
+import trio
 
 from tests.supervisor.harness import Daemon, until
-from tests.supervisor.stage import Stage
+from tests.supervisor.stage import DEADLINE, Stage
+from tests.supervisor.stage import until as until_true
 from vtpmd.api.schema import CreateRequest, StopRequest
 from vtpmd.config.schema import Configuration
 from vtpmd.operations.create import create
@@ -61,7 +64,7 @@ def test_a_daemon_reloads_on_its_signal(daemon: Daemon) -> None:
     reload(f"{right}\nlog: {{levle: info}}\n", "did you mean level?")
     reload(f"{right}\ndefaults: {{pcr_banks: [sha512]}}\n", '"reloaded"')
     assert daemon.control("create", "a", "--no-start")["pcr_banks"] == ["sha512"]
-    reload(f"{right}\nidle_timeout: 5\n", '"settings": ["idle_timeout"]')
+    reload(f"{right}\nrollback: enforce\nanchor_dir: /a\n", '"settings": ["anchor_dir"]')
     daemon.configuration.write_text(right)
 
 
@@ -82,3 +85,57 @@ def test_the_admin_socket_follows_its_group(daemon: Daemon) -> None:
 def is_shared(socket: Path, mode: int, group: int) -> bool:
     found = socket.stat()
     return (stat.S_IMODE(found.st_mode), found.st_gid) == (mode, group)
+
+
+async def test_certificates_are_given_as_it_is_configured_now(stage: Stage) -> None:
+    assert await take_over(stage.fleet, changed(stage, identity={"ca": "none"})) == []
+    made = await create(stage.fleet, CreateRequest(name="a", start=False))
+    assert made.certificates == "none"
+    await take_over(stage.fleet, changed(stage))
+    made = await create(stage.fleet, CreateRequest(name="b", start=False))
+    assert made.certificates == "valid"
+
+
+async def test_a_port_of_metrics_takes_a_restart_and_what_they_tell_does_not(stage: Stage) -> None:
+    assert await take_over(stage.fleet, changed(stage, metrics={"per_instance": True})) == []
+    assert stage.host.configuration.metrics.per_instance
+    more = {"per_instance": True, "port": 9000}
+    assert await take_over(stage.fleet, changed(stage, metrics=more)) == ["metrics"]
+
+
+async def test_who_runs_sleeps_after_the_time_that_is_configured_now(stage: Stage) -> None:
+    """One that never was to sleep, and is not asked for anything."""
+    await create(stage.fleet, CreateRequest(name="a"))
+    new = changed(stage).model_copy(update={"idle_timeout": 0.05})
+    assert await take_over(stage.fleet, new) == []
+    with trio.fail_after(DEADLINE):
+        await until_true(lambda: stage.fleet.find("a").asleep)
+
+
+@pytest.mark.served
+def test_another_key_provider_is_there_at_once(daemon: Daemon) -> None:
+    """And what was locked for the lack of it is served."""
+    right = daemon.configuration.read_text()
+    keyring = daemon.directory / "keyring2"
+    both = (
+        f"{right}\nkey_providers: [{{name: local, type: local}}, {{name: two, type: local, "
+        f"keyring: {keyring}}}]\ndefault_provider: two\n"
+    )
+
+    def reload(text: str) -> None:
+        daemon.configuration.write_text(text)
+        before = daemon.log().count('"reloaded"')
+        os.kill(daemon.process(), signal.SIGHUP)
+        assert until(lambda: daemon.log().count('"reloaded"') > before)
+
+    daemon.control("create", "old")
+    shutil.copy(daemon.directory / "state" / "keyring", keyring)
+    reload(both)
+    assert daemon.control("create", "new")["provider"] == "two"
+    daemon.control("stop", "new")
+    reload(right)
+    assert "key-provider-not-configured" in daemon.log()
+    assert daemon.ctl("start", "new").returncode == 8
+    assert daemon.control("info", "old")["state"] == "running"
+    reload(both)
+    daemon.until("new", lambda info: info["state"] == "running")

@@ -29,10 +29,12 @@ from vtpmd.operations.pcr import pcr
 from vtpmd.operations.rekey import rekey
 from vtpmd.operations.stop import stop
 from vtpmd.operations.upgrade import upgrade, upgrade_all
-from vtpmd.supervisor import keeper_process, serving_lock
+from vtpmd.supervisor import keeper_offers, keeper_process, serving_lock
 
 IDLE = 0.3
 STOPS = 20  # seconds, of which a stop takes a part of one
+ACT_SET_TIMEOUT_2 = "80020000001f0000019840000110" + "00000009" + "400000090000000000" + "00000002"
+GET_ACT = "8001000000160000017a0000000a4000011000000001"
 EXTEND_16 = "80020000004100000182000000100000000940000009000000000000000001000b"
 
 
@@ -88,6 +90,37 @@ async def test_whoever_connects_wakes_it(dormitory: Stage) -> None:
     with attached(info) as guest:
         await started(guest)
         await asleep(dormitory)
+
+
+async def test_it_wakes_by_itself_when_its_countdown_timer_ends(dormitory: Stage) -> None:
+    info = await create(dormitory.fleet, wanted("web1"))
+    with attached(info) as guest:
+        await started(guest)
+        assert (await guest.tpm(ACT_SET_TIMEOUT_2))[6:10] == bytes(4)
+        await asleep(dormitory)
+        with trio.fail_after(DEADLINE):
+            await awake(dormitory)
+        await asleep(dormitory)  # once more, with nothing to wake for
+        # TPMS_ACT_DATA: handle, timeout, attributes; signaled is bit 0
+        assert (await guest.tpm(GET_ACT))[-8:] == bytes(7) + b"\1"
+
+
+async def test_a_worker_that_gave_the_keeper_up_is_told_of_it_again(
+    dormitory: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The keeper did not answer in time; as soon as it does, the TPM can sleep."""
+    monkeypatch.setattr(keeper_offers, "AGAIN", 0.0)
+    await create(dormitory.fleet, wanted("web1"))
+    await asleep(dormitory)
+    keeper, instance = keeper_of(dormitory.host.configuration), dormitory.fleet.find("web1")
+    assert keeper is not None
+    await pcr(dormitory.fleet, "web1")
+    with frozen(keeper):
+        await until(
+            lambda: dormitory.host.journal.after(0, lambda each: each.kind == "keeper-lost")
+        )
+        assert instance.worker is not None
+    await asleep(dormitory)
 
 
 async def test_one_that_sleeps_is_stopped_in_order(dormitory: Stage) -> None:

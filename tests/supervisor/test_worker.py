@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+from dataclasses import replace
 from uuid import UUID
 
 import pytest
@@ -9,7 +10,7 @@ import trio
 import trio.testing
 
 from vtpmd.ipc.channel import Channel
-from vtpmd.ipc.messages import Pcrs, ReadPcrs, Status, StatusReply, Stop, Stopped
+from vtpmd.ipc.messages import NO_NUMBER, Pcrs, ReadPcrs, Status, StatusReply, Stop, Stopped
 from vtpmd.ipc.rules import Side, State
 from vtpmd.supervisor.errors import WorkerEndedError
 from vtpmd.supervisor.worker import Worker
@@ -64,6 +65,25 @@ def serving() -> tuple[Worker, Channel, subprocess.Popen[bytes]]:
     peer = Channel(theirs, Side.WORKER, State.SERVING)
     peer.meet()
     return Worker(described, lambda pid, event: True), peer, process
+
+
+@pytest.mark.parametrize(("said", "known"), [(0, 0), (17, 17), (NO_NUMBER, -1)])
+async def test_who_uses_it_is_known_as_its_worker_says(
+    nursery: trio.Nursery, said: int, known: int
+) -> None:
+    worker, peer, process = serving()
+    with process:
+        nursery.start_soon(worker.run)
+        nursery.start_soon(worker.ask, Status(), StatusReply)
+        await trio.testing.wait_all_tasks_blocked()
+        assert peer.receive()[0] == Status()
+        peer.send(replace(REPLY, machine=said))
+        await trio.testing.wait_all_tasks_blocked()
+        assert worker.machine == known
+        worker.kill()
+    await worker.ended()
+    worker.close()
+    peer.close()
 
 
 async def test_an_answer_that_nobody_waits_for_any_more_is_not_that_to_the_next_question(

@@ -3,9 +3,12 @@
 import os
 import socket
 import struct
+import subprocess
+from pathlib import Path
 
 import pytest
 
+from tests.worker import harness
 from tests.worker.harness import (
     GET_RANDOM_16,
     STARTUP_CLEAR,
@@ -18,6 +21,7 @@ from tests.worker.harness import (
     tpm,
 )
 from tests.worker.test_long_commands import create_primary
+from vtpmd.ipc.messages import NO_NUMBER
 from vtpmd.swtpm.table import Command
 
 REFUSED = bytes.fromhex("00000009")
@@ -80,6 +84,27 @@ def test_a_second_qemu_is_refused_at_once_and_the_first_is_not_disturbed(
         assert tpm(first.data, STARTUP_CLEAR).hex() == SUCCESS
     with Qemu(host.control_path) as third:
         third.start()
+
+
+def test_a_machine_of_another_pid_namespace_is_told_without_a_number(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when vtpmd is in a container, and QEMU is not."""
+    elsewhere = ["unshare", "--user", "--map-current-user", "--pid", "--fork", "--kill-child"]
+    if subprocess.run([*elsewhere, "true"], check=False, capture_output=True).returncode:
+        pytest.skip("no PID namespace can be made here")
+    monkeypatch.setattr(harness, "ZYGOTE", [*elsewhere, *harness.ZYGOTE])
+    zygote = harness.Zygote()
+    host = Host(zygote, tmp_path)
+    host.manufacture()
+    worker = host.serve()
+    assert worker.status().machine == 0
+    with Qemu(host.control_path):
+        assert worker.status().machine == NO_NUMBER
+    worker.stop()
+    for each in host.workers:
+        each.close()
+    zygote.close()
 
 
 def test_a_refused_message_ends_nobodys_command(host: Host, worker: WorkerProcess) -> None:

@@ -1,6 +1,8 @@
 """HTTP/1.1 on one connection of the admin socket: h11 over trio, with limits."""
 
 import json
+import math
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Final
@@ -36,42 +38,66 @@ class Request:
     target: str
     body: bytes
     peer: Peer
+    fields: Mapping[str, str] = field(default_factory=dict)
+    """Its header fields, by lower-case name."""
+
+
+Put = Callable[[bytes], None]
+"""Sends a line on, without waiting."""
 
 
 @dataclass(frozen=True)
 class Response:
-    """Status and content: JSON, bytes as they are, or none (None)."""
+    """Status and content: JSON, bytes as they are, or none (None).
+
+    `work` is what is to be done while the answer is sent, which `put`s the lines that it has.
+    """
 
     status: int
     content: object = None
     media_type: str = "application/json"
     headers: dict[str, str] = field(default_factory=dict)
+    work: Callable[[Put], Awaitable[None]] | None = None
 
     def encode(self) -> tuple[dict[str, str], bytes]:
         """The header fields and the body."""
         body = _encoded(self.content)
         headers = {
             "Server": f"vtpmd/{__version__}",
-            "Content-Length": str(len(body)),
+            **({} if self.work else {"Content-Length": str(len(body))}),
             "Cache-Control": "no-store",
-            **({"Content-Type": self.media_type} if body else {}),
+            **({"Content-Type": self.media_type} if body or self.work else {}),
             **self.headers,
         }
         return headers, body
 
 
-def problem_response(error: OperationError) -> Response:
+class NoMethodError(OperationError):
+    """There is something at the target, for other methods: `known`."""
+
+    def __init__(self, target: str, known: Sequence[str]) -> None:
+        self.known = ", ".join(known)
+        super().__init__(problems.NO_METHOD, f"{target} knows only {self.known}.")
+
+
+def problem_document(error: OperationError) -> dict[str, object]:
     """A problem document (RFC 9457)."""
     problem = error.problem
-    content = {
+    return {
         "type": names.PROBLEM_TYPE_PREFIX + problem.code,
         "title": problem.title,
         "status": problem.status,
         "detail": error.detail,
         "code": problem.code,
     }
-    headers = {"Retry-After": str(RETRY_AFTER)} if problem is problems.BUSY else {}
-    return Response(problem.status, content, names.PROBLEM_MEDIA_TYPE, headers)
+
+
+def problem_response(error: OperationError) -> Response:
+    """The answer that says it."""
+    status = error.problem.status
+    headers = {"Retry-After": str(RETRY_AFTER)} if error.problem is problems.BUSY else {}
+    headers |= {"Allow": error.known} if isinstance(error, NoMethodError) else {}
+    return Response(status, problem_document(error), names.PROBLEM_MEDIA_TYPE, headers)
 
 
 @lru_cache(maxsize=64)
@@ -133,7 +159,8 @@ class Conversation:
         head = await self._event()
         if not isinstance(head, h11.Request):
             return None
-        is_bundle = (b"content-type", names.BUNDLE_MEDIA_TYPE.encode()) in list(head.headers)
+        fields = {name.decode("latin-1"): value.decode("latin-1") for name, value in head.headers}
+        is_bundle = fields.get("content-type") == names.BUNDLE_MEDIA_TYPE
         limit = names.MAX_BUNDLE if is_bundle else MAX_BODY
         body = bytearray()
         while isinstance(event := await self._event(), h11.Data):
@@ -141,7 +168,8 @@ class Conversation:
                 raise OperationError(problems.TOO_LARGE, f"A request body may have {limit} bytes.")
             self._reserve(len(event.data))
             body += event.data
-        return Request(head.method.decode(), head.target.decode(), bytes(body), self._peer)
+        method, target = head.method.decode(), head.target.decode()
+        return Request(method, target, bytes(body), self._peer, fields)
 
     def _reserve(self, octets: int) -> None:
         if not self._bodies.take(self._peer.uid, octets):
@@ -158,16 +186,34 @@ class Conversation:
     async def respond(self, response: Response) -> bool:
         """Send a response; whether another request may follow."""
         headers, body = response.encode()
-        with trio.fail_after(RESPONSE_TIMEOUT):
-            await self._send(
-                h11.Response(status_code=response.status, headers=list(headers.items())),
-                h11.Data(data=body),
-                h11.EndOfMessage(),
-            )
+        head = h11.Response(status_code=response.status, headers=list(headers.items()))
+        if response.work is not None:
+            await self._tell(head, response.work)
+        else:
+            with trio.fail_after(RESPONSE_TIMEOUT):
+                await self._send(head, h11.Data(data=body), h11.EndOfMessage())
         if self._http.our_state is not h11.DONE or self._http.their_state is not h11.DONE:
             return False
         self._http.start_next_cycle()
         return True
+
+    async def _tell(self, head: h11.Response, work: Callable[[Put], Awaitable[None]]) -> None:
+        """Do the work to its end, whether the client reads of it or is gone."""
+        sender, receiver = trio.open_memory_channel[bytes](math.inf)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._forward, head, receiver)
+            async with sender:
+                await work(sender.send_nowait)
+
+    async def _forward(self, head: h11.Response, lines: trio.MemoryReceiveChannel[bytes]) -> None:
+        try:
+            await self._send(head)
+            async for line in lines:
+                with trio.fail_after(RESPONSE_TIMEOUT):
+                    await self._send(h11.Data(data=line))
+            await self._send(h11.EndOfMessage())
+        except (trio.BrokenResourceError, trio.TooSlowError):
+            return
 
     async def _send(self, *events: h11.Event) -> None:
         await self._stream.send_all(b"".join(self._http.send(event) or b"" for event in events))

@@ -4,6 +4,8 @@ The fields and their defaults are those of `vtpmd.api.schema`; here stands only 
 must be beyond their type.
 """
 
+import inspect
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import MISSING, fields
 from functools import cache
@@ -65,10 +67,20 @@ def parse(request: type[SomeRequest], body: bytes) -> SomeRequest:
 def parse_query(request: type[SomeRequest], query: str) -> SomeRequest:
     """A request from what follows a question mark. Raises OperationError, as `parse`."""
     try:
-        options = parse_qsl(query, strict_parsing=True) if query else []
+        options = parse_qsl(query, keep_blank_values=True, strict_parsing=True) if query else []
     except ValueError:
         raise OperationError(problems.INVALID, "The query is not understood.") from None
+    if twice := [name for name, count in Counter(name for name, _ in options).items() if count > 1]:
+        raise OperationError(problems.INVALID, f"{', '.join(twice)}: given more than once")
     return _validated(request, lambda model: model.model_validate_strings(dict(options)))
+
+
+def json_schema(request: type[Request]) -> dict[str, Any]:
+    """What `parse` and `parse_query` demand of a request, as far as JSON Schema can say it."""
+    schema = _model(request).model_json_schema()  # type: ignore[arg-type]  # as below
+    for each in schema["properties"].values():
+        del each["title"]  # the name once more
+    return {"description": inspect.getdoc(request) or "", **schema}
 
 
 def _validated(

@@ -11,6 +11,9 @@ BUNDLE_MEDIA_TYPE: Final = "application/x-tar"
 TICKET_MEDIA_TYPE: Final = "application/vnd.vtpmd.ticket"
 MAX_BUNDLE: Final = 8 * 1024 * 1024
 MAX_TICKET: Final = 256 * 1024
+PROGRESS_MEDIA_TYPE: Final = "application/x-ndjson"
+IDEMPOTENCY_KEY: Final = "Idempotency-Key"
+IDEMPOTENCY_KEY_PATTERN: Final = r"[!#-~]{1,128}"  # letters, digits, signs but the quotation mark
 PROBLEM_TYPE_PREFIX: Final = "urn:vtpmd:problem:"
 
 
@@ -25,6 +28,7 @@ class Route(NamedTuple):
     path: str
 
 
+OPENAPI: Final = Route("capabilities", "GET", f"{API}/openapi.json")
 METRICS: Final = Route("metrics", "GET", "/metrics")
 EVENTS: Final = Route("events", "GET", f"{API}/events")
 TOP: Final = Route("top", "GET", f"{API}/usage")
@@ -85,7 +89,19 @@ IMPORT_KEYS: Final = Route("provider import", "POST", f"{API}/providers/{{name}}
 # Requests that only look: the audit log may leave them out.
 READS: Final = frozenset(
     {
-        *(METRICS, EVENTS, TOP, CAPABILITIES, DOCTOR, DOCTOR_INSTANCE, LIST, INFO, PCRS, SNAPSHOTS),
+        *(
+            OPENAPI,
+            METRICS,
+            EVENTS,
+            TOP,
+            CAPABILITIES,
+            DOCTOR,
+            DOCTOR_INSTANCE,
+            LIST,
+            INFO,
+            PCRS,
+            SNAPSHOTS,
+        ),
         *(EK, CA, CA_CERTIFICATES, PROVIDERS),
     }
 )

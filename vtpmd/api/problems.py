@@ -23,6 +23,7 @@ NO_ROUTE: Final = Problem("no-such-operation", 404, 2, "No such operation")
 NO_METHOD: Final = Problem("no-such-method", 405, 2, "The operation has no such method")
 TOO_LARGE: Final = Problem("too-large", 413, 2, "The request is too large")
 TIMEOUT: Final = Problem("timeout", 408, 1, "The request did not arrive in time")
+KEY_REUSED: Final = Problem("idempotency-key-reused", 422, 2, "The key belongs to another request")
 EXISTS: Final = Problem("exists", 409, 6, "The instance exists")
 RUNNING_CONFLICT: Final = Problem("running", 409, 7, "The instance is running")
 IN_USE: Final = Problem("in-use", 409, 7, "A machine uses the instance")
@@ -56,6 +57,7 @@ PROBLEMS: Final = {
         NO_METHOD,
         TOO_LARGE,
         TIMEOUT,
+        KEY_REUSED,
         EXISTS,
         RUNNING_CONFLICT,
         IN_USE,

@@ -11,9 +11,9 @@ from typing import Final
 import click
 from click.shell_completion import CompletionItem
 
-from vtpmd.api.client import Client
 from vtpmd.api.errors import ClientError
 from vtpmd.api.text import printable
+from vtpmd.client import Client
 
 PATIENCE: Final = 2.0
 """Seconds that the daemon has for an answer."""

@@ -9,8 +9,8 @@ from typing import Any, NoReturn, cast
 import click
 
 from vtpmd.api import names
-from vtpmd.api.client import Client
 from vtpmd.api.errors import ClientError
+from vtpmd.client import Client
 
 from .output import say, show_error
 

@@ -15,10 +15,11 @@ from .finding import Found, bad, ok, unknown
 _ENABLED: Final = Path("sys/module/apparmor/parameters/enabled")
 _ABSTRACTION: Final = Path("etc/apparmor.d/abstractions/libvirt-qemu")
 _LOCAL: Final = Path("etc/apparmor.d/local/abstractions/libvirt-qemu")
+_DIRECTORY: Final = "abstractions/libvirt-qemu.d"
+_INCLUDED: Final = re.compile(rf"^\s*#?include\s+(?:if exists\s+)?<{_DIRECTORY}>", re.MULTILINE)
 _FILES: Final = (
     str(_ABSTRACTION),
     str(_LOCAL),
-    "etc/apparmor.d/abstractions/libvirt-qemu.d/*",
     "etc/apparmor.d/libvirt/TEMPLATE.qemu",
     "etc/apparmor.d/local/usr.lib.libvirt.virt-aa-helper",
 )
@@ -39,6 +40,9 @@ def look(root: Path, runtime_dir: Path) -> Found:
     socket = runtime_dir / "web1.sock.ctrl"
     try:
         texts = [path.read_text() for place in _FILES for path in sorted(root.glob(place))]
+        if any(map(_INCLUDED.search, texts)):  # libvirt's own abstraction does since 10.6
+            added = sorted(root.glob(f"etc/apparmor.d/{_DIRECTORY}/*"))
+            texts += [path.read_text() for path in added]
     except OSError as error:
         return unknown(f"{error.filename}: {error.strerror}", "run vtpmctl doctor as root")
     if any(permits(text, socket) for text in texts):

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from vtpmd.linux import clock, kernel
+from vtpmd.linux import clock, kernel, secret_memory
 
 from . import apparmor, firmware
 from .finding import Check, Found, bad, ok, unknown, warning
@@ -69,6 +69,17 @@ def _libseccomp(_: Machine) -> Found:
             "install libseccomp2 (Debian) or libseccomp (Fedora)",
         )
     return ok("libseccomp 2 is installed")
+
+
+def _secret_memory(_: Machine) -> Found:
+    try:
+        secret_memory.demand()
+    except OSError as error:
+        return unknown(
+            f"no secret memory ({error.strerror}): keys of TPMs that sleep are kept from being "
+            "swapped out, but not from the kernel; Linux 5.14 has it, unless secretmem.enable=0"
+        )
+    return ok("keys of TPMs that sleep lie in secret memory")
 
 
 def _clock(_: Machine) -> Found:
@@ -141,6 +152,7 @@ CHECKS: Final[tuple[Check[Machine], ...]] = (
     Check("Landlock", _landlock),
     Check("Python", _python),
     Check("libseccomp", _libseccomp),
+    Check("secret memory", _secret_memory),
     Check("clock", _clock),
     Check("QEMU", _qemu),
     Check("firmware", lambda machine: firmware.look(machine.root)),

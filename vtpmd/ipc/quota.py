@@ -16,7 +16,7 @@ _UNWANTED_SHARE = 0.25
 """How much of what may be told of all else may be told of unwanted clients."""
 
 
-@dataclass
+@dataclass(slots=True)
 class Bucket:
     """A token bucket: `burst` at once and `rate` a second. Times are monotonic seconds."""
 
@@ -45,6 +45,8 @@ class Quota:
     Alarms have a bucket of their own, and so has what clients bring about unwanted: whoever makes
     much noise silences nothing else, and is told of rarely.
     """
+
+    __slots__ = ("_alarms", "_others", "_suppressed", "_unwanted", "due")
 
     def __init__(self, burst: float, rate: float) -> None:
         self._alarms = Bucket(burst, rate)

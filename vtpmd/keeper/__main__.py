@@ -20,6 +20,7 @@ from vtpmd.spawn.process import start_zygote
 from vtpmd.spawn.spawner import Spawner, SpawnError
 
 from . import confinement
+from .deks import Deks
 from .keeper import Keeper
 from .succession import succeed
 
@@ -36,7 +37,8 @@ def main(arguments: Sequence[str]) -> int:
         zygote = start_zygote(theirs.fileno())
     confinement.confine()
     spawner = Spawner(ours)
-    keeper = _first(spawner, *fds) if len(fds) > 1 else _next(spawner, *fds)
+    deks = Deks()
+    keeper = _first(spawner, deks, *fds) if len(fds) > 1 else _next(spawner, deks, *fds)
     if keeper is not None:
         confinement.seal()
         keeper.run()
@@ -45,21 +47,21 @@ def main(arguments: Sequence[str]) -> int:
     return 0
 
 
-def _first(spawner: Spawner, listening: int, lock: int) -> Keeper:
+def _first(spawner: Spawner, deks: Deks, listening: int, lock: int) -> Keeper:
     fcntl.lockf(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    return Keeper(socket.socket(fileno=listening), lock, spawner)
+    return Keeper(socket.socket(fileno=listening), lock, spawner, deks)
 
 
-def _next(spawner: Spawner, fd: int) -> Keeper | None:
+def _next(spawner: Spawner, deks: Deks, fd: int) -> Keeper | None:
     """One that goes on with what another has; None if that one does not give way."""
     with socket.socket(fileno=fd) as sock:
         try:
             spawner.await_zygote()
         except SpawnError:
             return None
-        if (succession := succeed(sock)) is None:
+        if (succession := succeed(sock, deks)) is None:
             return None
-    keeper = Keeper(succession.listener, succession.lock, spawner)
+    keeper = Keeper(succession.listener, succession.lock, spawner, deks)
     keeper.resume(succession)
     return keeper
 

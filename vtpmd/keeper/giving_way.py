@@ -8,6 +8,7 @@ goes on as if nothing had been, for sending a descriptor changes nothing.
 import os
 import socket
 import time
+from dataclasses import replace
 from uuid import UUID
 
 from vtpmd.ipc.channel import Channel, ChannelClosedError, IllegalMessageError
@@ -17,7 +18,7 @@ from vtpmd.ipc.rules import Side, State
 from vtpmd.linux.descriptors import close_fds
 
 from .daemon import Daemon
-from .sleeper import Sleeper, wipe
+from .sleeper import Sleeper
 from .waking import Waking
 
 _WAKING = 5.0  # seconds within which those that are being woken are awake, or have failed
@@ -77,7 +78,7 @@ class GivingWay:
             return False
         for sleeper in self._sleepers.values():
             if sleeper.estate is not None:
-                wipe(sleeper.estate.order)
+                sleeper.estate.wipe()
         os.close(self._lock)
         self._channel.close()
         return True
@@ -92,32 +93,35 @@ class GivingWay:
         try:
             channel.receive()  # that it is prepared
             for uuid, sleeper in self._sleepers.items():
-                channel.send(*self._entry(uuid, sleeper))
+                self._send(channel, uuid, sleeper)
         except (ChannelClosedError, IllegalMessageError, OSError):
             return False
         last = HandedOn(len(self._sleepers), _met(daemon), self._daemon.told)
         return answered(channel, last, fds, _ANSWER)
 
-    def _entry(self, uuid: UUID, sleeper: Sleeper) -> tuple[HandOn, list[int]]:
+    def _send(self, channel: Channel, uuid: UUID, sleeper: Sleeper) -> None:
+        """Hand one on. Raises as `Channel.send`."""
         worker, estate = sleeper.channel, sleeper.estate
         fds = [sleeper.lock, sleeper.progress]
         if worker is not None:
             fds.append(worker.fileno())
         fds += sleeper.bequest
-        if estate is not None:
-            fds += estate.fds
         left = self._due[uuid] - time.monotonic() if uuid in self._due else None
-        return HandOn(
+        message = HandOn(
             uuid,
             sleeper.name,
             sleeper.sandbox,
             worker=worker is not None,
             met=_met(worker),
             bequest=bool(sleeper.bequest),
-            order=() if estate is None else (estate.order,),
             due=0 if left is None else max(1, round(left * 1000)),
             failures=sleeper.failures,
-        ), fds
+        )
+        if estate is None:
+            channel.send(message, fds)
+            return
+        with estate.whole_order() as order:
+            channel.send(replace(message, order=(order,)), fds + estate.fds)
 
     def _cancel(self, reason: str) -> None:
         """Go on."""

@@ -40,8 +40,9 @@ from vtpmd.linux.peers import peer_of
 from vtpmd.spawn.spawner import Spawner
 
 from .daemon import Daemon
+from .deks import Deks
 from .giving_way import GivingWay
-from .sleeper import Estate, Sleeper, UnfitError, wipe
+from .sleeper import Estate, Sleeper, UnfitError
 from .succession import Succession
 from .waking import Waking
 from .watching import Watching
@@ -59,8 +60,9 @@ class Keeper:
     `lock`: the descriptor of the lock by which the kernel tells which process is the keeper.
     """
 
-    def __init__(self, listener: socket.socket, lock: int, spawner: Spawner) -> None:
+    def __init__(self, listener: socket.socket, lock: int, spawner: Spawner, deks: Deks) -> None:
         self._listener = listener
+        self._deks = deks
         self._watching = Watching()
         self._sleepers: dict[UUID, Sleeper] = {}
         self._due: dict[UUID, float] = {}
@@ -228,7 +230,7 @@ class Keeper:
             sleeper.bequeath(fds)
             return
         assert isinstance(message, GiveBack)  # the table lets nothing else through
-        estate = Estate(message, fds)
+        estate = Estate(message, fds, self._deks)
         try:
             estate.check()
             estate.guard()
@@ -236,7 +238,7 @@ class Keeper:
             worker.send(TakenBack())  # last: from then on it is ours, and without it the worker's
         except (UnfitError, *_BROKEN):
             self._waking.await_none(estate)  # closing ours would not do: the worker has them, too
-            wipe(message)
+            estate.wipe()
             close_fds(fds)
             self._drop(uuid, sleeper)
             return

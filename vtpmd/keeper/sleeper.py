@@ -3,15 +3,16 @@
 import os
 import socket
 import stat
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field
 
 from vtpmd.ipc.channel import Channel
 from vtpmd.ipc.messages import STATE_FDS, GiveBack, SandboxMode
 from vtpmd.linux.descriptors import close_fds
-from vtpmd.linux.locked import lock
 from vtpmd.linux.record_locks import lock_holder
 from vtpmd.spawn.spawner import Spawning
+
+from .deks import Deks
 
 _FILES = STATE_FDS + 2
 """The file in memory, the state files and the instance's lock come before the sockets."""
@@ -23,10 +24,12 @@ class UnfitError(Exception):
 
 @dataclass
 class Estate:
-    """What is kept of one that sleeps: the order to serve it, which holds its key, and `fds`."""
+    """What is kept of one that sleeps: the order to serve it, its key among `deks`, and `fds`."""
 
     order: GiveBack = field(repr=False)
     fds: list[int]
+    deks: Deks
+    _place: int | None = None
 
     @property
     def sockets(self) -> list[int]:
@@ -44,13 +47,20 @@ class Estate:
             raise UnfitError
 
     def guard(self) -> None:
-        """Keep its key out of what is swapped out, where the host lets us."""
-        with suppress(OSError):
-            lock(self.order.order.key.dek)
+        """Put its key away, as long as it sleeps."""
+        self._place = self.deks.guard(self.order)
+
+    def whole_order(self) -> AbstractContextManager[GiveBack]:
+        """The order with its key, while somebody is told."""
+        return self.deks.in_place(self.order, self._place)
+
+    def wipe(self) -> None:
+        """Wipe its key: another process goes on with it."""
+        self.deks.forget(self.order, self._place)
 
     def forget(self) -> None:
-        """Its key is wiped, and what was sealed is gone, too: another process goes on with it."""
-        wipe(self.order)
+        """Its key is wiped, and what was sealed is gone, too: a worker goes on with it."""
+        self.wipe()
         with suppress(OSError):
             os.ftruncate(self.fds[0], 0)
         close_fds(self.fds)
@@ -133,9 +143,3 @@ def _demand_local(fd: int, kind: socket.SocketKind | None = None) -> None:
     with socket.socket(fileno=os.dup(fd)) as sock:
         if sock.family != socket.AF_UNIX or kind not in (None, sock.type):
             raise UnfitError
-
-
-def wipe(order: GiveBack) -> None:
-    """Overwrite the key in an order."""
-    dek = order.order.key.dek
-    dek[:] = bytes(len(dek))

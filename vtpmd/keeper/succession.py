@@ -13,6 +13,7 @@ from vtpmd.ipc.rules import BEQUEST_FDS, Side, State
 from vtpmd.ipc.version import Version
 from vtpmd.linux.record_locks import lock_holder
 
+from .deks import Deks
 from .sleeper import Estate, Sleeper
 
 _PATIENCE = 60.0
@@ -35,7 +36,7 @@ class Succession:
     told: bool
 
 
-def succeed(sock: socket.socket) -> Succession | None:
+def succeed(sock: socket.socket, deks: Deks) -> Succession | None:
     """What the keeper at the other end of `sock` had, which ends; None if that one goes on.
 
     Then this process has to end: what it was given was not touched.
@@ -47,7 +48,7 @@ def succeed(sock: socket.socket) -> Succession | None:
         channel.send(KeeperPrepared())
         message, fds = channel.receive()
         while isinstance(message, HandOn):
-            known.append(_known(message, fds))
+            known.append(_known(message, fds, deks))
             message, fds = channel.receive()
         if not isinstance(message, HandedOn) or message.kept != len(known):
             return None
@@ -72,7 +73,7 @@ def succeed(sock: socket.socket) -> Succession | None:
     return succession
 
 
-def _known(message: HandOn, fds: list[int]) -> Known:
+def _known(message: HandOn, fds: list[int], deks: Deks) -> Known:
     """One TPM that was handed on. Raises ValueError, also for descriptors that are missing."""
     lock, progress, *more = fds
     channel = None
@@ -86,7 +87,7 @@ def _known(message: HandOn, fds: list[int]) -> Known:
     estate = None
     if message.order:
         (order,) = message.order
-        estate = Estate(order, more)
+        estate = Estate(order, more, deks)
         estate.guard()
     due = time.monotonic() + message.due / 1000 if message.due else None
     sleeper = Sleeper(

@@ -109,9 +109,9 @@ class Waking:
         try:
             worker.receive()
             if worker.state is State.GIVING_WAY:
-                kept = estate.order
                 fds = [*estate.fds, sleeper.progress]
-                worker.send(Succession(kept.order, kept.data, kept.idle), fds)
+                with estate.whole_order() as kept:
+                    worker.send(Succession(kept.order, kept.data, kept.idle), fds)
                 return
         except BlockingIOError:
             return

@@ -40,7 +40,7 @@ def remove(path: Path) -> None:
             raise
 
 
-def is_shared(path: Path) -> bool:
+def is_shared(path: Path | str) -> bool:
     """Whether a file that is there has a list."""
     with contextlib.suppress(OSError):
         os.getxattr(path, _ATTRIBUTE, follow_symlinks=False)

@@ -67,6 +67,7 @@ def _plan(host: Host, original: Metadata, request: CloneRequest, share_identity:
         handover_generation=0,
         incoming=False,
         labels=(),
+        made_for="",
     )
 
 

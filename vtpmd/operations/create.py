@@ -12,18 +12,34 @@ from vtpmd.supervisor.metadata import Metadata
 from vtpmd.supervisor.models import UnknownModelError, demand_known
 from vtpmd.supervisor.refusals import refusals
 
+from .idempotency import made_before, mark
 from .new import identify, introduce, manufacture, provider_called
 
 
-async def create(fleet: Fleet, request: CreateRequest) -> InstanceInfo:
-    """Make a new TPM, and serve it unless asked not to. Raises OperationError."""
-    metadata = _plan(fleet.host, request)
+async def create(fleet: Fleet, request: CreateRequest, key: str | None = None) -> InstanceInfo:
+    """Make a new TPM, and serve it unless asked not to. Raises OperationError.
+
+    What a request with this `key` has made is not made again.
+    """
+    if key is None:
+        return await _create(fleet, request, "")
+    asked = mark(key, request)
+    async with fleet.turn(asked.key):
+        before = made_before(fleet, asked)
+        if before is None:
+            return await _create(fleet, request, str(asked))
+        wanted = before.metadata.autostart  # unless somebody has stopped it since
+        return await introduce(fleet, before, request.start and wanted)
+
+
+async def _create(fleet: Fleet, request: CreateRequest, made_for: str) -> InstanceInfo:
+    metadata = _plan(fleet.host, request, made_for)
     check_access(fleet.host.configuration.sockets, metadata)
     await _demand_model(fleet, metadata)
     return await introduce(fleet, await manufacture(fleet, metadata), request.start)
 
 
-def _plan(host: Host, request: CreateRequest) -> Metadata:
+def _plan(host: Host, request: CreateRequest, made_for: str) -> Metadata:
     defaults, sockets = host.configuration.defaults, host.configuration.sockets
     uuid = identify(host, request.name, request.uuid)
     data_socket = request.data_socket
@@ -36,13 +52,14 @@ def _plan(host: Host, request: CreateRequest) -> Metadata:
         pcr_banks=tuple(request.pcr_banks or defaults.pcr_banks),
         identity=uuid,
         data_socket=sockets.data_socket if data_socket is None else data_socket,
-        autostart=False,
+        autostart=request.start,
         owner=request.owner or None,
         mode=request.mode or None,
         handover="ours",
         handover_generation=0,
         incoming=False,
         labels=(),
+        made_for=made_for,
     )
 
 

@@ -4,7 +4,9 @@ import contextlib
 from collections.abc import Iterable
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
+from uuid import UUID
 
 import trio
 
@@ -20,12 +22,15 @@ from vtpmd.api.schema import (
 from vtpmd.ipc.messages import StatusReply
 from vtpmd.pki.errors import PkiError
 from vtpmd.storage.anchor import Anchor
+from vtpmd.storage.envelope import Envelope
 from vtpmd.storage.errors import EnvelopeError, StorageError
 from vtpmd.storage.header import stricter
 from vtpmd.storage.slot import Slot
 from vtpmd.supervisor.fleet import Fleet
+from vtpmd.supervisor.host import Host
 from vtpmd.supervisor.instance import Instance
 from vtpmd.supervisor.keys import ProviderState
+from vtpmd.supervisor.together import together
 
 from .endorsement import certified
 
@@ -45,7 +50,7 @@ def outline(fleet: Fleet, instance: Instance) -> InstanceInfo:
         provider=metadata.provider,
         profile=metadata.profile,
         pcr_banks=metadata.pcr_banks,
-        control_socket=str(instance.endpoints.control),
+        control_socket=instance.endpoints.control_socket,
         data_socket=None if data is None else str(data),
         access=_access(instance),
         shares_identity_with=fleet.sharing_identity(metadata),
@@ -69,30 +74,44 @@ def _access(instance: Instance) -> SocketAccess:
 
 async def describe(fleet: Fleet, instance: Instance) -> InstanceInfo:
     """One instance, with its key slots and what its worker says."""
+    stored = partial(_stored, fleet.host, instance.metadata.uuid)
+    (envelope, anchor), (answer, certificates) = await together(
+        partial(trio.to_thread.run_sync, stored), partial(_asked, fleet, instance)
+    )
     slots: tuple[Slot, ...] = ()
     handover: str = instance.metadata.handover
-    with contextlib.suppress(EnvelopeError, StorageError):
-        uuid = instance.metadata.uuid
-        envelope = await trio.to_thread.run_sync(fleet.host.registry.envelope, uuid)
+    if envelope is not None:
         slots = envelope.slots
         handover = stricter(envelope.header.handover, instance.metadata.remembered(envelope.header))
-    anchor = None
-    with contextlib.suppress(StorageError):
-        anchor = await trio.to_thread.run_sync(fleet.host.anchors.known, instance.metadata.uuid)
     worker = None
-    if (answer := await instance.status()) is not None:
+    if answer is not None:
         worker = _worker_info(*answer)
         if worker.tpm != "unknown":
             handover = answer[1].handover
     return replace(
         outline(fleet, instance),
-        certificates=await _certificates(fleet, instance),
+        certificates=certificates,
         rollback="" if anchor is None else anchor.told,
         newest=None if anchor is None else _known(anchor),
         keys=key_slots(slots),
         worker=worker,
         handover=handover,
     )
+
+
+def _stored(host: Host, uuid: UUID) -> tuple[Envelope | None, Anchor | None]:
+    """What its files say without a key, as far as they can be read; blocks on the disk."""
+    envelope = anchor = None
+    with contextlib.suppress(EnvelopeError, StorageError):
+        envelope = host.registry.envelope(uuid)
+    with contextlib.suppress(StorageError):
+        anchor = host.anchors.known(uuid)
+    return envelope, anchor
+
+
+async def _asked(fleet: Fleet, instance: Instance) -> tuple[tuple[int, StatusReply] | None, str]:
+    """What its worker says of itself, and how it stands with the certificates."""
+    return await instance.status(), await _certificates(fleet, instance)
 
 
 def _known(anchor: Anchor) -> KnownState:
@@ -117,6 +136,8 @@ def _worker_info(pid: int, status: StatusReply) -> WorkerInfo:
         storage=status.storage,
         sandbox=status.sandbox,
         dropped_octets=status.dropped_octets,
+        failed_tries=status.failed_tries,
+        lockout=status.lockout,
         refused_descriptors=status.refused_descriptors,
         epoch=status.epoch,
         declared=status.declared,

@@ -8,7 +8,7 @@ from vtpmd.supervisor.fleet import Fleet
 from vtpmd.supervisor.journal import Noted
 
 
-async def events(fleet: Fleet, request: EventsRequest, _body: bytes = b"") -> EventList:
+async def events(fleet: Fleet, request: EventsRequest) -> EventList:
     """Those after a number; waits for one if there is none."""
     journal = fleet.host.journal
 

@@ -63,6 +63,7 @@ def _plan(host: Host, request: IncomingRequest, ticket: Ticket | None) -> Metada
         handover_generation=0,
         incoming=True,
         labels=(),
+        made_for="",
     )
 
 

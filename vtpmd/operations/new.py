@@ -6,6 +6,7 @@ The verbs make the metadata, each in one place, and say of every field where it 
 import contextlib
 import os
 from collections.abc import Awaitable, Callable
+from functools import partial
 from uuid import UUID, uuid4
 
 import trio
@@ -27,6 +28,7 @@ from vtpmd.supervisor.metadata import Metadata, as_uuid
 from vtpmd.supervisor.naming import check_name
 from vtpmd.supervisor.refusals import refusals
 from vtpmd.supervisor.registry import Entry
+from vtpmd.supervisor.together import together
 from vtpmd.telemetry.log import get_logger
 
 from .describe import describe
@@ -68,12 +70,15 @@ async def manufacture(fleet: Fleet, metadata: Metadata) -> Instance:
             await carry_out(host, metadata, order, Stored, files)
             return
         async with conversation(host, metadata) as worker:
-            made = await worker.ask(order, Made, files)
-            certificates = await host.identities.welcome(
-                metadata.identity, made.identity, metadata.provider
+            made, issuer = await together(
+                partial(worker.ask, order, Made, files),
+                partial(host.identities.issuer, metadata.provider),
             )
-            await worker.ask(Complete(*certificates.for_nv), Stored)
-            await trio.to_thread.run_sync(put_unpublished, directory, certificates)
+            certificates = await host.identities.welcome(metadata.identity, made.identity, issuer)
+            await together(
+                partial(worker.ask, Complete(*certificates.for_nv), Stored),
+                partial(trio.to_thread.run_sync, put_unpublished, directory, certificates),
+            )
 
     return await make(fleet, metadata, fill)
 

@@ -12,7 +12,7 @@ from .restoring import restore_bundle
 
 
 async def restore(fleet: Fleet, request: RestoreRequest, data: bytes) -> InstanceInfo:
-    """Make an instance from the file of a backup, as `restore_bundle`. Raises OperationError."""
+    """Make an instance from the file of a backup. Raises OperationError."""
     try:
         bundle = await trio.to_thread.run_sync(decode, data)
     except BundleError as error:

@@ -130,6 +130,7 @@ def _plan(bundle: Bundle, request: RestoreRequest, old: Instance | None) -> Meta
         handover_generation=kept.handover_generation if kept else 0,
         incoming=False,
         labels=kept.labels if kept else (),
+        made_for=kept.made_for if kept else "",
     )
 
 

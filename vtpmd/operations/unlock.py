@@ -4,12 +4,13 @@ import trio
 
 from vtpmd.api import names
 from vtpmd.api.problems import OperationError
-from vtpmd.api.schema import Failure, InstanceInfo, UnlockRequest, UnlockResult
+from vtpmd.api.schema import InstanceInfo, UnlockRequest, UnlockResult
 from vtpmd.supervisor.fleet import Fleet
 from vtpmd.supervisor.instance import Instance
 from vtpmd.supervisor.refusals import refusals
 
 from .describe import describe
+from .progress import Tell, Tracker, silent
 
 
 async def unlock(fleet: Fleet, name: str) -> InstanceInfo:
@@ -20,23 +21,29 @@ async def unlock(fleet: Fleet, name: str) -> InstanceInfo:
     return await describe(fleet, instance)
 
 
-async def unlock_all(fleet: Fleet, request: UnlockRequest) -> UnlockResult:
+async def unlock_all(fleet: Fleet, request: UnlockRequest, tell: Tell = silent) -> UnlockResult:
     """Unlock all locked instances at once, or those whose key one provider holds."""
     unlocked: list[str] = []
-    failed: list[Failure] = []
+    locked = [
+        instance
+        for instance in fleet
+        if instance.condition.state == names.LOCKED
+        and request.provider in (None, instance.metadata.provider)
+    ]
+    tracker = Tracker(len(locked), tell)
 
     async def attempt(instance: Instance) -> None:
         name = instance.metadata.name
         try:
             with refusals():
                 await instance.unlock()
-            unlocked.append(name)
         except OperationError as refused:
-            failed.append(Failure(name=name, code=refused.problem.code, detail=refused.detail))
+            tracker.done(name, refused)
+        else:
+            unlocked.append(name)
+            tracker.done(name)
 
     async with trio.open_nursery() as nursery:
-        for instance in fleet:
-            provider = instance.metadata.provider
-            if instance.condition.state == names.LOCKED and request.provider in (None, provider):
-                nursery.start_soon(attempt, instance)
-    return UnlockResult(unlocked=tuple(unlocked), failed=tuple(failed))
+        for instance in locked:
+            nursery.start_soon(attempt, instance)
+    return UnlockResult(unlocked=tuple(unlocked), failed=tuple(tracker.failed))

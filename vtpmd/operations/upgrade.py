@@ -4,12 +4,14 @@ import trio
 
 from vtpmd.api import names
 from vtpmd.api.problems import OperationError
-from vtpmd.api.schema import Failure, Upgraded, UpgradeResult
+from vtpmd.api.schema import Upgraded, UpgradeResult
 from vtpmd.supervisor.errors import KeeperLostError
 from vtpmd.supervisor.fleet import Fleet
 from vtpmd.supervisor.instance import Instance
 from vtpmd.supervisor.refusals import refusals
 from vtpmd.telemetry.log import get_logger
+
+from .progress import Tell, Tracker, silent
 
 log = get_logger("upgrade")
 
@@ -22,34 +24,39 @@ async def upgrade(fleet: Fleet, name: str) -> Upgraded:
     return await _upgrade(fleet.find(name))
 
 
-async def upgrade_all(fleet: Fleet) -> UpgradeResult:
+async def upgrade_all(fleet: Fleet, tell: Tell = silent) -> UpgradeResult:
     """Replace the keeper, and the workers of all running instances.
 
     What sleeps goes on sleeping where its keeper could be replaced, and is woken otherwise.
     """
     upgraded: list[Upgraded] = []
-    failed: list[Failure] = []
     asleep: list[str] = []
     replaced = await _replace_keeper(fleet)
+    running = []
+    for instance in fleet:
+        if instance.asleep and replaced:
+            asleep.append(instance.metadata.name)
+        elif instance.condition.state == names.RUNNING:
+            running.append(instance)
+    tracker = Tracker(len(running), tell)
     limit = trio.CapacityLimiter(_AT_ONCE)
 
     async def attempt(instance: Instance) -> None:
         try:
             async with limit:
-                upgraded.append(await _upgrade(instance))
+                result = await _upgrade(instance)
         except OperationError as refused:
-            name = instance.metadata.name
-            failed.append(Failure(name=name, code=refused.problem.code, detail=refused.detail))
+            tracker.done(instance.metadata.name, refused)
+        else:
+            upgraded.append(result)
+            tracker.done(result.name)
 
     async with trio.open_nursery() as nursery:
-        for instance in fleet:
-            if instance.asleep and replaced:
-                asleep.append(instance.metadata.name)
-            elif instance.condition.state == names.RUNNING:
-                nursery.start_soon(attempt, instance)
+        for instance in running:
+            nursery.start_soon(attempt, instance)
     return UpgradeResult(
         upgraded=tuple(sorted(upgraded, key=lambda each: each.name)),
-        failed=tuple(sorted(failed, key=lambda each: each.name)),
+        failed=tuple(sorted(tracker.failed, key=lambda each: each.name)),
         asleep=tuple(asleep),
     )
 

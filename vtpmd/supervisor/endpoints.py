@@ -44,9 +44,14 @@ class Endpoints:
         return cls(configuration, metadata.name, metadata.uuid, metadata.data_socket)
 
     @property
+    def control_socket(self) -> str:
+        """Where the control socket is, without the time that a path takes to be made."""
+        return f"{self._configuration.runtime_dir}/{self._name}.sock.ctrl"
+
+    @property
     def control(self) -> Path:
         """The control socket."""
-        return self._configuration.runtime_dir / f"{self._name}.sock.ctrl"
+        return Path(self.control_socket)
 
     @property
     def data(self) -> Path | None:
@@ -71,7 +76,7 @@ class Endpoints:
     @property
     def shared(self) -> bool:
         """Whether the daemon could not give its sockets away, and shares them by a list."""
-        return acl.is_shared(self.control)
+        return acl.is_shared(self.control_socket)
 
     def listen(self, grant: Grant) -> list[int]:
         """Listen on the control and the data socket; the listeners' descriptors in this order.

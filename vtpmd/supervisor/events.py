@@ -22,6 +22,8 @@ OnEvent = Callable[[int, Event], bool]
 class EventLog:
     """Writes the events of one instance's workers to `log`, which is bound to the instance."""
 
+    __slots__ = ("_log", "_nursery", "_quota")
+
     def __init__(self, nursery: trio.Nursery, log: Any) -> None:
         self._nursery = nursery
         self._log = log

@@ -1,7 +1,7 @@
 """The instances of this host, by name, UUID and identity."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from uuid import UUID
 
 import trio
@@ -30,6 +30,7 @@ class Fleet:
         self._names: dict[str, Instance] = {}
         self._identities: dict[UUID, dict[UUID, Instance]] = {}
         self._reserved: set[str | UUID] = set()
+        self._turns: dict[str, trio.Lock] = {}
 
     async def open(self, entries: list[Entry]) -> None:
         """Resume the registry's instances: adopt living workers, start what was running."""
@@ -96,6 +97,17 @@ class Fleet:
         sharing = self._identities.get(metadata.identity, {})
         others = (each for uuid, each in sharing.items() if uuid != metadata.uuid)
         return tuple(sorted(each.metadata.name for each in others))
+
+    @contextlib.asynccontextmanager
+    async def turn(self, word: str) -> AsyncIterator[None]:
+        """One after the other, where several come with the same word."""
+        lock = self._turns.setdefault(word, trio.Lock())
+        try:
+            async with lock:
+                yield
+        finally:
+            if not lock.locked():
+                self._turns.pop(word, None)
 
     @contextlib.contextmanager
     def reserved(self, metadata: Metadata, replacing: Instance | None = None) -> Iterator[None]:

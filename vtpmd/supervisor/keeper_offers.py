@@ -82,6 +82,11 @@ class KeeperOffers:
             offered.told = False
             self._offer_soon(offered)
 
+    def follow(self, idle: float) -> None:
+        """Let whoever serves sleep after this time from now on."""
+        self._idle = idle
+        self.all_lost()
+
     def withdraw(self, uuid: UUID) -> None:
         """The worker that was offered has ended, or its TPM sleeps."""
         self._offered.pop(uuid, None)

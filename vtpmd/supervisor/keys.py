@@ -1,7 +1,7 @@
 """The instances' keys: made, wrapped and unlocked through the configured key providers."""
 
 import secrets
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Awaitable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 from typing import TypeVar
@@ -23,6 +23,8 @@ from vtpmd.telemetry.metrics import KEY_BOUNDS, Metrics
 from .errors import KeyMissingError
 
 CLOSE_TIMEOUT = 5.0
+GRACE = 60.0
+"""Seconds for which a provider goes on that was taken out of the configuration."""
 TICKET = b"ticket:\0"
 """With this the id of a ticket's key begins, and by chance no other's."""
 
@@ -97,6 +99,16 @@ class Keys:
                 f"there is no key provider {wanted}; configured: {known}", retry=False
             )
         return self._providers[wanted]
+
+    def exchange(self, others: "Keys", same: Collection[str]) -> list[KeyProvider]:
+        """Go on with other providers, but for those called `same`; the ones to be closed."""
+        gone = [each for name, each in self._providers.items() if name not in same]
+        self._providers = {
+            name: self._providers[name] if name in same else each
+            for name, each in others._providers.items()
+        }
+        self._default, self._recovery = others._default, others._recovery
+        return gone
 
     def known(self, name: str) -> bool:
         """Whether a provider of this name is configured."""
@@ -312,6 +324,12 @@ class Keys:
 def primary(slots: Sequence[Slot]) -> Slot:
     """The slot of the key provider that an instance is under, not that of recovery."""
     return next((slot for slot in slots if slot.purpose == "primary"), slots[0])
+
+
+async def close_later(provider: KeyProvider) -> None:
+    """Close a provider that is no longer used, when what was under way has ended."""
+    await trio.sleep(GRACE)
+    await _close(provider)
 
 
 async def _close(provider: KeyProvider) -> None:

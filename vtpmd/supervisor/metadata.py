@@ -44,7 +44,8 @@ class Metadata:
     (octal) are those of its sockets; None: as they are configured. `handover`: whose the TPM was
     when generation `handover_generation` of its state was written. `incoming`: its TPM is still to
     come from another host; provider, profile and banks are empty until then, unless a ticket said.
-    `labels`: names and values that administrators have given it, by name.
+    `labels`: names and values that administrators have given it, by name. `made_for`: hashes of
+    the key and the content of the request that has made it, if that had a key.
     """
 
     name: str
@@ -62,6 +63,7 @@ class Metadata:
     handover_generation: int = 0
     incoming: bool = False
     labels: tuple[tuple[str, str], ...] = ()
+    made_for: str = ""
 
     def remembered(self, header: Header) -> Handover:
         """The state of hand-over that state with this header has at least.
@@ -222,6 +224,7 @@ _READERS: dict[str, Callable[[object], object]] = {
     "handover_generation": _count,
     "incoming": _flag,
     "labels": _labels,
+    "made_for": _text,
 }
 
 

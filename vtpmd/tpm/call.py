@@ -14,6 +14,7 @@ from .wire.constants import ST
 
 HEADER = Struct(">HII")
 """Tag, size, and command or response code."""
+_HEADER_SIZE = HEADER.size
 EXTRA_USE = TPMA_SESSION.DECRYPT | TPMA_SESSION.ENCRYPT | TPMA_SESSION.AUDIT
 """What a session can do in addition to, or instead of, authorizing."""
 _SIZE = 4
@@ -33,11 +34,6 @@ class PasswordUse:
 
     proof: bytes = field(repr=False)
 
-    @property
-    def acknowledgment_size(self) -> int:
-        """Octets of its TPMS_AUTH_RESPONSE."""
-        return _ACKNOWLEDGMENT_SIZE
-
 
 @dataclass(slots=True)
 class SessionUse:
@@ -55,26 +51,17 @@ class SessionUse:
         """Whether a TPMA_SESSION bit is SET."""
         return bool(self.attributes & attribute)
 
-    @property
-    def acknowledgment_size(self) -> int:
-        """The most octets that its TPMS_AUTH_RESPONSE can have."""
-        session = self.session
-        return _ACKNOWLEDGMENT_SIZE + len(session.nonce_tpm) + digest_size(session.auth_hash)
-
-    @property
     def is_password(self) -> bool:
         """Whether the policy requires the authValue in the clear instead of an HMAC."""
         policy = self.session.policy
         return policy is not None and policy.password_needed and self.entity is not None
 
-    @property
     def hmac_key(self) -> bytes:
         """sessionKey, and authValue if it has to be proven (Part 1, 16.6.5)."""
         if self.proves_auth_value and self.entity is not None:
             return self.session.session_key + self.entity.auth_value
         return self.session.session_key
 
-    @property
     def encryption_key(self) -> bytes:
         """sessionValue, which includes authValue whether it is proven or not (Part 1, 18.1)."""
         if self.entity is not None:
@@ -120,14 +107,15 @@ class Call:
     """The response's parameter area."""
     _request: Request | None = None
 
-    @property
     def framing_size(self) -> int:
         """The most octets of the response that are neither handle nor parameters."""
         if not self.has_sessions:
-            return HEADER.size
-        return HEADER.size + _SIZE + sum(use.acknowledgment_size for use in self.uses)
+            return _HEADER_SIZE
+        size = _HEADER_SIZE + _SIZE + _ACKNOWLEDGMENT_SIZE * len(self.uses)
+        for use in self.sessions:
+            size += len(use.session.nonce_tpm) + digest_size(use.session.auth_hash)
+        return size
 
-    @property
     def request(self) -> Request:
         """What sessions and audits protect: the parameters are those received, still encrypted."""
         if self._request is None:

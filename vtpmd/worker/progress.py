@@ -14,8 +14,8 @@ connections after a crash has to know whether an answer is owed:
 
 Where nobody can know, the connection is shut down, which frees QEMU. A worker that is killed in the
 fraction of a microsecond between idle and sending leaves QEMU waiting until the instance is
-stopped. To note it after sending would be worse: who reads the answer often runs before its sender
-goes on.
+stopped. To note it after sending would be worse, for who reads the answer often runs before its
+sender goes on; docs/ARCHITECTURE.md has it at length.
 """
 
 import mmap

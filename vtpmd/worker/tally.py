@@ -5,7 +5,6 @@ from bisect import bisect_left
 from vtpmd.ipc.tally import LATENCY_BOUNDS, class_of
 
 _SUCCESS = class_of(0)
-_CODE = slice(6, 10)
 _NO_ERROR = bytes(4)
 
 
@@ -24,6 +23,9 @@ class Tally:
         """Count a command with this response, which was answered in this time."""
         self.nanoseconds += nanoseconds
         self.latencies[bisect_left(LATENCY_BOUNDS, nanoseconds // 1000)] += 1
-        code = response[_CODE]
-        name = _SUCCESS if code == _NO_ERROR else class_of(int.from_bytes(code))
-        self.responses[name] = self.responses.get(name, 0) + 1
+        code = response[6:10]
+        if code == _NO_ERROR:
+            self.responses[_SUCCESS] += 1
+        else:
+            name = class_of(int.from_bytes(code))
+            self.responses[name] = self.responses.get(name, 0) + 1

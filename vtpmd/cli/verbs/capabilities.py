@@ -1,5 +1,7 @@
 """vtpmctl capabilities: what the daemon can do on this host."""
 
+import json
+
 import click
 
 from vtpmd.api.schema import ProviderInfo
@@ -8,9 +10,15 @@ from ..output import client, json_option, provider_roles, show_fields, show_json
 
 
 @click.command
+@click.option(
+    "--openapi", is_flag=True, help="Print the description of its HTTP interface (OpenAPI 3.1)."
+)
 @json_option
-def command(as_json: bool) -> None:
+def command(openapi: bool, as_json: bool) -> None:
     """Show what the daemon can do on this host, and what it cannot do and why."""
+    if openapi:
+        show_json(json.loads(client().openapi()))
+        return
     report = client().capabilities()
     if as_json:
         show_json(report.document)

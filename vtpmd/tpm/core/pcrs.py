@@ -189,7 +189,7 @@ def narrow(tpm: Tpm, selection: TPMS_PCR_SELECTION, limit: int = PCR_COUNT) -> l
     if not pcrs:
         return []
     values = tpm.volatile.pcrs[bank]
-    return [values[pcr] for pcr in pcrs]
+    return list(map(values.__getitem__, pcrs))
 
 
 # A machine asks for the same few selections again and again.

@@ -162,12 +162,10 @@ def shutdown(tpm: Tpm, shutdown_type: int) -> None:
 
 
 def ends_orderly(tpm: Tpm, spec: CommandSpec) -> bool:
-    """Whether a command that succeeds voids an earlier TPM2_Shutdown (Part 3, 9.4).
+    """Whether a command that succeeds voids the TPM2_Shutdown that is in force (Part 3, 9.4).
 
     Raises RC.NV_UNAVAILABLE if that can't be stored.
     """
-    if tpm.permanent.orderly is None:
-        return False
     if spec.keeps_orderly and not audit.is_audited(tpm, spec.code):
         return False
     tpm.require_nv()

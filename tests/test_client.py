@@ -18,9 +18,9 @@ from tests.api.samples import THIS_UUID, filled
 from tests.api.scripted import document, http, scripted
 from tests.peers.instance import wait_until
 from vtpmd.api import names, problems, schema
-from vtpmd.api.client import Client
 from vtpmd.api.codec import encode_report
 from vtpmd.api.errors import UNREACHABLE, ClientError
+from vtpmd.client import Client
 
 Call = Callable[[Client], Any]
 
@@ -32,6 +32,7 @@ CALLS: dict[names.Route, tuple[Call, Any, object]] = {
         schema.EventList,
         None,
     ),
+    names.OPENAPI: (lambda c: c.openapi(), b'{"openapi": "3.1.0"}', None),
     names.TOP: (lambda c: c.top(), schema.UsageList, None),
     names.METRICS: (lambda c: c.metrics(), b"vtpmd_workers 1.0\n", None),
     names.CAPABILITIES: (lambda c: c.capabilities(), schema.Capabilities, None),
@@ -270,7 +271,7 @@ def test_what_no_daemon_would_say(path: Path, answer: bytes, reason: str) -> Non
 
 def test_an_answer_without_end_is_not_read_on(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("vtpmd.api.http.MAX_ANSWER", 100_000)
-    with scripted(path, [http(200, bytes(100_000))]), pytest.raises(ClientError) as raised:
+    with scripted(path, [http(200, bytes(100_001))]), pytest.raises(ClientError) as raised:
         Client(str(path)).backup("a")
     assert "more than 100000 bytes" in raised.value.detail
 
@@ -339,8 +340,68 @@ def test_any_name_makes_one_segment_of_a_path(path: Path, name: str, quoted: str
 
 
 def test_the_library_needs_nothing_but_the_standard_library() -> None:
-    code = "import sys, vtpmd.api.client; print(*sys.modules)"
+    code = "import sys, vtpmd.client; print(*sys.modules)"
     output = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout
     loaded = {name.partition(".")[0] for name in output.decode().split()}
     foreign = {name for name in loaded - sys.stdlib_module_names if re.fullmatch(r"[a-z]\w*", name)}
     assert foreign <= {"vtpmd", "sitecustomize", "usercustomize"}
+
+
+UPGRADED = encode_report(filled(schema.UpgradeResult)[0])
+
+
+def in_chunks(*chunks: bytes) -> bytes:
+    coded = b"".join(b"%x\r\n%s\r\n" % (len(chunk), chunk) for chunk in chunks)
+    return b"HTTP/1.1 200 x\r\nTransfer-Encoding: chunked\r\n\r\n" + coded + b"0\r\n\r\n"
+
+
+def progress(done: int) -> bytes:
+    return json.dumps({"progress": {"done": done, "all": 2, "name": f"vm{done}"}}).encode() + b"\n"
+
+
+def result(kind: str = "result", content: object = UPGRADED) -> bytes:
+    return json.dumps({kind: content}).encode() + b"\n"
+
+
+@pytest.mark.parametrize("size", [1, 7, 10_000])
+def test_how_far_it_is_is_told(path: Path, size: int) -> None:
+    octets = progress(1) + progress(2) + result()
+    chunks = [octets[at : at + size] for at in range(0, len(octets), size)]
+    told: list[schema.Progress] = []
+    with scripted(path, [in_chunks(*chunks)]) as asked:
+        found = Client(str(path)).upgrade_all(told.append)
+    assert found == filled(schema.UpgradeResult)[0]
+    assert [(each.done, each.all, each.name, each.failure) for each in told] == [
+        (1, 2, "vm1", None),
+        (2, 2, "vm2", None),
+    ]
+    assert "\r\nAccept: application/x-ndjson\r\n" in asked[0].head
+
+
+@pytest.mark.parametrize(
+    ("answer", "reason"),
+    [
+        (in_chunks(progress(1)), "ends before the result"),
+        (in_chunks(progress(1))[:-7], "not complete"),
+        (in_chunks(b"[]\n"), "not an object"),
+        (in_chunks(b"{\n"), "not JSON"),
+        (b"HTTP/1.1 200 x\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n", "not HTTP"),
+        (b"HTTP/1.1 200 x\r\nTransfer-Encoding: chunked\r\n\r\n-5\r\n", "a piece of the answer"),
+        (b"HTTP/1.1 200 x\r\nTransfer-Encoding: chunked\r\n\r\nfffffff\r\n", "268435455 bytes"),
+        (in_chunks(result("problem", {"code": "internal", "detail": "a defect"})), "a defect"),
+        (document(403, {"code": "forbidden", "detail": "not you"}), "not you"),
+    ],
+)
+def test_of_what_is_told_nothing_is_believed_that_makes_no_sense(
+    path: Path, answer: bytes, reason: str
+) -> None:
+    with scripted(path, [answer]), pytest.raises(ClientError) as raised:
+        Client(str(path)).upgrade_all()
+    assert reason in raised.value.detail
+
+
+@pytest.mark.parametrize("key", ["a\r\nX: y", "ä"])
+def test_a_key_that_http_cannot_say_is_not_sent(path: Path, key: str) -> None:
+    with scripted(path, []) as asked, pytest.raises(ClientError):
+        Client(str(path)).create(schema.CreateRequest(name="a"), idempotency_key=key)
+    assert asked == []

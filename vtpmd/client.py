@@ -1,22 +1,34 @@
-"""A client of the daemon's admin interface: one typed method for each operation.
+"""A client of the daemon, for programs: one typed method for each operation.
 
-    client = Client("/run/vtpmd/admin.sock")
+    from vtpmd.client import Client, ClientError, schema
+
+    client = Client()
+    made = client.create(schema.CreateRequest(name="web1"), idempotency_key="order-4711")
     for instance in client.list().instances:
         print(instance.name, instance.state)
 
-Every method raises ClientError. `name` is the name or the UUID of an instance, or the name of a
-key provider.
+Every method raises ClientError, whose `problem.code` says what went wrong. `name` is the name or
+the UUID of an instance, or the name of a key provider. Nothing but Python's standard library is
+needed, and a client may be shared by threads. What stays as it is: docs/api.md.
 """
 
 import json
 import os
+import re
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import TypeVar
 
-from . import codec, http, names, problems, schema
-from .errors import UNREACHABLE, ClientError
-from .names import Route
+from vtpmd.api import codec, http, names, problems, schema
+from vtpmd.api.errors import UNREACHABLE, ClientError
+from vtpmd.api.names import Route
+
+__all__ = ["Client", "ClientError", "Tell", "names", "problems", "schema"]
 
 SomeReport = TypeVar("SomeReport", bound=schema.Report)
+Tell = Callable[[schema.Progress], None]
+"""Is told how far an operation on several instances is."""
+_NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 
 
 class Client:
@@ -52,9 +64,21 @@ class Client:
         """All instances, without their keys and workers."""
         return self._ask(names.LIST, schema.InstanceList)
 
-    def create(self, request: schema.CreateRequest) -> schema.InstanceInfo:
-        """Make a new TPM."""
-        return self._ask(names.CREATE, schema.InstanceInfo, request=request)
+    def openapi(self) -> bytes:
+        """The description of the admin interface, an OpenAPI 3.1 document in JSON."""
+        return self._exchange(names.OPENAPI, "", b"")
+
+    def create(
+        self, request: schema.CreateRequest, idempotency_key: str | None = None
+    ) -> schema.InstanceInfo:
+        """Make a new TPM.
+
+        With a key of at most 128 letters, digits and signs, which belongs to this request alone,
+        the same may be asked for again for a day: it is made once.
+        """
+        headers = {} if idempotency_key is None else _key(idempotency_key)
+        answer = self._exchange(names.CREATE, "", _body(request), headers=headers)
+        return self._read(schema.InstanceInfo, answer)
 
     def create_incoming(
         self, request: schema.IncomingRequest, ticket: bytes = b""
@@ -95,17 +119,19 @@ class Client:
         """Try at once to get the key of a locked instance."""
         return self._ask(names.UNLOCK, schema.InstanceInfo, name)
 
-    def unlock_all(self, request: schema.UnlockRequest | None = None) -> schema.UnlockResult:
+    def unlock_all(
+        self, request: schema.UnlockRequest | None = None, tell: Tell | None = None
+    ) -> schema.UnlockResult:
         """Try at once to get the keys of all locked instances, or of one provider's."""
-        return self._ask(names.UNLOCK_ALL, schema.UnlockResult, request=request)
+        return self._follow(names.UNLOCK_ALL, schema.UnlockResult, request, tell)
 
     def upgrade(self, name: str) -> schema.Upgraded:
         """Have a fresh worker, of the daemon's version, serve an instance on."""
         return self._ask(names.UPGRADE, schema.Upgraded, name)
 
-    def upgrade_all(self) -> schema.UpgradeResult:
+    def upgrade_all(self, tell: Tell | None = None) -> schema.UpgradeResult:
         """The same for every running instance."""
-        return self._ask(names.UPGRADE_ALL, schema.UpgradeResult)
+        return self._follow(names.UPGRADE_ALL, schema.UpgradeResult, None, tell)
 
     def migrate(
         self, name: str, request: schema.MigrateRequest | None = None
@@ -253,6 +279,33 @@ class Client:
     ) -> SomeReport:
         return self._read(report, self._exchange(route, name, _body(request)))
 
+    def _follow(
+        self,
+        route: Route,
+        report: type[SomeReport],
+        request: schema.Request | None,
+        tell: Tell | None,
+    ) -> SomeReport:
+        """Ask for something that takes a while, and `tell` how far it is."""
+        message = self._message(route, "", _body(request), accept=names.PROGRESS_MEDIA_TYPE)
+        try:
+            for status, line in http.lines(self.path, message):
+                self._demand_success(status, line)
+                document = self._json_object(line)
+                if "progress" not in document:
+                    return self._read_result(report, document)
+                if tell is not None:
+                    tell(self._decoded(schema.Progress, document["progress"]))
+        except (OSError, http.AnswerError) as error:
+            raise self._failed(error) from None
+        raise self._unreachable("the answer ends before the result")
+
+    def _read_result(self, report: type[SomeReport], document: dict[str, object]) -> SomeReport:
+        if "problem" in document:
+            raise ClientError.from_document(document["problem"])
+        # A daemon that tells no progress answers with the report alone.
+        return self._decoded(report, document.get("result", document))
+
     def _exchange(
         self,
         route: Route,
@@ -260,21 +313,45 @@ class Client:
         body: bytes,
         media_type: str = "application/json",
         query: str = "",
+        headers: Mapping[str, str] = _NO_HEADERS,
     ) -> bytes:
-        target = route.path.format(name=http.quote(name)) + query
+        message = self._message(route, name, body, media_type, query, headers=headers)
         try:
-            status, answer = http.exchange(self.path, route.method, target, body, media_type)
-        except PermissionError:
-            raise ClientError(problems.FORBIDDEN, self._kept_out()) from None
+            status, answer = http.exchange(self.path, message)
         except (OSError, http.AnswerError) as error:
-            raise self._unreachable(getattr(error, "strerror", None) or str(error)) from None
-        if not 200 <= status < 300:
-            raise ClientError.from_document(self._json(answer))
+            raise self._failed(error) from None
+        self._demand_success(status, answer)
         return answer
 
+    def _message(
+        self,
+        route: Route,
+        name: str,
+        body: bytes,
+        media_type: str = "application/json",
+        query: str = "",
+        accept: str = "*/*",
+        headers: Mapping[str, str] = _NO_HEADERS,
+    ) -> bytes:
+        target = route.path.format(name=http.quote(name)) + query
+        fields = {"Content-Type": media_type, "Accept": accept, **headers}
+        return http.message(route.method, target, body, fields)
+
+    def _failed(self, error: OSError | http.AnswerError) -> ClientError:
+        if isinstance(error, PermissionError):
+            return ClientError(problems.FORBIDDEN, self._kept_out())
+        return self._unreachable(getattr(error, "strerror", None) or str(error))
+
+    def _demand_success(self, status: int, answer: bytes) -> None:
+        if not 200 <= status < 300:
+            raise ClientError.from_document(self._json(answer))
+
     def _read(self, report: type[SomeReport], answer: bytes) -> SomeReport:
+        return self._decoded(report, self._json(answer))
+
+    def _decoded(self, report: type[SomeReport], document: object) -> SomeReport:
         try:
-            return codec.decode(report, self._json(answer))
+            return codec.decode(report, document)
         except codec.ReportError as error:
             raise self._unreachable(f"the answer is not understood: {error}") from None
 
@@ -284,6 +361,12 @@ class Client:
         except (ValueError, RecursionError):
             raise self._unreachable("the answer is not JSON") from None
 
+    def _json_object(self, answer: bytes) -> dict[str, object]:
+        document = self._json(answer)
+        if not isinstance(document, dict):
+            raise self._unreachable("the answer is not understood: it is not an object")
+        return document
+
     def _kept_out(self) -> str:
         return (
             f"User {os.geteuid()} may not use the admin socket {self.path}: only root, the "
@@ -292,6 +375,12 @@ class Client:
 
     def _unreachable(self, reason: str) -> ClientError:
         return ClientError(UNREACHABLE, f"No answer from vtpmd on {self.path}: {reason}.")
+
+
+def _key(key: str) -> dict[str, str]:
+    if re.fullmatch(names.IDEMPOTENCY_KEY_PATTERN, key) is None:
+        raise ClientError(problems.INVALID, "An idempotency key has 1 to 128 letters and signs.")
+    return {names.IDEMPOTENCY_KEY: key}
 
 
 def _body(request: schema.Request | None) -> bytes:

@@ -21,8 +21,8 @@ guest_packages=(qemu-system-x86 ovmf zstd)
 test_packages=(
     qemu-utils swtpm swtpm-tools tpm2-tools libtss2-tcti-swtpm0 libseccomp2 softhsm2 openssl strace
     gcc libc6-dev libtss2-dev python3-dev pkg-config valgrind prometheus
-    systemd apparmor man-db mandoc zsh fish libvirt-clients libvirt-daemon
-    libvirt-daemon-driver-qemu
+    systemd apparmor man-db mandoc zsh fish
+    libvirt-clients libvirt-daemon libvirt-daemon-driver-qemu
 )
 
 # What a Debian package of vtpmd is built with.

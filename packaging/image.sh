@@ -1,4 +1,4 @@
-# Sourced by scripts/package: an OCI image, made without a daemon, and without root where users may have namespaces.
+# Sourced by scripts/package: an OCI image, made without a daemon.
 # shellcheck shell=bash
 
 image_packages=(mmdebstrap umoci)
@@ -18,6 +18,7 @@ image() {
         --customize-hook="copy-in '$package' /var/tmp" \
         --customize-hook='chroot "$1" sh -c "apt-get -q -y install --no-install-recommends /var/tmp/*.deb && rm /var/tmp/*.deb"' \
         --customize-hook='chroot "$1" install -d -o vtpmd -g vtpmd /run/vtpmd' \
+        --customize-hook='chroot "$1" install -d -o vtpmd -g vtpmd -m 0700 /var/lib/vtpmd' \
         --customize-hook='rm -rf "$1"/var/log/apt "$1"/var/log/dpkg.log "$1"/var/cache/apt/*' \
         bookworm "$work/root.tar" "$mirror" </dev/null >"$out/image.log" 2>&1 ||
         die "the image's root could not be made: see $out/image.log"

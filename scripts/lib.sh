@@ -21,8 +21,12 @@ guest_packages=(qemu-system-x86 ovmf zstd)
 test_packages=(
     qemu-utils swtpm swtpm-tools tpm2-tools libtss2-tcti-swtpm0 libseccomp2 softhsm2 openssl strace
     gcc libc6-dev libtss2-dev python3-dev pkg-config valgrind prometheus
-    systemd
+    systemd apparmor man-db mandoc zsh fish
+    libvirt-clients libvirt-daemon libvirt-daemon-driver-qemu
 )
+
+# What a Debian package of vtpmd is built with.
+build_packages=(build-essential debhelper python3-dev python3-venv)
 
 # need_packages PACKAGE...: installs what is missing if root runs this, names it otherwise.
 need_packages() {

@@ -6,6 +6,7 @@ client's CMD_SHUTDOWN. Each process id is a line of the output.
 """
 
 import gc
+import itertools
 import os
 import random
 import socket
@@ -19,6 +20,9 @@ from vtpmd.worker import hosting
 from vtpmd.worker.options import Ending, Listeners, Options
 from vtpmd.worker.sandbox import Sandbox
 from vtpmd.worker.supervision import Supervision
+
+_BETWEEN_COMMANDS = 50_000
+"""Nanoseconds of the TPM's time, whatever the machine's was."""
 
 
 class _Open(Sandbox):
@@ -78,6 +82,11 @@ def main(arguments: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    # Random numbers would let the same command take another path each time.
-    with patch("os.urandom", random.Random(0).randbytes):
+    # Random numbers, and the time that passes on a busy machine, would let the same command take
+    # another path each time.
+    clock = itertools.count(step=_BETWEEN_COMMANDS)
+    with (
+        patch("os.urandom", random.Random(0).randbytes),
+        patch("time.monotonic_ns", clock.__next__),
+    ):
         main(sys.argv[1:])

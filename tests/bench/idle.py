@@ -22,6 +22,9 @@ LIST = "list, ms"
 WAIT = "longest wait while it lists, ms"
 CPU = "CPU while idle, ms per second"
 
+FEWEST = 100
+"""TPMs from which on it is told what each costs the supervisor: what is made once, while the first
+ones are served, would be counted for each of fewer."""
 _LISTS = 20
 _SECONDS = 5.0
 _SETTLING = 5.0
@@ -80,7 +83,7 @@ def _of(host: Host, served: list[Instance], count: int, scale: float) -> dict[st
         if supervisor is not None:
             found[LIST] = statistics.median(_listing(host) for _ in range(_LISTS)) * 1e3
             found[WAIT] = max(_waiting(host) for _ in range(times(_LISTS, scale))) * 1e3
-            if few < count:  # not the first ones: what those bring is not for each
+            if count >= FEWEST:  # and not the first ones
                 grown = memory_of(supervisor).private - private_before
                 found[SUPERVISOR] = grown * 1024 / (count - few)
         return found

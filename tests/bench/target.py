@@ -23,7 +23,7 @@ class Target:
 
     def __init__(self, instance: Controlled, process: int | None = None) -> None:
         self._control = Control(instance.control, timeout=120)
-        self._data = self._control.data_channel()
+        self.data = self._control.data_channel()
         self._control.power_on()
         self._process = process
         self._cpu_before = 0.0
@@ -31,14 +31,14 @@ class Target:
         self.cpu = 0.0
 
     def execute(self, command: bytes) -> bytes:
-        answer = self._data.execute(command)
+        answer = self.data.execute(command)
         self._spent()
         return answer
 
     def timed(self, command: bytes) -> tuple[float, bytes]:
         """Seconds between command and response, and the response."""
         began = time.perf_counter()
-        answer = self._data.execute(command)
+        answer = self.data.execute(command)
         seconds = time.perf_counter() - began
         self.cpu += self._spent()
         return seconds, answer
@@ -64,5 +64,5 @@ class Target:
         self._control.command(CMD_SHUTDOWN)
 
     def close(self) -> None:
-        self._data.close()
+        self.data.close()
         self._control.close()

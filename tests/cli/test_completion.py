@@ -4,6 +4,7 @@ import os
 import pty
 import select
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -66,8 +67,11 @@ class Terminal:
         return before
 
     def close(self) -> None:
-        os.close(self._terminal)  # SIGHUP ends the shell
+        os.kill(
+            self._process, signal.SIGKILL
+        )  # it may ignore SIGHUP
         os.waitpid(self._process, 0)
+        os.close(self._terminal)
 
 
 @pytest.fixture(params=sorted(START))
@@ -76,10 +80,12 @@ def shell(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Terminal]:
     if shutil.which(arguments[0]) is None:
         pytest.skip(f"{arguments[0]} is not installed")
     terminal = Terminal(arguments, _environment(tmp_path), tmp_path)
-    terminal.type(f"{setup}; {FUNCTION}; echo rea''dy\r")
-    terminal.wait_for("ready\r\n")
-    yield terminal
-    terminal.close()
+    try:
+        terminal.type(f"{setup}; {FUNCTION}; echo rea''dy\r")
+        terminal.wait_for("ready\r\n")
+        yield terminal
+    finally:
+        terminal.close()
 
 
 def _environment(where: Path) -> dict[str, str]:

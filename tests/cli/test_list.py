@@ -18,6 +18,7 @@ from tests.api.scripted import http, scripted
 from tests.cli.calls import CALLS, octets
 from tests.cli.conftest import Ctl
 from vtpmd.api import schema
+from vtpmd.cli import output
 from vtpmd.cli.verbs.list import COLUMNS
 
 UUIDS = [f"0000000{number}-0000-4000-8000-000000000000" for number in range(4)]
@@ -164,6 +165,18 @@ def test_several_have_settings_changed_and_certificates_renewed(ctl: Ctl) -> Non
     renewed = CALLS["ek", "renew", "a"][0]
     result, asked = ctl(["ek", "renew", "vm0", "vm1", "--json"], [renewed, renewed])
     assert json.loads(result.output) == {"renewed": [renewed, renewed], "failed": []}
+
+
+def test_progress_is_for_people_at_a_terminal(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert output.progress(as_json=False) is None
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    assert output.progress(as_json=True) is None
+    tell = output.progress(as_json=False)
+    assert tell is not None
+    tell(schema.Progress(done=2, all=3, name="web1\x1b[2J"))
+    assert capsys.readouterr().err == "[2/3] web1\\x1b[2J\n"
 
 
 def test_several_are_deleted_after_one_question(ctl: Ctl) -> None:

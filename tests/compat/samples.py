@@ -47,7 +47,9 @@ GIVEN_BACK = messages.GiveBack(
     messages.Serve(UUID_A, "web1", KEY, "off", True, True), True, 600000, 7000, 4713
 )
 _MESSAGES: tuple[Message, ...] = (
-    messages.ZygoteReady(("default-v1", "fips-v1"), ("sha1", "sha256")),
+    messages.ZygoteReady(
+        ("default-v1", "fips-v1"), ("sha1", "sha256"), 1, ("NvIndex.data",), ("NvIndex.gone",)
+    ),
     messages.Spawn(UUID_A, "web1"),
     messages.Spawned(4711),
     messages.SpawnFailed("fork: Cannot allocate memory"),
@@ -150,6 +152,8 @@ _MESSAGES: tuple[Message, ...] = (
         123456,
         17,
         4713,
+        32,
+        True,
     ),
     messages.ReadPcrs(),
     messages.Pcrs({"sha256": {0: bytes(32), 23: b"\xff" * 32}}),

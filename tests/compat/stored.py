@@ -38,6 +38,8 @@ ANNOUNCED = Ticket(
     ledger=list(ENTRIES),
     dek_id=DEK_ID,
     slots=SLOTS,
+    state_version=1,
+    state_fields=("NvIndex.data", "NvIndex.public", "Session.key"),
     format=1,
     vtpmd="0.1.0",
 )

@@ -40,7 +40,12 @@ def look(name: str, configuration: Configuration) -> Finding:
 def test_a_host_as_it_should_be(short_path: Path) -> None:
     findings = examine(places.CHECKS, configured(short_path))
     worse = {each.check for each in findings if each.verdict != "ok"}
-    assert worse <= {"umask", "disk space", "open files"}  # the machine's that runs the test
+    assert worse <= {
+        "umask",
+        "disk space",
+        "open files",
+        "locked memory",
+    }  # the machine's that runs the test
     assert {each.check for each in findings} == {check.name for check in places.CHECKS}
 
 
@@ -166,3 +171,22 @@ def test_the_trial_is_of_the_real_sandbox() -> None:
     effort = child(*without_landlock.PREFIX, *trial, "best-effort")
     assert effort["refused"] == ""
     assert effort["active"]["landlock"] == "unavailable: the kernel has no Landlock"
+
+
+@pytest.mark.parametrize(
+    ("limit", "swaps", "verdict"),
+    [
+        (64 << 10, "Filename\n/dev/sda2 partition\n", "warning"),
+        (64 << 10, "Filename\n", "ok"),
+        (8 << 20, "Filename\n/dev/sda2 partition\n", "ok"),
+    ],
+)
+def test_keys_that_may_be_swapped_out(
+    short_path: Path, monkeypatch: pytest.MonkeyPatch, limit: int, swaps: str, verdict: str
+) -> None:
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (limit, limit))
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    file = short_path / "swaps"
+    file.write_text(swaps)
+    monkeypatch.setattr(places, "_SWAPS", file)
+    assert look("locked memory", configured(short_path)).verdict == verdict

@@ -74,7 +74,8 @@ def info(name: str = "web1", **more: Any) -> InstanceInfo:
 
 def worker(**more: Any) -> WorkerInfo:
     sample: WorkerInfo = filled(WorkerInfo)[0]
-    return replace(sample, **({"storage": "available", "tpm": "on", "version": ""} | more))
+    well: dict[str, Any] = {"storage": "available", "tpm": "on", "version": "", "lockout": False}
+    return replace(sample, **(well | more))
 
 
 @pytest.mark.parametrize(
@@ -88,6 +89,7 @@ def worker(**more: Any) -> WorkerInfo:
         ("rollback of instances", {"rollback": "older"}, "warning", "web1: older"),
         ("shared identities", {"shares_identity_with": ("a", "b")}, "warning", "a, b, web1 have"),
         ("EK certificates", {"certificates": "stale: key"}, "warning", "web1 are stale: key"),
+        ("lockouts", {"worker": worker(lockout=True, failed_tries=3)}, "warning", "after 3 failed"),
         ("versions of workers", {"worker": worker(version="0.0.1")}, "warning", "vtpmd 0.0.1"),
     ],
 )
@@ -105,6 +107,14 @@ def test_instances_that_are_well_are_named_only_when_asked_for() -> None:
     assert examine(instances.CHECKS, Inventory([info(), info("a")])) == []
     (found,) = examine(instances.CHECKS, Inventory([info()]))
     assert (found.verdict, found.reason.startswith("web1 is running: ")) == ("ok", True)
+
+
+@pytest.mark.parametrize(("days", "verdicts"), [(-1, ["bad"]), (29, ["warning"]), (31, [])])
+def test_ek_certificates_that_end(days: int, verdicts: list[str]) -> None:
+    inventory = Inventory([info(), info("a")], {"a": NOW + timedelta(days=days, minutes=1)})
+    found = about(examine(instances.CHECKS, inventory), "EK certificates")
+    assert [verdict for verdict, _ in found] == verdicts
+    assert all("an EK certificate of a end" in reason for _, reason in found)
 
 
 def test_those_who_share_an_identity_are_told_once() -> None:

@@ -23,10 +23,10 @@ MIGRATE, RELEASE = ("migrate", "begin", "-"), ("release", "end", "migrated")
 PREPARE = ("prepare", "begin", "-")
 
 
-def description(tpm: str, wishes: str = "") -> str:
-    metadata = f"<metadata><v:tpm xmlns:v='urn:vtpmd:libvirt:1' {wishes}/></metadata>"
+def description(tpm: str, demands: str = "") -> str:
+    metadata = f"<metadata><v:tpm xmlns:v='urn:vtpmd:libvirt:1' {demands}/></metadata>"
     return (
-        f"<domain type='kvm'><name>guest</name><uuid>{UUID}</uuid>{metadata if wishes else ''}"
+        f"<domain type='kvm'><name>guest</name><uuid>{UUID}</uuid>{metadata if demands else ''}"
         f"<devices><emulator>/usr/bin/qemu-system-x86_64</emulator>{tpm}</devices></domain>"
     )
 
@@ -149,12 +149,12 @@ def test_so_are_machines_without_a_tpm_of_vtpmd(daemon: Daemon, found: str) -> N
     assert daemon.control("list")["instances"] == []
 
 
-def wishing(daemon: Daemon, wishes: str) -> str:
-    return description(element(f"{daemon.runtime}/web1.sock.ctrl", "crb"), wishes)
+def asking(daemon: Daemon, demands: str) -> str:
+    return description(element(f"{daemon.runtime}/web1.sock.ctrl", "crb"), demands)
 
 
 def test_a_tpm_is_made_and_removed_with_its_machine(daemon: Daemon) -> None:
-    xml = wishing(daemon, "create='yes' remove='yes'")
+    xml = asking(daemon, "create='yes' remove='yes'")
     assert hook(daemon, PREPARE, xml).returncode == 0
     made = daemon.control("info", "web1")
     assert (made["state"], made["uuid"]) == ("running", UUID)
@@ -167,10 +167,10 @@ def test_a_tpm_is_made_and_removed_with_its_machine(daemon: Daemon) -> None:
     assert daemon.ctl("info", "web1").returncode == 5
 
 
-def test_a_tpm_is_neither_made_nor_removed_unless_that_is_wished_for(
+def test_a_tpm_is_neither_made_nor_removed_unless_that_is_asked_for(
     daemon: Daemon, xml: str
 ) -> None:
-    for description_ in (xml, wishing(daemon, "create='no'")):
+    for description_ in (xml, asking(daemon, "create='no'")):
         assert hook(daemon, PREPARE, description_).returncode == 0
         assert daemon.ctl("info", "web1").returncode == 5
     daemon.control("create", "web1", "--no-start")

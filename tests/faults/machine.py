@@ -2,6 +2,7 @@
 
 import contextlib
 import struct
+from collections.abc import Mapping
 from types import TracebackType
 from typing import Self
 
@@ -29,7 +30,7 @@ from tests.bench.encoding import (
     response,
     sized,
 )
-from tests.peers.client import STARTUP_CLEAR, Control, DataSocket
+from tests.peers.client import CMD_INIT, CMD_STOP, STARTUP_CLEAR, Control, DataSocket
 from tests.peers.vtpmd import VtpmdInstance
 
 LOCKOUT = 0x4000000A
@@ -71,16 +72,29 @@ def create_rsa(parent: int, bits: int) -> bytes:
 
 
 class Machine:
-    """A machine that has just been reset and whose firmware has sent TPM2_Startup."""
+    """A machine that has just been reset and whose firmware has sent TPM2_Startup.
 
-    def __init__(self, instance: VtpmdInstance, timeout: float = 30.0) -> None:
+    With `incoming`, it is one that waits for what it will `take_in`.
+    """
+
+    def __init__(
+        self, instance: VtpmdInstance, timeout: float = 30.0, *, incoming: bool = False
+    ) -> None:
         with contextlib.ExitStack() as stack:
             self.control = stack.enter_context(Control(instance.control, timeout))
-            self.control.power_on()
+            if not incoming:
+                self.control.power_on()
             self.data = self.control.data_channel()
             stack.callback(self.data.close)
-            self.succeed(STARTUP_CLEAR)
+            if not incoming:
+                self.succeed(STARTUP_CLEAR)
             self._open = stack.pop_all()
+
+    def take_in(self, state: Mapping[int, bytes]) -> None:
+        """Go on where a machine on another host was, or this one when it was saved."""
+        self.control.command(CMD_STOP)
+        self.control.write_state(state)
+        self.control.command(CMD_INIT, bytes(4))
 
     def __enter__(self) -> Self:
         return self
@@ -95,6 +109,11 @@ class Machine:
 
     def close(self) -> None:
         self._open.close()
+
+    def cut(self) -> None:
+        """Its process is gone, whatever it was about to do."""
+        self.control.cut()
+        self.data.cut()
 
     def code(self, message: bytes) -> int:
         """The response code of a command."""

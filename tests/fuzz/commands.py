@@ -224,7 +224,7 @@ _WITH_ANSWERS: dict[int, Callable[[Ask], Parts]] = {
 _IN_POLICY = (POLICY_SESSION,)
 _ALONE: dict[int, Parts] = {
     CC.NV_UNDEFINE_SPACE_SPECIAL: ((INDEX, RH.PLATFORM), b""),
-    CC.EVICT_CONTROL: ((RH.OWNER, SIGNING_KEY), (0x81000010).to_bytes(4)),
+    CC.EVICT_CONTROL: ((RH.OWNER, SIGNING_KEY), (0x81000020).to_bytes(4)),
     CC.HIERARCHY_CONTROL: ((RH.OWNER,), RH.OWNER.to_bytes(4) + b"\0"),
     CC.NV_UNDEFINE_SPACE: ((RH.OWNER, INDEX), b""),
     CC.CHANGE_EPS: ((RH.PLATFORM,), b""),

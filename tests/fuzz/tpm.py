@@ -5,7 +5,7 @@ import struct
 from functools import cache
 from unittest import mock
 
-from tests.tpm import areas, known_keys
+from tests.tpm import areas, known_keys, octet_keys
 from tests.tpm.commands.nv_area import INDEX, OWNER_RW, Area, define, of_type, write
 from tests.tpm.commands.policy_steps import command_code, policy_digest
 from tests.tpm.harness import (
@@ -28,6 +28,7 @@ SIGNING_KEY, SEQUENCE = 0x80000000, 0x80000001
 STORAGE_KEY, RSA_KEY, HMAC_KEY, CIPHER_KEY = range(0x81000001, 0x81000005)
 SEALED, COMMITTING_KEY, EXCHANGE_KEY, MOVABLE_KEY = range(0x81000005, 0x81000009)
 CERTIFYING_KEY, KEM_KEY, MLDSA_KEY, MLKEM_PARENT = range(0x81000009, 0x8100000D)
+EDDSA_KEY, HASH_EDDSA_KEY, X25519_KEY, X25519_PARENT = range(0x8100000D, 0x81000011)
 """The persistent objects. A policy lets MOVABLE_KEY be duplicated, and POLICY_SESSION fulfils it.
 SEALED is a child of STORAGE_KEY, all others are Primary Objects."""
 HMAC_SESSION, POLICY_SESSION = 0x02000000, 0x03000001
@@ -35,7 +36,7 @@ HMAC_SESSION, POLICY_SESSION = 0x02000000, 0x03000001
 COUNTER, BITS, EXTENDED, LOCKABLE, APPROVED = range(INDEX + 1, INDEX + 6)
 """NV indices beside INDEX, read and written by the owner. APPROVED holds the policyDigest of
 POLICY_SESSION."""
-PERSISTENT = range(STORAGE_KEY, MLKEM_PARENT + 1)
+PERSISTENT = range(STORAGE_KEY, X25519_PARENT + 1)
 HANDLES = (
     *(SIGNING_KEY, SEQUENCE, 0x80000002, HMAC_SESSION, POLICY_SESSION, *PERSISTENT),
     *(INDEX, COUNTER, BITS, EXTENDED, LOCKABLE, APPROVED, INDEX + 9),
@@ -52,6 +53,9 @@ PARAMETERS = (
     areas.sensitive_create(b"auth"),
     *(sized(area) for area in (areas.storage(), known_keys.ecc_areas(areas.SIGN)[0])),
     *(sized(areas.mldsa(areas.OWN | areas.SIGN)), sized(bytes(64))),
+    *(areas.words(ALG.EDDSA) + sized(bytes(64)), areas.words(ALG.HASH_EDDSA) + sized(bytes(64))),
+    sized(octet_keys.octet_areas()[0]),
+    sized(sized(b"\x09" + bytes(31)) + sized(b"")),
     sized(known_keys.hmac_areas(areas.SIGN, areas.words(ALG.HMAC, ALG.SHA256))[1]),
     sized(Area(OWNER_RW).marshal()),
     *(handle.to_bytes(4) for handle in HANDLES[:12]),
@@ -76,6 +80,8 @@ def _persistent() -> dict[int, bytes]:
     movable = areas.MOVABLE | areas.NO_DA
     ecdaa = areas.words(ALG.ECDAA, ALG.SHA256, 0)
     policy = command_code(CC.DUPLICATE).next(ALG.SHA256, bytes(32))
+    curve = ECC_CURVE.CURVE_25519
+    ecdh, hkdf = areas.words(ALG.ECDH, ALG.SHA256), areas.words(ALG.HKDF, ALG.SHA256)
     return {
         STORAGE_KEY: areas.storage(),
         RSA_KEY: areas.rsa(own | sign | decrypt),
@@ -88,6 +94,10 @@ def _persistent() -> dict[int, bytes]:
         KEM_KEY: areas.mlkem(own | decrypt),
         MLDSA_KEY: areas.mldsa(own | sign, external_mu=True),
         MLKEM_PARENT: areas.mlkem(own | areas.STORAGE, symmetric=areas.AES_128_CFB),
+        EDDSA_KEY: areas.ecc(own | sign, scheme=areas.words(ALG.EDDSA), curve=curve),
+        HASH_EDDSA_KEY: areas.ecc(own | sign, scheme=areas.words(ALG.HASH_EDDSA), curve=curve),
+        X25519_KEY: areas.ecc(own | decrypt, scheme=ecdh, curve=curve, kdf=hkdf),
+        X25519_PARENT: areas.ecc(own | areas.STORAGE, symmetric=areas.AES_128_CFB, curve=curve),
     }
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.keeper.harness import Keeper, estate, kept, one
-from vtpmd.ipc.messages import Asleep, NotAwake, WakeUp
+from tests.keeper.harness import Keeper, estate, kept, one, order_of
+from vtpmd.ipc.messages import Asleep, NotAwake, TakenBack, WakeUp
 from vtpmd.ipc.rules import CODEC
 from vtpmd.supervisor import serving_lock
 
@@ -139,6 +139,19 @@ def test_a_worker_that_breaks_the_rules_has_no_keeper_any_more(
     assert keeper.asleep() == {one(1)}
     assert not keeper.ends(0.1)
     keeper.keep(2).rest()
+    assert keeper.asleep() == {one(1), one(2)}
+
+
+def test_whoever_gives_back_another_s_tpm_has_given_back_its_own(keeper: Keeper) -> None:
+    """What a taken-over worker says of itself is passed on to who wakes it, and decides nothing."""
+    keeper.keep(1).rest()
+    liar = keeper.keep(2)
+    with estate() as (fds, _):
+        liar.channel.send(order_of(one(1)), fds)
+        assert isinstance(liar.answer(), TakenBack)
+    assert keeper.asleep() == {one(1), one(2)}
+    keeper.daemon.send(WakeUp(one(2)))
+    assert keeper.told(NotAwake).uuid == one(2)
     assert keeper.asleep() == {one(1), one(2)}
 
 

@@ -14,7 +14,9 @@ from vtpmd.api.problems import OperationError
 from vtpmd.api.schema import CreateRequest, InstanceInfo, StopRequest
 from vtpmd.operations.create import create
 from vtpmd.operations.da_reset import da_reset
+from vtpmd.operations.doctor import doctor
 from vtpmd.operations.info import info
+from vtpmd.operations.metrics import metrics
 from vtpmd.operations.migrate import migrate
 from vtpmd.operations.start import start
 from vtpmd.operations.stop import stop
@@ -68,11 +70,18 @@ async def test_one_that_is_served_answers_again_and_that_is_durable(stage: Stage
     made = await locked(stage)
     worker = (await info(stage.fleet, NAME)).worker
     assert worker is not None
+    assert (worker.failed_tries, worker.lockout) == (MAX_TRIES, True)
+    assert "vtpmd_instances_in_lockout 1.0" in (await metrics(stage.fleet)).decode()
+    told = [each for each in (await doctor(stage.fleet)).findings if each.check == "lockouts"]
+    assert [each.verdict for each in told] == ["warning"]
+    assert "vtpmctl da-reset web1" in told[0].remedy
     done = await da_reset(stage.fleet, str(made.uuid))
     assert (done.name, done.failed_tries, done.lockout, done.remains) == (NAME, 3, True, False)
     found = (await info(stage.fleet, NAME)).worker
     assert found is not None
     assert found.generation == worker.generation + 1
+    assert (found.failed_tries, found.lockout) == (0, False)
+    assert "vtpmd_instances_in_lockout 0.0" in (await metrics(stage.fleet)).decode()
     await aside(assert_open, made)
     again = await da_reset(stage.fleet, NAME)
     assert (again.failed_tries, again.lockout) == (0, False)

@@ -122,13 +122,42 @@ async def test_a_ticket_holds_no_secret_and_nothing_in_plain(stage: Stage) -> No
 
 
 async def test_a_profile_that_is_not_known_here_is_told(stage: Stage) -> None:
-    made, data = await written(stage)
-    found = await read(stage, data)
-    key = await stage.host.keys.fresh(made.uuid, stage.provider, TICKET)
-    later = replace(found, metadata=replace(found.metadata, profile="later-v9"))
-    data = later.encode(key)
-    wipe(key.dek)
+    _, data = await written(stage)
+    told = (await read(stage, data)).metadata
+    data = await resealed(stage, data, metadata=replace(told, profile="later-v9"))
     assert "later-v9" not in await refused(stage, data, problems.UNAVAILABLE)
+
+
+async def resealed(stage: Stage, data: bytes, **changes: Any) -> bytes:
+    """The ticket of another daemon, which says something else of its TPM."""
+    found = await read(stage, data)
+    key = await stage.host.keys.fresh(found.metadata.uuid, stage.provider, TICKET)
+    try:
+        return replace(found, **changes).encode(key)
+    finally:
+        wipe(key.dek)
+
+
+async def test_a_state_that_this_engine_could_not_read_is_told(stage: Stage) -> None:
+    """What the engine here would refuse when it comes, and nothing else."""
+    made, data = await written(stage)
+    engine, found = await stage.host.zygote.models(), await read(stage, data)
+    assert found.state_fields == engine.state_fields
+    assert "NvIndex.public" in engine.state_fields
+    for changes, reason in (
+        ({"state_version": engine.state_version + 1}, "version 2, and version 1"),
+        ({"state_fields": (*engine.state_fields, "NvIndex.later")}, "fields NvIndex.later; "),
+    ):
+        other = await resealed(stage, data, vtpmd="9.9", **changes)
+        told = await refused(stage, other, problems.UNAVAILABLE)
+        assert reason in told
+        assert "vtpmd 9.9 writes" in told
+        with pytest.raises(OperationError, match="upgrade it"):
+            await create_incoming(stage.fleet, IncomingRequest(), other)
+    async with target(stage) as there:
+        for fields in (engine.state_fields[:-3], (*engine.state_fields, "Unheard.of")):
+            other = await resealed(stage, data, state_fields=fields)
+            assert (await migrate_check(there.fleet, ANY, other)).uuid == made.uuid
 
 
 async def test_only_a_daemon_can_write_a_ticket(stage: Stage) -> None:

@@ -106,3 +106,16 @@ def accepts_hashed(curve: Curve, public: bytes, signature: bytes, digest: bytes)
     other = multiply(curve, k % curve.n, decoded(curve, public))
     right = add(curve, decoded(curve, r), other)
     return multiply(curve, s, curve.base) == right
+
+
+def sign_hashed(curve: Curve, private: bytes, digest: bytes) -> bytes:
+    """The signature of Ed25519ph or Ed448ph over a message with this digest (5.1.6 and 5.2.6)."""
+    expanded = curve.hashed(private)
+    low, bits = (2, 447) if curve is ED448 else (3, 254)
+    secret = int.from_bytes(expanded[: curve.size], "little") % (1 << bits)
+    secret = (secret >> low << low) + (1 << bits)
+    public = encoded(curve, multiply(curve, secret, curve.base))
+    r = int.from_bytes(curve.hashed(curve.domain + expanded[curve.size :] + digest), "little")
+    nonce = encoded(curve, multiply(curve, r % curve.n, curve.base))
+    k = int.from_bytes(curve.hashed(curve.domain + nonce + public + digest), "little")
+    return nonce + ((r + k * secret) % curve.n).to_bytes(curve.size, "little")

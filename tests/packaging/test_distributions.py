@@ -87,7 +87,7 @@ def test_the_wheel_has_man_pages_and_completions(made: Path) -> None:
     ],
     ids=lambda each: str(each),
 )
-def test_the_wheel_has_what_a_service_is_set_up_with(
+def test_the_wheel_has_what_a_host_is_set_up_with(
     made: Path, places: tuple[str, ...], below: str
 ) -> None:
     content = wheel(made)

@@ -1,7 +1,9 @@
 """The control and the data channel as QEMU uses them."""
 
+import contextlib
 import socket
 import struct
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -12,10 +14,14 @@ CMD_SET_LOCALITY = 5
 CMD_HASH_START = 6
 CMD_HASH_DATA = 7
 CMD_HASH_END = 8
+CMD_GET_STATEBLOB = 12
+CMD_SET_STATEBLOB = 13
 CMD_STOP = 14
 CMD_SET_DATAFD = 16
 CMD_SET_BUFFERSIZE = 17
 STARTUP_CLEAR = bytes.fromhex("80010000000c000001440000")
+PERMANENT, VOLATILE, SAVESTATE = 1, 2, 3
+"""Types of state blobs."""
 SHUTDOWN_CLEAR = bytes.fromhex("80010000000c000001450000")
 
 
@@ -62,6 +68,34 @@ class Control:
         self.command(CMD_STOP)
         self.command(CMD_INIT, bytes(4))
 
+    def read_state(self) -> dict[int, bytes]:
+        """The state as QEMU reads it for a migration or a snapshot: whoever gets it goes on."""
+        blobs = {kind: self._read_blob(kind) for kind in (PERMANENT, VOLATILE)}
+        with contextlib.suppress(PeerError):  # there is none, but that it was asked for counts
+            self._read_blob(SAVESTATE)
+        return blobs
+
+    def write_state(self, blobs: Mapping[int, bytes]) -> None:
+        """Bring state to a TPM that is off; CMD_INIT goes on with it."""
+        for kind, blob in blobs.items():
+            self.command(CMD_SET_STATEBLOB, struct.pack(">III", 2, kind, len(blob)) + blob)
+
+    def _read_blob(self, kind: int) -> bytes:
+        answer = self.command(CMD_GET_STATEBLOB, struct.pack(">III", 1, kind, 0))
+        _, total, _ = struct.unpack_from(">III", answer)
+        blob = answer[12:]
+        while len(blob) < total:
+            more = self._socket.recv(total - len(blob))
+            if not more:
+                raise PeerError("the control channel was closed")
+            blob += more
+        return blob
+
+    def cut(self) -> None:
+        """End the connection as its process' death would, perhaps while another thread waits."""
+        with contextlib.suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)
+
     def data_channel(self) -> "Data":
         """A data channel that lives as long as the TPM's side keeps it: CMD_SET_DATAFD."""
         ours, theirs = socket.socketpair()
@@ -83,6 +117,11 @@ class Data:
 
     def close(self) -> None:
         self._socket.close()
+
+    def cut(self) -> None:
+        """As `Control.cut`."""
+        with contextlib.suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)
 
     def execute(self, command: bytes) -> bytes:
         """The response to one TPM command, whatever its response code."""

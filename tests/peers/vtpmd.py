@@ -61,7 +61,7 @@ class Vtpmd:
         `more` is added to the configuration; `as_root`: as whoever runs the tests, root or not;
         `commands`: where vtpmd and vtpmctl are.
         """
-        self._commands = commands
+        self.commands = commands
         self.directory = directory
         self.state = state or directory / "state"
         self.runtime = directory / "run"
@@ -85,7 +85,7 @@ class Vtpmd:
         """Another process of the same daemon, which notifies `notify`; its output goes to `log`."""
         user = self._user
         return subprocess.Popen(
-            [self._commands / "vtpmd", "--config", self.configuration],
+            [self.commands / "vtpmd", "--config", self.configuration],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
@@ -150,7 +150,7 @@ class Vtpmd:
         )
 
     def _controlling(self, *arguments: str) -> list[str]:
-        return [str(self._commands / "vtpmctl"), "--socket", str(self.admin), *arguments]
+        return [str(self.commands / "vtpmctl"), "--socket", str(self.admin), *arguments]
 
     def control(self, *arguments: str) -> Any:
         """What vtpmctl answers, from its --json."""

@@ -4,36 +4,60 @@ import contextlib
 import os
 import random
 import signal
+import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
 from tests.faults.limits import limit, soft_limit
 from tests.peers.instance import wait_until
 from tests.peers.vtpmd import Vtpmd, VtpmdInstance
+from tests.soak.machines import CountingMachine
+from tests.soak.moving import Move
+from vtpmd.supervisor.serving_lock import holder
 
 Fault = Callable[["Scene"], None]
 
 
+class Worker(Protocol):
+    """What works on one instance: a machine, or a guest."""
+
+    instance: VtpmdInstance
+
+    def cut(self) -> None:
+        """Its process is killed, and it is started anew."""
+
+
 class Scene:
-    """A host, its instances, and the file system of its state, if that is one of its own."""
+    """Hosts, what works there, and the file system of their state, if that is one of its own."""
 
     def __init__(
-        self, host: Vtpmd, instances: list[VtpmdInstance], disk: Path | None, seed: int
+        self,
+        hosts: Sequence[Vtpmd],
+        machines: Sequence[CountingMachine],
+        guests: Sequence[Worker],
+        disk: Path | None,
+        seed: int,
     ) -> None:
-        self.host = host
-        self.instances = instances
+        self.hosts = hosts
+        self.machines = machines
+        self.all: Sequence[Worker] = (*machines, *guests)
         self.disk = disk
         self.random = random.Random(seed)
 
     def any(self) -> VtpmdInstance:
-        return self.random.choice(self.instances)
+        """One of the instances, where it is now."""
+        return self.random.choice(self.all).instance
+
+    def host(self) -> Vtpmd:
+        """One of the hosts."""
+        return self.random.choice(self.hosts)
 
     def recover(self) -> None:
         """Have every instance served, as an administrator would who is in a hurry."""
-        for instance in self.instances:
-            wait_until(lambda instance=instance: _serves(instance), f"{instance.name} is served")  # type: ignore[misc]
+        for each in self.all:
+            wait_until(lambda each=each: _serves(each.instance), "an instance is served")  # type: ignore[misc]
 
 
 def _serves(instance: VtpmdInstance) -> bool:
@@ -45,26 +69,91 @@ def _serves(instance: VtpmdInstance) -> bool:
 def kill_worker(scene: Scene) -> None:
     info = scene.any().info()
     if info["worker"] is not None:
-        os.kill(info["worker"]["pid"], signal.SIGKILL)
+        _kill(info["worker"]["pid"])
+
+
+def _kill(pid: int) -> None:
+    with contextlib.suppress(ProcessLookupError):  # it fell asleep meanwhile
+        os.kill(pid, signal.SIGKILL)
+
+
+def kill_machine(scene: Scene) -> None:
+    """QEMU's end, as its TPM sees it, or a real one's."""
+    scene.random.choice(scene.all).cut()
+
+
+def kill_keeper(scene: Scene) -> None:
+    """Of a host, perhaps while somebody sleeps there: the daemon goes on with its duplicates."""
+    machine = scene.random.choice(scene.machines)
+    if scene.random.random() < 0.5:
+        machine.rest(lambda: bool(machine.instance.info()["asleep"]))
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+        pid = holder(machine.instance.daemon.runtime / "workers" / "keeper")
+        if pid is not None:
+            os.kill(pid, signal.SIGKILL)
+
+
+def let_sleep(scene: Scene) -> None:
+    """One that is connected says nothing until its TPM sleeps, and then goes on."""
+    machine = scene.random.choice(scene.machines)
+    machine.rest(lambda: bool(machine.instance.info()["asleep"]))
+
+
+def kill_daemon_amid_sleep(scene: Scene) -> None:
+    """Who sleeps wakes without a daemon."""
+    machine = scene.random.choice(scene.machines)
+    machine.rest(lambda: bool(machine.instance.info()["asleep"]))
+    host = machine.instance.daemon
+    host.end(signal.SIGKILL)
+    time.sleep(scene.random.uniform(0.1, 0.5))
+    host.start()
+
+
+def upgrade(scene: Scene) -> None:
+    """All workers of a host are replaced while their machines go on."""
+    scene.host().ctl("upgrade", "--all")
+
+
+def migrate(scene: Scene) -> None:
+    """One machine moves to the next host."""
+    machine = scene.random.choice(scene.machines)
+    here = machine.instance.daemon
+    there = scene.random.choice([host for host in scene.hosts if host is not here])
+    machine.migrate(Move(there))
+
+
+def rekey(scene: Scene) -> None:
+    """The KEK of a host stays; one TPM gets another DEK."""
+    instance = scene.any()
+    instance.daemon.ctl("rekey", instance.name, "--deep")
+
+
+def snapshot(scene: Scene) -> None:
+    """A snapshot is made and removed, which the machine must not notice."""
+    instance = scene.any()
+    instance.daemon.ctl("snapshot", "create", instance.name, "soak")
+    instance.daemon.ctl("snapshot", "delete", instance.name, "soak")
 
 
 def kill_zygote(scene: Scene) -> None:
-    pid = scene.host.process()
+    pid = scene.host().process()
     for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
         os.kill(int(child), signal.SIGKILL)
 
 
 def kill_daemon(scene: Scene) -> None:
-    scene.host.end(signal.SIGKILL)
-    scene.host.start()
+    host = scene.host()
+    host.end(signal.SIGKILL)
+    host.start()
 
 
 def kill_daemon_and_worker(scene: Scene) -> None:
-    info = scene.any().info()
-    scene.host.end(signal.SIGKILL)
+    instance = scene.any()
+    info, host = instance.info(), instance.daemon
+    host.end(signal.SIGKILL)
     if info["worker"] is not None:
-        os.kill(info["worker"]["pid"], signal.SIGKILL)
-    scene.host.start()
+        _kill(info["worker"]["pid"])
+    host.start()
 
 
 def stop_and_start(scene: Scene) -> None:
@@ -75,9 +164,9 @@ def freeze_worker(scene: Scene) -> None:
     info = scene.any().info()
     if info["worker"] is None:
         return
-    os.kill(info["worker"]["pid"], signal.SIGSTOP)
-    time.sleep(scene.random.uniform(0.1, 1.0))
     with contextlib.suppress(ProcessLookupError):
+        os.kill(info["worker"]["pid"], signal.SIGSTOP)
+        time.sleep(scene.random.uniform(0.1, 1.0))
         os.kill(info["worker"]["pid"], signal.SIGCONT)
 
 
@@ -96,25 +185,29 @@ def fail_writes(scene: Scene) -> None:
     if info["worker"] is None:
         return
     pid = info["worker"]["pid"]
-    most = soft_limit(pid, "Max file size")
-    limit(pid, "fsize", "0")
-    time.sleep(scene.random.uniform(0.2, 4.0))
-    limit(pid, "fsize", most)
+    with contextlib.suppress(FileNotFoundError, subprocess.CalledProcessError):  # it sleeps
+        most = soft_limit(pid, "Max file size")
+        limit(pid, "fsize", "0")
+        time.sleep(scene.random.uniform(0.2, 4.0))
+        limit(pid, "fsize", most)
 
 
 def take_key_away(scene: Scene) -> None:
     """The next daemon finds no key: what lives is not disturbed, what is started is locked."""
-    keyring = scene.host.state / "keyring"
-    scene.host.end(signal.SIGTERM)
+    instance = scene.any()
+    host, info = instance.daemon, instance.info()
+    keyring = host.state / "keyring"
+    host.end(signal.SIGTERM)
     away = keyring.rename(keyring.with_name("keyring.away"))
     try:
-        scene.host.start()
-        kill_worker(scene)
+        host.start()
+        if info["worker"] is not None:
+            _kill(info["worker"]["pid"])
         time.sleep(0.5)
-        scene.host.end(signal.SIGTERM)
+        host.end(signal.SIGTERM)
     finally:
         away.rename(keyring)
-    scene.host.start()
+    host.start()
 
 
 @contextlib.contextmanager
@@ -131,6 +224,8 @@ def _full(disk: Path) -> Iterator[None]:
 
 FAULTS: Final[tuple[Fault, ...]] = (
     kill_worker,
+    kill_machine,
+    kill_keeper,
     kill_zygote,
     kill_daemon,
     kill_daemon_and_worker,
@@ -139,4 +234,10 @@ FAULTS: Final[tuple[Fault, ...]] = (
     fill_disk,
     fail_writes,
     take_key_away,
+    let_sleep,
+    kill_daemon_amid_sleep,
+    upgrade,
+    migrate,
+    rekey,
+    snapshot,
 )

@@ -200,6 +200,21 @@ def test_what_was_cleared_stays_so_when_either_place_decays() -> None:
         assert loaded(disk) == Loaded(NEXT, "whole")
 
 
+def test_what_is_empty_already_is_not_written_again() -> None:
+    disk = worn()
+    file = opened(disk)
+    file.clear()
+    disk.writes.clear()
+    file.clear()
+    assert disk.writes == []
+    file = opened(disk)
+    file.clear()  # whether the newer place was synced is not known
+    assert len(disk.writes) == 1
+    file.save(NEXT)
+    file.clear()
+    assert loaded(disk) == Loaded(None, "whole")
+
+
 def test_newest_record_that_is_refused_is_passed_over_and_overwritten() -> None:
     disk = worn()
     opened(disk).save(b"new key")

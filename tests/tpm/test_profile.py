@@ -9,6 +9,7 @@ import pytest
 from tests.tpm import areas
 from tests.tpm.areas import words
 from tests.tpm.harness import EnginePeer, HostClock, Password, Tester, sized
+from tests.tpm.seeded_keys import signed
 from vtpmd.tpm.command import COMMANDS, find
 from vtpmd.tpm.engine import Engine
 from vtpmd.tpm.profile import FIRST_VERSION, PROFILES, Profile, named
@@ -195,6 +196,20 @@ def test_fips_has_what_is_approved_and_nothing_else() -> None:
     newer = {code for code, spec in COMMANDS.items() if spec.version > FIRST_VERSION}
     assert commands == set(COMMANDS) - {CC.COMMIT, CC.ECC_ENCRYPT, CC.ECC_DECRYPT} - newer
     assert tester.run(CC.COMMIT).rc == RC.COMMAND_CODE
+
+
+def test_the_newer_algorithms_with_approved_ones_only() -> None:
+    """FIPS 203 and 204, EdDSA of FIPS 186-5 and HKDF of SP 800-56C, by restriction."""
+    classic = "SHA1 CAMELLIA XOR ECDAA ECSCHNORR RSAES KDF2 CC_COMMIT CC_ECC_ENCRYPT CC_ECC_DECRYPT"
+    restricted, fips = named(f"pqc-v1 without {classic}"), PROFILES["fips-v1"]
+    assert restricted.algorithms - fips.algorithms == PROFILES["pqc-v1"].algorithms - (
+        DEFAULT.algorithms
+    )
+    assert restricted.algorithms >= fips.algorithms
+    assert restricted.without_commands == fips.without_commands
+    tester = tpm_of(restricted.name)
+    key = areas.loaded_primary(tester, areas.mldsa(areas.OWN | areas.SIGN | areas.NO_DA))
+    assert signed(tester, key, b"message")[:2] == words(ALG.MLDSA)
 
 
 def test_sha1_serves_for_nothing_in_fips() -> None:

@@ -17,7 +17,8 @@ from pathlib import Path
 import pytest
 
 from tests.tpm import areas
-from tests.tpm.harness import ENCRYPT, Password, Tester, sized
+from tests.tpm.harness import ENCRYPT, Password, Result, Tester, sized
+from tests.tpm.seeded_keys import SIGNERS, signed
 from tests.worker.harness import (
     DEADLINE,
     FAILURE,
@@ -62,7 +63,7 @@ from vtpmd.ipc.messages import (
 from vtpmd.ipc.rules import Side, State
 from vtpmd.linux.descriptors import close_fds
 from vtpmd.linux.memory import memory_file
-from vtpmd.tpm.wire.constants import ALG, CC, RH, SE
+from vtpmd.tpm.wire.constants import ALG, CC, MLDSA_PARMS, RH, SE
 from vtpmd.worker import serving_lock
 from vtpmd.worker import successor as successor_module
 from vtpmd.worker.errors import DetainedError
@@ -138,6 +139,25 @@ def test_sessions_objects_and_sequences_go_on(tester: Tester) -> None:
     params = sized(b"the end") + RH.NULL.to_bytes(4)
     done = tester.run(CC.SEQUENCE_COMPLETE, [started.handle], params, auths=[Password()])
     assert done.sized() == hashlib.sha384(b"".join(pieces) + b"the end").digest()
+
+
+def test_a_large_buffer_and_the_keys_that_need_it_go_on(host: Host) -> None:
+    host.forget()
+    host.manufacture(profile="pqc-v1")
+    worker = host.serve()
+    with Qemu(host.control_path) as qemu:
+        assert qemu.attached == bytes(4)
+        control(qemu.control, 0x0E)
+        control(qemu.control, 0x11, struct.pack(">I", 8192), 16)
+        control(qemu.control, 0x02, bytes(4))
+        tester = Tester(Machine(host, worker, qemu))
+        assert tester.startup() == 0
+        template = areas.mldsa(areas.OWN | areas.SIGN | areas.NO_DA, parms=MLDSA_PARMS.MLDSA_87)
+        created = areas.create_primary(tester, template)
+        assert created.handle is not None, hex(created.rc)
+        signature = Result(0, None, signed(tester, created.handle, b"message")[2:]).sized()
+        public = created.sized(0)[-2592:]
+        assert SIGNERS[MLDSA_PARMS.MLDSA_87].verify(public, b"message", signature, b"")
 
 
 def test_an_event_of_the_rtm_goes_on(machine: Machine) -> None:

@@ -212,7 +212,8 @@ class WorkerInfo(Report):
     `epoch` counts how often a new line of the TPM's life began, as after a snapshot was loaded;
     `begun` says how this one did, if that is known.
     `declared`: a migration is waited for; `pending`: a restored state waits for the first
-    command of its machine. `version`: of the vtpmd that it belongs to.
+    command of its machine. `version`: of the vtpmd that it belongs to. `failed_tries`:
+    authorizations that have failed and are not forgiven; `lockout`: it allows no more of them.
     """
 
     pid: int
@@ -229,6 +230,8 @@ class WorkerInfo(Report):
     pending: bool = False
     begun: str = ""
     version: str = ""
+    failed_tries: int = 0
+    lockout: bool = False
 
 
 class SocketAccess(Report):

@@ -11,8 +11,8 @@ from hashlib import sha256
 
 from .certificates import EK_PURPOSE, certified_key, fingerprint, parse_certificates
 from .challenge import SECRET_SIZE, make_credential
-from .errors import NotProvenError
-from .keys import lacks, parse_public
+from .errors import CertificateError, NotProvenError
+from .keys import HashlessKey, lacks, parse_public
 from .records import Challenge, Proof
 
 
@@ -32,6 +32,8 @@ def new_challenge(
     """
     chain = parse_certificates(ek_certificate)
     ek = certified_key(chain, parse_certificates(roots), EK_PURPOSE, now)
+    if isinstance(ek, HashlessKey):
+        raise CertificateError("the certificate is of a key that only signs, so of no EK")
     ak = parse_public(ak_public)
     assert ak.public is not None
     assert ak.name is not None

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from vtpmd.tpm.crypto.ecc import CURVES
+from vtpmd.tpm.crypto.edwards import CURVES as EDWARDS
 from vtpmd.tpm.crypto.hashes import HASHES
 from vtpmd.tpm.crypto.mldsa import PARAMETER_SETS
 from vtpmd.tpm.wire.constants import ALG, DIGEST_SIZES
@@ -18,7 +19,7 @@ _CIPHERS: Final = frozenset({ALG.TDES, ALG.AES, ALG.SM4, ALG.CAMELLIA})
 _MODES: Final = frozenset({ALG.CTR, ALG.OFB, ALG.CBC, ALG.CFB, ALG.ECB})
 _RSA_SIGNING: Final = frozenset({ALG.RSASSA, ALG.RSAPSS})
 _MLDSA: Final = frozenset({ALG.MLDSA, ALG.HASH_MLDSA})
-_ECC_SIGNING: Final = frozenset({ALG.ECDSA, ALG.ECSCHNORR})
+_ECC_SIGNING: Final = frozenset({ALG.ECDSA, ALG.ECSCHNORR, ALG.EDDSA, ALG.HASH_EDDSA})
 
 
 def _key_bits() -> Mapping[int, frozenset[int]]:
@@ -52,7 +53,7 @@ class _Accepted:
     rsa_key_bits: frozenset[int] = frozenset({2048, 3072, 4096})
     ecc_schemes: frozenset[int] = _ECC_SIGNING | {ALG.ECDAA, ALG.ECDH}
     ecc_key_exchanges: frozenset[int] = frozenset({ALG.ECDH})
-    ecc_curves: frozenset[int] = frozenset(CURVES)
+    ecc_curves: frozenset[int] = frozenset({*CURVES, *EDWARDS})
     mlkem_parms: frozenset[int] = frozenset()
     mldsa_parms: frozenset[int] = frozenset(PARAMETER_SETS)
     max_encrypted_secret_size: int = MAX_ENCRYPTED_SECRET_SIZE

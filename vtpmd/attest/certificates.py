@@ -25,7 +25,7 @@ from cryptography.x509.verification import (
 )
 
 from .errors import CertificateError, MalformedError
-from .keys import MAX_SIZE, PEM_CERTIFICATE, PublicKey, from_library
+from .keys import MAX_SIZE, PEM_CERTIFICATE, SigningKey, from_library
 
 MAX_CERTIFICATES: Final = 16
 EK_PURPOSE: Final = x509.ObjectIdentifier("2.23.133.8.1")
@@ -72,7 +72,7 @@ def certified_key(
     roots: list[x509.Certificate],
     purpose: x509.ObjectIdentifier,
     now: datetime | None = None,
-) -> PublicKey:
+) -> SigningKey:
     """The key of the first certificate, which the others lead to one of `roots`.
 
     Raises CertificateError if it doesn't, has expired, is a CA's or is not for `purpose`, and
@@ -96,7 +96,7 @@ def certified_key(
         return subject_key(leaf)
 
 
-def subject_key(certificate: x509.Certificate) -> PublicKey:
+def subject_key(certificate: x509.Certificate) -> SigningKey:
     """The key in a certificate, believed or not. Raises MalformedError."""
     with _quiet():
         try:

@@ -4,17 +4,19 @@ from dataclasses import dataclass
 from typing import Final
 
 from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
+from vtpmd.tpm.crypto import eddsa
 from vtpmd.tpm.crypto.ecc import CURVES, Curve, Point
+from vtpmd.tpm.crypto.edwards import CURVES as EDWARDS
 from vtpmd.tpm.crypto.hashes import HASHES, digest
-from vtpmd.tpm.crypto.mldsa import is_public_key
+from vtpmd.tpm.crypto.mldsa import PARAMETER_SETS, is_public_key
 from vtpmd.tpm.crypto.rsa import DEFAULT_EXPONENT, RsaPublicKey
 from vtpmd.tpm.rc import TpmError
 from vtpmd.tpm.wire.algorithms import TPMS_ECC_POINT, TPMS_SCHEME_HASH
 from vtpmd.tpm.wire.attributes import TPMA_OBJECT
-from vtpmd.tpm.wire.constants import ALG
+from vtpmd.tpm.wire.constants import ALG, ECC_CURVE
 from vtpmd.tpm.wire.objects import (
     TPMS_ECC_PARMS,
     TPMS_HASH_MLDSA_PARMS,
@@ -62,11 +64,27 @@ class MldsaPublicKey:
     parms: int
     octets: bytes
     hash_alg: int
-    """Of the digest over PCRs: the hash of HashML-DSA, for ML-DSA the key's nameAlg."""
+    """Of the digest over PCRs: the hash of HashML-DSA, for ML-DSA the key's nameAlg.
+
+    TPM_ALG_NULL if the key came without its public area.
+    """
+
+
+@dataclass(frozen=True)
+class EddsaPublicKey:
+    """A key of EdDSA or HashEdDSA: an encoded point."""
+
+    scheme: int
+    curve_id: int
+    octets: bytes
+    hash_alg: int
+    """Of the digest over PCRs: the key's nameAlg, or TPM_ALG_NULL as above."""
 
 
 PublicKey = RsaPublicKey | EccPublicKey
-SigningKey = PublicKey | MldsaPublicKey
+HashlessKey = MldsaPublicKey | EddsaPublicKey
+"""Keys whose signatures do not say with which hash PCRs were hashed."""
+SigningKey = PublicKey | HashlessKey
 
 
 @dataclass(frozen=True)
@@ -123,8 +141,11 @@ def lacks(public: TPMT_PUBLIC) -> list[str]:
     return missing + [text for text, wrong in others.items() if wrong]
 
 
-def from_library(key: object) -> PublicKey:
-    """A key as the cryptography library has it. MalformedError unless of an accepted kind."""
+def from_library(key: object) -> SigningKey:
+    """A key as the cryptography library has it. MalformedError unless of an accepted kind.
+
+    Those of ML-DSA and EdDSA are of the schemes that hash no message before.
+    """
     if isinstance(key, rsa.RSAPublicKey):
         numbers = key.public_numbers()
         return _rsa(numbers.n, numbers.e)
@@ -133,10 +154,23 @@ def from_library(key: object) -> PublicKey:
             if curve.library.name == key.curve.name:
                 point = key.public_numbers()
                 return EccPublicKey(curve, Point(point.x, point.y))
-    raise MalformedError("a key that is neither RSA nor of a curve known here")
+    for parms, found in PARAMETER_SETS.items():
+        if isinstance(key, found.public_key):
+            return MldsaPublicKey(ALG.MLDSA, parms, key.public_bytes_raw(), ALG.NULL)
+    if isinstance(key, ed25519.Ed25519PublicKey | ed448.Ed448PublicKey):
+        of_25519 = isinstance(key, ed25519.Ed25519PublicKey)
+        curve_id = ECC_CURVE.CURVE_25519 if of_25519 else ECC_CURVE.CURVE_448
+        return _eddsa(ALG.EDDSA, curve_id, key.public_bytes_raw(), ALG.NULL)
+    raise MalformedError("a key that is neither RSA, ML-DSA nor of a curve known here")
 
 
-def _from_pem(octets: bytes) -> PublicKey:
+def _eddsa(scheme: int, curve_id: int, octets: bytes, hash_alg: int) -> EddsaPublicKey:
+    if not eddsa.is_public_key(curve_id, octets):
+        raise MalformedError("an EdDSA key that is not a point on its curve")
+    return EddsaPublicKey(scheme, curve_id, octets, hash_alg)
+
+
+def _from_pem(octets: bytes) -> SigningKey:
     try:
         return from_library(load_pem_public_key(octets))
     except (ValueError, UnsupportedAlgorithm) as error:
@@ -153,6 +187,11 @@ def _from_public(public: TPMT_PUBLIC) -> SigningKey:
             raise MalformedError("an RSA key whose modulus is not as long as it says")
         return key
     if isinstance(parameters, TPMS_ECC_PARMS) and isinstance(unique, TPMS_ECC_POINT):
+        if parameters.curve_id in EDWARDS:
+            if parameters.scheme.scheme not in (ALG.EDDSA, ALG.HASH_EDDSA) or unique.y:
+                raise MalformedError("a key of an Edwards curve that is not one of EdDSA")
+            scheme = parameters.scheme.scheme
+            return _eddsa(scheme, parameters.curve_id, unique.x, public.name_alg)
         curve = CURVES[parameters.curve_id]
         point = Point(int.from_bytes(unique.x), int.from_bytes(unique.y))
         if not curve.contains(point):

@@ -5,7 +5,7 @@ from typing import Final
 
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 
-from vtpmd.tpm.crypto import mldsa
+from vtpmd.tpm.crypto import eddsa, mldsa
 from vtpmd.tpm.crypto.ecc_signatures import verify_ecdsa, verify_ecschnorr
 from vtpmd.tpm.crypto.hashes import HASHES, digest
 from vtpmd.tpm.crypto.rsa import RsaPublicKey
@@ -24,7 +24,7 @@ from vtpmd.tpm.wire.objects import TPMS_ECC_PARMS, TPMS_RSA_PARMS
 
 from .allowed import ACCEPTED
 from .errors import MalformedError
-from .keys import EccPublicKey, Key, MldsaPublicKey, SigningKey
+from .keys import EccPublicKey, EddsaPublicKey, Key, MldsaPublicKey, SigningKey
 
 MAX_SIZE: Final = 4 + 2 + MAX_MLDSA_SIG_SIZE
 _DER_SEQUENCE: Final = 0x30
@@ -79,7 +79,23 @@ def is_valid(signature: Signature, key: SigningKey, message: bytes) -> bool:
         case ALG.HASH_MLDSA, bytes() if isinstance(key, MldsaPublicKey):
             mu = mldsa.mu_of_digest(key.octets, b"", alg, hashed)
             return _is_of_mldsa(key, mu, value)
+        case ALG.EDDSA | ALG.HASH_EDDSA, bytes() if isinstance(key, EddsaPublicKey):
+            return _is_of_eddsa(key, value, message)
     return False
+
+
+def _is_of_eddsa(key: EddsaPublicKey, signature: bytes, message: bytes) -> bool:
+    nonce = eddsa.nonce(key.curve_id, signature)
+    if key.scheme == ALG.EDDSA:
+        running = eddsa.running_challenge(key.curve_id, nonce, key.octets)
+        running.update(message)
+        challenge = running.digest()
+    else:
+        hashed = eddsa.running_digest(key.curve_id)
+        hashed.update(message)
+        parts = nonce, key.octets, hashed.digest()
+        challenge = eddsa.challenge_of_digest(key.curve_id, *parts)
+    return eddsa.verify(key.curve_id, key.octets, signature, challenge)
 
 
 def _is_of_mldsa(key: MldsaPublicKey, mu: bytes, signature: bytes) -> bool:
@@ -122,6 +138,11 @@ def _parse_tpm(octets: bytes, key: SigningKey) -> list[Signature]:
         raise MalformedError(f"no whole TPMT_SIGNATURE or plain signature: {error}") from None
     if isinstance(key, MldsaPublicKey):
         return _of_mldsa(parsed, key)
+    if isinstance(key, EddsaPublicKey):
+        value = parsed.signature
+        if parsed.sig_alg != key.scheme or not isinstance(value, bytes):
+            return []
+        return [Signature(parsed.sig_alg, _known(key.hash_alg), value)]
     of_rsa = isinstance(key, RsaPublicKey)
     match parsed.signature:
         case TPMS_SIGNATURE_RSA(hash=alg, sig=value) if isinstance(key, RsaPublicKey):
@@ -145,4 +166,9 @@ def _of_mldsa(parsed: TPMT_SIGNATURE, key: MldsaPublicKey) -> list[Signature]:
     assert isinstance(value, bytes)
     if len(value) != mldsa.PARAMETER_SETS[key.parms].signature_size:
         raise MalformedError(f"{len(value)} octets are no signature of this ML-DSA key")
-    return [Signature(parsed.sig_alg, key.hash_alg, value)]
+    return [Signature(parsed.sig_alg, _known(key.hash_alg), value)]
+
+
+def _known(hash_alg: int) -> int:
+    """The hash of a key, or one in its place until the digest that it made is seen."""
+    return ALG.SHA256 if hash_alg == ALG.NULL else hash_alg

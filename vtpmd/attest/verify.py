@@ -15,6 +15,7 @@ from .errors import MalformedError
 from .eventlog.boot import Boot, Proven, altered, boot_facts
 from .eventlog.log import Log, parse_log
 from .eventlog.replay import replay
+from .keys import HashlessKey
 from .pcrs import PcrValues, parse_values
 from .policy import Facts, Policy, Rule
 from .quote import MAX_SIZE, Quote, missing_values, parse_quote, pcr_digest, signed_octets
@@ -23,6 +24,8 @@ from .verdict import Check, Outcome, Status, Verdict, failed, passed, skipped
 
 _FIRST_EVENTS = 3
 _IMA_PCR = 10
+_BY_SIZE = {32: ALG.SHA256, 48: ALG.SHA384, 64: ALG.SHA512}
+"""The hash of a digest by its octets, where nothing says which it is."""
 """Linux extends it by a list of its own, of which a log has nothing."""
 
 
@@ -103,6 +106,10 @@ class _Verification:
             self.quote = parse_quote(signed_octets(self.evidence.message))
         except MalformedError as error:
             return failed("message", Status.MALFORMED, str(error))
+        key = self.ak.key.key
+        if isinstance(key, HashlessKey) and key.hash_alg == ALG.NULL:
+            # Nothing says it; what is signed is the digest, and its size tells which are possible.
+            self.hash_alg = _BY_SIZE.get(len(self.quote.pcr_digest), self.hash_alg)
         return passed("message", "a quote, with TPM_GENERATED_VALUE")
 
     def _nonce(self) -> Check:

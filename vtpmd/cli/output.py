@@ -12,9 +12,9 @@ import click
 from vtpmd.api import names, problems
 from vtpmd.api.codec import time_text
 from vtpmd.api.errors import ClientError
-from vtpmd.api.schema import InstanceInfo, KeySlot, ProviderInfo, SocketAccess, WorkerInfo
+from vtpmd.api.schema import InstanceInfo, KeySlot, Progress, ProviderInfo, SocketAccess, WorkerInfo
 from vtpmd.api.text import printable
-from vtpmd.client import Client
+from vtpmd.client import Client, Tell
 
 from . import files
 from .completion import INSTANCE
@@ -65,6 +65,7 @@ HAND_OVERS = {
     ),
 }
 """Whose a TPM is, in words."""
+_NARROWEST = 20
 _PEM = r"(-----(BEGIN|END) [A-Z0-9 ]+-----\n|[A-Za-z0-9+/=]{1,76}\n)+"
 _JSON_ASKED = "vtpmd.cli.as_json"
 
@@ -101,6 +102,28 @@ def demand_printable(*texts: str) -> None:
 def say(line: str, err: bool = False) -> None:
     """Print one line, on standard error if `err`; whatever is in it stays in this line."""
     click.echo(printable(line), err=err)
+
+
+def progress(as_json: bool) -> Tell | None:
+    """Shows a person at a terminal how far an operation on several instances is."""
+    return None if as_json or not sys.stderr.isatty() else _show_progress
+
+
+def _show_progress(told: Progress) -> None:
+    say(f"[{told.done}/{told.all}] {told.name}", err=True)
+
+
+def say_wrapped(first: str, text: str) -> None:
+    """Print a text behind `first`, and further lines below it where a terminal is too narrow."""
+    lines = [printable(text)]
+    if sys.stdout.isatty():
+        import shutil  # which take a moment to load
+        import textwrap
+
+        room = max(shutil.get_terminal_size().columns - len(first), _NARROWEST)
+        lines = textwrap.wrap(lines[0], room, break_long_words=False, break_on_hyphens=False)
+    for number, line in enumerate(lines):
+        say((first if number == 0 else " " * len(first)) + line)
 
 
 def show_pem(*texts: str) -> None:
@@ -283,6 +306,7 @@ def _worker_fields(worker: WorkerInfo) -> list[tuple[str, str]]:
         ("commands answered", str(worker.commands)),
         ("state generation", f"{worker.generation}, epoch {worker.epoch}"),
         ("storage", worker.storage),
+        ("failed tries", f"{worker.failed_tries}{', in lockout' if worker.lockout else ''}"),
         ("dropped", f"{worker.dropped_octets} octets, {worker.refused_descriptors} descriptors"),
         ("sandbox", sandbox or "off"),
     ]

@@ -1,6 +1,8 @@
 """What is wrong with instances, or may become so, as far as their reports say."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
+from types import MappingProxyType
 from typing import Final, NamedTuple
 
 from vtpmd import __version__
@@ -8,12 +10,17 @@ from vtpmd.api import names
 from vtpmd.api.schema import InstanceInfo
 
 from .finding import Check, Found, bad, ok, warning
+from .keys import ends
 
 
 class Inventory(NamedTuple):
-    """The instances that are looked at, with all that is known of each."""
+    """The instances that are looked at, with all that is known of each.
+
+    `ends`: when the first of an instance's EK certificates ends, by name.
+    """
 
     instances: Sequence[InstanceInfo]
+    ends: Mapping[str, datetime] = MappingProxyType({})
 
 
 def _states(inventory: Inventory) -> Iterator[Found]:
@@ -51,6 +58,16 @@ def _storage(inventory: Inventory) -> Iterator[Found]:
             )
 
 
+def _lockouts(inventory: Inventory) -> Iterator[Found]:
+    for info in inventory.instances:
+        if info.worker is not None and info.worker.lockout:
+            yield warning(
+                f"the TPM of {info.name} is in lockout after {info.worker.failed_tries} failed "
+                "authorizations: its machine may have no access to its keys",
+                f"find out who has tried; `vtpmctl da-reset {info.name}` lets it answer again",
+            )
+
+
 def _rollbacks(inventory: Inventory) -> Iterator[Found]:
     for info in inventory.instances:
         if info.rollback:
@@ -79,6 +96,11 @@ def _certificates(inventory: Inventory) -> Iterator[Found]:
                 f"the EK certificates of {info.name} are {info.certificates}",
                 f"`vtpmctl ek renew {info.name}`, or `ek import` those of a foreign authority",
             )
+        elif info.name in inventory.ends:
+            what, remedy = f"an EK certificate of {info.name}", f"`vtpmctl ek renew {info.name}`"
+            found = ends(what, inventory.ends[info.name], remedy)
+            if found.verdict != names.OK:
+                yield found
 
 
 def _versions(inventory: Inventory) -> Iterator[Found]:
@@ -93,6 +115,7 @@ def _versions(inventory: Inventory) -> Iterator[Found]:
 CHECKS: Final = (
     Check("instances", _states),
     Check("storage of instances", _storage),
+    Check("lockouts", _lockouts),
     Check("rollback of instances", _rollbacks),
     Check("shared identities", _identities),
     Check("EK certificates", _certificates),

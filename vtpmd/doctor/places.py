@@ -31,6 +31,9 @@ NO_SPACE: Final = 4 << 20
 _SHORTEST_NAME: Final = 8
 _LONGEST_NAME: Final = 64
 _DESCRIPTORS: Final = 4096
+_SWAPS: Final = Path("/proc/swaps")
+_LOCKED: Final = 4 << 20
+"""Octets that are enough to lock the keys of a thousand TPMs, a page each."""
 _SUFFIX: Final = ".sock.ctrl"
 
 
@@ -235,6 +238,20 @@ def _limits(_: Configuration) -> Found:
     return ok("as many open files as are needed are permitted")
 
 
+def _memory(_: Configuration) -> Found:
+    """Keys of TPMs that sleep are locked into memory, where that is permitted and there is swap."""
+    swaps = _SWAPS.read_text().splitlines()[1:]
+    limit = resource.getrlimit(resource.RLIMIT_MEMLOCK)[0]
+    if limit == resource.RLIM_INFINITY or limit >= _LOCKED or os.geteuid() == 0:
+        return ok("keys of TPMs that sleep are locked into memory")
+    if not swaps:
+        return ok("there is no swap space that keys could be written to")
+    return warning(
+        f"{limit >> 10} KiB may be locked into memory: keys of TPMs that sleep may be swapped out",
+        "set LimitMEMLOCK=8M in the unit, or encrypt the swap space, or go without",
+    )
+
+
 def _present(path: Path) -> Path:
     """The directory itself or the nearest one above it that is there."""
     return next(each for each in (path, *path.parents) if each.exists())
@@ -262,4 +279,5 @@ CHECKS: Final = (
     Check("audit log", _audit),
     Check("files", _files),
     Check("open files", _limits),
+    Check("locked memory", _memory),
 )

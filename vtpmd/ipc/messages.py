@@ -207,6 +207,8 @@ class StatusReply:
     this worker has answered: `responses` by class (`tally`), `latencies` how many within each bound
     and beyond, `busy` microseconds all together, `nv_writes` how often something was stored.
     `machine`: the process that has attached a data descriptor, or NO_NUMBER; 0: none.
+    `failed_tries`: authorizations that have failed and are not forgiven; `lockout`: so many that no
+    more are allowed, or lockoutAuth itself has failed.
     """
 
     uuid: UUID
@@ -233,6 +235,8 @@ class StatusReply:
     busy: int = 0
     nv_writes: int = 0
     machine: int = 0
+    failed_tries: int = 0
+    lockout: bool = False
 
 
 @dataclass(frozen=True)

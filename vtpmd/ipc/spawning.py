@@ -9,10 +9,17 @@ ExitKind = Literal["exited", "killed", "unknown"]
 
 @dataclass(frozen=True)
 class ZygoteReady:
-    """The engine is loaded: which profiles and PCR banks a TPM can be made with."""
+    """The engine is loaded: which profiles and PCR banks a TPM can be made with.
+
+    `state_version`, `state_fields`: the version of the encoded state and its fields (`Class.field`)
+    as this engine writes them; `retired_fields`: those that it reads besides.
+    """
 
     profiles: tuple[str, ...]
     pcr_banks: tuple[str, ...]
+    state_version: int = 0
+    state_fields: tuple[str, ...] = ()
+    retired_fields: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,8 @@
 """The DEKs of TPMs that sleep: where they lie while nobody needs them.
 
 In secret memory where the kernel has it, so that no defect of the kernel's that lets somebody read
-its memory shows them; otherwise only kept from being swapped out. On its way through this process,
-for the moments in which a message with it is read or sent, a DEK is where Python puts it.
+its memory shows them; otherwise only kept from being swapped out. A message with a DEK that is read
+or sent is where Python puts it, and stays there until that memory is used again.
 """
 
 from collections.abc import Iterator

@@ -2,6 +2,7 @@
 
 import trio
 
+from vtpmd import __version__
 from vtpmd.api import problems
 from vtpmd.api.problems import OperationError
 from vtpmd.storage.header import FORMAT_VERSION
@@ -9,7 +10,7 @@ from vtpmd.storage.record import ROLES
 from vtpmd.storage.state_file import FILE_SIZE
 from vtpmd.storage.wipe import wipe
 from vtpmd.supervisor.host import Host
-from vtpmd.supervisor.models import UnknownModelError, demand_known
+from vtpmd.supervisor.models import UnknownModelError, demand_known, unreadable
 from vtpmd.supervisor.refusals import refusals
 
 from .ticket import Ticket, TicketError, opened, sealed
@@ -47,6 +48,11 @@ async def demand_fit(host: Host, ticket: Ticket) -> None:
         demand_known(models, ticket.metadata.profile, ticket.metadata.pcr_banks)
     except UnknownModelError as error:
         raise _unfit(f"this vtpmd has no such TPM: {error}") from None
+    if (reason := unreadable(models, ticket.state_version, ticket.state_fields)) is not None:
+        raise _unfit(
+            f"vtpmd {ticket.vtpmd} writes its state with {reason}; this is vtpmd {__version__}, "
+            "upgrade it first"
+        )
     if room < ROOM:
         raise _unfit(f"the state directory has space for {room} octets, {ROOM} may be needed")
 

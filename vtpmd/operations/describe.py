@@ -136,6 +136,8 @@ def _worker_info(pid: int, status: StatusReply) -> WorkerInfo:
         storage=status.storage,
         sandbox=status.sandbox,
         dropped_octets=status.dropped_octets,
+        failed_tries=status.failed_tries,
+        lockout=status.lockout,
         refused_descriptors=status.refused_descriptors,
         epoch=status.epoch,
         declared=status.declared,

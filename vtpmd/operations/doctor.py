@@ -1,5 +1,8 @@
 """Doctor: what is wrong with the host as the daemon sees it, with its keys, and with instances."""
 
+from datetime import datetime
+from uuid import UUID
+
 import trio
 
 from vtpmd.api.schema import Diagnosis, Finding, InstanceInfo
@@ -22,14 +25,14 @@ async def doctor(fleet: Fleet) -> Diagnosis:
     findings = await trio.to_thread.run_sync(examine, places.CHECKS, configuration)
     findings += await keys.judge(fleet.host.keys, fleet)
     findings += await _of_authority(fleet)
-    findings += _of_instances(await _described(fleet, list(fleet)))
+    findings += await _of_instances(fleet, await _described(fleet, list(fleet)))
     return Diagnosis(findings=tuple(findings))
 
 
 async def doctor_instance(fleet: Fleet, name: str) -> Diagnosis:
     """What can be said of one instance, and of the key provider it needs. Raises OperationError."""
     instance = fleet.find(name)
-    findings = _of_instances([await describe(fleet, instance)])
+    findings = await _of_instances(fleet, [await describe(fleet, instance)])
     provider = instance.metadata.provider
     about = [
         each
@@ -39,8 +42,27 @@ async def doctor_instance(fleet: Fleet, name: str) -> Diagnosis:
     return Diagnosis(findings=(*findings, *about))
 
 
-def _of_instances(described: list[InstanceInfo]) -> list[Finding]:
-    return examine(instances.CHECKS, instances.Inventory(described))
+async def _of_instances(fleet: Fleet, described: list[InstanceInfo]) -> list[Finding]:
+    ends = await _certificate_ends(fleet, described)
+    return examine(instances.CHECKS, instances.Inventory(described, ends))
+
+
+async def _certificate_ends(fleet: Fleet, described: list[InstanceInfo]) -> dict[str, datetime]:
+    """When the first certificate of each instance ends that was given to it last, by name."""
+    try:
+        ledger = await fleet.host.identities.ledger()
+    except (PkiError, StorageError):
+        return {}  # that is told of the own authority
+    ends = {}
+    for info in described:
+        newest = {each.kind: each.not_after for each in ledger.given(_identity(fleet, info))}
+        if newest and info.certificates == "valid":
+            ends[info.name] = min(newest.values())
+    return ends
+
+
+def _identity(fleet: Fleet, info: InstanceInfo) -> UUID:
+    return fleet.find(str(info.uuid)).metadata.identity
 
 
 async def _of_authority(fleet: Fleet) -> list[Finding]:

@@ -26,6 +26,7 @@ async def metrics(fleet: Fleet) -> bytes:
     states: Counter[str] = Counter(dict.fromkeys((*names.STATES, _ASLEEP), 0))
     handovers: Counter[str] = Counter({names.LENT: 0, names.AWAY: 0})
     processes = []
+    in_lockout = 0
     commands: dict[tuple[str, ...], float] = {}
     for number, instance in enumerate(fleet):
         if number % _SLICE == 0:
@@ -35,6 +36,7 @@ async def metrics(fleet: Fleet) -> bytes:
             handovers[instance.metadata.handover] += 1
         if (worker := instance.worker) is not None:
             processes.append(worker.pid)
+            in_lockout += worker.lockout
             worker.inquire()
         commands |= _of_instance(instance)
     memory = await trio.to_thread.run_sync(lambda: [private_memory(pid) for pid in processes])
@@ -46,6 +48,12 @@ async def metrics(fleet: Fleet) -> bytes:
             "Instances whose state was read and that may go on elsewhere.",
             ("handover",),
             _labelled(handovers),
+        ),
+        Gauge(
+            "instances_in_lockout",
+            "Instances awake whose TPM allows no more tries of authorizations.",
+            (),
+            {(): in_lockout},
         ),
         Gauge("workers", "Worker processes.", (), {(): len(memory)}),
         Gauge("worker_memory_bytes", "Memory that is the workers' own.", (), {(): sum(memory)}),

@@ -47,7 +47,16 @@ async def ticket(fleet: Fleet, name: str) -> bytes:
 async def _written(host: Host, metadata: Metadata, state: Envelope) -> bytes:
     certificates = await trio.to_thread.run_sync(settle, host.registry, metadata.uuid)
     ledger = await host.identities.told(metadata.identity, certificates)
-    made = Ticket(metadata, certificates, ledger, state.header.dek_id, state.slots)
+    engine = await host.zygote.models()
+    made = Ticket(
+        metadata,
+        certificates,
+        ledger,
+        state.header.dek_id,
+        state.slots,
+        engine.state_version,
+        engine.state_fields,
+    )
     provider = host.keys.choose(primary(state.slots).provider)
     key = await host.keys.fresh(metadata.uuid, provider, TICKET)
     try:

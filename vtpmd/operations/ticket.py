@@ -6,7 +6,8 @@ or can ask for one, so a ticket is the word of a daemon that shares the KEK. Wha
 canonical CBOR::
 
     { 1: version, 2: meta.json, 3: EK certificates in PEM, 4: entries of the ledger,
-      5: id of the DEK, 6: [slot, …], 7: format version of the state, 8: version of vtpmd }
+      5: id of the DEK, 6: [slot, …], 7: format version of the state files, 8: version of vtpmd,
+      9: version of the TPM's state, 10: [field of it, …] }
 
 Nothing in it is a secret that its key slots don't protect. Its version is the first thing that is
 looked at; a later one is refused.
@@ -31,8 +32,9 @@ from vtpmd.supervisor.metadata import MAX_PUBLIC_FILE, Metadata, MetadataError
 
 VERSION = 1
 MAX_LEDGER = 1 << 20
-_KEYS = range(1, 9)
-_VERSION, _META, _CERTIFICATES, _LEDGER, _DEK_ID, _SLOTS, _FORMAT, _VTPMD = _KEYS
+_KEYS = range(1, 11)
+_VERSION, _META, _CERTIFICATES, _LEDGER, _DEK_ID, _SLOTS, _FORMAT, _VTPMD, _STATE, _FIELDS = _KEYS
+_MAX_FIELDS = range(2001)
 
 
 class TicketError(Exception):
@@ -43,8 +45,9 @@ class TicketError(Exception):
 class Ticket:
     """An instance as its source knows it: metadata, EK certificates, the ledger's entries.
 
-    `dek_id` and `slots`: the key of its state, wrapped; `format`: the state's format version;
-    `vtpmd`: the version of the daemon that wrote the ticket.
+    `dek_id` and `slots`: the key of its state, wrapped; `state_version` and `state_fields`: how
+    the source's engine writes it; `format`: how its state files are; `vtpmd`: the version of the
+    daemon that wrote the ticket.
     """
 
     metadata: Metadata
@@ -52,6 +55,8 @@ class Ticket:
     ledger: Sequence[Entry]
     dek_id: bytes
     slots: tuple[Slot, ...]
+    state_version: int
+    state_fields: tuple[str, ...]
     format: int = FORMAT_VERSION
     vtpmd: str = __version__
 
@@ -73,6 +78,8 @@ class Ticket:
                 _SLOTS: [slot.to_cbor() for slot in self.slots],
                 _FORMAT: self.format,
                 _VTPMD: self.vtpmd,
+                _STATE: self.state_version,
+                _FIELDS: list(self.state_fields),
             }
         )
 
@@ -118,6 +125,8 @@ def _decode(content: bytes, uuid: UUID) -> Ticket:
         ledger=decode_all(cbor.octets(stated[_LEDGER], range(MAX_LEDGER + 1)), "its ledger"),
         dek_id=cbor.octets(stated[_DEK_ID]),
         slots=tuple(map(Slot.from_cbor, slots)),
+        state_version=cbor.uint(stated[_STATE]),
+        state_fields=tuple(map(_field, cbor.array(stated[_FIELDS], _MAX_FIELDS))),
         format=cbor.uint(stated[_FORMAT]),
         vtpmd=_version(stated[_VTPMD]),
     )
@@ -127,6 +136,13 @@ def _version(value: object) -> str:
     text = cbor.text(value)
     if len(text) > 64 or not text.isprintable():
         raise cbor.malformed("it names no version of vtpmd")
+    return text
+
+
+def _field(value: object) -> str:
+    text = cbor.text(value)
+    if len(text) > 128 or not text.isprintable():
+        raise cbor.malformed("it names no field of a state")
     return text
 
 

@@ -67,6 +67,7 @@ class StateFile:
         self._current: Record | None = None
         self.settled = False
         """Whether the current record is known to be durable."""
+        self._blank = False  # both places were cleared, the newer one durably if `settled`
         self._capacity = 0
         self.shortage: str | None = None
         """Why the last `reserve` returned False."""
@@ -87,6 +88,7 @@ class StateFile:
         )
         self._current = next(accepted, ours[0])
         self.settled = False
+        self._blank = len(ours) == 2 and not any(record.content for record in ours)
         condition: Condition = "damaged" if reason else "whole" if len(ours) == 2 else "interrupted"
         return Loaded(self._current.content or None, condition, reason)
 
@@ -116,13 +118,16 @@ class StateFile:
 
         Both places are overwritten, all of what they held: decay of one can't bring back what was
         cleared, nor an old key open it. So is what could not be loaded, for nobody wants it any
-        more.
+        more. A file that is empty already costs nothing, but for the first time after `load`.
         """
         if self._current is None:
             self._current = Record(self._homes[1], 0, b"")
+        blank = self._blank
         self.settle()
-        for _ in self._homes:
-            self._replace(b"", wiping=True)
+        if not blank:
+            for _ in self._homes:
+                self._replace(b"", wiping=True)
+        self._blank = True
 
     def reserve(self, size: int) -> bool:
         """Make sure that saves of up to `size` octets find their space already allocated.
@@ -164,6 +169,7 @@ class StateFile:
     def _write(self, record: Record, wiping: bool = False) -> None:
         """Write a record in its place; `wiping`: over all of the one that is there."""
         data, offset = record.encode(), record.home.place * PLACE_SIZE
+        self._blank = False  # a write that fails may have left something, too
         try:
             if wiping:
                 data = data.ljust(size(self._device.read(offset, HEAD_SIZE)), b"\0")

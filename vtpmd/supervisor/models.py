@@ -1,6 +1,6 @@
-"""Which TPMs can be made: what a request names is held against what the zygote reported."""
+"""Which TPMs can be made and read: what is named is held against what the zygote reported."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 from vtpmd.ipc.messages import ZygoteReady
 
@@ -13,6 +13,24 @@ def demand_known(models: ZygoteReady, profile: str, pcr_banks: Sequence[str]) ->
     """Raise UnknownModelError unless profile and PCR banks are among `models`."""
     for setting, reason in unknown_models(models, profile, pcr_banks):
         raise UnknownModelError(f"{setting}: {reason}")
+
+
+def unreadable(models: ZygoteReady, version: int, fields: Collection[str]) -> str | None:
+    """Why `models`' engine can't read a state of this version with these fields; None if it can.
+
+    The rule is that of the engine, which refuses a state of a newer version and unknown fields of
+    what it knows (`vtpmd/tpm/schema.py`).
+    """
+    if version > models.state_version:
+        return f"version {version}, and version {models.state_version} is the newest that it reads"
+    known = {*models.state_fields, *models.retired_fields}
+    classes = {_class(name) for name in known}
+    unknown = sorted(name for name in set(fields) - known if _class(name) in classes)
+    return f"the unknown fields {', '.join(unknown)}" if unknown else None
+
+
+def _class(name: str) -> str:
+    return name.partition(".")[0]
 
 
 def unknown_models(

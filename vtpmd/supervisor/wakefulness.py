@@ -5,7 +5,7 @@ import trio
 from vtpmd.ipc.messages import Admitted
 
 from .access import Grant
-from .errors import WorkerEndedError
+from .errors import WorkerEndedError, WorkerSilentError
 from .refusals import EXPECTED
 from .serving import Serving
 from .worker import LOOK_TIMEOUT, Worker
@@ -36,6 +36,8 @@ async def _hears(worker: Worker, grant: Grant) -> bool:
     try:
         with trio.move_on_after(LOOK_TIMEOUT):
             await worker.ask(grant.order, Admitted)
+    except WorkerSilentError:
+        pass  # it hangs, and has not ended: whoever asks it something is told so
     except WorkerEndedError:
         return False
     except EXPECTED:

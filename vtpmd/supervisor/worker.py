@@ -86,6 +86,7 @@ class Worker:
         "counts",
         "fresh",
         "incoming",
+        "lockout",
         "machine",
         "on_unwrap",
         "pid",
@@ -99,6 +100,8 @@ class Worker:
         self.strange = strange
         self.incoming = False
         """Whether it was told to wait for a TPM."""
+        self.lockout = False
+        """Whether its TPM is in lockout, as it said last."""
         self.machine = 0
         """Who has attached a data descriptor, as it said last (`StatusReply`)."""
         self.counts: Counts | None = None
@@ -194,6 +197,7 @@ class Worker:
             self._storage = printable(message.storage[:MAX_TROUBLE])
             self.counts = Counts.of(message)
             self.machine = process(message.machine)
+            self.lockout = message.lockout
         if isinstance(message, UnwrapKey):
             if self.on_unwrap is not None:
                 self.on_unwrap(self, message)

@@ -51,20 +51,17 @@ class SessionUse:
         """Whether a TPMA_SESSION bit is SET."""
         return bool(self.attributes & attribute)
 
-    @property
     def is_password(self) -> bool:
         """Whether the policy requires the authValue in the clear instead of an HMAC."""
         policy = self.session.policy
         return policy is not None and policy.password_needed and self.entity is not None
 
-    @property
     def hmac_key(self) -> bytes:
         """sessionKey, and authValue if it has to be proven (Part 1, 16.6.5)."""
         if self.proves_auth_value and self.entity is not None:
             return self.session.session_key + self.entity.auth_value
         return self.session.session_key
 
-    @property
     def encryption_key(self) -> bytes:
         """sessionValue, which includes authValue whether it is proven or not (Part 1, 18.1)."""
         if self.entity is not None:
@@ -110,7 +107,6 @@ class Call:
     """The response's parameter area."""
     _request: Request | None = None
 
-    @property
     def framing_size(self) -> int:
         """The most octets of the response that are neither handle nor parameters."""
         if not self.has_sessions:
@@ -120,7 +116,6 @@ class Call:
             size += len(use.session.nonce_tpm) + digest_size(use.session.auth_hash)
         return size
 
-    @property
     def request(self) -> Request:
         """What sessions and audits protect: the parameters are those received, still encrypted."""
         if self._request is None:

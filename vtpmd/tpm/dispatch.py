@@ -89,10 +89,10 @@ def parse_handles(tpm: Tpm, call: Call) -> None:
 def prepare_audit(tpm: Tpm, call: Call) -> None:
     """Take the cpHashes for audits, before the action can change the Names in them."""
     if call.auditing is not None:
-        call.request.cp_hash(call.auditing.session.auth_hash)
+        call.request().cp_hash(call.auditing.session.auth_hash)
     if audit.is_audited(tpm, call.spec.code):
         call.audit_alg = audit.begin(tpm, call.spec.code)
-        call.request.cp_hash(call.audit_alg)
+        call.request().cp_hash(call.audit_alg)
 
 
 def parse_parameters(tpm: Tpm, call: Call) -> None:
@@ -106,7 +106,7 @@ def run_action(tpm: Tpm, call: Call) -> None:
     """Call the action; marshal what it returns."""
     spec = call.spec
     ends_orderly = tpm.permanent.orderly is not None and power.ends_orderly(tpm, spec)
-    tpm.response_room = tpm.buffer_size - call.framing_size
+    tpm.response_room = tpm.buffer_size - call.framing_size()
     try:
         result = spec.action(tpm, *call.handles, *call.arguments)
     except TpmError as error:

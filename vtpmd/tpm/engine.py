@@ -16,7 +16,7 @@ from .core import countdown, dictionary_attack, pcrs, power
 from .crypto.hashes import HASHES
 from .crypto.resumable import ResumableHash
 from .defect import describe
-from .facts import Facts, bank_names, facts_of, profile_names, rsa_key_sizes
+from .facts import Facts, bank_names, facts_of, profile_names, rsa_key_sizes, state_format
 from .identity import EndorsementKey, IdentityError
 from .manufacture import manufacture
 from .naming import command_name, response_name
@@ -48,6 +48,7 @@ __all__ = [
     "refusal",
     "response_name",
     "rsa_key_sizes",
+    "state_format",
 ]
 
 StartupType = Literal["clear", "state"]

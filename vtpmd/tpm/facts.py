@@ -5,6 +5,9 @@ from dataclasses import dataclass
 from .core.properties import FIRMWARE_VERSION, MANUFACTURER
 from .crypto.hashes import HASHES
 from .profile import PROFILES, Profile
+from .schema import field_names, retired_names
+from .snapshot import VERSION
+from .state import StoredState, SuspendedState
 from .wire.constants import ALG, SPEC_FAMILY, SPEC_LEVEL, SPEC_VERSION
 
 
@@ -25,6 +28,16 @@ class Facts:
     rsa_key_sizes: tuple[int, ...]
     camellia_key_sizes: tuple[int, ...]
     profile: str
+
+
+@dataclass(frozen=True, slots=True)
+class StateFormat:
+    """The version of the encoded state, its fields (`Class.field`) as this version writes them, and
+    those of older states that it reads and passes over."""
+
+    version: int
+    fields: tuple[str, ...]
+    retired: tuple[str, ...]
 
 
 def facts_of(profile: Profile) -> Facts:
@@ -57,3 +70,12 @@ def rsa_key_sizes() -> tuple[int, ...]:
     """The sizes in bits of the RSA keys that a TPM of any profile can have."""
     sizes = frozenset().union(*(profile.rsa_key_bits for profile in PROFILES.values()))
     return tuple(sorted(sizes))
+
+
+def state_format() -> StateFormat:
+    """How permanent and volatile state are encoded."""
+    return StateFormat(
+        version=VERSION,
+        fields=tuple(sorted(field_names(StoredState) | field_names(SuspendedState))),
+        retired=tuple(sorted(retired_names())),
+    )

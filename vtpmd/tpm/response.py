@@ -47,7 +47,7 @@ def frame_response(tpm: Tpm, call: Call) -> bytes:
 
 def _encrypt_parameter(call: Call, use: SessionUse) -> None:
     call.response = sessions.encrypt_parameter(
-        use.session, use.encryption_key, use.nonce_caller, call.response
+        use.session, use.encryption_key(), use.nonce_caller, call.response
     )
 
 
@@ -55,13 +55,13 @@ def _audit_session(tpm: Tpm, call: Call, use: SessionUse) -> None:
     """Extend the digest of session audit (Part 1, 17.1)."""
     alg = use.session.auth_hash
     restart = use.has(TPMA_SESSION.AUDIT_RESET)
-    hashes = call.request.cp_hash(alg), _rp_hash(call, alg)
+    hashes = call.request().cp_hash(alg), _rp_hash(call, alg)
     audit.extend_session(tpm, use.session, *hashes, restart=restart)
 
 
 def _audit_command(tpm: Tpm, call: Call, alg: int) -> None:
     """Extend the digest of command audit (Part 1, clause 32)."""
-    audit.extend(tpm, alg, call.request.cp_hash(alg), _rp_hash(call, alg))
+    audit.extend(tpm, alg, call.request().cp_hash(alg), _rp_hash(call, alg))
 
 
 def _rp_hash(call: Call, alg: int) -> bytes:
@@ -72,7 +72,10 @@ def _rp_hash(call: Call, alg: int) -> bytes:
 def _acknowledgments(tpm: Tpm, call: Call) -> bytes:
     if not call.sessions:
         return _PASSWORD_ACKNOWLEDGMENT * len(call.uses)
-    return b"".join([_acknowledge(tpm, call, use) for use in call.uses])
+    acknowledgments = b""
+    for use in call.uses:
+        acknowledgments += _acknowledge(tpm, call, use)
+    return acknowledgments
 
 
 def _acknowledge(tpm: Tpm, call: Call, use: PasswordUse | SessionUse) -> bytes:
@@ -95,9 +98,9 @@ def _acknowledge(tpm: Tpm, call: Call, use: PasswordUse | SessionUse) -> bytes:
 
 
 def _hmac(call: Call, use: SessionUse, attributes: int) -> bytes:
-    if use.is_password:
+    if use.is_password():
         return b""
-    session, key = use.session, use.hmac_key
+    session, key = use.session, use.hmac_key()
     if use.lacks_hmac(key):
         return b""
     rp_hash = _rp_hash(call, session.auth_hash)

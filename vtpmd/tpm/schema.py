@@ -72,6 +72,18 @@ def schema_of(cls: type) -> bytes:
     return cbor.encode({found.__name__: list(_stored_fields(found)) for found in _reachable(cls)})
 
 
+def field_names(cls: type) -> frozenset[str]:
+    """The fields of a dataclass and of those in it, as this version writes them: `Class.field`."""
+    return frozenset(
+        f"{found.__name__}.{name}" for found in _reachable(cls) for name in _stored_fields(found)
+    )
+
+
+def retired_names() -> frozenset[str]:
+    """Fields that are read and no longer written, likewise."""
+    return frozenset(f"{name}.{field}" for name, gone in RETIRED.items() for field in gone)
+
+
 @cache
 def writer(cls: type) -> Callable[[Any], bytes]:
     """A function that encodes a dataclass, as `reader` of `schema_of` reads it once decoded."""

@@ -162,7 +162,7 @@ def _check_session(tpm: Tpm, call: Call, use: SessionUse, role: Auth) -> None:
     if session.is_da_bound:
         dictionary_attack.begin_use(tpm, is_lockout=session.is_lockout_bound)
     if use.entity is not None:
-        use.proves_auth_value = authorize(tpm, call.request, use.entity, role, session)
+        use.proves_auth_value = authorize(tpm, call.request(), use.entity, role, session)
     elif not use.has(EXTRA_USE):
         raise TpmError(RC.ATTRIBUTES)
     proven = _is_proven(call, use)
@@ -171,15 +171,15 @@ def _check_session(tpm: Tpm, call: Call, use: SessionUse, role: Auth) -> None:
 
 def _is_proven(call: Call, use: SessionUse) -> bool:
     session = use.session
-    if use.entity is not None and use.is_password:
+    if use.entity is not None and use.is_password():
         return sessions.is_auth_value(use.entity.auth_value, use.proof)
-    key = use.hmac_key
+    key = use.hmac_key()
     if use.lacks_hmac(key):
         return True
     expected = sessions.hmac_of(
         session,
         key,
-        call.request.cp_hash(session.auth_hash),
+        call.request().cp_hash(session.auth_hash),
         use.nonce_caller,
         session.nonce_tpm,
         _other_nonces(call, use),
@@ -216,7 +216,7 @@ def decrypt_parameter(call: Call, use: SessionUse) -> None:
     """Decrypt the first parameter (Part 3, 5.7); `request` keeps what was received."""
     try:
         parameters = sessions.decrypt_parameter(
-            use.session, use.encryption_key, use.nonce_caller, call.request.parameters
+            use.session, use.encryption_key(), use.nonce_caller, call.request().parameters
         )
     except TpmError as error:
         raise error.session(call.uses.index(use) + 1) from None

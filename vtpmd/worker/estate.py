@@ -104,7 +104,7 @@ class Estate:
         command that comes then stores it as it is.
         """
         execution = self._instance.execution
-        if execution.possession.certain and execution.engine.shutdown_needed:
+        if execution.possession.certain() and execution.engine.shutdown_needed:
             execution.possession.resting = True
             execution.state.save(execution.permanent(at_rest=True))
 

@@ -91,8 +91,10 @@ class Execution:
             if command == PROBE:  # any answer will do, and the guest's Shutdown stays in force
                 return refusal(RC.FAILURE)
             connection.begun = True
-        if not self.possession.certain and (refused := self.possession.claim(command, connection)):
-            return refused
+        if not self.possession.certain():
+            refused = self.possession.claim(command, connection)
+            if refused is not None:
+                return refused
         if self.state.reserve() is not self._space:
             self.check_space()
         return None

@@ -79,7 +79,6 @@ class Possession:
         """Whether the engine in use only stands in for a TPM."""
         return bool(self.absent)
 
-    @property
     def certain(self) -> bool:
         """Whether the TPM is ours and what is in use is what is stored as our own."""
         return (
@@ -104,7 +103,7 @@ class Possession:
 
     def demand(self, connection: Connection | None = None) -> None:
         """The same for what is no TPM command. Raises ControlError."""
-        if not self.certain and self.claim(b"", connection) is not None:
+        if not self.certain() and self.claim(b"", connection) is not None:
             raise ControlError(Result.FAIL)
 
     def demand_back(self, header: Header) -> None:

@@ -93,7 +93,7 @@ class Power:
         Not where it is uncertain whether this TPM may be used here. Returns the response code of
         TPM2_Startup. Raises ControlError as `init` does.
         """
-        if not self._execution.possession.certain:
+        if not self._execution.possession.certain():
             self._execution.report("startup-refused", "its state has been read or received")
             return RC.SUCCESS
         resumed = self._execution.state.load_volatile() is not None

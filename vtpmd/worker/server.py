@@ -118,6 +118,8 @@ class Server:
             busy=execution.tally.nanoseconds // 1000,
             nv_writes=execution.tally.nv_writes,
             machine=self._ownership.machine,
+            failed_tries=execution.engine.failed_tries,
+            lockout=execution.engine.in_lockout,
         )
 
     def resume(self, use: Suspended, clients: Sequence[socket.socket]) -> None:

@@ -25,7 +25,7 @@ from vtpmd.ipc.rules import Side, State
 from vtpmd.linux import merging, oom
 from vtpmd.linux.descriptors import close_fds
 from vtpmd.linux.streams import silence_streams
-from vtpmd.tpm.engine import bank_names, compile_ahead, profile_names
+from vtpmd.tpm.engine import bank_names, compile_ahead, profile_names, state_format
 
 from . import immortal, layout, process, seccomp, serving_lock
 from .blanks import Blanks
@@ -59,7 +59,7 @@ def main(arguments: Sequence[str]) -> int:
     silence_streams()
     channel = Channel(sock, Side.ZYGOTE, State.WARMING)
     try:
-        channel.send(ZygoteReady(profile_names(), bank_names()))
+        channel.send(_engine())
         channel.meet()  # what is readable from now on is an order
     except ChannelClosedError:
         return 0
@@ -98,6 +98,11 @@ def _added(blanks: Blanks) -> bool:
     except OSError:
         return False
     return True
+
+
+def _engine() -> ZygoteReady:
+    state = state_format()
+    return ZygoteReady(profile_names(), bank_names(), state.version, state.fields, state.retired)
 
 
 def _warm() -> Rehearsal:

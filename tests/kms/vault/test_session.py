@@ -7,6 +7,7 @@ from uuid import uuid4
 
 import pytest
 import trio
+from cryptography import x509
 
 from tests.kms.certificates import Authority, Pair
 from tests.kms.reasons import reason
@@ -103,7 +104,10 @@ async def test_login_with_a_certificate(bao: Bao, opened: Opener, authority: Aut
     provider = opened(bao, key_name="vtpmd", auth=by_certificate(pair, role="vtpmd"))
     slot = await provider.wrap(DEK, CONTEXT)
     assert await provider.unwrap(slot, CONTEXT) == DEK
-    assert (await provider.describe())["auth"] == "cert"
+    description = await provider.describe()
+    assert description["auth"] == "cert"
+    certificate = x509.load_pem_x509_certificate(pair.certificate.read_bytes())
+    assert description["certificate_expires"] == certificate.not_valid_after_utc.isoformat()
 
 
 async def test_replaced_certificate_is_used_for_the_next_login(

@@ -2,8 +2,10 @@
 
 import hashlib
 import os
+from typing import cast
 
 import pytest
+from cryptography.exceptions import InternalError
 from dilithium_py.ml_dsa import (
     HASH_ML_DSA_44_WITH_SHA512,
     HASH_ML_DSA_65_WITH_SHA512,
@@ -14,6 +16,7 @@ from dilithium_py.ml_dsa import (
 )
 
 from vtpmd.tpm.crypto import mldsa
+from vtpmd.tpm.rc import RC, TpmError
 from vtpmd.tpm.wire.constants import ALG, MLDSA_PARMS
 
 PURE = {
@@ -116,3 +119,15 @@ def test_the_hash_is_in_what_is_signed() -> None:
     tr = hashlib.shake_256(public).digest(64)
     expected = hashlib.shake_256(tr + b"\1\3abc" + oid + digest).digest(64)
     assert mldsa.mu_of_digest(public, b"abc", ALG.SHA384, digest) == expected
+
+
+def test_a_signature_that_does_not_come_about() -> None:
+    """Errata 1, 2.4. FIPS 204 lets OpenSSL give up; no key is known with which it does."""
+
+    class Rejecting:
+        def sign_mu(self, mu: bytes) -> bytes:
+            raise InternalError("rejected too often", [])
+
+    with pytest.raises(TpmError) as caught:
+        mldsa.sign(cast(mldsa.PrivateKey, Rejecting()), bytes(64))
+    assert caught.value.code == RC.NO_RESULT

@@ -16,7 +16,7 @@ from vtpmd.api.problems import FORBIDDEN
 from vtpmd.api.schema import Diagnosis, Finding
 
 from ..completion import INSTANCE
-from ..output import HINTS, client, json_option, say, show_json
+from ..output import HINTS, client, json_option, say, say_wrapped, show_json
 
 _TIMEOUT = 120.0
 
@@ -104,8 +104,8 @@ def _status(finding: Finding) -> int:
 def _show(findings: tuple[Finding, ...]) -> None:
     width = max((len(each.verdict) for each in findings), default=0)
     for each in findings:
-        say(f"{each.verdict:<{width}}  {each.check}: {each.reason}")
+        say_wrapped(f"{each.verdict:<{width}}  ", f"{each.check}: {each.reason}")
         if each.remedy:
-            say(f"{'':<{width}}  → {each.remedy}")
+            say_wrapped(f"{'':<{width}}  → ", each.remedy)
     if not findings:
         say("there is nothing to look at")

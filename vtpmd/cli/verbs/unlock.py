@@ -8,7 +8,7 @@ from vtpmd.api.errors import problem_of
 from vtpmd.api.schema import UnlockRequest
 
 from ..completion import PROVIDER
-from ..output import client, json_option, say, show_json, some_names_argument, state_line
+from ..output import client, json_option, progress, say, show_json, some_names_argument, state_line
 from ..several import one_or_each
 
 
@@ -29,7 +29,7 @@ def command(names: tuple[str, ...], everything: bool, provider: str | None, as_j
     if names:
         one_or_each(names, client().unlock, state_line, "instances" if as_json else None)
         return
-    result = client().unlock_all(UnlockRequest(provider=provider))
+    result = client().unlock_all(UnlockRequest(provider=provider), progress(as_json))
     if as_json:
         show_json(result.document)
     else:

@@ -7,7 +7,7 @@ import click
 from vtpmd.api.errors import problem_of
 from vtpmd.api.schema import Upgraded
 
-from ..output import client, json_option, say, show_json, some_names_argument
+from ..output import client, json_option, progress, say, show_json, some_names_argument
 from ..several import one_or_each
 
 
@@ -27,7 +27,7 @@ def command(names: tuple[str, ...], everything: bool, as_json: bool) -> None:
     if names:
         one_or_each(names, client().upgrade, _line, "upgraded" if as_json else None)
         return
-    results = client().upgrade_all()
+    results = client().upgrade_all(progress(as_json))
     if as_json:
         show_json(results.document)
     else:

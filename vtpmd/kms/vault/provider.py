@@ -94,6 +94,7 @@ class VaultProvider:
 
     async def describe(self) -> dict[str, Any]:
         """Name, type, server, login, and how its keys are used; the shared key's versions."""
+        expiry = await self._session.certificate_expires()
         description: dict[str, Any] = {
             "name": self.name,
             "type": self.type,
@@ -101,6 +102,7 @@ class VaultProvider:
             "auth": self._session.method,
             "mount": self._mount,
             "key_scope": "shared" if self._shared_key else "instance",
+            **({} if expiry is None else {"certificate_expires": expiry.isoformat()}),
         }
         if self._shared_key is None:
             return {**description, "key_prefix": self._key_prefix}

@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
+from datetime import datetime
 from typing import Any
 
 import httpx2
@@ -85,6 +86,11 @@ class Server:
                     return self._judge(status, answered, content)
                 finally:
                     wipe(content)
+
+    async def certificate_expires(self) -> datetime | None:
+        """When our client certificate ends, if we have one. Raises KeyUnavailableError."""
+        with self._explained():
+            return await trio.to_thread.run_sync(self._credentials.expiry)
 
     async def reopen(self) -> None:
         """Make the next request open a new connection, for which the TLS files are read again."""

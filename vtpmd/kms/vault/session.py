@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 
 import trio
@@ -47,6 +48,10 @@ class Session:
                 raise
         token = await self._current(instead_of=token)
         return await self._server.ask(method, path, token.value, body)
+
+    async def certificate_expires(self) -> datetime | None:
+        """As `Server.certificate_expires`."""
+        return await self._server.certificate_expires()
 
     async def aclose(self) -> None:
         """Close the connections; the token stays valid until it expires."""

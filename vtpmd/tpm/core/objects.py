@@ -8,7 +8,8 @@ from ..wire.constants import ALG, HT
 from ..wire.objects import TPMT_PUBLIC, TPMT_SENSITIVE
 from .names import object_name, qualified_name
 
-_FIRST_TRANSIENT = HT.TRANSIENT << 24
+_SLOTS = frozenset((HT.TRANSIENT << 24) + slot for slot in range(MAX_LOADED_OBJECTS))
+"""The handles of transient objects."""
 # Looking up a member of an Enum takes 0.1 µs in Python 3.11: what loads objects needs these.
 _NO_ALGORITHM, _KEYEDHASH = int(ALG.NULL), int(ALG.KEYEDHASH)
 STORAGE = TPMA_OBJECT.RESTRICTED | TPMA_OBJECT.DECRYPT
@@ -72,8 +73,7 @@ def require_slot(tpm: Tpm) -> None:
 def add(tpm: Tpm, loaded: LoadedObject) -> int:
     """Put an object into a slot and return its handle. RC.OBJECT_MEMORY."""
     require_slot(tpm)
-    slots = range(_FIRST_TRANSIENT, _FIRST_TRANSIENT + MAX_LOADED_OBJECTS)
-    loaded.handle = next(handle for handle in slots if handle not in tpm.volatile.objects)
+    loaded.handle = min(_SLOTS.difference(tpm.volatile.objects))
     tpm.volatile.objects[loaded.handle] = loaded
     return loaded.handle
 

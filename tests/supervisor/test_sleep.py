@@ -3,16 +3,16 @@
 import errno
 import hashlib
 import os
-import resource
 import signal
-import socket
-from collections.abc import AsyncIterator, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import AsyncIterator
+from contextlib import ExitStack
+from uuid import UUID
 
 import pytest
 import trio
 import trio.testing
 
+from tests.faults.limits import starved
 from tests.keeper.harness import readable
 from tests.operations.steps import there, wanted
 from tests.operations.test_upgrade import attached, frozen, pid_of, started
@@ -30,6 +30,7 @@ from vtpmd.operations.rekey import rekey
 from vtpmd.operations.stop import stop
 from vtpmd.operations.upgrade import upgrade, upgrade_all
 from vtpmd.supervisor import keeper_offers, keeper_process, serving_lock
+from vtpmd.supervisor.zygote import SpawnError, WorkerProcess
 
 IDLE = 0.3
 STOPS = 20  # seconds, of which a stop takes a part of one
@@ -341,6 +342,38 @@ async def test_what_slept_waits_for_its_key_where_the_keeper_ends(dormitory: Sta
         assert (await pcr(dormitory.fleet, "web1")).banks["sha256"][16] == value
 
 
+async def test_what_slept_waits_for_a_worker_where_the_keeper_ends(
+    dormitory: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The host can't fork just now: that costs nobody what the TPM has in memory."""
+    info = await create(dormitory.fleet, wanted("web1"))
+    instance, zygote = dormitory.fleet.find("web1"), dormitory.host.zygote
+    spawn = zygote.spawn
+    forks = False
+
+    async def spawn_later(uuid: UUID, name: str, lock: int | None = None) -> WorkerProcess:
+        if not forks:
+            raise SpawnError("no process")
+        return await spawn(uuid, name, lock)
+
+    with attached(info) as guest:
+        await started(guest)
+        event = bytes([7] * 32)
+        await guest.tpm(EXTEND_16 + event.hex())
+        await asleep(dormitory)
+        monkeypatch.setattr(zygote, "spawn", spawn_later)
+        pid = keeper_of(dormitory.host.configuration)
+        assert pid is not None
+        os.kill(pid, signal.SIGKILL)
+        await until(lambda: "no process" in instance.reason)
+        assert instance.condition.state == "running"
+        forks = True
+        guest.send(GET_RANDOM_16)
+        assert len(await guest.answer()) == 28
+        value = hashlib.sha256(bytes(32) + event).hexdigest()
+        assert (await pcr(dormitory.fleet, "web1")).banks["sha256"][16] == value
+
+
 async def test_what_waits_for_its_key_without_a_keeper_is_stopped(dormitory: Stage) -> None:
     await create(dormitory.fleet, wanted("web1"))
     instance = dormitory.fleet.find("web1")
@@ -395,18 +428,6 @@ async def test_who_stops_soon_needs_no_keeper(dormitory: Stage) -> None:
     assert keeper_of(dormitory.host.configuration) is None
     assert not serving_lock.lock_path(dormitory.fleet.find("web1").endpoints.adoption).exists()
     assert not there(info)
-
-
-@contextmanager
-def starved() -> Iterator[None]:
-    """This process gets no descriptor any more."""
-    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
-    with socket.socket(socket.AF_UNIX) as highest:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (highest.fileno() + 1, limits[1]))
-        try:
-            yield
-        finally:
-            resource.setrlimit(resource.RLIMIT_NOFILE, limits)
 
 
 @pytest.mark.parametrize("known", [False, True], ids=["not known to have ended", "known"])

@@ -420,6 +420,25 @@ async def test_a_daemon_that_is_short_of_descriptors_keeps_its_keeper(dormitory:
         assert (await pcr(dormitory.fleet, "web1")).banks["sha256"][16] == value
 
 
+async def test_a_keeper_that_is_looked_for_is_not_started_twice(dormitory: Stage) -> None:
+    """Who serves is told of the one that there is, as soon as it is found again."""
+    await create(dormitory.fleet, wanted("web1"))
+    await asleep(dormitory)
+    await create(dormitory.fleet, wanted("web2"))
+    keeper, ours = keeper_of(dormitory.host.configuration), dormitory.host.keeper
+    assert ours is not None
+    offered = ours.offers._offered[dormitory.fleet.find("web2").metadata.uuid]
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(ours._lose, "it does not answer")
+        await trio.testing.wait_all_tasks_blocked()
+        offered.told = False
+        nursery.start_soon(ours.offers._offer, offered, 0.0)
+    assert keeper_of(dormitory.host.configuration) == keeper
+    await asleep(dormitory, "web2")
+    assert dormitory.fleet.find("web1").asleep
+    await pcr(dormitory.fleet, "web1")
+
+
 async def test_who_stops_soon_needs_no_keeper(dormitory: Stage) -> None:
     """And leaves no lock behind."""
     info = await create(dormitory.fleet, wanted("web1"))

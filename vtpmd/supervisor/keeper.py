@@ -144,6 +144,8 @@ class Keeper:
         Raises KeeperLostError, OSError, InUseError.
         """
         async with self._lock:
+            while self._process is not None and not self._there:  # it lives: two would be too many
+                await trio.sleep(_PAUSE)
             if not self._there:
                 started = keeper_process.start(self._path)
                 log.info("keeper-started", pid=started.pid)

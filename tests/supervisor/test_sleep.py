@@ -124,6 +124,21 @@ async def test_a_worker_that_gave_the_keeper_up_is_told_of_it_again(
     await asleep(dormitory)
 
 
+async def test_a_worker_that_could_not_be_told_of_the_keeper_is_told_later(
+    dormitory: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The daemon was short of descriptors just then."""
+    monkeypatch.setattr(keeper_offers, "AGAIN", 0.05)
+    await create(dormitory.fleet, wanted("web1"))
+    ours = dormitory.host.keeper
+    assert ours is not None
+    offered = ours.offers._offered[dormitory.fleet.find("web1").metadata.uuid]
+    assert not offered.told
+    with starved():
+        await ours.offers._offer(offered, 0.0)
+    await asleep(dormitory)
+
+
 async def test_one_that_sleeps_is_stopped_in_order(dormitory: Stage) -> None:
     info = await create(dormitory.fleet, wanted("web1"))
     with attached(info) as guest:

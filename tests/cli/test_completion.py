@@ -67,9 +67,7 @@ class Terminal:
         return before
 
     def close(self) -> None:
-        os.kill(
-            self._process, signal.SIGKILL
-        )  # it may ignore SIGHUP
+        os.kill(self._process, signal.SIGKILL)  # it may ignore SIGHUP
         os.waitpid(self._process, 0)
         os.close(self._terminal)
 

@@ -15,6 +15,7 @@ from tests.supervisor.harness import (
     power_on,
     until,
 )
+from vtpmd.supervisor.reasons import READY
 
 OTHER_VERSION = Path(__file__).parent / "other_version"
 READ_CLOCK = bytes.fromhex("80010000000a00000181")
@@ -92,3 +93,13 @@ def test_a_worker_that_is_not_understood_is_left_serving_and_can_be_stopped(
     # Not killed, but ended in order: the clock has been stored (Part 1, "Clock", Safe).
     code, clock_info = execute(info, READ_CLOCK)
     assert (code, clock_info[-1]) == (RC_SUCCESS, 1)
+
+
+@pytest.mark.parametrize("daemon", ["older"], indirect=True)
+def test_a_worker_of_an_earlier_version_is_shown_until_it_is_upgraded(daemon: Daemon) -> None:
+    assert daemon.control("info", "web1")["reason"] == READY
+    update(daemon)
+    daemon.until("web1", lambda info: "its worker is of vtpmd 0.0.9" in info["reason"])
+    assert "of vtpmd 0.0.9" in daemon.ctl("list").stdout
+    daemon.control("upgrade", "--all")
+    daemon.until("web1", lambda info: "of vtpmd" not in info["reason"])

@@ -89,7 +89,7 @@ def _hosts() -> Iterator[tuple[list[Vtpmd], Path | None]]:
         mount = ["mount", "-t", "tmpfs", "-o", f"size={DISK},mode=0711", "none", str(disk)]
         mounted = not subprocess.run(mount, capture_output=True).returncode
         if mounted:
-            stack.callback(subprocess.run, ["umount", str(disk)], check=True)
+            stack.callback(subprocess.run, ["umount", "-l", str(disk)], check=True)
         hosts = []
         for name in ("a", "b"):
             for where in (directory, disk):

@@ -61,9 +61,11 @@ class KeeperProcess:
 
     async def ends(self) -> None:
         """Wait for it to end, not for ever, and forget it."""
-        with trio.move_on_after(_ENDS):
-            await trio.lowlevel.wait_readable(self.pidfd)
-        self.forget()
+        try:
+            with trio.move_on_after(_ENDS):
+                await trio.lowlevel.wait_readable(self.pidfd)
+        finally:
+            self.forget()
 
 
 def start(path: Path) -> KeeperProcess:

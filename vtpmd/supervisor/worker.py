@@ -8,6 +8,7 @@ from typing import TypeVar
 
 import trio
 
+from vtpmd import __version__
 from vtpmd.api.text import printable
 from vtpmd.ipc.channel import ChannelClosedError, IllegalMessageError
 from vtpmd.ipc.identity import NotCertified, ReadInstalled
@@ -54,6 +55,7 @@ PROMPT = (*LOOKS, Admit, Stop)
 """What a worker answers whatever its TPM is doing."""
 PATIENCE = 5.0  # seconds after which a worker that owes such an answer counts as silent
 INTERVAL = 30.0  # seconds between two questions of the watch
+MAX_VERSION = 32  # characters of what it says of its version
 MAX_TROUBLE = 300  # characters of what a worker says of its storage
 
 log = get_logger("worker")
@@ -79,6 +81,7 @@ class Worker:
         "_lock",
         "_met",
         "_on_event",
+        "_other_version",
         "_overdue",
         "_owed",
         "_pidfd",
@@ -121,6 +124,7 @@ class Worker:
         )
         self._due = trio.current_time() + self.pid % INTERVAL  # when the watch asks next
         self._storage = "available"
+        self._other_version = ""  # of vtpmd, as it said last, unless it is ours
         self._met = True
         self._known_silent = False
         self._listening = -1  # the channel's descriptor: it closes itself when a rule is broken
@@ -197,6 +201,8 @@ class Worker:
             self._storage = printable(message.storage[:MAX_TROUBLE])
             self.counts = Counts.of(message)
             self.machine = process(message.machine)
+            ours = message.version == __version__
+            self._other_version = "" if ours else printable(message.version[:MAX_VERSION])
             self.lockout = message.lockout
         if isinstance(message, UnwrapKey):
             if self.on_unwrap is not None:
@@ -284,8 +290,11 @@ class Worker:
             return self.strange
         if self.silent:
             return f"{self._unanswered}; a stop ends it"
-        known = self._storage in ("available", "unknown")
-        return "" if known else f"its state cannot be stored: {self._storage}"
+        if self._storage not in ("available", "unknown"):
+            return f"its state cannot be stored: {self._storage}"
+        if self._other_version:
+            return f"its worker is of vtpmd {self._other_version}: `vtpmctl upgrade` it"
+        return ""
 
     def inquire(self) -> None:
         """Ask how it is, without waiting for the answer, unless an answer is waited for."""

@@ -111,5 +111,5 @@ def _bind(session: Session, entity: Entity) -> None:
         session.is_bound = True
         session.bound_name = entity.name
         session.bound_auth_value = entity.auth_value
-    session.is_da_bound = entity.da_protected
+    session.is_da_bound = entity.is_da_protected()
     session.is_lockout_bound = entity.handle == RH.LOCKOUT

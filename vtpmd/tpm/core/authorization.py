@@ -87,7 +87,7 @@ def authorize_by_password(tpm: Tpm, spec: CommandSpec, entity: Entity, role: Aut
     RC.AUTH_UNAVAILABLE and not RC.POLICY_FAIL (Part 3, 5.6). Raises TpmError without a position.
     """
     _refuse_physical_presence(tpm, spec, entity)
-    if entity.da_protected:
+    if entity.is_da_protected():
         dictionary_attack.begin_use(tpm, is_lockout=entity.handle == RH.LOCKOUT)
     _require_auth_value(entity, role, spec)
     if isinstance(entity, NvIndex):
@@ -102,7 +102,7 @@ def authorize(tpm: Tpm, request: Request, entity: Entity, role: Auth, session: S
         used = policy.auth_value_needed or policy.password_needed
     else:
         used = not is_bound_to(session, entity)
-    if used and entity.da_protected:
+    if used and entity.is_da_protected():
         dictionary_attack.begin_use(tpm, is_lockout=entity.handle == RH.LOCKOUT)
     if policy is None:
         _require_auth_value(entity, role, spec)

@@ -47,7 +47,7 @@ def register_failure(tpm: Tpm, entity: Entity | None, session: Session | None, u
     """
     protected = is_lockout = False
     if used and entity is not None:
-        protected, is_lockout = entity.da_protected, entity.handle == RH.LOCKOUT
+        protected, is_lockout = entity.is_da_protected(), entity.handle == RH.LOCKOUT
     if session is not None and session.is_da_bound:
         protected, is_lockout = True, is_lockout or session.is_lockout_bound
     if not protected:

@@ -1,7 +1,6 @@
 """Entities: what handles of commands refer to, and sessions authorize."""
 
 from dataclasses import dataclass, field, replace
-from typing import ClassVar
 
 from ..crypto import mldsa, mlkem
 from ..crypto.cmac import Cmac
@@ -41,8 +40,7 @@ class Hierarchy:
     def name(self) -> bytes:
         return self.handle.to_bytes(4)
 
-    @property
-    def da_protected(self) -> bool:
+    def is_da_protected(self) -> bool:
         return self.handle == _LOCKOUT
 
 
@@ -50,7 +48,6 @@ class Hierarchy:
 class Pcr:
     """One PCR as an entity that a command refers to."""
 
-    da_protected: ClassVar = False
     handle: int
     auth_value: bytes = field(default=b"", repr=False)
     policy_alg: int = ALG.NULL
@@ -60,12 +57,14 @@ class Pcr:
     def name(self) -> bytes:
         return self.handle.to_bytes(4)
 
+    def is_da_protected(self) -> bool:
+        return False
+
 
 @dataclass(frozen=True, slots=True)
 class CountdownTimer:
     """One authenticated countdown timer as an entity that a command refers to."""
 
-    da_protected: ClassVar = False
     handle: int
     auth_value: bytes = field(repr=False)
     policy_alg: int
@@ -75,6 +74,9 @@ class CountdownTimer:
     @property
     def name(self) -> bytes:
         return self.handle.to_bytes(4)
+
+    def is_da_protected(self) -> bool:
+        return False
 
 
 @dataclass(slots=True)
@@ -170,8 +172,7 @@ class LoadedObject:
     def auth_policy(self) -> bytes:
         return self.public.auth_policy
 
-    @property
-    def da_protected(self) -> bool:
+    def is_da_protected(self) -> bool:
         return self.sequence is None and not self.public.object_attributes & TPMA_OBJECT.NO_DA
 
 
@@ -204,8 +205,7 @@ class NvIndex:
     def auth_policy(self) -> bytes:
         return self.public.auth_policy
 
-    @property
-    def da_protected(self) -> bool:
+    def is_da_protected(self) -> bool:
         return not self.public.attributes & TPMA_NV.NO_DA
 
     @property

@@ -79,7 +79,7 @@ def _each(
         failed = [{"name": name, **error.document} for name, error in failures]
         show_json({json_name: done, "failed": failed})
     else:
-        for error in {failed.problem: failed for _, failed in failures}.values():
-            show_hint(error)
+        for failure in {each.problem: each for _, each in failures}.values():
+            show_hint(failure)
     if failures:
         sys.exit(failures[0][1].exit_status)

@@ -90,6 +90,19 @@ def test_states_and_reasons_outlive_the_daemon(daemon: Daemon) -> None:
     noted(daemon, started)
 
 
+def test_another_reason_for_the_same_state_is_written_down(daemon: Daemon) -> None:
+    daemon.control("create", "web1")
+    daemon.control("stop", "web1")
+    nvram = Path(daemon.instance("web1").directory, "tpm", "nvram")
+    whole = nvram.read_bytes()
+    reasons = set()
+    for damaged in (whole[:100], bytes(len(whole))):
+        nvram.write_bytes(damaged)
+        daemon.ctl("start", "web1")
+        reasons.add(noted(daemon, daemon.control("info", "web1"))["reason"])
+    assert len(reasons) == 2
+
+
 def test_a_damaged_note_is_no_fault(daemon: Daemon) -> None:
     daemon.control("create", "web1")
     info = daemon.control("stop", "web1")

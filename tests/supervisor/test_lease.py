@@ -28,7 +28,7 @@ from vtpmd.operations.start import start
 from vtpmd.operations.stop import stop
 from vtpmd.operations.take_back import take_back
 from vtpmd.supervisor import lease
-from vtpmd.supervisor.lease import LEASE, Lease, ours
+from vtpmd.supervisor.lease import LEASE, Lease, ServedElsewhereError, ours
 from vtpmd.supervisor.registry import Registry
 
 NAME = "web1"
@@ -87,6 +87,18 @@ async def test_what_another_host_serves_is_left_to_it(stage: Stage, made: Instan
     assert (await stop(stage.fleet, NAME, StopRequest())).state == "stopped"
     await take_back(stage.fleet, NAME)
     assert (await start(stage.fleet, NAME)).state == "running"
+
+
+async def test_a_host_that_was_faster_is_left_what_it_serves(
+    stage: Stage, made: InstanceInfo
+) -> None:
+    """Both have seen that it was free."""
+    file = file_of(stage, made)
+    file.write_bytes(ELSEWHERE.encode())
+    with pytest.raises(ServedElsewhereError):
+        async with lease.taken(stage.host.registry, made.uuid):
+            pass
+    assert file.read_bytes() == ELSEWHERE.encode()
 
 
 @pytest.mark.parametrize("damaged", [False, True])

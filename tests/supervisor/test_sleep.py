@@ -3,16 +3,16 @@
 import errno
 import hashlib
 import os
-import resource
 import signal
-import socket
-from collections.abc import AsyncIterator, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import AsyncIterator
+from contextlib import ExitStack
+from uuid import UUID
 
 import pytest
 import trio
 import trio.testing
 
+from tests.faults.limits import starved
 from tests.keeper.harness import readable
 from tests.operations.steps import there, wanted
 from tests.operations.test_upgrade import attached, frozen, pid_of, started
@@ -30,6 +30,7 @@ from vtpmd.operations.rekey import rekey
 from vtpmd.operations.stop import stop
 from vtpmd.operations.upgrade import upgrade, upgrade_all
 from vtpmd.supervisor import keeper_offers, keeper_process, serving_lock
+from vtpmd.supervisor.zygote import SpawnError, WorkerProcess
 
 IDLE = 0.3
 STOPS = 20  # seconds, of which a stop takes a part of one
@@ -120,6 +121,21 @@ async def test_a_worker_that_gave_the_keeper_up_is_told_of_it_again(
             lambda: dormitory.host.journal.after(0, lambda each: each.kind == "keeper-lost")
         )
         assert instance.worker is not None
+    await asleep(dormitory)
+
+
+async def test_a_worker_that_could_not_be_told_of_the_keeper_is_told_later(
+    dormitory: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The daemon was short of descriptors just then."""
+    monkeypatch.setattr(keeper_offers, "AGAIN", 0.05)
+    await create(dormitory.fleet, wanted("web1"))
+    ours = dormitory.host.keeper
+    assert ours is not None
+    offered = ours.offers._offered[dormitory.fleet.find("web1").metadata.uuid]
+    assert not offered.told
+    with starved():
+        await ours.offers._offer(offered, 0.0)
     await asleep(dormitory)
 
 
@@ -341,6 +357,39 @@ async def test_what_slept_waits_for_its_key_where_the_keeper_ends(dormitory: Sta
         assert (await pcr(dormitory.fleet, "web1")).banks["sha256"][16] == value
 
 
+async def test_what_slept_waits_for_a_worker_where_the_keeper_ends(
+    dormitory: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The host can't fork just now: that costs nobody what the TPM has in memory."""
+    info = await create(dormitory.fleet, wanted("web1"))
+    instance, zygote = dormitory.fleet.find("web1"), dormitory.host.zygote
+    spawn = zygote.spawn
+    forks = False
+
+    async def spawn_later(uuid: UUID, name: str, lock: int | None = None) -> WorkerProcess:
+        if not forks:
+            raise SpawnError("no process")
+        return await spawn(uuid, name, lock)
+
+    with attached(info) as guest:
+        await started(guest)
+        event = bytes([7] * 32)
+        await guest.tpm(EXTEND_16 + event.hex())
+        await asleep(dormitory)
+        monkeypatch.setattr(zygote, "spawn", spawn_later)
+        pid = keeper_of(dormitory.host.configuration)
+        assert pid is not None
+        os.kill(pid, signal.SIGKILL)
+        await until(lambda: "no process" in instance.reason)
+        assert instance.condition.state == "running"
+        forks = True
+        guest.send(GET_RANDOM_16)
+        assert len(await guest.answer()) == 28
+        await until(lambda: instance.worker is not None)  # which the guest may hear of earlier
+        value = hashlib.sha256(bytes(32) + event).hexdigest()
+        assert (await pcr(dormitory.fleet, "web1")).banks["sha256"][16] == value
+
+
 async def test_what_waits_for_its_key_without_a_keeper_is_stopped(dormitory: Stage) -> None:
     await create(dormitory.fleet, wanted("web1"))
     instance = dormitory.fleet.find("web1")
@@ -387,6 +436,25 @@ async def test_a_daemon_that_is_short_of_descriptors_keeps_its_keeper(dormitory:
         assert (await pcr(dormitory.fleet, "web1")).banks["sha256"][16] == value
 
 
+async def test_a_keeper_that_is_looked_for_is_not_started_twice(dormitory: Stage) -> None:
+    """Who serves is told of the one that there is, as soon as it is found again."""
+    await create(dormitory.fleet, wanted("web1"))
+    await asleep(dormitory)
+    await create(dormitory.fleet, wanted("web2"))
+    keeper, ours = keeper_of(dormitory.host.configuration), dormitory.host.keeper
+    assert ours is not None
+    offered = ours.offers._offered[dormitory.fleet.find("web2").metadata.uuid]
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(ours._lose, "it does not answer")
+        await trio.testing.wait_all_tasks_blocked()
+        offered.told = False
+        nursery.start_soon(ours.offers._offer, offered, 0.0)
+    assert keeper_of(dormitory.host.configuration) == keeper
+    await asleep(dormitory, "web2")
+    assert dormitory.fleet.find("web1").asleep
+    await pcr(dormitory.fleet, "web1")
+
+
 async def test_who_stops_soon_needs_no_keeper(dormitory: Stage) -> None:
     """And leaves no lock behind."""
     info = await create(dormitory.fleet, wanted("web1"))
@@ -395,18 +463,6 @@ async def test_who_stops_soon_needs_no_keeper(dormitory: Stage) -> None:
     assert keeper_of(dormitory.host.configuration) is None
     assert not serving_lock.lock_path(dormitory.fleet.find("web1").endpoints.adoption).exists()
     assert not there(info)
-
-
-@contextmanager
-def starved() -> Iterator[None]:
-    """This process gets no descriptor any more."""
-    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
-    with socket.socket(socket.AF_UNIX) as highest:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (highest.fileno() + 1, limits[1]))
-        try:
-            yield
-        finally:
-            resource.setrlimit(resource.RLIMIT_NOFILE, limits)
 
 
 @pytest.mark.parametrize("known", [False, True], ids=["not known to have ended", "known"])

@@ -10,6 +10,7 @@ from uuid import uuid4
 import pytest
 import trio
 
+from tests.faults.limits import starved
 from vtpmd.ipc import version
 from vtpmd.ipc.version import Version
 from vtpmd.supervisor import serving_lock
@@ -56,6 +57,19 @@ async def test_one_that_is_lost_is_replaced_and_reports_again(zygote: Zygote) ->
     end(await zygote.spawn(uuid4(), "web1"))
     assert zygote.pid != lost
     assert await zygote.models() == models
+
+
+async def test_one_that_could_not_be_replaced_is_replaced_later(zygote: Zygote) -> None:
+    """The host was short of descriptors just then."""
+    lost = zygote.pid
+    os.kill(lost, signal.SIGKILL)
+    with starved():
+        for _ in range(2):
+            with pytest.raises(OSError, match="Too many open files"):
+                await zygote.models()
+    assert await zygote.exit_of(lost) == ""  # which nobody knows
+    end(await zygote.spawn(uuid4(), "web1"))
+    assert zygote.pid != lost
 
 
 async def test_a_worker_that_is_to_serve_holds_the_lock(zygote: Zygote, tmp_path: Path) -> None:

@@ -46,7 +46,7 @@ class Instance:
     def __init__(self, entry: Entry, host: Host) -> None:
         self.metadata: Metadata = entry.metadata
         former = entry.former
-        self._noted = None if former is None else former.since
+        self._noted = former
         self._ran: Condition | None = None  # under the last daemon
         if former is not None and former.state in SERVED:
             self._ran, former = former, None
@@ -387,11 +387,11 @@ class Instance:
         """Write the present state down, once nothing else goes on with the instance."""
         async with self._busy:
             condition = self.condition
-            if condition.since == self._noted or self._gone is not None or self.fault is not None:
+            if condition == self._noted or self._gone is not None or self.fault is not None:
                 return
             note = self._host.registry.note_condition
             try:
                 await trio.to_thread.run_sync(note, self.metadata.uuid, condition)
-                self._noted = condition.since
+                self._noted = condition
             except StorageError as error:
                 log_of(self.metadata).warning("condition-not-noted", reason=str(error))

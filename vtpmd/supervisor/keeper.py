@@ -144,7 +144,11 @@ class Keeper:
         Raises KeeperLostError, OSError, InUseError.
         """
         async with self._lock:
-            if not self._there:
+            while self._process is not None:  # it lives: two would be too many
+                if self._there:
+                    break
+                await trio.sleep(_PAUSE)
+            else:
                 started = keeper_process.start(self._path)
                 log.info("keeper-started", pid=started.pid)
                 self._begin(started)

@@ -12,6 +12,7 @@ from vtpmd.config.schema import Configuration
 from vtpmd.ipc.channel import Channel
 from vtpmd.ipc.messages import PROGRESS_SIZE, Keep, KeeperUsed, UseKeeper
 from vtpmd.linux.memory import memory_file
+from vtpmd.linux.scarcity import is_scarcity
 
 from . import serving_lock
 from .endpoints import Endpoints
@@ -110,8 +111,18 @@ class KeeperOffers:
         if self._closed or offered.told or self._offered.get(metadata.uuid) is not offered:
             return  # or another one serves by now
         offered.told = True
+        try:
+            await self._introduce(offered)
+        except EXPECTED as error:  # one that has ended needs none
+            scarce = isinstance(error, OSError) and is_scarcity(error)
+            if scarce or isinstance(error, KeeperLostError):
+                offered.told = False
+                self._nursery.start_soon(self._offer, offered, AGAIN)
+
+    async def _introduce(self, offered: Offered) -> None:
+        """Tell the keeper and the worker of each other. Raises EXPECTED."""
+        metadata = offered.metadata
         with (
-            contextlib.suppress(KeeperLostError, *EXPECTED),
             _pair() as (ours, theirs),
             memory_file("progress", PROGRESS_SIZE) as progress,
             memory_file("suspended") as memory,

@@ -120,11 +120,13 @@ def demand_free(registry: Registry, uuid: UUID) -> None:
 async def taken(registry: Registry, uuid: UUID) -> AsyncIterator[None]:
     """The lease is this host's from now on, unless the body fails.
 
-    That need not outlast a power cut, for the worker does not either. What can't be written is only
+    Raises ServedElsewhereError where another host was faster, for which it was free as well. It
+    need not outlast a power cut, for the worker does not either. What can't be written is only
     logged: where there is no space, a TPM works all the same.
     """
     try:
         await trio.to_thread.run_sync(renew, registry, uuid)
+        await trio.to_thread.run_sync(demand_free, registry, uuid)
         yield
     except BaseException:
         with trio.CancelScope(shield=True):

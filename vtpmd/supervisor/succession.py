@@ -28,11 +28,12 @@ from .old_keys import OldKeys
 from .refusals import EXPECTED, NotServedError
 from .states import Cause
 from .worker import Worker
+from .zygote import SpawnError
 
 PATIENCE = 30.0
 """Seconds; a worker that is in the middle of something gives up waiting before."""
 
-_PAUSES = 1.0, 60.0  # seconds between attempts to get the key of one that slept
+_PAUSES = 1.0, 60.0  # seconds between attempts to go on with one that slept
 
 _BROKEN = (ChannelClosedError, IllegalMessageError, OSError)
 
@@ -80,9 +81,9 @@ async def revive(
 ) -> Worker:
     """A worker that goes on with a TPM that slept when the keeper ended.
 
-    The descriptors are our duplicates, and the key is the key provider's: while that is away, which
-    `tell` is told, it is tried again. The keeper may have had it woken just before it ended: then
-    that worker goes on with it. Raises NotServedError.
+    The descriptors are our duplicates, and the key is the key provider's: while that is away, or no
+    worker can be had, which `tell` is told, it is tried again. The keeper may have had it woken
+    just before it ended: then that worker goes on with it. Raises NotServedError.
     """
     assert host.keeper is not None
     pauses = Backoff(*_PAUSES)
@@ -95,7 +96,7 @@ async def revive(
                 return await _go_on(host, metadata, granted(), endpoints, on_event, kept)
             except EXPECTED as error:
                 failure = NotServedError.by(error)
-                patient = isinstance(error, KeyMissingError | OSError)
+                patient = isinstance(error, KeyMissingError | SpawnError | OSError)
             if not (patient and failure.again):
                 raise NotServedError(Cause.CRASHED, failure.problem, str(failure), True)
             tell(f"its keeper ended, and it can't be woken: {failure}")

@@ -58,8 +58,12 @@ class Zygote:
     def start(self) -> None:
         """Start a zygote: called before trio runs and before any secret is read."""
         ours, theirs = Channel.pair()
-        with theirs:
-            self._process = start_zygote(theirs.fileno(), self._options)
+        try:
+            with theirs:
+                self._process = start_zygote(theirs.fileno(), self._options)
+        except BaseException:
+            ours.close()
+            raise
         ours.setblocking(False)
         self._channel = Channel(ours, Side.SUPERVISOR, State.WARMING)
         self._models = None
@@ -79,7 +83,7 @@ class Zygote:
         return self._process.pid
 
     async def models(self) -> ZygoteReady:
-        """Which profiles and PCR banks a TPM can be made with. Raises SpawnError."""
+        """Which profiles and PCR banks a TPM can be made with. Raises SpawnError, OSError."""
         return await self._persistently(self._ready)
 
     async def spawn(self, uuid: UUID, name: str, serving_lock: int | None = None) -> WorkerProcess:
@@ -95,7 +99,10 @@ class Zygote:
                 return ""
 
     async def _persistently(self, attempt: Callable[[], Awaitable[Answer]]) -> Answer:
-        """Try with the present zygote and, if that is lost, with a fresh one."""
+        """Try with the present zygote and, if that is lost, with a fresh one.
+
+        Raises OSError where none can be started: the next attempt tries that again.
+        """
         async with self._lock:
             try:
                 return await attempt()
@@ -123,6 +130,8 @@ class Zygote:
         return status
 
     async def _ready(self) -> ZygoteReady:
+        if self._channel.fileno() < 0:  # it was lost, and no other could be started
+            raise ChannelClosedError
         if self._models is None:
             # Shielded: a report that nobody waits for would be taken for the next answer.
             with trio.fail_after(WARMING_TIMEOUT, shield=True):

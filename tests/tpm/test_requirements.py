@@ -141,6 +141,7 @@ REQUIREMENTS: list[tuple[str, str, str]] = [
     ("3: 14.10", "a KEM key", KEM + "test_keys_that_are_for_no_kem"),
     ("3: 14.10", "attributes do not matter", KEM + "test_only_decapsulation_looks_at_attributes"),
     ("3: 14.11", "unrestricted, decrypt", KEM + "test_only_decapsulation_looks_at_attributes"),
+    ("3: 14.11", "a ciphertext's size", KEM + "test_ciphertexts_of_another_size"),
     (
         "3: 14.11",
         "with authorization",

@@ -139,7 +139,9 @@ def test_a_problem_with_one_of_several_ends_as_with_one(
     instances = {"instances": [*first["instances"], *first["instances"]]}
     result, _ = ctl(arguments, [instances, document, document], statuses=[200, 404, 404])
     assert result.exit_code == problems.NOT_FOUND.exit_status
-    assert [line[:5] for line in result.stderr.splitlines()] == ["[1/2]", "[2/2]"]
+    *told, remedy = result.stderr.splitlines()
+    assert [line[:5] for line in told] == ["[1/2]", "[2/2]"]
+    assert remedy == "  `vtpmctl list` shows every instance."
     result, asked = ctl(arguments, [instances, b"no JSON"])
     assert (result.exit_code, len(asked)) == (UNREACHABLE.exit_status, 2)
     assert result.stderr.startswith("vtpmctl: No answer from vtpmd")

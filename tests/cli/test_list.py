@@ -236,6 +236,18 @@ def test_following_asks_after_what_it_knows(ctl: Ctl) -> None:
     assert [json.loads(line)["detail"] for line in lines[:2]] == ["one", "two"]
 
 
+def test_events_of_an_instance_that_is_not_there(ctl: Ctl) -> None:
+    """One without events may be there, and one that is gone may have some."""
+    nothing = {"events": [], "last": 4}
+    missing = {"code": "not-found", "title": "x", "status": 404, "detail": "There is no vm9."}
+    result, asked = ctl(["events", "vm9"], [nothing, missing], statuses=[200, 404])
+    assert [each.target for each in asked] == ["/v1/events?instance=vm9", "/v1/instances/vm9"]
+    assert (result.exit_code, result.stdout) == (5, "")
+    assert "There is no vm9." in result.stderr
+    result, _ = ctl(["events", "vm0"], [nothing, FLEET["instances"][0]])
+    assert (result.exit_code, result.output) == (0, "")
+
+
 # --- logs -----------------------------------------------------------------------------------------
 
 
@@ -253,6 +265,9 @@ def test_logs_of_one_instance(ctl: Ctl, tmp_path: Path) -> None:
     assert result.output.splitlines() == [texts[0], texts[2]]
     result, _ = ctl(["logs", UUIDS[1], "--file", str(file)], [])
     assert result.output.splitlines() == [texts[1]]
+    result, _ = ctl(["logs", "vm9", "--file", str(file)], [])
+    assert (result.exit_code, result.stdout) == (0, "")
+    assert result.stderr == f"vtpmctl: no line in {file} is about vm9\n"
     result, _ = ctl(["logs", "vm0", "--file", str(tmp_path / "gone")], [])
     assert result.exit_code == 13
     assert "No such file" in result.output

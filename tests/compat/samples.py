@@ -25,6 +25,7 @@ from vtpmd.supervisor import condition_file
 from vtpmd.supervisor.lease import Lease
 from vtpmd.supervisor.metadata import Metadata
 from vtpmd.supervisor.states import Condition
+from vtpmd.tpm.facts import state_format
 
 HERE = Path(__file__).parent
 UUID_A = UUID("7d1f2b30-8f2e-4a55-9a7c-0123456789ab")
@@ -240,6 +241,14 @@ AUTHORITY, AUTHORITY_DEK = HERE / "authority", bytes(range(32))
 """The file of an authority with a request that is out, and its DEK. It holds what is random, so
 that it is written once and only read from then on."""
 
+STATE_FIELDS = HERE / "state_fields.txt"
+"""Every field that a version's state has had, a line each. None is ever taken out."""
+
+
+def state_fields() -> set[str]:
+    """Those that are written down."""
+    return set(STATE_FIELDS.read_text().split()) if STATE_FIELDS.exists() else set()
+
 
 def golden(name: str) -> Path:
     """The file with the octets of a message, in hexadecimal."""
@@ -259,6 +268,8 @@ def main() -> None:
     if not AUTHORITY.exists():
         _make_authority()
     protocol.write()
+    known = state_fields() | set(state_format().fields)
+    STATE_FIELDS.write_text("".join(f"{field}\n" for field in sorted(known)))
 
 
 def _make_authority() -> None:

@@ -256,6 +256,23 @@ def test_a_provider_that_is_wrong_is_not_missed_by_the_default() -> None:
     assert "unknown setting x" in problem
 
 
+def test_a_provider_that_is_wrong_does_not_hide_that_another_one_is_missed() -> None:
+    text = "default_provider: b\nkey_providers: [{type: local, name: a, x: 1}]\n"
+    missed, unknown = problems(text)
+    assert missed == "file:1: default_provider: no key provider is named b"
+    assert "unknown setting x" in unknown
+    nameless = "default_provider: b\nkey_providers: [{type: local}, nothing]\n"
+    assert not [each for each in problems(nameless) if "default_provider" in each]
+
+
+@pytest.mark.parametrize(
+    "text", ["- a", "words", "log: 3", "key_providers: [{type: kmip, x: 1}, 3]"]
+)
+def test_where_settings_are_expected(text: str) -> None:
+    told = problems(text)
+    assert not [each for each in told if "dictionary" in each or "instance of" in each], told
+
+
 def test_files_that_have_to_be_there() -> None:
     text = b"""\
 identity: {roots: /roots}

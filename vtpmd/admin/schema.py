@@ -83,6 +83,10 @@ def json_schema(request: type[Request]) -> dict[str, Any]:
     return {"description": inspect.getdoc(request) or "", **schema}
 
 
+_WORDS: Final = {"extra_forbidden": "is not known here", "missing": "is missing"}
+"""What is said instead of pydantic's own words."""
+
+
 def _validated(
     request: type[SomeRequest], validate: Callable[[type[BaseModel]], BaseModel]
 ) -> SomeRequest:
@@ -92,7 +96,7 @@ def _validated(
     except ValidationError as error:
         reasons = [
             f"{'.'.join(map(str, detail['loc'])) or 'body'}: "
-            + detail["msg"].removeprefix("Value error, ")
+            + _WORDS.get(detail["type"], detail["msg"].removeprefix("Value error, "))
             for detail in error.errors(include_url=False, include_input=False)
         ]
         raise OperationError(problems.INVALID, "; ".join(reasons)) from None

@@ -141,6 +141,11 @@ def show_error(error: ClientError) -> None:
         show_json(error.document)
         return
     say(f"vtpmctl: {error.detail}", err=True)
+    show_hint(error)
+
+
+def show_hint(error: ClientError) -> None:
+    """Print what to do about an error, if there is something to say."""
     hints = HINTS
     if click.get_current_context().find_root().invoked_subcommand in MAKING:
         hints = HINTS | MAKING_HINTS

@@ -7,7 +7,7 @@ from typing import TypeVar
 from vtpmd.api.errors import UNREACHABLE, ClientError
 from vtpmd.api.schema import InstanceInfo, Report
 
-from .output import say, show_json
+from .output import say, show_hint, show_json
 
 SomeReport = TypeVar("SomeReport", bound=Report)
 
@@ -78,5 +78,8 @@ def _each(
     if json_name is not None:
         failed = [{"name": name, **error.document} for name, error in failures]
         show_json({json_name: done, "failed": failed})
+    else:
+        for failure in {each.problem: each for _, each in failures}.values():
+            show_hint(failure)
     if failures:
         sys.exit(failures[0][1].exit_status)

@@ -95,7 +95,7 @@ def _note(inspected: Inspection, content: object, error: ValidationError) -> lis
     for detail in error.errors(include_url=False, include_input=False):
         path = _as_written(inspected.lines, detail["loc"])
         paths.append(path)
-        if not path:
+        if not path and detail["type"] == "value_error":
             _note_consistency(inspected, detail["msg"])
         else:
             inspected.add(path, reason(Configuration, content, path, detail))
@@ -116,10 +116,11 @@ def _rest(inspected: Inspection, content: Any, wrong: list[KeyPath]) -> Configur
     rest = copy.deepcopy(content)
     entries = {path[1] for path in wrong if path[0] == PROVIDERS and len(path) > 1}
     if entries:  # a provider is whole or nothing
-        named = [each for at, each in enumerate(rest[PROVIDERS]) if at not in entries]
-        rest[PROVIDERS] = named
-        rest.pop("default_provider", None)
-        rest.pop("recovery_provider", None)
+        lost = [rest[PROVIDERS][at] for at in entries]
+        rest[PROVIDERS] = [each for at, each in enumerate(rest[PROVIDERS]) if at not in entries]
+        for role in ("default_provider", "recovery_provider"):
+            if any(_may_be_named(each, rest.get(role)) for each in lost):
+                rest.pop(role, None)
     for path in wrong:
         if path[0] != PROVIDERS or len(path) == 1:
             _remove(rest, path)
@@ -130,6 +131,11 @@ def _rest(inspected: Inspection, content: Any, wrong: list[KeyPath]) -> Configur
             if not detail["loc"]:
                 _note_consistency(inspected, detail["msg"])
         return None
+
+
+def _may_be_named(entry: object, name: object) -> bool:
+    """Whether a provider that cannot be used may have this name; one without any may."""
+    return not isinstance(entry, dict) or entry.get("name") in (None, name)
 
 
 def _remove(content: Any, path: KeyPath) -> None:

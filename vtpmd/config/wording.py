@@ -21,6 +21,8 @@ def reason(root: type[Section], content: object, path: KeyPath, detail: Mapping[
             return _unknown(str(path[-1]), known(root, content, path[:-1]))
         case "missing":
             return "is missing"
+        case "model_type" | "model_attributes_type" | "dict_type":
+            return "settings are expected here, NAME: VALUE, each on a line of its own"
     text: str = detail["msg"]
     return text.removeprefix("Value error, ").replace("Input should be", "must be")
 

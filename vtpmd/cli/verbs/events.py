@@ -24,6 +24,8 @@ def command(name: str | None, follow: bool, as_json: bool) -> None:
     daemon, after, wait = client(), 0, 0
     while True:
         found = daemon.events(EventsRequest(after=after, instance=name, wait=wait))
+        if name is not None and not found.events and not follow:
+            daemon.info(name)  # one that there is not is told
         if as_json and not follow:
             show_json(found.document)
             return

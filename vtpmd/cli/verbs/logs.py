@@ -34,15 +34,22 @@ def command(name: str, follow: bool, file: Path | None, as_json: bool) -> None:
     """
     if file is not None and follow:
         raise click.UsageError("--follow is for the journal: use tail -f FILE | vtpmctl logs …")
+    found = False
     with _lines(file, follow) as lines:
         for line in lines:
             document = _document(line)
             if name not in [document.get(field) for field in ("instance", "uuid", "subject")]:
                 continue
+            found = True
             if as_json:
                 click.echo(json.dumps(document))
             else:
                 say(line.rstrip("\n"))
+    if not found:
+        say(
+            f"vtpmctl: no line in {file or 'the journal of the unit vtpmd'} is about {name}",
+            err=True,
+        )
 
 
 def _document(line: str) -> dict[str, object]:

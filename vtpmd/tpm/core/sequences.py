@@ -68,7 +68,7 @@ def update(sequence: Sequence, data: bytes) -> None:
         if running is not None:
             running.update(data)
     if sequence.signature is not None:
-        for proving in (sequence.signature.xof, sequence.signature.ticket):
+        for proving in (sequence.signature.mu, sequence.signature.ticket):
             if proving is not None:
                 proving.update(data)
 

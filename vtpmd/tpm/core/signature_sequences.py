@@ -67,7 +67,7 @@ def start(
     scheme = signing.own_scheme(key.public)
     match scheme.scheme:
         case ALG.MLDSA:
-            signature.xof = mldsa.running_mu(encoded(key.public), context)
+            signature.mu = mldsa.running_mu(encoded(key.public), context)
         case ALG.EDDSA if verifies:
             _keep(sequence, signature, signing.eddsa_challenge(key, hint))
         case ALG.EDDSA:
@@ -92,7 +92,7 @@ def _keep(
     if isinstance(running, ResumableHash):
         sequence.hashes = [running]
     else:
-        signature.xof = running
+        signature.mu = running
 
 
 def sign(tpm: Tpm, loaded: LoadedObject, key: LoadedObject, rest: bytes) -> TPMT_SIGNATURE:
@@ -174,7 +174,7 @@ def _identity(key: LoadedObject) -> bytes:
 
 def _running(sequence: Sequence, signature: SignatureSequence) -> ResumableHash | ResumableShake256:
     """What becomes that of the message that is signed."""
-    if signature.xof is not None:
-        return signature.xof
+    if signature.mu is not None:
+        return signature.mu
     (running,) = sequence.hashes
     return running

@@ -87,8 +87,11 @@ class SignatureSequence:
     """A digest of the key that it was started with."""
     verifies: bool
     context: bytes = b""
-    xof: ResumableShake256 | None = None
-    """SHAKE256 of the message, for ML-DSA and Curve448; other schemes need its digest or HMAC."""
+    mu: ResumableShake256 | None = None
+    """What becomes mu of the message, for ML-DSA; on Curve448 what becomes its digest.
+
+    Other schemes need its digest or HMAC. The name is older than the second use, and is stored.
+    """
     ticket: ResumableHmac | None = field(default=None, repr=False)
     """What proves the message when it is verified."""
 

@@ -141,6 +141,7 @@ REQUIREMENTS: list[tuple[str, str, str]] = [
     ("3: 14.10", "a KEM key", KEM + "test_keys_that_are_for_no_kem"),
     ("3: 14.10", "attributes do not matter", KEM + "test_only_decapsulation_looks_at_attributes"),
     ("3: 14.11", "unrestricted, decrypt", KEM + "test_only_decapsulation_looks_at_attributes"),
+    ("3: 14.11", "a ciphertext's size", KEM + "test_ciphertexts_of_another_size"),
     (
         "3: 14.11",
         "with authorization",
@@ -159,12 +160,20 @@ REQUIREMENTS: list[tuple[str, str, str]] = [
         SEQUENCES + "test_starting_needs_no_authorization_and_completing_does",
     ),
     ("3: 17.6", "a hint", EDDSA + "test_long_messages_that_others_signed"),
+    ("3: 17.6", "a signing key", SEQUENCES + "test_keys_that_do_not_sign"),
+    ("3: 17.6", "with a scheme", SEQUENCES + "test_keys_without_a_scheme"),
+    ("3: 17.6", "no hint for others", SEQUENCES + "test_hints_are_for_eddsa_only"),
     (
         "3: 17.7",
         "a sequence's authorization",
         SEQUENCES + "test_sequences_have_an_auth_value_of_their_own",
     ),
     ("3: 20.3", "the key of the start", SEQUENCES + "test_the_key_has_to_be_the_one_of_the_start"),
+    (
+        "3: 20.3",
+        "else TPM_RC_SIGNATURE",
+        SEQUENCES + "test_a_completed_sequence_is_gone_and_a_failed_one_is_not",
+    ),
     ("3: 20.3", "tickets", DIGESTS + "test_policies_take_the_tickets"),
     ("3: 20.3", "no ticket of no hierarchy", DIGESTS + "test_tickets_of_no_hierarchy_are_null"),
     ("3: 20.3", "the public part suffices", EDDSA + "test_long_messages_that_others_signed"),
@@ -194,6 +203,9 @@ REQUIREMENTS: list[tuple[str, str, str]] = [
         "restricted keys need a ticket",
         DIGESTS + "test_restricted_keys_sign_what_the_tpm_has_hashed",
     ),
+    ("3: 20.7", "schemes that sign digests", DIGESTS + "test_keys_that_sign_no_digests"),
+    ("3: 20.7", "the digest's size", DIGESTS + "test_digests_of_another_size"),
+    ("3: 20.7", "not for certificates", DIGESTS + "test_keys_for_certificates_sign_no_digests"),
     ("3: 20.7", "and sign no mu", DIGESTS + "test_restricted_mldsa_keys_sign_no_mu"),
     ("3: 20.7", "a ticket is checked", DIGESTS + "test_a_ticket_that_is_given_is_checked"),
     (

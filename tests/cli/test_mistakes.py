@@ -7,13 +7,14 @@ import struct
 import tempfile
 from collections import namedtuple
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
 from tests.kms.certificates import Authority
+from tests.kms.vault.bao import Bao
 from tests.supervisor.harness import Daemon, running, until
 from vtpmd.api import names
 from vtpmd.cli.vtpmd import main as vtpmd
@@ -48,6 +49,10 @@ CONFIGURATIONS: dict[str, tuple[str, tuple[str, ...]]] = {
     "no octal mode": ("sockets: {mode: rw}", ('an octal mode such as "0660" is expected',)),
     "a word for another": ("sandbox: yes", ("sandbox: must be 'require', 'best-effort' or 'off'",)),
     "absent credential": (KMIP, ("key_providers.0.key: DIR/k: No such file or directory",)),
+    "unreadable credential": (
+        KMIP.replace("DIR/k", "DIR"),
+        ("key_providers.0.key: DIR: Is a directory",),
+    ),
     "no YAML": ("sockets: {", ("not YAML: ",)),
     "given twice": ("log: {}\nlog: {}", (":2: log appears twice",)),
 }
@@ -147,15 +152,21 @@ def test_of_a_host(short_path: Path, monkeypatch: pytest.MonkeyPatch, fault: str
 def busy() -> Iterator[Daemon]:
     """A daemon with a TPM that a machine uses, one that runs, one that is stopped, and KEKs that
     are away or were not saved."""
-    with tempfile.TemporaryDirectory(prefix="vtpmd-") as name:
+    with tempfile.TemporaryDirectory(prefix="vtpmd-") as name, ExitStack() as finally_:
         root = Path(name)
         authority = Authority(root)
         pair = authority.client("host")
+        server = Bao(root, authority)
+        finally_.callback(server.stop)
+        (token := root / "token").touch(0o600)
+        token.write_text("s.another")
         providers = (
             "{type: local, name: local}",
             f"{{type: local, name: strict, keyring: {root}/strict, require_backup: true}}",
             f"{{type: kmip, name: away, host: 127.0.0.1, port: 1, ca: {authority.certificate}, "
             f"certificate: {pair.certificate}, key: {pair.key}, timeout: 1}}",
+            f"{{type: vault, name: bao, url: {server.url}, ca: {authority.certificate}, "
+            f"auth: {{method: token, token_file: {token}}}}}",
         )
         more = f"key_providers: [{', '.join(providers)}]\ndefault_provider: local\n"
         with running(root, more) as daemon:
@@ -184,7 +195,11 @@ COMMANDS: dict[str, tuple[int, tuple[str, ...]]] = {
         ),
     ),
     "create a --provider away": (8, ("cannot be reached: Connection refused", "provider list")),
-    "create a --provider none": (8, ("there is no key provider none; configured: local, strict",)),
+    "create a --provider bao": (8, ("refuses the token in ROOT/token", "Nothing was made")),
+    "create a --provider none": (
+        8,
+        ("there is no key provider none; configured: local, strict",),
+    ),
     "create a --owner nobody-here": (2, ("owner: there is no user 'nobody-here'",)),
     f"create {'x' * 65}": (2, ("64 at most",)),
     "create a --profile foo": (2, ("profile: the profiles are default-v1",)),
@@ -211,7 +226,7 @@ def test_of_a_command_line(busy: Daemon, words: str) -> None:
     result = busy.ctl(*arguments)
     assert (result.returncode, result.stdout) == (status, ""), result
     for text in told:
-        assert text in result.stderr
+        assert text.replace("ROOT", str(busy.directory)) in result.stderr
     assert "Traceback" not in result.stderr
     assert busy.control("list") == before
 

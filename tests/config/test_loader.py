@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from vtpmd.config.files import read_files
-from vtpmd.config.loader import ConfigurationError, load, parse
+from vtpmd.config.loader import ConfigurationError, inspect_text, load, parse
 from vtpmd.kms.kmip.settings import KmipSettings
 
 
@@ -294,3 +294,22 @@ key_providers:
         "key_providers.2.ca": "/ca",
         "key_providers.2.auth.token_file": "/t",
     }
+
+
+def test_files_of_a_provider_that_is_wrong_elsewhere() -> None:
+    """They are told in the same round, each where it is named."""
+    text = b"""\
+key_providers:
+  - {type: vault, name: v, url: https://v, ca: /ca, x: 1, auth: {method: token, token_file: /t}}
+  - {type: kmip, name: k, host: h, ca: /b, certificate: /c, key: /k}
+  - {type: acme, name: k, key: /never}
+"""
+    inspected = inspect_text(text, "f")
+    assert {".".join(map(str, place)): str(path) for place, path in inspected.files()} == {
+        "key_providers.0.ca": "/ca",
+        "key_providers.0.auth.token_file": "/t",
+        "key_providers.1.ca": "/b",
+        "key_providers.1.certificate": "/c",
+        "key_providers.1.key": "/k",
+    }
+    assert any("two providers have the same name" in each for each in inspected.problems)

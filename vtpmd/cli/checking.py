@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Final
 
-from vtpmd.config.files import fault, read_files
+from vtpmd.config.files import fault
 from vtpmd.config.loader import ConfigurationError, Inspection, inspect
 from vtpmd.config.schema import Configuration
 from vtpmd.doctor.alone import become, user_of
@@ -30,7 +30,7 @@ def check(path: Path) -> tuple[list[str], str | None]:
     if configuration is not None:
         become(user_of(configuration))
         _check_models(inspected, configuration)
-        _check_files(inspected, configuration)
+        _check_files(inspected)
         trouble = _check_users(inspected, configuration)
     return inspected.problems, trouble
 
@@ -42,8 +42,8 @@ def _check_models(inspected: Inspection, configuration: Configuration) -> None:
         inspected.add(("defaults", setting), reason)
 
 
-def _check_files(inspected: Inspection, configuration: Configuration) -> None:
-    for place, path in read_files(configuration):
+def _check_files(inspected: Inspection) -> None:
+    for place, path in inspected.files():
         if not path.is_relative_to(CREDENTIALS) and (reason := fault(path)) is not None:
             inspected.add(place, reason)
 

@@ -24,6 +24,29 @@ def read_files(section: Section, path: KeyPath = ()) -> Iterator[tuple[KeyPath, 
                     yield from read_files(each, (*place, number))
 
 
+def named_in(
+    content: object, settings: type[Section], path: KeyPath
+) -> Iterator[tuple[KeyPath, Path]]:
+    """The same of what is written for a section that is wrong elsewhere."""
+    if not isinstance(content, dict):
+        return
+    hints = typing.get_type_hints(settings, include_extras=True)
+    for name in settings.model_fields.keys() & content.keys():
+        value, place = content[name], (*path, name)
+        if isinstance(value, str) and _is_read(hints[name]):
+            yield place, Path(value)
+        for section in sections_in(hints[name]):
+            yield from named_in(value, section, place)
+
+
+def sections_in(annotation: object) -> Iterator[type[Section]]:
+    """Every section in the type of a field, which may be a union."""
+    if isinstance(annotation, type) and issubclass(annotation, Section):
+        yield annotation
+    for part in typing.get_args(annotation):
+        yield from sections_in(part)
+
+
 def _is_read(hint: object) -> bool:
     """Whether a type, or one of a union, is that of a file which is read."""
     marks = getattr(hint, "__metadata__", ())

@@ -1,15 +1,20 @@
 """Reads a YAML file into a Configuration, or reports all its problems at once."""
 
 import copy
+from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
+from vtpmd.kms import registry
+
 from . import document
 from .document import MAX_SIZE, KeyPath
-from .schema import Configuration
+from .files import named_in, read_files
+from .schema import TWO_OF_A_NAME, Configuration
 from .wording import PROVIDERS, reason
 
 
@@ -28,6 +33,8 @@ class Inspection:
     configuration: Configuration | None = None
     lines: dict[KeyPath, int] = field(default_factory=dict)
     faults: list[tuple[int, str]] = field(default_factory=list)
+    lost: dict[int, object] = field(default_factory=dict)
+    """The key providers that are not usable, by their place."""
 
     def add(self, path: KeyPath, text: str) -> None:
         """Note what is wrong at a path, as far as that is in the file."""
@@ -38,6 +45,19 @@ class Inspection:
         fault = (self.lines.get(known, 1), f"{where}: {text}" if where else text)
         if fault not in self.faults:
             self.faults.append(fault)
+
+    def files(self) -> Iterator[tuple[KeyPath, Path]]:
+        """The files that have to be there: where each is named, and what it is."""
+        if self.configuration is None:
+            return
+        kept = [at for at in range(MAX_SIZE) if at not in self.lost]
+        for place, path in read_files(self.configuration):
+            if place[0] == PROVIDERS:
+                place = (PROVIDERS, kept[int(place[1])], *place[2:])
+            yield place, path
+        for at, entry in self.lost.items():
+            with suppress(ValueError):
+                yield from named_in(entry, registry.settings_of(entry), (PROVIDERS, at))
 
     @property
     def problems(self) -> list[str]:
@@ -114,16 +134,12 @@ def _rest(inspected: Inspection, content: Any, wrong: list[KeyPath]) -> Configur
     if not all(wrong) or not isinstance(content, dict):
         return None
     rest = copy.deepcopy(content)
-    entries = {path[1] for path in wrong if path[0] == PROVIDERS and len(path) > 1}
-    if entries:  # a provider is whole or nothing
-        lost = [rest[PROVIDERS][at] for at in entries]
-        rest[PROVIDERS] = [each for at, each in enumerate(rest[PROVIDERS]) if at not in entries]
-        for role in ("default_provider", "recovery_provider"):
-            if any(_may_be_named(each, rest.get(role)) for each in lost):
-                rest.pop(role, None)
+    for at in {int(path[1]) for path in wrong if path[0] == PROVIDERS and len(path) > 1}:
+        inspected.lost[at] = rest[PROVIDERS][at]  # a provider is whole or nothing
     for path in wrong:
         if path[0] != PROVIDERS or len(path) == 1:
             _remove(rest, path)
+    _lose(inspected, rest)
     try:
         return Configuration.model_validate(rest)
     except ValidationError as error:
@@ -131,6 +147,19 @@ def _rest(inspected: Inspection, content: Any, wrong: list[KeyPath]) -> Configur
             if not detail["loc"]:
                 _note_consistency(inspected, detail["msg"])
         return None
+
+
+def _lose(inspected: Inspection, rest: dict[Any, Any]) -> None:
+    """Take out the providers that are not usable, and what may have named them."""
+    if not inspected.lost:
+        return
+    names = [each.get("name") for each in rest[PROVIDERS] if isinstance(each, dict)]
+    if len(set(map(str, names))) != len(names):
+        inspected.add((PROVIDERS,), TWO_OF_A_NAME)
+    rest[PROVIDERS] = [each for at, each in enumerate(rest[PROVIDERS]) if at not in inspected.lost]
+    for role in ("default_provider", "recovery_provider"):
+        if any(_may_be_named(each, rest.get(role)) for each in inspected.lost.values()):
+            rest.pop(role, None)
 
 
 def _may_be_named(entry: object, name: object) -> bool:

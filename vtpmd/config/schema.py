@@ -4,7 +4,7 @@ import grp
 import pwd
 import re
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Final, Literal, Self
 from uuid import UUID
 
 from pydantic import (
@@ -194,6 +194,9 @@ class Log(Section):
     format: LogFormat = "json"
 
 
+TWO_OF_A_NAME: Final = "two providers have the same name"
+
+
 class Configuration(Section):
     """The whole file.
 
@@ -224,7 +227,7 @@ class Configuration(Section):
         names = [provider.name for provider in self.key_providers]
         faults = []
         if len(set(names)) != len(names):
-            faults.append("key_providers: two providers have the same name")
+            faults.append(f"key_providers: {TWO_OF_A_NAME}")
         for role in ("default_provider", "recovery_provider"):
             chosen = getattr(self, role)
             if chosen is not None and chosen not in names:

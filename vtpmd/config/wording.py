@@ -1,7 +1,6 @@
 """What is wrong with a setting, in the words of the configuration and not in those of pydantic."""
 
 import difflib
-import typing
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
@@ -9,6 +8,7 @@ from vtpmd.kms import registry
 from vtpmd.kms.settings import Section
 
 from .document import KeyPath
+from .files import sections_in
 
 PROVIDERS: Final = "key_providers"
 _CLOSE: Final = 0.6
@@ -44,7 +44,7 @@ def known(root: type[Section], content: object, path: KeyPath) -> set[str]:
             sections = list(_provider(content))
         else:
             fields = [each.model_fields[part] for each in sections if part in each.model_fields]
-            sections = [found for field in fields for found in _sections(field.annotation)]
+            sections = [found for field in fields for found in sections_in(field.annotation)]
     return {name for section in sections for name in section.model_fields}
 
 
@@ -61,11 +61,3 @@ def _provider(entry: object) -> Iterator[type[Section]]:
         yield registry.settings_of(entry)
     except ValueError:
         return
-
-
-def _sections(annotation: object) -> Iterator[type[Section]]:
-    """Every section in the type of a field, which may be a union."""
-    if isinstance(annotation, type) and issubclass(annotation, Section):
-        yield annotation
-    for part in typing.get_args(annotation):
-        yield from _sections(part)

@@ -138,8 +138,8 @@ def test_one_that_fails_keeps_its_key_and_stops_no_other(daemon: Daemon) -> None
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [
-        ([], "Give the name"),
-        (["web1", "--all"], "Give the name"),
+        ([], "Give names"),
+        (["web1", "--all"], "Give names"),
         (["web1", "--since", "yesterday"], "is no time with a zone"),
         (["web1", "--since", "2026-05-04"], "is no time with a zone"),
     ],

@@ -78,6 +78,8 @@ async def describe(fleet: Fleet, instance: Instance) -> InstanceInfo:
     (envelope, anchor), (answer, certificates) = await together(
         partial(trio.to_thread.run_sync, stored), partial(_asked, fleet, instance)
     )
+    if answer is None and instance.worker is not None:  # it has come meanwhile
+        answer, certificates = await _asked(fleet, instance)
     slots: tuple[Slot, ...] = ()
     handover: str = instance.metadata.handover
     if envelope is not None:

@@ -1,5 +1,6 @@
 """The keeper: what it takes, from whom, and what one of those it keeps can't do to others."""
 
+import contextlib
 import os
 import resource
 import socket
@@ -134,7 +135,8 @@ def test_a_worker_that_breaks_the_rules_has_no_keeper_any_more(
     with socket.socket(fileno=os.dup(worker.channel.fileno())) as sock:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
         sock.send(packet)
-        sock.send(packet)
+        with contextlib.suppress(BrokenPipeError):  # it was faster
+            sock.send(packet)
     assert held or worker.answer() is None
     assert keeper.asleep() == {one(1)}
     assert not keeper.ends(0.1)

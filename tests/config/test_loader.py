@@ -261,8 +261,9 @@ def test_a_provider_that_is_wrong_does_not_hide_that_another_one_is_missed() -> 
     missed, unknown = problems(text)
     assert missed == "file:1: default_provider: no key provider is named b"
     assert "unknown setting x" in unknown
-    nameless = "default_provider: b\nkey_providers: [{type: local}, nothing]\n"
+    nameless = "default_provider: b\nkey_providers: [{type: local}, {type: local}, nothing]\n"
     assert not [each for each in problems(nameless) if "default_provider" in each]
+    assert not [each for each in problems(nameless) if "the same name" in each]
 
 
 @pytest.mark.parametrize(

@@ -73,7 +73,7 @@ def made(state: int, provider: FakeProvider) -> Iterator[Made]:
 
 async def test_a_new_tpm_is_noted_and_certified(made: Made) -> None:
     identities = made()
-    certificates = await identities.welcome(ONE, TOLD, await identities.issuer("main"))
+    certificates = await identities.welcome(ONE, TOLD, "main")
     assert set(certificates.leaves) == {"ecc-p256", "ecc-p384"}
     ledger = await made().ledger()
     known = ledger.find(ONE, TOLD.seed)
@@ -86,10 +86,10 @@ async def test_a_new_tpm_is_noted_and_certified(made: Made) -> None:
 
 async def test_a_key_of_another_is_never_certified(made: Made) -> None:
     identities = made()
-    await identities.welcome(ONE, TOLD, await identities.issuer("main"))
+    await identities.welcome(ONE, TOLD, "main")
     for told in (TOLD, replace(TOLD, seed=b"\1" * 32)):
         with pytest.raises(ConflictError):
-            await identities.welcome(OTHER, told, await identities.issuer("main"))
+            await identities.welcome(OTHER, told, "main")
         with pytest.raises(ConflictError):
             await identities.trust(OTHER, told)
     ledger = await identities.ledger()
@@ -110,7 +110,7 @@ async def test_a_key_of_another_is_never_certified(made: Made) -> None:
 async def test_what_is_no_ek_is_not_certified(made: Made, keys: dict[str, bytes]) -> None:
     identities = made()
     with pytest.raises(DamagedError):
-        await identities.welcome(ONE, replace(TOLD, keys=keys), await identities.issuer("main"))
+        await identities.welcome(ONE, replace(TOLD, keys=keys), "main")
     assert (await identities.ledger()).entries(ONE) == []
 
 
@@ -126,13 +126,13 @@ async def test_a_certificate_that_cannot_be_noted_is_not_given(
     with monkeypatch.context() as patch:
         patch.setattr("vtpmd.pki.ledger.write_all", full)
         with pytest.raises(StorageError):
-            await identities.welcome(ONE, TOLD, await identities.issuer("main"))
+            await identities.welcome(ONE, TOLD, "main")
     assert (await made().ledger()).entries(ONE) == []
 
 
 async def test_without_the_own_authority_it_is_only_noted(made: Made, tmp_path: Path) -> None:
     identities = made(ca="external", keys=["ecc-p256"])
-    assert await identities.welcome(ONE, TOLD, await identities.issuer("main")) == Certificates()
+    assert await identities.welcome(ONE, TOLD, "main") == Certificates()
     assert not (tmp_path / "ca" / "authority").exists()
     assert (await identities.ledger()).find(ONE, TOLD.seed) is not None
     assert made(ca="none").kinds == ()
@@ -145,7 +145,7 @@ async def test_one_authority_is_made_however_many_want_it(made: Made) -> None:
     async def welcome(number: int) -> None:
         key = ec.generate_private_key(ec.SECP256R1()).public_key()
         told = replace(TOLD, keys={"ecc-p256": public(key)})
-        found = await identities.welcome(UUID(int=number), told, await identities.issuer("main"))
+        found = await identities.welcome(UUID(int=number), told, "main")
         chains.append(tuple(found.chain))
 
     async with trio.open_nursery() as nursery:
@@ -275,7 +275,7 @@ async def test_a_ticket_is_believed_as_far_as_its_certificates_agree(made: Made)
 
 async def test_what_leaves_with_a_tpm_says_what_was_revoked(made: Made) -> None:
     identities = made()
-    certificates = await identities.welcome(ONE, TOLD, await identities.issuer("main"))
+    certificates = await identities.welcome(ONE, TOLD, "main")
     renewed = await identities.renew((await identities.ledger()).known(ONE)[0])
     (first, *_, last) = (await identities.ledger()).given(ONE)
     await identities.revoke([first, last], "superseded")

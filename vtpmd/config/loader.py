@@ -50,7 +50,8 @@ class Inspection:
         """The files that have to be there: where each is named, and what it is."""
         if self.configuration is None:
             return
-        kept = [at for at in range(MAX_SIZE) if at not in self.lost]
+        entries = len(self.configuration.key_providers) + len(self.lost)
+        kept = [at for at in range(entries) if at not in self.lost]
         for place, path in read_files(self.configuration):
             if place[0] == PROVIDERS:
                 place = (PROVIDERS, kept[int(place[1])], *place[2:])
@@ -153,8 +154,9 @@ def _lose(inspected: Inspection, rest: dict[Any, Any]) -> None:
     """Take out the providers that are not usable, and what may have named them."""
     if not inspected.lost:
         return
-    names = [each.get("name") for each in rest[PROVIDERS] if isinstance(each, dict)]
-    if len(set(map(str, names))) != len(names):
+    written = [each.get("name") for each in rest[PROVIDERS] if isinstance(each, dict)]
+    names = [name for name in written if isinstance(name, str)]
+    if len(set(names)) != len(names):
         inspected.add((PROVIDERS,), TWO_OF_A_NAME)
     rest[PROVIDERS] = [each for at, each in enumerate(rest[PROVIDERS]) if at not in inspected.lost]
     for role in ("default_provider", "recovery_provider"):

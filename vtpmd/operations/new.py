@@ -70,11 +70,10 @@ async def manufacture(fleet: Fleet, metadata: Metadata) -> Instance:
             await carry_out(host, metadata, order, Stored, files)
             return
         async with conversation(host, metadata) as worker:
-            made, issuer = await together(
-                partial(worker.ask, order, Made, files),
-                partial(host.identities.issuer, metadata.provider),
+            made = await worker.ask(order, Made, files)
+            certificates = await host.identities.welcome(
+                metadata.identity, made.identity, metadata.provider
             )
-            certificates = await host.identities.welcome(metadata.identity, made.identity, issuer)
             await together(
                 partial(worker.ask, Complete(*certificates.for_nv), Stored),
                 partial(trio.to_thread.run_sync, put_unpublished, directory, certificates),

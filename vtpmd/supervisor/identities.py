@@ -68,20 +68,16 @@ class Identities:
         async with self._lock:
             return await self._opened()
 
-    async def issuer(self, provider: str | None = None) -> Issuer | None:
-        """Who certifies a TPM that is made now; None if that is not the own authority's matter.
+    async def welcome(self, identity: UUID, told: Identity, provider: str) -> Certificates:
+        """Note a TPM that was just made, and certify it if that is the own authority's matter.
 
         `provider` is the key provider for the authority's key if it is to be made now.
         """
-        return await self.authority.issuer(provider) if self.settings.ca == "own" else None
-
-    async def welcome(self, identity: UUID, told: Identity, issuer: Issuer | None) -> Certificates:
-        """Note a TPM that was just made, and certify it if there is an `issuer`."""
         known = known_as(identity, told, "made")
-        if issuer is None:
+        if self.settings.ca != "own":
             await self._append([known])
             return Certificates()
-        return await self._certify(known, issuer, [known])
+        return await self._certify(known, provider, [known])
 
     async def trust(self, identity: UUID, told: Identity) -> Known:
         """Note a TPM that has served before, because an administrator trusts what it says now."""
@@ -92,7 +88,7 @@ class Identities:
 
     async def renew(self, known: Known) -> Certificates:
         """New certificates by the own authority for a TPM that is known."""
-        return await self._certify(known, await self.authority.issuer(), [])
+        return await self._certify(known, None, [])
 
     async def accept(
         self, known: Known, files: Mapping[str, bytes], roots: Mapping[str, bytes]
@@ -190,7 +186,10 @@ class Identities:
             return {}
         return {str(path): await trio.to_thread.run_sync(read_file, path, MAX_ROOTS)}
 
-    async def _certify(self, known: Known, issuer: Issuer, before: list[Entry]) -> Certificates:
+    async def _certify(
+        self, known: Known, provider: str | None, before: list[Entry]
+    ) -> Certificates:
+        issuer = await self.authority.issuer(provider)  # not earlier: its key is here to sign
         certificates = await trio.to_thread.run_sync(self._issue, issuer, known)
         name = authority.key_id(issuer.certificate)
         given = [

@@ -221,6 +221,15 @@ class Execution:
             return rest.at_rest(permanent, self.engine.volatile()).permanent()
         return permanent
 
+    @property
+    def unsettled(self) -> str:
+        """Why only its machine can change the TPM just now; empty if an administrator can, too."""
+        if self.possession.awaits:
+            return self.possession.absent
+        if self.possession.pending is not None:
+            return WAITS
+        return "its TPM is in failure mode: reset the machine first" if self.stale else ""
+
     def rekey(self, key: Key) -> None:
         """Seal under `key` from now on, the stored volatile state included.
 

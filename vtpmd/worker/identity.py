@@ -82,17 +82,10 @@ def installed(instance: Instance) -> Installed:
 def certify(order: Certify, instance: Instance) -> Message:
     """Replace the certificates of a TPM that is served, durably; between two commands."""
     execution = instance.execution
-    possession = execution.possession
-    if possession.awaits:
-        return NotCertified("certificates", possession.absent)
-    if possession.handover.state == "away":
+    if execution.possession.handover.state == "away":
         return NotCertified("certificates", AWAY)
-    if possession.pending is not None:
-        return NotCertified(
-            "certificates", "a restored state waits for its machine's first command"
-        )
-    if execution.stale:
-        return NotCertified("certificates", "its TPM is in failure mode: reset the machine first")
+    if reason := execution.unsettled:
+        return NotCertified("certificates", reason)
     execution.check_space()
     try:
         reply = install(execution.engine, order)

@@ -3,7 +3,6 @@
 from vtpmd.ipc.messages import HandOverRefused, LockoutNotReset, LockoutReset, Message
 from vtpmd.tpm.engine import Engine, Reply
 
-from .execution import WAITS
 from .handover import AWAY
 from .instance import Instance
 
@@ -18,15 +17,10 @@ def reset(engine: Engine) -> tuple[LockoutReset, Reply]:
 def reset_served(instance: Instance) -> Message:
     """Reset that of a TPM which is served, durably; between two commands."""
     execution = instance.execution
-    possession = execution.possession
-    if possession.awaits:
-        return LockoutNotReset("busy", possession.absent)
-    if possession.handover.state == "away":
+    if execution.possession.handover.state == "away":
         return HandOverRefused(AWAY)
-    if possession.pending is not None:
-        return LockoutNotReset("busy", WAITS)
-    if execution.stale:
-        return LockoutNotReset("busy", "its TPM is in failure mode: reset the machine first")
+    if reason := execution.unsettled:
+        return LockoutNotReset("busy", reason)
     execution.check_space()
     if not execution.engine.nv_available:
         return LockoutNotReset("storage", execution.storage)
